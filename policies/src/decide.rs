@@ -1,0 +1,388 @@
+//! The decision: may this person have this login on this target, and what does it take?
+//!
+//! Pure, total, and deny by default. An error while evaluating any rule is a denial.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+
+use cedar_policy::{
+    Authorizer, Context, Decision as Verdict, Entities, Entity, EntityUid, PolicyId, Request,
+    RestrictedExpression,
+};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::policy::RuleBook;
+use crate::quorum::strictest;
+use crate::{Principal, Quorum, Resource, Target, Timestamp, Ttl};
+
+/// What rules may ask about the moment of asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Now.
+    pub now: Timestamp,
+    /// Where the connection comes from, where there is one.
+    pub source: Option<IpAddr>,
+}
+
+/// The answer of the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Yes, once the terms are met.
+    Allow(Terms),
+    /// No.
+    Deny(Refusal),
+}
+
+/// What it takes: the strictest of all obligations that apply.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Whose approval, and how many; none means that nobody has to be asked.
+    pub approvals: Vec<Quorum>,
+    /// The longest that the grant may last.
+    pub limit: Option<Ttl>,
+    /// The rules that say so, by their titles.
+    pub rules: Vec<String>,
+}
+
+/// Why the rules say no.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(tag = "refusal", content = "of", rename_all = "kebab-case")]
+pub enum Refusal {
+    /// Nothing permits it.
+    #[error("no rule permits it")]
+    NotPermitted,
+    /// Absolute rules forbid it.
+    #[error("forbidden by {}", .0.join(", "))]
+    Forbidden(Vec<String>),
+    /// A rule could not be evaluated, and an error is a denial.
+    #[error("a rule could not be evaluated: {0}")]
+    Faulty(String),
+}
+
+impl RuleBook {
+    /// Decides. `resource` has been resolved against `target`.
+    #[must_use]
+    pub fn decide(
+        &self,
+        principal: &Principal,
+        target: &Target,
+        resource: &Resource,
+        facts: &Facts,
+    ) -> Decision {
+        let question = Question {
+            book: self,
+            principal,
+            target,
+            resource,
+            facts,
+        };
+        match question.answer() {
+            Ok(terms) => Decision::Allow(terms),
+            Err(refusal) => Decision::Deny(refusal),
+        }
+    }
+}
+
+struct Question<'a> {
+    book: &'a RuleBook,
+    principal: &'a Principal,
+    target: &'a Target,
+    resource: &'a Resource,
+    facts: &'a Facts,
+}
+
+impl Question<'_> {
+    fn answer(&self) -> Result<Terms, Refusal> {
+        let (request, entities) = self.pose().map_err(Refusal::Faulty)?;
+        let authorizer = Authorizer::new();
+        let permit = authorizer.is_authorized(&request, &self.book.permits, &entities);
+        let forbid = authorizer.is_authorized(&request, &self.book.forbids, &entities);
+        let errors = permit
+            .diagnostics()
+            .errors()
+            .chain(forbid.diagnostics().errors());
+        if let Some(error) = errors.into_iter().next() {
+            return Err(Refusal::Faulty(error.to_string()));
+        }
+        if permit.decision() != Verdict::Allow {
+            return Err(Refusal::NotPermitted);
+        }
+        self.discharge(forbid.diagnostics().reason())
+    }
+
+    /// Adds up what the forbidding rules take; one that takes nothing can't be discharged.
+    fn discharge<'i>(
+        &self,
+        forbidding: impl Iterator<Item = &'i PolicyId>,
+    ) -> Result<Terms, Refusal> {
+        let mut rules = Vec::new();
+        let mut absolute = Vec::new();
+        let mut quorums = Vec::new();
+        let mut limits = BTreeSet::new();
+        for id in forbidding {
+            let rule = self
+                .book
+                .rules
+                .get(id)
+                .ok_or_else(|| Refusal::Faulty(id.to_string()))?;
+            rules.push(rule.title.clone());
+            if rule.obligations.is_absolute() {
+                absolute.push(rule.title.clone());
+            }
+            quorums.extend(rule.obligations.approvals.iter().cloned());
+            limits.extend(rule.obligations.limit);
+        }
+        rules.sort();
+        absolute.sort();
+        if !absolute.is_empty() {
+            return Err(Refusal::Forbidden(absolute));
+        }
+        Ok(Terms {
+            approvals: strictest(quorums),
+            limit: limits.first().copied(),
+            rules,
+        })
+    }
+
+    fn pose(&self) -> Result<(Request, Entities), String> {
+        let entities = Entities::from_entities(
+            self.people()?.chain(self.things()?),
+            Some(&self.book.schema),
+        )
+        .map_err(|error| error.to_string())?;
+        let request = Request::new(
+            uid("Person", self.principal.id.as_str())?,
+            uid("Action", "connect")?,
+            uid("Database", self.target.name.as_str())?,
+            self.context()?,
+            Some(&self.book.schema),
+        )
+        .map_err(|error| error.to_string())?;
+        Ok((request, entities))
+    }
+
+    fn context(&self) -> Result<Context, String> {
+        let database = self
+            .resource
+            .database
+            .as_ref()
+            .map_or("", |database| database.as_str());
+        let mut pairs = vec![
+            ("login".to_owned(), text(self.resource.login.as_str())),
+            ("database".to_owned(), text(database)),
+            ("time".to_owned(), instant(self.facts.now)),
+        ];
+        if let Some(source) = self.facts.source {
+            pairs.push((
+                "source".to_owned(),
+                RestrictedExpression::new_ip(source.to_string()),
+            ));
+        }
+        Context::from_pairs(pairs).map_err(|error| error.to_string())
+    }
+
+    fn people(&self) -> Result<impl Iterator<Item = Entity> + use<>, String> {
+        let groups: Result<HashSet<EntityUid>, String> = self
+            .principal
+            .groups
+            .iter()
+            .map(|group| uid("Group", group.as_str()))
+            .collect();
+        let groups = groups?;
+        let attributes = HashMap::from([("id".to_owned(), text(self.principal.id.as_str()))]);
+        let person = Entity::new(
+            uid("Person", self.principal.id.as_str())?,
+            attributes,
+            groups.clone(),
+        )
+        .map_err(|error| error.to_string())?;
+        Ok(std::iter::once(person).chain(groups.into_iter().map(Entity::with_uid)))
+    }
+
+    fn things(&self) -> Result<impl Iterator<Item = Entity> + use<>, String> {
+        let environment = self
+            .target
+            .environment
+            .iter()
+            .map(|name| uid("Env", name.as_str()));
+        let parents: HashSet<EntityUid> = environment.collect::<Result<_, String>>()?;
+        let attributes = [("name".to_owned(), text(self.target.name.as_str()))];
+        let labels = self
+            .target
+            .labels
+            .iter()
+            .map(|(key, value)| (key.clone(), text(value)));
+        let database = Entity::new_with_tags(
+            uid("Database", self.target.name.as_str())?,
+            attributes,
+            parents.clone(),
+            labels,
+        )
+        .map_err(|error| error.to_string())?;
+        Ok(std::iter::once(database).chain(parents.into_iter().map(Entity::with_uid)))
+    }
+}
+
+fn uid(kind: &str, id: &str) -> Result<EntityUid, String> {
+    let kind = kind.parse().map_err(|error| format!("{error}"))?;
+    Ok(EntityUid::from_type_name_and_id(
+        kind,
+        cedar_policy::EntityId::new(id),
+    ))
+}
+
+fn text(value: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(value.to_owned())
+}
+
+fn instant(at: Timestamp) -> RestrictedExpression {
+    RestrictedExpression::new_datetime(at.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::policy::Source;
+    use crate::target::orders;
+    use crate::{GroupName, PrincipalId};
+
+    const RULES: &str = r#"
+        @id("engineers ask")
+        permit (principal in Group::"engineering", action == Action::"connect", resource is Database)
+        when { ["app_ro", "app_rw"].contains(context.login) };
+
+        @id("prod writes take two DBAs") @approvals("2 of dba") @limit("1h")
+        forbid (principal, action == Action::"connect", resource in Env::"prod")
+        when { context.login == "app_rw" };
+
+        @id("the shop is watched") @approvals("1 of dba, 1 of leads") @limit("2h")
+        forbid (principal, action, resource) when { resource.hasTag("team") && resource.getTag("team") == "shop" && context.login == "app_rw" };
+
+        @id("never from outside")
+        forbid (principal, action, resource)
+        when { context has source && !context.source.isInRange(ip("10.0.0.0/8")) };
+
+        @id("contractors never see reporting")
+        forbid (principal in Group::"contractors", action, resource) when { context.database == "reporting" };
+    "#;
+
+    fn decide(groups: &str, wish: &str, source: Option<&str>) -> Decision {
+        let book = RuleBook::load(&[Source {
+            name: "a.cedar".into(),
+            text: RULES.into(),
+        }])
+        .unwrap();
+        let principal = Principal {
+            id: PrincipalId::new("alice").unwrap(),
+            name: "Alice".into(),
+            groups: groups
+                .split_whitespace()
+                .map(|name| GroupName::new(name).unwrap())
+                .collect(),
+        };
+        let wish: Resource = wish.parse().unwrap();
+        let target = orders();
+        let facts = Facts {
+            now: Timestamp::from_millis(1_790_000_000_000),
+            source: source.map(|ip| ip.parse().unwrap()),
+        };
+        book.decide(&principal, &target, &wish, &facts)
+    }
+
+    #[rstest]
+    #[case("engineering", "app_ro@orders/shop", None, "allow []")]
+    #[case("engineering", "app_ro@orders/shop", Some("10.1.2.3"), "allow []")]
+    #[case(
+        "engineering",
+        "app_ro@orders/shop",
+        Some("203.0.113.9"),
+        "forbidden by never from outside"
+    )]
+    #[case(
+        "engineering",
+        "app_ro@orders/shop",
+        Some("2001:db8::1"),
+        "forbidden by never from outside"
+    )]
+    #[case(
+        "engineering",
+        "app_rw@orders/shop",
+        None,
+        "allow [2 of dba, 1 of leads] 1h"
+    )]
+    #[case("engineering", "postgres@orders/shop", None, "no rule permits it")]
+    #[case("", "app_ro@orders/shop", None, "no rule permits it")]
+    #[case("Engineering", "app_ro@orders/shop", None, "no rule permits it")]
+    #[case(
+        "engineering contractors",
+        "app_ro@orders/reporting",
+        None,
+        "forbidden by contractors never see reporting"
+    )]
+    #[case("engineering contractors", "app_ro@orders/shop", None, "allow []")]
+    fn the_rules_decide(
+        #[case] groups: &str,
+        #[case] wish: &str,
+        #[case] source: Option<&str>,
+        #[case] expected: &str,
+    ) {
+        let told = match decide(groups, wish, source) {
+            Decision::Deny(refusal) => refusal.to_string(),
+            Decision::Allow(terms) => {
+                let quorums: Vec<String> = terms.approvals.iter().map(Quorum::to_string).collect();
+                let limit = terms
+                    .limit
+                    .map(|limit| format!(" {limit}"))
+                    .unwrap_or_default();
+                format!("allow [{}]{limit}", quorums.join(", "))
+            }
+        };
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn an_erring_forbid_denies_instead_of_being_skipped() {
+        let overflow = "permit (principal, action, resource);\n\
+             forbid (principal, action, resource) when { 9223372036854775807 + 1 == 0 };";
+        let book = RuleBook::load(&[Source {
+            name: "a.cedar".into(),
+            text: overflow.into(),
+        }])
+        .unwrap();
+        let principal = Principal {
+            id: PrincipalId::new("alice").unwrap(),
+            name: "Alice".into(),
+            groups: BTreeSet::new(),
+        };
+        let facts = Facts {
+            now: Timestamp::from_millis(0),
+            source: None,
+        };
+        let wish = "app_ro@orders/shop".parse().unwrap();
+        let decision = book.decide(&principal, &orders(), &wish, &facts);
+        assert!(
+            matches!(decision, Decision::Deny(Refusal::Faulty(_))),
+            "{decision:?}"
+        );
+    }
+
+    #[test]
+    fn no_rule_denies() {
+        let book = RuleBook::load(&[]).unwrap();
+        let principal = Principal {
+            id: PrincipalId::new("alice").unwrap(),
+            name: "Alice".into(),
+            groups: BTreeSet::new(),
+        };
+        let facts = Facts {
+            now: Timestamp::from_millis(0),
+            source: None,
+        };
+        let wish = "app_ro@orders/shop".parse().unwrap();
+        let decision = book.decide(&principal, &orders(), &wish, &facts);
+        assert_eq!(decision, Decision::Deny(Refusal::NotPermitted));
+    }
+}

@@ -1,0 +1,42 @@
+//! The domain of Postern, and nothing else: no I/O, no clock, no runtime.
+//!
+//! A request is asked by a [`Principal`] for a [`Resource`] (a login and a database on a
+//! [`Target`]); the [`RuleBook`] decides what it takes; a [`Request`] collects it; a [`Grant`] is
+//! the durable yes; a [`Lease`] is the grant as a proxy holds it; [`admit`] turns a lease into an
+//! [`Admission`], the only value with which a connection may reach a target.
+//!
+//! Everything that depends on time takes it as an argument.
+
+mod admit;
+mod decide;
+mod end;
+mod grant;
+mod identity;
+mod lease;
+mod lock;
+mod name;
+mod policy;
+mod quorum;
+mod request;
+mod target;
+mod time;
+
+pub use admit::{Admission, Denial, Knock, admit};
+pub use decide::{Decision, Facts, Refusal, Terms};
+pub use end::End;
+pub use grant::{Grant, GrantError, GrantEvent, GrantState};
+pub use identity::{Authn, Method, Principal};
+pub use lease::{Lease, LeaseKey, Term};
+pub use lock::{Lock, Subject};
+pub use name::{
+    Database, DeviceId, Environment, GrantId, GroupName, LockId, Login, NameError, PrincipalId,
+    RequestId, SessionId, TargetName,
+};
+pub use policy::{PolicyError, PolicyFault, RuleBook, SCHEMA, Source};
+pub use quorum::{Quorum, QuorumError, outstanding};
+pub use request::{Approval, Digest, Request, RequestError, RequestEvent, RequestState};
+pub use target::{
+    Binds, Credential, Hold, Kind, Partition, Recording, Resource, ResourceError, Target,
+    UpstreamTls,
+};
+pub use time::{Timestamp, Ttl, TtlError};

@@ -1,0 +1,382 @@
+//! Rules: Cedar policies, loaded whole or not at all.
+//!
+//! `permit` says who may have what. `forbid` without obligations is absolute. `forbid` with
+//! obligations (`@approvals`, `@limit`) is discharged only by meeting them, so nobody can add a
+//! `permit` that gets around it. The two effects are kept as two sets, since both answers are
+//! wanted: whether anything permits, and everything that forbids.
+//!
+//! A fault anywhere refuses the whole book: a syntax error, a policy that the schema doesn't know,
+//! an annotation that nobody reads. The book in force stays in force.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use cedar_policy::{Effect, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use thiserror::Error;
+
+use crate::{Quorum, Ttl};
+
+/// The Cedar schema, as text, that every policy is checked against.
+pub const SCHEMA: &str = include_str!("schema.cedarschema");
+
+/// A policy file: its name, for messages, and its text.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The file's name.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// One thing that is wrong with a policy file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFault {
+    /// The file.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for PolicyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}:{}: {}",
+            self.file, self.line, self.column, self.message
+        )
+    }
+}
+
+/// Why a set of policy files is refused: every fault that was found.
+#[derive(Debug, Clone, Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct PolicyError(pub Vec<PolicyFault>);
+
+/// What a `forbid` takes to be discharged. None at all means that nothing discharges it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Obligations {
+    pub(crate) approvals: Vec<Quorum>,
+    pub(crate) limit: Option<Ttl>,
+}
+
+impl Obligations {
+    pub(crate) fn is_absolute(&self) -> bool {
+        self.approvals.is_empty() && self.limit.is_none()
+    }
+}
+
+/// One rule as people know it.
+#[derive(Debug, Clone)]
+pub(crate) struct Rule {
+    /// `@id`, or file and line.
+    pub(crate) title: String,
+    pub(crate) obligations: Obligations,
+}
+
+/// A checked set of rules.
+pub struct RuleBook {
+    pub(crate) schema: Schema,
+    pub(crate) permits: PolicySet,
+    pub(crate) forbids: PolicySet,
+    pub(crate) rules: BTreeMap<PolicyId, Rule>,
+}
+
+impl fmt::Debug for RuleBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RuleBook")
+            .field("rules", &self.rules.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl RuleBook {
+    /// Loads and strictly checks the files. No file at all is a valid book that denies everything.
+    ///
+    /// # Errors
+    /// Every fault of every file.
+    pub fn load(sources: &[Source]) -> Result<Self, PolicyError> {
+        let (schema, _) =
+            Schema::from_cedarschema_str(SCHEMA).map_err(|error| schema_fault(&error))?;
+        let mut draft = Draft::new(schema);
+        for source in sources {
+            draft.read(source);
+        }
+        draft.finish()
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there is no rule; such a book denies everything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+/// The schema is ours and its loading is tested, but a refusal is still an answer.
+fn schema_fault(error: &dyn fmt::Display) -> PolicyError {
+    let (file, message) = ("schema.cedarschema".to_owned(), error.to_string());
+    PolicyError(vec![PolicyFault {
+        file,
+        line: 1,
+        column: 1,
+        message,
+    }])
+}
+
+/// A book in the making.
+struct Draft {
+    book: RuleBook,
+    faults: Vec<PolicyFault>,
+}
+
+impl Draft {
+    fn new(schema: Schema) -> Self {
+        let (permits, forbids) = (PolicySet::new(), PolicySet::new());
+        let book = RuleBook {
+            schema,
+            permits,
+            forbids,
+            rules: BTreeMap::new(),
+        };
+        Self {
+            book,
+            faults: Vec::new(),
+        }
+    }
+
+    fn finish(self) -> Result<RuleBook, PolicyError> {
+        if self.faults.is_empty() {
+            Ok(self.book)
+        } else {
+            Err(PolicyError(self.faults))
+        }
+    }
+
+    /// Parses one file, checks it against the schema, and takes its rules in.
+    fn read(&mut self, source: &Source) {
+        let set: PolicySet = match source.text.parse() {
+            Ok(set) => set,
+            Err(errors) => return self.syntax(source, &errors),
+        };
+        if set.templates().next().is_some() {
+            self.fault(
+                source,
+                0,
+                "templates (`?principal`, `?resource`) are not supported".into(),
+            );
+        }
+        let validator = Validator::new(self.book.schema.clone());
+        let verdict = validator.validate(&set, ValidationMode::Strict);
+        for error in verdict.validation_errors() {
+            let at = error.policy_id();
+            let offset = set.policy(at).map_or(0, |policy| offset_of(source, policy));
+            self.fault(
+                source,
+                miette_offset(error).unwrap_or(offset),
+                error.to_string(),
+            );
+        }
+        for policy in set.policies() {
+            self.take(source, policy);
+        }
+    }
+
+    fn syntax(&mut self, source: &Source, errors: &cedar_policy::ParseErrors) {
+        for error in errors.iter() {
+            self.fault(source, miette_offset(error).unwrap_or(0), error.to_string());
+        }
+    }
+
+    /// Takes one rule in, under an id that is unique over all files.
+    fn take(&mut self, source: &Source, policy: &Policy) {
+        let offset = offset_of(source, policy);
+        let (line, _) = position(&source.text, offset);
+        let obligations = match obligations(policy) {
+            Ok(obligations) => obligations,
+            Err(message) => return self.fault(source, offset, message),
+        };
+        let place = format!("{}:{line}", source.name);
+        let title = policy
+            .annotation("id")
+            .filter(|id| !id.is_empty())
+            .unwrap_or(&place)
+            .to_owned();
+        let id = PolicyId::new(format!("{}#{}", source.name, policy.id()));
+        let set = match policy.effect() {
+            Effect::Permit => &mut self.book.permits,
+            Effect::Forbid => &mut self.book.forbids,
+        };
+        if let Err(error) = set.add(policy.new_id(id.clone())) {
+            return self.fault(source, offset, error.to_string());
+        }
+        self.book.rules.insert(id, Rule { title, obligations });
+    }
+
+    fn fault(&mut self, source: &Source, offset: usize, message: String) {
+        let (line, column) = position(&source.text, offset);
+        self.faults.push(PolicyFault {
+            file: source.name.clone(),
+            line,
+            column,
+            message,
+        });
+    }
+}
+
+/// Reads the annotations. An unknown one is a fault: a misspelt obligation must not become nothing.
+fn obligations(policy: &Policy) -> Result<Obligations, String> {
+    let mut found = Obligations::default();
+    for (key, value) in policy.annotations() {
+        match key {
+            "id" | "description" => continue,
+            "approvals" => found.approvals = approvals(value)?,
+            "limit" => {
+                found.limit = Some(value.parse().map_err(|error| format!("@limit: {error}"))?)
+            }
+            other => {
+                return Err(format!(
+                    "unknown annotation `@{other}`: known are @id, @description, @approvals and @limit"
+                ));
+            }
+        }
+        if policy.effect() == Effect::Permit {
+            return Err(format!(
+                "`@{key}` on a permit would bind nobody: put it on a forbid"
+            ));
+        }
+    }
+    Ok(found)
+}
+
+fn approvals(text: &str) -> Result<Vec<Quorum>, String> {
+    let parts: Result<Vec<Quorum>, _> = text.split(',').map(str::parse).collect();
+    parts
+        .map(crate::quorum::strictest)
+        .map_err(|error| format!("@approvals: {error}"))
+}
+
+fn miette_offset(error: &dyn miette::Diagnostic) -> Option<usize> {
+    error.labels()?.next().map(|label| label.offset())
+}
+
+/// Where a policy begins in its file.
+fn offset_of(source: &Source, policy: &Policy) -> usize {
+    let text = policy.to_string();
+    source.text.find(text.trim()).unwrap_or(0)
+}
+
+/// Line and column, from 1, of a byte offset.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .map_or(0, |tail| tail.chars().count())
+        + 1;
+    (line, column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<RuleBook, PolicyError> {
+        RuleBook::load(&[Source {
+            name: "access.cedar".into(),
+            text: text.into(),
+        }])
+    }
+
+    fn refusal(text: &str) -> String {
+        load(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn no_rule_is_a_book_that_denies() {
+        assert!(RuleBook::load(&[]).unwrap().is_empty());
+        assert!(load("// nothing yet\n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_fault_is_told_with_file_line_and_column() {
+        let text = "permit (principal, action, resource);\npermit (principal, action, resource";
+        assert!(
+            refusal(text).starts_with("access.cedar:2:"),
+            "{}",
+            refusal(text)
+        );
+    }
+
+    #[test]
+    fn all_faults_are_told_together() {
+        let text = "permit (principal in Crew::\"a\", action, resource);\n\
+                    @approval(\"1 of dba\")\nforbid (principal, action, resource);\n";
+        let told = refusal(text);
+        assert!(
+            told.contains("Crew") && told.contains("@approval"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn what_the_schema_does_not_know_is_refused() {
+        for text in [
+            "permit (principal, action == Action::\"conect\", resource);",
+            "permit (principal, action == Action::\"connect\", resource) when { context.logn == \"a\" };",
+            "permit (principal, action == Action::\"connect\", resource) when { context.login == 1 };",
+            "permit (principal, action == Action::\"connect\", resource) when { context.source.isLoopback() };",
+            "permit (principal == ?principal, action, resource);",
+        ] {
+            assert!(load(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn obligations_are_read_and_misspelt_ones_refused() {
+        let book = load(
+            "@id(\"four-eyes\") @approvals(\"2 of dba, 1 of leads\") @limit(\"1h\")\n\
+             forbid (principal, action, resource);",
+        )
+        .unwrap();
+        let rule = book.rules.values().next().unwrap();
+        assert_eq!(
+            (rule.title.as_str(), rule.obligations.approvals.len()),
+            ("four-eyes", 2)
+        );
+        for bad in [
+            "@approvals(\"dba\")",
+            "@limit(\"soon\")",
+            "@aproval(\"1 of dba\")",
+            "@approvals(\"\")",
+        ] {
+            let text = format!("{bad}\nforbid (principal, action, resource);");
+            assert!(load(&text).is_err(), "{bad}");
+        }
+        let permit = "@approvals(\"1 of dba\") permit (principal, action, resource);";
+        assert!(refusal(permit).contains("on a permit"));
+    }
+
+    #[test]
+    fn rules_of_two_files_do_not_collide() {
+        let file = |name: &str| Source {
+            name: name.into(),
+            text: "permit (principal, action, resource);".into(),
+        };
+        assert_eq!(
+            RuleBook::load(&[file("a.cedar"), file("b.cedar")])
+                .unwrap()
+                .len(),
+            2
+        );
+    }
+}
