@@ -1,1 +1,64 @@
-//! Postern control.
+//! The control plane: who may have what, who said so, and what every proxy is told about it.
+//!
+//! A request flows downward through the files: it is asked and decided ([`Control::ask`]),
+//! approved, becomes a grant, and is published to the proxies (`publish`, `link`), whose reports
+//! come back as sessions and audit events. Every change is one step of a state machine of
+//! `policies` in one transaction of the `store`, together with its audit event; what was committed
+//! is then published, in the order of the commits.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test that can't go on has failed"
+    )
+)]
+
+mod actor;
+mod api;
+mod audit;
+mod clock;
+mod control;
+mod error;
+mod feed;
+mod grants;
+mod holds;
+mod ids;
+mod inventory;
+mod judge;
+mod link;
+mod lists;
+mod locks;
+mod login;
+mod metrics;
+mod pages;
+mod publish;
+mod reload;
+mod requests;
+mod sessions;
+mod settings;
+mod store;
+mod sweep;
+mod targets;
+mod tokens;
+mod view;
+mod wait;
+
+pub use actor::Actor;
+pub use clock::Clock;
+pub use control::Control;
+pub use error::{ControlError, Rejection, Unreadable};
+pub use inventory::{Inventory, Person, Secrets};
+pub use link::LinkService;
+pub use login::{Invite, LoginSession};
+pub use reload::Reloaded;
+pub use requests::Wish;
+pub use settings::{Gateway, Settings};
+pub use tokens::Minted;
+pub use view::{
+    Asked, AuditView, GrantFilter, GrantView, HoldView, LockView, LoginView, Page, Paging,
+    RequestFilter, RequestView, Scope, SessionEnd, SessionFilter, SessionView, Standing,
+    TargetView, TokenView, Verdict,
+};

@@ -209,6 +209,31 @@ impl v1::SessionEnded {
     }
 }
 
+impl v1::Identity {
+    /// Who it is, and how we know.
+    ///
+    /// # Errors
+    /// Where one of them is missing or none.
+    pub fn parts(self) -> Result<(policies::PrincipalId, String, Authn), Malformed> {
+        let principal = parse("principal", &self.principal)?;
+        Ok((
+            principal,
+            self.name,
+            present("authn", self.authn)?.try_into()?,
+        ))
+    }
+}
+
+impl v1::Granted {
+    /// The grant that stands.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn id(&self) -> Result<policies::GrantId, Malformed> {
+        parse("grant", &self.grant)
+    }
+}
+
 fn end(code: &str, detail: &str) -> Result<End, Malformed> {
     End::from_parts(code, detail).ok_or_else(|| malformed("end", format!("unknown word {code:?}")))
 }

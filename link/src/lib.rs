@@ -4,8 +4,10 @@
 //! shapes. What comes off the wire becomes a domain type here or is refused here.
 
 mod convert;
+mod pipe;
 
 pub use convert::Malformed;
+pub use pipe::pipe;
 
 /// Generated from `proto/postern/link/v1/link.proto`.
 pub mod v1 {

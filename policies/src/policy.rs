@@ -119,6 +119,14 @@ impl RuleBook {
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
+
+    /// Every quorum that a rule asks for, with the rule's title.
+    pub fn quorums(&self) -> impl Iterator<Item = (&str, &Quorum)> {
+        self.rules.values().flat_map(|rule| {
+            let quorums = rule.obligations.approvals.iter();
+            quorums.map(|quorum| (rule.title.as_str(), quorum))
+        })
+    }
 }
 
 /// The schema is ours and its loading is tested, but a refusal is still an answer.

@@ -1,0 +1,57 @@
+//! An authenticated person, as actions take them, and what they may do by their office.
+
+use policies::{Authn, DeviceId, Principal, PrincipalId};
+
+use crate::ControlError;
+
+/// Somebody who proved who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// Who, with their groups of now.
+    pub principal: Principal,
+    /// Whether they may lock, revoke and invite.
+    pub admin: bool,
+    /// Whether they may see everybody's sessions, recordings and the audit log.
+    pub auditor: bool,
+    /// How they proved it.
+    pub authn: Authn,
+}
+
+/// Whom something is asked for: by a signed-in person, or by an identified connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asker {
+    pub(crate) principal: PrincipalId,
+    pub(crate) device: Option<DeviceId>,
+}
+
+impl Actor {
+    /// # Errors
+    /// Where they aren't an admin.
+    pub(crate) fn must_administer(&self) -> Result<(), ControlError> {
+        if self.admin {
+            return Ok(());
+        }
+        Err(ControlError::Forbidden("this takes an admin".to_owned()))
+    }
+
+    /// # Errors
+    /// Where they are neither an admin nor an auditor.
+    pub(crate) fn must_oversee(&self) -> Result<(), ControlError> {
+        if self.oversees() {
+            return Ok(());
+        }
+        let told = "this takes an admin or an auditor";
+        Err(ControlError::Forbidden(told.to_owned()))
+    }
+
+    pub(crate) fn oversees(&self) -> bool {
+        self.admin || self.auditor
+    }
+
+    pub(crate) fn asker(&self) -> Asker {
+        Asker {
+            principal: self.principal.id.clone(),
+            device: self.authn.device.clone(),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a request carries, parsed at the edge, with every fault told as a [`Problem`].
+//!
+//! Bodies are bounded in size and in the time that they take to arrive: a sender of one byte a
+//! second holds neither memory nor a place for long.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{FormRejection, PathRejection, QueryRejection};
+use axum::extract::{Form, FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use super::error::{Kind, Problem};
+
+/// The longest body, in bytes.
+pub(crate) const BODY_MAX: usize = 64 * 1024;
+
+/// How long a body may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(10);
+
+/// A JSON body.
+pub(crate) struct Body<T>(pub(crate) T);
+
+/// The parameter in the path.
+pub(crate) struct At<T>(pub(crate) T);
+
+/// The query string.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+/// A form of one of our pages.
+pub(crate) struct Filled<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            let detail = "send the body as `application/json`";
+            return Err(Problem::new(Kind::WrongMedia, detail));
+        }
+        let arrived = tokio::time::timeout(ARRIVAL, Bytes::from_request(request, state)).await;
+        let bytes = arrived
+            .map_err(|_| slow())?
+            .map_err(|rejection| unreadable(rejection.status(), rejection.body_text()))?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|fault| Problem::new(Kind::Invalid, fault.to_string()))
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE);
+    let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = text.split(';').next().unwrap_or_default().trim();
+    media.eq_ignore_ascii_case("application/json")
+}
+
+fn slow() -> Problem {
+    let detail = format!("the body has to arrive within {} s", ARRIVAL.as_secs());
+    Problem::new(Kind::Slow, detail)
+}
+
+fn unreadable(status: StatusCode, fault: String) -> Problem {
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        let detail = format!("a body has at most {BODY_MAX} bytes");
+        return Problem::new(Kind::TooLarge, detail);
+    }
+    Problem::new(Kind::Invalid, fault)
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for At<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let found = Path::<T>::from_request_parts(parts, state).await;
+        found
+            .map(|Path(value)| Self(value))
+            .map_err(|fault: PathRejection| Problem::new(Kind::Invalid, fault.body_text()))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let found = Query::<T>::from_request_parts(parts, state).await;
+        found
+            .map(|Query(value)| Self(value))
+            .map_err(|fault: QueryRejection| Problem::new(Kind::Invalid, fault.body_text()))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Filled<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let arrived = tokio::time::timeout(ARRIVAL, Form::<T>::from_request(request, state)).await;
+        arrived
+            .map_err(|_| slow())?
+            .map(|Form(value)| Self(value))
+            .map_err(|fault: FormRejection| unreadable(fault.status(), fault.body_text()))
+    }
+}

@@ -1,0 +1,85 @@
+//! Grants: seeing them, giving one's own back, revoking another's.
+
+use axum::Json;
+use axum::extract::State;
+use policies::GrantId;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::auth::Caller;
+use super::error::{Problem, Problems};
+use super::extract::{Asked, At, Body};
+use super::page::{Listed, paging};
+use super::requests::{Because, scope};
+use super::{Api, wire};
+use crate::GrantFilter;
+
+/// Which grants to list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Query {
+    /// Whose: `mine` (the default), `inbox` (those that one may decide on) or `all`.
+    scope: Option<String>,
+    /// Only those that can be used, or only those that are over.
+    live: Option<bool>,
+    cursor: Option<String>,
+    /// At most 200.
+    limit: Option<u32>,
+}
+
+/// Lists grants, newest first.
+#[utoipa::path(get, path = "/grants", tag = "grants", params(Query),
+    responses((status = 200, body = Listed<wire::Grant>), Problems))]
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Asked(query): Asked<Query>,
+) -> Result<Json<Listed<wire::Grant>>, Problem> {
+    let scope = scope(query.scope.as_deref())?;
+    let filter = GrantFilter {
+        scope,
+        live: query.live,
+    };
+    let paging = paging(query.cursor.as_deref(), query.limit)?;
+    let page = api.control.grants(&actor, filter, paging).await?;
+    Ok(Json(Listed::of(&page)))
+}
+
+/// Shows one grant.
+#[utoipa::path(get, path = "/grants/{id}", tag = "grants", params(("id" = String, Path)),
+    responses((status = 200, body = wire::Grant), Problems))]
+pub(crate) async fn show(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    At(id): At<GrantId>,
+) -> Result<Json<wire::Grant>, Problem> {
+    let view = api.control.grant(&actor, &id).await?;
+    Ok(Json(wire::Grant::from(&view)))
+}
+
+/// Gives one's own grant back.
+#[utoipa::path(post, path = "/grants/{id}/done", tag = "grants", params(("id" = String, Path)),
+    responses((status = 200, body = wire::Grant), Problems))]
+pub(crate) async fn done(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    At(id): At<GrantId>,
+) -> Result<Json<wire::Grant>, Problem> {
+    let grant = api.control.done(&actor, &id).await?;
+    Ok(Json(wire::Grant::from(&grant)))
+}
+
+/// Ends somebody's grant, and with it their sessions.
+#[utoipa::path(post, path = "/grants/{id}/revoke", tag = "grants",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = wire::Grant), Problems))]
+pub(crate) async fn revoke(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    At(id): At<GrantId>,
+    Body(because): Body<Because>,
+) -> Result<Json<wire::Grant>, Problem> {
+    let grant = api.control.revoke(&actor, &id, because.reason).await?;
+    Ok(Json(wire::Grant::from(&grant)))
+}

@@ -1,0 +1,198 @@
+//! What every HTTP request passes before its handler, outermost first: the log line, the headers,
+//! the rate of its address, a place among the bounded number at work, and a shield.
+//!
+//! The log names the method, the matched route and the status; never a path, a query string, a
+//! header or a body, since sign-in codes and tokens travel there. Behind the shield a change runs
+//! to its end even where its caller has gone away, since a change that is half told is worse than
+//! one that nobody waits for; a read is dropped with its caller. A panic ends one request.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use super::error::{Kind, Problem};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many requests are at work at once.
+const PLACES: usize = 512;
+
+/// How many addresses are remembered before those that are quiet are forgotten.
+const ADDRESSES: usize = 10_000;
+
+/// Bounds that all requests share.
+#[derive(Clone)]
+pub(crate) struct Bounds {
+    places: Arc<Semaphore>,
+    requests: Arc<DefaultKeyedRateLimiter<Option<IpAddr>>>,
+    sign_ins: Arc<DefaultKeyedRateLimiter<Option<IpAddr>>>,
+}
+
+impl Bounds {
+    pub(crate) fn new() -> Self {
+        let limiter = |quota| Arc::new(RateLimiter::keyed(quota));
+        let of = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+        Self {
+            places: Arc::new(Semaphore::new(PLACES)),
+            requests: limiter(Quota::per_second(of(100)).allow_burst(of(500))),
+            sign_ins: limiter(Quota::per_second(of(1)).allow_burst(of(30))),
+        }
+    }
+
+    /// Counts one attempt to sign in against its address.
+    ///
+    /// # Errors
+    /// Where the address has had too many.
+    pub(crate) fn sign_in(&self, source: Source) -> Result<(), Problem> {
+        count(&self.sign_ins, source)
+    }
+}
+
+fn count(
+    limiter: &DefaultKeyedRateLimiter<Option<IpAddr>>,
+    source: Source,
+) -> Result<(), Problem> {
+    if limiter.len() > ADDRESSES {
+        limiter.retain_recent();
+    }
+    let detail = "this address sends too many requests: wait a little";
+    limiter
+        .check_key(&source.network())
+        .map_err(|_| Problem::new(Kind::RateLimited, detail))
+}
+
+/// The address of the socket's other end; never what a header claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Source(pub(crate) Option<IpAddr>);
+
+impl Source {
+    pub(crate) fn of(extensions: &axum::http::Extensions) -> Self {
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+        Self(peer.map(|ConnectInfo(peer)| peer.ip().to_canonical()))
+    }
+
+    /// The whole of a home's IPv6 network counts as one address.
+    fn network(self) -> Option<IpAddr> {
+        self.0.map(|address| match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(long) => {
+                let bits = u128::from(long) & !u128::from(u64::MAX);
+                IpAddr::V6(Ipv6Addr::from(bits))
+            }
+        })
+    }
+}
+
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Source {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        _: &S,
+    ) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(&parts.extensions))
+    }
+}
+
+/// One line a request.
+pub(crate) async fn logged(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("none", MatchedPath::as_str);
+    let span = tracing::info_span!("http", method = %request.method(), route);
+    async {
+        let response = next.run(request).await;
+        tracing::info!(status = response.status().as_u16(), "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// Headers that every answer carries.
+pub(crate) async fn dressed(request: Request, next: Next) -> Response {
+    const ALWAYS: [(HeaderName, &str); 5] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+    ];
+    /// For answers that don't say more themselves: nothing may run, load or frame.
+    const BARE: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'";
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, BARE),
+    ] {
+        let value = HeaderValue::from_static(value);
+        headers.entry(name).or_insert(value);
+    }
+    response
+}
+
+/// The bounds, and the shield.
+pub(crate) async fn bounded(
+    State(bounds): State<Bounds>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Err(problem) = count(&bounds.requests, Source::of(request.extensions())) {
+        return problem.into_response();
+    }
+    match Arc::clone(&bounds.places).try_acquire_owned() {
+        Ok(place) => shielded(place, request, next).await,
+        Err(_) => Problem::new(Kind::Unavailable, "too many requests are at work").into_response(),
+    }
+}
+
+async fn shielded(place: OwnedSemaphorePermit, request: Request, next: Next) -> Response {
+    let reads = request.method().is_safe();
+    let work = async move {
+        let response = next.run(request).await;
+        drop(place);
+        response
+    };
+    let task = tokio::spawn(work.in_current_span());
+    let outcome = if reads {
+        tokio::time::timeout(PATIENCE, AbortOnDropHandle::new(task)).await
+    } else {
+        tokio::time::timeout(PATIENCE, task).await
+    };
+    match outcome {
+        Ok(Ok(response)) => response,
+        Ok(Err(failure)) => broken(&failure).into_response(),
+        Err(_) => Problem::new(Kind::TimedOut, "look whether it was done before you try again")
+            .into_response(),
+    }
+}
+
+/// The panic's own words are in the log by the panic hook; they may hold anything.
+fn broken(failure: &JoinError) -> Problem {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the handler {0}")]
+    struct Broken(&'static str);
+    let how = if failure.is_panic() { "panicked" } else { "was cancelled" };
+    Problem::incident(Kind::Internal, &Broken(how))
+}

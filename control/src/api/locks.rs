@@ -1,0 +1,69 @@
+//! Locks: they beat every grant.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use policies::{LockId, Subject, Ttl};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::auth::Caller;
+use super::error::{Problem, Problems};
+use super::extract::{At, Body};
+use super::{Api, wire};
+use crate::LockView;
+
+/// Lists the locks in force.
+#[utoipa::path(get, path = "/locks", tag = "locks",
+    responses((status = 200, body = [wire::Lock]), Problems))]
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+) -> Result<Json<Vec<wire::Lock>>, Problem> {
+    let locks = api.control.locks(&actor).await?;
+    Ok(Json(locks.iter().map(wire::Lock::from).collect()))
+}
+
+/// What to lock.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Locking {
+    /// `principal:alice`, `device:laptop-7`, `target:orders` or `login:app_rw@orders`.
+    #[schema(value_type = String, example = "principal:alice")]
+    subject: Subject,
+    /// The locked are told.
+    reason: String,
+    /// For how long; without, until it is lifted.
+    #[serde(rename = "for")]
+    #[schema(value_type = Option<String>, example = "8h")]
+    span: Option<Ttl>,
+}
+
+/// Locks a person, a device, a target or a login, and cuts its sessions.
+#[utoipa::path(post, path = "/locks", tag = "locks", request_body = Locking,
+    responses((status = 200, body = wire::Lock), Problems))]
+pub(crate) async fn lock(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Body(wish): Body<Locking>,
+) -> Result<Json<wire::Lock>, Problem> {
+    let until = wish.span.map(|span| api.control.now().after(span));
+    let lock = api
+        .control
+        .lock(&actor, wish.subject, wish.reason, until)
+        .await?;
+    let by_name = actor.principal.name;
+    Ok(Json(wire::Lock::from(&LockView { lock, by_name })))
+}
+
+/// Lifts a lock.
+#[utoipa::path(delete, path = "/locks/{id}", tag = "locks", params(("id" = String, Path)),
+    responses((status = 204, description = "The lock is lifted"), Problems))]
+pub(crate) async fn unlock(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    At(id): At<LockId>,
+) -> Result<StatusCode, Problem> {
+    api.control.unlock(&actor, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

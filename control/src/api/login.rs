@@ -1,0 +1,199 @@
+//! Signing in with a one-time code, and what a signed-in client needs: a certificate, and who it is.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use policies::{DeviceId, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::auth::{Bearer, Caller};
+use super::error::{Kind, Problem, Problems};
+use super::extract::Body;
+use super::guard::Source;
+use super::{Api, wire};
+use crate::{Actor, LoginSession};
+
+/// A one-time code, and what else to give in one go.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Login {
+    /// The code of the sign-in link.
+    #[schema(value_type = String)]
+    code: SecretString,
+    /// The device that signs in; wanted with `csr`.
+    #[schema(value_type = Option<String>)]
+    device: Option<DeviceId>,
+    /// A certificate signing request in PEM.
+    csr: Option<String>,
+}
+
+/// A login, with all that a client needs to go on.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LoggedIn {
+    /// The bearer token of this API.
+    token: String,
+    expires_at: String,
+    #[serde(flatten)]
+    me: Me,
+    /// The client certificate, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<Certificate>,
+    /// Certificates of the authority that the gateway's own certificate comes from, in PEM.
+    ca_pem: String,
+    /// Where the gateway listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<Gateway>,
+    targets: Vec<wire::Target>,
+}
+
+/// A client certificate.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Certificate {
+    /// In PEM.
+    pem: String,
+    not_after: String,
+}
+
+/// Where the gateway listens.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Gateway {
+    host: String,
+    port: u16,
+}
+
+/// Who is signed in.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Me {
+    principal: wire::Person,
+    /// Whether they may lock, revoke and invite.
+    admin: bool,
+    /// Whether they may see everybody's sessions, recordings and the audit log.
+    auditor: bool,
+}
+
+impl From<&Actor> for Me {
+    fn from(actor: &Actor) -> Self {
+        Self {
+            principal: wire::Person::from(&actor.principal),
+            admin: actor.admin,
+            auditor: actor.auditor,
+        }
+    }
+}
+
+impl From<certs::Issued> for Certificate {
+    fn from(issued: certs::Issued) -> Self {
+        Self {
+            pem: issued.pem,
+            not_after: Timestamp::from_millis(issued.not_after).to_string(),
+        }
+    }
+}
+
+/// Signs in with a one-time code.
+#[utoipa::path(post, path = "/login", tag = "login", security(()), request_body = Login,
+    responses((status = 200, body = LoggedIn), Problems))]
+pub(crate) async fn login(
+    State(api): State<Api>,
+    source: Source,
+    Body(login): Body<Login>,
+) -> Result<Json<LoggedIn>, Problem> {
+    api.bounds.sign_in(source)?;
+    let wanted = wanted(login.csr.as_deref(), login.device.as_ref())?;
+    let session = api.control.sign_in(&login.code, login.device.clone()).await?;
+    let certificate = match wanted {
+        Some((csr, device)) => Some(
+            api.control
+                .issue_certificate(&session.actor, csr, device)
+                .await?
+                .into(),
+        ),
+        None => None,
+    };
+    Ok(Json(logged_in(&api, &session, certificate)))
+}
+
+/// A code is good once, so what else was sent is looked at before it is spent.
+fn wanted<'a>(
+    csr: Option<&'a str>,
+    device: Option<&'a DeviceId>,
+) -> Result<Option<(&'a str, &'a DeviceId)>, Problem> {
+    let Some(csr) = csr else { return Ok(None) };
+    let invalid = |detail: String| Problem::new(Kind::Invalid, detail);
+    certs::Csr::from_pem(csr).map_err(|fault| invalid(fault.to_string()))?;
+    let device = device.ok_or_else(|| invalid("`csr` wants `device` beside it".into()))?;
+    Ok(Some((csr, device)))
+}
+
+fn logged_in(api: &Api, session: &LoginSession, certificate: Option<Certificate>) -> LoggedIn {
+    let settings = api.control.settings();
+    let gateway = settings.gateway.as_ref().map(|gateway| Gateway {
+        host: gateway.host.clone(),
+        port: gateway.port,
+    });
+    let targets = api.control.targets(&session.actor);
+    LoggedIn {
+        token: session.token.expose_secret().to_owned(),
+        expires_at: session.expires_at.to_string(),
+        me: Me::from(&session.actor),
+        certificate,
+        ca_pem: settings.authority.ca_pem().to_owned(),
+        gateway,
+        targets: targets.iter().map(wire::Target::from).collect(),
+    }
+}
+
+/// Ends the login that the request was sent with.
+#[utoipa::path(post, path = "/logout", tag = "login",
+    responses((status = 204, description = "The token is no longer good"), Problems))]
+pub(crate) async fn logout(
+    State(api): State<Api>,
+    _: Caller,
+    Bearer(token): Bearer,
+) -> Result<StatusCode, Problem> {
+    api.control.sign_out(&token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A certificate signing request.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Signing {
+    /// In PEM.
+    csr: String,
+    /// The device that holds the key.
+    #[schema(value_type = String)]
+    device: DeviceId,
+}
+
+/// A client certificate, and whom it trusts.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Signed {
+    #[serde(flatten)]
+    certificate: Certificate,
+    ca_pem: String,
+}
+
+/// Issues a client certificate for this person and device.
+#[utoipa::path(post, path = "/certificate", tag = "login", request_body = Signing,
+    responses((status = 200, body = Signed), Problems))]
+pub(crate) async fn certificate(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Body(wish): Body<Signing>,
+) -> Result<Json<Signed>, Problem> {
+    wanted(Some(&wish.csr), Some(&wish.device))?;
+    let issued = api.control.issue_certificate(&actor, &wish.csr, &wish.device).await?;
+    let ca_pem = api.control.settings().authority.ca_pem().to_owned();
+    let certificate = issued.into();
+    Ok(Json(Signed { certificate, ca_pem }))
+}
+
+/// Says who is signed in.
+#[utoipa::path(get, path = "/me", tag = "login",
+    responses((status = 200, body = Me), Problems))]
+pub(crate) async fn me(Caller(actor): Caller) -> Json<Me> {
+    Json(Me::from(&actor))
+}

@@ -1,0 +1,106 @@
+//! What goes into the audit log, in the transaction of the change that it tells of.
+
+use std::fmt;
+
+use policies::PrincipalId;
+use serde_json::Value;
+
+use crate::control::Control;
+use crate::{Actor, AuditView, ControlError, Page, Paging, store};
+
+/// One event.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) by: By,
+    /// As `request.asked`.
+    pub(crate) kind: &'static str,
+    /// The id of what it happened to.
+    pub(crate) subject: String,
+    /// The rest; never a secret.
+    pub(crate) detail: Value,
+}
+
+/// Who did it. The prefixes keep a person who is called `control` apart from control.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum By {
+    Principal(PrincipalId),
+    /// Somebody at the console of the machine.
+    Operator,
+    /// Control itself: time passed, or the inventory changed.
+    Control,
+    Proxy(String),
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Principal(id) => write!(f, "principal:{id}"),
+            Self::Operator => f.write_str("operator"),
+            Self::Control => f.write_str("control"),
+            Self::Proxy(name) => write!(f, "proxy:{name}"),
+        }
+    }
+}
+
+impl From<&Actor> for By {
+    fn from(actor: &Actor) -> Self {
+        Self::Principal(actor.principal.id.clone())
+    }
+}
+
+impl Event {
+    pub(crate) fn new(
+        by: impl Into<By>,
+        kind: &'static str,
+        subject: impl ToString,
+        detail: Value,
+    ) -> Self {
+        let (by, subject) = (by.into(), subject.to_string());
+        Self {
+            by,
+            kind,
+            subject,
+            detail,
+        }
+    }
+}
+
+/// The beginning of a text that a stranger chose, on one line.
+pub(crate) fn clip(text: &str, most: usize) -> String {
+    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+    text.chars().take(most).map(plain).collect()
+}
+
+impl Control {
+    /// The audit log, newest first: for admins and auditors.
+    ///
+    /// # Errors
+    /// Where the actor is neither.
+    pub async fn audit(
+        &self,
+        actor: &Actor,
+        paging: Paging,
+    ) -> Result<Page<AuditView>, ControlError> {
+        actor.must_oversee()?;
+        store::audit::page(&mut *self.0.store.read().await?, paging).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_be_mistaken_for_control() {
+        let person = By::Principal(PrincipalId::new("control").unwrap());
+        assert_eq!(
+            (person.to_string().as_str(), By::Control.to_string().as_str()),
+            ("principal:control", "control")
+        );
+    }
+
+    #[test]
+    fn a_strangers_text_is_short_and_on_one_line() {
+        assert_eq!(clip("a\nb\u{1b}[31m\0é", 6), "a b [3");
+    }
+}

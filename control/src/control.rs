@@ -1,0 +1,172 @@
+//! The control plane as one value: what it is made of, how it is opened, and how work is done in it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use policies::{RequestId, Timestamp};
+use serde_json::json;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::audit::{By, Event};
+use crate::feed::{Feed, Mirror, REMEMBERED, REMEMBERED_AT_MOST};
+use crate::holds::Holds;
+use crate::login::Limits;
+use crate::metrics::Counts;
+use crate::store::{self, Store};
+use crate::{Clock, ControlError, Inventory, LinkService, Settings};
+
+/// How many decisions somebody may lag behind before they look for themselves.
+const BACKLOG: usize = 1_024;
+
+/// The control plane. Copies are cheap and share everything.
+#[derive(Clone)]
+pub struct Control(pub(crate) Arc<Shared>);
+
+/// What all copies share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) inventory: ArcSwap<Inventory>,
+    pub(crate) store: Store,
+    pub(crate) feed: Feed,
+    /// Requests about which something was decided, once that is committed.
+    pub(crate) decided: broadcast::Sender<RequestId>,
+    pub(crate) holds: Holds,
+    pub(crate) limits: Limits,
+    pub(crate) counts: Counts,
+    pub(crate) closing: CancellationToken,
+    work: TaskTracker,
+}
+
+impl Control {
+    /// Opens the store and takes up where the last run stopped: what has expired meanwhile ends,
+    /// grants are decided again, and sessions that were live then are marked as over.
+    ///
+    /// # Errors
+    /// Where the store can't be used or the inventory contradicts itself.
+    pub async fn open(
+        settings: Settings,
+        inventory: Inventory,
+        clock: Clock,
+    ) -> Result<Self, ControlError> {
+        inventory.check()?;
+        let store = Store::open(&settings.database).await?;
+        let mirror = recall(&store, &inventory, clock.now()).await?;
+        let inventory = Arc::new(inventory);
+        let (decided, _) = broadcast::channel(BACKLOG);
+        let counts = Counts::new()?;
+        let control = Self(Arc::new(Shared {
+            feed: Feed::new(mirror, settings.base_url(), settings.feed_fresh),
+            holds: Holds::new(counts.holds.clone()),
+            inventory: ArcSwap::new(Arc::clone(&inventory)),
+            limits: Limits::new(),
+            closing: CancellationToken::new(),
+            work: TaskTracker::new(),
+            settings,
+            clock,
+            store,
+            decided,
+            counts,
+        }));
+        control.abandon_sessions().await?;
+        control.sweep().await?;
+        control.take(inventory).await?;
+        Ok(control)
+    }
+
+    /// How it was set up.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Its clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Now, by its clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Everything that speaks HTTP: the API and the pages.
+    pub fn api(&self) -> axum::Router {
+        crate::api::router(self.clone())
+    }
+
+    /// The service that proxies talk to.
+    #[must_use]
+    pub fn link_service(&self) -> ::link::v1::link_server::LinkServer<LinkService> {
+        ::link::v1::link_server::LinkServer::new(LinkService::new(self.clone()))
+    }
+
+    /// Does work to its end, even where the one who asked for it has gone: a change is either
+    /// published or was never committed.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ControlError>> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        let task = self.0.work.spawn(work.in_current_span());
+        task.await.map_err(|_| ControlError::Broken)?
+    }
+
+    /// Ends the streams, and waits until the work at hand is done.
+    pub(crate) async fn close(&self) {
+        self.0.closing.cancel();
+        self.0.work.close();
+        self.0.work.wait().await;
+    }
+
+    /// Sessions of the last run have no end if the process was killed, and nobody is left to tell
+    /// it. A proxy that outlived control may still correct the assumed end by its report.
+    async fn abandon_sessions(&self) -> Result<(), ControlError> {
+        const DETAIL: &str = "the gateway stopped without saying so";
+        let mut change = self.change().await?;
+        let now = change.now;
+        let lost = store::sessions::abandon(change.db(), now, DETAIL).await?;
+        for session in &lost {
+            let detail = json!({ "end": "closed", "detail": DETAIL, "assumed": true });
+            let event = Event::new(By::Control, "session.ended", session, detail);
+            change.record(event).await?;
+        }
+        let detail = json!({ "sessions_without_end": lost.len() });
+        let event = Event::new(By::Control, "control.opened", "control", detail);
+        change.record(event).await?;
+        change.commit().await.map(drop)
+    }
+}
+
+/// What proxies were told last, from the store.
+async fn recall(
+    store: &Store,
+    inventory: &Inventory,
+    now: Timestamp,
+) -> Result<Mirror, ControlError> {
+    let db = &mut *store.read().await?;
+    let open = store::grants::open(db).await?;
+    let leases = open.iter().filter_map(policies::Grant::lease);
+    let locks = store::locks::all(db).await?;
+    let since = Timestamp::from_millis(now.millis().saturating_sub(REMEMBERED.millis()));
+    let most = i64::try_from(REMEMBERED_AT_MOST).unwrap_or(i64::MAX);
+    let ended = store::grants::ended_since(db, since, most).await?;
+    Ok(Mirror {
+        revision: store::feed::revision(db).await?,
+        leases: leases.map(|lease| (lease.grant.clone(), lease)).collect(),
+        locks: locks.into_iter().map(|lock| (lock.id.clone(), lock)).collect(),
+        targets: inventory.targets.values().cloned().collect(),
+        gone: ended
+            .into_iter()
+            .filter_map(|grant| match grant.state {
+                policies::GrantState::Ended { at, end } => Some((at, grant.id, end)),
+                policies::GrantState::Granted { .. } | policies::GrantState::Active { .. } => None,
+            })
+            .collect(),
+    })
+}

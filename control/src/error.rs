@@ -1,0 +1,150 @@
+//! What control answers where it doesn't do what was asked: one enum for its boundary.
+
+use policies::{GrantError, Refusal, RequestError, ResourceError, TargetName};
+use thiserror::Error;
+
+/// Why an action was not done.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// There is no such thing, or none that the actor may see.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// The actor may not do this.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Access was asked for and isn't given.
+    #[error(transparent)]
+    Refused(#[from] Rejection),
+    /// The thing is not, or no longer, in a state for it.
+    #[error("{0}")]
+    Conflict(String),
+    /// What was said makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// Too many tries.
+    #[error("too many tries: wait a minute and try again")]
+    RateLimited,
+    /// Too many wait already.
+    #[error("too many connections wait already: try again later")]
+    Busy,
+    /// Nobody is signed in, or the proof isn't accepted.
+    #[error("not signed in, or the proof is no longer good")]
+    Unauthenticated,
+    /// A certificate could not be issued.
+    #[error("cannot issue a certificate")]
+    Issue(#[from] certs::IssueError),
+    /// The store failed; nothing was changed.
+    #[error("the store can't be used")]
+    Store(#[from] sqlx::Error),
+    /// The store's tables could not be brought up to date.
+    #[error("the store's tables can't be brought up to date")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// What the store holds can't be read.
+    #[error("the store holds something unreadable")]
+    Unreadable(#[from] Unreadable),
+    /// The work was broken off.
+    #[error("the work was broken off")]
+    Broken,
+}
+
+/// Why somebody doesn't get what they ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Rejection {
+    /// Nobody of that name.
+    #[error("this person is not known here")]
+    Unknown,
+    /// The person is shut out.
+    #[error("this person is disabled")]
+    Disabled,
+    /// No such target.
+    #[error("there is no target `{0}`")]
+    NoTarget(TargetName),
+    /// No such login or database on the target.
+    #[error(transparent)]
+    NoResource(#[from] ResourceError),
+    /// A lock matches.
+    #[error("access is locked: {0}")]
+    Locked(String),
+    /// The rules say no.
+    #[error("{0}")]
+    Rules(Refusal),
+    /// The rules ask for more than what was given or asked.
+    #[error("the rules now ask for more: {0}")]
+    NotCovered(String),
+    /// The rules ask for people's approval, and nobody waits for it here.
+    #[error("this takes approval: {0}")]
+    NeedsApproval(String),
+}
+
+/// A stored value that doesn't parse.
+#[derive(Debug, Error)]
+#[error("malformed {what}: {why}")]
+pub struct Unreadable {
+    what: &'static str,
+    why: String,
+}
+
+impl Unreadable {
+    pub(crate) fn new(what: &'static str, why: impl ToString) -> Self {
+        let why = why.to_string();
+        Self { what, why }
+    }
+}
+
+impl Rejection {
+    /// A short name of fixed wording.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown-person",
+            Self::Disabled => "disabled",
+            Self::NoTarget(_) => "no-target",
+            Self::NoResource(_) => "no-resource",
+            Self::Locked(_) => "locked",
+            Self::Rules(_) => "not-permitted",
+            Self::NotCovered(_) => "not-covered",
+            Self::NeedsApproval(_) => "no-grant",
+        }
+    }
+}
+
+impl ControlError {
+    /// A short name of fixed wording.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "not-found",
+            Self::Forbidden(_) => "forbidden",
+            Self::Refused(rejection) => rejection.code(),
+            Self::Conflict(_) => "conflict",
+            Self::Invalid(_) => "invalid",
+            Self::RateLimited => "rate-limited",
+            Self::Busy => "busy",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Issue(_) => "issue",
+            Self::Store(_) | Self::Migrate(_) | Self::Unreadable(_) => "store",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl From<RequestError> for ControlError {
+    fn from(error: RequestError) -> Self {
+        let told = error.to_string();
+        match error {
+            RequestError::Own | RequestError::NotTheirs | RequestError::NotAsked(_) => {
+                Self::Forbidden(told)
+            }
+            RequestError::Over(_)
+            | RequestError::Lapsed
+            | RequestError::Twice
+            | RequestError::Changed => Self::Conflict(told),
+        }
+    }
+}
+
+impl From<GrantError> for ControlError {
+    fn from(error: GrantError) -> Self {
+        Self::Conflict(error.to_string())
+    }
+}

@@ -1,0 +1,163 @@
+//! What becomes of a grant: it is used, given back, or revoked.
+
+use std::net::IpAddr;
+
+use certs::IssuedKey;
+use policies::{Credential, End, Facts, Grant, GrantEvent, GrantId, Timestamp, Ttl};
+use secrecy::SecretString;
+
+use crate::publish::Change;
+use crate::{Actor, Control, ControlError, store};
+
+/// How long an upstream certificate lasts. It only has to open a connection: the life of a
+/// certificate is not the life of a lease.
+const CERTIFICATE_LIFE: Ttl = Ttl::from_secs(600);
+
+/// What a connection needs to go on.
+pub(crate) struct Begun {
+    pub(crate) ends: Timestamp,
+    pub(crate) credential: Upstream,
+}
+
+/// How the gateway signs in upstream.
+pub(crate) enum Upstream {
+    Password(SecretString),
+    Certificate(Box<IssuedKey>),
+}
+
+impl Control {
+    /// Gives one's own grant back.
+    ///
+    /// # Errors
+    /// Where it isn't the actor's, or is over.
+    pub async fn done(&self, actor: &Actor, id: &GrantId) -> Result<Grant, ControlError> {
+        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let grant = change.granted(&id).await?;
+            if grant.principal != actor.principal.id {
+                let told = "only its holder gives a grant back: others revoke it";
+                return Err(ControlError::Forbidden(told.to_owned()));
+            }
+            let ended = change.step(&grant, GrantEvent::End(End::Done), &actor).await?;
+            change.commit().await?;
+            Ok(ended)
+        })
+        .await
+    }
+
+    /// Ends somebody's grant. This is for admins and for those who may decide on its request.
+    ///
+    /// # Errors
+    /// Where the actor may not, or it is over.
+    pub async fn revoke(
+        &self,
+        actor: &Actor,
+        id: &GrantId,
+        reason: String,
+    ) -> Result<Grant, ControlError> {
+        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let grant = change.granted(&id).await?;
+            change.may_revoke(&actor, &grant).await?;
+            let end = End::Revoked(told(&actor.principal.name, &reason));
+            let ended = change.step(&grant, GrantEvent::End(end), &actor).await?;
+            change.commit().await?;
+            Ok(ended)
+        })
+        .await
+    }
+
+    /// A connection begins to use a grant. The first one starts its clock.
+    pub(crate) async fn begin(
+        &self,
+        id: &GrantId,
+        source: Option<IpAddr>,
+    ) -> Result<Begun, ControlError> {
+        let (control, id) = (self.clone(), id.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let grant = change.use_grant(&id, source).await?;
+            let ends = grant.deadline().ok_or(ControlError::NotFound("grant"))?;
+            let credential = change.upstream(&grant)?;
+            change.commit().await?;
+            Ok(Begun { ends, credential })
+        })
+        .await
+    }
+}
+
+fn told(name: &str, reason: &str) -> String {
+    let reason = crate::audit::clip(reason, 500);
+    if reason.is_empty() {
+        format!("by {name}")
+    } else {
+        format!("by {name}: {reason}")
+    }
+}
+
+impl Change {
+    pub(crate) async fn granted(&mut self, id: &GrantId) -> Result<Grant, ControlError> {
+        let found = store::grants::find(self.db(), id).await?;
+        found.ok_or(ControlError::NotFound("grant"))
+    }
+
+    async fn may_revoke(&mut self, actor: &Actor, grant: &Grant) -> Result<(), ControlError> {
+        let person = self.acting(actor)?;
+        if person.admin {
+            return Ok(());
+        }
+        if grant.principal == person.principal.id {
+            let told = "this is your own grant: give it back with `postern done`";
+            return Err(ControlError::Forbidden(told.to_owned()));
+        }
+        let request = self.stored(&grant.request).await?.request;
+        Ok(request.may_decide(&person.principal)?)
+    }
+
+    /// Asks the rules once more, with where this very connection comes from, and uses the grant.
+    async fn use_grant(
+        &mut self,
+        id: &GrantId,
+        source: Option<IpAddr>,
+    ) -> Result<Grant, ControlError> {
+        let grant = self.granted(id).await?;
+        let used = self.step(&grant, GrantEvent::Use, holder(&grant)).await?;
+        let asker = crate::actor::Asker {
+            principal: grant.principal.clone(),
+            device: None,
+        };
+        self.control().not_locked(&asker, &grant.resource, self.now)?;
+        let asked_from = self.stored(&grant.request).await?.source;
+        let facts = Facts {
+            now: self.now,
+            source: source.or(asked_from),
+        };
+        self.covers(&grant, &facts).await?;
+        Ok(used)
+    }
+
+    fn upstream(&self, grant: &Grant) -> Result<Upstream, ControlError> {
+        let (target, resource) = self.inventory.resolve(&grant.resource)?;
+        let kind = target.logins.get(&resource.login);
+        match kind.ok_or(ControlError::NotFound("login"))? {
+            Credential::Password => {
+                let secret = self.inventory.secrets.get(&target.name, &resource.login);
+                let secret = secret.ok_or(ControlError::NotFound("upstream password"))?;
+                Ok(Upstream::Password(secret.clone()))
+            }
+            Credential::Certificate => {
+                let life = CERTIFICATE_LIFE.duration();
+                let login = resource.login.as_str();
+                let authority = &self.control().settings().authority;
+                let issued = authority.issue_login(login, life, self.now.millis())?;
+                Ok(Upstream::Certificate(Box::new(issued)))
+            }
+        }
+    }
+}
+
+fn holder(grant: &Grant) -> crate::audit::By {
+    crate::audit::By::Principal(grant.principal.clone())
+}

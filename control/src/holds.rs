@@ -1,0 +1,207 @@
+//! Connections that wait for a person: bounded in number, each with a code while nobody knows whose
+//! it is.
+//!
+//! A hold lives in memory and exactly as long as its connection's call: when the call is dropped,
+//! its code is dead. A confirmation takes the hold's only answer out, so that one wins.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use policies::{Digest, Timestamp};
+use prometheus::IntGauge;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::oneshot;
+
+use crate::audit::Event;
+use crate::{Actor, Control, ControlError, HoldView, ids};
+
+/// How many wait at once.
+const MOST: usize = 10_000;
+/// How many of one address wait at once; addresses can stand for whole offices.
+const MOST_EACH: usize = 100;
+
+/// All that wait.
+pub(crate) struct Holds {
+    table: Arc<Mutex<Table>>,
+    waiting: IntGauge,
+}
+
+#[derive(Default)]
+struct Table {
+    waiting: usize,
+    each: HashMap<Option<IpAddr>, usize>,
+    by_code: HashMap<String, Hold>,
+}
+
+struct Hold {
+    view: HoldView,
+    answer: oneshot::Sender<Actor>,
+}
+
+/// A place among those that wait. Dropping it frees the place, and kills the code if it has one.
+pub(crate) struct Place {
+    table: Arc<Mutex<Table>>,
+    waiting: IntGauge,
+    source: Option<IpAddr>,
+    code: Option<String>,
+}
+
+impl Holds {
+    pub(crate) fn new(waiting: IntGauge) -> Self {
+        let table = Arc::default();
+        Self { table, waiting }
+    }
+
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// Where too many wait, in all or of this address.
+    pub(crate) fn enter(&self, source: Option<IpAddr>) -> Result<Place, ControlError> {
+        let mut table = lock(&self.table);
+        let each = table.each.get(&source).copied().unwrap_or_default();
+        if table.waiting >= MOST || each >= MOST_EACH {
+            return Err(ControlError::Busy);
+        }
+        table.waiting += 1;
+        table.each.insert(source, each + 1);
+        self.waiting.inc();
+        Ok(Place {
+            table: Arc::clone(&self.table),
+            waiting: self.waiting.clone(),
+            source,
+            code: None,
+        })
+    }
+
+    /// Whether a connection of this public name waits for its code.
+    fn waits(&self, id: &str, now: Timestamp) -> bool {
+        let table = lock(&self.table);
+        let mut holds = table.by_code.values();
+        holds.any(|hold| hold.view.id == id && now < hold.view.expires_at)
+    }
+
+    fn view(&self, code: &str, now: Timestamp) -> Option<HoldView> {
+        let table = lock(&self.table);
+        let hold = table.by_code.get(code).map(|hold| &hold.view);
+        hold.filter(|view| now < view.expires_at).cloned()
+    }
+
+    /// Takes the hold out, if it still reads as it was confirmed: nobody else can any more.
+    fn take(&self, code: &str, digest: &Digest, now: Timestamp) -> Result<Hold, ControlError> {
+        let mut table = lock(&self.table);
+        let live = table.by_code.get(code).filter(|hold| now < hold.view.expires_at);
+        let hold = live.ok_or(ControlError::NotFound("waiting connection"))?;
+        if hold.view.digest != *digest {
+            let told = "this isn't the connection that you looked at: look again";
+            return Err(ControlError::Conflict(told.to_owned()));
+        }
+        table.by_code.remove(code).ok_or(ControlError::NotFound("waiting connection"))
+    }
+}
+
+impl Place {
+    /// Waits under a fresh code: the code, and where the answer comes.
+    pub(crate) fn offer(&mut self, view: HoldView) -> (String, oneshot::Receiver<Actor>) {
+        let (answer, answered) = oneshot::channel();
+        let mut table = lock(&self.table);
+        let mut code = ids::fresh_code();
+        while table.by_code.contains_key(&code) {
+            code = ids::fresh_code();
+        }
+        table.by_code.insert(code.clone(), Hold { view, answer });
+        self.code = Some(code.clone());
+        (code, answered)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut table = lock(&self.table);
+        table.waiting = table.waiting.saturating_sub(1);
+        if let Some(each) = table.each.get_mut(&self.source) {
+            *each = each.saturating_sub(1);
+        }
+        if table.each.get(&self.source) == Some(&0) {
+            table.each.remove(&self.source);
+        }
+        if let Some(code) = &self.code {
+            table.by_code.remove(code);
+        }
+        self.waiting.dec();
+    }
+}
+
+fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The digest of what a confirmation confirms.
+pub(crate) fn digest(view: &HoldView) -> Digest {
+    let mut hash = Sha256::new();
+    for part in [
+        "postern hold v1",
+        &view.id,
+        &view.resource.to_string(),
+        &view.client,
+        &view.application,
+        &view.ttl.map(|ttl| ttl.to_string()).unwrap_or_default(),
+        &view.reason,
+        &view.asked_at.millis().to_string(),
+    ] {
+        // Lengths keep two different holds from running together into one text.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    ids::hex(&hash.finalize()).into()
+}
+
+impl Control {
+    /// Whether a connection of this public name waits. It says nothing about the connection.
+    #[must_use]
+    pub fn hold_waits(&self, id: &str) -> bool {
+        self.0.holds.waits(id, self.now())
+    }
+
+    /// The waiting connection of a code that somebody typed.
+    ///
+    /// # Errors
+    /// Where there is none, or the actor looks too often.
+    pub async fn hold_by_code(&self, actor: &Actor, code: &str) -> Result<HoldView, ControlError> {
+        self.0.limits.code(&actor.principal.id)?;
+        let none = || ControlError::NotFound("waiting connection");
+        let code = ids::read_code(code).ok_or_else(none)?;
+        self.0.holds.view(&code, self.now()).ok_or_else(none)
+    }
+
+    /// Confirms that a waiting connection is the actor's own. It goes on in their name.
+    ///
+    /// # Errors
+    /// Where it is gone, reads otherwise than the digest says, or the actor is locked.
+    pub async fn confirm(
+        &self,
+        actor: &Actor,
+        code: &str,
+        digest: Digest,
+    ) -> Result<HoldView, ControlError> {
+        self.0.limits.code(&actor.principal.id)?;
+        let none = || ControlError::NotFound("waiting connection");
+        let code = ids::read_code(code).ok_or_else(none)?;
+        let (control, actor) = (self.clone(), actor.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.acting(&actor)?;
+            let Hold { view, answer } = control.0.holds.take(&code, &digest, change.now)?;
+            let detail = json!({
+                "resource": view.resource.to_string(), "client": view.client,
+                "application": view.application, "digest": digest,
+            });
+            change.record(Event::new(&actor, "hold.confirmed", &view.id, detail)).await?;
+            change.commit().await?;
+            answer.send(actor).map_err(|_| none())?;
+            Ok(view)
+        })
+        .await
+    }
+}

@@ -1,0 +1,132 @@
+//! Who and what there is: people, targets, rules and upstream secrets, as the configuration says.
+//!
+//! An inventory is taken whole or not at all; what it leaves out is gone.
+
+use std::collections::BTreeMap;
+
+use policies::{
+    Credential, Login, Principal, PrincipalId, Refusal, Resource, RuleBook, Target, TargetName,
+};
+use secrecy::SecretString;
+
+use crate::{ControlError, Rejection};
+
+/// Everything that can change by a reload.
+#[derive(Debug)]
+pub struct Inventory {
+    /// People by their keys.
+    pub people: BTreeMap<PrincipalId, Person>,
+    /// Targets by their names.
+    pub targets: BTreeMap<TargetName, Target>,
+    /// The rules in force.
+    pub rules: RuleBook,
+    /// Passwords of upstream logins.
+    pub secrets: Secrets,
+}
+
+/// A person as the configuration knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Who, and their groups.
+    pub principal: Principal,
+    /// Whether they may lock, revoke and invite.
+    pub admin: bool,
+    /// Whether they may see everybody's sessions, recordings and the audit log.
+    pub auditor: bool,
+    /// Whether they are shut out.
+    pub disabled: bool,
+}
+
+/// Passwords by target and login. They can't be printed.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets(BTreeMap<(TargetName, Login), SecretString>);
+
+impl Secrets {
+    /// Takes in the password of one login.
+    pub fn insert(&mut self, target: TargetName, login: Login, secret: SecretString) {
+        self.0.insert((target, login), secret);
+    }
+
+    /// The password of this login.
+    #[must_use]
+    pub fn get(&self, target: &TargetName, login: &Login) -> Option<&SecretString> {
+        self.0.get(&(target.clone(), login.clone()))
+    }
+}
+
+impl Inventory {
+    /// Checks what no single entry can: a name under another's key, a password login without one.
+    ///
+    /// # Errors
+    /// Every fault that was found.
+    pub(crate) fn check(&self) -> Result<(), ControlError> {
+        let faults: Vec<String> = self.faults().collect();
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(ControlError::Invalid(faults.join("\n")))
+        }
+    }
+
+    fn faults(&self) -> impl Iterator<Item = String> {
+        let people = self.people.iter();
+        let misnamed = people
+            .filter(|(id, person)| **id != person.principal.id)
+            .map(|(id, _)| format!("person `{id}` is filed under another's key"));
+        let targets = self.targets.iter().flat_map(|(name, target)| {
+            let misnamed = (*name != target.name)
+                .then(|| format!("target `{name}` is filed under another's name"));
+            let empty = target
+                .databases
+                .is_empty()
+                .then(|| format!("target `{name}` has no database"));
+            misnamed.into_iter().chain(empty)
+        });
+        misnamed.chain(targets).chain(self.unsaid_secrets())
+    }
+
+    fn unsaid_secrets(&self) -> impl Iterator<Item = String> {
+        self.targets.values().flat_map(|target| {
+            target
+                .logins
+                .iter()
+                .filter(|(login, kind)| {
+                    **kind == Credential::Password && self.secrets.get(&target.name, login).is_none()
+                })
+                .map(|(login, _)| format!("login `{login}` of target `{}` has no password", target.name))
+        })
+    }
+
+    /// The person, unless they are unknown or shut out.
+    pub(crate) fn person(&self, id: &PrincipalId) -> Result<&Person, Rejection> {
+        let known = self.people.get(id).ok_or(Rejection::Unknown)?;
+        if known.disabled {
+            Err(Rejection::Disabled)
+        } else {
+            Ok(known)
+        }
+    }
+
+    /// How people call this principal.
+    pub(crate) fn name(&self, id: &PrincipalId) -> String {
+        self.people
+            .get(id)
+            .map_or_else(|| id.to_string(), |person| person.principal.name.clone())
+    }
+
+    /// The target, and the wish with its database filled in.
+    pub(crate) fn resolve(&self, wish: &Resource) -> Result<(&Target, Resource), Rejection> {
+        let target = self
+            .targets
+            .get(&wish.target)
+            .ok_or_else(|| Rejection::NoTarget(wish.target.clone()))?;
+        let resolved = target.resolve(&wish.login, wish.database.as_ref())?;
+        Ok((target, resolved))
+    }
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self::Rules(refusal)
+    }
+}

@@ -1,0 +1,135 @@
+//! What the rules and the locks say about somebody who wants something, by the inventory in force.
+//!
+//! It is asked when somebody asks, again when somebody approves, at every connection, and about
+//! every live grant when the inventory changes.
+
+use std::net::IpAddr;
+
+use policies::{
+    Approval, Decision, Facts, Knock, LeaseKey, Lock, PrincipalId, Quorum, Request, Resource,
+    Subject, Terms, Timestamp, Ttl, outstanding,
+};
+
+use crate::actor::Asker;
+use crate::inventory::Inventory;
+use crate::publish::Change;
+use crate::{Actor, Control, ControlError, Person, Rejection};
+
+impl Inventory {
+    /// What it takes for this person to have this, with the database filled in.
+    pub(crate) fn judge(
+        &self,
+        id: &PrincipalId,
+        wish: &Resource,
+        facts: &Facts,
+    ) -> Result<(Resource, Terms), Rejection> {
+        let person = self.person(id)?;
+        let (target, resource) = self.resolve(wish)?;
+        match self.rules.decide(&person.principal, target, &resource, facts) {
+            Decision::Allow(terms) => Ok((resource, terms)),
+            Decision::Deny(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Whether a pending request still asks the people that the rules want.
+    pub(crate) fn still_asks(
+        &self,
+        request: &Request,
+        source: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
+        let facts = Facts { now, source };
+        let (_, terms) = self.judge(&request.principal, &request.resource, &facts)?;
+        let asked = &request.terms.approvals;
+        let covered = |wanted: &Quorum| {
+            let same = asked.iter().find(|quorum| quorum.group == wanted.group);
+            same.is_some_and(|quorum| quorum.count >= wanted.count)
+        };
+        if !terms.approvals.iter().all(covered) {
+            return Err(Rejection::NotCovered(needs(&terms.approvals)));
+        }
+        within(&terms, request.ttl)
+    }
+
+    /// Whether what was given, on these approvals, would be given again.
+    pub(crate) fn still_gives(
+        &self,
+        request: &Request,
+        (approvals, ttl): (&[Approval], Ttl),
+        facts: &Facts,
+    ) -> Result<(), Rejection> {
+        let (_, terms) = self.judge(&request.principal, &request.resource, facts)?;
+        let people = approvals.iter().map(|yes| (&yes.by, &yes.groups));
+        if outstanding(&terms.approvals, people) > 0 {
+            return Err(Rejection::NotCovered(needs(&terms.approvals)));
+        }
+        within(&terms, ttl)
+    }
+}
+
+fn within(terms: &Terms, ttl: Ttl) -> Result<(), Rejection> {
+    match terms.limit.filter(|limit| *limit < ttl) {
+        Some(limit) => Err(Rejection::NotCovered(format!("{limit} at most"))),
+        None => Ok(()),
+    }
+}
+
+/// As `2 of dba, 1 of leads`.
+pub(crate) fn needs(quorums: &[Quorum]) -> String {
+    let texts: Vec<String> = quorums.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
+impl Control {
+    /// Refuses where a lock matches what this person wants.
+    pub(crate) fn not_locked(
+        &self,
+        asker: &Asker,
+        resource: &Resource,
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
+        let key = LeaseKey {
+            principal: asker.principal.clone(),
+            resource: resource.clone(),
+        };
+        let knock = Knock {
+            key: &key,
+            device: asker.device.as_ref(),
+        };
+        let why = self.0.feed.locked(|lock| lock.blocks(&knock, now));
+        why.map_or(Ok(()), |why| Err(Rejection::Locked(why)))
+    }
+
+    /// The person behind a connection, or behind an actor, as they are now.
+    pub(crate) fn not_shut_out(&self, asker: &Asker, now: Timestamp) -> Result<(), Rejection> {
+        let why = self.0.feed.locked(|lock| shuts_out(lock, asker, now));
+        why.map_or(Ok(()), |why| Err(Rejection::Locked(why)))
+    }
+}
+
+impl Change {
+    /// The actor as they are by now: known, and neither disabled nor locked.
+    pub(crate) fn acting(&self, actor: &Actor) -> Result<Person, ControlError> {
+        self.control().not_shut_out(&actor.asker(), self.now)?;
+        Ok(self.inventory.person(&actor.principal.id)?.clone())
+    }
+
+    /// The same, where they are an admin.
+    pub(crate) fn administering(&self, actor: &Actor) -> Result<Person, ControlError> {
+        let person = self.acting(actor)?;
+        if person.admin {
+            Ok(person)
+        } else {
+            Err(ControlError::Forbidden("this takes an admin".to_owned()))
+        }
+    }
+}
+
+fn shuts_out(lock: &Lock, asker: &Asker, now: Timestamp) -> bool {
+    lock.until.is_none_or(|until| now < until)
+        && match &lock.subject {
+            Subject::Principal(id) => *id == asker.principal,
+            Subject::Device(id) => asker.device.as_ref() == Some(id),
+            Subject::Target(_) | Subject::Login(_, _) => false,
+        }
+}

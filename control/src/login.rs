@@ -1,0 +1,272 @@
+//! Signing in: a one-time link opens a session with control, and a session gets a certificate.
+//!
+//! Codes and tokens leave this file once, to the one they are for; the store keeps digests.
+
+use std::num::NonZeroU32;
+
+use certs::{Csr, Issued, PersonCert};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use policies::{Authn, DeviceId, Method, PrincipalId, Timestamp, Ttl};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+
+use crate::audit::{By, Event};
+use crate::publish::Change;
+use crate::store::{self, login::Stored};
+use crate::{Actor, Control, ControlError, Person, ids};
+
+const INVITE_TTL: Ttl = Ttl::from_secs(24 * 3_600);
+const INVITE: &str = "";
+const SESSION: &str = "psl_";
+
+/// A one-time sign-in link.
+#[derive(Debug)]
+pub struct Invite {
+    /// The code; good once.
+    pub code: SecretString,
+    /// The whole link. Its code stands behind `#`, which browsers send to nobody.
+    pub url: SecretString,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+}
+
+/// A signed-in person's session with control.
+#[derive(Debug)]
+pub struct LoginSession {
+    /// The bearer token. Only its digest is stored.
+    pub token: SecretString,
+    /// Who signed in.
+    pub actor: Actor,
+    /// Until when the token is good.
+    pub expires_at: Timestamp,
+}
+
+/// How often something may be tried. The API bounds each address besides.
+pub(crate) struct Limits {
+    sign_ins: DefaultDirectRateLimiter,
+    codes_each: DefaultKeyedRateLimiter<PrincipalId>,
+    codes: DefaultDirectRateLimiter,
+}
+
+impl Limits {
+    pub(crate) fn new() -> Self {
+        let each_minute = |count| Quota::per_minute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN));
+        Self {
+            sign_ins: RateLimiter::direct(each_minute(600)),
+            codes_each: RateLimiter::keyed(each_minute(20)),
+            codes: RateLimiter::direct(each_minute(600)),
+        }
+    }
+
+    fn sign_in(&self) -> Result<(), ControlError> {
+        self.sign_ins.check().map_err(|_| ControlError::RateLimited)
+    }
+
+    /// Counts one look at a code, good or not. One's own bound comes first, so that nobody uses up
+    /// everybody's.
+    pub(crate) fn code(&self, by: &PrincipalId) -> Result<(), ControlError> {
+        self.codes_each.check_key(by).map_err(|_| ControlError::RateLimited)?;
+        self.codes.check().map_err(|_| ControlError::RateLimited)
+    }
+
+    pub(crate) fn forget(&self) {
+        self.codes_each.retain_recent();
+    }
+}
+
+impl Control {
+    /// Makes a one-time sign-in link for somebody: by an admin, or without `by` by the operator at
+    /// the console.
+    ///
+    /// # Errors
+    /// Where the actor is no admin, or the person unknown or disabled.
+    pub async fn invite(
+        &self,
+        by: Option<&Actor>,
+        principal: &PrincipalId,
+    ) -> Result<Invite, ControlError> {
+        let (control, by, principal) = (self.clone(), by.cloned(), principal.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let by = match &by {
+                Some(actor) => {
+                    change.administering(actor)?;
+                    By::from(actor)
+                }
+                None => By::Operator,
+            };
+            change.inventory.person(&principal)?;
+            let code = ids::fresh_secret(INVITE);
+            let expires_at = change.now.after(INVITE_TTL);
+            store::login::insert_invite(change.db(), &ids::hash(&code), &principal, expires_at)
+                .await?;
+            let detail = json!({ "expires_at": expires_at.to_string() });
+            change.record(Event::new(by, "invite.made", &principal, detail)).await?;
+            change.commit().await?;
+            let base = control.settings().base_url();
+            let url = format!("{base}/login#{}", code.expose_secret()).into();
+            Ok(Invite {
+                code,
+                url,
+                expires_at,
+            })
+        })
+        .await
+    }
+
+    /// Uses a link up and opens a session.
+    ///
+    /// # Errors
+    /// Where the code isn't good, without saying why, or too many are tried.
+    pub async fn sign_in(
+        &self,
+        code: &SecretString,
+        device: Option<DeviceId>,
+    ) -> Result<LoginSession, ControlError> {
+        self.0.limits.sign_in()?;
+        if !ids::is_secret(code.expose_secret(), INVITE) {
+            return Err(ControlError::Unauthenticated);
+        }
+        let (control, digest) = (self.clone(), ids::hash(code));
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let session = change.sign_in(&digest, device).await?;
+            change.commit().await?;
+            Ok(session)
+        })
+        .await
+    }
+
+    /// Who holds this token, as they are now.
+    ///
+    /// # Errors
+    /// Where it isn't good, or they are disabled.
+    pub async fn authenticate(&self, token: &SecretString) -> Result<Actor, ControlError> {
+        if !ids::is_secret(token.expose_secret(), SESSION) {
+            return Err(ControlError::Unauthenticated);
+        }
+        let mut db = self.0.store.read().await?;
+        let found = store::login::find(&mut db, &ids::hash(token)).await?;
+        let live = found.filter(|login| self.now() < login.expires_at);
+        let login = live.ok_or(ControlError::Unauthenticated)?;
+        let inventory = self.0.inventory.load();
+        let person = inventory.person(&login.principal);
+        person
+            .map(|person| actor(person, &login))
+            .map_err(|_| ControlError::Unauthenticated)
+    }
+
+    /// Ends the session of this token.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn sign_out(&self, token: &SecretString) -> Result<(), ControlError> {
+        let (control, digest) = (self.clone(), ids::hash(token));
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let found = store::login::delete(change.db(), &digest).await?;
+            let (id, principal) = found.ok_or(ControlError::Unauthenticated)?;
+            let by = By::Principal(store::parse("principal", &principal)?);
+            change.record(Event::new(by, "login.signed-out", id, json!({}))).await?;
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+
+    /// Issues a client certificate for the key of this request. A session that belongs to a device
+    /// gets certificates for that device only, so that a lock on it holds.
+    ///
+    /// # Errors
+    /// Where the request is malformed, the actor or the device is locked, or it is another device.
+    pub async fn issue_certificate(
+        &self,
+        actor: &Actor,
+        csr_pem: &str,
+        device: &DeviceId,
+    ) -> Result<Issued, ControlError> {
+        let csr = Csr::from_pem(csr_pem).map_err(|error| ControlError::Invalid(error.to_string()))?;
+        let (control, mut actor, device) = (self.clone(), actor.clone(), device.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let own = actor.authn.device.get_or_insert_with(|| device.clone());
+            if *own != device {
+                let told = format!("this session belongs to device `{own}`");
+                return Err(ControlError::Forbidden(told));
+            }
+            let person = change.acting(&actor)?;
+            let issued = change.issue(&person, &csr, &device)?;
+            let detail = json!({
+                "principal": person.principal.id, "device": device,
+                "fingerprint": issued.fingerprint,
+                "not_after": Timestamp::from_millis(issued.not_after).to_string(),
+            });
+            let event = Event::new(&actor, "certificate.issued", &issued.serial, detail);
+            change.record(event).await?;
+            change.commit().await?;
+            Ok(issued)
+        })
+        .await
+    }
+}
+
+impl Change {
+    async fn sign_in(
+        &mut self,
+        code: &ids::Hash,
+        device: Option<DeviceId>,
+    ) -> Result<LoginSession, ControlError> {
+        let now = self.now;
+        let found = store::login::use_invite(self.db(), code, now).await?;
+        let principal = found.ok_or(ControlError::Unauthenticated)?;
+        let person = self.inventory.person(&principal);
+        let person = person.map_err(|_| ControlError::Unauthenticated)?.clone();
+        let login = Stored {
+            id: ids::fresh_text("ls"),
+            principal,
+            device,
+            signed_in_at: now,
+            expires_at: now.after(self.control().settings().login_ttl),
+        };
+        let token = ids::fresh_secret(SESSION);
+        store::login::insert(self.db(), &ids::hash(&token), &login).await?;
+        let actor = actor(&person, &login);
+        let detail = json!({ "device": login.device, "method": Method::Link });
+        self.record(Event::new(&actor, "login.signed-in", &login.id, detail)).await?;
+        Ok(LoginSession {
+            token,
+            actor,
+            expires_at: login.expires_at,
+        })
+    }
+
+    fn issue(
+        &self,
+        person: &Person,
+        csr: &Csr,
+        device: &DeviceId,
+    ) -> Result<Issued, ControlError> {
+        let settings = self.control().settings();
+        let wanted = PersonCert {
+            principal_id: person.principal.id.as_str(),
+            name: &person.principal.name,
+            device: device.as_str(),
+            not_after: self.now.after(settings.certificate_ttl).millis(),
+            max_life: settings.certificate_ttl.duration(),
+        };
+        Ok(settings.authority.issue_person(&wanted, csr, self.now.millis())?)
+    }
+}
+
+fn actor(person: &Person, login: &Stored) -> Actor {
+    Actor {
+        principal: person.principal.clone(),
+        admin: person.admin,
+        auditor: person.auditor,
+        authn: Authn {
+            method: Method::Link,
+            at: login.signed_in_at,
+            evidence: login.id.clone(),
+            device: login.device.clone(),
+        },
+    }
+}

@@ -1,0 +1,124 @@
+//! A connection that waits: the person types the code that their terminal shows, reads what it
+//! belongs to, and confirms.
+//!
+//! The address alone shows nothing and opens nothing: it can be sent to anybody. Whoever types the
+//! code has the terminal before them, or was talked into it, which is why the page says what
+//! differs, and why a confirmation carries the digest of what was on the page.
+
+use axum::extract::State;
+use policies::Digest;
+
+use super::markup::Markup;
+use super::session::{Act, Visitor, is_id};
+use super::{Page, Turned, hidden};
+use crate::HoldView;
+use crate::api::error::{Kind, Problem};
+use crate::api::extract::At;
+use crate::api::guard::Source;
+use crate::api::{Api, differs};
+
+pub(super) async fn ask(
+    State(api): State<Api>,
+    id: Result<At<String>, Problem>,
+    visitor: Visitor,
+) -> Result<Page, Turned> {
+    let At(id) = id?;
+    if !is_id(&id) || !api.control.hold_waits(&id) {
+        return Err(gone().into());
+    }
+    let body = Markup::new()
+        .piece(&form(&id, "\">", &visitor))
+        .raw("<label>The code that your terminal shows")
+        .raw("<input class=\"code\" name=\"code\" required autofocus autocomplete=\"off\"")
+        .raw(" autocapitalize=\"characters\" spellcheck=\"false\" placeholder=\"XXXX-XXXX\"")
+        .raw(" maxlength=\"20\"></label><button>Show the connection</button></form>")
+        .raw("<p class=\"warn\">Go on only if you opened a connection yourself, just now.")
+        .raw(" Nobody who helps you needs you to type a code of theirs.</p>");
+    Ok(Page::new("A connection waits", body).of(&visitor))
+}
+
+fn gone() -> Problem {
+    Problem::new(Kind::NotFound, "no connection waits here any more: open it again")
+}
+
+fn form(id: &str, verb: &'static str, visitor: &Visitor) -> Markup {
+    Markup::new()
+        .raw("<form class=\"card\" method=\"post\" action=\"/c/")
+        .text(id)
+        .raw(verb)
+        .piece(&hidden("seal", &visitor.seal()))
+}
+
+pub(super) async fn look(
+    State(api): State<Api>,
+    id: Result<At<String>, Problem>,
+    source: Source,
+    Act { visitor, fields }: Act,
+) -> Result<Page, Turned> {
+    let At(id) = id?;
+    let view = api.control.hold_by_code(&visitor.actor, &fields.code).await?;
+    if view.id != id {
+        return Err(gone().into());
+    }
+    let body = warning(&view, source)
+        .piece(&statement(&view, &visitor))
+        .piece(&form(&id, "/confirm\">", &visitor))
+        .piece(&hidden("code", &fields.code))
+        .piece(&hidden("digest", &view.digest.to_string()))
+        .raw("<button>Yes, this is my connection</button></form>")
+        .raw("<p class=\"quiet\">If it isn't yours, leave this page: it lapses by itself.</p>");
+    Ok(Page::new("Is this your connection?", body).of(&visitor))
+}
+
+fn statement(view: &HoldView, visitor: &Visitor) -> Markup {
+    let principal = &visitor.actor.principal;
+    let list = Markup::new()
+        .raw("<div class=\"card\"><dl>")
+        .row("As", format_args!("{} ({})", principal.name, principal.id))
+        .row("Target", &view.resource.target)
+        .row("Login", &view.resource.login);
+    let list = match &view.resource.database {
+        Some(database) => list.row("Database", database),
+        None => list,
+    };
+    let list = match view.ttl {
+        Some(ttl) => list.row("For", ttl),
+        None => list.row("For", "the target's usual time"),
+    };
+    list.row("Reason", &view.reason)
+        .row("Client address", &view.client)
+        .row("Program (unchecked)", &view.application)
+        .row("Waits since", view.asked_at)
+        .row("Waits until", view.expires_at)
+        .raw("</dl></div>")
+}
+
+fn warning(view: &HoldView, source: Source) -> Markup {
+    if !differs(view, source) {
+        return Markup::new();
+    }
+    Markup::new()
+        .raw("<p class=\"warn\"><strong>This connection comes from another address than your browser.")
+        .raw("</strong> That is so with a VPN or a remote machine; it is also so when somebody else")
+        .raw(" opened it and wants you to confirm it.</p>")
+}
+
+pub(super) async fn confirm(
+    State(api): State<Api>,
+    id: Result<At<String>, Problem>,
+    Act { visitor, fields }: Act,
+) -> Result<Page, Turned> {
+    let At(id) = id?;
+    let actor = &visitor.actor;
+    if api.control.hold_by_code(actor, &fields.code).await?.id != id {
+        return Err(gone().into());
+    }
+    let digest = Digest::from(fields.digest);
+    let view = api.control.confirm(actor, &fields.code, digest).await?;
+    let body = Markup::new()
+        .raw("<div class=\"card\"><h3>")
+        .text(&view.resource)
+        .raw("</h3><p>Your terminal goes on by itself once the rules are met, and says so.</p></div>")
+        .raw("<p><a href=\"/\">Go to my access</a></p>");
+    Ok(Page::new("Confirmed", body).of(&visitor))
+}

@@ -1,0 +1,174 @@
+//! My access: what I have, what I asked for, and what others ask of me.
+
+use axum::extract::State;
+use axum::response::Redirect;
+use policies::{Digest, GrantId, GrantState, RequestId, Ttl};
+
+use super::markup::Markup;
+use super::session::{Act, Visitor};
+use super::{Page, Turned, hidden};
+use crate::api::Api;
+use crate::api::error::{Kind, Problem};
+use crate::api::extract::At;
+use crate::{GrantFilter, GrantView, Paging, RequestFilter, RequestView, Scope, Standing};
+
+pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
+    let actor = &visitor.actor;
+    let live = GrantFilter {
+        scope: Scope::Mine,
+        live: Some(true),
+    };
+    let pending = |scope| RequestFilter {
+        scope,
+        state: Some(Standing::Pending),
+    };
+    let first = Paging::default();
+    let grants = api.control.grants(actor, live, first).await?;
+    let mine = api.control.requests(actor, pending(Scope::Mine), first).await?;
+    let inbox = api.control.requests(actor, pending(Scope::Inbox), first).await?;
+    let seal = visitor.seal();
+    let body = who(&visitor)
+        .piece(&section("Waiting for my verdict", &inbox.items, |view| asked(view, &seal)))
+        .piece(&section("What I can use now", &grants.items, |view| granted(view, &seal)))
+        .piece(&section("What I asked for", &mine.items, |view| waiting(view, &seal)));
+    Ok(Page::new("My access", body).of(&visitor))
+}
+
+fn who(visitor: &Visitor) -> Markup {
+    let actor = &visitor.actor;
+    let groups: Vec<&str> = actor.principal.groups.iter().map(|group| group.as_str()).collect();
+    let mut rights = Vec::new();
+    rights.extend(actor.admin.then_some("admin"));
+    rights.extend(actor.auditor.then_some("auditor"));
+    let list = Markup::new()
+        .raw("<dl>")
+        .row("Signed in as", format_args!("{} ({})", actor.principal.name, actor.principal.id))
+        .row("Groups", if groups.is_empty() { "none".into() } else { groups.join(", ") });
+    if rights.is_empty() {
+        list.raw("</dl>")
+    } else {
+        list.row("Rights", rights.join(", ")).raw("</dl>")
+    }
+}
+
+fn section<T>(title: &'static str, items: &[T], card: impl Fn(&T) -> Markup) -> Markup {
+    let head = Markup::new().raw("<h2>").raw(title).raw("</h2>");
+    if items.is_empty() {
+        return head.raw("<p class=\"quiet\">Nothing.</p>");
+    }
+    items.iter().fold(head, |page, item| {
+        page.raw("<div class=\"card\">").piece(&card(item)).raw("</div>")
+    })
+}
+
+fn granted(view: &GrantView, seal: &str) -> Markup {
+    let grant = &view.grant;
+    let head = Markup::new()
+        .raw("<h3>")
+        .text(&grant.resource)
+        .raw("</h3><dl>")
+        .row("For", grant.ttl);
+    let list = match &grant.state {
+        GrantState::Granted { claim_by } => head.row("First use by", claim_by),
+        GrantState::Active { since, ends } => head.row("Since", since).row("Ends", ends),
+        GrantState::Ended { at, end } => head.row("Ended", at).row("Because", end),
+    };
+    list.raw("</dl><form method=\"post\" action=\"/grants/")
+        .text(&grant.id)
+        .raw("/done\">")
+        .piece(&hidden("seal", seal))
+        .raw("<button class=\"plain\">I am done</button></form>")
+}
+
+fn described(view: &RequestView) -> Markup {
+    let request = &view.request;
+    let needs: Vec<String> = request.terms.approvals.iter().map(ToString::to_string).collect();
+    Markup::new()
+        .raw("<h3>")
+        .text(&request.resource)
+        .raw("</h3><dl>")
+        .row("Asked by", format_args!("{} ({})", view.name, request.principal))
+        .row("For", request.ttl)
+        .row("Reason", &request.reason)
+        .row("Takes", format_args!("{} ({} missing)", needs.join(", "), view.missing))
+        .row("Asked", request.asked_at)
+        .row("Lapses", request.lapses_at)
+        .raw("</dl>")
+}
+
+fn waiting(view: &RequestView, seal: &str) -> Markup {
+    described(view)
+        .piece(&form_of(&view.request.id, "/withdraw\">", seal))
+        .raw("<button class=\"plain\">Take it back</button></form>")
+}
+
+/// Two forms, so that the return key in the one for a no can't say yes.
+fn asked(view: &RequestView, seal: &str) -> Markup {
+    let id = &view.request.id;
+    let digest = view.request.digest().to_string();
+    described(view)
+        .piece(&form_of(id, "/approve\">", seal))
+        .piece(&hidden("digest", &digest))
+        .raw("<label>Shorter, if you like<input name=\"shorten\" placeholder=\"30m\"")
+        .raw(" maxlength=\"20\" autocomplete=\"off\"></label><button>Approve</button></form>")
+        .piece(&form_of(id, "/deny\">", seal))
+        .raw("<label>Why not<input name=\"reason\" required maxlength=\"500\"></label>")
+        .raw("<button class=\"stop\">Deny</button></form>")
+}
+
+fn form_of(id: &RequestId, verb: &'static str, seal: &str) -> Markup {
+    Markup::new()
+        .raw("<form method=\"post\" action=\"/requests/")
+        .text(id)
+        .raw(verb)
+        .piece(&hidden("seal", seal))
+}
+
+pub(super) async fn approve(
+    State(api): State<Api>,
+    id: Result<At<RequestId>, Problem>,
+    act: Act,
+) -> Result<Redirect, Turned> {
+    let At(id) = id?;
+    let shorten = match act.fields.shorten.trim() {
+        "" => None,
+        text => Some(text.parse::<Ttl>().map_err(invalid)?),
+    };
+    let digest = Digest::from(act.fields.digest);
+    api.control.approve(&act.visitor.actor, &id, digest, shorten).await?;
+    Ok(Redirect::to("/"))
+}
+
+fn invalid(fault: impl ToString) -> Problem {
+    Problem::new(Kind::Invalid, fault.to_string())
+}
+
+pub(super) async fn deny(
+    State(api): State<Api>,
+    id: Result<At<RequestId>, Problem>,
+    act: Act,
+) -> Result<Redirect, Turned> {
+    let At(id) = id?;
+    api.control.deny(&act.visitor.actor, &id, act.fields.reason).await?;
+    Ok(Redirect::to("/"))
+}
+
+pub(super) async fn withdraw(
+    State(api): State<Api>,
+    id: Result<At<RequestId>, Problem>,
+    act: Act,
+) -> Result<Redirect, Turned> {
+    let At(id) = id?;
+    api.control.withdraw(&act.visitor.actor, &id).await?;
+    Ok(Redirect::to("/"))
+}
+
+pub(super) async fn done(
+    State(api): State<Api>,
+    id: Result<At<GrantId>, Problem>,
+    act: Act,
+) -> Result<Redirect, Turned> {
+    let At(id) = id?;
+    api.control.done(&act.visitor.actor, &id).await?;
+    Ok(Redirect::to("/"))
+}

@@ -1,0 +1,103 @@
+//! HTML in which only what we wrote is markup.
+//!
+//! [`Markup::raw`] takes text that stands in this program; everything else, wherever it is from,
+//! passes [`Markup::text`], which is fit for element content and for quoted attributes.
+
+use std::fmt::{self, Write};
+
+/// A piece of HTML.
+#[derive(Debug, Default)]
+pub(super) struct Markup(String);
+
+impl Markup {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds markup of our own. The lifetime keeps anything out that was made at run time.
+    pub(super) fn raw(mut self, ours: &'static str) -> Self {
+        self.0.push_str(ours);
+        self
+    }
+
+    /// Adds text of anybody's.
+    pub(super) fn text(mut self, theirs: impl fmt::Display) -> Self {
+        // Writing to a string can't fail; a `Display` that claims so leaves its text short.
+        let _ = write!(Escape(&mut self.0), "{theirs}");
+        self
+    }
+
+    /// Adds another piece.
+    pub(super) fn piece(mut self, other: &Self) -> Self {
+        self.0.push_str(&other.0);
+        self
+    }
+
+    /// Adds a row of a description list.
+    pub(super) fn row(self, term: &'static str, value: impl fmt::Display) -> Self {
+        self.raw("<dt>")
+            .raw(term)
+            .raw("</dt><dd>")
+            .text(value)
+            .raw("</dd>")
+    }
+
+    pub(super) fn finish(self) -> String {
+        self.0
+    }
+}
+
+struct Escape<'a>(&'a mut String);
+
+impl Write for Escape<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            match letter {
+                '&' => self.0.push_str("&amp;"),
+                '<' => self.0.push_str("&lt;"),
+                '>' => self.0.push_str("&gt;"),
+                '"' => self.0.push_str("&quot;"),
+                '\'' => self.0.push_str("&#39;"),
+                letter if misleads(letter) => self.0.push('\u{fffd}'),
+                letter => self.0.push(letter),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Controls, and what turns the direction of text around: a reason could look like another.
+fn misleads(letter: char) -> bool {
+    let turns = matches!(
+        letter,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+    );
+    turns || (letter.is_control() && letter != '\n' && letter != '\t')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_others_say_is_text() {
+        for (theirs, html) in [
+            ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+            ("\" onload='x'&amp;", "&quot; onload=&#39;x&#39;&amp;amp;"),
+            ("a\u{202e}b\0\u{1b}[31m", "a\u{fffd}b\u{fffd}\u{fffd}[31m"),
+            ("Žofie, 東京", "Žofie, 東京"),
+        ] {
+            assert_eq!(Markup::new().text(theirs).finish(), html);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_out(theirs in ".{0,200}") {
+            let html = Markup::new().text(&theirs).finish();
+            prop_assert!(!html.contains(['<', '>', '"', '\'']));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The pages: what people see in a browser, made here, without any script.
+//!
+//! `session` says who looks and whether a form is ours, `markup` keeps text text, and one file
+//! serves each page: `sign_in`, `home` (my access and my inbox) and `confirm` (a connection that
+//! waits). No address acts by itself: whatever changes something is a form that a person sends.
+
+mod confirm;
+mod home;
+mod markup;
+mod session;
+mod sign_in;
+
+use axum::Router;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+
+use crate::Actor;
+use crate::api::Api;
+use crate::api::error::Problem;
+use markup::Markup;
+use session::Next;
+
+const STYLE: &str = include_str!("style.css");
+
+/// Nothing is loaded but our style sheet, and forms go nowhere but here.
+const CSP: &str = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// The routes of the pages.
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/", get(home::show))
+        .route("/login", get(sign_in::show).post(sign_in::sign_in))
+        .route("/logout", post(sign_in::sign_out))
+        .route("/requests/{id}/approve", post(home::approve))
+        .route("/requests/{id}/deny", post(home::deny))
+        .route("/requests/{id}/withdraw", post(home::withdraw))
+        .route("/grants/{id}/done", post(home::done))
+        .route("/c/{id}", get(confirm::ask).post(confirm::look))
+        .route("/c/{id}/confirm", post(confirm::confirm))
+        .route("/style.css", get(style))
+}
+
+async fn style() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::CACHE_CONTROL, "max-age=3600"),
+    ];
+    (headers, STYLE).into_response()
+}
+
+/// A page.
+struct Page {
+    status: StatusCode,
+    title: &'static str,
+    actor: Option<(Actor, String)>,
+    body: Markup,
+}
+
+impl Page {
+    fn new(title: &'static str, body: Markup) -> Self {
+        Self {
+            status: StatusCode::OK,
+            title,
+            actor: None,
+            body,
+        }
+    }
+
+    /// With the name of the one who looks, and a way out.
+    fn of(self, visitor: &session::Visitor) -> Self {
+        Self {
+            actor: Some((visitor.actor.clone(), visitor.seal())),
+            ..self
+        }
+    }
+
+    fn html(&self) -> Markup {
+        let head = Markup::new()
+            .raw("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">")
+            .raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")
+            .raw("<link rel=\"stylesheet\" href=\"/style.css\"><title>")
+            .raw(self.title)
+            .raw(" · Postern</title></head><body><header><a href=\"/\">Postern</a>");
+        let head = match &self.actor {
+            Some((actor, seal)) => head
+                .raw("<span>")
+                .text(&actor.principal.name)
+                .raw("</span><form method=\"post\" action=\"/logout\">")
+                .piece(&hidden("seal", seal))
+                .raw("<button class=\"plain\">Sign out</button></form>"),
+            None => head,
+        };
+        head.raw("</header><main><h1>")
+            .raw(self.title)
+            .raw("</h1>")
+            .piece(&self.body)
+            .raw("</main></body></html>")
+    }
+}
+
+impl IntoResponse for Page {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Html(self.html().finish())).into_response();
+        response
+            .headers_mut()
+            .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+        response
+    }
+}
+
+/// A form field that nobody sees.
+fn hidden(name: &'static str, value: &str) -> Markup {
+    Markup::new()
+        .raw("<input type=\"hidden\" name=\"")
+        .raw(name)
+        .raw("\" value=\"")
+        .text(value)
+        .raw("\">")
+}
+
+/// Why somebody doesn't get the page that they wanted.
+enum Turned {
+    /// They have to sign in first.
+    SignIn(Next),
+    /// Something is wrong.
+    Wrong(Problem),
+}
+
+impl<E: Into<Problem>> From<E> for Turned {
+    fn from(error: E) -> Self {
+        Self::Wrong(error.into())
+    }
+}
+
+impl IntoResponse for Turned {
+    fn into_response(self) -> Response {
+        match self {
+            Self::SignIn(next) => to_login(&next).into_response(),
+            Self::Wrong(problem) => wrong(&problem).into_response(),
+        }
+    }
+}
+
+fn to_login(next: &Next) -> Redirect {
+    match next.path() {
+        "/" => Redirect::to("/login"),
+        // A path of ours has no letter that a query string would have to escape.
+        path => Redirect::to(&format!("/login?next={path}")),
+    }
+}
+
+fn wrong(problem: &Problem) -> Page {
+    let body = Markup::new()
+        .raw("<p class=\"warn\">")
+        .text(problem.detail())
+        .raw("</p><p><a href=\"/\">Go to my access</a></p>");
+    Page {
+        status: problem.status(),
+        ..Page::new(problem.title(), body)
+    }
+}

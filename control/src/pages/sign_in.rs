@@ -1,0 +1,79 @@
+//! Signing in and out with a browser.
+//!
+//! A link can fill the code in, but only a form signs in: what opens links by itself, such as a
+//! mail scanner or a preview, must not spend a code that is good once.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::markup::Markup;
+use super::session::{Act, Next, ours, public_url, sent, set_cookie};
+use super::{Page, Turned, hidden};
+use crate::api::Api;
+use crate::api::error::Problem;
+use crate::api::extract::{Asked, Filled};
+use crate::api::guard::Source;
+
+/// What a sign-in link carries.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Link {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// The form.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Form {
+    code: SecretString,
+    #[serde(default)]
+    next: String,
+}
+
+pub(super) async fn show(link: Result<Asked<Link>, Problem>) -> Result<Page, Turned> {
+    let Asked(link) = link?;
+    let body = Markup::new()
+        .raw("<form class=\"card\" method=\"post\" action=\"/login\">")
+        .piece(&hidden("next", Next::of(&link.next).path()))
+        .raw("<label>The code of your sign-in link")
+        .raw("<input class=\"code\" name=\"code\" required autofocus autocomplete=\"off\"")
+        .raw(" autocapitalize=\"none\" spellcheck=\"false\" maxlength=\"200\" value=\"")
+        .text(&link.code)
+        .raw("\"></label><button>Sign in</button></form>")
+        .raw("<p class=\"quiet\">The code is what stands after <code>#</code> in the link.")
+        .raw(" It is good once. Ask an admin, or run <code>postern invite</code>, for a new one.</p>");
+    Ok(Page::new("Sign in", body))
+}
+
+pub(super) async fn sign_in(
+    State(api): State<Api>,
+    source: Source,
+    headers: HeaderMap,
+    form: Result<Filled<Form>, Problem>,
+) -> Result<Response, Turned> {
+    let public = public_url(&api);
+    ours(&headers, public)?;
+    api.bounds.sign_in(source)?;
+    let Filled(form) = form?;
+    let login = api.control.sign_in(&form.code, None).await?;
+    if let Some(former) = sent(&headers, public) {
+        api.control.sign_out(&former).await?;
+    }
+    let span = api.control.now().until(login.expires_at);
+    let cookie = set_cookie(public, Some((&login.token, span)));
+    let next = Redirect::to(Next::of(&form.next).path());
+    Ok((cookie.map(|cookie| [(header::SET_COOKIE, cookie)]), next).into_response())
+}
+
+pub(super) async fn sign_out(State(api): State<Api>, act: Act) -> Result<Response, Turned> {
+    api.control.sign_out(&act.visitor.token).await?;
+    let gone = set_cookie(public_url(&api), None);
+    let gone = gone.map(|cookie| [(header::SET_COOKIE, cookie)]);
+    Ok((gone, Redirect::to("/login")).into_response())
+}

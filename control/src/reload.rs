@@ -1,0 +1,91 @@
+//! Another inventory: taken whole or not at all, and everything that is live is decided again.
+
+use std::sync::Arc;
+
+use policies::{End, Facts, Grant, GrantEvent, GrantId, RequestId};
+use serde_json::json;
+
+use crate::audit::{By, Event};
+use crate::publish::Change;
+use crate::{Control, ControlError, Inventory, Rejection, store};
+
+/// What a reload changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Grants that ended.
+    pub revoked: Vec<GrantId>,
+    /// Requests that were taken back.
+    pub withdrawn: Vec<RequestId>,
+}
+
+impl Control {
+    /// Puts another inventory in force. Grants that it wouldn't give end, pending requests that it
+    /// wouldn't take are withdrawn, and proxies get a new snapshot, all at once.
+    ///
+    /// # Errors
+    /// Where it contradicts itself or the store fails; then the one in force stays in force.
+    pub async fn reload(&self, inventory: Inventory) -> Result<Reloaded, ControlError> {
+        inventory.check()?;
+        self.take(Arc::new(inventory)).await
+    }
+
+    pub(crate) async fn take(&self, next: Arc<Inventory>) -> Result<Reloaded, ControlError> {
+        let control = self.clone();
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.decide_by(next);
+            let withdrawn = change.review_requests().await?;
+            change.review_grants().await?;
+            let revoked: Vec<GrantId> = change.ended().cloned().collect();
+            let detail = json!({ "revoked": revoked, "withdrawn": withdrawn });
+            let event = Event::new(By::Control, "inventory.taken", "inventory", detail);
+            change.record(event).await?;
+            change.commit().await?;
+            Ok(Reloaded { revoked, withdrawn })
+        })
+        .await
+    }
+}
+
+impl Change {
+    async fn review_requests(&mut self) -> Result<Vec<RequestId>, ControlError> {
+        let mut withdrawn = Vec::new();
+        for stored in store::requests::pending(self.db()).await? {
+            let request = stored.request;
+            if self.lapse(&request).await? {
+                continue;
+            }
+            let asks = self.inventory.still_asks(&request, stored.source, self.now);
+            if let Err(why) = asks {
+                self.withdraw_for(&request, &why.to_string()).await?;
+                withdrawn.push(request.id);
+            }
+        }
+        Ok(withdrawn)
+    }
+
+    async fn review_grants(&mut self) -> Result<(), ControlError> {
+        for grant in store::grants::open(self.db()).await? {
+            match self.review(&grant).await {
+                Ok(()) => {}
+                Err(ControlError::Refused(why)) => self.end_by_rules(&grant, &why).await?,
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    async fn review(&mut self, grant: &Grant) -> Result<(), ControlError> {
+        let source = self.stored(&grant.request).await?.source;
+        let facts = Facts {
+            now: self.now,
+            source,
+        };
+        self.covers(grant, &facts).await
+    }
+
+    async fn end_by_rules(&mut self, grant: &Grant, why: &Rejection) -> Result<(), ControlError> {
+        let end = GrantEvent::End(End::Policy(why.to_string()));
+        self.step(grant, end, By::Control).await.map(drop)
+    }
+}

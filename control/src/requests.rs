@@ -1,0 +1,357 @@
+//! Asking, and what people answer: every step of a request's life but the lapse.
+
+use std::net::IpAddr;
+
+use policies::{
+    Digest, Facts, Grant, GrantEvent, Request, RequestEvent, RequestId, RequestState, Resource,
+    Terms, Ttl,
+};
+use serde_json::{Value, json};
+
+use crate::actor::Asker;
+use crate::audit::By;
+use crate::judge::needs;
+use crate::publish::Change;
+use crate::store::{self, requests::Stored};
+use crate::{Actor, Asked, Control, ControlError, Rejection, ids};
+
+/// The longest reason, in bytes.
+const REASON_MAX: usize = 2_000;
+/// How many requests of one person wait at once.
+const PENDING_EACH: i64 = 50;
+
+/// What somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// The login, target and database; without a database, the target's default.
+    pub resource: Resource,
+    /// For how long; without, as long as the target's default.
+    pub ttl: Option<Ttl>,
+    /// Why.
+    pub reason: String,
+    /// Where the connection comes from that waits for it, where there is one.
+    pub source: Option<IpAddr>,
+}
+
+/// Whether somebody is there to wait for people's approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Yes,
+    No,
+}
+
+impl Control {
+    /// Asks. A live grant, or a pending request for the same, is joined instead of asking again.
+    ///
+    /// # Errors
+    /// Where the rules or a lock forbid it, or something else of theirs for it waits.
+    pub async fn ask(&self, actor: &Actor, wish: Wish) -> Result<Asked, ControlError> {
+        self.ask_for(actor.asker(), wish, Waiting::Yes).await
+    }
+
+    pub(crate) async fn ask_for(
+        &self,
+        asker: Asker,
+        wish: Wish,
+        waiting: Waiting,
+    ) -> Result<Asked, ControlError> {
+        check_reason(&wish.reason)?;
+        let control = self.clone();
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let (request, grant) = change.ask(&asker, wish, waiting).await?;
+            let revision = change.commit().await?;
+            Ok(Asked {
+                request,
+                grant,
+                revision,
+            })
+        })
+        .await
+    }
+
+    /// Says yes to what the digest stands for, perhaps for a shorter time.
+    ///
+    /// # Errors
+    /// Where the actor isn't asked, the request has changed or is over, or the rules would no
+    /// longer give it: then it is withdrawn.
+    pub async fn approve(
+        &self,
+        actor: &Actor,
+        id: &RequestId,
+        digest: Digest,
+        shorten: Option<Ttl>,
+    ) -> Result<(Request, Option<Grant>), ControlError> {
+        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let verdict = change.approve(&actor, &id, digest, shorten).await?;
+            change.commit().await?;
+            verdict.map_err(|why| {
+                ControlError::Conflict(format!("the request was withdrawn: {why}"))
+            })
+        })
+        .await
+    }
+
+    /// Says no.
+    ///
+    /// # Errors
+    /// Where the actor isn't asked, or the request is over.
+    pub async fn deny(
+        &self,
+        actor: &Actor,
+        id: &RequestId,
+        reason: String,
+    ) -> Result<Request, ControlError> {
+        check_reason(&reason)?;
+        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let by = change.acting(&actor)?.principal;
+            let detail = json!({ "reason": reason });
+            let event = RequestEvent::Deny { by, reason };
+            let denied = change.move_request(&id, event, &actor, "request.denied", detail).await?;
+            change.commit().await?;
+            Ok(denied)
+        })
+        .await
+    }
+
+    /// Takes one's own request back.
+    ///
+    /// # Errors
+    /// Where it isn't the actor's, or is over.
+    pub async fn withdraw(&self, actor: &Actor, id: &RequestId) -> Result<Request, ControlError> {
+        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let by = actor.principal.id.clone();
+            let event = RequestEvent::Withdraw { by };
+            let kind = "request.withdrawn";
+            let request = change.move_request(&id, event, &actor, kind, json!({})).await?;
+            change.commit().await?;
+            Ok(request)
+        })
+        .await
+    }
+}
+
+fn check_reason(reason: &str) -> Result<(), ControlError> {
+    let odd = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    if reason.len() > REASON_MAX {
+        let told = format!("a reason has at most {REASON_MAX} bytes");
+        return Err(ControlError::Invalid(told));
+    }
+    if reason.chars().any(odd) {
+        let told = "a reason can't hold control characters";
+        return Err(ControlError::Invalid(told.to_owned()));
+    }
+    Ok(())
+}
+
+impl Change {
+    async fn ask(
+        &mut self,
+        asker: &Asker,
+        wish: Wish,
+        waiting: Waiting,
+    ) -> Result<(Request, Option<Grant>), ControlError> {
+        let facts = Facts {
+            now: self.now,
+            source: wish.source,
+        };
+        let (resource, terms) = self.inventory.judge(&asker.principal, &wish.resource, &facts)?;
+        self.control().not_locked(asker, &resource, self.now)?;
+        if let Some(grant) = self.live_grant(asker, &resource, &facts).await? {
+            let stored = self.stored(&grant.request).await?;
+            return Ok((stored.request, Some(grant)));
+        }
+        if let Some(request) = self.joined(asker, &resource, &wish, waiting).await? {
+            return Ok((request, None));
+        }
+        if waiting == Waiting::No && !terms.approvals.is_empty() {
+            return Err(Rejection::NeedsApproval(needs(&terms.approvals)).into());
+        }
+        self.ask_anew(asker, resource, wish, terms).await
+    }
+
+    /// Their live grant for it. One that only time has ended is ended here.
+    async fn live_grant(
+        &mut self,
+        asker: &Asker,
+        resource: &Resource,
+        facts: &Facts,
+    ) -> Result<Option<Grant>, ControlError> {
+        let found = store::grants::open_for(self.db(), &asker.principal, resource).await?;
+        let Some(grant) = found else {
+            return Ok(None);
+        };
+        if !grant.is_live(self.now) {
+            self.step(&grant, GrantEvent::Tick, By::Control).await?;
+            return Ok(None);
+        }
+        self.covers(&grant, facts).await?;
+        Ok(Some(grant))
+    }
+
+    /// Their pending request for it, where it asks for the same. One that is of no use any more is
+    /// cleared away.
+    async fn joined(
+        &mut self,
+        asker: &Asker,
+        resource: &Resource,
+        wish: &Wish,
+        waiting: Waiting,
+    ) -> Result<Option<Request>, ControlError> {
+        let found = store::requests::pending_for(self.db(), &asker.principal, resource).await?;
+        let Some(Stored {
+            request, source, ..
+        }) = found
+        else {
+            return Ok(None);
+        };
+        if self.lapse(&request).await? {
+            return Ok(None);
+        }
+        if let Err(why) = self.inventory.still_asks(&request, source, self.now) {
+            self.withdraw_for(&request, &why.to_string()).await?;
+            return Ok(None);
+        }
+        if waiting == Waiting::No {
+            return Err(Rejection::NeedsApproval(needs(&request.terms.approvals)).into());
+        }
+        if is_same(&request, wish) {
+            return Ok(Some(request));
+        }
+        let told = format!(
+            "request `{}` for the same access waits already: withdraw it to ask differently",
+            request.id
+        );
+        Err(ControlError::Conflict(told))
+    }
+
+    async fn ask_anew(
+        &mut self,
+        asker: &Asker,
+        resource: Resource,
+        wish: Wish,
+        terms: Terms,
+    ) -> Result<(Request, Option<Grant>), ControlError> {
+        if store::requests::count_pending_of(self.db(), &asker.principal).await? >= PENDING_EACH {
+            let told = format!("{PENDING_EACH} of your requests wait already");
+            return Err(ControlError::Conflict(told));
+        }
+        let ttl = match wish.ttl {
+            Some(ttl) => ttl,
+            None => self.inventory.resolve(&resource)?.0.default_ttl,
+        };
+        let patience = self.control().settings().request_patience;
+        let request = Request::ask(
+            ids::fresh("rq")?,
+            asker.principal.clone(),
+            resource,
+            (ttl, wish.reason),
+            terms,
+            (self.now, patience),
+        );
+        self.add_request(&request, wish.source).await?;
+        if request.is_pending() {
+            return Ok((request, None));
+        }
+        let grant = self.give(&request).await?;
+        Ok((request, Some(grant)))
+    }
+
+    async fn approve(
+        &mut self,
+        actor: &Actor,
+        id: &RequestId,
+        digest: Digest,
+        shorten: Option<Ttl>,
+    ) -> Result<Result<(Request, Option<Grant>), Rejection>, ControlError> {
+        let by = self.acting(actor)?.principal;
+        let Stored {
+            request, source, ..
+        } = self.stored(id).await?;
+        let detail = json!({ "digest": digest, "shorten": shorten });
+        let event = RequestEvent::Approve {
+            by,
+            digest,
+            shorten,
+        };
+        let next = request.apply(event, self.now)?;
+        if let Err(why) = self.inventory.still_asks(&request, source, self.now) {
+            self.withdraw_for(&request, &why.to_string()).await?;
+            return Ok(Err(why));
+        }
+        self.put_request(&next, actor, "request.approved", detail).await?;
+        if next.is_pending() {
+            return Ok(Ok((next, None)));
+        }
+        let grant = self.give(&next).await?;
+        Ok(Ok((next, Some(grant))))
+    }
+
+    async fn move_request(
+        &mut self,
+        id: &RequestId,
+        event: RequestEvent,
+        actor: &Actor,
+        kind: &'static str,
+        detail: Value,
+    ) -> Result<Request, ControlError> {
+        let next = self.stored(id).await?.request.apply(event, self.now)?;
+        self.put_request(&next, actor, kind, detail).await?;
+        Ok(next)
+    }
+
+    /// Lapses a request whose time is over; whether it was.
+    pub(crate) async fn lapse(&mut self, request: &Request) -> Result<bool, ControlError> {
+        let next = request.apply(RequestEvent::Tick, self.now)?;
+        if next.is_pending() {
+            return Ok(false);
+        }
+        self.put_request(&next, By::Control, "request.lapsed", json!({})).await?;
+        Ok(true)
+    }
+
+    /// Takes a request back in the name of the one who asked, since the rules no longer give it.
+    pub(crate) async fn withdraw_for(
+        &mut self,
+        request: &Request,
+        why: &str,
+    ) -> Result<(), ControlError> {
+        let by = request.principal.clone();
+        let next = request.apply(RequestEvent::Withdraw { by }, self.now)?;
+        let detail = json!({ "why": why });
+        self.put_request(&next, By::Control, "request.withdrawn", detail).await
+    }
+
+    pub(crate) async fn stored(&mut self, id: &RequestId) -> Result<Stored, ControlError> {
+        let found = store::requests::find(self.db(), id).await?;
+        found.ok_or(ControlError::NotFound("request"))
+    }
+
+    /// Whether a grant would be given again, under these facts.
+    pub(crate) async fn covers(&mut self, grant: &Grant, facts: &Facts) -> Result<(), ControlError> {
+        let request = self.stored(&grant.request).await?.request;
+        let approvals = match &request.state {
+            RequestState::Granted { approvals, .. } => approvals.as_slice(),
+            RequestState::NeedsApproval { .. }
+            | RequestState::Denied { .. }
+            | RequestState::Withdrawn { .. }
+            | RequestState::Lapsed { .. } => &[],
+        };
+        let given = (approvals, grant.ttl);
+        Ok(self.inventory.still_gives(&request, given, facts)?)
+    }
+}
+
+/// Whether somebody who asks this can as well wait for that.
+fn is_same(request: &Request, wish: &Wish) -> bool {
+    let limit = request.terms.limit;
+    let within = |ttl: Ttl| limit.map_or(ttl, |limit| ttl.min(limit));
+    let same_ttl = wish.ttl.is_none_or(|ttl| within(ttl) == request.ttl);
+    same_ttl && (wish.reason.is_empty() || wish.reason == request.reason)
+}

@@ -1,0 +1,55 @@
+//! What the operator decides once, at start.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use policies::Ttl;
+use url::Url;
+
+/// How control is set up. What can change while it runs is in [`crate::Inventory`].
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The SQLite file.
+    pub database: PathBuf,
+    /// Where people reach control.
+    pub public_url: Url,
+    /// Where people's clients reach the gateway, where it is known.
+    pub gateway: Option<Gateway>,
+    /// The folder of recordings.
+    pub recordings: PathBuf,
+    /// How long a grant waits for its first use.
+    pub claim_within: Ttl,
+    /// How long a request waits for people.
+    pub request_patience: Ttl,
+    /// How long a waiting connection's code is good.
+    pub hold_patience: Ttl,
+    /// How long a login session lasts.
+    pub login_ttl: Ttl,
+    /// How long a person's certificate lasts.
+    pub certificate_ttl: Ttl,
+    /// How long a token lasts where nobody says.
+    pub token_ttl: Ttl,
+    /// How long a token lasts at most.
+    pub token_ttl_max: Ttl,
+    /// For how long a proxy may admit without hearing from control.
+    pub feed_fresh: Ttl,
+    /// Who signs certificates.
+    pub authority: Arc<certs::Authority>,
+}
+
+/// Where people's clients reach the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Settings {
+    /// The public address without a slash at its end.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        self.public_url.as_str().trim_end_matches('/')
+    }
+}

@@ -1,0 +1,51 @@
+//! The audit log: only ever added to.
+
+use policies::Timestamp;
+use sqlx::SqliteConnection;
+
+use super::{from_json, to_json};
+use crate::audit::Event;
+use crate::{AuditView, ControlError, Page, Paging};
+
+pub(crate) async fn insert(
+    db: &mut SqliteConnection,
+    event: &Event,
+    at: Timestamp,
+) -> Result<(), ControlError> {
+    sqlx::query("INSERT INTO audit (at, actor, kind, subject, detail) VALUES ($1, $2, $3, $4, $5)")
+        .bind(at.millis())
+        .bind(event.by.to_string())
+        .bind(event.kind)
+        .bind(&event.subject)
+        .bind(to_json(&event.detail)?)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn page(
+    db: &mut SqliteConnection,
+    paging: Paging,
+) -> Result<Page<AuditView>, ControlError> {
+    let rows: Vec<(i64, i64, String, String, String, String)> = sqlx::query_as(
+        "SELECT id, at, actor, kind, subject, detail FROM audit WHERE id < $1 \
+         ORDER BY id DESC LIMIT $2",
+    )
+    .bind(paging.before())
+    .bind(paging.size())
+    .fetch_all(db)
+    .await?;
+    let next = paging.next(rows.len(), rows.last().map(|row| row.0));
+    let items = rows.into_iter().map(|(id, at, actor, kind, subject, detail)| {
+        Ok::<_, ControlError>(AuditView {
+            id,
+            at: Timestamp::from_millis(at),
+            actor,
+            kind,
+            subject,
+            detail: from_json(&detail)?,
+        })
+    });
+    let items = items.collect::<Result<_, _>>()?;
+    Ok(Page { items, next })
+}

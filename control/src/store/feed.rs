@@ -1,0 +1,17 @@
+//! The revision of the feed, counted in the transaction that it tells of.
+
+use sqlx::SqliteConnection;
+
+use crate::ControlError;
+
+pub(crate) async fn revision(db: &mut SqliteConnection) -> Result<u64, ControlError> {
+    let query = sqlx::query_scalar::<_, i64>("SELECT revision FROM feed");
+    Ok(query.fetch_one(db).await?.cast_unsigned())
+}
+
+pub(crate) async fn next_revision(db: &mut SqliteConnection) -> Result<u64, ControlError> {
+    let query = sqlx::query_scalar::<_, i64>(
+        "UPDATE feed SET revision = revision + 1 RETURNING revision",
+    );
+    Ok(query.fetch_one(db).await?.cast_unsigned())
+}

@@ -1,0 +1,141 @@
+//! The table of requests.
+
+use std::net::IpAddr;
+
+use policies::{PrincipalId, Request, RequestId, Resource, Timestamp};
+use sqlx::SqliteConnection;
+
+use super::{from_json, parse, to_json};
+use crate::ControlError;
+
+/// A request as it is kept, with where its connection comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) seq: i64,
+    pub(crate) request: Request,
+    pub(crate) source: Option<IpAddr>,
+}
+
+type Row = (i64, String, Option<String>);
+
+fn read((seq, body, source): Row) -> Result<Stored, ControlError> {
+    Ok(Stored {
+        seq,
+        request: from_json(&body)?,
+        source: source.map(|text| parse("address", &text)).transpose()?,
+    })
+}
+
+fn read_all(rows: Vec<Row>) -> Result<Vec<Stored>, ControlError> {
+    rows.into_iter().map(read).collect()
+}
+
+pub(crate) async fn insert(
+    db: &mut SqliteConnection,
+    request: &Request,
+    source: Option<IpAddr>,
+) -> Result<(), ControlError> {
+    sqlx::query(
+        "INSERT INTO requests (id, principal, resource, state, lapses_at, source, body) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(request.id.as_str())
+    .bind(request.principal.as_str())
+    .bind(request.resource.to_string())
+    .bind(request.state.word())
+    .bind(request.lapses_at.millis())
+    .bind(source.map(|address| address.to_string()))
+    .bind(to_json(request)?)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn update(db: &mut SqliteConnection, request: &Request) -> Result<(), ControlError> {
+    sqlx::query("UPDATE requests SET state = $2, body = $3 WHERE id = $1")
+        .bind(request.id.as_str())
+        .bind(request.state.word())
+        .bind(to_json(request)?)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn find(
+    db: &mut SqliteConnection,
+    id: &RequestId,
+) -> Result<Option<Stored>, ControlError> {
+    let query = sqlx::query_as("SELECT seq, body, source FROM requests WHERE id = $1");
+    let row: Option<Row> = query.bind(id.as_str()).fetch_optional(db).await?;
+    row.map(read).transpose()
+}
+
+pub(crate) async fn pending_for(
+    db: &mut SqliteConnection,
+    principal: &PrincipalId,
+    resource: &Resource,
+) -> Result<Option<Stored>, ControlError> {
+    let query = sqlx::query_as(
+        "SELECT seq, body, source FROM requests \
+         WHERE principal = $1 AND resource = $2 AND state = 'pending'",
+    );
+    let query = query.bind(principal.as_str()).bind(resource.to_string());
+    let row: Option<Row> = query.fetch_optional(db).await?;
+    row.map(read).transpose()
+}
+
+/// All that wait, the newest first.
+pub(crate) async fn pending(db: &mut SqliteConnection) -> Result<Vec<Stored>, ControlError> {
+    let query = sqlx::query_as(
+        "SELECT seq, body, source FROM requests WHERE state = 'pending' ORDER BY seq DESC",
+    );
+    read_all(query.fetch_all(db).await?)
+}
+
+pub(crate) async fn lapsing(
+    db: &mut SqliteConnection,
+    now: Timestamp,
+    at_most: i64,
+) -> Result<Vec<Stored>, ControlError> {
+    let query = sqlx::query_as(
+        "SELECT seq, body, source FROM requests \
+         WHERE state = 'pending' AND lapses_at <= $1 ORDER BY lapses_at LIMIT $2",
+    );
+    read_all(query.bind(now.millis()).bind(at_most).fetch_all(db).await?)
+}
+
+pub(crate) async fn count_pending(db: &mut SqliteConnection) -> Result<i64, ControlError> {
+    let query = sqlx::query_scalar("SELECT count(*) FROM requests WHERE state = 'pending'");
+    Ok(query.fetch_one(db).await?)
+}
+
+pub(crate) async fn count_pending_of(
+    db: &mut SqliteConnection,
+    principal: &PrincipalId,
+) -> Result<i64, ControlError> {
+    let query = sqlx::query_scalar(
+        "SELECT count(*) FROM requests WHERE principal = $1 AND state = 'pending'",
+    );
+    Ok(query.bind(principal.as_str()).fetch_one(db).await?)
+}
+
+/// Some of one person or of all, in one state or in any, the newest first.
+pub(crate) async fn list(
+    db: &mut SqliteConnection,
+    principal: Option<&PrincipalId>,
+    state: Option<&str>,
+    before: i64,
+    at_most: i64,
+) -> Result<Vec<Stored>, ControlError> {
+    let query = sqlx::query_as(
+        "SELECT seq, body, source FROM requests \
+         WHERE seq < $1 AND ($2 IS NULL OR principal = $2) AND ($3 IS NULL OR state = $3) \
+         ORDER BY seq DESC LIMIT $4",
+    );
+    let query = query
+        .bind(before)
+        .bind(principal.map(PrincipalId::as_str))
+        .bind(state)
+        .bind(at_most);
+    read_all(query.fetch_all(db).await?)
+}

@@ -1,0 +1,96 @@
+//! What time does: grants expire, requests lapse, locks end, and old digests are forgotten.
+//!
+//! Proxies know the ends of their leases and cut on their own clocks; what is written here is the
+//! record of it.
+
+use policies::{GrantEvent, Timestamp, Ttl};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::By;
+use crate::feed::REMEMBERED;
+use crate::{Control, ControlError, store};
+
+const EVERY: Ttl = Ttl::from_millis(500);
+/// How many ends are written in one transaction, so that nobody waits long for the turn to write.
+const BATCH: i64 = 200;
+/// How long what is of no use any more is kept: reports may be repeated for so long.
+const KEPT: Ttl = Ttl::from_secs(7 * 24 * 3_600);
+/// Every so many rounds, the old is forgotten.
+const FORGET_EVERY: u32 = 1_200;
+
+impl Control {
+    /// Lets time pass until `stop`, then ends the streams and waits for the work at hand.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(EVERY.duration());
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut round: u32 = 0;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = tick.tick() => {}
+            }
+            if let Err(error) = self.sweep().await {
+                tracing::error!(error = &error as &dyn std::error::Error, "a sweep failed");
+            }
+            if round.is_multiple_of(FORGET_EVERY) {
+                self.forget().await;
+            }
+            round = round.wrapping_add(1);
+        }
+        self.close().await;
+    }
+
+    /// Writes down what is over by now.
+    pub(crate) async fn sweep(&self) -> Result<(), ControlError> {
+        let now = self.now();
+        let before = now.millis().saturating_sub(REMEMBERED.millis());
+        self.0.feed.forget(Timestamp::from_millis(before));
+        while self.is_due(now).await? {
+            let control = self.clone();
+            self.to_the_end(async move { control.sweep_some().await }).await?;
+        }
+        Ok(())
+    }
+
+    async fn is_due(&self, now: Timestamp) -> Result<bool, ControlError> {
+        let db = &mut *self.0.store.read().await?;
+        Ok(!store::grants::ending(db, now, 1).await?.is_empty()
+            || !store::requests::lapsing(db, now, 1).await?.is_empty()
+            || !store::locks::over(db, now).await?.is_empty())
+    }
+
+    async fn sweep_some(&self) -> Result<(), ControlError> {
+        let mut change = self.change().await?;
+        let now = change.now;
+        for grant in store::grants::ending(change.db(), now, BATCH).await? {
+            change.step(&grant, GrantEvent::Tick, By::Control).await?;
+        }
+        for stored in store::requests::lapsing(change.db(), now, BATCH).await? {
+            change.lapse(&stored.request).await?;
+        }
+        for lock in store::locks::over(change.db(), now).await? {
+            change.lift_lock(&lock.id, By::Control).await?;
+        }
+        change.commit().await.map(drop)
+    }
+
+    async fn forget(&self) {
+        self.0.limits.forget();
+        let before = self.now().millis().saturating_sub(KEPT.millis());
+        let forgotten = self.forget_before(Timestamp::from_millis(before)).await;
+        if let Err(error) = forgotten {
+            tracing::error!(error = &error as &dyn std::error::Error, "can't forget the old");
+        }
+    }
+
+    async fn forget_before(&self, before: Timestamp) -> Result<(), ControlError> {
+        let control = self.clone();
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            store::login::forget(change.db(), before).await?;
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+}

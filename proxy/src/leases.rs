@@ -1,0 +1,391 @@
+//! What this proxy knows of grants, locks and targets, and the hot path that admits from it.
+//!
+//! The feed is the only writer. A snapshot replaces everything (absence is revocation), a delta
+//! follows on the revision before it, and after a gap a new snapshot is wanted. Readers take no lock
+//! but that of one shard of the map, and allocate nothing. What a connection keeps of a lease is
+//! [`Held`], which says with one atomic load whether it is still live.
+
+mod held;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use dashmap::{DashMap, Entry};
+use policies::{
+    Admission, Denial, End, GrantId, Knock, Lease, LeaseKey, Lock, LockId, Target, TargetName,
+    Timestamp, Ttl,
+};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock::Clock;
+
+pub use held::Held;
+
+/// Many shards, so that none is large: one that grows is rehashed while its readers wait.
+const SHARDS: usize = 256;
+
+/// Everything that control knows for this proxy.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// All live leases.
+    pub leases: Vec<Lease>,
+    /// All locks.
+    pub locks: Vec<Lock>,
+    /// All targets.
+    pub targets: Vec<Target>,
+    /// Where people reach control.
+    pub public_url: String,
+    /// Why recent leases are no longer there.
+    pub gone: Vec<(GrantId, End)>,
+}
+
+/// What changed since the revision before.
+#[derive(Debug, Clone, Default)]
+pub struct Delta {
+    /// New or changed leases.
+    pub leases: Vec<Lease>,
+    /// Leases that ended, and how.
+    pub gone: Vec<(GrantId, End)>,
+    /// New locks.
+    pub locks: Vec<Lock>,
+    /// Locks that were lifted.
+    pub unlocked: Vec<LockId>,
+}
+
+/// Why news can't be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LeaseError {
+    /// Something in between was missed.
+    #[error("the feed went from revision {from} to {to}")]
+    Gap {
+        /// What was applied last.
+        from: u64,
+        /// What came.
+        to: u64,
+    },
+    /// Nothing can change before there is anything.
+    #[error("the feed did not begin with a snapshot")]
+    NoSnapshot,
+}
+
+/// The lease by which a connection is let in, with the proof of it.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// The proof.
+    pub admission: Admission,
+    /// The lease, to be watched.
+    pub held: Arc<Held>,
+}
+
+/// The leases of one proxy.
+#[derive(Debug)]
+pub struct Leases {
+    clock: Clock,
+    by_key: DashMap<LeaseKey, Leased>,
+    locks: ArcSwap<Locks>,
+    world: ArcSwap<World>,
+    fresh_until: AtomicI64,
+    revision: watch::Sender<Option<u64>>,
+    /// Something changed that any session may have to look at: locks, or the time.
+    alarm: watch::Sender<()>,
+    /// The same leases by grant; whoever holds it is the writer.
+    book: Mutex<HashMap<GrantId, Arc<Held>>>,
+}
+
+/// The leases under one key: nearly always one.
+#[derive(Debug)]
+struct Leased {
+    first: Arc<Held>,
+    more: Vec<Arc<Held>>,
+}
+
+#[derive(Debug)]
+struct Locks {
+    list: Vec<Lock>,
+    /// When the list became so.
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct World {
+    targets: HashMap<TargetName, Arc<Target>>,
+    public_url: Arc<str>,
+}
+
+impl Leases {
+    /// An empty table, which admits nobody before its first snapshot.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        let locks = Locks {
+            list: Vec::new(),
+            since: clock.instant(),
+        };
+        let world = World {
+            targets: HashMap::new(),
+            public_url: "".into(),
+        };
+        Self {
+            clock,
+            by_key: DashMap::with_shard_amount(SHARDS),
+            locks: ArcSwap::from_pointee(locks),
+            world: ArcSwap::from_pointee(world),
+            fresh_until: AtomicI64::new(0),
+            revision: watch::Sender::new(None),
+            alarm: watch::Sender::new(()),
+            book: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Decides on one connection.
+    ///
+    /// # Errors
+    /// Whatever keeps it out.
+    pub fn admit(&self, knock: &Knock<'_>) -> Result<Pass, Denial> {
+        let now = self.clock.now();
+        let held = self.by_key.get(knock.key).map(|leased| leased.best(now));
+        let locks = self.locks.load();
+        let lease = held.as_ref().map(|held| (held.lease(), held.term()));
+        let admission = policies::admit(knock, lease, &locks.list, self.fresh_until(), now)?;
+        let held = held.ok_or(Denial::NoGrant)?;
+        Ok(Pass { admission, held })
+    }
+
+    /// The target of this name.
+    #[must_use]
+    pub fn target(&self, name: &TargetName) -> Option<Arc<Target>> {
+        self.world.load().targets.get(name).cloned()
+    }
+
+    /// Where people reach control, without a slash at the end.
+    #[must_use]
+    pub fn public_url(&self) -> Arc<str> {
+        Arc::clone(&self.world.load().public_url)
+    }
+
+    /// Until when connections are admitted without further news.
+    #[must_use]
+    pub fn fresh_until(&self) -> Timestamp {
+        Timestamp::from_millis(self.fresh_until.load(Ordering::Acquire))
+    }
+
+    /// The revision that was applied last; none before the first snapshot.
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        *self.revision.borrow()
+    }
+
+    /// Waits until this revision was applied; false where the deadline comes first.
+    pub async fn reached(&self, revision: u64, deadline: Instant) -> bool {
+        let mut applied = self.revision.subscribe();
+        let reached = applied.wait_for(|at| at.is_some_and(|at| at >= revision));
+        matches!(timeout_at(deadline, reached).await, Ok(Ok(_)))
+    }
+
+    /// Waits for the first snapshot.
+    pub async fn synced(&self) {
+        let mut applied = self.revision.subscribe();
+        // INVARIANT: the sender is ours, so that waiting can't fail.
+        let _ = applied.wait_for(Option::is_some).await;
+    }
+
+    /// The lock that blocks this connection, and since when.
+    pub(crate) fn lock_on(&self, knock: &Knock<'_>, now: Timestamp) -> Option<(End, Instant)> {
+        let locks = self.locks.load();
+        let lock = locks.list.iter().find(|lock| lock.blocks(knock, now))?;
+        Some((End::Locked(lock.reason.clone()), locks.since))
+    }
+
+    /// Tells of what any session may have to look at.
+    pub(crate) fn alarm(&self) -> watch::Receiver<()> {
+        self.alarm.subscribe()
+    }
+
+    /// Makes every session look again, after the time jumped.
+    pub(crate) fn wake_all(&self) {
+        self.alarm.send_replace(());
+    }
+
+    /// Replaces everything. What the snapshot leaves out has ended.
+    pub fn apply_snapshot(&self, revision: u64, fresh: Ttl, snapshot: Snapshot) {
+        self.set_world(snapshot.targets, snapshot.public_url);
+        self.set_locks(snapshot.locks);
+        let mut book = self.write();
+        let before = std::mem::take(&mut *book);
+        for lease in snapshot.leases {
+            // What stays keeps its identity, so that live sessions stay bound to it.
+            if let Some(held) = before.get(&lease.grant) {
+                book.insert(lease.grant.clone(), Arc::clone(held));
+            }
+            self.put(&mut book, lease);
+        }
+        let mut why: HashMap<GrantId, End> = snapshot.gone.into_iter().collect();
+        for (grant, held) in before {
+            if !book.contains_key(&grant) {
+                let end = why
+                    .remove(&grant)
+                    .unwrap_or_else(|| self.unexplained(&held));
+                self.end(&held, end);
+            }
+        }
+        drop(book);
+        self.applied(revision, fresh);
+    }
+
+    /// Applies what changed. What was applied before is ignored.
+    ///
+    /// # Errors
+    /// Where something in between was missed: a snapshot is wanted.
+    pub fn apply_delta(&self, revision: u64, fresh: Ttl, delta: Delta) -> Result<(), LeaseError> {
+        let from = self.revision().ok_or(LeaseError::NoSnapshot)?;
+        if revision <= from {
+            return Ok(());
+        }
+        if revision != from.saturating_add(1) {
+            return Err(LeaseError::Gap { from, to: revision });
+        }
+        self.change_locks(delta.locks, &delta.unlocked);
+        let mut book = self.write();
+        for (grant, end) in delta.gone {
+            if let Some(held) = book.remove(&grant) {
+                self.end(&held, end);
+            }
+        }
+        for lease in delta.leases {
+            self.put(&mut book, lease);
+        }
+        drop(book);
+        self.applied(revision, fresh);
+        Ok(())
+    }
+
+    /// Hears that nothing changed.
+    ///
+    /// # Errors
+    /// Where something was missed: a snapshot is wanted.
+    pub fn apply_heartbeat(&self, revision: u64, fresh: Ttl) -> Result<(), LeaseError> {
+        let from = self.revision().ok_or(LeaseError::NoSnapshot)?;
+        if revision != from {
+            return Err(LeaseError::Gap { from, to: revision });
+        }
+        self.applied(revision, fresh);
+        Ok(())
+    }
+
+    fn write(&self) -> std::sync::MutexGuard<'_, HashMap<GrantId, Arc<Held>>> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a lease, or its new term.
+    fn put(&self, book: &mut HashMap<GrantId, Arc<Held>>, lease: Lease) {
+        if let Some(held) = book.get(&lease.grant) {
+            if held.lease().key == lease.key {
+                held.renew(lease.term);
+                return;
+            }
+            self.end(held, End::Revoked("the grant was replaced".to_owned()));
+        }
+        let (grant, key) = (lease.grant.clone(), lease.key.clone());
+        let held = Arc::new(Held::new(lease));
+        book.insert(grant, Arc::clone(&held));
+        match self.by_key.entry(key) {
+            Entry::Occupied(mut entry) => entry.get_mut().more.push(held),
+            Entry::Vacant(entry) => {
+                entry.insert(Leased {
+                    first: held,
+                    more: Vec::new(),
+                });
+            }
+        }
+    }
+
+    /// Ends a lease and takes it out of the map.
+    fn end(&self, held: &Arc<Held>, end: End) {
+        held.end(end, self.clock.instant());
+        if let Entry::Occupied(mut entry) = self.by_key.entry(held.lease().key.clone())
+            && entry.get_mut().leave(held)
+        {
+            entry.remove();
+        }
+    }
+
+    fn unexplained(&self, held: &Held) -> End {
+        if held.is_live(self.clock.now()) {
+            End::Revoked("no longer granted".to_owned())
+        } else {
+            End::Expired
+        }
+    }
+
+    fn applied(&self, revision: u64, fresh: Ttl) {
+        let until = self.clock.now().after(fresh);
+        self.fresh_until.store(until.millis(), Ordering::Release);
+        self.revision.send_replace(Some(revision));
+    }
+
+    fn set_world(&self, targets: Vec<Target>, public_url: String) {
+        let targets = targets
+            .into_iter()
+            .map(|target| (target.name.clone(), Arc::new(target)));
+        let world = World {
+            targets: targets.collect(),
+            public_url: public_url.into(),
+        };
+        self.world.store(Arc::new(world));
+    }
+
+    fn change_locks(&self, new: Vec<Lock>, lifted: &[LockId]) {
+        if new.is_empty() && lifted.is_empty() {
+            return;
+        }
+        let mut list = self.locks.load().list.clone();
+        list.retain(|lock| !lifted.contains(&lock.id) && new.iter().all(|new| new.id != lock.id));
+        list.extend(new);
+        self.set_locks(list);
+    }
+
+    fn set_locks(&self, list: Vec<Lock>) {
+        if self.locks.load().list != list {
+            self.locks.store(Arc::new(Locks {
+                list,
+                since: self.clock.instant(),
+            }));
+            self.wake_all();
+        }
+    }
+}
+
+impl Leased {
+    /// The one to be admitted by: one in use rather than one whose clock would have to start.
+    fn best(&self, now: Timestamp) -> Arc<Held> {
+        if self.more.is_empty() {
+            return Arc::clone(&self.first);
+        }
+        let rank =
+            |held: &&Arc<Held>| (held.is_live(now), held.is_claimed(), held.term().deadline());
+        let all = std::iter::once(&self.first).chain(&self.more);
+        Arc::clone(all.max_by_key(rank).unwrap_or(&self.first))
+    }
+
+    /// Takes one out; true where none is left.
+    fn leave(&mut self, gone: &Arc<Held>) -> bool {
+        self.more.retain(|held| !Arc::ptr_eq(held, gone));
+        if !Arc::ptr_eq(&self.first, gone) {
+            return false;
+        }
+        match self.more.pop() {
+            Some(next) => {
+                self.first = next;
+                false
+            }
+            None => true,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "leases/tests.rs"]
+mod tests;

@@ -1,0 +1,231 @@
+//! How many connections there may be, and who has to go when there are too many.
+//!
+//! A connection that hasn't authenticated is a stranger's. Strangers share a pool, per address and in
+//! all, in which the oldest makes room for the newest: a thousand that say nothing can't keep out one
+//! that does. Who has authenticated is never put out for another.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::metrics::Metrics;
+use crate::settings::LimitSettings;
+
+/// The counts of one proxy. A copy counts the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: LimitSettings,
+    metrics: Arc<Metrics>,
+    pool: Mutex<Pool>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// Strangers and others.
+    connections: usize,
+    next: u64,
+    /// By the order in which they came.
+    strangers: BTreeMap<u64, Stranger>,
+    by_address: HashMap<IpAddr, BTreeSet<u64>>,
+    holds: usize,
+    holds_by_address: HashMap<IpAddr, usize>,
+}
+
+#[derive(Debug)]
+struct Stranger {
+    address: IpAddr,
+    evicted: CancellationToken,
+}
+
+/// A place among the connections; dropped, it is free again.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    limits: Limits,
+    number: u64,
+    evicted: CancellationToken,
+}
+
+/// A place among those who wait for a person; dropped, it is free again.
+#[derive(Debug)]
+pub(crate) struct HoldPlace {
+    limits: Limits,
+    address: IpAddr,
+}
+
+impl Limits {
+    pub(crate) fn new(settings: LimitSettings, metrics: Arc<Metrics>) -> Self {
+        let pool = Mutex::default();
+        Self(Arc::new(Inner {
+            settings,
+            metrics,
+            pool,
+        }))
+    }
+
+    /// A place for a new connection; none where all are taken by those who have authenticated.
+    pub(crate) fn enter(&self, peer: SocketAddr) -> Option<Slot> {
+        let (settings, metrics) = (&self.0.settings, &self.0.metrics);
+        let address = network(peer.ip());
+        let mut pool = self.pool();
+        if pool.strangers_of(address) >= settings.per_address {
+            pool.evict_oldest_of(address);
+            metrics.refused("address");
+        }
+        if pool.strangers.len() >= settings.unauthenticated {
+            pool.evict_oldest();
+            metrics.refused("unauthenticated");
+        }
+        if pool.connections >= settings.connections {
+            metrics.refused("connections");
+            if !pool.evict_oldest() {
+                return None;
+            }
+        }
+        let (number, evicted) = pool.enter(address);
+        drop(pool);
+        Some(Slot {
+            limits: self.clone(),
+            number,
+            evicted,
+        })
+    }
+
+    /// A place to wait for a person; none where too many wait, in all or from this address.
+    pub(crate) fn hold(&self, client: SocketAddr) -> Option<HoldPlace> {
+        let settings = &self.0.settings;
+        let address = network(client.ip());
+        let mut pool = self.pool();
+        let here = pool.holds_by_address.get(&address).copied().unwrap_or(0);
+        if pool.holds >= settings.holds || here >= settings.holds_per_address {
+            return None;
+        }
+        pool.holds += 1;
+        pool.holds_by_address.insert(address, here + 1);
+        Some(HoldPlace {
+            limits: self.clone(),
+            address,
+        })
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.0.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What counts as one address: of IPv6, the network, which one host has whole.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+    }
+}
+
+impl Slot {
+    /// This connection is no longer a stranger's. To be called before it waits for a person, too:
+    /// a hold has bounds of its own.
+    pub(crate) fn authenticated(&self) {
+        self.limits.pool().leave_strangers(self.number);
+    }
+
+    /// Resolves when this connection has to make room.
+    pub(crate) fn evicted(&self) -> WaitForCancellationFutureOwned {
+        self.evicted.clone().cancelled_owned()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut pool = self.limits.pool();
+        // Who was evicted has been taken out of the count already.
+        if !self.evicted.is_cancelled() {
+            pool.leave_strangers(self.number);
+            pool.connections = pool.connections.saturating_sub(1);
+        }
+    }
+}
+
+impl Drop for HoldPlace {
+    fn drop(&mut self) {
+        let mut pool = self.limits.pool();
+        pool.holds = pool.holds.saturating_sub(1);
+        let here = pool
+            .holds_by_address
+            .get(&self.address)
+            .copied()
+            .unwrap_or(0);
+        if here > 1 {
+            pool.holds_by_address.insert(self.address, here - 1);
+        } else {
+            pool.holds_by_address.remove(&self.address);
+        }
+    }
+}
+
+impl Pool {
+    fn enter(&mut self, address: IpAddr) -> (u64, CancellationToken) {
+        let (number, evicted) = (self.next, CancellationToken::new());
+        self.next += 1;
+        self.connections += 1;
+        self.by_address.entry(address).or_default().insert(number);
+        self.strangers.insert(
+            number,
+            Stranger {
+                address,
+                evicted: evicted.clone(),
+            },
+        );
+        (number, evicted)
+    }
+
+    fn strangers_of(&self, address: IpAddr) -> usize {
+        self.by_address.get(&address).map_or(0, BTreeSet::len)
+    }
+
+    fn evict_oldest_of(&mut self, address: IpAddr) {
+        let oldest = self
+            .by_address
+            .get(&address)
+            .and_then(BTreeSet::first)
+            .copied();
+        if let Some(number) = oldest {
+            self.evict(number);
+        }
+    }
+
+    fn evict_oldest(&mut self) -> bool {
+        let oldest = self.strangers.first_key_value().map(|(number, _)| *number);
+        oldest.is_some_and(|number| self.evict(number))
+    }
+
+    fn evict(&mut self, number: u64) -> bool {
+        let Some(stranger) = self.leave_strangers(number) else {
+            return false;
+        };
+        self.connections = self.connections.saturating_sub(1);
+        stranger.evicted.cancel();
+        true
+    }
+
+    fn leave_strangers(&mut self, number: u64) -> Option<Stranger> {
+        let stranger = self.strangers.remove(&number)?;
+        if let Some(here) = self.by_address.get_mut(&stranger.address) {
+            here.remove(&number);
+            if here.is_empty() {
+                self.by_address.remove(&stranger.address);
+            }
+        }
+        Some(stranger)
+    }
+}
+
+#[cfg(test)]
+#[path = "limits/tests.rs"]
+mod tests;

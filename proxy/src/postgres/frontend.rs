@@ -1,0 +1,385 @@
+//! What the client says: statements are recorded whole before any byte of them goes on.
+//!
+//! A message that executes something is held until it is complete and recorded; one too large to be
+//! held is recorded piece by piece, and its last byte goes on last (see [`Large`]). COPY data streams
+//! through, counted and not kept.
+
+use audit::{Kind, Text, Value, mask, mask_value};
+use policies::Binds;
+use tokio::time::Instant;
+
+use super::backend::Scanned;
+use super::flight::{Awaited, Flight};
+use super::large::Large;
+use super::wire::{HEADER, WireError, cstring, header};
+
+/// A message up to this size is held and recorded in one piece.
+pub(super) const WHOLE: usize = 256 * 1024;
+
+/// The scanner of one session's frontend messages.
+#[derive(Debug)]
+pub(super) struct Frontend {
+    binds: Binds,
+    /// The rest of a message that streams through.
+    passing: Option<Large>,
+    /// The client has said goodbye.
+    pub(super) said_goodbye: bool,
+}
+
+impl Frontend {
+    pub(super) fn new(binds: Binds) -> Self {
+        Self {
+            binds,
+            passing: None,
+            said_goodbye: false,
+        }
+    }
+
+    /// Whether the target's side stands between two messages.
+    pub(super) fn at_boundary(&self) -> bool {
+        self.passing.is_none()
+    }
+
+    /// Looks at the bytes and records what they execute. What it clears may go on once the recording
+    /// stands.
+    pub(super) fn scan(
+        &mut self,
+        bytes: &[u8],
+        flight: &mut Flight,
+        now: Instant,
+        emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
+    ) -> Result<Scanned, WireError> {
+        let mut clear = 0;
+        loop {
+            let rest = bytes.get(clear..).unwrap_or_default();
+            if let Some(large) = &mut self.passing {
+                clear += large.feed(rest, emit)?;
+                if !large.is_over() {
+                    return Ok(Scanned { clear, need: 0 });
+                }
+                self.passing = None;
+                continue;
+            }
+            if flight.is_full() {
+                return Ok(Scanned { clear, need: 0 });
+            }
+            let Some((kind, whole)) = header(rest)? else {
+                return Ok(Scanned { clear, need: 0 });
+            };
+            if let Some(large) = self.begin(kind, whole, flight, now)? {
+                self.passing = Some(large);
+                continue;
+            }
+            let Some(message) = rest.get(..whole) else {
+                return Ok(Scanned { clear, need: whole });
+            };
+            self.record(
+                kind,
+                message.get(HEADER..).unwrap_or_default(),
+                flight,
+                now,
+                emit,
+            )?;
+            clear += whole;
+        }
+    }
+
+    /// Begins a message that isn't held: COPY data, or one beyond the limit.
+    fn begin(
+        &self,
+        kind: u8,
+        whole: usize,
+        flight: &mut Flight,
+        now: Instant,
+    ) -> Result<Option<Large>, WireError> {
+        Ok(match kind {
+            b'd' => Some(Large::copy(whole)),
+            _ if whole <= WHOLE => None,
+            b'Q' => Some(Large::query(whole, flight.send(Awaited::Query, now))),
+            b'P' => Some(Large::parse(whole)),
+            b'B' => Some(Large::bind(whole, self.binds)),
+            b'F' => Some(Large::call(
+                whole,
+                self.binds,
+                flight.send(Awaited::Call, now),
+            )),
+            kind => {
+                let length = u32::try_from(whole).unwrap_or(u32::MAX);
+                return Err(WireError::Length {
+                    kind: char::from(kind),
+                    length,
+                });
+            }
+        })
+    }
+
+    fn record(
+        &mut self,
+        kind: u8,
+        body: &[u8],
+        flight: &mut Flight,
+        now: Instant,
+        emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
+    ) -> Result<(), WireError> {
+        let wrong = || WireError::Body(char::from(kind));
+        match kind {
+            b'Q' => {
+                let (text, _) = cstring(body)
+                    .filter(|(_, rest)| rest.is_empty())
+                    .ok_or_else(wrong)?;
+                let n = flight.send(Awaited::Query, now);
+                emit(Kind::Query {
+                    n,
+                    text: Text::from(&*mask(text)),
+                })
+            }
+            b'P' => {
+                let (statement, rest) = cstring(body).ok_or_else(wrong)?;
+                let (text, _) = cstring(rest).ok_or_else(wrong)?;
+                emit(Kind::Parse {
+                    statement: statement.into(),
+                    text: Text::from(&*mask(text)),
+                })
+            }
+            b'B' => {
+                let (portal, rest) = cstring(body).ok_or_else(wrong)?;
+                let (statement, rest) = cstring(rest).ok_or_else(wrong)?;
+                let (values, _) = values(rest, self.binds).ok_or_else(wrong)?;
+                let (portal, statement) = (portal.into(), statement.into());
+                emit(Kind::Bind {
+                    portal,
+                    statement,
+                    values: values.into(),
+                })
+            }
+            b'E' => {
+                let (portal, rest) = cstring(body).ok_or_else(wrong)?;
+                let max_rows = u32::from_be_bytes(rest.try_into().map_err(|_| wrong())?);
+                let n = flight.send(Awaited::Execute, now);
+                emit(Kind::Execute {
+                    n,
+                    portal: portal.into(),
+                    max_rows,
+                })
+            }
+            b'F' => {
+                let (function, rest) = body.split_first_chunk::<4>().ok_or_else(wrong)?;
+                let (values, _) = values(rest, self.binds).ok_or_else(wrong)?;
+                let (n, function) = (
+                    flight.send(Awaited::Call, now),
+                    u32::from_be_bytes(*function),
+                );
+                emit(Kind::Call {
+                    n,
+                    function,
+                    values: values.into(),
+                })
+            }
+            b'S' => {
+                flight.send(Awaited::Sync, now);
+                Ok(())
+            }
+            b'X' => {
+                self.said_goodbye = true;
+                Ok(())
+            }
+            b'H' | b'D' | b'C' | b'c' | b'f' => Ok(()),
+            other => Err(WireError::Kind(char::from(other))),
+        }
+    }
+}
+
+/// Format codes, then values: the part that Bind and FunctionCall share. What follows is returned.
+fn values(bytes: &[u8], binds: Binds) -> Option<(Vec<Value<'_>>, &[u8])> {
+    let (formats, mut rest) = formats(bytes)?;
+    let (count, tail) = rest.split_first_chunk::<2>()?;
+    let count = usize::from(u16::from_be_bytes(*count));
+    rest = tail;
+    // A count is worth four bytes of what is there at least.
+    let mut values = Vec::with_capacity(count.min(rest.len() / 4));
+    for index in 0..count {
+        let (length, tail) = rest.split_first_chunk::<4>()?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            values.push(Value::Null);
+            rest = tail;
+            continue;
+        };
+        let (value, tail) = tail.split_at_checked(length)?;
+        values.push(kept(value, is_binary(&formats, index), binds));
+        rest = tail;
+    }
+    Some((values, rest))
+}
+
+/// The format codes, and what follows them.
+pub(super) fn formats(bytes: &[u8]) -> Option<(Vec<bool>, &[u8])> {
+    let (count, rest) = bytes.split_first_chunk::<2>()?;
+    let (codes, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*count)) * 2)?;
+    Some((
+        codes.chunks_exact(2).map(|code| code != [0, 0]).collect(),
+        rest,
+    ))
+}
+
+/// No code means text for all; one means the same for all.
+pub(super) fn is_binary(formats: &[bool], index: usize) -> bool {
+    match formats {
+        [] => false,
+        [all] => *all,
+        each => each.get(index).copied().unwrap_or(false),
+    }
+}
+
+/// What the recording keeps of a value.
+pub(super) fn kept(value: &[u8], binary: bool, binds: Binds) -> Value<'_> {
+    match binds {
+        Binds::Hash => Value::hashed(value),
+        Binds::Omit => Value::omitted(value),
+        Binds::Keep if binary => Value::binary(value),
+        Binds::Keep => match mask_value(value) {
+            std::borrow::Cow::Borrowed(value) => Value::text(value),
+            std::borrow::Cow::Owned(masked) => {
+                Value::Text(String::from_utf8_lossy(&masked).into_owned().into())
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(super) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![kind];
+        bytes.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    fn bind(values: &[Option<&[u8]>]) -> Vec<u8> {
+        let mut body = b"portal\0stmt\0\0\0".to_vec();
+        body.extend(u16::try_from(values.len()).unwrap().to_be_bytes());
+        for value in values {
+            let length = value.map_or(-1, |value| i32::try_from(value.len()).unwrap());
+            body.extend(length.to_be_bytes());
+            body.extend(value.unwrap_or_default());
+        }
+        body.extend([0, 0]);
+        message(b'B', &body)
+    }
+
+    /// Scans all bytes in pieces as a relay would. No byte goes on before what it is part of was
+    /// recorded: noted by the events' JSON in order.
+    fn run(bytes: &[u8], piece: usize, binds: Binds) -> Result<(Vec<u8>, Vec<String>), WireError> {
+        let (mut frontend, mut flight, now) =
+            (Frontend::new(binds), Flight::default(), Instant::now());
+        let (mut held, mut passed, mut noted) = (Vec::new(), Vec::new(), Vec::new());
+        for piece in bytes.chunks(piece.max(1)) {
+            held.extend_from_slice(piece);
+            let scanned = frontend.scan(&held, &mut flight, now, &mut |kind| {
+                noted.push(serde_json::to_string(&kind).unwrap());
+                Ok(())
+            })?;
+            passed.extend(held.drain(..scanned.clear));
+        }
+        Ok((passed, noted))
+    }
+
+    #[tokio::test]
+    async fn statements_are_recorded_however_the_bytes_come() {
+        let bytes = [
+            message(b'Q', b"select 1\0"),
+            message(b'P', b"stmt\0select $1\0\0\0"),
+            bind(&[Some(b"one"), None, Some(b"password=secret host=x")]),
+            message(b'D', b"Pportal\0"),
+            message(b'E', b"portal\0\0\0\0\x07"),
+            message(b'S', b""),
+            message(b'd', &[1; 1000]),
+            message(b'c', b""),
+            message(b'Q', b"alter role app password 'secret'\0"),
+            message(b'X', b""),
+        ]
+        .concat();
+        let expected = [
+            r#"{"e":"query","n":1,"text":"select 1"}"#,
+            r#"{"e":"parse","statement":"stmt","text":"select $1"}"#,
+            r#"{"e":"bind","portal":"portal","statement":"stmt","values":["one",null,"password=*** host=x"]}"#,
+            r#"{"e":"execute","n":2,"portal":"portal","max_rows":7}"#,
+            r#"{"e":"query","n":3,"text":"alter role app password '***'"}"#,
+        ];
+        for piece in [1, 2, 3, 100, bytes.len()] {
+            let (passed, noted) = run(&bytes, piece, Binds::Keep).unwrap();
+            assert_eq!(
+                (passed, noted),
+                (bytes.clone(), expected.map(String::from).to_vec())
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn values_are_hashed_or_left_out_as_the_target_says() {
+        let bytes = bind(&[Some(b"secret")]);
+        for (binds, expected) in [(Binds::Hash, "sha256"), (Binds::Omit, r#""omitted":6"#)] {
+            let (_, noted) = run(&bytes, 9, binds).unwrap();
+            assert!(
+                noted[0].contains(expected) && !noted[0].contains("secret"),
+                "{noted:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_incomplete_statement_does_not_go_on() {
+        let query = message(b'Q', &[b'x'; 5000]);
+        let (passed, noted) = run(&query[..5000], 999, Binds::Keep).unwrap();
+        assert!(passed.is_empty() && noted.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_no_client_sends_is_refused() {
+        for bytes in [
+            message(b'p', b"secret\0"),
+            message(b'?', b""),
+            message(b'Q', b"no end"),
+            message(b'Q', b"one\0two\0"),
+            message(b'E', b"portal\0\0"),
+            message(b'B', b"p\0s\0\0\0\0\x05"),
+            message(b'C', &vec![b'x'; WHOLE]),
+            b"Q\0\0\0\0".to_vec(),
+            b"Q\x7f\xff\xff\xff".to_vec(),
+        ] {
+            assert!(run(&bytes, 11, Binds::Keep).is_err(), "{:?}", &bytes[..5]);
+        }
+    }
+
+    #[tokio::test]
+    async fn sixty_five_thousand_values_are_recorded() {
+        let bytes = bind(&vec![Some(&b"1"[..]); 65_535]);
+        let (passed, noted) = run(&bytes, 8192, Binds::Keep).unwrap();
+        let kept: usize = noted
+            .iter()
+            .map(|event| event.matches("\"1\"").count())
+            .sum();
+        assert_eq!((passed == bytes, kept), (true, 65_535));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_nothing_is_invented(
+            bytes in prop::collection::vec(any::<u8>(), 0..400),
+            piece in 1..60_usize,
+        ) {
+            if let Ok((passed, _)) = run(&bytes, piece, Binds::Keep) {
+                prop_assert!(bytes.starts_with(&passed));
+            }
+        }
+
+        #[test]
+        fn no_bind_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = run(&message(b'B', &body), 50, Binds::Hash);
+            let _ = run(&message(b'F', &body), 50, Binds::Keep);
+        }
+    }
+}

@@ -1,0 +1,531 @@
+//! Messages too large to be held: recorded piece by piece while they stream through.
+//!
+//! Nothing executes before its last byte has come, and the last byte goes on only after everything
+//! before it was recorded. Statement text is kept whole, in parts. Of a bind value larger than 64 KiB
+//! the digest and the length are kept.
+
+use audit::{Digest, Kind, Masker, PART_BYTES, Text, Value};
+use policies::Binds;
+use sha2::{Digest as _, Sha256};
+
+use super::frontend::{is_binary, kept};
+use super::wire::{HEADER, WireError};
+
+/// A value up to this size is kept as the target says.
+const VALUE: usize = 64 * 1024;
+/// The same for the arguments of a FunctionCall, which are recorded in one part.
+const ARGUMENT: usize = 16 * 1024;
+/// The most arguments that Postgres lets a function have (`FUNC_MAX_ARGS`).
+const ARGUMENTS: u16 = 100;
+/// Values are recorded in parts of about this size.
+const PART: usize = 256 * 1024;
+/// The longest name of a statement or portal that makes sense.
+const NAME: usize = 1024;
+
+type Emit<'a> = &'a mut dyn FnMut(Kind<'_>) -> Result<(), WireError>;
+
+/// A message on its way through.
+#[derive(Debug)]
+pub(super) struct Large {
+    /// Bytes of it that have not come by yet.
+    left: usize,
+    /// Bytes of the header that have not come by yet.
+    header: usize,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Copy,
+    Text(TextStream),
+    Values(Box<ValueStream>),
+}
+
+impl Large {
+    fn new(whole: usize, what: What) -> Self {
+        Self {
+            left: whole,
+            header: HEADER,
+            what,
+        }
+    }
+
+    pub(super) fn copy(whole: usize) -> Self {
+        Self::new(whole, What::Copy)
+    }
+
+    pub(super) fn query(whole: usize, n: u64) -> Self {
+        Self::new(whole, What::Text(TextStream::new(Some(n))))
+    }
+
+    pub(super) fn parse(whole: usize) -> Self {
+        Self::new(whole, What::Text(TextStream::new(None)))
+    }
+
+    pub(super) fn bind(whole: usize, binds: Binds) -> Self {
+        Self::new(
+            whole,
+            What::Values(Box::new(ValueStream::new(binds, Stage::Portal))),
+        )
+    }
+
+    pub(super) fn call(whole: usize, binds: Binds, n: u64) -> Self {
+        let stage = Stage::Function { n };
+        Self::new(
+            whole,
+            What::Values(Box::new(ValueStream::new(binds, stage))),
+        )
+    }
+
+    /// Whether the whole message has come by.
+    pub(super) fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Takes its part of the bytes, records it, and says how many may go on.
+    pub(super) fn feed(
+        &mut self,
+        bytes: &[u8],
+        emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
+    ) -> Result<usize, WireError> {
+        let here = bytes.get(..self.left.min(bytes.len())).unwrap_or_default();
+        let skipped = self.header.min(here.len());
+        let body = here.get(skipped..).unwrap_or_default();
+        self.header -= skipped;
+        self.left -= here.len();
+        let last = self.left == 0;
+        match &mut self.what {
+            What::Copy => {}
+            What::Text(text) => text.feed(body, last, emit)?,
+            What::Values(values) => values.feed(body, last, emit)?,
+        }
+        Ok(here.len())
+    }
+}
+
+/// The text of a simple query, or the name and text of a prepared statement.
+#[derive(Debug)]
+struct TextStream {
+    /// The execution's number; none where a statement is prepared.
+    n: Option<u64>,
+    name: Option<Vec<u8>>,
+    gathered: Vec<u8>,
+    masker: Masker,
+    over: bool,
+}
+
+impl TextStream {
+    fn new(n: Option<u64>) -> Self {
+        let name = n.map(|_| Vec::new());
+        Self {
+            n,
+            name,
+            gathered: Vec::new(),
+            masker: Masker::default(),
+            over: false,
+        }
+    }
+
+    fn feed(&mut self, mut body: &[u8], last: bool, emit: Emit<'_>) -> Result<(), WireError> {
+        if self.name.is_none() {
+            body = match take_name(&mut self.gathered, body)? {
+                Some((name, rest)) => {
+                    self.name = Some(name);
+                    rest
+                }
+                None => {
+                    return if last {
+                        Err(WireError::Body('P'))
+                    } else {
+                        Ok(())
+                    };
+                }
+            };
+        }
+        if self.over {
+            return Ok(());
+        }
+        let end = body.iter().position(|byte| *byte == 0);
+        let text = body.get(..end.unwrap_or(body.len())).unwrap_or_default();
+        self.over = end.is_some();
+        let mut masked = Vec::with_capacity(text.len());
+        self.masker.feed(text, self.over || last, &mut masked);
+        self.emit(&masked, self.over || last, emit)
+    }
+
+    fn emit(&self, text: &[u8], over: bool, emit: Emit<'_>) -> Result<(), WireError> {
+        let mut parts = text.chunks(PART_BYTES).peekable();
+        loop {
+            let part = parts.next().unwrap_or_default();
+            let last = over && parts.peek().is_none();
+            if part.is_empty() && !last {
+                return Ok(());
+            }
+            let statement = Text::from(self.name.as_deref().unwrap_or_default());
+            emit(match self.n {
+                Some(n) => Kind::QueryPart {
+                    n,
+                    text: part.into(),
+                    last,
+                },
+                None => Kind::ParsePart {
+                    statement,
+                    text: part.into(),
+                    last,
+                },
+            })?;
+            if parts.peek().is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Gathers a name up to its NUL; none while that hasn't come.
+#[expect(clippy::type_complexity, reason = "a name and the rest, or not yet")]
+fn take_name<'b>(
+    gathered: &mut Vec<u8>,
+    body: &'b [u8],
+) -> Result<Option<(Vec<u8>, &'b [u8])>, WireError> {
+    let end = body.iter().position(|byte| *byte == 0);
+    let piece = body.get(..end.unwrap_or(body.len())).unwrap_or_default();
+    if gathered.len() + piece.len() > NAME {
+        return Err(WireError::Body('P'));
+    }
+    gathered.extend_from_slice(piece);
+    Ok(end.map(|end| {
+        (
+            std::mem::take(gathered),
+            body.get(end + 1..).unwrap_or_default(),
+        )
+    }))
+}
+
+/// Where in a Bind or FunctionCall the bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Portal,
+    Statement,
+    Function { n: u64 },
+    FormatCount,
+    Formats { left: u16 },
+    Count,
+    Length { left: u16 },
+    Value { left: u16, bytes: usize },
+    Over,
+}
+
+/// The values of a Bind or FunctionCall.
+#[derive(Debug)]
+struct ValueStream {
+    binds: Binds,
+    stage: Stage,
+    portal: Vec<u8>,
+    statement: Vec<u8>,
+    /// The execution and the function, of a FunctionCall.
+    call: Option<(u64, u32)>,
+    formats: Vec<bool>,
+    /// Bytes of the unit that is being read: a name, a word, or a value that is small enough.
+    gathered: Vec<u8>,
+    /// The digest of a large value, and its length.
+    hash: Option<(Sha256, u64)>,
+    index: usize,
+    values: Vec<Value<'static>>,
+    held: usize,
+}
+
+impl ValueStream {
+    fn new(binds: Binds, stage: Stage) -> Self {
+        Self {
+            binds,
+            stage,
+            portal: Vec::new(),
+            statement: Vec::new(),
+            call: None,
+            formats: Vec::new(),
+            gathered: Vec::new(),
+            hash: None,
+            index: 0,
+            values: Vec::new(),
+            held: 0,
+        }
+    }
+
+    fn feed(&mut self, mut body: &[u8], last: bool, emit: Emit<'_>) -> Result<(), WireError> {
+        while self.stage != Stage::Over && (!body.is_empty() || self.is_instant()) {
+            body = self.step(body)?;
+            if self.held > PART && self.call.is_none() && self.stage != Stage::Over {
+                self.emit(false, emit)?;
+            }
+        }
+        match (last, self.stage) {
+            (false, _) => Ok(()),
+            (true, Stage::Over) => self.emit(true, emit),
+            (true, _) => Err(WireError::Body('B')),
+        }
+    }
+
+    /// Stages that need no byte to be left.
+    fn is_instant(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Formats { left: 0 } | Stage::Length { left: 0 } | Stage::Value { bytes: 0, .. }
+        )
+    }
+
+    fn step<'b>(&mut self, body: &'b [u8]) -> Result<&'b [u8], WireError> {
+        match self.stage {
+            Stage::Portal | Stage::Statement => self.name(body),
+            Stage::Formats { left: 0 } => {
+                self.stage = Stage::Count;
+                Ok(body)
+            }
+            Stage::Length { left: 0 } | Stage::Over => {
+                self.stage = Stage::Over;
+                Ok(body)
+            }
+            Stage::Value { left, bytes } => Ok(self.value(body, left, bytes)),
+            Stage::Function { .. } | Stage::Length { .. } => self.word::<4>(body),
+            Stage::FormatCount | Stage::Formats { .. } | Stage::Count => self.word::<2>(body),
+        }
+    }
+
+    fn name<'b>(&mut self, body: &'b [u8]) -> Result<&'b [u8], WireError> {
+        let Some((name, rest)) = take_name(&mut self.gathered, body)? else {
+            return Ok(&[]);
+        };
+        if self.stage == Stage::Portal {
+            (self.portal, self.stage) = (name, Stage::Statement);
+        } else {
+            (self.statement, self.stage) = (name, Stage::FormatCount);
+        }
+        Ok(rest)
+    }
+
+    /// A word of two or four bytes, which may come in pieces.
+    fn word<'b, const N: usize>(&mut self, body: &'b [u8]) -> Result<&'b [u8], WireError> {
+        let (piece, rest) = body.split_at((N - self.gathered.len().min(N)).min(body.len()));
+        self.gathered.extend_from_slice(piece);
+        if self.gathered.len() < N {
+            return Ok(rest);
+        }
+        let word = self
+            .gathered
+            .iter()
+            .fold(0_u32, |word, byte| (word << 8) | u32::from(*byte));
+        self.gathered.clear();
+        let short = u16::try_from(word & 0xffff).unwrap_or(u16::MAX);
+        self.stage = match self.stage {
+            Stage::Function { n } => {
+                self.call = Some((n, word));
+                Stage::FormatCount
+            }
+            Stage::FormatCount => Stage::Formats { left: short },
+            Stage::Formats { left } => {
+                self.formats.push(word != 0);
+                Stage::Formats {
+                    left: left.saturating_sub(1),
+                }
+            }
+            Stage::Count if self.call.is_some() && short > ARGUMENTS => {
+                return Err(WireError::Body('F'));
+            }
+            Stage::Count => Stage::Length { left: short },
+            Stage::Length { left } => match usize::try_from(word.cast_signed()) {
+                Ok(bytes) => Stage::Value { left, bytes },
+                Err(_) => self.keep(Value::Null, 0, left),
+            },
+            stage @ (Stage::Portal | Stage::Statement | Stage::Value { .. } | Stage::Over) => stage,
+        };
+        Ok(rest)
+    }
+
+    /// A piece of a value: gathered where it is small, only digested where it is not.
+    fn value<'b>(&mut self, body: &'b [u8], left: u16, bytes: usize) -> &'b [u8] {
+        let (piece, rest) = body.split_at(bytes.min(body.len()));
+        let first = self.gathered.is_empty() && self.hash.is_none();
+        let most = if self.call.is_some() { ARGUMENT } else { VALUE };
+        if first && bytes > most {
+            self.hash = Some((Sha256::new(), bytes as u64));
+        }
+        match &mut self.hash {
+            Some((hash, _)) => hash.update(piece),
+            None => self.gathered.extend_from_slice(piece),
+        }
+        let bytes = bytes - piece.len();
+        self.stage = if bytes > 0 {
+            Stage::Value { left, bytes }
+        } else {
+            self.whole_value(left)
+        };
+        rest
+    }
+
+    fn whole_value(&mut self, left: u16) -> Stage {
+        let gathered = std::mem::take(&mut self.gathered);
+        let value = match self.hash.take() {
+            Some((_, len)) if self.binds == Binds::Omit => Value::Omitted(len),
+            Some((hash, len)) => Value::Hashed {
+                sha256: Digest(hash.finalize().into()),
+                len,
+            },
+            None => owned(kept(
+                &gathered,
+                is_binary(&self.formats, self.index),
+                self.binds,
+            )),
+        };
+        self.keep(value, gathered.len(), left)
+    }
+
+    fn keep(&mut self, value: Value<'static>, bytes: usize, left: u16) -> Stage {
+        self.values.push(value);
+        self.held += bytes + 8;
+        self.index += 1;
+        Stage::Length {
+            left: left.saturating_sub(1),
+        }
+    }
+
+    fn emit(&mut self, last: bool, emit: Emit<'_>) -> Result<(), WireError> {
+        self.held = 0;
+        let values = std::mem::take(&mut self.values).into();
+        match self.call {
+            Some((n, function)) => emit(Kind::Call {
+                n,
+                function,
+                values,
+            }),
+            None => {
+                let (portal, statement) = (Text::from(&*self.portal), Text::from(&*self.statement));
+                emit(Kind::BindPart {
+                    portal,
+                    statement,
+                    values,
+                    last,
+                })
+            }
+        }
+    }
+}
+
+fn owned(value: Value<'_>) -> Value<'static> {
+    match value {
+        Value::Null => Value::Null,
+        Value::Text(text) => Value::Text(text.into_owned().into()),
+        Value::Bytes(bytes) => Value::Bytes(bytes.into_owned().into()),
+        Value::Hashed { sha256, len } => Value::Hashed { sha256, len },
+        Value::Omitted(len) => Value::Omitted(len),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(mut large: Large, bytes: &[u8], piece: usize) -> Result<Vec<String>, WireError> {
+        let mut noted = Vec::new();
+        for piece in bytes.chunks(piece) {
+            let taken = large.feed(piece, &mut |kind| {
+                noted.push(serde_json::to_string(&kind).unwrap());
+                Ok(())
+            })?;
+            assert_eq!(taken, piece.len());
+        }
+        assert!(large.is_over());
+        Ok(noted)
+    }
+
+    fn message(body: &[u8]) -> Vec<u8> {
+        [&[0; HEADER], body].concat()
+    }
+
+    #[test]
+    fn a_large_statement_is_recorded_in_parts_and_masked_across_them() {
+        let text = format!("{}alter role a password 'secret'", "-- x\n".repeat(60_000));
+        let bytes = message(&[text.as_bytes(), b"\0"].concat());
+        for piece in [7, 65_536, bytes.len()] {
+            let noted = feed(Large::query(bytes.len(), 3), &bytes, piece).unwrap();
+            let told: Vec<serde_json::Value> = noted.iter().map(|part| serde_json::from_str(part).unwrap()).collect();
+            let all: String = told.iter().map(|part| part["text"].as_str().unwrap()).collect();
+            assert!(all.ends_with("alter role a password '***'"), "{piece}");
+            assert!(noted.last().unwrap().contains(r#""last":true"#));
+            assert_eq!(
+                noted
+                    .iter()
+                    .filter(|part| part.contains(r#""last":true"#))
+                    .count(),
+                1
+            );
+        }
+    }
+
+    #[test]
+    fn a_large_prepared_statement_keeps_its_name() {
+        let body = [
+            b"stmt\0select 1",
+            " ".repeat(300_000).as_bytes(),
+            b"\0\0\x01\0\0\0\x17",
+        ]
+        .concat();
+        let bytes = message(&body);
+        let noted = feed(Large::parse(bytes.len()), &bytes, 1000).unwrap();
+        assert!(noted[0].contains(r#""statement":"stmt""#), "{}", noted[0]);
+        assert!(noted.last().unwrap().contains(r#""last":true"#));
+    }
+
+    fn bind(values: &[&[u8]]) -> Vec<u8> {
+        let mut body = b"p\0s\0\0\x01\0\x01".to_vec();
+        body.extend(u16::try_from(values.len() + 1).unwrap().to_be_bytes());
+        for value in values {
+            body.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
+            body.extend(*value);
+        }
+        body.extend([0xff; 4]);
+        body.extend([0, 0]);
+        message(&body)
+    }
+
+    #[test]
+    fn of_a_large_value_the_digest_is_kept() {
+        let value = vec![9; 300_000];
+        let bytes = bind(&[b"small", &value, b""]);
+        for piece in [1, 4096, bytes.len()] {
+            let noted = feed(Large::bind(bytes.len(), Binds::Keep), &bytes, piece).unwrap();
+            let expected = format!(
+                r#"[{{"base64":"c21hbGw="}},{{"sha256":"{}","len":300000}},{{"base64":""}},null]"#,
+                Digest::of(&value)
+            );
+            assert_eq!(noted.len(), 1);
+            assert!(noted[0].contains(&expected), "{}", noted[0]);
+        }
+    }
+
+    #[test]
+    fn many_values_come_in_parts_and_none_is_lost() {
+        let value = [5_u8; 1000];
+        let bytes = bind(&vec![&value[..]; 1000]);
+        let noted = feed(Large::bind(bytes.len(), Binds::Hash), &bytes, 8192).unwrap();
+        let kept: usize = noted
+            .iter()
+            .map(|part| part.matches("sha256").count())
+            .sum();
+        assert!(noted.len() > 2);
+        assert_eq!(kept, 1000);
+    }
+
+    #[test]
+    fn a_value_that_claims_more_than_there_is_is_refused() {
+        let mut bytes = bind(&[&[1; 1000]]);
+        let at = bytes.len() - 6 - 1004;
+        bytes[at..at + 4].copy_from_slice(&0x7fff_ffff_u32.to_be_bytes());
+        assert!(feed(Large::bind(bytes.len(), Binds::Keep), &bytes, 100).is_err());
+    }
+
+    #[test]
+    fn names_without_end_are_refused() {
+        let bytes = message(&vec![b'x'; 300_000]);
+        assert!(feed(Large::parse(bytes.len()), &bytes, 4096).is_err());
+        assert!(feed(Large::bind(bytes.len(), Binds::Keep), &bytes, 4096).is_err());
+    }
+}

@@ -1,0 +1,209 @@
+//! The Postgres data plane, read top-down as a connection passes:
+//! [`entry`] (TLS, start-up) -> [`identify`] -> [`admit`] (with holds) -> [`upstream`] -> [`relay`] ->
+//! [`release`].
+
+mod admit;
+mod backend;
+mod buffer;
+mod cancel;
+mod entry;
+mod flight;
+mod frontend;
+mod identify;
+mod large;
+mod refuse;
+mod relay;
+mod release;
+mod session;
+mod startup;
+mod stream;
+mod upstream;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use policies::{Resource, Target, TargetName};
+use tokio::net::TcpStream;
+
+use self::entry::{Arrival, Entry, EntryError};
+use self::identify::IdentifyError;
+use self::refuse::Refusal;
+use self::stream::Stream;
+use self::wire::Fatal;
+use crate::Plane;
+use crate::hold::Identity;
+use crate::limits::Slot;
+use crate::report::Denied;
+
+/// What Postgres connections share: keys to cancel by, and prepared TLS settings.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    keys: Arc<cancel::Keys>,
+    connectors: upstream::Connectors,
+}
+
+/// A client whose wish is understood, and who may be known.
+#[derive(Debug)]
+struct Caller {
+    stream: Stream,
+    startup: startup::Startup,
+    target: Arc<Target>,
+    resource: Resource,
+    identity: Option<Identity>,
+}
+
+/// How a connection ended, as a metric's label.
+type Outcome = &'static str;
+
+/// Serves one connection from its first byte to its end.
+pub(crate) async fn serve(plane: Arc<Plane>, tcp: TcpStream, peer: SocketAddr, slot: Slot) {
+    let visit = Visit { plane, peer };
+    let outcome = match visit.arrive(tcp, &slot).await {
+        Ok(caller) => {
+            slot.authenticated();
+            visit.stay(caller).await
+        }
+        Err(outcome) => outcome,
+    };
+    visit.plane.metrics.connection("postgres", outcome);
+}
+
+/// One connection and what it works with.
+struct Visit {
+    plane: Arc<Plane>,
+    peer: SocketAddr,
+}
+
+impl Visit {
+    /// From the first byte to a known wish; the listener holds the deadline over it.
+    async fn arrive(&self, tcp: TcpStream, slot: &Slot) -> Result<Caller, Outcome> {
+        let arrival = self.enter(tcp, slot).await?;
+        self.introduce(arrival).await
+    }
+
+    async fn enter(&self, tcp: TcpStream, slot: &Slot) -> Result<Arrival, Outcome> {
+        let settings = &self.plane.settings;
+        match entry::receive(tcp, &settings.tls, &settings.host_names).await {
+            Ok(Entry::Session(arrival)) => Ok(*arrival),
+            Ok(Entry::Cancel { pid, secret }) => {
+                slot.authenticated();
+                Err(self.cancel(pid, &secret).await)
+            }
+            Err(EntryError::Refused(stream, fatal)) => {
+                self.plane.metrics.denied("startup");
+                if let Some(stream) = stream {
+                    refuse::tell(*stream, &fatal).await;
+                }
+                Err("refused")
+            }
+            Err(EntryError::Nonsense(why)) => {
+                tracing::debug!(peer = %self.peer, why, "not a client of ours");
+                Err("nonsense")
+            }
+            Err(EntryError::Io(error)) => {
+                tracing::debug!(peer = %self.peer, %error, "the connection broke before start-up");
+                Err("broken")
+            }
+        }
+    }
+
+    /// A cancel gets no answer, whether or not it was one.
+    async fn cancel(&self, pid: u32, secret: &[u8]) -> Outcome {
+        let Some(route) = self.plane.postgres.keys.find(pid, secret, self.peer) else {
+            return "cancel-unknown";
+        };
+        match route.cancel().await {
+            Ok(()) => "cancel",
+            Err(error) => {
+                tracing::warn!(target = %route.target.name, %error, "a cancel did not reach the target");
+                "cancel-failed"
+            }
+        }
+    }
+
+    /// What does it want, and who is it?
+    async fn introduce(&self, mut arrival: Arrival) -> Result<Caller, Outcome> {
+        let (target, resource) = match self.wish(&arrival) {
+            Ok(wish) => wish,
+            Err(fatal) => {
+                let refusal = Refusal::new("unknown-resource", fatal);
+                return Err(self.turn_away(arrival, &refusal).await);
+            }
+        };
+        let who =
+            identify::identify(&self.plane, &mut arrival, &target, &resource, self.peer).await;
+        match who {
+            Ok(identity) => {
+                let Arrival {
+                    stream, startup, ..
+                } = arrival;
+                Ok(Caller {
+                    stream,
+                    startup,
+                    target,
+                    resource,
+                    identity,
+                })
+            }
+            Err(IdentifyError::Refused(refusal)) => Err(self.turn_away(arrival, &refusal).await),
+            Err(IdentifyError::Wire(error)) => {
+                tracing::debug!(peer = %self.peer, %error, "the connection broke while signing in");
+                Err("broken")
+            }
+        }
+    }
+
+    fn wish(&self, arrival: &Arrival) -> Result<(Arc<Target>, Resource), Fatal> {
+        let startup = &arrival.startup;
+        let name = startup.target_name(arrival.server_name.clone());
+        let name = name.map_err(|error| Fatal::from(&error))?;
+        let target = self
+            .plane
+            .leases
+            .target(&name)
+            .ok_or_else(|| unknown(&name))?;
+        if startup.replication.is_some() && !target.replication {
+            return Err(Fatal::from(&startup::StartupError::Replication));
+        }
+        let resource = startup.resource(&target)?;
+        Ok((target, resource))
+    }
+
+    async fn turn_away(&self, arrival: Arrival, refusal: &Refusal) -> Outcome {
+        let startup = &arrival.startup;
+        let named = startup.target_name(arrival.server_name.clone());
+        self.plane.denied(Denied {
+            identity: None,
+            target: named.map(|name| name.to_string()).unwrap_or_default(),
+            login: startup.login.to_string(),
+            database: startup.database.clone().unwrap_or_default(),
+            client: self.peer,
+            reason: refusal.reason,
+            detail: refusal.fatal.message.clone(),
+        });
+        refuse::tell(arrival.stream, &refusal.fatal).await;
+        "refused"
+    }
+
+    /// Turns a known or unknown caller away.
+    async fn refuse(&self, caller: Caller, refusal: &Refusal) -> Outcome {
+        let database = caller.resource.database.as_ref().map(ToString::to_string);
+        self.plane.denied(Denied {
+            identity: caller.identity,
+            target: caller.resource.target.to_string(),
+            login: caller.resource.login.to_string(),
+            database: database.unwrap_or_default(),
+            client: self.peer,
+            reason: refusal.reason,
+            detail: refusal.fatal.message.clone(),
+        });
+        refuse::tell(caller.stream, &refusal.fatal).await;
+        "refused"
+    }
+}
+
+fn unknown(name: &TargetName) -> Fatal {
+    Fatal::new("28000", format!("there is no target `{name}`"))
+        .hint("The target is chosen by host name, by -c postern.target=NAME, or by database name.")
+}

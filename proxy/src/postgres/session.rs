@@ -1,0 +1,240 @@
+//! A session, once its caller is let in: credential, target, recording, relay, end.
+//!
+//! The guard is asked first at every step, so that a grant that ends while the target is being dialled
+//! cuts as surely as one that ends during a COPY.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, BytesMut};
+use pgwire::messages::startup::{BackendKeyData, SecretKey};
+use policies::End;
+use tokio::io::AsyncWriteExt;
+use tracing::Instrument;
+
+use super::admit::{LetIn, NotIn, put_authenticated};
+use super::cancel::{Issued, Route};
+use super::refuse::{self, Refusal};
+use super::relay::{Relay, Remains, Stop};
+use super::release::release;
+use super::upstream::{Call, DialError, Greeting, Upstream, dial};
+use super::wire::{put, put_raw};
+use super::{Caller, Outcome, Visit};
+use crate::recorder::Recorder;
+use crate::session::{Opening, Session, Tally};
+
+/// The longest `application_name` that Postgres keeps (NAMEDATALEN - 1).
+const APPLICATION: usize = 63;
+
+/// Why a session ended before its relay began.
+#[derive(Debug)]
+enum Failed {
+    /// The gateway refuses, in its words.
+    Refused(Refusal, End),
+    /// The target refuses, in its own.
+    Target(bytes::Bytes),
+}
+
+impl Visit {
+    /// Lets the caller in and serves it to its end.
+    pub(super) async fn stay(&self, mut caller: Caller) -> Outcome {
+        let admitted = match self.admit(&mut caller).await {
+            Ok(admitted) => admitted,
+            Err(NotIn::Refused(refusal)) => return self.refuse(caller, &refusal).await,
+            Err(NotIn::Left) => return "left",
+        };
+        caller.identity = Some(admitted.identity.clone());
+        let LetIn {
+            pass,
+            identity,
+            greeted,
+        } = admitted;
+        let application = caller.startup.application.clone();
+        let opening = Opening {
+            pass,
+            identity,
+            client: self.peer,
+            application,
+        };
+        let session = match self.plane.sessions.open(opening) {
+            Ok(session) => session,
+            Err(error) => return self.refuse(caller, &Refusal::open(&error)).await,
+        };
+        let span = tracing::info_span!(
+            "session",
+            id = %session.id(),
+            principal = %session.key().principal,
+            resource = %session.key().resource,
+            client = %self.peer,
+        );
+        self.run(caller, session, greeted).instrument(span).await
+    }
+
+    async fn run(&self, mut caller: Caller, session: Session, greeted: bool) -> Outcome {
+        let prepared = tokio::select! {
+            biased;
+            end = session.ended() => Err(Failed::Refused(Refusal::cut(&end), end)),
+            prepared = self.prepare(&caller, &session) => prepared,
+        };
+        let (upstream, recorder) = match prepared {
+            Ok(prepared) => prepared,
+            Err(failed) => return self.fail(caller, session, failed).await,
+        };
+        tracing::info!("session opened");
+        let Upstream {
+            stream,
+            connector,
+            greeting,
+        } = upstream;
+        let issued = greeting.key.clone().map(|(pid, secret)| {
+            let route = Route {
+                target: caller.target.clone(),
+                connector,
+                pid,
+                secret,
+            };
+            self.plane.postgres.keys.issue(route, caller.startup.minor)
+        });
+        let hello = hello(&caller, &greeting, issued.as_ref(), greeted);
+        // A client that is gone by now shows at the relay's first read.
+        let _ = caller.stream.write_all(&hello).await;
+        let _ = caller.stream.flush().await;
+        let binds = caller.target.recording.binds;
+        let relay = Relay::new(caller.stream, stream, recorder, binds);
+        self.relay(relay, session, issued).await;
+        "session"
+    }
+
+    /// Credential, target and recording.
+    async fn prepare(
+        &self,
+        caller: &Caller,
+        session: &Session,
+    ) -> Result<(Upstream, Recorder), Failed> {
+        let credential = self.plane.credentials.begin(session).await;
+        let credential = credential.map_err(|error| {
+            Failed::Refused(Refusal::begin(&error, &caller.resource), End::Expired)
+        })?;
+        let database = caller
+            .resource
+            .database
+            .as_ref()
+            .map_or("", |database| database.as_str());
+        let call = Call {
+            target: &caller.target,
+            login: caller.resource.login.as_str(),
+            database,
+            settings: &settings(caller, session),
+            replication: caller.startup.replication.as_deref(),
+            credential: &credential,
+        };
+        let timer = self.plane.metrics.upstream_connect.start_timer();
+        let dialled = dial(&self.plane.postgres.connectors, &call).await;
+        timer.observe_duration();
+        let upstream = dialled.map_err(|error| self.not_dialled(error, caller))?;
+        let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
+            tracing::error!(%error, "the recording can't begin");
+            let end = End::RecorderFailed;
+            Failed::Refused(Refusal::cut(&end), end)
+        })?;
+        Ok((upstream, recorder))
+    }
+
+    fn not_dialled(&self, error: DialError, caller: &Caller) -> Failed {
+        self.plane.metrics.upstream_failed(&caller.target.name);
+        if let DialError::Refused(message) = error {
+            return Failed::Target(message);
+        }
+        let cause = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::warn!(target = %caller.target.name, %error, cause, "no connection to the target");
+        let fatal = error.fatal(&caller.target.name);
+        Failed::Refused(Refusal::new("upstream", fatal), End::UpstreamLost)
+    }
+
+    async fn fail(&self, mut caller: Caller, session: Session, failed: Failed) -> Outcome {
+        match failed {
+            Failed::Refused(refusal, end) => {
+                session.close(&end, &Tally::default());
+                self.refuse(caller, &refusal).await
+            }
+            Failed::Target(message) => {
+                session.close(&End::UpstreamLost, &Tally::default());
+                // The target's own words, untouched; who doesn't read them is left.
+                let _ = caller.stream.write_all(&message).await;
+                let _ = caller.stream.shutdown().await;
+                "refused-by-target"
+            }
+        }
+    }
+
+    /// Until the relay stops or the guard cuts it; and then to the very end.
+    async fn relay(&self, mut relay: Relay, session: Session, issued: Option<Issued>) {
+        let end = tokio::select! {
+            biased;
+            end = session.ended() => end,
+            stop = relay.run(&session) => match stop {
+                Stop::End(end) => end,
+                Stop::LeaseOver => session.ended().await,
+            },
+        };
+        session.cut_done();
+        let route = issued.as_ref().map(|issued| issued.route().clone());
+        // From here on, the client's key cancels nothing.
+        drop(issued);
+        let (leave, remains) = relay.part();
+        let Remains {
+            upstream,
+            clean,
+            busy,
+            recorder,
+            mut tally,
+        } = remains;
+        let head = recorder.finish(&end, &tally);
+        tally.head = head
+            .inspect_err(|error| tracing::error!(%error, "the recording has no end"))
+            .ok();
+        tracing::info!(
+            end = end.code(),
+            statements = tally.statements,
+            "session ended"
+        );
+        session.close(&end, &tally);
+        let fatal = (end != End::Closed).then(|| refuse::cut(&end));
+        let release = release(upstream, clean, busy, route.as_ref());
+        let (released, ()) = tokio::join!(release, leave.take(fatal));
+        if !released {
+            tracing::warn!("the target kept the connection open; it was dropped");
+        }
+    }
+}
+
+/// What passes on to the target, with the person's name where its tools show it.
+fn settings(caller: &Caller, session: &Session) -> BTreeMap<String, String> {
+    let mut settings = caller.startup.settings.clone();
+    let mut name = format!(
+        "postern:{} {}",
+        session.key().principal,
+        caller.startup.application
+    );
+    let cut = name.floor_char_boundary(APPLICATION);
+    name.truncate(cut);
+    settings.insert("application_name".to_owned(), name.trim_end().to_owned());
+    settings
+}
+
+/// Everything up to ReadyForQuery, in one record.
+fn hello(caller: &Caller, greeting: &Greeting, issued: Option<&Issued>, greeted: bool) -> BytesMut {
+    let mut out = BytesMut::new();
+    if !greeted {
+        put_authenticated(&mut out, caller);
+    }
+    out.put_slice(&greeting.passing);
+    if let Some(issued) = issued {
+        let pid = issued.route().pid.cast_signed();
+        let secret = SecretKey::Bytes(issued.secret().clone());
+        put(&mut out, &BackendKeyData::new(pid, secret));
+    }
+    put_raw(&mut out, b'Z', &[greeting.status]);
+    out
+}

@@ -1,0 +1,423 @@
+//! The way to a target: dial, verify who answers, sign in, and take its greeting as it is.
+//!
+//! No credential leaves before the target proved its identity as its configuration demands. A
+//! target that asks for a clear or an MD5 password gets none (CVE-2021-23222 and its like). What it
+//! may say before it is ready is bounded. Its own errors pass on untouched; failures to reach it are
+//! told by the target's name only.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use certs::{Connector, Identity, UpstreamMode};
+use dashmap::DashMap;
+use pgwire::messages::startup::{SASLInitialResponse, SASLResponse, SslRequest, Startup};
+use policies::{Target, TargetName, UpstreamTls};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
+use rustls::RootCertStore;
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::stream::{ReadAhead, Stream};
+use super::wire::{Fatal, HEADER, WireError, cstring, put, read_message};
+use crate::credential;
+
+/// From the first packet to ReadyForQuery.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The longest message before a target is ready.
+const MESSAGE: usize = 16 * 1024;
+/// The most that a target may say before it is ready.
+const GREETING: usize = 64 * 1024;
+
+/// A target that is signed in to.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) stream: Stream,
+    /// With what it was dialled: a cancel takes the same way.
+    pub(super) connector: Option<Connector>,
+    pub(super) greeting: Greeting,
+}
+
+/// What a target said between authentication and its first ReadyForQuery.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Greeting {
+    /// Parameter statuses and notices, as they came.
+    pub(super) passing: BytesMut,
+    /// The process id, and the secret with which a query is cancelled.
+    pub(super) key: Option<(u32, Bytes)>,
+    /// The transaction status of ReadyForQuery.
+    pub(super) status: u8,
+}
+
+/// Why a target can't be used.
+#[derive(Debug, Error)]
+pub(super) enum DialError {
+    /// No TCP connection.
+    #[error("the target can't be reached")]
+    Unreachable(#[source] io::Error),
+    /// Not within the time.
+    #[error("the target did not answer in time")]
+    Late,
+    /// TLS failed, or the target isn't who it should be.
+    #[error("the target's identity can't be verified")]
+    Unverified(#[source] io::Error),
+    /// It doesn't offer TLS.
+    #[error("the target refuses TLS")]
+    NoTls,
+    /// The configuration of the target can't be used.
+    #[error("the target's TLS settings can't be used")]
+    Settings(#[source] io::Error),
+    /// It wants a credential in a way that would give it away.
+    #[error("the target asks for {0}, which is not allowed")]
+    Method(&'static str),
+    /// It failed to prove that it knows the credential, or broke the exchange.
+    #[error("the target failed the SCRAM exchange")]
+    Scram(#[source] io::Error),
+    /// It said no, in its own words.
+    #[error("the target refused the connection")]
+    Refused(Bytes),
+    /// It broke the protocol.
+    #[error("the target broke the protocol")]
+    Protocol(#[from] WireError),
+    /// It says too much before it is ready.
+    #[error("the target sends too much before it is ready")]
+    Endless,
+}
+
+impl DialError {
+    /// What the client is told: the target's name, never its address.
+    pub(super) fn fatal(&self, target: &TargetName) -> Fatal {
+        let (sqlstate, hint) = match self {
+            Self::Method(_) | Self::Scram(_) | Self::Settings(_) => (
+                "28000",
+                "Ask who runs the gateway to check the target's credential.",
+            ),
+            Self::Unverified(_) | Self::NoTls => (
+                "08006",
+                "Ask who runs the gateway to check the target's TLS settings.",
+            ),
+            Self::Unreachable(_)
+            | Self::Late
+            | Self::Refused(_)
+            | Self::Protocol(_)
+            | Self::Endless => ("08006", "Try again; the gateway's log has the cause."),
+        };
+        Fatal::new(sqlstate, format!("target {target}: {self}")).hint(hint)
+    }
+}
+
+/// Prepared TLS settings of targets without a client certificate, so that roots are read once.
+#[derive(Debug, Default)]
+pub(super) struct Connectors {
+    prepared: DashMap<TargetName, (Arc<Target>, Option<Connector>)>,
+}
+
+impl Connectors {
+    fn connector(
+        &self,
+        target: &Arc<Target>,
+        credential: &credential::Upstream,
+    ) -> Result<Option<Connector>, DialError> {
+        let identity = match credential {
+            credential::Upstream::Password(_) => None,
+            credential::Upstream::Certificate { chain_pem, key_pem } => {
+                Some(Identity::from_pem(chain_pem.as_bytes(), key_pem).map_err(settings)?)
+            }
+        };
+        if identity.is_none()
+            && let Some(kept) = self.prepared.get(&target.name)
+            && Arc::ptr_eq(&kept.0, target)
+        {
+            return Ok(kept.1.clone());
+        }
+        let connector = tls(&target.tls)?
+            .connector(&target.host, identity.as_ref())
+            .map_err(settings)?;
+        if identity.is_none() {
+            self.prepared
+                .insert(target.name.clone(), (Arc::clone(target), connector.clone()));
+        }
+        Ok(connector)
+    }
+}
+
+fn settings(error: impl std::error::Error + Send + Sync + 'static) -> DialError {
+    DialError::Settings(io::Error::other(error))
+}
+
+fn tls(tls: &UpstreamTls) -> Result<certs::UpstreamTls, DialError> {
+    let (mode, roots, server_name) = match tls {
+        UpstreamTls::VerifyFull { roots, name } => {
+            (UpstreamMode::VerifyFull, roots.as_deref(), name.clone())
+        }
+        UpstreamTls::VerifyCa { roots } => (UpstreamMode::VerifyCa, roots.as_deref(), None),
+        UpstreamTls::InsecureNoVerify => (UpstreamMode::InsecureNoVerify, Some(""), None),
+        UpstreamTls::Off => (UpstreamMode::Off, Some(""), None),
+    };
+    let roots = match roots {
+        Some("") => Arc::new(RootCertStore::empty()),
+        Some(pem) => certs::roots_from_pem(pem.as_bytes()).map_err(settings)?,
+        None => system_roots(),
+    };
+    Ok(certs::UpstreamTls {
+        mode,
+        server_name,
+        roots,
+        alpn: Vec::new(),
+    })
+}
+
+/// The certificates that the system trusts. Those that can't be read are as good as absent.
+fn system_roots() -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    Arc::new(roots)
+}
+
+/// How a target is signed in to.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) target: &'a Arc<Target>,
+    pub(super) login: &'a str,
+    pub(super) database: &'a str,
+    /// Start-up parameters that pass on.
+    pub(super) settings: &'a BTreeMap<String, String>,
+    pub(super) replication: Option<&'a str>,
+    pub(super) credential: &'a credential::Upstream,
+}
+
+/// Signs in to a target.
+pub(super) async fn dial(connectors: &Connectors, call: &Call<'_>) -> Result<Upstream, DialError> {
+    timeout(PATIENCE, sign_in(connectors, call))
+        .await
+        .map_err(|_| DialError::Late)?
+}
+
+async fn sign_in(connectors: &Connectors, call: &Call<'_>) -> Result<Upstream, DialError> {
+    let connector = connectors.connector(call.target, call.credential)?;
+    let (mut stream, binding) = connect(call.target, connector.as_ref()).await?;
+    send(&mut stream, &startup(call)).await?;
+    authenticate(&mut stream, call.credential, binding).await?;
+    let greeting = greeting(&mut stream).await?;
+    Ok(Upstream {
+        stream,
+        connector,
+        greeting,
+    })
+}
+
+/// Opens a connection of the kind that the target takes, for a session or for a cancel.
+pub(super) async fn connect(
+    target: &Target,
+    connector: Option<&Connector>,
+) -> Result<(Stream, ChannelBinding), DialError> {
+    let tcp = TcpStream::connect((target.host.as_str(), target.port)).await;
+    let mut tcp = tcp.map_err(DialError::Unreachable)?;
+    tcp.set_nodelay(true).map_err(DialError::Unreachable)?;
+    let Some(connector) = connector else {
+        return Ok((
+            Stream::Plain(ReadAhead::new(tcp)),
+            ChannelBinding::unsupported(),
+        ));
+    };
+    let mut request = BytesMut::new();
+    put(&mut request, &SslRequest::new());
+    tcp.write_all(&request).await.map_err(WireError::from)?;
+    // One byte exactly: whatever a fake adds in clear can only spoil the handshake.
+    if tcp.read_u8().await.map_err(WireError::from)? != b'S' {
+        return Err(DialError::NoTls);
+    }
+    let tls = TlsConnector::from(Arc::clone(&connector.config));
+    let stream = tls
+        .connect(connector.server_name.clone(), ReadAhead::new(tcp))
+        .await;
+    let stream = stream.map_err(DialError::Unverified)?;
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(<[_]>::first);
+    let binding = certificate.and_then(|certificate| certs::tls_server_end_point(certificate));
+    let binding = binding.map_or_else(
+        ChannelBinding::unsupported,
+        ChannelBinding::tls_server_end_point,
+    );
+    Ok((Stream::Dialed(Box::new(stream)), binding))
+}
+
+fn startup(call: &Call<'_>) -> BytesMut {
+    let mut startup = Startup::new();
+    startup.parameters.extend(call.settings.clone());
+    startup
+        .parameters
+        .insert("user".to_owned(), call.login.to_owned());
+    startup
+        .parameters
+        .insert("database".to_owned(), call.database.to_owned());
+    let replication = call
+        .replication
+        .map(|mode| ("replication".to_owned(), mode.to_owned()));
+    startup.parameters.extend(replication);
+    let mut out = BytesMut::new();
+    put(&mut out, &startup);
+    out
+}
+
+async fn send(stream: &mut Stream, bytes: &[u8]) -> Result<(), DialError> {
+    stream.write_all(bytes).await.map_err(WireError::from)?;
+    stream.flush().await.map_err(WireError::from)?;
+    Ok(())
+}
+
+/// The next message of the kind wanted; notices are skipped, an error is the target's refusal.
+async fn expect(stream: &mut Stream, wanted: u8) -> Result<Bytes, DialError> {
+    for _ in 0..16 {
+        let message = read_message(stream, MESSAGE).await?;
+        match message.first() {
+            Some(b'E') => return Err(DialError::Refused(message)),
+            Some(b'N') => {}
+            Some(kind) if *kind == wanted => return Ok(message.slice(HEADER..)),
+            kind => {
+                let kind = char::from(kind.copied().unwrap_or_default());
+                return Err(WireError::Kind(kind).into());
+            }
+        }
+    }
+    Err(DialError::Endless)
+}
+
+/// The code of an Authentication message, and what follows it.
+async fn authentication(stream: &mut Stream) -> Result<(u32, Bytes), DialError> {
+    let body = expect(stream, b'R').await?;
+    let code = body.first_chunk::<4>().ok_or(WireError::Body('R'))?;
+    Ok((u32::from_be_bytes(*code), body.slice(4..)))
+}
+
+async fn authenticate(
+    stream: &mut Stream,
+    credential: &credential::Upstream,
+    binding: ChannelBinding,
+) -> Result<(), DialError> {
+    match (authentication(stream).await?, credential) {
+        ((0, _), _) => Ok(()),
+        ((10, offered), credential::Upstream::Password(password)) => {
+            scram(stream, password, &offered, binding).await
+        }
+        ((10, _), credential::Upstream::Certificate { .. }) => Err(DialError::Method(
+            "a password of a login that has a certificate",
+        )),
+        ((3, _), _) => Err(DialError::Method("a clear password")),
+        ((5, _), _) => Err(DialError::Method("an MD5 password")),
+        _ => Err(DialError::Method("an unknown way of authentication")),
+    }
+}
+
+/// SCRAM-SHA-256 (RFC 5802, RFC 7677), bound to the TLS channel where both sides can (RFC 5929).
+async fn scram(
+    stream: &mut Stream,
+    password: &SecretString,
+    offered: &Bytes,
+    binding: ChannelBinding,
+) -> Result<(), DialError> {
+    let offers = |name: &str| {
+        offered
+            .split(|byte| *byte == 0)
+            .any(|other| other == name.as_bytes())
+    };
+    let encrypted = matches!(stream, Stream::Dialed(_));
+    let (mechanism, binding) = if encrypted && offers(SCRAM_SHA_256_PLUS) {
+        (SCRAM_SHA_256_PLUS, binding)
+    } else if offers(SCRAM_SHA_256) {
+        // Telling that we could have bound the channel exposes whoever took the offer away.
+        let binding = if encrypted {
+            ChannelBinding::unrequested()
+        } else {
+            binding
+        };
+        (SCRAM_SHA_256, binding)
+    } else {
+        return Err(DialError::Method("an unknown SASL mechanism"));
+    };
+    let mut scram = ScramSha256::new(password.expose_secret().as_bytes(), binding);
+    let first = SASLInitialResponse::new(
+        mechanism.to_owned(),
+        Some(Bytes::copy_from_slice(scram.message())),
+    );
+    send_message(stream, &first).await?;
+    let challenge = sasl(stream, 11).await?;
+    // Thousands of rounds of HMAC: not on the thread that moves everybody's bytes.
+    let scram = tokio::task::spawn_blocking(move || scram.update(&challenge).map(|()| scram)).await;
+    let mut scram = scram
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(DialError::Scram)?;
+    send_message(
+        stream,
+        &SASLResponse::new(Bytes::copy_from_slice(scram.message())),
+    )
+    .await?;
+    let verdict = sasl(stream, 12).await?;
+    scram.finish(&verdict).map_err(DialError::Scram)?;
+    match authentication(stream).await? {
+        (0, _) => Ok(()),
+        _ => Err(DialError::Method("a second authentication")),
+    }
+}
+
+async fn send_message<M: pgwire::messages::Message>(
+    stream: &mut Stream,
+    message: &M,
+) -> Result<(), DialError> {
+    let mut out = BytesMut::new();
+    put(&mut out, message);
+    send(stream, &out).await
+}
+
+async fn sasl(stream: &mut Stream, wanted: u32) -> Result<Bytes, DialError> {
+    match authentication(stream).await? {
+        (code, data) if code == wanted => Ok(data),
+        _ => Err(WireError::Body('R').into()),
+    }
+}
+
+/// Everything up to ReadyForQuery, bounded.
+async fn greeting(stream: &mut Stream) -> Result<Greeting, DialError> {
+    let mut greeting = Greeting::default();
+    loop {
+        let message = read_message(stream, MESSAGE).await?;
+        let body = message.slice(HEADER..);
+        match message.first() {
+            Some(b'S') if is_parameter_status(&body) => greeting.passing.put_slice(&message),
+            Some(b'N') => greeting.passing.put_slice(&message),
+            Some(b'K') if greeting.key.is_none() && (8..=260).contains(&body.len()) => {
+                let (pid, secret) = body.split_first_chunk::<4>().ok_or(WireError::Body('K'))?;
+                greeting.key = Some((u32::from_be_bytes(*pid), Bytes::copy_from_slice(secret)));
+            }
+            Some(b'Z') => {
+                greeting.status = *body.first().ok_or(WireError::Body('Z'))?;
+                return Ok(greeting);
+            }
+            Some(b'E') => return Err(DialError::Refused(message)),
+            kind => {
+                let kind = char::from(kind.copied().unwrap_or_default());
+                return Err(WireError::Kind(kind).into());
+            }
+        }
+        if greeting.passing.len() > GREETING {
+            return Err(DialError::Endless);
+        }
+    }
+}
+
+fn is_parameter_status(body: &[u8]) -> bool {
+    let value = cstring(body).and_then(|(_, rest)| cstring(rest));
+    value.is_some_and(|(_, rest)| rest.is_empty())
+}

@@ -1,0 +1,176 @@
+//! The recording of one session, written on the session's own thread.
+//!
+//! A write into the page cache takes a few microseconds, less than handing the bytes over to another
+//! thread and waiting for its answer; and a byte may go upstream only after it was written. What is
+//! written survives a kill of the process. It is made durable once, when the session ends, and that
+//! by a thread of its own, since a disk takes milliseconds. After one failed write everything fails:
+//! nothing passes unrecorded.
+
+mod spool;
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Write};
+
+use audit::{Event, Head, Kind, Start, Writer};
+use policies::End;
+use tokio::time::Instant;
+
+use crate::session::{Session, Tally};
+
+pub(crate) use spool::Spool;
+
+/// What is written without being asked for, so that a long message can't fill the memory.
+const MOST_PENDING: usize = 256 * 1024;
+
+/// A recording that is being written.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    spool: Spool,
+    file: Option<File>,
+    writer: Writer,
+    started: Instant,
+    failed: bool,
+}
+
+impl Recorder {
+    /// Begins the recording of a session, with its first event written.
+    pub(crate) fn create(spool: &Spool, session: &Session) -> io::Result<Self> {
+        let file = spool.create(session.id())?;
+        let mut recorder = Self {
+            spool: spool.clone(),
+            file: Some(file),
+            writer: Writer::new(session.id().as_str()),
+            started: spool.clock().instant(),
+            failed: false,
+        };
+        recorder.push(&Event {
+            t: 0,
+            kind: Kind::Start(Box::new(start(spool, session))),
+        })?;
+        recorder.flush()?;
+        Ok(recorder)
+    }
+
+    /// Microseconds since the session started: the `t` of an event.
+    pub(crate) fn elapsed(&self) -> u64 {
+        let elapsed = self
+            .spool
+            .clock()
+            .instant()
+            .saturating_duration_since(self.started);
+        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Adds an event. It stands in the recording only after [`Recorder::flush`].
+    pub(crate) fn push(&mut self, event: &Event<'_>) -> io::Result<()> {
+        self.check()?;
+        if let Err(error) = self.writer.push(event) {
+            return Err(self.fail(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+        if self.writer.pending() > MOST_PENDING {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes what was added.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.check()?;
+        if self.writer.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.writer.seal();
+        let lag = &self.spool.metrics().recorder_lag;
+        let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        lag.add(size);
+        let written = self
+            .file
+            .as_mut()
+            .map_or_else(gone, |file| file.write_all(bytes));
+        lag.sub(size);
+        self.writer.clear();
+        written.map_err(|error| self.fail(error))
+    }
+
+    /// Bytes of events that were added and not yet written.
+    pub(crate) fn pending(&self) -> usize {
+        self.writer.pending()
+    }
+
+    /// Writes the end, leaves the file to be made durable, and returns what stands for all of it.
+    pub(crate) fn finish(mut self, end: &End, tally: &Tally) -> io::Result<Head> {
+        let event = audit::End {
+            end: end.code().into(),
+            reason: end.detail().unwrap_or_default().into(),
+            bytes_in: tally.bytes_in,
+            bytes_out: tally.bytes_out,
+            at: self.spool.clock().now().to_string().into(),
+        };
+        self.push(&Event {
+            t: self.elapsed(),
+            kind: Kind::End(event),
+        })?;
+        self.flush()?;
+        let file = self.file.take().map_or_else(gone, Ok)?;
+        self.spool.settle(file)?;
+        Ok(self.writer.head())
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("the recording failed before"));
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: io::Error) -> io::Error {
+        self.failed = true;
+        self.spool.metrics().recorder_failures.inc();
+        error
+    }
+}
+
+impl Drop for Recorder {
+    /// A session that was torn down still leaves all that it added.
+    fn drop(&mut self) {
+        if self.file.is_some() && !self.failed {
+            // Nobody is left to be told, and the failure is counted.
+            let _ = self.flush();
+        }
+    }
+}
+
+fn gone<T>() -> io::Result<T> {
+    Err(io::Error::other("the recording is finished"))
+}
+
+fn start<'a>(spool: &'a Spool, session: &'a Session) -> Start<'a> {
+    let (identity, key) = (session.identity(), session.key());
+    let database = key
+        .resource
+        .database
+        .as_ref()
+        .map_or("", |name| name.as_str());
+    Start {
+        session: session.id().as_str().into(),
+        principal: identity.principal.as_str().into(),
+        name: Cow::Borrowed(&identity.name),
+        authn: identity.authn.method.to_string().into(),
+        authn_at: identity.authn.at.to_string().into(),
+        grant: session.pass().admission.grant().as_str().into(),
+        target: key.resource.target.as_str().into(),
+        kind: "postgres".into(),
+        login: key.resource.login.as_str().into(),
+        database: database.into(),
+        client: session.client().to_string().into(),
+        application: session.application().into(),
+        at: session.started().to_string().into(),
+        proxy: spool.proxy().into(),
+    }
+}
+
+#[cfg(test)]
+#[path = "recorder/tests.rs"]
+mod tests;

@@ -1,0 +1,269 @@
+//! What happened here, told to control.
+//!
+//! Sessions and denials have a queue each, so that strangers who are turned away can't crowd out
+//! evidence. A session reserves the place of its end before it starts: where control has been away
+//! for so long that there is none, no session starts, and nothing about a session is ever dropped.
+//! Batches are sent again until they are delivered; control knows repeated ids.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use link::v1;
+use link::v1::happening::Happening as What;
+use policies::Timestamp;
+use tokio::sync::mpsc::{self, OwnedPermit, Receiver, Sender};
+use tokio::sync::watch;
+
+use crate::feed::{Backoff, LinkClient};
+use crate::hold::Identity;
+use crate::metrics::Metrics;
+
+/// How many denials may wait.
+const DENIALS: usize = 1_024;
+/// The most in one report.
+const BATCH: usize = 256;
+/// The longest that control may take over one report.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The queues. A copy leads to the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Reports {
+    sessions: Sender<v1::Happening>,
+    denials: Sender<v1::Happening>,
+    metrics: Arc<Metrics>,
+    queued: Arc<AtomicU64>,
+    delivered: watch::Receiver<u64>,
+}
+
+/// The other end of the queues.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    sessions: Receiver<v1::Happening>,
+    denials: Receiver<v1::Happening>,
+    delivered: watch::Sender<u64>,
+}
+
+/// A place in the queue that can't be refused any more.
+#[derive(Debug)]
+pub(crate) struct Place {
+    permit: OwnedPermit<v1::Happening>,
+    queued: Arc<AtomicU64>,
+}
+
+/// A connection that was turned away. What it said of itself is shown as text only.
+#[derive(Debug, Clone)]
+pub(crate) struct Denied {
+    pub(crate) identity: Option<Identity>,
+    pub(crate) target: String,
+    pub(crate) login: String,
+    pub(crate) database: String,
+    pub(crate) client: SocketAddr,
+    /// Of fixed wording: also the label of a metric.
+    pub(crate) reason: &'static str,
+    pub(crate) detail: String,
+}
+
+impl Reports {
+    /// Queues for at most so many happenings of sessions.
+    pub(crate) fn new(capacity: usize, metrics: Arc<Metrics>) -> (Self, Reporter) {
+        let (sessions, session_queue) = mpsc::channel(capacity.max(2));
+        let (denials, denial_queue) = mpsc::channel(DENIALS);
+        let (done, delivered) = watch::channel(0);
+        let queued = Arc::default();
+        let reporter = Reporter {
+            sessions: session_queue,
+            denials: denial_queue,
+            delivered: done,
+        };
+        (
+            Self {
+                sessions,
+                denials,
+                metrics,
+                queued,
+                delivered,
+            },
+            reporter,
+        )
+    }
+
+    /// Reserves a place for something that may not be dropped.
+    pub(crate) fn reserve(&self) -> Option<Place> {
+        let permit = self.sessions.clone().try_reserve_owned().ok()?;
+        Some(Place {
+            permit,
+            queued: Arc::clone(&self.queued),
+        })
+    }
+
+    /// Counts a denial and tells of it where there is room.
+    pub(crate) fn denied(&self, at: Timestamp, denied: Denied) {
+        self.metrics.denied(denied.reason);
+        let what = What::Denied(v1::ConnectionDenied {
+            identity: denied.identity.map(Into::into),
+            target: denied.target,
+            login: denied.login,
+            database: denied.database,
+            client: denied.client.to_string(),
+            reason: denied.reason.to_owned(),
+            detail: denied.detail,
+        });
+        if self.denials.try_send(happening(at, what)).is_err() {
+            self.metrics.reports_dropped.inc();
+        }
+    }
+
+    /// Tells that the wall clock was set.
+    pub(crate) fn clock_jumped(&self, at: Timestamp, jump_ms: i64) {
+        let what = What::Clock(v1::ClockJumped { jump_ms });
+        match self.reserve() {
+            Some(place) => place.tell(at, what),
+            None => self.metrics.reports_dropped.inc(),
+        }
+    }
+
+    /// Waits until everything about sessions that was told so far has been delivered.
+    pub(crate) async fn flush(&self) {
+        let queued = self.queued.load(Ordering::Acquire);
+        let mut delivered = self.delivered.clone();
+        // Without a reporter nothing will ever be delivered, and there is nothing to wait for.
+        let _ = delivered.wait_for(|count| *count >= queued).await;
+    }
+}
+
+impl Place {
+    /// Tells.
+    pub(crate) fn tell(self, at: Timestamp, what: What) {
+        self.queued.fetch_add(1, Ordering::AcqRel);
+        self.permit.send(happening(at, what));
+    }
+}
+
+fn happening(at: Timestamp, what: What) -> v1::Happening {
+    v1::Happening {
+        id: uuid::Uuid::new_v4().to_string(),
+        at_ms: at.millis(),
+        happening: Some(what),
+    }
+}
+
+impl Reporter {
+    /// Delivers, until nobody can tell anything any more.
+    pub(crate) async fn run(mut self, proxy: String, link: LinkClient) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let (first, of_sessions) = tokio::select! {
+                biased;
+                first = self.sessions.recv() => (first, true),
+                first = self.denials.recv() => (first, false),
+            };
+            let Some(first) = first else { return };
+            batch.push(first);
+            let queue = if of_sessions {
+                &mut self.sessions
+            } else {
+                &mut self.denials
+            };
+            while batch.len() < BATCH
+                && let Ok(next) = queue.try_recv()
+            {
+                batch.push(next);
+            }
+            let happenings = std::mem::take(&mut batch);
+            let of_sessions = if of_sessions { happenings.len() } else { 0 };
+            deliver(
+                &link,
+                v1::ReportRequest {
+                    proxy: proxy.clone(),
+                    happenings,
+                },
+            )
+            .await;
+            self.delivered
+                .send_modify(|count| *count += of_sessions as u64);
+        }
+    }
+}
+
+/// Sends until it is delivered.
+async fn deliver(link: &LinkClient, report: v1::ReportRequest) {
+    let mut backoff = Backoff::default();
+    loop {
+        let mut link = link.clone();
+        let sent = tokio::time::timeout(PATIENCE, link.report(report.clone())).await;
+        match sent {
+            Ok(Ok(_)) => return,
+            Ok(Err(status)) => tracing::warn!(code = ?status.code(), "report not delivered"),
+            Err(_) => tracing::warn!("report not delivered in time"),
+        }
+        backoff.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use policies::{End, Partition, Term};
+
+    use super::*;
+    use crate::session::{OpenError, Opening, Tally};
+    use crate::settings::LimitSettings;
+    use crate::testing::{Rig, alice, at, lease};
+
+    fn rig(limits: LimitSettings) -> Rig {
+        let rig = Rig::with(limits);
+        rig.grant(vec![lease("gr-1", Term::Until(at(600)))], Partition::Cut);
+        rig
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reports_are_sent_until_they_are_delivered_and_in_order() {
+        let rig = rig(LimitSettings::default());
+        rig.control.failing.store(3, Ordering::SeqCst);
+        drop(rig.open());
+        rig.plane.reports.flush().await;
+        assert_eq!(rig.control.told(), ["opened", "protocol internal error"]);
+        assert_eq!(rig.control.failing.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_room_for_its_end_no_session_begins() {
+        let rig = rig(LimitSettings { connections: 1, ..LimitSettings::default() });
+        rig.control.failing.store(usize::MAX, Ordering::SeqCst);
+        let first = rig.open();
+        let pass = first.pass().clone();
+        let open = || {
+            let client = "192.0.2.7:5555".parse().unwrap();
+            let (identity, application) = (alice(), String::new());
+            rig.plane.sessions.open(Opening { pass: pass.clone(), identity, client, application })
+        };
+        assert!(matches!(open(), Err(OpenError::Backlogged)));
+        rig.control.failing.store(0, Ordering::SeqCst);
+        first.close(&End::Closed, &Tally::default());
+        rig.plane.reports.flush().await;
+        drop(open().unwrap());
+        rig.plane.reports.flush().await;
+        let told = ["opened", "closed", "opened", "protocol internal error"];
+        assert_eq!(rig.control.told(), told);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn denials_beyond_the_bound_are_counted_and_crowd_out_no_session() {
+        let rig = rig(LimitSettings::default());
+        rig.control.failing.store(usize::MAX, Ordering::SeqCst);
+        for _ in 0..DENIALS + 5 {
+            rig.plane.denied(Denied {
+                identity: None,
+                target: "orders".into(),
+                login: "app".into(),
+                database: String::new(),
+                client: "192.0.2.7:5555".parse().unwrap(),
+                reason: "no-grant",
+                detail: String::new(),
+            });
+        }
+        assert_eq!(rig.plane.metrics.reports_dropped.get(), 5);
+        assert!(rig.plane.reports.reserve().is_some());
+    }
+}

@@ -1,0 +1,334 @@
+//! An admitted connection, from its start to its one end.
+//!
+//! [`Session::ended`] is the guard: it resolves when the lease is over, revoked or given back, when a
+//! lock matches, when the link to control is lost for longer than the target allows, and when this
+//! gateway shuts down. A session that is dropped without [`Session::close`] is reported all the same.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+
+use audit::Head;
+use link::v1;
+use link::v1::happening::Happening as What;
+use policies::{End, Knock, LeaseKey, Partition, SessionId, Timestamp};
+use prometheus::IntGauge;
+use thiserror::Error;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::hold::Identity;
+use crate::leases::{Held, Leases, Pass};
+use crate::metrics::Metrics;
+use crate::report::{Place, Reports};
+
+/// The protocol of every session so far.
+const PROTOCOL: &str = "postgres";
+
+/// Opens sessions and ends them all when the gateway shuts down.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    pub(crate) clock: Clock,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reports: Reports,
+    pub(crate) drained: CancellationToken,
+}
+
+/// What a session begins with.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) pass: Pass,
+    pub(crate) identity: Identity,
+    pub(crate) client: SocketAddr,
+    /// What the client calls itself.
+    pub(crate) application: String,
+}
+
+/// Why a session can't begin.
+#[derive(Debug, Error)]
+pub(crate) enum OpenError {
+    #[error("the gateway is shutting down")]
+    Draining,
+    #[error("too much waits to be reported to control")]
+    Backlogged,
+}
+
+/// What went through a session.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    /// Bytes from the client.
+    pub(crate) bytes_in: u64,
+    /// Bytes to the client.
+    pub(crate) bytes_out: u64,
+    pub(crate) statements: u64,
+    /// The head of the recording, once it is finished.
+    pub(crate) head: Option<Head>,
+}
+
+/// An admitted connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    id: SessionId,
+    identity: Identity,
+    client: SocketAddr,
+    application: String,
+    started: Timestamp,
+    guard: Arc<Guard>,
+    metrics: Arc<Metrics>,
+    live: IntGauge,
+    /// The place of its end in the report; taken when it ends.
+    place: Option<Place>,
+}
+
+/// What the guard looks at.
+#[derive(Debug)]
+struct Guard {
+    clock: Clock,
+    leases: Arc<Leases>,
+    pass: Pass,
+    device: Option<policies::DeviceId>,
+    drained: CancellationToken,
+    /// When this proxy heard of the end that cuts this session.
+    heard: OnceLock<Instant>,
+    cut: OnceLock<()>,
+}
+
+impl Sessions {
+    /// Begins a session, and tells control so.
+    pub(crate) fn open(&self, opening: Opening) -> Result<Session, OpenError> {
+        if self.drained.is_cancelled() {
+            return Err(OpenError::Draining);
+        }
+        let (first, last) = self
+            .reports
+            .reserve()
+            .zip(self.reports.reserve())
+            .ok_or(OpenError::Backlogged)?;
+        let started = self.clock.now();
+        let session = self.make(opening, started, last);
+        first.tell(started, What::Opened(session.opened()));
+        Ok(session)
+    }
+
+    /// Ends all sessions, and lets no new one begin.
+    pub(crate) fn drain(&self) {
+        self.drained.cancel();
+    }
+
+    fn make(&self, opening: Opening, started: Timestamp, place: Place) -> Session {
+        let live = self.metrics.live(PROTOCOL);
+        live.inc();
+        let guard = Guard {
+            clock: self.clock.clone(),
+            leases: Arc::clone(&self.leases),
+            device: opening.identity.authn.device.clone(),
+            pass: opening.pass,
+            drained: self.drained.clone(),
+            heard: OnceLock::new(),
+            cut: OnceLock::new(),
+        };
+        Session {
+            id: session_id(),
+            identity: opening.identity,
+            client: opening.client,
+            application: opening.application,
+            started,
+            guard: Arc::new(guard),
+            metrics: Arc::clone(&self.metrics),
+            live,
+            place: Some(place),
+        }
+    }
+}
+
+/// `se-` and 80 random bits in base32.
+fn session_id() -> SessionId {
+    const ALPHABET: [char; 32] = [
+        'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l', 'm', 'n', 'o', 'p', 'q', 'r',
+        's', 't', 'u', 'v', 'w', 'x', 'y', 'z', '2', '3', '4', '5', '6', '7',
+    ];
+    loop {
+        let bits: u128 = rand::random();
+        let letters = (0..16).filter_map(|place| ALPHABET.get((bits >> (place * 5)) as usize & 31));
+        let text: String = "se-".chars().chain(letters.copied()).collect();
+        // INVARIANT: such a text is always an id, so that this turns once.
+        if let Ok(id) = SessionId::new(&text) {
+            return id;
+        }
+    }
+}
+
+impl Session {
+    /// Its name.
+    pub(crate) fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// The lease by which it was let in.
+    pub(crate) fn pass(&self) -> &Pass {
+        &self.guard.pass
+    }
+
+    /// Who and what.
+    pub(crate) fn key(&self) -> &LeaseKey {
+        self.guard.pass.admission.key()
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    pub(crate) fn application(&self) -> &str {
+        &self.application
+    }
+
+    pub(crate) fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// Whether its lease is live: the check at message boundaries.
+    pub(crate) fn is_live(&self) -> bool {
+        self.guard.pass.held.is_live(self.guard.clock.now())
+    }
+
+    /// Resolves when this session has to be cut. Cancel-safe; borrows nothing.
+    pub(crate) fn ended(&self) -> impl Future<Output = End> + Send + use<> {
+        let guard = Arc::clone(&self.guard);
+        async move { guard.watch().await }
+    }
+
+    /// Tells that nothing passes any more, which stops the clock of revoke-to-cut.
+    pub(crate) fn cut_done(&self) {
+        if let Some(heard) = self.guard.heard.get()
+            && self.guard.cut.set(()).is_ok()
+        {
+            let took = self.guard.clock.instant().saturating_duration_since(*heard);
+            self.metrics.revoke_to_cut.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Ends it.
+    pub(crate) fn close(mut self, end: &End, tally: &Tally) {
+        self.finish(end, tally);
+    }
+
+    fn finish(&mut self, end: &End, tally: &Tally) {
+        let Some(place) = self.place.take() else {
+            return;
+        };
+        self.cut_done();
+        self.live.dec();
+        self.metrics.bytes(tally.bytes_in, tally.bytes_out);
+        let ended = v1::SessionEnded {
+            session: self.id.to_string(),
+            end: end.code().to_owned(),
+            detail: end.detail().unwrap_or_default().to_owned(),
+            bytes_in: tally.bytes_in,
+            bytes_out: tally.bytes_out,
+            statements: tally.statements,
+            head: tally.head.map(|head| head.to_string()).unwrap_or_default(),
+        };
+        place.tell(self.guard.clock.now(), What::Ended(ended));
+    }
+
+    fn opened(&self) -> v1::SessionOpened {
+        v1::SessionOpened {
+            session: self.id.to_string(),
+            grant: self.pass().admission.grant().to_string(),
+            identity: Some(self.identity.clone().into()),
+            resource: Some(self.key().resource.clone().into()),
+            client: self.client.to_string(),
+            application: self.application.clone(),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.finish(
+            &End::Protocol("internal error".to_owned()),
+            &Tally::default(),
+        );
+    }
+}
+
+impl Guard {
+    async fn watch(&self) -> End {
+        let mut alarm = self.leases.alarm();
+        loop {
+            // Listens before it looks, so that nothing falls between.
+            let mut changed = pin!(self.held().changed());
+            changed.as_mut().enable();
+            alarm.mark_unchanged();
+            if let Some(end) = self.verdict() {
+                return end;
+            }
+            tokio::select! {
+                () = changed => {}
+                _ = alarm.changed() => {}
+                () = self.drained.cancelled() => {}
+                () = sleep_until(self.wake_at()) => {}
+            }
+        }
+    }
+
+    /// Why the session has to end now, where it has to.
+    fn verdict(&self) -> Option<End> {
+        let now = self.clock.now();
+        if let Some(over) = self.held().over() {
+            let _ = self.heard.set(over.at);
+            return Some(over.end.clone());
+        }
+        let knock = Knock {
+            key: self.pass.admission.key(),
+            device: self.device.as_ref(),
+        };
+        if let Some((end, since)) = self.leases.lock_on(&knock, now) {
+            let _ = self.heard.set(since);
+            return Some(end);
+        }
+        if !self.held().is_live(now) {
+            return Some(End::Expired);
+        }
+        if self.is_cut_off(now) {
+            return Some(End::Partitioned);
+        }
+        self.drained.is_cancelled().then_some(End::Drained)
+    }
+
+    /// Whether control is away for longer than the target allows.
+    fn is_cut_off(&self, now: Timestamp) -> bool {
+        now >= self.leases.fresh_until() && self.needs_control()
+    }
+
+    fn needs_control(&self) -> bool {
+        let target = self
+            .leases
+            .target(&self.pass.admission.key().resource.target);
+        target.is_none_or(|target| target.partition == Partition::Cut)
+    }
+
+    fn wake_at(&self) -> Instant {
+        let ends = self.held().term().deadline();
+        let at = if self.needs_control() {
+            ends.min(self.leases.fresh_until())
+        } else {
+            ends
+        };
+        self.clock.deadline(at)
+    }
+
+    fn held(&self) -> &Held {
+        &self.pass.held
+    }
+}
+
+#[cfg(test)]
+#[path = "session/tests.rs"]
+mod tests;

@@ -1,0 +1,55 @@
+//! What a proxy is told when it starts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The settings of one proxy.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The proxy's name in the audit log.
+    pub name: String,
+    /// Where it listens for Postgres clients.
+    pub postgres: Vec<SocketAddr>,
+    /// The names below which a server name chooses a target: `orders.gate.example.com`.
+    pub host_names: Vec<String>,
+    /// TLS towards clients: client certificates welcome, no tickets.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// The folder of recordings; made where it isn't there.
+    pub recordings: PathBuf,
+    /// Worker threads; 0 is one per processor.
+    pub workers: usize,
+    /// How much of what at once.
+    pub limits: LimitSettings,
+}
+
+/// How much of what at once.
+#[derive(Debug, Clone)]
+pub struct LimitSettings {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections that haven't authenticated; the oldest makes room for a new one.
+    pub unauthenticated: usize,
+    /// Connections of one address that haven't authenticated; the oldest makes room for a new one.
+    pub per_address: usize,
+    /// From accept to authentication, in all.
+    pub handshake: Duration,
+    /// Connections that wait for a person.
+    pub holds: usize,
+    /// Connections of one address that wait for a person.
+    pub holds_per_address: usize,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            unauthenticated: 4_000,
+            per_address: 256,
+            handshake: Duration::from_secs(15),
+            holds: 1_000,
+            holds_per_address: 32,
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What one can reach, asking for it, and giving it back: `ls`, `request`, `withdraw`, `done`, `token`.
+
+use clap::Args;
+use policies::{GrantId, RequestId, Resource, Ttl};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Failure, Shape, client, read, read_all, section, show};
+use crate::client::Client;
+use crate::terminal::{self, moment, plain};
+
+/// How many of each kind `ls` shows.
+const MOST: usize = 200;
+
+/// List what you can reach, your grants and requests, and what waits for your verdict
+#[derive(Debug, Args)]
+pub(super) struct Ls {
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// Ask for access ahead of a connection
+#[derive(Debug, Args)]
+pub(super) struct Request {
+    /// LOGIN@TARGET or LOGIN@TARGET/DATABASE
+    resource: Resource,
+    /// For how long, such as 1h
+    #[arg(long = "for", value_name = "SPAN")]
+    span: Option<Ttl>,
+    /// Why; the approvers read it
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// Take a request of yours back
+#[derive(Debug, Args)]
+pub(super) struct Withdraw {
+    /// The request
+    id: RequestId,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// Give a grant of yours back; its sessions end
+#[derive(Debug, Args)]
+pub(super) struct Done {
+    /// The grant; may be left out where there is only one
+    id: Option<GrantId>,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// Make a token for the password field of a client that knows nothing else
+///
+/// The token alone is printed to standard output: PGPASSWORD=$(postern token app_ro@orders).
+#[derive(Debug, Args)]
+pub(super) struct Token {
+    /// LOGIN@TARGET or LOGIN@TARGET/DATABASE
+    resource: Resource,
+    /// For how long, such as 1h
+    #[arg(long = "for", value_name = "SPAN")]
+    span: Option<Ttl>,
+    /// Good for one connection only
+    #[arg(long)]
+    once: bool,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    #[serde(default)]
+    environment: String,
+    databases: Vec<String>,
+    logins: Vec<Login>,
+}
+
+#[derive(Deserialize)]
+struct Login {
+    login: String,
+    verdict: String,
+    needs: Vec<String>,
+    limit: Option<String>,
+    why: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    pub(super) id: String,
+    pub(super) principal: String,
+    pub(super) name: String,
+    pub(super) resource: String,
+    pub(super) ttl: String,
+    pub(super) reason: String,
+    pub(super) state: String,
+    pub(super) needs: Vec<String>,
+    pub(super) asked_at: String,
+    pub(super) lapses_at: String,
+    pub(super) digest: String,
+    pub(super) source: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Grant {
+    id: String,
+    resource: String,
+    ttl: String,
+    state: String,
+    claim_by: Option<String>,
+    ends: Option<String>,
+}
+
+impl Grant {
+    /// Until when, in words.
+    pub(super) fn told(&self) -> String {
+        match (&self.claim_by, &self.ends) {
+            (Some(claim_by), _) => format!("{} from its first use, by {}", self.ttl, moment(claim_by)),
+            (None, Some(ends)) => format!("until {}", moment(ends)),
+            (None, None) => self.state.clone(),
+        }
+    }
+}
+
+impl Ls {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let client = client()?;
+        let targets = client.get(&["targets"], &[]).await?;
+        let grants = client.list(&["grants"], &[("live", "true")], MOST).await?;
+        let pending = [("state", "pending")];
+        let requests = client.list(&["requests"], &pending, MOST).await?;
+        let waiting = [("state", "pending"), ("scope", "inbox")];
+        let inbox = client.list(&["requests"], &waiting, MOST).await?;
+        let all = json!({ "targets": targets, "grants": grants, "requests": requests, "inbox": inbox });
+        show(self.shape, &all, || {
+            let text = reachable(&read::<Vec<Target>>(&targets)?)
+                + &granted(&read_all(&grants)?)
+                + &asked("Waiting for others", &read_all(&requests)?)
+                + &asked("Waiting for your verdict", &read_all(&inbox)?);
+            Ok(if text.is_empty() { "nothing can be asked for here\n".into() } else { text })
+        })
+    }
+}
+
+fn reachable(targets: &[Target]) -> String {
+    let mut rows = Vec::new();
+    for target in targets {
+        for login in &target.logins {
+            let resource = format!("{}@{}", login.login, target.name);
+            let databases = target.databases.join(", ");
+            rows.push(vec![resource, target.environment.clone(), databases, login.takes()]);
+        }
+    }
+    section("Can be asked for", &["what", "environment", "databases", "takes"], &rows)
+}
+
+impl Login {
+    fn takes(&self) -> String {
+        let limit = self.limit.as_ref().map(|limit| format!(", at most {limit}"));
+        let takes = match self.verdict.as_str() {
+            "free" => "nothing".to_owned(),
+            "approval" => format!("approval by {}", self.needs.join(" and ")),
+            _ => return format!("denied: {}", self.why.as_deref().unwrap_or("the rules don't permit it")),
+        };
+        takes + &limit.unwrap_or_default()
+    }
+}
+
+fn granted(grants: &[Grant]) -> String {
+    let rows: Vec<_> = grants
+        .iter()
+        .map(|grant| vec![grant.id.clone(), grant.resource.clone(), grant.told()])
+        .collect();
+    section("Granted to you", &["grant", "what", "how long"], &rows)
+}
+
+fn asked(title: &str, requests: &[Asked]) -> String {
+    let rows: Vec<_> = requests
+        .iter()
+        .map(|asked| {
+            let needs = asked.needs.join(" and ");
+            vec![
+                asked.id.clone(),
+                asked.name.clone(),
+                asked.resource.clone(),
+                asked.ttl.clone(),
+                asked.reason.clone(),
+                needs,
+            ]
+        })
+        .collect();
+    section(title, &["request", "who", "what", "for", "why", "needs"], &rows)
+}
+
+impl Request {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let mut body = json!({ "resource": self.resource.to_string(), "reason": self.reason });
+        if let Some(span) = self.span {
+            body["ttl"] = span.to_string().into();
+        }
+        let key = uuid::Uuid::new_v4().to_string();
+        let answer = client()?.post(&["requests"], &body, Some(&key)).await?;
+        show(self.shape, &answer, || told(&answer))
+    }
+}
+
+/// What became of a request, in words.
+pub(super) fn told(answer: &Value) -> Result<String, Failure> {
+    if let Some(grant) = answer.get("grant") {
+        let grant: Grant = read(grant)?;
+        let (resource, told) = (plain(&grant.resource), grant.told());
+        return Ok(format!("granted {resource}, {told} ({})\n", plain(&grant.id)));
+    }
+    let asked: Asked = read(answer.get("request").unwrap_or(answer))?;
+    let (id, needs) = (plain(&asked.id), plain(&asked.needs.join(" and ")));
+    Ok(match asked.state.as_str() {
+        "pending" => {
+            let until = moment(&asked.lapses_at);
+            format!("{id} waits for {needs}, until {until}: they say `postern approve {id}`\n")
+        }
+        state => format!("{id} is {}\n", plain(state)),
+    })
+}
+
+impl Withdraw {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let path = ["requests", self.id.as_str(), "withdraw"];
+        let answer = client()?.post(&path, &Value::Null, None).await?;
+        show(self.shape, &answer, || told(&answer))
+    }
+}
+
+impl Done {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let client = client()?;
+        let id = match self.id {
+            Some(id) => id.to_string(),
+            None => only_grant(&client).await?,
+        };
+        let answer = client.post(&["grants", &id, "done"], &Value::Null, None).await?;
+        show(self.shape, &answer, || Ok(format!("{} is given back\n", plain(&id))))
+    }
+}
+
+async fn only_grant(client: &Client) -> Result<String, Failure> {
+    let grants = client.list(&["grants"], &[("live", "true")], MOST).await?;
+    let grants: Vec<Grant> = read_all(&grants)?;
+    match grants.as_slice() {
+        [] => Err(Failure::NotFound("you have no live grant".into())),
+        [only] => Ok(only.id.clone()),
+        several => {
+            let names: Vec<&str> = several.iter().map(|grant| grant.id.as_str()).collect();
+            Err(Failure::Conflict(format!("which of your grants? {}", names.join(", "))))
+        }
+    }
+}
+
+impl Token {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        struct Minted {
+            token: String,
+            expires_at: String,
+        }
+        let mut body = json!({ "resource": self.resource.to_string() });
+        if let Some(span) = self.span {
+            body["ttl"] = span.to_string().into();
+        }
+        if self.once {
+            body["uses"] = 1.into();
+        }
+        let answer = client()?.post(&["tokens"], &body, None).await?;
+        let minted: Minted = read(&answer)?;
+        if !self.shape.json {
+            let uses = if self.once { "one connection" } else { "any number of connections" };
+            let until = moment(&minted.expires_at);
+            terminal::note(&format!("good for {uses} as {} until {until}", self.resource));
+        }
+        show(self.shape, &answer, || Ok(format!("{}\n", plain(&minted.token))))
+    }
+}

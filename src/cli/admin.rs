@@ -1,0 +1,177 @@
+//! For admins and auditors: `audit`, `lock`, `unlock`, `locks`, `invite`.
+
+use clap::Args;
+use policies::{LockId, PrincipalId, Subject, Ttl};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Failure, Shape, client, read, read_all, show};
+use crate::terminal::{self, moment, plain};
+
+/// Read the audit log, newest first
+#[derive(Debug, Args)]
+pub(super) struct Audit {
+    /// How many events at most
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// Lock a person, a device, a target or a login; matching sessions are cut
+#[derive(Debug, Args)]
+pub(super) struct Lock {
+    /// principal:NAME, device:ID, target:NAME or login:LOGIN@TARGET
+    #[arg(value_parser = subject)]
+    subject: Subject,
+    /// Why; the locked are told
+    #[arg(long)]
+    reason: String,
+    /// For how long, such as 8h; without, until it is lifted
+    #[arg(long = "for", value_name = "SPAN")]
+    span: Option<Ttl>,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// Lift a lock
+#[derive(Debug, Args)]
+pub(super) struct Unlock {
+    /// The lock
+    id: LockId,
+}
+
+/// List the locks in force
+#[derive(Debug, Args)]
+pub(super) struct Locks {
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// Make a one-time sign-in link for a person
+#[derive(Debug, Args)]
+pub(super) struct Invite {
+    /// The person's key in the configuration
+    principal: PrincipalId,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+fn subject(text: &str) -> Result<Subject, String> {
+    text.parse()
+}
+
+#[derive(Deserialize)]
+struct Event {
+    id: i64,
+    at: String,
+    actor: String,
+    kind: String,
+    subject: String,
+    detail: Value,
+}
+
+impl Audit {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let events = client()?.list(&["audit"], &[], self.limit).await?;
+        show(self.shape, &Value::from(events.clone()), || {
+            let events: Vec<Event> = read_all(&events)?;
+            let rows: Vec<_> = events.iter().map(Event::row).collect();
+            Ok(terminal::table(&["id", "when", "who", "what", "to", "detail"], &rows))
+        })
+    }
+}
+
+impl Event {
+    fn row(&self) -> Vec<String> {
+        let detail = match &self.detail {
+            Value::Null => String::new(),
+            detail => detail.to_string(),
+        };
+        vec![
+            self.id.to_string(),
+            moment(&self.at),
+            self.actor.clone(),
+            self.kind.clone(),
+            self.subject.clone(),
+            detail,
+        ]
+    }
+}
+
+#[derive(Deserialize)]
+struct Locked {
+    id: String,
+    subject: String,
+    reason: String,
+    by_name: String,
+    at: String,
+    until: Option<String>,
+}
+
+impl Lock {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let mut body = json!({ "subject": self.subject.to_string(), "reason": self.reason });
+        if let Some(span) = self.span {
+            body["for"] = span.to_string().into();
+        }
+        let answer = client()?.post(&["locks"], &body, None).await?;
+        show(self.shape, &answer, || {
+            let lock: Locked = read(&answer)?;
+            let (id, subject) = (plain(&lock.id), plain(&lock.subject));
+            Ok(format!("{subject} is locked ({id}); `postern unlock {id}` lifts it\n"))
+        })
+    }
+}
+
+impl Unlock {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        client()?.delete(&["locks", self.id.as_str()]).await?;
+        Ok(terminal::print(&format!("{} is lifted\n", self.id))?)
+    }
+}
+
+impl Locks {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let answer = client()?.get(&["locks"], &[]).await?;
+        show(self.shape, &answer, || {
+            let locks: Vec<Locked> = read(&answer)?;
+            if locks.is_empty() {
+                return Ok("nothing is locked\n".into());
+            }
+            let rows: Vec<_> = locks.iter().map(Locked::row).collect();
+            Ok(terminal::table(&["lock", "what", "why", "by", "since", "until"], &rows))
+        })
+    }
+}
+
+impl Locked {
+    fn row(&self) -> Vec<String> {
+        vec![
+            self.id.clone(),
+            self.subject.clone(),
+            self.reason.clone(),
+            self.by_name.clone(),
+            moment(&self.at),
+            self.until.as_deref().map_or_else(|| "it is lifted".into(), moment),
+        ]
+    }
+}
+
+impl Invite {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        struct Invited {
+            url: String,
+            expires_at: String,
+        }
+        let body = json!({ "principal": self.principal.as_str() });
+        let answer = client()?.post(&["invites"], &body, None).await?;
+        let invited: Invited = read(&answer)?;
+        if !self.shape.json {
+            let until = moment(&invited.expires_at);
+            terminal::note(&format!("for {}, good once, until {until}:", self.principal));
+        }
+        show(self.shape, &answer, || Ok(format!("{}\n", plain(&invited.url))))
+    }
+}

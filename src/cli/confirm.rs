@@ -1,0 +1,68 @@
+//! `postern confirm`: a person vouches for a connection that waits.
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Failure, Shape, agree, client, read, show};
+use crate::terminal::{self, moment, plain};
+
+/// Confirm that a connection that waits is yours, by the code that it shows
+#[derive(Debug, Args)]
+pub(super) struct Confirm {
+    /// The code, such as KXQT-7M4P
+    code: String,
+    /// Don't ask back
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+#[derive(Deserialize)]
+struct Hold {
+    resource: String,
+    client: String,
+    application: String,
+    asked_at: String,
+    ttl: Option<String>,
+    reason: String,
+    digest: String,
+    client_differs: bool,
+}
+
+impl Confirm {
+    /// What is confirmed is what was shown: the digest of exactly that goes with the yes.
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let client = client()?;
+        let code = json!({ "code": self.code });
+        let hold: Hold = read(&client.post(&["holds", "lookup"], &code, None).await?)?;
+        terminal::note(&hold.statement());
+        agree("Is this connection yours?", self.yes)?;
+        let said = json!({ "code": self.code, "digest": hold.digest });
+        let answer = client.post(&["holds", "confirm"], &said, None).await?;
+        show(self.shape, &answer, || {
+            Ok(format!("confirmed: the connection to {} goes on as you\n", plain(&hold.resource)))
+        })
+    }
+}
+
+impl Hold {
+    fn statement(&self) -> String {
+        let ttl = self.ttl.as_deref().unwrap_or("as long as the target's default");
+        let mut text = format!(
+            "  what      {}\n  for       {}\n  why       {}\n  from      {}\n  calls itself {}\n  since     {}",
+            plain(&self.resource),
+            plain(ttl),
+            plain(&self.reason),
+            plain(&self.client),
+            plain(&self.application),
+            moment(&self.asked_at)
+        );
+        if self.client_differs {
+            text += "\n  CAREFUL: the connection doesn't come from the address that you are at now.\n  \
+                     Confirm it only if you opened it yourself.";
+        }
+        text
+    }
+}

@@ -1,0 +1,96 @@
+//! Deciding on what others ask: `approve`, `deny`, `revoke`.
+
+use clap::Args;
+use policies::{GrantId, RequestId, Ttl};
+use serde_json::json;
+
+use super::access::{Asked, told};
+use super::{Failure, Shape, agree, client, read, show};
+use crate::terminal::{self, moment, plain};
+
+/// Say yes to a request, after reading it
+#[derive(Debug, Args)]
+pub(super) struct Approve {
+    /// The request
+    id: RequestId,
+    /// For how long at most, such as 30m
+    #[arg(long, value_name = "SPAN")]
+    shorten: Option<Ttl>,
+    /// Don't ask back
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// Say no to a request
+#[derive(Debug, Args)]
+pub(super) struct Deny {
+    /// The request
+    id: RequestId,
+    /// Why; the one who asks is told
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// End somebody's grant; its sessions are cut
+#[derive(Debug, Args)]
+pub(super) struct Revoke {
+    /// The grant
+    id: GrantId,
+    /// Why; the holder is told
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+impl Approve {
+    /// What is approved is what was shown: the digest of exactly that goes with the yes.
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let client = client()?;
+        let request = client.get(&["requests", self.id.as_str()], &[]).await?;
+        let asked: Asked = read(&request)?;
+        terminal::note(&statement(&asked));
+        agree("Approve this?", self.yes)?;
+        let mut body = json!({ "digest": asked.digest });
+        if let Some(shorten) = self.shorten {
+            body["shorten"] = shorten.to_string().into();
+        }
+        let path = ["requests", self.id.as_str(), "approve"];
+        let answer = client.post(&path, &body, None).await?;
+        show(self.shape, &answer, || told(&answer))
+    }
+}
+
+fn statement(asked: &Asked) -> String {
+    let source = asked.source.as_ref().map(|source| format!("\n  from      {}", plain(source)));
+    format!(
+        "  who       {} ({})\n  what      {}\n  for       {}\n  why       {}\n  asked     {}{}",
+        plain(&asked.name),
+        plain(&asked.principal),
+        plain(&asked.resource),
+        plain(&asked.ttl),
+        plain(&asked.reason),
+        moment(&asked.asked_at),
+        source.unwrap_or_default()
+    )
+}
+
+impl Deny {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let path = ["requests", self.id.as_str(), "deny"];
+        let answer = client()?.post(&path, &json!({ "reason": self.reason }), None).await?;
+        show(self.shape, &answer, || told(&answer))
+    }
+}
+
+impl Revoke {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let path = ["grants", self.id.as_str(), "revoke"];
+        let answer = client()?.post(&path, &json!({ "reason": self.reason }), None).await?;
+        show(self.shape, &answer, || Ok(format!("{} is revoked\n", self.id)))
+    }
+}

@@ -1,0 +1,130 @@
+//! Why a command got no answer, or a no.
+
+use std::io;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::HomeError;
+use crate::terminal::plain;
+
+/// Why a command can't go on.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// What a sign-in left can't be read or written.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The address isn't safe for secrets.
+    #[error("`{0}` would show your sign-in to everybody on the way: use an https address")]
+    Insecure(String),
+    /// The saved authority can't be read.
+    #[error("the certificate of the gateway's authority can't be read")]
+    Authority(#[source] reqwest::Error),
+    /// The client can't be set up.
+    #[error("the HTTP client can't be set up")]
+    Setup(#[source] reqwest::Error),
+    /// Nothing answers there, or not in a way that can be trusted.
+    #[error("`{url}` can't be reached")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The gateway says no.
+    #[error("{0}")]
+    Problem(Problem),
+    /// The answer isn't what this version understands.
+    #[error("the gateway sent {0}: is it of another version?")]
+    Strange(&'static str),
+    /// A key can't be made.
+    #[error(transparent)]
+    Key(#[from] certs::CsrError),
+    /// A file can't be written.
+    #[error("the file can't be written")]
+    Write(#[source] io::Error),
+}
+
+/// A refusal as the gateway words it (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Error)]
+#[error("{}", self.told())]
+pub struct Problem {
+    /// The HTTP status.
+    #[serde(default)]
+    pub status: u16,
+    /// What kind it is.
+    #[serde(default)]
+    pub title: String,
+    /// What is wrong with this very request.
+    #[serde(default)]
+    pub detail: String,
+}
+
+impl Problem {
+    /// The problem of this answer. The status is the one that HTTP says.
+    pub(super) fn read(status: u16, body: &[u8]) -> Self {
+        let read = serde_json::from_slice::<Self>(body).ok();
+        let bare = Self { status, title: format!("HTTP status {status}"), detail: String::new() };
+        read.map_or(bare, |problem| Self { status, ..problem })
+    }
+
+    fn told(&self) -> String {
+        let (title, detail) = (plain(&self.title), plain(&self.detail));
+        match (title.is_empty(), detail.is_empty()) {
+            (_, true) => title,
+            (true, false) => detail,
+            (false, false) => format!("{title}: {detail}"),
+        }
+    }
+}
+
+impl ClientError {
+    /// What to do about it, where there is something.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Home(HomeError::NotSignedIn) => {
+                Some("run `postern login URL`; an admin makes the sign-in link with `postern invite`")
+            }
+            Self::Problem(problem) => match problem.status {
+                401 => Some("sign in again: `postern login`"),
+                429 => Some("wait a minute and try again"),
+                503 | 504 => Some("try again; if it lasts, `postern doctor` may say why"),
+                _ => None,
+            },
+            Self::Unreachable { source, .. } if is_untrusted(source) => Some(
+                "the gateway's certificate isn't trusted here: get `authority/ca.pem` from the \
+                 gateway's state folder and name it with `postern login --ca FILE`",
+            ),
+            Self::Unreachable { .. } => Some("is the gateway up, and is this its address?"),
+            Self::Home(_)
+            | Self::Insecure(_)
+            | Self::Authority(_)
+            | Self::Setup(_)
+            | Self::Strange(_)
+            | Self::Key(_)
+            | Self::Write(_) => None,
+        }
+    }
+}
+
+/// Whether a certificate is what stood in the way.
+fn is_untrusted(error: &reqwest::Error) -> bool {
+    let source: &dyn std::error::Error = error;
+    let mut causes = std::iter::successors(Some(source), |error| error.source());
+    causes.any(|cause| cause.to_string().contains("invalid peer certificate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_says_its_title_and_detail_and_can_not_act_on_a_terminal() {
+        let body = br#"{"title":"You may not do this","status":200,"detail":"\u001b[2Jno"}"#;
+        let problem = Problem::read(403, body);
+        assert_eq!(problem.status, 403);
+        assert_eq!(problem.to_string(), "You may not do this: \\u{1b}[2Jno");
+        assert_eq!(Problem::read(502, b"<html>").to_string(), "HTTP status 502");
+    }
+}

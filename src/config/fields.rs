@@ -1,0 +1,277 @@
+//! The kinds of values that a `postern.toml` holds, each parsed once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use policies::{Database, Environment, GroupName, Ttl};
+use toml::de::DeValue;
+use url::Url;
+
+use super::nearest::nearest;
+use super::read::{Field, Value};
+
+impl Field for Ttl {
+    fn read(value: Value<'_>) -> Option<Self> {
+        value.parse("a span of time such as `15m`")
+    }
+}
+
+impl Field for GroupName {
+    fn read(value: Value<'_>) -> Option<Self> {
+        value.parse("the name of a group")
+    }
+}
+
+impl Field for Database {
+    fn read(value: Value<'_>) -> Option<Self> {
+        value.parse("the name of a database")
+    }
+}
+
+impl Field for Environment {
+    fn read(value: Value<'_>) -> Option<Self> {
+        value.parse("the name of an environment")
+    }
+}
+
+impl Field for PathBuf {
+    fn read(value: Value<'_>) -> Option<Self> {
+        String::read(value).map(Self::from)
+    }
+}
+
+impl Field for SocketAddr {
+    fn read(value: Value<'_>) -> Option<Self> {
+        let text = value.text("an address such as `127.0.0.1:5432`")?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            let message = format!(
+                "`{}` is not an IP address and a port",
+                text.chars().take(80).collect::<String>().escape_debug()
+            );
+            value.fault_to_mend(message, address_advice(text));
+        }
+        parsed
+    }
+}
+
+fn address_advice(text: &str) -> String {
+    let port = text.rsplit(':').next().unwrap_or_default();
+    match port.parse::<u16>() {
+        Ok(port) => {
+            format!("write `127.0.0.1:{port}`, `0.0.0.0:{port}`, `[::]:{port}` or one address")
+        }
+        Err(_) => "write it as `127.0.0.1:5432` or `[::1]:5432`".into(),
+    }
+}
+
+/// Host and port of a target: `db.internal:5432`, `10.0.0.7`, `[2001:db8::7]:5432`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+}
+
+impl Field for Endpoint {
+    fn read(value: Value<'_>) -> Option<Self> {
+        let text = value.text("an address such as `db.internal:5432`")?;
+        let endpoint = Self::parse(text);
+        if endpoint.is_none() {
+            let message = format!("`{}` is not a host and a port", text.escape_debug());
+            let remedy = "write it as `db.internal:5432`, `10.0.0.7:5432` or `[2001:db8::7]:5432`";
+            value.fault_to_mend(message, remedy);
+        }
+        endpoint
+    }
+}
+
+impl Endpoint {
+    fn parse(text: &str) -> Option<Self> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, tail) = rest.split_once(']')?;
+                host.parse::<std::net::Ipv6Addr>().ok()?;
+                let port = match tail {
+                    "" => None,
+                    tail => Some(tail.strip_prefix(':')?),
+                };
+                (host, port)
+            }
+            None => match text.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            },
+        };
+        let port = match port {
+            Some(port) => Some(port.parse().ok().filter(|port| *port != 0)?),
+            None => None,
+        };
+        let fits = text.starts_with('[') || is_host(host);
+        fits.then(|| Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+/// Whether a text can be looked up: letters, digits, `-`, `_` and dots between them.
+fn is_host(text: &str) -> bool {
+    let byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(byte);
+    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
+
+/// The gateway's own name, which targets' names stand in front of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct GatewayHost(pub(super) String);
+
+impl Field for GatewayHost {
+    fn read(value: Value<'_>) -> Option<Self> {
+        let text = value.text("a host name")?;
+        let lower = text.to_ascii_lowercase();
+        // A label and a dot of a target come before it.
+        let fits = is_host(text) && text.len() <= 253 - 64 && !text.ends_with('.');
+        let is_address = text.parse::<std::net::IpAddr>().is_ok();
+        if fits && !is_address && lower == text {
+            return Some(Self(lower));
+        }
+        let message = format!("`{}` is not the gateway's host name", text.escape_debug());
+        let remedy = "write a DNS name in lower case such as `gate.example.com`: targets get names \
+                      below it";
+        value.fault_to_mend(message, remedy);
+        None
+    }
+}
+
+impl Field for Url {
+    fn read(value: Value<'_>) -> Option<Self> {
+        let text = value.text("an address such as `https://gate.example.com`")?;
+        let problem = match Url::parse(text) {
+            Ok(url) => match url_problem(&url) {
+                None => return Some(url),
+                Some(problem) => problem.to_owned(),
+            },
+            Err(error) => error.to_string(),
+        };
+        let message = format!("`{}` can't be used: {problem}", text.escape_debug());
+        value.fault_to_mend(message, "write it as `https://gate.example.com`");
+        None
+    }
+}
+
+/// Sign-in codes and cookies travel there: encrypted, and to the root of one host.
+fn url_problem(url: &Url) -> Option<&'static str> {
+    let local = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => return Some("it names no host"),
+    };
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !url.username().is_empty() || url.password().is_some() {
+        Some("it holds a name or a password")
+    } else if !bare {
+        Some("nothing may follow the host and port")
+    } else {
+        match url.scheme() {
+            "https" => None,
+            "http" if local => None,
+            "http" => Some("`http` would show sign-ins to the network: `https` is wanted"),
+            _ => Some("`https` is wanted"),
+        }
+    }
+}
+
+/// Any text, also an empty one, as the value of a label.
+pub(super) fn label(value: Value<'_>) -> Option<String> {
+    match value.raw() {
+        DeValue::String(text) => Some(text.clone().into_owned()),
+        DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => {
+            value.unfit("a text in quotes");
+            None
+        }
+    }
+}
+
+/// One of a few words, or a table that says more.
+pub(super) enum WordOrTable<'d> {
+    Word(&'d str),
+    Table(super::read::Section<'d>),
+}
+
+/// Reads `"word"` or `{ … }`. Where it is neither, the fault is put down.
+pub(super) fn word_or_table<'d>(value: Value<'d>, path: String) -> Option<WordOrTable<'d>> {
+    if value.raw().is_table() {
+        return value.section(path).map(WordOrTable::Table);
+    }
+    value
+        .text("a word in quotes, or a table in { },")
+        .map(WordOrTable::Word)
+}
+
+/// Faults a word that is none of those known.
+pub(super) fn unknown_word(value: Value<'_>, word: &str, known: &[&'static str]) {
+    let listed = known.join("`, `");
+    let message = format!("`{}` is none of `{listed}`", word.escape_debug());
+    let mended = match nearest(word, known.iter().copied()) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => match word {
+            "require" | "prefer" | "allow" => {
+                "write `insecure-no-verify` if nothing is to be verified, or better \
+                 `verify-full`"
+                    .into()
+            }
+            "disable" => "write `off`".into(),
+            _ => format!("write one of `{listed}`"),
+        },
+    };
+    value.fault_to_mend(message, mended);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_names_or_addresses_of_both_kinds() {
+        for (text, host, port) in [
+            ("db.internal:5432", "db.internal", Some(5432)),
+            ("db_1", "db_1", None),
+            ("10.0.0.7:6432", "10.0.0.7", Some(6432)),
+            ("[2001:db8::7]:5432", "2001:db8::7", Some(5432)),
+            ("[::1]", "::1", None),
+        ] {
+            let host = host.to_owned();
+            assert_eq!(Endpoint::parse(text), Some(Endpoint { host, port }), "{text}");
+        }
+        for text in [
+            "", ":5432", "db:", "db:0", "db:70000", "::1", "[::1", "[::1]5432", "[db]:1", "a b:1",
+            "a..b:1", "db:5432:1", "postgres://db",
+        ] {
+            assert_eq!(Endpoint::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_public_address_is_encrypted_and_bare() {
+        for (text, fits) in [
+            ("https://gate.example.com", true),
+            ("https://gate.example.com:7443/", true),
+            ("http://localhost:7080", true),
+            ("http://127.0.0.1:7080", true),
+            ("http://[::1]:7080", true),
+            ("http://gate.example.com", false),
+            ("https://gate.example.com/postern", false),
+            ("https://alice@gate.example.com", false),
+            ("https://gate.example.com/?a", false),
+            ("ftp://gate.example.com", false),
+        ] {
+            assert_eq!(url_problem(&text.parse().unwrap()).is_none(), fits, "{text}");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Reads what a configuration names: policies, secrets, trusted roots and certificates.
+//!
+//! All or nothing: one fault anywhere, and what was in force stays in force.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use certs::store::{self, StoreError};
+use certs::{Identity, TlsError, UpstreamMode};
+use control::{Inventory, Secrets};
+use policies::{Credential, Login, Principal, PrincipalId, RuleBook, Source, TargetName};
+use policies::{Target as Ready, UpstreamTls};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+
+use super::fault::{Fault, Faults, Site};
+use super::read::Located;
+use super::sections::{ApiTls, IdentityFiles};
+use super::target::{Secret, Target, Tls};
+use super::{Config, Person};
+
+/// Libpq takes no longer password, and no longer one is typed.
+const LONGEST_PASSWORD: usize = 1024;
+
+/// The environment variables that a configuration may name.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, SecretString>);
+
+impl Environment {
+    /// Those of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let text = std::env::vars_os().filter_map(|(name, value)| {
+            let value = value.into_string().ok()?;
+            Some((name.into_string().ok()?, value))
+        });
+        text.collect()
+    }
+
+    fn get(&self, name: &str) -> Option<&SecretString> {
+        self.0.get(name)
+    }
+
+    /// Where systemd puts the secrets of a service: the folder itself keeps others out, and the
+    /// files, owned by root, have to be readable through an entry of an access control list.
+    fn keeps(&self, path: &Path) -> bool {
+        let folder = self.get("CREDENTIALS_DIRECTORY");
+        folder.is_some_and(|folder| path.starts_with(folder.expose_secret()))
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(pairs: T) -> Self {
+        let pairs = pairs.into_iter();
+        Self(pairs.map(|(name, value)| (name, value.into())).collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The certificates of the listeners that don't use one of the gateway's own authority.
+#[derive(Debug, Clone)]
+pub struct Identities {
+    /// For Postgres clients.
+    pub postgres: Option<Identity>,
+    /// For pages and API.
+    pub api: Option<Identity>,
+}
+
+impl Config {
+    /// Reads policies, secrets and trusted roots; the environment is this process's.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn inventory(&self) -> Result<Inventory, Faults> {
+        self.inventory_in(&Environment::of_process())
+    }
+
+    /// Reads policies, secrets and trusted roots.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn inventory_in(&self, environment: &Environment) -> Result<Inventory, Faults> {
+        let mut faults = Vec::new();
+        let rules = rules(&self.policies, &mut faults);
+        let mut gathered = Gathered {
+            environment,
+            secrets: Secrets::default(),
+            faults,
+        };
+        let mut targets = BTreeMap::new();
+        for (name, target) in &self.targets {
+            let ready = gathered.target(target);
+            targets.insert(name.clone(), ready);
+        }
+        let Gathered {
+            secrets, faults, ..
+        } = gathered;
+        Faults::none_in(faults)?;
+        let Some(rules) = rules else {
+            return Err(Fault::new(self.policies.site.clone(), "there are no rules").into());
+        };
+        let people = self.people.iter().map(|(id, person)| (id.clone(), known(id, person)));
+        Ok(Inventory {
+            people: people.collect(),
+            targets,
+            rules,
+            secrets,
+        })
+    }
+
+    /// Reads the certificates and keys of the listeners.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn identities(&self) -> Result<Identities, Faults> {
+        let api = match &self.api.tls {
+            ApiTls::Files(files) => Some(files),
+            ApiTls::Authority | ApiTls::Off => None,
+        };
+        let mut faults = Vec::new();
+        let mut read = |files: Option<&IdentityFiles>| {
+            let identity = identity(files?);
+            identity.map_err(|fault| faults.push(fault)).ok()
+        };
+        let identities = Identities {
+            postgres: read(self.postgres.identity.as_ref()),
+            api: read(api),
+        };
+        Faults::none_in(faults)?;
+        Ok(identities)
+    }
+
+    /// What is allowed, but hardly meant.
+    #[must_use]
+    pub fn warnings(&self, inventory: &Inventory) -> Vec<String> {
+        let quorums = inventory.rules.quorums().filter_map(|(rule, quorum)| {
+            let people = self.people.values().filter(|person| !person.disabled);
+            let there = people.filter(|person| person.groups.contains(&quorum.group)).count();
+            (there < usize::from(quorum.count)).then(|| {
+                let group = &quorum.group;
+                format!("rule `{rule}` wants {quorum}, but only {there} can sign in from group `{group}`")
+            })
+        });
+        quorums.collect()
+    }
+}
+
+fn known(id: &PrincipalId, person: &Person) -> control::Person {
+    control::Person {
+        principal: Principal {
+            id: id.clone(),
+            name: person.name.clone(),
+            groups: person.groups.clone(),
+        },
+        admin: person.admin,
+        auditor: person.auditor,
+        disabled: person.disabled,
+    }
+}
+
+/// Loads every `*.cedar` of the folder, in the order of their names.
+fn rules(folder: &Located<PathBuf>, faults: &mut Vec<Fault>) -> Option<RuleBook> {
+    let sources = match sources(&folder.value) {
+        Ok(sources) => sources,
+        Err((path, error)) => {
+            let message = format!("cannot read `{}`: {error}", path.display());
+            let remedy = "policies are the `*.cedar` files of the folder that `[policies]` names";
+            faults.push(Fault::new(folder.site.clone(), message).mend(remedy));
+            return None;
+        }
+    };
+    match RuleBook::load(&sources) {
+        Ok(rules) => Some(rules),
+        Err(refused) => {
+            faults.extend(refused.0.into_iter().map(|fault| policy_fault(&sources, fault)));
+            None
+        }
+    }
+}
+
+fn policy_fault(sources: &[Source], fault: policies::PolicyFault) -> Fault {
+    let source = sources.iter().find(|source| source.name == fault.file);
+    let line = source.and_then(|source| source.text.lines().nth(fault.line.saturating_sub(1)));
+    let file: Arc<str> = fault.file.as_str().into();
+    let site = Site::at(&file, fault.line, fault.column, 1, line.unwrap_or_default());
+    Fault::new(site, fault.message)
+}
+
+fn sources(folder: &Path) -> Result<Vec<Source>, (PathBuf, std::io::Error)> {
+    let blame = |path: &Path| {
+        let path = path.to_owned();
+        move |error| (path.clone(), error)
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(blame(folder))? {
+        let path = entry.map_err(blame(folder))?.path();
+        if path.extension().is_some_and(|extension| extension == "cedar") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).map_err(blame(&path))?;
+            let name = path.display().to_string();
+            Ok(Source { name, text })
+        })
+        .collect()
+}
+
+/// What is read for targets, one after the other.
+struct Gathered<'a> {
+    environment: &'a Environment,
+    secrets: Secrets,
+    faults: Vec<Fault>,
+}
+
+impl Gathered<'_> {
+    fn target(&mut self, target: &Target) -> Ready {
+        let logins = target.logins.iter();
+        let logins = logins.map(|(login, secret)| {
+            let kind = self.credential(&target.name.value, login, secret);
+            (login.clone(), kind)
+        });
+        let logins = logins.collect();
+        Ready {
+            name: target.name.value.clone(),
+            kind: target.kind,
+            host: target.host.clone(),
+            port: target.port,
+            tls: self.tls(&target.tls),
+            environment: target.environment.clone(),
+            labels: target.labels.clone(),
+            databases: target.databases.clone(),
+            logins,
+            hold: target.hold,
+            partition: target.partition,
+            recording: target.recording,
+            default_ttl: target.ttl,
+            replication: target.replication,
+        }
+    }
+
+    fn credential(&mut self, target: &TargetName, login: &Login, secret: &Secret) -> Credential {
+        let password = match secret {
+            Secret::File(file) => self.file(file),
+            Secret::Variable(name) => variable(self.environment, name),
+            Secret::Certificate => return Credential::Certificate,
+        };
+        match password {
+            Ok(password) => self.secrets.insert(target.clone(), login.clone(), password),
+            Err(fault) => self.faults.push(fault),
+        }
+        Credential::Password
+    }
+
+    fn file(&self, file: &Located<PathBuf>) -> Result<SecretString, Fault> {
+        let path = &file.value;
+        let read = if self.environment.keeps(path) {
+            store::read_public(path).map(SecretSlice::from)
+        } else {
+            store::read_private(path)
+        };
+        let bytes = read.map_err(|error| stored(&file.site, &error))?;
+        let what = format!("`{}`", path.display());
+        let text = std::str::from_utf8(bytes.expose_secret())
+            .map_err(|_| Fault::new(file.site.clone(), format!("{what} is not text")))?;
+        password(text, &what, &file.site)
+    }
+
+    fn tls(&mut self, tls: &Tls) -> UpstreamTls {
+        // Roots that can't be read are a fault, so that none never means the system's by accident.
+        let roots = tls.roots.as_ref().and_then(|file| self.roots(file));
+        match tls.mode {
+            UpstreamMode::VerifyFull => UpstreamTls::VerifyFull {
+                roots,
+                name: tls.name.clone(),
+            },
+            UpstreamMode::VerifyCa => UpstreamTls::VerifyCa { roots },
+            UpstreamMode::InsecureNoVerify => UpstreamTls::InsecureNoVerify,
+            UpstreamMode::Off => UpstreamTls::Off,
+        }
+    }
+
+    fn roots(&mut self, file: &Located<PathBuf>) -> Option<String> {
+        match roots(file) {
+            Ok(pem) => Some(pem),
+            Err(fault) => {
+                self.faults.push(fault);
+                None
+            }
+        }
+    }
+}
+
+fn roots(file: &Located<PathBuf>) -> Result<String, Fault> {
+    let pem = store::read_public(&file.value).map_err(|error| stored(&file.site, &error))?;
+    let unusable = || {
+        let path = file.value.display();
+        Fault::new(
+            file.site.clone(),
+            format!("`{path}` holds no usable certificate in PEM"),
+        )
+        .mend("put the certificate of whoever signed the target's into it")
+    };
+    certs::roots_from_pem(&pem).map_err(|_| unusable())?;
+    String::from_utf8(pem).map_err(|_| unusable())
+}
+
+fn variable(environment: &Environment, name: &Located<String>) -> Result<SecretString, Fault> {
+    let what = format!("environment variable `{}`", name.value);
+    let value = environment.get(&name.value).ok_or_else(|| {
+        Fault::new(name.site.clone(), format!("{what} is not set"))
+            .mend("set it for this process, or name a `password_file`")
+    })?;
+    password(value.expose_secret(), &what, &name.site)
+}
+
+/// A password is one line; the line break that editors add isn't part of it.
+fn password(text: &str, what: &str, site: &Site) -> Result<SecretString, Fault> {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    let problem = if line.is_empty() {
+        "is empty"
+    } else if line.contains(['\n', '\r', '\0']) {
+        "holds more than one line"
+    } else if line.len() > LONGEST_PASSWORD {
+        "is too long to be a password"
+    } else {
+        return Ok(line.into());
+    };
+    let fault = Fault::new(site.clone(), format!("{what} {problem}"));
+    Err(fault.mend("it holds the password of the login, and nothing else"))
+}
+
+fn identity(files: &IdentityFiles) -> Result<Identity, Fault> {
+    let (certificate, key) = (&files.certificate, &files.key);
+    Identity::from_files(&certificate.value, &key.value).map_err(|error| {
+        let site = match &error {
+            TlsError::Store(error) if path_of(error) == certificate.value => &certificate.site,
+            TlsError::NoCertificate => &certificate.site,
+            _ => &key.site,
+        };
+        match &error {
+            TlsError::Store(error) => stored(site, error),
+            _ => Fault::new(site.clone(), error.to_string()),
+        }
+    })
+}
+
+fn path_of(error: &StoreError) -> &Path {
+    match error {
+        StoreError::Io { path, .. }
+        | StoreError::OpenToOthers { path, .. }
+        | StoreError::OpenFolder { path, .. }
+        | StoreError::SymbolicLink { path }
+        | StoreError::NotAFile { path }
+        | StoreError::Exists { path } => path,
+    }
+}
+
+/// A file that can't be read: the error names it, and says how to mend its permissions.
+fn stored(site: &Site, error: &StoreError) -> Fault {
+    match error {
+        StoreError::Io { source, .. } => Fault::new(site.clone(), format!("{error}: {source}"))
+            .mend("paths are read from the folder of this file, as the user that runs the gateway"),
+        StoreError::OpenToOthers { .. }
+        | StoreError::OpenFolder { .. }
+        | StoreError::SymbolicLink { .. }
+        | StoreError::NotAFile { .. }
+        | StoreError::Exists { .. } => Fault::new(site.clone(), error.to_string()),
+    }
+}

@@ -1,0 +1,257 @@
+//! One `postern.toml`: what `postern up` is told.
+//!
+//! A text becomes a [`Config`] or [`Faults`], never a bit of both: unknown keys are refused, and
+//! everything that is wrong is reported at once, each with its line. [`Config::load`] looks at the
+//! file alone; [`Config::inventory`] reads what it names (policies, secrets, trusted roots), at the
+//! start and again on every reload, all or nothing; [`Config::identities`] reads the certificates
+//! of the listeners. [`check`] does all three.
+//!
+//! `read` is the machinery, `fields`, `sections` and `target` say what there is to be read.
+
+mod fault;
+mod fields;
+mod inventory;
+mod nearest;
+mod read;
+mod sections;
+mod target;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use policies::{GroupName, PrincipalId, TargetName};
+
+pub use fault::{Fault, Faults, Site, Spot};
+pub use inventory::{Environment, Identities};
+pub use read::Located;
+pub use sections::{
+    Api, ApiTls, Gateway, Grants, IdentityFiles, Limits, Log, LogFormat, Metrics, Postgres, SignIn,
+};
+pub use target::{Secret, Target, Tls};
+
+use read::{Document, Section};
+
+/// Where the configuration of an installed gateway is.
+pub const DEFAULT_PATH: &str = "/etc/postern/postern.toml";
+
+/// A file that is larger is something else.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// What a `postern.toml` says, checked as far as it can be by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// Who the gateway is, and where it keeps things.
+    pub gateway: Gateway,
+    /// The listeners for Postgres clients.
+    pub postgres: Postgres,
+    /// The listener of pages and API.
+    pub api: Api,
+    /// The listener for Prometheus, where there is to be one.
+    pub metrics: Option<Metrics>,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Bounds on what strangers can take up.
+    pub limits: Limits,
+    /// The times of requests and grants.
+    pub grants: Grants,
+    /// How long a sign-in lasts, and what it brings.
+    pub sign_in: SignIn,
+    /// The folder of the policies.
+    pub policies: Located<PathBuf>,
+    /// The people.
+    pub people: BTreeMap<PrincipalId, Person>,
+    /// The targets.
+    pub targets: BTreeMap<TargetName, Target>,
+}
+
+/// A person as they were written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// How people call them.
+    pub name: String,
+    /// The groups they are in.
+    pub groups: BTreeSet<GroupName>,
+    /// Whether they may lock, revoke and invite.
+    pub admin: bool,
+    /// Whether they may see everybody's sessions and the audit log.
+    pub auditor: bool,
+    /// Whether they are shut out.
+    pub disabled: bool,
+}
+
+/// A configuration with all that it names.
+#[derive(Debug)]
+pub struct Checked {
+    /// The configuration.
+    pub config: Config,
+    /// People, targets, rules and secrets.
+    pub inventory: control::Inventory,
+    /// The certificates of the listeners.
+    pub identities: Identities,
+}
+
+/// Reads a configuration and everything that it names.
+///
+/// # Errors
+/// Everything that is wrong with the file or, where nothing is, with what it names.
+pub fn check(path: &Path) -> Result<Checked, Faults> {
+    let config = Config::load(path)?;
+    match (config.inventory(), config.identities()) {
+        (Ok(inventory), Ok(identities)) => Ok(Checked {
+            config,
+            inventory,
+            identities,
+        }),
+        (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),
+        (Err(one), Err(other)) => Err(one.and(other)),
+    }
+}
+
+impl Config {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// Where it can't be read, and everything that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        let text = read_text(path)?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads a text as if it were the content of the file. Nothing that it names is looked at.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it. Where the syntax is broken, that alone is reported.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Faults> {
+        let document = Document::new(&path.display().to_string(), text);
+        let table = document.parse();
+        let config = if document.has_faults() {
+            None
+        } else {
+            let root = Section::new(&document, table.get_ref(), 0..0, String::new());
+            read_config(root, path)
+        };
+        let faults = document.into_faults();
+        Faults::none_in(faults)?;
+        config.ok_or_else(|| Fault::new(Site::file(&path.display().to_string()), "no configuration").into())
+    }
+
+    /// The sections in which another configuration differs, but which a reload doesn't change.
+    #[must_use]
+    pub fn needs_restart(&self, newer: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("gateway", self.gateway != newer.gateway),
+            ("postgres", self.postgres != newer.postgres),
+            ("api", self.api != newer.api),
+            ("metrics", self.metrics != newer.metrics),
+            ("log", self.log != newer.log),
+            ("limits", self.limits != newer.limits),
+            (
+                "grants",
+                self.grants.claim_within != newer.grants.claim_within
+                    || self.grants.request_patience != newer.grants.request_patience,
+            ),
+            ("login", self.sign_in != newer.sign_in),
+        ];
+        let differing = differs.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(section, _)| section).collect()
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Faults> {
+    let fault = |message: String| {
+        Fault::new(Site::file(&path.display().to_string()), message)
+            .mend("name another file with `--config`, or mend this one")
+    };
+    let size = std::fs::metadata(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+    if !size.is_file() || size.len() > MOST_BYTES {
+        return Err(fault("is not a file of at most 16 MiB".into()).into());
+    }
+    Ok(std::fs::read_to_string(path).map_err(|error| fault(format!("cannot be read: {error}")))?)
+}
+
+fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
+    let base = path.parent().unwrap_or(Path::new(""));
+    let api = sections::api(root.section("api"), base);
+    let gateway = sections::gateway(root.section("gateway"), &api, base);
+    let postgres = sections::postgres(root.section("postgres"), base);
+    let has_metrics = root.has("metrics");
+    let metrics = Some(sections::metrics(root.section("metrics"))).filter(|_| has_metrics);
+    let log = sections::log(root.section("log"));
+    let limits = sections::limits(root.section("limits"));
+    let grants = sections::grants(root.section("grants"));
+    let sign_in = sections::sign_in(root.section("login"));
+    let policies = sections::policies(root.section("policies"), base);
+    let people = people(root.section("people"));
+    let targets = root.section("targets").sections::<TargetName>("targets");
+    let targets = targets.into_iter().filter_map(|(name, section)| {
+        let target = target::target(name.clone(), section, grants.default, base)?;
+        Some((name, target))
+    });
+    let targets = targets.collect();
+    let document = root.document();
+    root.finish();
+    let listeners = postgres.listen.iter().chain([&api.listen]);
+    let listeners = listeners.chain(metrics.iter().map(|metrics| &metrics.listen));
+    once_each(listeners, document);
+    Some(Config {
+        file: path.to_owned(),
+        gateway: gateway?,
+        postgres,
+        api,
+        metrics,
+        log,
+        limits,
+        grants,
+        sign_in,
+        policies,
+        people,
+        targets,
+    })
+}
+
+fn people(section: Section<'_>) -> BTreeMap<PrincipalId, Person> {
+    let sections = section.sections::<PrincipalId>("people").into_iter();
+    sections
+        .map(|(id, mut section)| {
+            let person = Person {
+                name: section.take_or("name", id.to_string()),
+                groups: section
+                    .take_or("groups", Vec::new())
+                    .into_iter()
+                    .collect(),
+                admin: section.take_or("admin", false),
+                auditor: section.take_or("auditor", false),
+                disabled: section.take_or("disabled", false),
+            };
+            section.finish();
+            (id, person)
+        })
+        .collect()
+}
+
+/// Faults every address that two listeners would fight for.
+fn once_each<'a>(
+    listeners: impl Iterator<Item = &'a Located<SocketAddr>>,
+    document: &Document<'_>,
+) {
+    let mut seen: Vec<&Located<SocketAddr>> = Vec::new();
+    for listener in listeners {
+        if let Some(other) = seen.iter().find(|other| collide(other.value, listener.value)) {
+            let message = format!("{} is taken already by {}", listener.value, other.value);
+            let fault = Fault::new(listener.site.clone(), message);
+            document.put(fault.mend("give each listener a port of its own"));
+        }
+        seen.push(listener);
+    }
+}
+
+/// Port 0 is any free one, and collides with nothing.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip(), other.ip());
+    let same_family = a.is_ipv4() == b.is_ipv4();
+    let overlap = a == b || (same_family && (a.is_unspecified() || b.is_unspecified()));
+    one.port() == other.port() && one.port() != 0 && overlap
+}

@@ -1,0 +1,362 @@
+//! What the gateway itself is told: everything in `postern.toml` but people and targets.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use policies::Ttl;
+use url::Url;
+
+use super::fields::{GatewayHost, WordOrTable, unknown_word, word_or_table};
+use super::read::{Field, Located, Section, Value};
+
+const STATE: &str = "/var/lib/postern";
+const HANDSHAKE: Ttl = Ttl::from_secs(15);
+
+/// Who the gateway is, and where it keeps things.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gateway {
+    /// The name that clients connect to; targets have names below it.
+    pub host: String,
+    /// Where people reach the pages and the API.
+    pub public_url: Url,
+    /// The folder of the database and of the authority's keys.
+    pub state: PathBuf,
+    /// The folder of recordings.
+    pub recordings: PathBuf,
+}
+
+impl Gateway {
+    /// The database file.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.state.join("postern.db")
+    }
+
+    /// The folder of the authority.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.state.join("authority")
+    }
+}
+
+/// A certificate chain and its key, as files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IdentityFiles {
+    /// The chain in PEM, leaf first.
+    pub certificate: Located<PathBuf>,
+    /// The private key in PEM.
+    pub key: Located<PathBuf>,
+}
+
+/// The listeners for Postgres clients.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Postgres {
+    /// Where to listen.
+    pub listen: Vec<Located<SocketAddr>>,
+    /// What to present; `None` for one that the gateway's own authority issues.
+    pub identity: Option<IdentityFiles>,
+}
+
+/// The listener of pages and API.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Api {
+    /// Where to listen.
+    pub listen: Located<SocketAddr>,
+    /// How it is encrypted.
+    pub tls: ApiTls,
+}
+
+/// How pages and API are encrypted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ApiTls {
+    /// With a certificate that the gateway's own authority issues.
+    Authority,
+    /// With this certificate.
+    Files(IdentityFiles),
+    /// Not at all; on loopback only.
+    Off,
+}
+
+/// The listener for Prometheus.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    /// Where to listen.
+    pub listen: Located<SocketAddr>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// Which events, as `tracing` filters are written.
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Bounds on what strangers can take up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: u32,
+    /// Connections at once from one address that haven't been identified.
+    pub per_address: u32,
+    /// How long a client may take to say who it is.
+    pub handshake: Ttl,
+    /// How long a connection waits for a person.
+    pub hold: Ttl,
+}
+
+/// The times of requests and grants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grants {
+    /// How long a grant waits for its first use.
+    pub claim_within: Ttl,
+    /// How long a request waits for people.
+    pub request_patience: Ttl,
+    /// How long a grant lasts where neither the target nor the person says.
+    pub default: Ttl,
+}
+
+/// How long a sign-in lasts, and what it brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignIn {
+    /// A login session.
+    pub session: Ttl,
+    /// A person's certificate.
+    pub certificate: Ttl,
+    /// A token, where nobody says.
+    pub token: Ttl,
+    /// A token at most.
+    pub token_max: Ttl,
+}
+
+pub(super) fn gateway(mut section: Section<'_>, api: &Api, base: &Path) -> Option<Gateway> {
+    let host = section.need::<GatewayHost>("host", "host = \"gate.example.com\"");
+    let public_url = section.take::<Url>("public_url");
+    let state = section.take_or("state", PathBuf::from(STATE));
+    let recordings = section.take::<PathBuf>("recordings");
+    section.finish();
+    let GatewayHost(host) = host?;
+    let state = base.join(state);
+    Some(Gateway {
+        public_url: public_url.or_else(|| own_address(&host, api))?,
+        recordings: recordings.map_or_else(|| state.join("recordings"), |path| base.join(path)),
+        state,
+        host,
+    })
+}
+
+/// The API's own address, where nobody says that there is another in front of it.
+fn own_address(host: &str, api: &Api) -> Option<Url> {
+    let listen = api.listen.value;
+    let text = match api.tls {
+        ApiTls::Off => format!("http://{listen}"),
+        ApiTls::Authority | ApiTls::Files(_) => format!("https://{host}:{}", listen.port()),
+    };
+    Url::parse(&text).ok()
+}
+
+pub(super) fn postgres(mut section: Section<'_>, base: &Path) -> Postgres {
+    let listen = match section.value("listen") {
+        Some(value) => addresses(value),
+        None => vec![section.located(SocketAddr::from(([127, 0, 0, 1], 5432)))],
+    };
+    let identity = identity(&mut section, base);
+    section.finish();
+    Postgres { listen, identity }
+}
+
+fn addresses(value: Value<'_>) -> Vec<Located<SocketAddr>> {
+    if value.raw().is_str() {
+        return Located::read(value).into_iter().collect();
+    }
+    let items: Vec<Value<'_>> = value
+        .items("a list such as `[\"127.0.0.1:5432\"]`")
+        .collect();
+    if items.is_empty() && value.raw().is_array() {
+        value.fault_to_mend(
+            "there is nowhere to listen",
+            "write `listen = [\"127.0.0.1:5432\"]`",
+        );
+    }
+    items.into_iter().filter_map(Located::read).collect()
+}
+
+/// A certificate and its key: both, or neither.
+fn identity(section: &mut Section<'_>, base: &Path) -> Option<IdentityFiles> {
+    let certificate = section.value("certificate");
+    let key = section.value("key");
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            let (certificate, key) = (path(certificate, base), path(key, base));
+            Some(IdentityFiles {
+                certificate: certificate?,
+                key: key?,
+            })
+        }
+        (Some(alone), None) => {
+            alone.fault_to_mend("`certificate` needs its `key`", "write `key = \"tls.key\"`");
+            None
+        }
+        (None, Some(alone)) => {
+            alone.fault_to_mend(
+                "`key` needs its `certificate`",
+                "write `certificate = \"tls.pem\"`",
+            );
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+/// A path, from the folder of the configuration file.
+pub(super) fn path(value: Value<'_>, base: &Path) -> Option<Located<PathBuf>> {
+    let mut read = Located::<PathBuf>::read(value)?;
+    read.value = base.join(read.value);
+    Some(read)
+}
+
+pub(super) fn api(mut section: Section<'_>, base: &Path) -> Api {
+    let listen = section
+        .take("listen")
+        .unwrap_or_else(|| section.located(SocketAddr::from(([127, 0, 0, 1], 7080))));
+    let tls = section
+        .value("tls")
+        .and_then(|value| api_tls(value, listen.value, base))
+        .unwrap_or(ApiTls::Authority);
+    section.finish();
+    Api { listen, tls }
+}
+
+fn api_tls(value: Value<'_>, listen: SocketAddr, base: &Path) -> Option<ApiTls> {
+    match word_or_table(value, "api.tls".into())? {
+        WordOrTable::Word("authority") => Some(ApiTls::Authority),
+        WordOrTable::Word("off") if listen.ip().is_loopback() => Some(ApiTls::Off),
+        WordOrTable::Word("off") => {
+            value.fault_to_mend(
+                format!("`off` would show sign-ins to everybody on the way to {listen}"),
+                "listen on `127.0.0.1:7080` behind a proxy that does TLS, or write `authority`",
+            );
+            None
+        }
+        WordOrTable::Word(word) => {
+            unknown_word(value, word, &["authority", "off"]);
+            None
+        }
+        WordOrTable::Table(mut table) => {
+            let files = identity(&mut table, base);
+            if files.is_none() && table.is_empty() {
+                table.missing(
+                    "`certificate` and `key` are missing",
+                    "certificate = \"tls.pem\", key = \"tls.key\"",
+                );
+            }
+            table.finish();
+            files.map(ApiTls::Files)
+        }
+    }
+}
+
+pub(super) fn metrics(mut section: Section<'_>) -> Metrics {
+    let listen = section
+        .take("listen")
+        .unwrap_or_else(|| section.located(SocketAddr::from(([127, 0, 0, 1], 9187))));
+    section.finish();
+    Metrics { listen }
+}
+
+pub(super) fn log(mut section: Section<'_>) -> Log {
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = section
+        .value("format")
+        .and_then(|value| value.choice(&formats));
+    let filter = section.value("filter").and_then(filter);
+    section.finish();
+    Log {
+        format: format.unwrap_or(LogFormat::Text),
+        filter: filter.unwrap_or_else(|| "info".into()),
+    }
+}
+
+fn filter(value: Value<'_>) -> Option<String> {
+    let text = String::read(value)?;
+    match tracing_subscriber::EnvFilter::try_new(&text) {
+        Ok(_) => Some(text),
+        Err(error) => {
+            value.fault_to_mend(
+                format!("this filter can't be read: {error}"),
+                "write a level such as `info`, or `info,proxy=debug`",
+            );
+            None
+        }
+    }
+}
+
+pub(super) fn limits(mut section: Section<'_>) -> Limits {
+    let mut count = |key, default| {
+        let number = section
+            .value(key)
+            .and_then(|value| value.number(1, 10_000_000));
+        number
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or(default)
+    };
+    let connections = count("connections", 20_000);
+    let per_address = count("per_address", 512);
+    let limits = Limits {
+        connections,
+        per_address,
+        handshake: section.take_or("handshake", HANDSHAKE),
+        hold: section.take_or("hold", minutes(10)),
+    };
+    section.finish();
+    limits
+}
+
+pub(super) fn grants(mut section: Section<'_>) -> Grants {
+    let grants = Grants {
+        claim_within: section.take_or("claim_within", minutes(15)),
+        request_patience: section.take_or("request_patience", minutes(30)),
+        default: section.take_or("default", minutes(60)),
+    };
+    section.finish();
+    grants
+}
+
+pub(super) fn sign_in(mut section: Section<'_>) -> SignIn {
+    let most = section.value("token_max");
+    let sign_in = SignIn {
+        session: section.take_or("session", minutes(12 * 60)),
+        certificate: section.take_or("certificate", minutes(12 * 60)),
+        token: section.take_or("token", minutes(60)),
+        token_max: most.and_then(Ttl::read).unwrap_or(minutes(24 * 60)),
+    };
+    if let Some(most) = most.filter(|_| sign_in.token > sign_in.token_max) {
+        most.fault_to_mend(
+            format!("`token_max` is shorter than `token`, {}", sign_in.token),
+            format!("write at least `token_max = \"{}\"`", sign_in.token),
+        );
+    }
+    section.finish();
+    sign_in
+}
+
+const fn minutes(count: u64) -> Ttl {
+    Ttl::from_secs(count * 60)
+}
+
+pub(super) fn policies(mut section: Section<'_>, base: &Path) -> Located<PathBuf> {
+    let folder = section.value("folder").and_then(|value| path(value, base));
+    let folder = folder.unwrap_or_else(|| section.located(base.join("policies")));
+    section.finish();
+    folder
+}

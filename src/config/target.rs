@@ -1,0 +1,301 @@
+//! The targets of a `postern.toml`: where they are, how they are verified, and what they lend.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use certs::UpstreamMode;
+use policies::{
+    Binds, Database, Environment, Hold, Kind, Login, Partition, Recording, TargetName, Ttl,
+};
+
+use super::fields::{Endpoint, WordOrTable, label, unknown_word, word_or_table};
+use super::read::{Field, Located, Section, Value};
+use super::sections::path;
+
+const PORT: u16 = 5432;
+const MODES: [&str; 4] = ["verify-full", "verify-ca", "insecure-no-verify", "off"];
+
+/// A target as it was written down: its files and secrets are still to be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Its name.
+    pub name: Located<TargetName>,
+    /// What it speaks.
+    pub kind: Kind,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// How its identity is verified.
+    pub tls: Tls,
+    /// The environment that rules speak of.
+    pub environment: Option<Environment>,
+    /// Labels that rules may ask for.
+    pub labels: BTreeMap<String, String>,
+    /// Its databases; the first is the default.
+    pub databases: Vec<Database>,
+    /// Its logins, and where their credentials are.
+    pub logins: BTreeMap<Login, Secret>,
+    /// Who is kept waiting.
+    pub hold: Hold,
+    /// What becomes of sessions without control.
+    pub partition: Partition,
+    /// What is recorded.
+    pub recording: Recording,
+    /// How long a grant lasts.
+    pub ttl: Ttl,
+    /// Whether replication may be asked for.
+    pub replication: bool,
+}
+
+/// How a target's identity is verified.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tls {
+    /// How much of it.
+    pub mode: UpstreamMode,
+    /// Who may have signed, instead of those that the system trusts.
+    pub roots: Option<Located<PathBuf>>,
+    /// The name on the certificate, where it isn't the host.
+    pub name: Option<String>,
+}
+
+/// Where the credential of a login is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Secret {
+    /// A file that holds the password.
+    File(Located<PathBuf>),
+    /// An environment variable that holds the password.
+    Variable(Located<String>),
+    /// No secret: the gateway's authority issues a certificate.
+    Certificate,
+}
+
+pub(super) fn target(
+    name: TargetName,
+    mut section: Section<'_>,
+    default_ttl: Ttl,
+    base: &Path,
+) -> Option<Target> {
+    let name = section.located(name);
+    let kinds = [("postgres", Kind::Postgres)];
+    let kind = match section.value("kind") {
+        Some(value) => value.choice(&kinds),
+        None => Some(Kind::Postgres),
+    };
+    let address = section.need::<Endpoint>("address", "address = \"db.internal:5432\"");
+    let tls = section.value("tls");
+    let tls_read = tls.map_or(Some(Tls::full()), |value| read_tls(value, &name.value, base));
+    let policy = Policy::read(&mut section);
+    let environment = section.take("environment");
+    let labels = labels(&mut section);
+    let databases = databases(&mut section);
+    let logins = logins(&mut section, base);
+    let ttl = section.take_or("ttl", default_ttl);
+    let replication = section.take_or("replication", false);
+    section.finish();
+    let off = tls_read.as_ref().is_some_and(|tls| tls.mode == UpstreamMode::Off);
+    if let Some(value) = tls.filter(|_| off && logins.values().any(|s| *s == Secret::Certificate)) {
+        value.fault_to_mend(
+            "a login with a certificate needs TLS",
+            "write another `tls`, or give the login a `password_file`",
+        );
+    }
+    let address = address?;
+    Some(Target {
+        name,
+        kind: kind?,
+        host: address.host,
+        port: address.port.unwrap_or(PORT),
+        tls: tls_read?,
+        environment,
+        labels,
+        databases,
+        logins,
+        hold: policy.hold,
+        partition: policy.partition,
+        recording: policy.recording,
+        ttl,
+        replication,
+    })
+}
+
+/// The choices of a target that are one word each.
+struct Policy {
+    hold: Hold,
+    partition: Partition,
+    recording: Recording,
+}
+
+impl Policy {
+    fn read(section: &mut Section<'_>) -> Self {
+        let holds = [
+            ("interactive", Hold::Interactive),
+            ("always", Hold::Always),
+            ("never", Hold::Never),
+        ];
+        let partitions = [
+            ("cut", Partition::Cut),
+            ("until-lease-end", Partition::UntilLeaseEnd),
+        ];
+        let all_binds = [
+            ("keep", Binds::Keep),
+            ("hash", Binds::Hash),
+            ("omit", Binds::Omit),
+        ];
+        let hold = section.value("hold").and_then(|value| value.choice(&holds));
+        let partition = section
+            .value("partition")
+            .and_then(|value| value.choice(&partitions));
+        let binds = section
+            .value("binds")
+            .and_then(|value| value.choice(&all_binds));
+        Self {
+            hold: hold.unwrap_or(Hold::Interactive),
+            partition: partition.unwrap_or(Partition::Cut),
+            recording: Recording {
+                binds: binds.unwrap_or(Binds::Keep),
+            },
+        }
+    }
+}
+
+impl Tls {
+    fn full() -> Self {
+        Self {
+            mode: UpstreamMode::VerifyFull,
+            roots: None,
+            name: None,
+        }
+    }
+}
+
+fn read_tls(value: Value<'_>, target: &TargetName, base: &Path) -> Option<Tls> {
+    match word_or_table(value, format!("targets.{target}.tls"))? {
+        WordOrTable::Word(word) => {
+            let mode = mode(value, word)?;
+            Some(Tls { mode, ..Tls::full() })
+        }
+        WordOrTable::Table(table) => tls_table(table, base),
+    }
+}
+
+fn mode(value: Value<'_>, word: &str) -> Option<UpstreamMode> {
+    let mode = word.parse().ok();
+    if mode.is_none() {
+        unknown_word(value, word, &MODES);
+    }
+    mode
+}
+
+fn tls_table(mut table: Section<'_>, base: &Path) -> Option<Tls> {
+    let mode = match table.value("mode") {
+        Some(value) => value
+            .text("a TLS mode")
+            .and_then(|word| mode(value, word)),
+        None => Some(UpstreamMode::VerifyFull),
+    };
+    let (roots, name) = (table.value("roots"), table.value("name"));
+    table.finish();
+    let mode = mode?;
+    let verifies = matches!(mode, UpstreamMode::VerifyFull | UpstreamMode::VerifyCa);
+    for (value, read) in [(roots, verifies), (name, mode == UpstreamMode::VerifyFull)] {
+        if let Some(value) = value.filter(|_| !read) {
+            let message = format!("`{mode}` doesn't look at this");
+            value.fault_to_mend(message, "remove it, or write `mode = \"verify-full\"`");
+        }
+    }
+    Some(Tls {
+        mode,
+        roots: roots.and_then(|value| path(value, base)),
+        name: name.and_then(server_name),
+    })
+}
+
+fn server_name(value: Value<'_>) -> Option<String> {
+    let text = String::read(value)?;
+    if rustls_pki_types::ServerName::try_from(text.as_str()).is_ok() {
+        return Some(text);
+    }
+    let message = format!("`{}` is no name that a certificate carries", text.escape_debug());
+    value.fault_to_mend(message, "write a DNS name or an IP address");
+    None
+}
+
+fn labels(section: &mut Section<'_>) -> BTreeMap<String, String> {
+    let named = section.section("labels").named::<String>("labels");
+    let read = named.into_iter();
+    read.filter_map(|(key, _, _, value)| Some((key, label(value)?)))
+        .collect()
+}
+
+fn databases(section: &mut Section<'_>) -> Vec<Database> {
+    let example = "databases = [\"shop\"]";
+    let Some(value) = section.value("databases") else {
+        section.missing("`databases` is missing", example);
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for item in value.items("a list such as `[\"shop\"]`") {
+        match Database::read(item) {
+            Some(name) if found.contains(&name) => {
+                item.fault(format!("database `{name}` stands here twice"));
+            }
+            Some(name) => found.push(name),
+            None => {}
+        }
+    }
+    let is_empty = value.raw().as_array().is_some_and(|array| array.is_empty());
+    if is_empty {
+        value.fault_to_mend("a target has at least one database", format!("write `{example}`"));
+    }
+    found
+}
+
+fn logins(section: &mut Section<'_>, base: &Path) -> BTreeMap<Login, Secret> {
+    let table = section.section("logins");
+    if table.is_empty() {
+        section.missing(
+            "there are no logins",
+            "logins.app_rw.password_file = \"secrets/app_rw\"",
+        );
+    }
+    let sections = table.sections::<Login>("logins").into_iter();
+    sections
+        .filter_map(|(login, section)| Some((login, secret(section, base)?)))
+        .collect()
+}
+
+/// Exactly one source of the credential.
+fn secret(mut section: Section<'_>, base: &Path) -> Option<Secret> {
+    let file = section.value("password_file");
+    let variable = section.value("password_env");
+    let certificate = section.value("certificate");
+    let given = [file, variable, certificate].into_iter().flatten().count();
+    if given > 1 || (given == 0 && section.is_empty()) {
+        let many = if given == 0 { "no credential is" } else { "several credentials are" };
+        section.missing(
+            format!("{many} named"),
+            "password_file = \"secrets/app_rw\"` or `password_env = \"APP_RW\"` or \
+             `certificate = true",
+        );
+    }
+    section.finish();
+    if given != 1 {
+        return None;
+    }
+    let file = file.and_then(|value| path(value, base)).map(Secret::File);
+    let variable = variable.and_then(Located::read).map(Secret::Variable);
+    let certificate = certificate.and_then(certificate_only);
+    file.or(variable).or(certificate)
+}
+
+fn certificate_only(value: Value<'_>) -> Option<Secret> {
+    if bool::read(value)? {
+        return Some(Secret::Certificate);
+    }
+    value.fault_to_mend(
+        "`false` leaves the login without a credential",
+        "write `certificate = true`, or name a `password_file`",
+    );
+    None
+}
