@@ -151,7 +151,11 @@ fn inventory(config: &Config) -> (Option<Inventory>, Vec<Finding>) {
     }];
     let warnings = config.warnings(&inventory).into_iter();
     findings.extend(warnings.map(|warning| {
-        Finding::warning(title, warning, "add people to the group in [people], or change the rule")
+        Finding::warning(
+            title,
+            warning,
+            "add people to the group in [people], or change the rule",
+        )
     }));
     findings.push(people(config));
     (Some(inventory), findings)
@@ -184,7 +188,8 @@ fn identities(config: &Config, now: Timestamp) -> Vec<Finding> {
     let ends = named
         .into_iter()
         .filter_map(|(title, identity)| Some((title, identity?.not_after()?)));
-    ends.map(|(title, end)| machine::lasts(title, end, now, "renew it")).collect()
+    ends.map(|(title, end)| machine::lasts(title, end, now, "renew it"))
+        .collect()
 }
 
 /// All targets at once: one that is silent doesn't keep the others waiting.
@@ -208,7 +213,10 @@ async fn targets(
     }
     let mut found = visits.join_all().await;
     found.sort_by_key(|(nth, _)| *nth);
-    found.into_iter().flat_map(|(_, findings)| findings).collect()
+    found
+        .into_iter()
+        .flat_map(|(_, findings)| findings)
+        .collect()
 }
 
 /// The findings for a terminal, the last line counting them.
@@ -225,7 +233,12 @@ pub fn render(findings: &[Finding], colour: bool) -> String {
             let _ = writeln!(text, "           to mend it: {remedy}");
         }
     }
-    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+    let count = |level| {
+        findings
+            .iter()
+            .filter(|finding| finding.level == level)
+            .count()
+    };
     let (faults, warnings) = (count(Level::Fault), count(Level::Warning));
     let _ = writeln!(text, "{faults} faults, {warnings} warnings");
     text

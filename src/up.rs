@@ -113,7 +113,10 @@ impl Gateway {
         let building = runtime.spawn(begin(config.clone()));
         let built = building.await.unwrap_or(Err(UpError::Broken));
         match built {
-            Ok(gateway) => Ok(Self { runtime: Some(runtime), ..gateway }),
+            Ok(mut gateway) => {
+                gateway.runtime = Some(runtime);
+                Ok(gateway)
+            }
             Err(error) => {
                 runtime.shutdown_background();
                 Err(error)
@@ -234,7 +237,7 @@ async fn begin(config: Config) -> Result<Gateway, UpError> {
     let api_url = with_real_port(&config.gateway.public_url, api_addr);
     let settings = control_settings(&config, &tls, &api_url, &postgres);
     let control = Control::open(settings, inventory, clock).await?;
-    control.metrics(&registry)?;
+    control.metrics(&registry);
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let link = tonic::transport::Server::builder().add_service(control.link_service());

@@ -26,15 +26,6 @@ pub(crate) struct Asker {
 
 impl Actor {
     /// # Errors
-    /// Where they aren't an admin.
-    pub(crate) fn must_administer(&self) -> Result<(), ControlError> {
-        if self.admin {
-            return Ok(());
-        }
-        Err(ControlError::Forbidden("this takes an admin".to_owned()))
-    }
-
-    /// # Errors
     /// Where they are neither an admin nor an auditor.
     pub(crate) fn must_oversee(&self) -> Result<(), ControlError> {
         if self.oversees() {

@@ -94,7 +94,10 @@ mod tests {
     fn nobody_can_be_mistaken_for_control() {
         let person = By::Principal(PrincipalId::new("control").unwrap());
         assert_eq!(
-            (person.to_string().as_str(), By::Control.to_string().as_str()),
+            (
+                person.to_string().as_str(),
+                By::Control.to_string().as_str()
+            ),
             ("principal:control", "control")
         );
     }

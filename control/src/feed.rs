@@ -106,7 +106,9 @@ impl Mirror {
             locks: self.locks.values().cloned().map(Into::into).collect(),
             targets: self.targets.iter().cloned().map(Into::into).collect(),
             public_url: public_url.to_owned(),
-            gone: gone.map(|(_, grant, end)| v1::Gone::new(grant, end)).collect(),
+            gone: gone
+                .map(|(_, grant, end)| v1::Gone::new(grant, end))
+                .collect(),
         }
     }
 }
@@ -140,7 +142,10 @@ impl Feed {
     pub(crate) fn subscribe(&self) -> (v1::FeedEvent, broadcast::Receiver<Arc<v1::FeedEvent>>) {
         let mirror = self.mirror();
         let snapshot = v1::feed_event::Event::Snapshot(mirror.snapshot(&self.public_url));
-        (self.event(mirror.revision, snapshot), self.events.subscribe())
+        (
+            self.event(mirror.revision, snapshot),
+            self.events.subscribe(),
+        )
     }
 
     /// A sign of life to one who has heard everything up to `revision`.

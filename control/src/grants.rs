@@ -30,6 +30,7 @@ impl Control {
     ///
     /// # Errors
     /// Where it isn't the actor's, or is over.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, grant = %id))]
     pub async fn done(&self, actor: &Actor, id: &GrantId) -> Result<Grant, ControlError> {
         let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.to_the_end(async move {
@@ -39,7 +40,9 @@ impl Control {
                 let told = "only its holder gives a grant back: others revoke it";
                 return Err(ControlError::Forbidden(told.to_owned()));
             }
-            let ended = change.step(&grant, GrantEvent::End(End::Done), &actor).await?;
+            let ended = change
+                .step(&grant, GrantEvent::End(End::Done), &actor)
+                .await?;
             change.commit().await?;
             Ok(ended)
         })
@@ -50,6 +53,7 @@ impl Control {
     ///
     /// # Errors
     /// Where the actor may not, or it is over.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, grant = %id))]
     pub async fn revoke(
         &self,
         actor: &Actor,
@@ -70,6 +74,7 @@ impl Control {
     }
 
     /// A connection begins to use a grant. The first one starts its clock.
+    #[tracing::instrument(skip_all, fields(grant = %id))]
     pub(crate) async fn begin(
         &self,
         id: &GrantId,
@@ -128,7 +133,8 @@ impl Change {
             principal: grant.principal.clone(),
             device: None,
         };
-        self.control().not_locked(&asker, &grant.resource, self.now)?;
+        self.control()
+            .not_locked(&asker, &grant.resource, self.now)?;
         let asked_from = self.stored(&grant.request).await?.source;
         let facts = Facts {
             now: self.now,

@@ -45,7 +45,8 @@ pub(crate) struct Place {
     table: Arc<Mutex<Table>>,
     waiting: IntGauge,
     source: Option<IpAddr>,
-    code: Option<String>,
+    /// The code and the public name under which it waits.
+    offered: Option<(String, String)>,
 }
 
 impl Holds {
@@ -71,7 +72,7 @@ impl Holds {
             table: Arc::clone(&self.table),
             waiting: self.waiting.clone(),
             source,
-            code: None,
+            offered: None,
         })
     }
 
@@ -91,13 +92,19 @@ impl Holds {
     /// Takes the hold out, if it still reads as it was confirmed: nobody else can any more.
     fn take(&self, code: &str, digest: &Digest, now: Timestamp) -> Result<Hold, ControlError> {
         let mut table = lock(&self.table);
-        let live = table.by_code.get(code).filter(|hold| now < hold.view.expires_at);
+        let live = table
+            .by_code
+            .get(code)
+            .filter(|hold| now < hold.view.expires_at);
         let hold = live.ok_or(ControlError::NotFound("waiting connection"))?;
         if hold.view.digest != *digest {
             let told = "this isn't the connection that you looked at: look again";
             return Err(ControlError::Conflict(told.to_owned()));
         }
-        table.by_code.remove(code).ok_or(ControlError::NotFound("waiting connection"))
+        table
+            .by_code
+            .remove(code)
+            .ok_or(ControlError::NotFound("waiting connection"))
     }
 }
 
@@ -110,8 +117,8 @@ impl Place {
         while table.by_code.contains_key(&code) {
             code = ids::fresh_code();
         }
+        self.offered = Some((code.clone(), view.id.clone()));
         table.by_code.insert(code.clone(), Hold { view, answer });
-        self.code = Some(code.clone());
         (code, answered)
     }
 }
@@ -126,8 +133,12 @@ impl Drop for Place {
         if table.each.get(&self.source) == Some(&0) {
             table.each.remove(&self.source);
         }
-        if let Some(code) = &self.code {
-            table.by_code.remove(code);
+        if let Some((code, id)) = &self.offered {
+            let own = table
+                .by_code
+                .get(code)
+                .is_some_and(|hold| hold.view.id == *id);
+            own.then(|| table.by_code.remove(code));
         }
         self.waiting.dec();
     }
@@ -179,6 +190,7 @@ impl Control {
     ///
     /// # Errors
     /// Where it is gone, reads otherwise than the digest says, or the actor is locked.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id))]
     pub async fn confirm(
         &self,
         actor: &Actor,
@@ -197,7 +209,9 @@ impl Control {
                 "resource": view.resource.to_string(), "client": view.client,
                 "application": view.application, "digest": digest,
             });
-            change.record(Event::new(&actor, "hold.confirmed", &view.id, detail)).await?;
+            change
+                .record(Event::new(&actor, "hold.confirmed", &view.id, detail))
+                .await?;
             change.commit().await?;
             answer.send(actor).map_err(|_| none())?;
             Ok(view)

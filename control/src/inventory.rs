@@ -91,9 +91,15 @@ impl Inventory {
                 .logins
                 .iter()
                 .filter(|(login, kind)| {
-                    **kind == Credential::Password && self.secrets.get(&target.name, login).is_none()
+                    **kind == Credential::Password
+                        && self.secrets.get(&target.name, login).is_none()
                 })
-                .map(|(login, _)| format!("login `{login}` of target `{}` has no password", target.name))
+                .map(|(login, _)| {
+                    format!(
+                        "login `{login}` of target `{}` has no password",
+                        target.name
+                    )
+                })
         })
     }
 

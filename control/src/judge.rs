@@ -25,7 +25,10 @@ impl Inventory {
     ) -> Result<(Resource, Terms), Rejection> {
         let person = self.person(id)?;
         let (target, resource) = self.resolve(wish)?;
-        match self.rules.decide(&person.principal, target, &resource, facts) {
+        match self
+            .rules
+            .decide(&person.principal, target, &resource, facts)
+        {
             Decision::Allow(terms) => Ok((resource, terms)),
             Decision::Deny(refusal) => Err(refusal.into()),
         }

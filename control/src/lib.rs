@@ -42,6 +42,8 @@ mod settings;
 mod store;
 mod sweep;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod view;
 mod wait;

@@ -147,10 +147,15 @@ fn caller(wire: v1::AskRequest) -> Result<Caller, Status> {
         None => None,
         Some(identity) => {
             let authn = identity.authn.ok_or_else(|| missing("authn"))?;
-            Some((identity.principal.parse().map_err(invalid)?, authn.try_into()?))
+            Some((
+                identity.principal.parse().map_err(invalid)?,
+                authn.try_into()?,
+            ))
         }
     };
-    let ttl = wire.ttl_ms.map(|millis| Ttl::from_millis(millis).min(LONGEST));
+    let ttl = wire
+        .ttl_ms
+        .map(|millis| Ttl::from_millis(millis).min(LONGEST));
     if ttl.is_some_and(Ttl::is_zero) {
         return Err(Status::invalid_argument("a grant of no time is of no use"));
     }
@@ -175,12 +180,10 @@ fn to_wire(credential: &Upstream) -> v1::Credential {
         Upstream::Password(secret) => {
             v1::credential::Credential::Password(secret.expose_secret().to_owned())
         }
-        Upstream::Certificate(issued) => {
-            v1::credential::Credential::Certificate(v1::Certificate {
-                chain_pem: issued.certificate.pem.clone(),
-                key_pem: issued.key_pem.expose_secret().to_owned(),
-            })
-        }
+        Upstream::Certificate(issued) => v1::credential::Credential::Certificate(v1::Certificate {
+            chain_pem: issued.certificate.pem.clone(),
+            key_pem: issued.key_pem.expose_secret().to_owned(),
+        }),
     };
     v1::Credential {
         credential: Some(credential),
@@ -210,7 +213,10 @@ fn status(error: ControlError) -> Status {
         | ControlError::Migrate(_)
         | ControlError::Unreadable(_)
         | ControlError::Broken => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a proxy's call failed");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a proxy's call failed"
+            );
             Status::unavailable("control can't answer now")
         }
     }

@@ -26,7 +26,8 @@ impl Control {
         let db = &mut *self.0.store.read().await?;
         let found = store::requests::find(db, id).await?;
         let stored = found.filter(|stored| may_see(actor, stored));
-        self.show(db, actor, stored.ok_or(ControlError::NotFound("request"))?).await
+        self.show(db, actor, stored.ok_or(ControlError::NotFound("request"))?)
+            .await
     }
 
     /// Requests, newest first. `Inbox` is what waits for the actor's own verdict.
@@ -144,7 +145,9 @@ fn whose(actor: &Actor, scope: Scope) -> Result<Option<&PrincipalId>, ControlErr
 fn inbox(rows: Vec<Stored>, actor: &Actor, before: i64, size: i64) -> Vec<Stored> {
     let rows = rows.into_iter().filter(|row| row.seq < before);
     let asked = rows.filter(|row| decides(actor, &row.request));
-    asked.take(usize::try_from(size).unwrap_or(usize::MAX)).collect()
+    asked
+        .take(usize::try_from(size).unwrap_or(usize::MAX))
+        .collect()
 }
 
 fn decides(actor: &Actor, request: &policies::Request) -> bool {

@@ -9,6 +9,7 @@ impl Control {
     ///
     /// # Errors
     /// Where the actor is none, would lock themselves out, or the end has passed.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, %subject))]
     pub async fn lock(
         &self,
         actor: &Actor,
@@ -40,6 +41,7 @@ impl Control {
     ///
     /// # Errors
     /// Where the actor is none, or there is no such lock.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, lock = %id))]
     pub async fn unlock(&self, actor: &Actor, id: &LockId) -> Result<(), ControlError> {
         let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.to_the_end(async move {
@@ -87,7 +89,9 @@ fn check(
         return Err(ControlError::Conflict(told.to_owned()));
     }
     if until.is_some_and(|until| until <= now) {
-        return Err(ControlError::Invalid("the lock would have ended already".to_owned()));
+        return Err(ControlError::Invalid(
+            "the lock would have ended already".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -50,7 +50,8 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn new() -> Self {
-        let each_minute = |count| Quota::per_minute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN));
+        let each_minute =
+            |count| Quota::per_minute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN));
         Self {
             sign_ins: RateLimiter::direct(each_minute(600)),
             codes_each: RateLimiter::keyed(each_minute(20)),
@@ -65,7 +66,9 @@ impl Limits {
     /// Counts one look at a code, good or not. One's own bound comes first, so that nobody uses up
     /// everybody's.
     pub(crate) fn code(&self, by: &PrincipalId) -> Result<(), ControlError> {
-        self.codes_each.check_key(by).map_err(|_| ControlError::RateLimited)?;
+        self.codes_each
+            .check_key(by)
+            .map_err(|_| ControlError::RateLimited)?;
         self.codes.check().map_err(|_| ControlError::RateLimited)
     }
 
@@ -101,7 +104,9 @@ impl Control {
             store::login::insert_invite(change.db(), &ids::hash(&code), &principal, expires_at)
                 .await?;
             let detail = json!({ "expires_at": expires_at.to_string() });
-            change.record(Event::new(by, "invite.made", &principal, detail)).await?;
+            change
+                .record(Event::new(by, "invite.made", &principal, detail))
+                .await?;
             change.commit().await?;
             let base = control.settings().base_url();
             let url = format!("{base}/login#{}", code.expose_secret()).into();
@@ -167,7 +172,9 @@ impl Control {
             let found = store::login::delete(change.db(), &digest).await?;
             let (id, principal) = found.ok_or(ControlError::Unauthenticated)?;
             let by = By::Principal(store::parse("principal", &principal)?);
-            change.record(Event::new(by, "login.signed-out", id, json!({}))).await?;
+            change
+                .record(Event::new(by, "login.signed-out", id, json!({})))
+                .await?;
             change.commit().await.map(drop)
         })
         .await
@@ -178,13 +185,15 @@ impl Control {
     ///
     /// # Errors
     /// Where the request is malformed, the actor or the device is locked, or it is another device.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, %device))]
     pub async fn issue_certificate(
         &self,
         actor: &Actor,
         csr_pem: &str,
         device: &DeviceId,
     ) -> Result<Issued, ControlError> {
-        let csr = Csr::from_pem(csr_pem).map_err(|error| ControlError::Invalid(error.to_string()))?;
+        let csr =
+            Csr::from_pem(csr_pem).map_err(|error| ControlError::Invalid(error.to_string()))?;
         let (control, mut actor, device) = (self.clone(), actor.clone(), device.clone());
         self.to_the_end(async move {
             let mut change = control.change().await?;
@@ -231,7 +240,8 @@ impl Change {
         store::login::insert(self.db(), &ids::hash(&token), &login).await?;
         let actor = actor(&person, &login);
         let detail = json!({ "device": login.device, "method": Method::Link });
-        self.record(Event::new(&actor, "login.signed-in", &login.id, detail)).await?;
+        self.record(Event::new(&actor, "login.signed-in", &login.id, detail))
+            .await?;
         Ok(LoginSession {
             token,
             actor,
@@ -239,12 +249,7 @@ impl Change {
         })
     }
 
-    fn issue(
-        &self,
-        person: &Person,
-        csr: &Csr,
-        device: &DeviceId,
-    ) -> Result<Issued, ControlError> {
+    fn issue(&self, person: &Person, csr: &Csr, device: &DeviceId) -> Result<Issued, ControlError> {
         let settings = self.control().settings();
         let wanted = PersonCert {
             principal_id: person.principal.id.as_str(),
@@ -253,7 +258,9 @@ impl Change {
             not_after: self.now.after(settings.certificate_ttl).millis(),
             max_life: settings.certificate_ttl.duration(),
         };
-        Ok(settings.authority.issue_person(&wanted, csr, self.now.millis())?)
+        Ok(settings
+            .authority
+            .issue_person(&wanted, csr, self.now.millis())?)
     }
 }
 

@@ -49,6 +49,7 @@ impl Control {
         self.ask_for(actor.asker(), wish, Waiting::Yes).await
     }
 
+    #[tracing::instrument(skip_all, fields(principal = %asker.principal, resource = %wish.resource))]
     pub(crate) async fn ask_for(
         &self,
         asker: Asker,
@@ -75,6 +76,7 @@ impl Control {
     /// # Errors
     /// Where the actor isn't asked, the request has changed or is over, or the rules would no
     /// longer give it: then it is withdrawn.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, request = %id))]
     pub async fn approve(
         &self,
         actor: &Actor,
@@ -87,9 +89,8 @@ impl Control {
             let mut change = control.change().await?;
             let verdict = change.approve(&actor, &id, digest, shorten).await?;
             change.commit().await?;
-            verdict.map_err(|why| {
-                ControlError::Conflict(format!("the request was withdrawn: {why}"))
-            })
+            verdict
+                .map_err(|why| ControlError::Conflict(format!("the request was withdrawn: {why}")))
         })
         .await
     }
@@ -98,6 +99,7 @@ impl Control {
     ///
     /// # Errors
     /// Where the actor isn't asked, or the request is over.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, request = %id))]
     pub async fn deny(
         &self,
         actor: &Actor,
@@ -111,7 +113,9 @@ impl Control {
             let by = change.acting(&actor)?.principal;
             let detail = json!({ "reason": reason });
             let event = RequestEvent::Deny { by, reason };
-            let denied = change.move_request(&id, event, &actor, "request.denied", detail).await?;
+            let denied = change
+                .move_request(&id, event, &actor, "request.denied", detail)
+                .await?;
             change.commit().await?;
             Ok(denied)
         })
@@ -122,6 +126,7 @@ impl Control {
     ///
     /// # Errors
     /// Where it isn't the actor's, or is over.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, request = %id))]
     pub async fn withdraw(&self, actor: &Actor, id: &RequestId) -> Result<Request, ControlError> {
         let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.to_the_end(async move {
@@ -129,7 +134,9 @@ impl Control {
             let by = actor.principal.id.clone();
             let event = RequestEvent::Withdraw { by };
             let kind = "request.withdrawn";
-            let request = change.move_request(&id, event, &actor, kind, json!({})).await?;
+            let request = change
+                .move_request(&id, event, &actor, kind, json!({}))
+                .await?;
             change.commit().await?;
             Ok(request)
         })
@@ -161,7 +168,9 @@ impl Change {
             now: self.now,
             source: wish.source,
         };
-        let (resource, terms) = self.inventory.judge(&asker.principal, &wish.resource, &facts)?;
+        let (resource, terms) = self
+            .inventory
+            .judge(&asker.principal, &wish.resource, &facts)?;
         self.control().not_locked(asker, &resource, self.now)?;
         if let Some(grant) = self.live_grant(asker, &resource, &facts).await? {
             let stored = self.stored(&grant.request).await?;
@@ -285,7 +294,8 @@ impl Change {
             self.withdraw_for(&request, &why.to_string()).await?;
             return Ok(Err(why));
         }
-        self.put_request(&next, actor, "request.approved", detail).await?;
+        self.put_request(&next, actor, "request.approved", detail)
+            .await?;
         if next.is_pending() {
             return Ok(Ok((next, None)));
         }
@@ -312,7 +322,8 @@ impl Change {
         if next.is_pending() {
             return Ok(false);
         }
-        self.put_request(&next, By::Control, "request.lapsed", json!({})).await?;
+        self.put_request(&next, By::Control, "request.lapsed", json!({}))
+            .await?;
         Ok(true)
     }
 
@@ -325,7 +336,8 @@ impl Change {
         let by = request.principal.clone();
         let next = request.apply(RequestEvent::Withdraw { by }, self.now)?;
         let detail = json!({ "why": why });
-        self.put_request(&next, By::Control, "request.withdrawn", detail).await
+        self.put_request(&next, By::Control, "request.withdrawn", detail)
+            .await
     }
 
     pub(crate) async fn stored(&mut self, id: &RequestId) -> Result<Stored, ControlError> {
@@ -334,7 +346,11 @@ impl Change {
     }
 
     /// Whether a grant would be given again, under these facts.
-    pub(crate) async fn covers(&mut self, grant: &Grant, facts: &Facts) -> Result<(), ControlError> {
+    pub(crate) async fn covers(
+        &mut self,
+        grant: &Grant,
+        facts: &Facts,
+    ) -> Result<(), ControlError> {
         let request = self.stored(&grant.request).await?.request;
         let approvals = match &request.state {
             RequestState::Granted { approvals, .. } => approvals.as_slice(),

@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use ::link::v1::happening::Happening as What;
 use ::link::v1;
+use ::link::v1::happening::Happening as What;
 use policies::{NameError, SessionId, Timestamp};
 use serde_json::json;
 
@@ -53,10 +53,146 @@ impl Control {
     /// # Errors
     /// Where there is none that the actor may see.
     pub async fn session(
-    opened: v1::SessionOpened,
-    proxy: &str,
-    at: Timestamp,
-) -> Result<SessionView, String> {
+        &self,
+        actor: &Actor,
+        id: &SessionId,
+    ) -> Result<SessionView, ControlError> {
+        let found = store::sessions::find(&mut *self.0.store.read().await?, id).await?;
+        let seen =
+            found.filter(|session| session.principal == actor.principal.id || actor.oversees());
+        seen.ok_or(ControlError::NotFound("session"))
+    }
+
+    /// Where the recording of a session is: for admins and auditors. That somebody looked is
+    /// audited.
+    ///
+    /// # Errors
+    /// Where the actor is neither, or there is no such session.
+    pub async fn recording(&self, actor: &Actor, id: &SessionId) -> Result<PathBuf, ControlError> {
+        actor.must_oversee()?;
+        self.session(actor, id).await?;
+        let path = self.settings().recordings.join(format!("{id}.rec"));
+        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change
+                .record(Event::new(&actor, "recording.read", id, json!({})))
+                .await?;
+            change.commit().await?;
+            Ok(path)
+        })
+        .await
+    }
+
+    /// Takes a proxy's report in. What is malformed in it is logged and left out: the proxy would
+    /// only send it again.
+    pub(crate) async fn report(&self, report: v1::ReportRequest) -> Result<(), ControlError> {
+        let control = self.clone();
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let proxy = clip(&report.proxy, ID_MAX);
+            for happening in report.happenings {
+                change.happened(&proxy, happening).await?;
+            }
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+}
+
+impl Change {
+    async fn happened(&mut self, proxy: &str, told: v1::Happening) -> Result<(), ControlError> {
+        let now = self.now;
+        let id = clip(&told.id, ID_MAX);
+        if !store::sessions::is_new(self.db(), &id, now).await? {
+            return Ok(());
+        }
+        let at = Timestamp::from_millis(told.at_ms);
+        match told.happening {
+            Some(What::Opened(opened)) => match session(opened, proxy, at) {
+                Ok(session) => self.opened(proxy, &session).await,
+                Err(why) => ignored(proxy, &why),
+            },
+            Some(What::Ended(ended)) => match end(ended, at) {
+                Ok((session, end)) => self.ended_session(proxy, &session, &end).await,
+                Err(why) => ignored(proxy, &why),
+            },
+            Some(What::Denied(denied)) => self.denied(proxy, denied, at).await,
+            Some(What::Clock(clock)) => self.jumped(proxy, &clock, at).await,
+            None => ignored(proxy, "it is empty"),
+        }
+    }
+
+    async fn opened(&mut self, proxy: &str, session: &SessionView) -> Result<(), ControlError> {
+        store::sessions::insert(self.db(), session).await?;
+        let detail = json!({
+            "grant": session.grant, "principal": session.principal, "authn": session.authn,
+            "resource": session.resource.to_string(), "client": session.client,
+            "application": session.application, "at": session.opened_at.to_string(),
+        });
+        let by = By::Proxy(proxy.to_owned());
+        self.record(Event::new(by, "session.opened", &session.id, detail))
+            .await
+    }
+
+    async fn ended_session(
+        &mut self,
+        proxy: &str,
+        id: &SessionId,
+        end: &SessionEnd,
+    ) -> Result<(), ControlError> {
+        store::sessions::end(self.db(), id, end).await?;
+        let detail = json!({
+            "end": end.end, "detail": end.detail, "bytes_in": end.bytes_in,
+            "bytes_out": end.bytes_out, "statements": end.statements, "head": end.head,
+            "at": end.at.to_string(),
+        });
+        let by = By::Proxy(proxy.to_owned());
+        self.record(Event::new(by, "session.ended", id, detail))
+            .await
+    }
+
+    async fn denied(
+        &mut self,
+        proxy: &str,
+        denied: v1::ConnectionDenied,
+        at: Timestamp,
+    ) -> Result<(), ControlError> {
+        let text = |text: &str| clip(text, TEXT_MAX);
+        let who = denied
+            .identity
+            .as_ref()
+            .map(|identity| text(&identity.principal));
+        let detail = json!({
+            "principal": who, "target": text(&denied.target), "login": text(&denied.login),
+            "database": text(&denied.database), "client": text(&denied.client),
+            "reason": text(&denied.reason), "detail": text(&denied.detail), "at": at.to_string(),
+        });
+        let by = By::Proxy(proxy.to_owned());
+        let subject = text(&denied.target);
+        self.record(Event::new(by, "connection.denied", subject, detail))
+            .await
+    }
+
+    async fn jumped(
+        &mut self,
+        proxy: &str,
+        clock: &v1::ClockJumped,
+        at: Timestamp,
+    ) -> Result<(), ControlError> {
+        let detail = json!({ "jump_ms": clock.jump_ms, "at": at.to_string() });
+        let by = By::Proxy(proxy.to_owned());
+        self.record(Event::new(by, "clock.jumped", proxy, detail))
+            .await
+    }
+}
+
+fn ignored(proxy: &str, why: &str) -> Result<(), ControlError> {
+    tracing::warn!(proxy, why, "a malformed happening was reported");
+    Ok(())
+}
+
+fn session(opened: v1::SessionOpened, proxy: &str, at: Timestamp) -> Result<SessionView, String> {
     let identity = opened.identity.ok_or("it has no identity")?;
     let authn = identity.authn.ok_or("it has no authentication")?;
     let resource = opened.resource.ok_or("it has no resource")?;

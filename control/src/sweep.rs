@@ -48,7 +48,8 @@ impl Control {
         self.0.feed.forget(Timestamp::from_millis(before));
         while self.is_due(now).await? {
             let control = self.clone();
-            self.to_the_end(async move { control.sweep_some().await }).await?;
+            self.to_the_end(async move { control.sweep_some(now).await })
+                .await?;
         }
         Ok(())
     }
@@ -60,9 +61,10 @@ impl Control {
             || !store::locks::over(db, now).await?.is_empty())
     }
 
-    async fn sweep_some(&self) -> Result<(), ControlError> {
+    async fn sweep_some(&self, now: Timestamp) -> Result<(), ControlError> {
         let mut change = self.change().await?;
-        let now = change.now;
+        // What was due stays due, even if the clock has jumped back since.
+        change.now = change.now.max(now);
         for grant in store::grants::ending(change.db(), now, BATCH).await? {
             change.step(&grant, GrantEvent::Tick, By::Control).await?;
         }
@@ -80,7 +82,10 @@ impl Control {
         let before = self.now().millis().saturating_sub(KEPT.millis());
         let forgotten = self.forget_before(Timestamp::from_millis(before)).await;
         if let Err(error) = forgotten {
-            tracing::error!(error = &error as &dyn std::error::Error, "can't forget the old");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "can't forget the old"
+            );
         }
     }
 

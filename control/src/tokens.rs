@@ -38,6 +38,7 @@ impl Control {
     ///
     /// # Errors
     /// Where the rules wouldn't give the resource at all, or the token would live too long.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, %resource))]
     pub async fn mint_token(
         &self,
         actor: &Actor,
@@ -83,12 +84,16 @@ impl Control {
             let now = change.now;
             let found = store::tokens::find(change.db(), &id).await?;
             let theirs = |kept: &Stored| actor.admin || kept.token.principal == actor.principal.id;
-            found.filter(theirs).ok_or(ControlError::NotFound("token"))?;
+            found
+                .filter(theirs)
+                .ok_or(ControlError::NotFound("token"))?;
             if !store::tokens::revoke(change.db(), &id, now).await? {
                 let told = "the token was taken back before";
                 return Err(ControlError::Conflict(told.to_owned()));
             }
-            change.record(Event::new(&actor, "token.revoked", &id, json!({}))).await?;
+            change
+                .record(Event::new(&actor, "token.revoked", &id, json!({})))
+                .await?;
             change.commit().await.map(drop)
         })
         .await
@@ -117,6 +122,7 @@ impl Control {
 
     /// Exchanges a token for its holder. Unknown, wrong, used up, ended, for something else: to
     /// the one who tries, all are the same.
+    #[tracing::instrument(skip_all, fields(resource = %wish))]
     pub(crate) async fn redeem(
         &self,
         token: &SecretString,
@@ -189,7 +195,8 @@ impl Change {
             "resource": token.resource.to_string(), "uses": uses,
             "expires_at": token.expires_at.to_string(),
         });
-        self.record(Event::new(actor, "token.minted", &token.id, detail)).await?;
+        self.record(Event::new(actor, "token.minted", &token.id, detail))
+            .await?;
         Ok(Minted {
             token: format!("{PREFIX}{}_{}", token.id, secret.expose_secret()).into(),
             id: token.id,
@@ -199,19 +206,25 @@ impl Change {
 
     /// Redeems a token whose secret was right; none where it is of no use here, which is audited,
     /// since somebody holds a real token.
-    async fn redeem(&mut self, id: &str, wish: &Resource) -> Result<Option<Redeemed>, ControlError> {
+    async fn redeem(
+        &mut self,
+        id: &str,
+        wish: &Resource,
+    ) -> Result<Option<Redeemed>, ControlError> {
         let found = store::tokens::find(self.db(), id).await?;
         let Stored { token, device, .. } = found.ok_or(ControlError::Unauthenticated)?;
         let by = By::Principal(token.principal.clone());
         match self.usable(&token, wish).await? {
             Ok(principal) => {
                 let detail = json!({ "resource": token.resource.to_string() });
-                self.record(Event::new(by, "token.redeemed", id, detail)).await?;
+                self.record(Event::new(by, "token.redeemed", id, detail))
+                    .await?;
                 let authn = self.by_token(id, device);
                 Ok(Some(Redeemed { principal, authn }))
             }
             Err(why) => {
-                self.record(Event::new(by, "token.refused", id, json!({ "why": why }))).await?;
+                self.record(Event::new(by, "token.refused", id, json!({ "why": why })))
+                    .await?;
                 Ok(None)
             }
         }
@@ -246,4 +259,3 @@ impl Change {
         }
     }
 }
-

@@ -77,7 +77,9 @@ impl Story<'_> {
         let asked = self.control.ask_for(asker, self.wish(), Waiting::No).await;
         let asked = asked.map_err(|error| self.why(&error))?;
         let (request, revision) = (&asked.request, asked.revision);
-        let grant = asked.grant.ok_or_else(|| self.must_ask("approval is wanted"))?;
+        let grant = asked
+            .grant
+            .ok_or_else(|| self.must_ask("approval is wanted"))?;
         Ok(self.grant(&grant, request, revision))
     }
 
@@ -146,7 +148,8 @@ impl Story<'_> {
         }
         let left = self.control.now().until(asked.request.lapses_at);
         let patience = self.patience(left);
-        self.say(Event::Asked(self.asked(&asked.request, patience))).await?;
+        self.say(Event::Asked(self.asked(&asked.request, patience)))
+            .await?;
         let id = asked.request.id;
         let outcome = async {
             loop {
@@ -185,7 +188,7 @@ impl Story<'_> {
                 let none = || ControlError::NotFound("grant");
                 let grant = store::grants::id_for(db, id).await?.ok_or_else(none)?;
                 let grant = store::grants::find(db, &grant).await?.ok_or_else(none)?;
-                let revision = self.control.0.feed.revision();
+                let revision = self.control.told().await;
                 return Ok(Some(Ok(self.grant(&grant, &request, revision))));
             }
             RequestState::Denied { by, reason, .. } => {
@@ -198,12 +201,7 @@ impl Story<'_> {
         Ok(Some(Err(told)))
     }
 
-    fn grant(
-        &self,
-        grant: &policies::Grant,
-        request: &Request,
-        revision: u64,
-    ) -> v1::Granted {
+    fn grant(&self, grant: &policies::Grant, request: &Request, revision: u64) -> v1::Granted {
         let approvals = match &request.state {
             RequestState::Granted { approvals, .. } => approvals.as_slice(),
             RequestState::NeedsApproval { .. }
@@ -216,14 +214,22 @@ impl Story<'_> {
             grant: grant.id.to_string(),
             revision,
             ttl_ms: grant.ttl.millis().cast_unsigned(),
-            approved_by: approvals.iter().map(|yes| inventory.name(&yes.by)).collect(),
+            approved_by: approvals
+                .iter()
+                .map(|yes| inventory.name(&yes.by))
+                .collect(),
         }
     }
 
     fn asked(&self, request: &Request, patience: Ttl) -> v1::Asked {
         v1::Asked {
             request: request.id.to_string(),
-            needs: request.terms.approvals.iter().map(ToString::to_string).collect(),
+            needs: request
+                .terms
+                .approvals
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             url: format!("{}/", self.control.settings().base_url()),
             patience_ms: patience.millis().cast_unsigned(),
         }
@@ -296,8 +302,14 @@ impl Story<'_> {
             | ControlError::Unreadable(_)
             | ControlError::Issue(_)
             | ControlError::Broken => {
-                tracing::error!(error = error as &dyn std::error::Error, "a connection's wish failed");
-                refused(error.code(), "the gateway can't decide now: try again later")
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "a connection's wish failed"
+                );
+                refused(
+                    error.code(),
+                    "the gateway can't decide now: try again later",
+                )
             }
             ControlError::NotFound(_)
             | ControlError::Forbidden(_)
@@ -321,7 +333,10 @@ fn asker(principal: &PrincipalId, authn: &Authn) -> Asker {
 /// The address of an `address:port`, or of an address alone.
 pub(crate) fn source(client: &str) -> Option<IpAddr> {
     let socket = client.parse::<SocketAddr>().map(|socket| socket.ip());
-    socket.or_else(|_| client.parse()).ok().map(|ip| ip.to_canonical())
+    socket
+        .or_else(|_| client.parse())
+        .ok()
+        .map(|ip| ip.to_canonical())
 }
 
 fn refused(code: &str, message: &str) -> v1::Refused {

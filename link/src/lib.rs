@@ -11,6 +11,12 @@ pub use pipe::pipe;
 
 /// Generated from `proto/postern/link/v1/link.proto`.
 pub mod v1 {
-    #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::too_many_lines,
+        reason = "generated code"
+    )]
     tonic::include_proto!("postern.link.v1");
 }

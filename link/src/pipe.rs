@@ -41,3 +41,41 @@ pub fn pipe() -> (
         ReceiverStream::new(serve),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt;
+    use tonic::Code;
+    use tonic::service::Routes;
+    use tonic::transport::Server;
+
+    use super::*;
+    use crate::v1;
+
+    #[tokio::test]
+    async fn a_broken_pipe_is_replaced_at_the_next_call() {
+        let (channel, mut incoming) = pipe();
+        let mut client = v1::link_client::LinkClient::new(channel);
+        let mut other = client.clone();
+        let first = tokio::spawn(async move { other.report(v1::ReportRequest::default()).await });
+        drop(incoming.next().await);
+        assert_ne!(
+            first.await.unwrap().unwrap_err().code(),
+            Code::Unimplemented
+        );
+        let server = Server::builder().add_routes(Routes::default());
+        let serving = tokio::spawn(server.serve_with_incoming(incoming));
+        let mut code = Code::Unavailable;
+        // The channel may have noticed the break only with a call.
+        for _ in 0..2 {
+            let answer = client.report(v1::ReportRequest::default()).await;
+            code = answer.unwrap_err().code();
+        }
+        assert_eq!(
+            code,
+            Code::Unimplemented,
+            "a server without services answers"
+        );
+        serving.abort();
+    }
+}

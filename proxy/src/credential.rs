@@ -147,9 +147,14 @@ mod tests {
     fn rig(term: Term) -> Rig {
         let rig = Rig::new();
         rig.grant(vec![lease("gr-1", term)], Partition::UntilLeaseEnd);
-        let credential = v1::Credential { credential: Some(Wire::Password("secret".into())) };
+        let credential = v1::Credential {
+            credential: Some(Wire::Password("secret".into())),
+        };
         let ends_ms = at(600).millis();
-        let reply = v1::BeginReply { ends_ms, credential: Some(credential) };
+        let reply = v1::BeginReply {
+            ends_ms,
+            credential: Some(credential),
+        };
         *rig.control.begin_reply.lock().unwrap() = Some(Ok(reply));
         rig
     }
@@ -166,10 +171,16 @@ mod tests {
         let rig = rig(claim(60, 600));
         let credentials = &rig.plane.credentials;
         let session = rig.open();
-        assert_eq!(password(credentials.begin(&session).await.unwrap()), "secret");
+        assert_eq!(
+            password(credentials.begin(&session).await.unwrap()),
+            "secret"
+        );
         assert_eq!(session.pass().held.term(), Term::Until(at(600)));
         *rig.control.begin_reply.lock().unwrap() = None;
-        assert_eq!(password(credentials.begin(&rig.open()).await.unwrap()), "secret");
+        assert_eq!(
+            password(credentials.begin(&rig.open()).await.unwrap()),
+            "secret"
+        );
         let begins = rig.control.begins.lock().unwrap().clone();
         assert_eq!(begins.len(), 1);
         assert_eq!(begins[0].session, session.id().as_str());
@@ -183,12 +194,18 @@ mod tests {
         rig.plane.credentials.sweep();
         assert_eq!(rig.plane.credentials.kept.len(), 1);
         let gone = vec![("gr-1".parse().unwrap(), End::Done)];
-        let delta = Delta { gone, ..Delta::default() };
+        let delta = Delta {
+            gone,
+            ..Delta::default()
+        };
         rig.plane.leases.apply_delta(2, LONG, delta).unwrap();
         rig.plane.credentials.sweep();
         assert!(rig.plane.credentials.kept.is_empty());
         let late = rig.plane.credentials.begin(&session).await;
-        assert!(matches!(late, Err(BeginError::Over)), "a reply can't bring a grant back");
+        assert!(
+            matches!(late, Err(BeginError::Over)),
+            "a reply can't bring a grant back"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -196,9 +213,18 @@ mod tests {
         let rig = rig(claim(60, 600));
         let session = rig.open();
         for (reply, expected) in [
-            (Some(Err(Status::failed_precondition("the grant is over"))), "the grant is over"),
-            (Some(Err(Status::internal("stack trace"))), "control is out of reach"),
-            (Some(Ok(v1::BeginReply::default())), "control gave no credential"),
+            (
+                Some(Err(Status::failed_precondition("the grant is over"))),
+                "the grant is over",
+            ),
+            (
+                Some(Err(Status::internal("stack trace"))),
+                "control is out of reach",
+            ),
+            (
+                Some(Ok(v1::BeginReply::default())),
+                "control gave no credential",
+            ),
             (None, "control is out of reach"),
         ] {
             *rig.control.begin_reply.lock().unwrap() = reply;

@@ -88,6 +88,8 @@ pub(crate) enum HoldError {
     TooMany,
     #[error("control is out of reach")]
     Unreachable(#[source] Status),
+    #[error("the gateway is shutting down")]
+    Draining,
     #[error("nobody answered in time")]
     Lapsed,
     #[error("control ended the wait without an answer")]
@@ -144,7 +146,10 @@ impl Hold {
 
     /// The next that happens. Cancel-safe up to a grant, which is waited for until it is in place.
     pub(crate) async fn next(&mut self) -> Result<HoldEvent, HoldError> {
-        let event = timeout_at(self.deadline, self.events.message()).await;
+        let event = tokio::select! {
+            event = timeout_at(self.deadline, self.events.message()) => event,
+            () = self.plane.sessions.drained.cancelled() => return Err(HoldError::Draining),
+        };
         let event = event
             .map_err(|_| HoldError::Lapsed)?
             .map_err(HoldError::Unreachable)?;

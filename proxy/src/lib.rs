@@ -2,13 +2,13 @@
 //!
 //! A connection passes through the files in this order:
 //!
-//! 1. [`listener`] accepts it, within [`limits`].
-//! 2. `postgres` speaks its protocol and finds out who it is; [`hold`] asks control where a token has
+//! 1. `listener` accepts it, within `limits`.
+//! 2. `postgres` speaks its protocol and finds out who it is; `hold` asks control where a token has
 //!    to be redeemed or a person has to act.
-//! 3. [`leases`] admits it, from what [`feed`] heard from control, by the time of [`clock`].
-//! 4. [`credential`] obtains what opens the target.
-//! 5. [`session`] holds the cut, and [`recorder`] the evidence, while bytes flow.
-//! 6. [`report`] tells control how it ended; [`metrics`] counts it.
+//! 3. `leases` admits it, from what `feed` heard from control, by the time of `clock`.
+//! 4. `credential` obtains what opens the target.
+//! 5. `session` holds the cut, and `recorder` the evidence, while bytes flow.
+//! 6. `report` tells control how it ended; `metrics` counts it.
 
 mod clock;
 mod credential;
@@ -33,5 +33,4 @@ pub use leases::{Delta, Held, LeaseError, Leases, Pass, Snapshot};
 pub use proxy::{Proxy, ProxyError};
 pub use settings::{LimitSettings, Settings};
 
-pub(crate) use limits::Slot;
 pub(crate) use plane::Plane;

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::settings::LimitSettings;
@@ -30,16 +31,23 @@ struct Pool {
     connections: usize,
     next: u64,
     /// By the order in which they came.
-    strangers: BTreeMap<u64, Stranger>,
+    strangers: BTreeMap<u64, Listed>,
     by_address: HashMap<IpAddr, BTreeSet<u64>>,
     holds: usize,
     holds_by_address: HashMap<IpAddr, usize>,
 }
 
 #[derive(Debug)]
-struct Stranger {
+struct Listed {
     address: IpAddr,
     evicted: CancellationToken,
+}
+
+/// Whether a connection is still a stranger's, for whoever doesn't have its slot.
+#[derive(Debug)]
+pub(crate) struct Stranger {
+    evicted: CancellationToken,
+    known: Arc<AtomicBool>,
 }
 
 /// A place among the connections; dropped, it is free again.
@@ -48,6 +56,7 @@ pub(crate) struct Slot {
     limits: Limits,
     number: u64,
     evicted: CancellationToken,
+    known: Arc<AtomicBool>,
 }
 
 /// A place among those who wait for a person; dropped, it is free again.
@@ -92,6 +101,7 @@ impl Limits {
             limits: self.clone(),
             number,
             evicted,
+            known: Arc::default(),
         })
     }
 
@@ -132,12 +142,28 @@ impl Slot {
     /// This connection is no longer a stranger's. To be called before it waits for a person, too:
     /// a hold has bounds of its own.
     pub(crate) fn authenticated(&self) {
+        self.known.store(true, Ordering::Release);
         self.limits.pool().leave_strangers(self.number);
     }
 
-    /// Resolves when this connection has to make room.
-    pub(crate) fn evicted(&self) -> WaitForCancellationFutureOwned {
-        self.evicted.clone().cancelled_owned()
+    /// To watch it while it is a stranger's.
+    pub(crate) fn stranger(&self) -> Stranger {
+        let (evicted, known) = (self.evicted.clone(), Arc::clone(&self.known));
+        Stranger { evicted, known }
+    }
+}
+
+impl Stranger {
+    /// Resolves when it has to make room.
+    pub(crate) async fn evicted(&self) {
+        self.evicted.cancelled().await;
+    }
+
+    /// Resolves at once, and where it is none any more never.
+    pub(crate) async fn remains(&self) {
+        if self.known.load(Ordering::Acquire) {
+            std::future::pending().await
+        }
     }
 }
 
@@ -177,7 +203,7 @@ impl Pool {
         self.by_address.entry(address).or_default().insert(number);
         self.strangers.insert(
             number,
-            Stranger {
+            Listed {
                 address,
                 evicted: evicted.clone(),
             },
@@ -214,7 +240,7 @@ impl Pool {
         true
     }
 
-    fn leave_strangers(&mut self, number: u64) -> Option<Stranger> {
+    fn leave_strangers(&mut self, number: u64) -> Option<Listed> {
         let stranger = self.strangers.remove(&number)?;
         if let Some(here) = self.by_address.get_mut(&stranger.address) {
             here.remove(&number);

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::limits::{Slot, Stranger};
 use crate::plane::Plane;
 use crate::postgres;
 
@@ -111,7 +112,33 @@ fn take(plane: &Arc<Plane>, sessions: &TaskTracker, stream: TcpStream, peer: Soc
         tracing::debug!(%error, "the connection was gone before it began");
         return;
     }
-    sessions.spawn(postgres::serve(Arc::clone(plane), stream, peer, slot));
+    sessions.spawn(serve(Arc::clone(plane), stream, peer, slot));
+}
+
+/// Serves, unless the connection is put out while it is a stranger's.
+async fn serve(plane: Arc<Plane>, stream: TcpStream, peer: SocketAddr, slot: Slot) {
+    let put_out = put_out(Arc::clone(&plane), slot.stranger());
+    tokio::select! {
+        () = postgres::serve(Arc::clone(&plane), stream, peer, slot) => {}
+        why = put_out => plane.metrics.connection("postgres", why),
+    }
+}
+
+/// Resolves, with the reason, when a stranger has to go; never once it is none.
+async fn put_out(plane: Arc<Plane>, stranger: Stranger) -> &'static str {
+    let late = async {
+        tokio::time::sleep(plane.settings.limits.handshake).await;
+        stranger.remains().await;
+    };
+    let drained = async {
+        plane.sessions.drained.cancelled().await;
+        stranger.remains().await;
+    };
+    tokio::select! {
+        () = stranger.evicted() => "evicted",
+        () = late => "late",
+        () = drained => "drained",
+    }
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
@@ -130,7 +157,7 @@ mod tests {
 
     use super::*;
     use crate::settings::LimitSettings;
-    use crate::testing::Rig;
+    use crate::testing::{Rig, at};
 
     fn failure(code: i32) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         Poll::Ready(Err(io::Error::from_raw_os_error(code)))
@@ -142,30 +169,50 @@ mod tests {
         const ECONNABORTED: i32 = 103;
         let began = tokio::time::Instant::now();
         let calls = Cell::new(0);
+        let first_success = Cell::new(Duration::ZERO);
         let accept = |_: &mut Context<'_>| {
             calls.set(calls.get() + 1);
             match calls.get() {
                 1..=20 => failure(EMFILE),
                 21..=40 => failure(ECONNABORTED),
-                _ => Poll::Pending,
+                _ => {
+                    first_success.set(began.elapsed());
+                    Poll::Pending
+                }
             }
         };
         let forever = accept_all(accept, |_, _| {});
-        let patience = Duration::from_secs(3_600);
-        assert!(tokio::time::timeout(patience, forever).await.is_err());
-        assert_eq!(calls.get(), 41);
-        assert!(began.elapsed() >= patience);
+        tokio::select! {
+            biased;
+            () = forever => {}
+            () = tokio::time::sleep(Duration::from_secs(15)) => {}
+        }
+        // 10 ms, doubled up to 1 s, and no wait where one connection was aborted.
+        assert!(
+            first_success.get() >= Duration::from_millis(14_270),
+            "{first_success:?}"
+        );
+        assert!(calls.get() > 40);
     }
 
     #[tokio::test]
     async fn connections_are_served_and_their_places_freed() {
-        let limits = LimitSettings { connections: 2, per_address: 2, ..LimitSettings::default() };
+        let limits = LimitSettings {
+            connections: 2,
+            per_address: 2,
+            ..LimitSettings::default()
+        };
         let rig = Rig::with(limits);
         let listener = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
         let (sessions, stop) = (TaskTracker::new(), CancellationToken::new());
-        let running = run(Arc::clone(&rig.plane), listener, sessions.clone(), stop.clone());
+        let running = run(
+            Arc::clone(&rig.plane),
+            listener,
+            sessions.clone(),
+            stop.clone(),
+        );
         let running = tokio::spawn(running);
         for _ in 0..5 {
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -179,11 +226,65 @@ mod tests {
         assert!(sessions.is_empty());
     }
 
+    /// What becomes of a connection that says nothing, in how many seconds.
+    async fn silent(rig: &Rig, known: bool) -> Option<(&'static str, i64)> {
+        let slot = rig
+            .plane
+            .limits
+            .enter("192.0.2.7:5555".parse().unwrap())
+            .unwrap();
+        let put_out = put_out(Arc::clone(&rig.plane), slot.stranger());
+        if known {
+            slot.authenticated();
+        }
+        let why = tokio::time::timeout(Duration::from_secs(3_600), put_out).await;
+        why.ok().map(|why| {
+            (
+                why,
+                (rig.plane.clock.now().millis() - at(0).millis()) / 1_000,
+            )
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_has_one_deadline_and_who_is_known_has_none() {
+        assert_eq!(silent(&Rig::new(), false).await, Some(("late", 15)));
+        assert_eq!(silent(&Rig::new(), true).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_puts_strangers_out_at_once_and_leaves_sessions_to_their_guard() {
+        let rig = Rig::new();
+        rig.plane.sessions.drain();
+        assert_eq!(silent(&rig, false).await, Some(("drained", 0)));
+        assert_eq!(silent(&rig, true).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_makes_room_for_another() {
+        let rig = Rig::with(LimitSettings {
+            per_address: 1,
+            ..LimitSettings::default()
+        });
+        let first = silent(&rig, false);
+        let second = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            rig.plane.limits.enter("192.0.2.7:5555".parse().unwrap())
+        };
+        let (first, second) = tokio::join!(first, second);
+        assert_eq!(first, Some(("evicted", 2)));
+        assert!(second.is_some());
+    }
+
     #[test]
     fn workers_share_an_address_and_nobody_else_does() {
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
         let address = listeners[0].local_addr().unwrap();
-        assert!(listeners.iter().all(|other| other.local_addr().unwrap() == address));
+        assert!(
+            listeners
+                .iter()
+                .all(|other| other.local_addr().unwrap() == address)
+        );
         let taken = bind(address, 3).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
     }

@@ -8,6 +8,67 @@ use prometheus::{
     Registry, exponential_buckets,
 };
 
+/// A name, and what it means.
+type Named = (&'static str, &'static str);
+
+const CONNECTIONS: Named = (
+    "postern_connections_total",
+    "Connections, by what became of them.",
+);
+const DENIALS: Named = (
+    "postern_denials_total",
+    "Connections that were denied, by reason.",
+);
+const ACCEPT_REFUSED: Named = (
+    "postern_accept_refused_total",
+    "Connections dropped before authentication, by reason.",
+);
+const UPSTREAM_FAILURES: Named = (
+    "postern_upstream_failures_total",
+    "Failures to connect or sign in upstream.",
+);
+const SESSIONS_LIVE: Named = ("postern_sessions_live", "Sessions that are live.");
+const BYTES: Named = (
+    "postern_bytes_total",
+    "Bytes from (in) and to (out) clients.",
+);
+const ADMISSION: Named = (
+    "postern_admission_seconds",
+    "Time of one admission decision.",
+);
+const HOLD: Named = (
+    "postern_hold_seconds",
+    "How long connections waited for people.",
+);
+const REVOKE_TO_CUT: Named = (
+    "postern_revoke_to_cut_seconds",
+    "From the end of a grant, as the feed told it, to the cut of a session.",
+);
+const UPSTREAM_CONNECT: Named = (
+    "postern_upstream_connect_seconds",
+    "Time to connect and sign in upstream.",
+);
+const RECORDER_LAG: Named = (
+    "postern_recorder_lag_bytes",
+    "Bytes pushed to recordings and not yet written.",
+);
+const RECORDER_FAILURES: Named = (
+    "postern_recorder_failures_total",
+    "Recordings that could not be written.",
+);
+const FEED_REVISION: Named = (
+    "postern_feed_revision",
+    "The revision of the feed that was applied last.",
+);
+const FEED_LEASE: Named = (
+    "postern_feed_lease_seconds",
+    "For how much longer new sessions are admitted without news from control.",
+);
+const REPORTS_DROPPED: Named = (
+    "postern_reports_dropped_total",
+    "Reports of denials that were dropped because too many waited.",
+);
+
 /// The series of one proxy.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -42,76 +103,21 @@ impl Metrics {
     pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let place = Place(registry);
         Ok(Self {
-            connections: place.counters(
-                "postern_connections_total",
-                "Connections, by what became of them.",
-                &["protocol", "outcome"],
-            )?,
-            denials: place.counters(
-                "postern_denials_total",
-                "Connections that were denied, by reason.",
-                &["reason"],
-            )?,
-            accept_refused: place.counters(
-                "postern_accept_refused_total",
-                "Connections dropped before authentication, by reason.",
-                &["reason"],
-            )?,
-            upstream_failures: place.counters(
-                "postern_upstream_failures_total",
-                "Failures to connect or sign in upstream.",
-                &["target"],
-            )?,
-            sessions_live: place.gauges(
-                "postern_sessions_live",
-                "Sessions that are live.",
-                &["protocol"],
-            )?,
-            bytes: place.counters(
-                "postern_bytes_total",
-                "Bytes from (in) and to (out) clients.",
-                &["direction"],
-            )?,
-            admission: place.histogram(
-                "postern_admission_seconds",
-                "Time of one admission decision.",
-                (1e-7, 2.0, 16),
-            )?,
-            hold: place.histogram(
-                "postern_hold_seconds",
-                "How long connections waited for people.",
-                (0.25, 2.0, 14),
-            )?,
-            revoke_to_cut: place.histogram(
-                "postern_revoke_to_cut_seconds",
-                "From the end of a grant, as the feed told it, to the cut of a session.",
-                (1e-4, 2.0, 16),
-            )?,
-            upstream_connect: place.histogram(
-                "postern_upstream_connect_seconds",
-                "Time to connect and sign in upstream.",
-                (1e-3, 2.0, 15),
-            )?,
-            recorder_lag: place.gauge(
-                "postern_recorder_lag_bytes",
-                "Bytes pushed to recordings and not yet written.",
-            )?,
-            recorder_failures: place.counter(
-                "postern_recorder_failures_total",
-                "Recordings that could not be written.",
-            )?,
-            feed_revision: place.gauge(
-                "postern_feed_revision",
-                "The revision of the feed that was applied last.",
-            )?,
-            feed_lease: place.register(Gauge::new(
-                "postern_feed_lease_seconds",
-                "For how much longer new sessions are admitted without news from control.",
-            )?)?,
-            reports_dropped: place.counter(
-                "postern_reports_dropped_total",
-                "Reports of denials that were dropped because too many waited.",
-            )?,
+            connections: place.counters(&CONNECTIONS, &["protocol", "outcome"])?,
+            denials: place.counters(&DENIALS, &["reason"])?,
+            accept_refused: place.counters(&ACCEPT_REFUSED, &["reason"])?,
+            upstream_failures: place.counters(&UPSTREAM_FAILURES, &["target"])?,
+            sessions_live: place.gauges(&SESSIONS_LIVE, &["protocol"])?,
+            bytes: place.counters(&BYTES, &["direction"])?,
+            admission: place.histogram(&ADMISSION, (1e-7, 2.0, 16))?,
+            hold: place.histogram(&HOLD, (0.25, 2.0, 14))?,
+            revoke_to_cut: place.histogram(&REVOKE_TO_CUT, (1e-4, 2.0, 16))?,
+            upstream_connect: place.histogram(&UPSTREAM_CONNECT, (1e-3, 2.0, 15))?,
+            recorder_lag: place.gauge(&RECORDER_LAG)?,
+            recorder_failures: place.counter(&RECORDER_FAILURES)?,
+            feed_revision: place.gauge(&FEED_REVISION)?,
+            feed_lease: place.register(Gauge::new(FEED_LEASE.0, FEED_LEASE.1)?)?,
+            reports_dropped: place.counter(&REPORTS_DROPPED)?,
         })
     }
 
@@ -160,31 +166,71 @@ impl Place<'_> {
         Ok(series)
     }
 
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        self.register(IntCounter::new(name, help)?)
+    fn counter(&self, (name, help): &Named) -> prometheus::Result<IntCounter> {
+        self.register(IntCounter::new(*name, *help)?)
     }
 
-    fn counters(&self, name: &str, help: &str, by: &[&str]) -> prometheus::Result<IntCounterVec> {
-        self.register(IntCounterVec::new(Opts::new(name, help), by)?)
+    fn counters(&self, (name, help): &Named, by: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.register(IntCounterVec::new(Opts::new(*name, *help), by)?)
     }
 
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        self.register(IntGauge::new(name, help)?)
+    fn gauge(&self, (name, help): &Named) -> prometheus::Result<IntGauge> {
+        self.register(IntGauge::new(*name, *help)?)
     }
 
-    fn gauges(&self, name: &str, help: &str, by: &[&str]) -> prometheus::Result<IntGaugeVec> {
-        self.register(IntGaugeVec::new(Opts::new(name, help), by)?)
+    fn gauges(&self, (name, help): &Named, by: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.register(IntGaugeVec::new(Opts::new(*name, *help), by)?)
     }
 
+    /// With buckets from the first bound on, each so many times the one before.
     fn histogram(
         &self,
-        name: &str,
-        help: &str,
+        (name, help): &Named,
         (from, factor, count): (f64, f64, usize),
     ) -> prometheus::Result<Histogram> {
         let buckets = exponential_buckets(from, factor, count)?;
-        self.register(Histogram::with_opts(
-            HistogramOpts::new(name, help).buckets(buckets),
-        )?)
+        let options = HistogramOpts::new(*name, *help).buckets(buckets);
+        self.register(Histogram::with_opts(options)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_have_the_names_that_dashboards_and_alerts_know() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        metrics.connection("postgres", "session");
+        metrics.denied("no-grant");
+        metrics.refused("address");
+        metrics.upstream_failed(&"orders".parse().unwrap());
+        metrics.live("postgres").inc();
+        metrics.bytes(1, 2);
+        let names: Vec<String> = registry
+            .gather()
+            .iter()
+            .map(|family| family.name().to_owned())
+            .collect();
+        let expected = [
+            "postern_accept_refused_total",
+            "postern_admission_seconds",
+            "postern_bytes_total",
+            "postern_connections_total",
+            "postern_denials_total",
+            "postern_feed_lease_seconds",
+            "postern_feed_revision",
+            "postern_hold_seconds",
+            "postern_recorder_failures_total",
+            "postern_recorder_lag_bytes",
+            "postern_reports_dropped_total",
+            "postern_revoke_to_cut_seconds",
+            "postern_sessions_live",
+            "postern_upstream_connect_seconds",
+            "postern_upstream_failures_total",
+        ];
+        assert_eq!(names, expected);
+        assert!(Metrics::new(&registry).is_err(), "one proxy to a registry");
     }
 }

@@ -350,7 +350,9 @@ mod tests {
     async fn proxy(folder: &std::path::Path) -> (Proxy, Arc<Control>) {
         let (channel, control) = Control::serve();
         let settings = settings(folder.join("recordings"), LimitSettings::default());
-        let proxy = Proxy::start(settings, channel, &prometheus::Registry::new()).await.unwrap();
+        let proxy = Proxy::start(settings, channel, &prometheus::Registry::new())
+            .await
+            .unwrap();
         (proxy, control)
     }
 
@@ -361,8 +363,11 @@ mod tests {
         let early = tokio::time::timeout(Duration::from_millis(50), proxy.ready()).await;
         assert!(early.is_err());
         let snapshot = link::v1::feed_event::Event::Snapshot(link::v1::Snapshot::default());
-        let event =
-            link::v1::FeedEvent { revision: 1, fresh_ms: 10_000, event: Some(snapshot) };
+        let event = link::v1::FeedEvent {
+            revision: 1,
+            fresh_ms: 10_000,
+            event: Some(snapshot),
+        };
         control.next_feed().send(Ok(event)).await.unwrap();
         proxy.ready().await;
         let address = proxy.addresses()[0];
@@ -380,7 +385,9 @@ mod tests {
         let (channel, _) = Control::serve();
         let mut taken = settings(folder.path().join("other"), LimitSettings::default());
         taken.postgres = first.addresses().to_vec();
-        let error = Proxy::start(taken, channel, &prometheus::Registry::new()).await.unwrap_err();
+        let error = Proxy::start(taken, channel, &prometheus::Registry::new())
+            .await
+            .unwrap_err();
         let expected = format!("can't listen on `{}`", first.addresses()[0]);
         assert_eq!(error.to_string(), expected);
     }

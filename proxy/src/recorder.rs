@@ -94,11 +94,6 @@ impl Recorder {
         written.map_err(|error| self.fail(error))
     }
 
-    /// Bytes of events that were added and not yet written.
-    pub(crate) fn pending(&self) -> usize {
-        self.writer.pending()
-    }
-
     /// Writes the end, leaves the file to be made durable, and returns what stands for all of it.
     pub(crate) fn finish(mut self, end: &End, tally: &Tally) -> io::Result<Head> {
         let event = audit::End {

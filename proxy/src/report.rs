@@ -229,14 +229,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_room_for_its_end_no_session_begins() {
-        let rig = rig(LimitSettings { connections: 1, ..LimitSettings::default() });
+        let rig = rig(LimitSettings {
+            connections: 1,
+            ..LimitSettings::default()
+        });
         rig.control.failing.store(usize::MAX, Ordering::SeqCst);
         let first = rig.open();
         let pass = first.pass().clone();
         let open = || {
             let client = "192.0.2.7:5555".parse().unwrap();
             let (identity, application) = (alice(), String::new());
-            rig.plane.sessions.open(Opening { pass: pass.clone(), identity, client, application })
+            rig.plane.sessions.open(Opening {
+                pass: pass.clone(),
+                identity,
+                client,
+                application,
+            })
         };
         assert!(matches!(open(), Err(OpenError::Backlogged)));
         rig.control.failing.store(0, Ordering::SeqCst);

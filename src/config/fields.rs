@@ -8,7 +8,43 @@ use toml::de::DeValue;
 use url::Url;
 
 use super::nearest::nearest;
-use super::read::{Field, Value};
+use super::read::{Field, Located, Value};
+
+impl Field for bool {
+    fn read(value: Value<'_>) -> Option<Self> {
+        let flag = value.raw().as_bool();
+        if flag.is_none() {
+            value.unfit("`true` or `false`");
+        }
+        flag
+    }
+}
+
+impl Field for String {
+    fn read(value: Value<'_>) -> Option<Self> {
+        let text = value.text("a text")?;
+        if text.is_empty() || text.chars().any(char::is_control) {
+            value.fault("a text that is neither empty nor of several lines is wanted");
+            return None;
+        }
+        Some(text.to_owned())
+    }
+}
+
+impl<T: Field> Field for Located<T> {
+    fn read(value: Value<'_>) -> Option<Self> {
+        T::read(value).map(|read| Located {
+            value: read,
+            site: value.site(),
+        })
+    }
+}
+
+impl<T: Field> Field for Vec<T> {
+    fn read(value: Value<'_>) -> Option<Self> {
+        Some(value.items("a list in [ ]").filter_map(T::read).collect())
+    }
+}
 
 impl Field for Ttl {
     fn read(value: Value<'_>) -> Option<Self> {
@@ -247,11 +283,26 @@ mod tests {
             ("[::1]", "::1", None),
         ] {
             let host = host.to_owned();
-            assert_eq!(Endpoint::parse(text), Some(Endpoint { host, port }), "{text}");
+            assert_eq!(
+                Endpoint::parse(text),
+                Some(Endpoint { host, port }),
+                "{text}"
+            );
         }
         for text in [
-            "", ":5432", "db:", "db:0", "db:70000", "::1", "[::1", "[::1]5432", "[db]:1", "a b:1",
-            "a..b:1", "db:5432:1", "postgres://db",
+            "",
+            ":5432",
+            "db:",
+            "db:0",
+            "db:70000",
+            "::1",
+            "[::1",
+            "[::1]5432",
+            "[db]:1",
+            "a b:1",
+            "a..b:1",
+            "db:5432:1",
+            "postgres://db",
         ] {
             assert_eq!(Endpoint::parse(text), None, "{text}");
         }
@@ -271,7 +322,11 @@ mod tests {
             ("https://gate.example.com/?a", false),
             ("ftp://gate.example.com", false),
         ] {
-            assert_eq!(url_problem(&text.parse().unwrap()).is_none(), fits, "{text}");
+            assert_eq!(
+                url_problem(&text.parse().unwrap()).is_none(),
+                fits,
+                "{text}"
+            );
         }
     }
 }

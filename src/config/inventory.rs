@@ -105,7 +105,10 @@ impl Config {
         let Some(rules) = rules else {
             return Err(Fault::new(self.policies.site.clone(), "there are no rules").into());
         };
-        let people = self.people.iter().map(|(id, person)| (id.clone(), known(id, person)));
+        let people = self
+            .people
+            .iter()
+            .map(|(id, person)| (id.clone(), known(id, person)));
         Ok(Inventory {
             people: people.collect(),
             targets,
@@ -178,7 +181,12 @@ fn rules(folder: &Located<PathBuf>, faults: &mut Vec<Fault>) -> Option<RuleBook>
     match RuleBook::load(&sources) {
         Ok(rules) => Some(rules),
         Err(refused) => {
-            faults.extend(refused.0.into_iter().map(|fault| policy_fault(&sources, fault)));
+            faults.extend(
+                refused
+                    .0
+                    .into_iter()
+                    .map(|fault| policy_fault(&sources, fault)),
+            );
             None
         }
     }
@@ -200,7 +208,10 @@ fn sources(folder: &Path) -> Result<Vec<Source>, (PathBuf, std::io::Error)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(blame(folder))? {
         let path = entry.map_err(blame(folder))?.path();
-        if path.extension().is_some_and(|extension| extension == "cedar") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "cedar")
+        {
             files.push(path);
         }
     }
@@ -342,16 +353,19 @@ fn password(text: &str, what: &str, site: &Site) -> Result<SecretString, Fault> 
 
 fn identity(files: &IdentityFiles) -> Result<Identity, Fault> {
     let (certificate, key) = (&files.certificate, &files.key);
-    Identity::from_files(&certificate.value, &key.value).map_err(|error| {
-        let site = match &error {
-            TlsError::Store(error) if path_of(error) == certificate.value => &certificate.site,
-            TlsError::NoCertificate => &certificate.site,
-            _ => &key.site,
-        };
-        match &error {
-            TlsError::Store(error) => stored(site, error),
-            _ => Fault::new(site.clone(), error.to_string()),
+    Identity::from_files(&certificate.value, &key.value).map_err(|error| match &error {
+        TlsError::Store(refused) if path_of(refused) == certificate.value => {
+            stored(&certificate.site, refused)
         }
+        TlsError::Store(refused) => stored(&key.site, refused),
+        TlsError::NoCertificate => Fault::new(certificate.site.clone(), error.to_string()),
+        TlsError::NoKey
+        | TlsError::Pair(_)
+        | TlsError::NoIdentity
+        | TlsError::NoRoots
+        | TlsError::ServerName { .. }
+        | TlsError::Rustls(_)
+        | TlsError::Verifier(_) => Fault::new(key.site.clone(), error.to_string()),
     })
 }
 

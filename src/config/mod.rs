@@ -135,7 +135,9 @@ impl Config {
         };
         let faults = document.into_faults();
         Faults::none_in(faults)?;
-        config.ok_or_else(|| Fault::new(Site::file(&path.display().to_string()), "no configuration").into())
+        config.ok_or_else(|| {
+            Fault::new(Site::file(&path.display().to_string()), "no configuration").into()
+        })
     }
 
     /// The sections in which another configuration differs, but which a reload doesn't change.
@@ -165,7 +167,8 @@ fn read_text(path: &Path) -> Result<String, Faults> {
         Fault::new(Site::file(&path.display().to_string()), message)
             .mend("name another file with `--config`, or mend this one")
     };
-    let size = std::fs::metadata(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+    let size =
+        std::fs::metadata(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
     if !size.is_file() || size.len() > MOST_BYTES {
         return Err(fault("is not a file of at most 16 MiB".into()).into());
     }
@@ -218,10 +221,7 @@ fn people(section: Section<'_>) -> BTreeMap<PrincipalId, Person> {
         .map(|(id, mut section)| {
             let person = Person {
                 name: section.take_or("name", id.to_string()),
-                groups: section
-                    .take_or("groups", Vec::new())
-                    .into_iter()
-                    .collect(),
+                groups: section.take_or("groups", Vec::new()).into_iter().collect(),
                 admin: section.take_or("admin", false),
                 auditor: section.take_or("auditor", false),
                 disabled: section.take_or("disabled", false),
@@ -239,7 +239,10 @@ fn once_each<'a>(
 ) {
     let mut seen: Vec<&Located<SocketAddr>> = Vec::new();
     for listener in listeners {
-        if let Some(other) = seen.iter().find(|other| collide(other.value, listener.value)) {
+        if let Some(other) = seen
+            .iter()
+            .find(|other| collide(other.value, listener.value))
+        {
             let message = format!("{} is taken already by {}", listener.value, other.value);
             let fault = Fault::new(listener.site.clone(), message);
             document.put(fault.mend("give each listener a port of its own"));

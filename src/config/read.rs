@@ -393,39 +393,3 @@ pub(super) trait Field: Sized {
     /// Reads the value, or puts down what is wrong with it.
     fn read(value: Value<'_>) -> Option<Self>;
 }
-
-impl Field for bool {
-    fn read(value: Value<'_>) -> Option<Self> {
-        let flag = value.raw().as_bool();
-        if flag.is_none() {
-            value.unfit("`true` or `false`");
-        }
-        flag
-    }
-}
-
-impl Field for String {
-    fn read(value: Value<'_>) -> Option<Self> {
-        let text = value.text("a text")?;
-        if text.is_empty() || text.chars().any(char::is_control) {
-            value.fault("a text that is neither empty nor of several lines is wanted");
-            return None;
-        }
-        Some(text.to_owned())
-    }
-}
-
-impl<T: Field> Field for Located<T> {
-    fn read(value: Value<'_>) -> Option<Self> {
-        T::read(value).map(|read| Located {
-            value: read,
-            site: value.site(),
-        })
-    }
-}
-
-impl<T: Field> Field for Vec<T> {
-    fn read(value: Value<'_>) -> Option<Self> {
-        Some(value.items("a list in [ ]").filter_map(T::read).collect())
-    }
-}

@@ -253,13 +253,13 @@ fn api_tls(value: Value<'_>, listen: SocketAddr, base: &Path) -> Option<ApiTls> 
             None
         }
         WordOrTable::Table(mut table) => {
-            let files = identity(&mut table, base);
-            if files.is_none() && table.is_empty() {
+            if !table.has("certificate") && !table.has("key") {
                 table.missing(
                     "`certificate` and `key` are missing",
                     "certificate = \"tls.pem\", key = \"tls.key\"",
                 );
             }
+            let files = identity(&mut table, base);
             table.finish();
             files.map(ApiTls::Files)
         }
@@ -289,16 +289,14 @@ pub(super) fn log(mut section: Section<'_>) -> Log {
 
 fn filter(value: Value<'_>) -> Option<String> {
     let text = String::read(value)?;
-    match tracing_subscriber::EnvFilter::try_new(&text) {
-        Ok(_) => Some(text),
-        Err(error) => {
-            value.fault_to_mend(
-                format!("this filter can't be read: {error}"),
-                "write a level such as `info`, or `info,proxy=debug`",
-            );
-            None
-        }
+    if tracing_subscriber::EnvFilter::try_new(&text).is_ok() {
+        return Some(text);
     }
+    value.fault_to_mend(
+        format!("`{text}` doesn't say which log lines are wanted"),
+        "write a level such as `info`, or `info,proxy=debug`",
+    );
+    None
 }
 
 pub(super) fn limits(mut section: Section<'_>) -> Limits {

@@ -84,7 +84,9 @@ pub(super) fn target(
     };
     let address = section.need::<Endpoint>("address", "address = \"db.internal:5432\"");
     let tls = section.value("tls");
-    let tls_read = tls.map_or(Some(Tls::full()), |value| read_tls(value, &name.value, base));
+    let tls_read = tls.map_or(Some(Tls::full()), |value| {
+        read_tls(value, &name.value, base)
+    });
     let policy = Policy::read(&mut section);
     let environment = section.take("environment");
     let labels = labels(&mut section);
@@ -93,7 +95,9 @@ pub(super) fn target(
     let ttl = section.take_or("ttl", default_ttl);
     let replication = section.take_or("replication", false);
     section.finish();
-    let off = tls_read.as_ref().is_some_and(|tls| tls.mode == UpstreamMode::Off);
+    let off = tls_read
+        .as_ref()
+        .is_some_and(|tls| tls.mode == UpstreamMode::Off);
     if let Some(value) = tls.filter(|_| off && logins.values().any(|s| *s == Secret::Certificate)) {
         value.fault_to_mend(
             "a login with a certificate needs TLS",
@@ -173,7 +177,10 @@ fn read_tls(value: Value<'_>, target: &TargetName, base: &Path) -> Option<Tls> {
     match word_or_table(value, format!("targets.{target}.tls"))? {
         WordOrTable::Word(word) => {
             let mode = mode(value, word)?;
-            Some(Tls { mode, ..Tls::full() })
+            Some(Tls {
+                mode,
+                ..Tls::full()
+            })
         }
         WordOrTable::Table(table) => tls_table(table, base),
     }
@@ -189,9 +196,7 @@ fn mode(value: Value<'_>, word: &str) -> Option<UpstreamMode> {
 
 fn tls_table(mut table: Section<'_>, base: &Path) -> Option<Tls> {
     let mode = match table.value("mode") {
-        Some(value) => value
-            .text("a TLS mode")
-            .and_then(|word| mode(value, word)),
+        Some(value) => value.text("a TLS mode").and_then(|word| mode(value, word)),
         None => Some(UpstreamMode::VerifyFull),
     };
     let (roots, name) = (table.value("roots"), table.value("name"));
@@ -216,7 +221,10 @@ fn server_name(value: Value<'_>) -> Option<String> {
     if rustls_pki_types::ServerName::try_from(text.as_str()).is_ok() {
         return Some(text);
     }
-    let message = format!("`{}` is no name that a certificate carries", text.escape_debug());
+    let message = format!(
+        "`{}` is no name that a certificate carries",
+        text.escape_debug()
+    );
     value.fault_to_mend(message, "write a DNS name or an IP address");
     None
 }
@@ -246,7 +254,10 @@ fn databases(section: &mut Section<'_>) -> Vec<Database> {
     }
     let is_empty = value.raw().as_array().is_some_and(|array| array.is_empty());
     if is_empty {
-        value.fault_to_mend("a target has at least one database", format!("write `{example}`"));
+        value.fault_to_mend(
+            "a target has at least one database",
+            format!("write `{example}`"),
+        );
     }
     found
 }
@@ -272,7 +283,11 @@ fn secret(mut section: Section<'_>, base: &Path) -> Option<Secret> {
     let certificate = section.value("certificate");
     let given = [file, variable, certificate].into_iter().flatten().count();
     if given > 1 || (given == 0 && section.is_empty()) {
-        let many = if given == 0 { "no credential is" } else { "several credentials are" };
+        let many = if given == 0 {
+            "no credential is"
+        } else {
+            "several credentials are"
+        };
         section.missing(
             format!("{many} named"),
             "password_file = \"secrets/app_rw\"` or `password_env = \"APP_RW\"` or \

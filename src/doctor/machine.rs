@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use certs::{Authority, UpstreamMode, UpstreamTls};
+use certs::{Authority, AuthorityError, UpstreamMode, UpstreamTls};
 use policies::{Timestamp, Ttl};
 use rustix::fs::statvfs;
 use rustix::process::{Resource, getrlimit};
@@ -27,11 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The folders of state and recordings.
 pub(super) fn folders(gateway: &Gateway) -> Vec<Finding> {
-    [("state folder", &gateway.state), ("recordings folder", &gateway.recordings)]
-        .into_iter()
-        .flat_map(|(title, path)| [Some(folder(title, path)), space(title, path)])
-        .flatten()
-        .collect()
+    [
+        ("state folder", &gateway.state),
+        ("recordings folder", &gateway.recordings),
+    ]
+    .into_iter()
+    .flat_map(|(title, path)| [Some(folder(title, path)), space(title, path)])
+    .flatten()
+    .collect()
 }
 
 fn folder(title: &str, path: &Path) -> Finding {
@@ -55,7 +58,11 @@ fn folder(title: &str, path: &Path) -> Finding {
     }
     if let Err(error) = tempfile::tempfile_in(path) {
         let remedy = format!("run `chown` for the user that runs the gateway, and `{private}`");
-        return Finding::fault(title, format!("`{shown}` can't be written to: {error}"), remedy);
+        return Finding::fault(
+            title,
+            format!("`{shown}` can't be written to: {error}"),
+            remedy,
+        );
     }
     if mode & 0o077 != 0 {
         let detail = format!("others may look into `{shown}` (mode {mode:03o})");
@@ -111,10 +118,7 @@ pub(super) fn authority(gateway: &Gateway, now: Timestamp) -> (Option<Authority>
     let authority = match Authority::load(&folder) {
         Ok(authority) => authority,
         Err(error) => {
-            let remedy = format!(
-                "restore `{}` from a backup; without it, everybody has to sign in anew",
-                folder.display()
-            );
+            let remedy = authority_remedy(&error, &folder);
             return (None, vec![Finding::fault(title, error.to_string(), remedy)]);
         }
     };
@@ -126,13 +130,32 @@ pub(super) fn authority(gateway: &Gateway, now: Timestamp) -> (Option<Authority>
     (Some(authority), findings)
 }
 
+fn authority_remedy(error: &AuthorityError, folder: &Path) -> String {
+    match error {
+        AuthorityError::Store(_) => {
+            "let the user that runs the gateway read its files, and nobody else".into()
+        }
+        AuthorityError::Make(_)
+        | AuthorityError::KeyMissing { .. }
+        | AuthorityError::BadKey { .. }
+        | AuthorityError::BadCertificate { .. } => format!(
+            "restore `{}` from a backup; without it, everybody has to sign in anew",
+            folder.display()
+        ),
+    }
+}
+
 fn clock(not_before: i64, now: Timestamp) -> Finding {
     if now.millis() >= not_before {
         return Finding::ok("clock", format!("it is {now}"));
     }
     let began = Timestamp::from_millis(not_before);
     let detail = format!("it says {now}, but the authority was made after {began}");
-    Finding::fault("clock", detail, "set the clock, and keep it with NTP (`timedatectl set-ntp true`)")
+    Finding::fault(
+        "clock",
+        detail,
+        "set the clock, and keep it with NTP (`timedatectl set-ntp true`)",
+    )
 }
 
 /// Something that ends.
@@ -145,11 +168,12 @@ pub(super) fn lasts(title: &str, not_after: i64, now: Timestamp, renewal: &str) 
     }
 }
 
-/// Whether as many sessions as are allowed can be opened. The soft limit is raised at the start.
+/// Whether as many sessions as are allowed can be opened. The limit is this process's: a service
+/// may have another than the shell.
 pub(super) fn descriptors(limits: &Limits) -> Finding {
     let title = "file descriptors";
     let wanted = u64::from(limits.connections) * DESCRIPTORS_A_SESSION + DESCRIPTORS_TO_SPARE;
-    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if most >= wanted {
         return Finding::ok(title, format!("{wanted} are needed and allowed"));
     }
@@ -158,7 +182,8 @@ pub(super) fn descriptors(limits: &Limits) -> Finding {
         limits.connections
     );
     let remedy = format!(
-        "set `LimitNOFILE={wanted}` in the service, or lower `connections` in [limits]"
+        "set `LimitNOFILE={wanted}` in the service or run `ulimit -n {wanted}`, or lower \
+         `connections` in [limits]"
     );
     Finding::warning(title, detail, remedy)
 }
@@ -166,7 +191,13 @@ pub(super) fn descriptors(limits: &Limits) -> Finding {
 /// Each address: free, or ours already.
 pub(super) async fn listeners(config: &Config, authority: Option<&Authority>) -> Vec<Finding> {
     let mut named = Vec::new();
-    named.extend(config.postgres.listen.iter().map(|at| ("postgres", at.value)));
+    named.extend(
+        config
+            .postgres
+            .listen
+            .iter()
+            .map(|at| ("postgres", at.value)),
+    );
     named.push(("api", config.api.listen.value));
     named.extend(config.metrics.iter().map(|at| ("metrics", at.listen.value)));
     let mut findings = Vec::new();
@@ -184,14 +215,13 @@ pub(super) async fn listeners(config: &Config, authority: Option<&Authority>) ->
 }
 
 fn refused(title: String, address: SocketAddr, error: &std::io::Error) -> Finding {
-    let remedy = match error.kind() {
-        ErrorKind::PermissionDenied => {
-            "take a port above 1023, or give the service CAP_NET_BIND_SERVICE"
-        }
-        ErrorKind::AddrNotAvailable => {
-            "this machine doesn't have the address: name one that `ip address` shows"
-        }
-        _ => "name another address",
+    let kind = error.kind();
+    let remedy = if kind == ErrorKind::PermissionDenied {
+        "take a port above 1023, or give the service CAP_NET_BIND_SERVICE"
+    } else if kind == ErrorKind::AddrNotAvailable {
+        "this machine doesn't have the address: name one that `ip address` shows"
+    } else {
+        "name another address"
     };
     Finding::fault(title, format!("{address}: {error}"), remedy)
 }
@@ -214,7 +244,9 @@ async fn in_use(
     Finding::warning(
         title,
         format!("something listens at {address} already"),
-        format!("if it isn't the gateway (`ss -ltnp sport = :{port}`), stop it or take another port"),
+        format!(
+            "if it isn't the gateway (`ss -ltnp sport = :{port}`), stop it or take another port"
+        ),
     )
 }
 
@@ -231,7 +263,10 @@ async fn presents_our_certificate(address: SocketAddr, authority: &Authority) ->
     let Ok(Some(connector)) = tls.connector("localhost", None) else {
         return false;
     };
-    matches!(timeout(PATIENCE, secure(address, &connector)).await, Ok(Ok(_)))
+    matches!(
+        timeout(PATIENCE, secure(address, &connector)).await,
+        Ok(Ok(_))
+    )
 }
 
 #[cfg(test)]
@@ -276,7 +311,10 @@ mod tests {
     #[case::soon(DAY, Level::Warning)]
     #[case::later(40 * DAY, Level::Ok)]
     fn what_ends_soon_is_told_before_it_ends(#[case] left: i64, #[case] level: Level) {
-        assert_eq!(lasts("it", NOW.millis() + left, NOW, "renew it").level, level);
+        assert_eq!(
+            lasts("it", NOW.millis() + left, NOW, "renew it").level,
+            level
+        );
     }
 
     #[test]

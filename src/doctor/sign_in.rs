@@ -1,6 +1,11 @@
 //! The first messages of a Postgres session, as far as it takes to know whether a login works:
 //! SSLRequest, StartupMessage, SCRAM, and then Terminate. No statement is ever sent.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else the protocol may hold is out of place here"
+)]
+
 use std::io;
 use std::net::SocketAddr;
 
@@ -122,7 +127,8 @@ impl Attempt<'_> {
             ("application_name", "postern doctor"),
         ];
         parameters.extend(self.database.map(|name| ("database", name.as_str())));
-        talk.send(|buffer| frontend::startup_message(parameters, buffer)).await?;
+        talk.send(|buffer| frontend::startup_message(parameters, buffer))
+            .await?;
         match talk.receive().await? {
             Message::AuthenticationOk => Ok(Welcome::Unasked),
             Message::AuthenticationSasl(body) => self.scram(talk, &body).await,
@@ -156,7 +162,8 @@ impl Attempt<'_> {
             Message::ErrorResponse(body) => return Err(refused(&body)),
             _ => return Err(Trouble::Protocol),
         }
-        talk.send(|buffer| frontend::sasl_response(scram.message(), buffer)).await?;
+        talk.send(|buffer| frontend::sasl_response(scram.message(), buffer))
+            .await?;
         match talk.receive().await? {
             Message::AuthenticationSaslFinal(body) => scram.finish(body.data())?,
             Message::ErrorResponse(body) => return Err(refused(&body)),

@@ -50,7 +50,10 @@ impl<'a> Visit<'a> {
             Ok(address) => address,
             Err(finding) => return vec![finding],
         };
-        let mut findings = vec![Finding::ok(self.title(), format!("it answers at {address}"))];
+        let mut findings = vec![Finding::ok(
+            self.title(),
+            format!("it answers at {address}"),
+        )];
         let (tls, told) = match self.tls(address).await {
             Ok(found) => found,
             Err(finding) => {
@@ -60,7 +63,9 @@ impl<'a> Visit<'a> {
         };
         findings.push(told);
         for (login, credential) in &self.target.logins {
-            let signed_in = self.sign_in(address, tls.as_ref(), login, *credential).await;
+            let signed_in = self
+                .sign_in(address, tls.as_ref(), login, *credential)
+                .await;
             findings.push(signed_in);
         }
         findings
@@ -79,9 +84,8 @@ impl<'a> Visit<'a> {
         let (host, port) = (self.target.host.as_str(), self.target.port);
         let remedy = "mend the target's `address`, or this machine's DNS";
         let found = in_time(PATIENCE, tokio::net::lookup_host((host, port))).await;
-        let addresses = found.map_err(|why| {
-            self.fault(format!("`{host}` can't be looked up: {why}"), remedy)
-        })?;
+        let addresses = found
+            .map_err(|why| self.fault(format!("`{host}` can't be looked up: {why}"), remedy))?;
         let mut problem = "it has no address".to_owned();
         for address in addresses {
             match in_time(PATIENCE, TcpStream::connect(address)).await {
@@ -120,7 +124,11 @@ impl<'a> Visit<'a> {
             return Finding::ok(self.title(), "TLS is off, on this machine only");
         }
         let detail = "TLS is off: everybody on the way can read along";
-        Finding::warning(self.title(), detail, "turn `ssl` on at the server, and remove `tls = \"off\"`")
+        Finding::warning(
+            self.title(),
+            detail,
+            "turn `ssl` on at the server, and remove `tls = \"off\"`",
+        )
     }
 
     fn tls_remedy(&self, mode: UpstreamMode) -> String {
@@ -228,9 +236,16 @@ impl<'a> Visit<'a> {
             .authority
             .ok_or("there is no authority yet that could issue its certificate")?;
         let issued = authority
-            .issue_login(login.as_str(), CERTIFICATE_TTL.duration(), self.now.millis())
+            .issue_login(
+                login.as_str(),
+                CERTIFICATE_TTL.duration(),
+                self.now.millis(),
+            )
             .map_err(|error| error.to_string())?;
-        issued.identity().map(Some).map_err(|error| error.to_string())
+        issued
+            .identity()
+            .map(Some)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -274,7 +289,10 @@ async fn in_time<T, E: std::fmt::Display>(
     match timeout(patience, answer).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {}", Ttl::from_secs(patience.as_secs()))),
+        Err(_) => Err(format!(
+            "no answer within {}",
+            Ttl::from_secs(patience.as_secs())
+        )),
     }
 }
 

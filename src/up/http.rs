@@ -110,7 +110,7 @@ impl Connection {
 
     async fn run<I, M, S, B>(self, stream: I, make: M)
     where
-        I: AsyncRead + AsyncWrite + Unpin,
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
         M: Service<SocketAddr, Response = S, Error = Infallible>,
         S: Service<Request<Incoming>, Response = Response<B>> + Clone,
         S::Error: Into<Box<dyn Error + Send + Sync>>,

@@ -166,7 +166,10 @@ impl Problem {
 
 fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |error: &&dyn Error| (*error).source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 impl From<ControlError> for Problem {
@@ -195,10 +198,9 @@ fn refused(rejection: &Rejection) -> Kind {
     match rejection {
         Rejection::NoTarget(_) | Rejection::NoResource(_) => Kind::NotFound,
         Rejection::NeedsApproval(_) | Rejection::NotCovered(_) => Kind::Conflict,
-        Rejection::Unknown
-        | Rejection::Disabled
-        | Rejection::Locked(_)
-        | Rejection::Rules(_) => Kind::Forbidden,
+        Rejection::Unknown | Rejection::Disabled | Rejection::Locked(_) | Rejection::Rules(_) => {
+            Kind::Forbidden
+        }
     }
 }
 
@@ -214,7 +216,12 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
+        if [
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ]
+        .contains(&status)
+        {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response

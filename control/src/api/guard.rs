@@ -60,10 +60,7 @@ impl Bounds {
     }
 }
 
-fn count(
-    limiter: &DefaultKeyedRateLimiter<Option<IpAddr>>,
-    source: Source,
-) -> Result<(), Problem> {
+fn count(limiter: &DefaultKeyedRateLimiter<Option<IpAddr>>, source: Source) -> Result<(), Problem> {
     if limiter.len() > ADDRESSES {
         limiter.retain_recent();
     }
@@ -183,8 +180,11 @@ async fn shielded(place: OwnedSemaphorePermit, request: Request, next: Next) -> 
     match outcome {
         Ok(Ok(response)) => response,
         Ok(Err(failure)) => broken(&failure).into_response(),
-        Err(_) => Problem::new(Kind::TimedOut, "look whether it was done before you try again")
-            .into_response(),
+        Err(_) => Problem::new(
+            Kind::TimedOut,
+            "look whether it was done before you try again",
+        )
+        .into_response(),
     }
 }
 
@@ -193,6 +193,136 @@ fn broken(failure: &JoinError) -> Problem {
     #[derive(Debug, thiserror::Error)]
     #[error("the handler {0}")]
     struct Broken(&'static str);
-    let how = if failure.is_panic() { "panicked" } else { "was cancelled" };
+    let how = if failure.is_panic() {
+        "panicked"
+    } else {
+        "was cancelled"
+    };
     Problem::incident(Kind::Internal, &Broken(how))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Mutex, PoisonError};
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::{Method, StatusCode};
+    use axum::middleware::{from_fn, from_fn_with_state};
+    use axum::routing::any;
+    use tokio::sync::mpsc;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    fn guarded(routes: Router) -> Router {
+        routes
+            .layer(from_fn_with_state(Bounds::new(), bounded))
+            .layer(from_fn(dressed))
+            .layer(from_fn(logged))
+    }
+
+    fn request(method: Method, uri: &str) -> Request {
+        let request = Request::builder().method(method).uri(uri);
+        request
+            .header("x-canary", "canary")
+            .body(Body::from("canary"))
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_request_and_tells_nothing() {
+        async fn fails() -> &'static str {
+            panic!("canary")
+        }
+        let router = guarded(Router::new().route("/", any(fails)));
+        for method in [Method::GET, Method::POST] {
+            let response = router.clone().oneshot(request(method, "/")).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let media = response.headers().get(header::CONTENT_TYPE).unwrap();
+            assert_eq!(media, "application/problem+json");
+            let body = axum::body::to_bytes(response.into_body(), 10_000)
+                .await
+                .unwrap();
+            assert!(!String::from_utf8_lossy(&body).contains("canary"));
+        }
+    }
+
+    /// Whether work that has begun runs to its end when its caller goes away.
+    async fn finishes(method: Method) -> bool {
+        let (said, mut heard) = mpsc::channel(2);
+        let (go, gate) = tokio::sync::watch::channel(false);
+        let handler = move || {
+            let (said, mut gate) = (said.clone(), gate.clone());
+            async move {
+                said.send("begun").await.unwrap();
+                gate.wait_for(|open| *open).await.unwrap();
+                said.send("done").await.unwrap();
+            }
+        };
+        let router = guarded(Router::new().route("/", any(handler)));
+        let caller = tokio::spawn(router.oneshot(request(method, "/")));
+        assert_eq!(heard.recv().await, Some("begun"));
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+        go.send_replace(true);
+        heard.recv().await == Some("done")
+    }
+
+    #[tokio::test]
+    async fn a_change_outlives_its_caller_and_a_read_does_not() {
+        assert!(finishes(Method::POST).await);
+        assert!(finishes(Method::DELETE).await);
+        assert!(!finishes(Method::GET).await);
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_names_the_route_and_nothing_that_was_sent() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _here = tracing::subscriber::set_default(subscriber);
+        let echo = |body: String| async move { body };
+        let router = guarded(Router::new().route("/things/{id}", any(echo)));
+        for uri in ["/things/canary?code=canary", "/canary?canary"] {
+            router
+                .clone()
+                .oneshot(request(Method::POST, uri))
+                .await
+                .unwrap();
+        }
+        let kept = log.0.lock().unwrap().clone();
+        let text = String::from_utf8(kept).unwrap();
+        assert!(
+            text.contains("/things/{id}") && text.contains("status"),
+            "{text}"
+        );
+        assert!(!text.contains("canary"), "{text}");
+    }
+
+    #[test]
+    fn an_address_is_the_sockets_and_networks_count_as_one() {
+        let network = |text: &str| Source(Some(text.parse().unwrap())).network();
+        assert_eq!(network("2001:db8::1"), network("2001:db8::2"));
+        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8::1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
 }

@@ -102,7 +102,10 @@ pub(crate) async fn login(
 ) -> Result<Json<LoggedIn>, Problem> {
     api.bounds.sign_in(source)?;
     let wanted = wanted(login.csr.as_deref(), login.device.as_ref())?;
-    let session = api.control.sign_in(&login.code, login.device.clone()).await?;
+    let session = api
+        .control
+        .sign_in(&login.code, login.device.clone())
+        .await?;
     let certificate = match wanted {
         Some((csr, device)) => Some(
             api.control
@@ -185,10 +188,16 @@ pub(crate) async fn certificate(
     Body(wish): Body<Signing>,
 ) -> Result<Json<Signed>, Problem> {
     wanted(Some(&wish.csr), Some(&wish.device))?;
-    let issued = api.control.issue_certificate(&actor, &wish.csr, &wish.device).await?;
+    let issued = api
+        .control
+        .issue_certificate(&actor, &wish.csr, &wish.device)
+        .await?;
     let ca_pem = api.control.settings().authority.ca_pem().to_owned();
     let certificate = issued.into();
-    Ok(Json(Signed { certificate, ca_pem }))
+    Ok(Json(Signed {
+        certificate,
+        ca_pem,
+    }))
 }
 
 /// Says who is signed in.

@@ -79,7 +79,10 @@ async fn unknown() -> Problem {
 }
 
 async fn wrong_method() -> Problem {
-    Problem::new(Kind::WrongMethod, "this address is served, but not by this method")
+    Problem::new(
+        Kind::WrongMethod,
+        "this address is served, but not by this method",
+    )
 }
 
 /// What doesn't parse, told as a problem.

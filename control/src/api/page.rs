@@ -40,7 +40,8 @@ pub(crate) fn paging(cursor: Option<&str>, limit: Option<u32>) -> Result<Paging,
         let detail = format!("`limit` is 1 to {LIMIT_MAX}");
         return Err(Problem::new(Kind::Invalid, detail));
     }
-    let read = |text| read(text).ok_or_else(|| Problem::new(Kind::Invalid, "`cursor` is none of ours"));
+    let read =
+        |text| read(text).ok_or_else(|| Problem::new(Kind::Invalid, "`cursor` is none of ours"));
     let cursor = cursor.map(read).transpose()?;
     Ok(Paging { cursor, limit })
 }

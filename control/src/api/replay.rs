@@ -149,7 +149,14 @@ impl Kept {
             self.evict(Some(0));
         }
         let answer = None;
-        self.entries.insert(slot.clone(), Entry { body, at: now, answer });
+        self.entries.insert(
+            slot.clone(),
+            Entry {
+                body,
+                at: now,
+                answer,
+            },
+        );
         self.order.push_back(slot);
     }
 
@@ -226,7 +233,10 @@ mod tests {
             (&alice, "k", b"a", 86_399, "1"),
             (&alice, "k", b"a", 86_400, "first"),
         ] {
-            assert_eq!(told(replays.turn(who, &headers(key), body, at(now))), expected);
+            assert_eq!(
+                told(replays.turn(who, &headers(key), body, at(now))),
+                expected
+            );
         }
     }
 
@@ -259,7 +269,10 @@ mod tests {
         let replays = Replays::new();
         let alice = "alice".parse().unwrap();
         for key in ["", &"k".repeat(KEY_MAX + 1)] {
-            assert_eq!(told(replays.turn(&alice, &headers(key), b"a", at(0))), "400");
+            assert_eq!(
+                told(replays.turn(&alice, &headers(key), b"a", at(0))),
+                "400"
+            );
         }
     }
 }

@@ -76,7 +76,9 @@ pub(crate) async fn recording(
     At(id): At<SessionId>,
 ) -> Result<Response, Problem> {
     let path = api.control.recording(&actor, &id).await?;
-    let file = tokio::fs::File::open(&path).await.map_err(|cause| unopened(&cause))?;
+    let file = tokio::fs::File::open(&path)
+        .await
+        .map_err(|cause| unopened(&cause))?;
     let named = format!("attachment; filename=\"{id}.rec\"");
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),

@@ -456,7 +456,7 @@ pub(crate) struct AuditEvent {
     /// Its place in the log.
     id: i64,
     at: String,
-    /// Who did it: a principal, `operator`, `control` or `proxy:NAME`.
+    /// Who did it: `principal:ID`, `operator`, `control` or `proxy:NAME`.
     actor: String,
     #[schema(example = "request.asked")]
     kind: String,

@@ -128,7 +128,11 @@ pub(super) fn ours(headers: &HeaderMap, public: &Url) -> Result<(), Problem> {
 }
 
 fn cookie_name(public: &Url) -> &'static str {
-    if is_https(public) { "__Host-postern" } else { "postern" }
+    if is_https(public) {
+        "__Host-postern"
+    } else {
+        "postern"
+    }
 }
 
 fn is_https(public: &Url) -> bool {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::markup::Markup;
 use super::session::{Act, Next, ours, public_url, sent, set_cookie};
 use super::{Page, Turned, hidden};
+use crate::ControlError;
 use crate::api::Api;
 use crate::api::error::Problem;
 use crate::api::extract::{Asked, Filled};
@@ -63,7 +64,7 @@ pub(super) async fn sign_in(
     let Filled(form) = form?;
     let login = api.control.sign_in(&form.code, None).await?;
     if let Some(former) = sent(&headers, public) {
-        api.control.sign_out(&former).await?;
+        leave(&api, &former).await?;
     }
     let span = api.control.now().until(login.expires_at);
     let cookie = set_cookie(public, Some((&login.token, span)));
@@ -71,8 +72,16 @@ pub(super) async fn sign_in(
     Ok((cookie.map(|cookie| [(header::SET_COOKIE, cookie)]), next).into_response())
 }
 
+/// Ends a login, if it hasn't ended before.
+async fn leave(api: &Api, token: &SecretString) -> Result<(), ControlError> {
+    match api.control.sign_out(token).await {
+        Ok(()) | Err(ControlError::Unauthenticated) => Ok(()),
+        Err(other) => Err(other),
+    }
+}
+
 pub(super) async fn sign_out(State(api): State<Api>, act: Act) -> Result<Response, Turned> {
-    api.control.sign_out(&act.visitor.token).await?;
+    leave(&api, &act.visitor.token).await?;
     let gone = set_cookie(public_url(&api), None);
     let gone = gone.map(|cookie| [(header::SET_COOKIE, cookie)]);
     Ok((gone, Redirect::to("/login")).into_response())

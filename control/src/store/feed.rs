@@ -10,8 +10,7 @@ pub(crate) async fn revision(db: &mut SqliteConnection) -> Result<u64, ControlEr
 }
 
 pub(crate) async fn next_revision(db: &mut SqliteConnection) -> Result<u64, ControlError> {
-    let query = sqlx::query_scalar::<_, i64>(
-        "UPDATE feed SET revision = revision + 1 RETURNING revision",
-    );
+    let query =
+        sqlx::query_scalar::<_, i64>("UPDATE feed SET revision = revision + 1 RETURNING revision");
     Ok(query.fetch_one(db).await?.cast_unsigned())
 }

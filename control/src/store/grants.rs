@@ -116,7 +116,13 @@ pub(crate) async fn ended_since(
         "SELECT seq, body FROM (SELECT seq, body, ended_at FROM grants WHERE ended_at >= $1 \
          ORDER BY ended_at DESC LIMIT $2) ORDER BY ended_at",
     );
-    grants(query.bind(since.millis()).bind(at_most).fetch_all(db).await?)
+    grants(
+        query
+            .bind(since.millis())
+            .bind(at_most)
+            .fetch_all(db)
+            .await?,
+    )
 }
 
 /// Some of one person or of all, the newest first.

@@ -25,10 +25,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Sqlite, SqlSafeStr, SqlitePool, Transaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{SqlSafeStr, Sqlite, SqlitePool, Transaction};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{ControlError, Unreadable};
@@ -77,9 +75,14 @@ impl Store {
 
     /// Waits for the turn to write, and begins a transaction that is rolled back when dropped.
     pub(crate) async fn begin(&self) -> Result<(Turn, Transaction<'static, Sqlite>), ControlError> {
-        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let turn = self.turn().await;
         let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         Ok((turn, transaction))
+    }
+
+    /// Waits for the turn alone.
+    pub(crate) async fn turn(&self) -> Turn {
+        Arc::clone(&self.turn).lock_owned().await
     }
 }
 

@@ -51,7 +51,10 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-pub(crate) async fn update(db: &mut SqliteConnection, request: &Request) -> Result<(), ControlError> {
+pub(crate) async fn update(
+    db: &mut SqliteConnection,
+    request: &Request,
+) -> Result<(), ControlError> {
     sqlx::query("UPDATE requests SET state = $2, body = $3 WHERE id = $1")
         .bind(request.id.as_str())
         .bind(request.state.word())

@@ -1,6 +1,6 @@
 //! The table of tokens. It holds the digest of a secret, never the secret.
 
-use policies::{DeviceId, PrincipalId, Resource, Timestamp};
+use policies::{DeviceId, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::parse;
@@ -103,7 +103,8 @@ pub(crate) async fn revoke(
     id: &str,
     now: Timestamp,
 ) -> Result<bool, ControlError> {
-    let query = sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL");
+    let query =
+        sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL");
     let done = query.bind(id).bind(now.millis()).execute(db).await?;
     Ok(done.rows_affected() == 1)
 }

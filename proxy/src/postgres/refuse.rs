@@ -40,6 +40,7 @@ impl Refusal {
 
     pub(super) fn hold(error: &HoldError, resource: &Resource) -> Self {
         let (reason, sqlstate) = match error {
+            HoldError::Draining => ("draining", "57P03"),
             HoldError::TooMany => ("too-many-holds", "53300"),
             HoldError::Lapsed => ("lapsed", "28000"),
             HoldError::Unreachable(_)

@@ -1,0 +1,265 @@
+//! Journeys through control, on a real SQLite file.
+
+mod feed;
+mod link;
+mod login;
+mod reload;
+mod requests;
+mod restart;
+mod tokens;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use policies::{
+    Authn, Binds, Credential, Database, Environment, Grant, GroupName, Hold, Kind, Login, Method,
+    Partition, Principal, PrincipalId, Recording, RequestId, RuleBook, Source, Target, TargetName,
+    Timestamp, Ttl, UpstreamTls,
+};
+use secrecy::SecretString;
+use tempfile::TempDir;
+
+use crate::{
+    Actor, Asked, Clock, Control, ControlError, Inventory, Person, Secrets, Settings, Wish,
+};
+
+pub(crate) const START: i64 = 1_800_000_000_000;
+
+pub(crate) const RULES: &str = r#"
+    permit (principal in Group::"engineering", action == Action::"connect", resource is Database)
+    when { ["app_ro", "app_rw", "app_cert"].contains(context.login) };
+
+    @id("writes take two DBAs") @approvals("2 of dba") @limit("1h")
+    forbid (principal, action == Action::"connect", resource in Env::"prod")
+    when { context.login == "app_rw" };
+
+    @id("never from outside")
+    forbid (principal, action, resource)
+    when { context has source && !context.source.isInRange(ip("10.0.0.0/8")) };
+"#;
+
+/// A control plane in a folder of its own, whose clock stands still until it is moved.
+pub(crate) struct World {
+    pub(crate) control: Control,
+    pub(crate) clock: Clock,
+    folder: TempDir,
+    authority: Arc<certs::Authority>,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let clock = Clock::fixed(Timestamp::from_millis(START));
+        let authority = Arc::new(certs::Authority::generate("Example CA", START).unwrap());
+        let settings = settings(&folder, &authority);
+        let control = Control::open(settings, inventory(RULES), clock.clone())
+            .await
+            .unwrap();
+        Self {
+            control,
+            clock,
+            folder,
+            authority,
+        }
+    }
+
+    /// Opens the same store anew, as after a kill: nothing was closed.
+    pub(crate) async fn reopened(self) -> Self {
+        let settings = settings(&self.folder, &self.authority);
+        let opened = Control::open(settings, inventory(RULES), self.clock.clone()).await;
+        Self {
+            control: opened.unwrap(),
+            ..self
+        }
+    }
+
+    /// A connection of its own to the store, to look and to break things.
+    pub(crate) async fn raw(&self) -> sqlx::SqliteConnection {
+        let path = self.folder.path().join("postern.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        sqlx::ConnectOptions::connect(&options).await.unwrap()
+    }
+
+    pub(crate) fn pass(&self, secs: u64) {
+        self.clock.advance(Ttl::from_secs(secs));
+    }
+
+    pub(crate) async fn ask(&self, who: &str, what: &str) -> Result<Asked, ControlError> {
+        self.control.ask(&actor(who), wish(what)).await
+    }
+
+    pub(crate) async fn approve(
+        &self,
+        who: &str,
+        id: &RequestId,
+    ) -> Result<Option<Grant>, ControlError> {
+        let view = self.control.request(&actor("eve"), id).await?;
+        let digest = view.request.digest();
+        let approved = self.control.approve(&actor(who), id, digest, None).await;
+        approved.map(|(_, grant)| grant)
+    }
+
+    /// A grant of alice's for `app_rw`, as two DBAs gave it.
+    pub(crate) async fn write_grant(&self) -> Grant {
+        let asked = self.ask("alice", "app_rw@orders").await.unwrap();
+        assert!(
+            self.approve("bob", &asked.request.id)
+                .await
+                .unwrap()
+                .is_none()
+        );
+        self.approve("carol", &asked.request.id)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    pub(crate) async fn read_grant(&self) -> Grant {
+        self.ask("alice", "app_ro@orders")
+            .await
+            .unwrap()
+            .grant
+            .unwrap()
+    }
+
+    /// What happened, oldest first.
+    pub(crate) async fn kinds(&self) -> Vec<String> {
+        let paging = crate::Paging {
+            cursor: None,
+            limit: Some(200),
+        };
+        let page = self.control.audit(&actor("eve"), paging).await.unwrap();
+        page.items
+            .into_iter()
+            .rev()
+            .map(|event| event.kind)
+            .collect()
+    }
+}
+
+fn settings(folder: &TempDir, authority: &Arc<certs::Authority>) -> Settings {
+    Settings {
+        database: folder.path().join("postern.db"),
+        public_url: "https://gate.example.com/".parse().unwrap(),
+        gateway: None,
+        recordings: folder.path().join("recordings"),
+        claim_within: Ttl::from_secs(900),
+        request_patience: Ttl::from_secs(1_800),
+        hold_patience: Ttl::from_secs(600),
+        login_ttl: Ttl::from_secs(43_200),
+        certificate_ttl: Ttl::from_secs(43_200),
+        token_ttl: Ttl::from_secs(3_600),
+        token_ttl_max: Ttl::from_secs(86_400),
+        feed_fresh: Ttl::from_secs(30),
+        authority: Arc::clone(authority),
+    }
+}
+
+pub(crate) fn inventory(rules: &str) -> Inventory {
+    let mut people = vec![
+        person("alice", "engineering"),
+        person("mallory", ""),
+        person("bob", "dba engineering"),
+        person("carol", "dba"),
+        Person {
+            admin: true,
+            auditor: true,
+            ..person("eve", "")
+        },
+    ];
+    people.extend((0..50).map(|number| person(&format!("dba-{number}"), "dba")));
+    let mut secrets = Secrets::default();
+    for login in ["app_ro", "app_rw"] {
+        let (target, login) = (name("orders"), Login::new(login).unwrap());
+        secrets.insert(
+            target,
+            login,
+            SecretString::from("canary-upstream-password"),
+        );
+    }
+    let source = Source {
+        name: "access.cedar".into(),
+        text: rules.into(),
+    };
+    Inventory {
+        people: people
+            .into_iter()
+            .map(|person| (person.principal.id.clone(), person))
+            .collect(),
+        targets: BTreeMap::from([(name("orders"), orders())]),
+        rules: RuleBook::load(&[source]).unwrap(),
+        secrets,
+    }
+}
+
+fn name(text: &str) -> TargetName {
+    TargetName::new(text).unwrap()
+}
+
+fn person(id: &str, groups: &str) -> Person {
+    let groups = groups
+        .split_whitespace()
+        .map(|group| GroupName::new(group).unwrap());
+    let principal = Principal {
+        id: PrincipalId::new(id).unwrap(),
+        name: format!("{}{}", id[..1].to_uppercase(), &id[1..]),
+        groups: groups.collect(),
+    };
+    Person {
+        principal,
+        admin: false,
+        auditor: false,
+        disabled: false,
+    }
+}
+
+fn orders() -> Target {
+    let login = |name: &str| Login::new(name).unwrap();
+    Target {
+        name: name("orders"),
+        kind: Kind::Postgres,
+        host: "db.internal".into(),
+        port: 5432,
+        tls: UpstreamTls::Off,
+        environment: Some(Environment::new("prod").unwrap()),
+        labels: BTreeMap::new(),
+        databases: ["shop", "reporting"]
+            .map(|name| Database::new(name).unwrap())
+            .into(),
+        logins: BTreeMap::from([
+            (login("app_ro"), Credential::Password),
+            (login("app_rw"), Credential::Password),
+            (login("app_cert"), Credential::Certificate),
+        ]),
+        hold: Hold::Interactive,
+        partition: Partition::Cut,
+        recording: Recording { binds: Binds::Keep },
+        default_ttl: Ttl::from_secs(3_600),
+        replication: false,
+    }
+}
+
+pub(crate) fn actor(id: &str) -> Actor {
+    let known = inventory("");
+    let person = &known.people[&PrincipalId::new(id).unwrap()];
+    Actor {
+        principal: person.principal.clone(),
+        admin: person.admin,
+        auditor: person.auditor,
+        authn: Authn {
+            method: Method::Link,
+            at: Timestamp::from_millis(START),
+            evidence: "ls-1".into(),
+            device: None,
+        },
+    }
+}
+
+pub(crate) fn wish(what: &str) -> Wish {
+    Wish {
+        resource: what.parse().unwrap(),
+        ttl: None,
+        reason: String::new(),
+        source: None,
+    }
+}

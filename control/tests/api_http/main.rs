@@ -1,0 +1,14 @@
+//! The HTTP side of control, asked as a client asks it: against a real store, without a socket.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on has failed"
+)]
+
+mod access;
+mod matrix;
+mod pages;
+mod support;
+mod surface;

@@ -1,0 +1,254 @@
+//! Who may do what: every endpoint by everybody who isn't meant, on things that are alice's.
+//!
+//! An endpoint that has no row fails the test.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::World;
+use crate::surface::operations;
+
+/// A plain engineer, an approver, an auditor, an admin.
+const WHO: [&str; 4] = ["dave", "bob", "erin", "carol"];
+
+/// The operation, its body, and what each of [`WHO`] gets.
+///
+/// In braces stands what is alice's: `{request}` (pending, for `app_rw`), `{grant}` (for `app_ro`),
+/// `{session}`, `{token}`, `{lock}` (on her), and what is in the body: `{digest}` of the request,
+/// `{code}` of a waiting connection.
+fn rows() -> Vec<(&'static str, Value, [u16; 4])> {
+    let none = Value::Null;
+    let because = json!({ "reason": "no" });
+    vec![
+        ("GET /me", none.clone(), [200, 200, 200, 200]),
+        ("POST /logout", none.clone(), [204, 204, 204, 204]),
+        (
+            "POST /certificate",
+            json!({ "csr": "none", "device": "d" }),
+            [400, 400, 400, 400],
+        ),
+        ("GET /targets", none.clone(), [200, 200, 200, 200]),
+        ("GET /requests", none.clone(), [200, 200, 200, 200]),
+        (
+            "GET /requests?scope=inbox",
+            none.clone(),
+            [200, 200, 200, 200],
+        ),
+        (
+            "GET /requests?scope=all",
+            none.clone(),
+            [403, 403, 200, 200],
+        ),
+        (
+            "POST /requests",
+            json!({ "resource": "app_ro@orders" }),
+            [200, 403, 403, 403],
+        ),
+        (
+            "POST /requests",
+            json!({ "resource": "dba@orders" }),
+            [403, 403, 403, 403],
+        ),
+        (
+            "GET /requests/{request}",
+            none.clone(),
+            [404, 200, 200, 200],
+        ),
+        (
+            "POST /requests/{request}/approve",
+            json!({ "digest": "{digest}" }),
+            [403, 200, 403, 403],
+        ),
+        (
+            "POST /requests/{request}/approve",
+            json!({ "digest": "other" }),
+            [403, 409, 403, 403],
+        ),
+        (
+            "POST /requests/{request}/deny",
+            because.clone(),
+            [403, 200, 403, 403],
+        ),
+        (
+            "POST /requests/{request}/withdraw",
+            none.clone(),
+            [403, 403, 403, 403],
+        ),
+        ("GET /grants", none.clone(), [200, 200, 200, 200]),
+        ("GET /grants?scope=all", none.clone(), [403, 403, 200, 200]),
+        ("GET /grants/{grant}", none.clone(), [404, 404, 200, 200]),
+        (
+            "POST /grants/{grant}/done",
+            none.clone(),
+            [403, 403, 403, 403],
+        ),
+        ("POST /grants/{grant}/revoke", because, [403, 403, 403, 200]),
+        ("GET /locks", none.clone(), [200, 200, 200, 200]),
+        (
+            "POST /locks",
+            json!({ "subject": "target:orders", "reason": "r" }),
+            [403, 403, 403, 200],
+        ),
+        ("DELETE /locks/{lock}", none.clone(), [403, 403, 403, 204]),
+        ("GET /tokens", none.clone(), [200, 200, 200, 200]),
+        ("GET /tokens?scope=all", none.clone(), [403, 403, 200, 200]),
+        (
+            "POST /tokens",
+            json!({ "resource": "app_ro@orders" }),
+            [200, 403, 403, 403],
+        ),
+        ("DELETE /tokens/{token}", none.clone(), [404, 404, 404, 204]),
+        (
+            "POST /holds/lookup",
+            json!({ "code": "{code}" }),
+            [200, 200, 200, 200],
+        ),
+        (
+            "POST /holds/lookup",
+            json!({ "code": "AAAA-AAAA" }),
+            [404, 404, 404, 404],
+        ),
+        (
+            "POST /holds/confirm",
+            json!({ "code": "{code}", "digest": "other" }),
+            [409, 409, 409, 409],
+        ),
+        ("GET /sessions", none.clone(), [200, 200, 200, 200]),
+        (
+            "GET /sessions?scope=all",
+            none.clone(),
+            [403, 403, 200, 200],
+        ),
+        (
+            "GET /sessions/{session}",
+            none.clone(),
+            [404, 404, 200, 200],
+        ),
+        (
+            "GET /sessions/{session}/recording",
+            none.clone(),
+            [403, 403, 200, 200],
+        ),
+        ("GET /audit", none, [403, 403, 200, 200]),
+        (
+            "POST /invites",
+            json!({ "principal": "alice" }),
+            [403, 403, 403, 200],
+        ),
+    ]
+}
+
+/// What is alice's, by the names that the rows use.
+struct Hers(Vec<(&'static str, String)>);
+
+impl Hers {
+    async fn in_world(world: &World) -> Self {
+        let alice = world.login("alice").await;
+        let request = world.asked(&alice, "app_rw", "a ticket").await["request"].clone();
+        let grant = world.asked(&alice, "app_ro", "").await["grant"]["id"].clone();
+        let resource = json!({ "resource": "app_ro@orders" });
+        let token = world.call(&alice, "POST /tokens", resource).await.json()["id"].clone();
+        world.session(text(&grant), "se-aaaaaaaaaaaa").await;
+        let carol = world.login("carol").await;
+        let lock = json!({ "subject": "device:lost", "reason": "lost" });
+        let lock = world.call(&carol, "POST /locks", lock).await.json()["id"].clone();
+        Self(vec![
+            ("{request}", text(&request["id"]).into()),
+            ("{digest}", text(&request["digest"]).into()),
+            ("{grant}", text(&grant).into()),
+            ("{session}", "se-aaaaaaaaaaaa".into()),
+            ("{token}", text(&token).into()),
+            ("{lock}", text(&lock).into()),
+        ])
+    }
+
+    fn fill(&self, text: &str) -> String {
+        let all = self.0.iter();
+        all.fold(text.to_owned(), |text, (name, value)| {
+            text.replace(name, value)
+        })
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
+#[tokio::test]
+async fn nobody_does_what_is_not_theirs_to_do() {
+    for (place, who) in WHO.into_iter().enumerate() {
+        // Reading changes nothing, so that all of it shares one world.
+        let reading = Scene::of(who).await;
+        for (operation, body, expected) in rows() {
+            let status = expected[place];
+            if operation.starts_with("GET ") {
+                reading.check(operation, &body, status).await;
+            } else {
+                Scene::of(who).await.check(operation, &body, status).await;
+            }
+        }
+    }
+}
+
+/// A fresh world, and somebody in it who is signed in.
+struct Scene {
+    world: World,
+    hers: Hers,
+    who: &'static str,
+    token: String,
+}
+
+impl Scene {
+    async fn of(who: &'static str) -> Self {
+        let world = World::new().await;
+        let hers = Hers::in_world(&world).await;
+        let token = world.login(who).await;
+        Self {
+            world,
+            hers,
+            who,
+            token,
+        }
+    }
+
+    async fn check(&self, operation: &str, body: &Value, status: u16) {
+        let (_waits, confirm) = self.world.hold("192.0.2.7:50000", "psql", "").await;
+        let body = self
+            .hers
+            .fill(&body.to_string())
+            .replace("{code}", &confirm.code);
+        let body = serde_json::from_str(&body).unwrap();
+        let answer = self
+            .world
+            .call(&self.token, &self.hers.fill(operation), body)
+            .await;
+        let told = format!("{}: {operation}: {}", self.who, answer.text);
+        assert_eq!(answer.status.as_u16(), status, "{told}");
+        if status >= 400 {
+            answer.refused(status);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_endpoint_has_a_row() {
+    let world = World::new().await;
+    let bare = |operation: &str| {
+        let path = operation.split('?').next().unwrap();
+        let parts = path
+            .split('/')
+            .map(|part| if part.starts_with('{') { "{id}" } else { part });
+        parts.collect::<Vec<_>>().join("/")
+    };
+    let rows: BTreeSet<String> = rows()
+        .iter()
+        .map(|(operation, ..)| bare(operation))
+        .collect();
+    let all = operations(&world).await;
+    let closed = all
+        .into_iter()
+        .filter(|(_, described)| described["security"] != json!([{}]));
+    let wanted: BTreeSet<String> = closed.map(|(operation, _)| operation).collect();
+    assert_eq!(rows, wanted);
+}

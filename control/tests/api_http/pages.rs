@@ -1,0 +1,437 @@
+//! The pages, as a browser without script sees them.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, World, from};
+
+const XSS: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>";
+
+/// A browser that is signed in, or not yet.
+struct Browser<'a> {
+    world: &'a World,
+    cookie: String,
+}
+
+impl<'a> Browser<'a> {
+    async fn of(world: &'a World, who: &str) -> Self {
+        let mut browser = Self {
+            world,
+            cookie: String::new(),
+        };
+        let form = format!("code={}", world.code(who).await);
+        let answer = browser.post("/login", &form).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+        browser.cookie = answer
+            .header("set-cookie")
+            .split(';')
+            .next()
+            .unwrap()
+            .to_owned();
+        browser
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        let request = Request::get(path).header("cookie", &self.cookie);
+        self.world.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    /// Sends a form as a browser sends it from one of our pages.
+    async fn post(&self, path: &str, form: &str) -> Answer {
+        let own = [("sec-fetch-site", "same-origin"), ("origin", "null")];
+        self.post_as(path, form, &own).await
+    }
+
+    async fn post_as(&self, path: &str, form: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::post(path)
+            .header("cookie", &self.cookie)
+            .header("content-type", "application/x-www-form-urlencoded");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(form.to_owned())).unwrap();
+        self.world.send(from("192.0.2.7:40000", request)).await
+    }
+
+    /// The seal that the forms of this login carry.
+    async fn seal(&self) -> String {
+        field(&self.get("/").await.text, "seal")
+    }
+}
+
+/// The value of the first form field of this name.
+fn field(html: &str, name: &str) -> String {
+    let start = format!("name=\"{name}\" value=\"");
+    let (_, rest) = html
+        .split_once(&start)
+        .unwrap_or_else(|| panic!("no {name}: {html}"));
+    rest.split('"').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_link_alone_signs_nobody_in() {
+    let world = World::new().await;
+    let code = world.code("alice").await;
+    let browser = Browser {
+        world: &world,
+        cookie: String::new(),
+    };
+    for _ in 0..3 {
+        let page = browser.get(&format!("/login?code={code}")).await;
+        assert_eq!(
+            (page.status, page.header("set-cookie")),
+            (StatusCode::OK, "")
+        );
+        assert!(page.text.contains(&format!("value=\"{code}\"")));
+    }
+    let answer = browser.post("/login", &format!("code={code}")).await;
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (StatusCode::SEE_OTHER, "/")
+    );
+    let cookie = answer.header("set-cookie");
+    assert!(cookie.starts_with("__Host-postern="), "{cookie}");
+    for attribute in [
+        "; Path=/",
+        "; HttpOnly",
+        "; SameSite=Lax",
+        "; Secure",
+        "; Max-Age=43200",
+    ] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    let again = browser.post("/login", &format!("code={code}")).await;
+    assert_eq!(again.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn without_https_the_cookie_has_a_plain_name() {
+    let world = World::at("http://127.0.0.1:8080/").await;
+    let browser = Browser::of(&world, "alice").await;
+    assert!(browser.cookie.starts_with("postern="), "{}", browser.cookie);
+    assert_eq!(browser.get("/").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_token_of_the_cookie_does_not_leave_it() {
+    let world = World::new().await;
+    let browser = Browser::of(&world, "alice").await;
+    let (_, token) = browser.cookie.split_once('=').unwrap();
+    for path in ["/", "/login"] {
+        assert!(!browser.get(path).await.text.contains(token), "{path}");
+    }
+    // The API takes no cookie.
+    browser.get("/api/v1/me").await.refused(401);
+    world.call(token, "GET /me", Value::Null).await;
+}
+
+#[tokio::test]
+async fn pages_lead_strangers_to_the_login_and_back() {
+    let world = World::new().await;
+    let stranger = Browser {
+        world: &world,
+        cookie: "__Host-postern=psl_aaaa".into(),
+    };
+    for (path, login) in [
+        ("/", "/login"),
+        ("/c/ho-aaaaaaaaaaaa", "/login?next=/c/ho-aaaaaaaaaaaa"),
+    ] {
+        let answer = stranger.get(path).await;
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (StatusCode::SEE_OTHER, login)
+        );
+    }
+    for (next, location) in [
+        ("/c/ho-aaaaaaaaaaaa", "/c/ho-aaaaaaaaaaaa"),
+        ("https%3A%2F%2Fevil.example.com", "/"),
+        ("%2F%2Fevil.example.com", "/"),
+        ("javascript%3Aalert(1)", "/"),
+    ] {
+        let form = format!("code={}&next={next}", world.code("alice").await);
+        let answer = stranger.post("/login", &form).await;
+        assert_eq!(answer.header("location"), location, "{next}");
+    }
+}
+
+#[tokio::test]
+async fn what_others_say_is_shown_as_text() {
+    let world = World::new().await;
+    let alice = world.login("alice").await;
+    world.asked(&alice, "app_rw", XSS).await;
+    let bob = Browser::of(&world, "bob").await;
+    let (_waits, confirm) = world.hold("192.0.2.9:1", XSS, XSS).await;
+    let place = confirm.url.rsplit_once("/c/").unwrap().1.to_owned();
+    let look = format!("seal={}&code={}", bob.seal().await, confirm.code);
+    for page in [
+        bob.get("/").await,
+        bob.post(&format!("/c/{place}"), &look).await,
+        bob.get("/login?code=%3Cscript%3Ealert(1)%3C/script%3E%22%3E%3Cimg%20src=x")
+            .await,
+    ] {
+        assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+        assert!(
+            page.text.contains("&lt;script&gt;alert(1)"),
+            "{}",
+            page.text
+        );
+        assert!(
+            !page.text.contains("<script") && !page.text.contains("<img"),
+            "{}",
+            page.text
+        );
+        let csp = page.header("content-security-policy");
+        assert_eq!(
+            csp,
+            "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        );
+    }
+    let home = bob.get("/").await.text;
+    assert!(home.contains("Alice &lt;b&gt; (alice)"), "{home}");
+}
+
+#[tokio::test]
+async fn a_form_from_elsewhere_does_nothing() {
+    let world = World::new().await;
+    let alice = world.login("alice").await;
+    let request = world.asked(&alice, "app_rw", "").await["request"].clone();
+    let id = request["id"].as_str().unwrap();
+    let (bob, dave) = (
+        Browser::of(&world, "bob").await,
+        Browser::of(&world, "dave").await,
+    );
+    let (seal, other) = (bob.seal().await, dave.seal().await);
+    let path = format!("/requests/{id}/approve");
+    let digest = request["digest"].as_str().unwrap();
+    let form = |seal: &str| format!("seal={seal}&digest={digest}");
+    let own: &[_] = &[("sec-fetch-site", "same-origin")];
+    for (seal, headers) in [
+        (&seal, &[][..]),
+        (&seal, &[("origin", "null")]),
+        (&seal, &[("origin", "https://evil.example.com")]),
+        (&seal, &[("sec-fetch-site", "cross-site")]),
+        (
+            &seal,
+            &[
+                ("sec-fetch-site", "same-site"),
+                ("origin", "https://gate.example.com"),
+            ],
+        ),
+        (&other, own),
+        (&String::new(), own),
+    ] {
+        let answer = bob.post_as(&path, &form(seal), headers).await;
+        assert_eq!(
+            answer.status,
+            StatusCode::FORBIDDEN,
+            "{headers:?}: {}",
+            answer.text
+        );
+    }
+    let sealless = bob.post_as(&path, &format!("digest={digest}"), own).await;
+    assert_eq!(sealless.status, StatusCode::BAD_REQUEST);
+    let shown = world
+        .call(&alice, &format!("GET /requests/{id}"), Value::Null)
+        .await
+        .json();
+    assert_eq!(shown["state"], "pending");
+    let answer = bob.post_as(&path, &form(&seal), own).await;
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (StatusCode::SEE_OTHER, "/")
+    );
+}
+
+#[tokio::test]
+async fn every_form_of_the_pages_wants_our_own_page_and_a_login() {
+    let world = World::new().await;
+    let (alice, nobody) = (
+        Browser::of(&world, "alice").await,
+        Browser {
+            world: &world,
+            cookie: String::new(),
+        },
+    );
+    for path in [
+        "/logout",
+        "/requests/rq-aaaaaaaaaaaa/approve",
+        "/requests/rq-aaaaaaaaaaaa/deny",
+        "/requests/rq-aaaaaaaaaaaa/withdraw",
+        "/grants/gr-aaaaaaaaaaaa/done",
+        "/c/ho-aaaaaaaaaaaa",
+        "/c/ho-aaaaaaaaaaaa/confirm",
+    ] {
+        let cross = [("sec-fetch-site", "cross-site")];
+        let answer = alice.post_as(path, "seal=x", &cross).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(
+            alice.post(path, "seal=x").await.status,
+            StatusCode::FORBIDDEN,
+            "{path}"
+        );
+        let answer = nobody.post(path, "seal=x").await;
+        assert!(
+            answer.header("location").starts_with("/login"),
+            "{path}: {}",
+            answer.text
+        );
+    }
+    let form = format!("code={}", world.code("dave").await);
+    let cross = [("origin", "https://evil.example.com")];
+    let answer = nobody.post_as("/login", &form, &cross).await;
+    assert_eq!(
+        (answer.status, answer.header("set-cookie")),
+        (StatusCode::FORBIDDEN, "")
+    );
+}
+
+#[tokio::test]
+async fn access_is_decided_and_given_back_on_the_first_page() {
+    let world = World::new().await;
+    let token = world.login("alice").await;
+    let (alice, bob) = (
+        Browser::of(&world, "alice").await,
+        Browser::of(&world, "bob").await,
+    );
+    let ask = async |reason: &str| {
+        let id = world.asked(&token, "app_rw", reason).await["request"]["id"].clone();
+        id.as_str().unwrap().to_owned()
+    };
+    let id = ask("first").await;
+    let page = bob.get("/").await.text;
+    assert!(page.contains(&id) && page.contains("first"), "{page}");
+    let (seal, digest) = (field(&page, "seal"), field(&page, "digest"));
+    let wrong = format!("seal={seal}&digest={digest}&shorten=soon");
+    let answer = bob.post(&format!("/requests/{id}/approve"), &wrong).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+    let yes = format!("seal={seal}&digest={digest}&shorten=20m");
+    let answer = bob.post(&format!("/requests/{id}/approve"), &yes).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    let page = alice.get("/").await.text;
+    assert!(
+        page.contains("app_rw@orders/shop") && page.contains("20m"),
+        "{page}"
+    );
+    let grants = world
+        .call(&token, "GET /grants?live=true", Value::Null)
+        .await
+        .json();
+    let done = format!(
+        "/grants/{}/done",
+        grants["items"][0]["id"].as_str().unwrap()
+    );
+    let seal = format!("seal={}", alice.seal().await);
+    assert_eq!(alice.post(&done, &seal).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(alice.post(&done, &seal).await.status, StatusCode::CONFLICT);
+
+    let id = ask("second").await;
+    let no = format!("seal={}&reason=later", bob.seal().await);
+    assert_eq!(
+        bob.post(&format!("/requests/{id}/deny"), &no).await.status,
+        StatusCode::SEE_OTHER
+    );
+    let id = ask("third").await;
+    let answer = alice.post(&format!("/requests/{id}/withdraw"), &seal).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    assert!(!alice.get("/").await.text.contains(&id));
+}
+
+#[tokio::test]
+async fn a_connection_is_confirmed_by_who_types_its_code_and_reads_it() {
+    let world = World::new().await;
+    let alice = Browser::of(&world, "alice").await;
+    let seal = alice.seal().await;
+    let (mut waits, confirm) = world.hold("192.0.2.7:50000", "psql", "a look").await;
+    let (_others, other) = world.hold("192.0.2.8:50000", "pgcli", "").await;
+    let path = format!("/c/{}", confirm.url.rsplit_once("/c/").unwrap().1);
+
+    // The address alone tells nothing.
+    let page = alice.get(&path).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    assert!(
+        !page.text.contains("orders") && !page.text.contains("psql"),
+        "{}",
+        page.text
+    );
+    // Another connection's code doesn't fit here.
+    let form = format!("seal={seal}&code={}", other.code);
+    assert_eq!(alice.post(&path, &form).await.status, StatusCode::NOT_FOUND);
+
+    let form = format!("seal={seal}&code={}", confirm.code);
+    let page = alice.post(&path, &form).await;
+    for told in [
+        "Alice &lt;b&gt; (alice)",
+        "orders",
+        "app_ro",
+        "shop",
+        "192.0.2.7",
+        "psql",
+        "a look",
+    ] {
+        assert!(page.text.contains(told), "{told}: {}", page.text);
+    }
+    assert!(!page.text.contains("another address"), "{}", page.text);
+    let stale = format!("seal={seal}&code={}&digest=other", confirm.code);
+    let answer = alice.post(&format!("{path}/confirm"), &stale).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT);
+    let digest = field(&page.text, "digest");
+    let yes = format!("seal={seal}&code={}&digest={digest}", confirm.code);
+    let answer = alice.post(&format!("{path}/confirm"), &yes).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert!(waits.message().await.unwrap().is_some());
+    assert_eq!(alice.get(&path).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_connection_from_elsewhere_comes_with_a_warning() {
+    let world = World::new().await;
+    let alice = Browser::of(&world, "alice").await;
+    for client in ["192.0.2.99:50000", "pipe"] {
+        let (_waits, confirm) = world.hold(client, "psql", "").await;
+        let path = format!("/c/{}", confirm.url.rsplit_once("/c/").unwrap().1);
+        let form = format!("seal={}&code={}", alice.seal().await, confirm.code);
+        let claims = [
+            ("sec-fetch-site", "same-origin"),
+            ("x-forwarded-for", "192.0.2.99"),
+        ];
+        let page = alice.post_as(&path, &form, &claims).await;
+        assert!(
+            page.text.contains("another address"),
+            "{client}: {}",
+            page.text
+        );
+    }
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_login() {
+    let world = World::new().await;
+    let alice = Browser::of(&world, "alice").await;
+    let form = format!("seal={}", alice.seal().await);
+    let answer = alice.post("/logout", &form).await;
+    assert!(
+        answer.header("set-cookie").contains("Max-Age=0"),
+        "{:?}",
+        answer.headers
+    );
+    assert_eq!(alice.get("/").await.header("location"), "/login");
+}
+
+#[tokio::test]
+async fn a_long_form_is_refused() {
+    let world = World::new().await;
+    let alice = Browser::of(&world, "alice").await;
+    let form = format!("seal={}", "a".repeat(1 << 20));
+    assert_eq!(
+        alice.post("/logout", &form).await.status,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    let unknown = format!("seal={}&nonsense=1", alice.seal().await);
+    assert_eq!(
+        alice.post("/logout", &unknown).await.status,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(world.call("", "GET /health", json!(null)).await.status, 200);
+}

@@ -1,0 +1,116 @@
+//! `postern demo`: a whole gateway with a real Postgres behind it, in one private temporary folder.
+//!
+//! [`interactive`] sets the scene and prints lines to paste, until Ctrl-C. [`script`] sets the same
+//! scene and plays the story by itself, with the real psql and this very program as child processes,
+//! and fails at the first step that isn't as told. Both remove everything at their end.
+
+mod lines;
+mod player;
+mod scene;
+mod story;
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::client::{ClientError, HomeError};
+use crate::config::{Faults, LogFormat};
+use crate::up::{Signals, UpError};
+use crate::{telemetry, terminal, throwaway};
+use scene::Scene;
+
+/// Why the demo can't go on.
+#[derive(Debug, Error)]
+pub enum DemoError {
+    /// The Postgres behind the gateway can't be had.
+    #[error("the demo's Postgres can't be started")]
+    Cluster(#[from] throwaway::Error),
+    /// The gateway can't start.
+    #[error("the demo's gateway can't be started")]
+    Up(#[from] UpError),
+    /// The demo's own configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] Faults),
+    /// A person can't be invited.
+    #[error("the demo's people can't be invited")]
+    Invite(#[from] control::ControlError),
+    /// A person can't sign in.
+    #[error("the demo's people can't sign in")]
+    SignIn(#[from] ClientError),
+    /// A folder can't be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// A file or a child process can't be had.
+    #[error("can't {action}")]
+    Io {
+        /// What was being done.
+        action: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A file can't be written.
+    #[error(transparent)]
+    Store(#[from] certs::store::StoreError),
+    /// The scene was torn down before it stood.
+    #[error("setting up the demo broke off")]
+    Broken,
+    /// The gateway listens nowhere.
+    #[error("the demo's gateway listens nowhere for Postgres clients")]
+    Nowhere,
+    /// A step of the story is not as told.
+    #[error("not as told: {step}\n  expected: {expected}\n  came:     {came}")]
+    Story {
+        /// Which step.
+        step: String,
+        /// What should have come.
+        expected: String,
+        /// What came instead.
+        came: String,
+    },
+}
+
+impl DemoError {
+    fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        move |source| Self::Io { action, source }
+    }
+}
+
+/// Sets the scene, prints what to paste, and waits for Ctrl-C.
+///
+/// # Errors
+/// Whatever keeps the scene from standing.
+pub async fn interactive() -> Result<(), DemoError> {
+    telemetry::start(LogFormat::Text, "error");
+    let mut signals = Signals::listen().map_err(DemoError::io("listen for signals"))?;
+    terminal::note("starting a Postgres and a gateway in front of it …");
+    let scene = tokio::select! {
+        scene = Scene::set() => scene?,
+        () = signals.stop() => return Ok(()),
+    };
+    // Where nobody reads the lines any more, the gateway is still there to be used.
+    let _ = terminal::print(&lines::to_paste(&scene));
+    signals.stop().await;
+    terminal::note("\nending; everything is removed");
+    scene.strike().await;
+    Ok(())
+}
+
+/// Sets the scene and plays the story.
+///
+/// # Errors
+/// The first step that isn't as told, or whatever keeps the scene from standing.
+pub async fn script() -> Result<(), DemoError> {
+    telemetry::start(LogFormat::Text, "error");
+    let mut signals = Signals::listen().map_err(DemoError::io("listen for signals"))?;
+    let scene = tokio::select! {
+        scene = Scene::set() => scene?,
+        () = signals.stop() => return Err(DemoError::Broken),
+    };
+    let outcome = tokio::select! {
+        outcome = story::play(&scene) => outcome,
+        () = signals.stop() => Err(DemoError::Broken),
+    };
+    scene.strike().await;
+    outcome
+}

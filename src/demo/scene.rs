@@ -1,0 +1,110 @@
+//! The scene: a throwaway Postgres with a small shop, a gateway in front of it, and two people who
+//! are signed in. Everything but the Postgres is in one folder, which goes when the scene does.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use certs::store;
+use policies::PrincipalId;
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+
+use super::DemoError;
+use crate::client::{self, Home, Offer};
+use crate::config::Config;
+use crate::throwaway::{Cluster, Options};
+use crate::up::Gateway;
+
+const CONFIG: &str = include_str!("postern.toml");
+const POLICY: &str = include_str!("policy.cedar");
+const SHOP: &str = include_str!("shop.sql");
+const REPORTING: &str = include_str!("reporting.sql");
+const LOGINS: [&str; 2] = ["app_ro", "app_rw"];
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything that stands while a demo runs.
+#[derive(Debug)]
+pub(super) struct Scene {
+    pub(super) gateway: Gateway,
+    pub(super) postgres: SocketAddr,
+    /// An engineer.
+    pub(super) alice: Home,
+    /// An approver, admin and auditor.
+    pub(super) bob: Home,
+    pub(super) psql: PathBuf,
+    cluster: Cluster,
+    folder: TempDir,
+}
+
+impl Scene {
+    /// Sets everything up.
+    pub(super) async fn set() -> Result<Self, DemoError> {
+        let laid = spawn_blocking(lay_out).await.map_err(|_| DemoError::Broken)?;
+        let (folder, cluster, config) = laid?;
+        let gateway = Gateway::start(&config).await?;
+        let postgres = gateway.postgres_addr().ok_or(DemoError::Nowhere)?;
+        let alice = sign_in(&gateway, folder.path(), "alice").await?;
+        let bob = sign_in(&gateway, folder.path(), "bob").await?;
+        let psql = cluster.program("psql");
+        Ok(Self { gateway, postgres, alice, bob, psql, cluster, folder })
+    }
+
+    /// The folder of all this.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Takes everything down.
+    pub(super) async fn strike(self) {
+        let Self { gateway, cluster, folder, .. } = self;
+        gateway.shutdown(PATIENCE).await;
+        let removing = spawn_blocking(move || {
+            cluster.stop();
+            folder.close()
+        });
+        if let Ok(Err(error)) = removing.await {
+            crate::terminal::note(&format!("the demo's folder can't be removed: {error}"));
+        }
+    }
+}
+
+fn lay_out() -> Result<(TempDir, Cluster, Config), DemoError> {
+    let folder = tempfile::Builder::new().prefix("postern-demo-").tempdir();
+    let folder = folder.map_err(DemoError::io("make a temporary folder"))?;
+    let cluster = Cluster::start(Options::default())?;
+    let root = folder.path();
+    for name in ["policies", "secrets"] {
+        store::create_private_dir(&root.join(name))?;
+    }
+    let roles = LOGINS.iter().map(|login| role(root, login)).collect::<Result<String, _>>()?;
+    cluster.psql(&roles)?;
+    for (database, content) in [("shop", SHOP), ("reporting", REPORTING)] {
+        cluster.psql(&format!("create database {database}"))?;
+        cluster.psql_in(database, content)?;
+    }
+    store::write_public(&root.join("policies/demo.cedar"), POLICY.as_bytes())?;
+    store::write_public(&root.join("target-ca.pem"), cluster.ca_pem().as_bytes())?;
+    let config = CONFIG.replace("@PORT@", &cluster.port().to_string());
+    let file = root.join("postern.toml");
+    fs::write(&file, config).map_err(DemoError::io("write the demo's configuration"))?;
+    Ok((folder, cluster, Config::load(&file)?))
+}
+
+/// A login with a password that only the gateway's secrets know.
+fn role(root: &Path, login: &str) -> Result<String, DemoError> {
+    let password = format!("{:032x}", rand::random::<u128>());
+    store::write_private(&root.join("secrets").join(login), password.as_bytes())?;
+    Ok(format!("create role {login} login password '{password}';\n"))
+}
+
+/// Signs a person in by a one-time code, over the API, as anybody would.
+async fn sign_in(gateway: &Gateway, root: &Path, name: &str) -> Result<Home, DemoError> {
+    let home = Home::at(&root.join(name))?;
+    let person = PrincipalId::new(name).map_err(|_| DemoError::Broken)?;
+    let invite = gateway.control().invite(None, &person).await?;
+    let (url, code, ca_pem) = (gateway.api_url().clone(), invite.code, None);
+    client::login(&home, Offer { url, code, ca_pem }).await?;
+    Ok(home)
+}

@@ -1,0 +1,150 @@
+//! The files of `deploy/`: the reference loads, and the first policy does what its cases say.
+
+use super::*;
+
+fn deploy(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy")
+        .join(name);
+    fs::read_to_string(path).unwrap()
+}
+
+/// The reference, with secrets where they can be read.
+fn reference() -> Set {
+    let set = Set::new("");
+    let secrets = "/run/credentials/postern.service";
+    let here = set.folder.path().to_str().unwrap();
+    assert!(deploy("postern.toml").contains(secrets));
+    set.write(
+        "postern.toml",
+        &deploy("postern.toml").replace(secrets, here),
+    );
+    set.write("policies/access.cedar", &deploy("policies/access.cedar"));
+    set.write("secrets_orders_app_ro", "one\n");
+    set.write("secrets_orders_app_rw", "two\n");
+    set
+}
+
+#[test]
+fn the_reference_configuration_loads_without_a_warning() {
+    let set = reference();
+    let inventory = set
+        .inventory(&[("ORDERS_STAGING_APP_RW", "three")])
+        .unwrap();
+    assert_eq!(set.config().warnings(&inventory), Vec::<String>::new());
+    assert_eq!((inventory.people.len(), inventory.targets.len()), (4, 2));
+    assert_eq!(password(&inventory).as_deref(), Some("two"));
+}
+
+/// What is commented out is what holds without it, except where it shows another choice.
+#[test]
+fn the_reference_configuration_shows_the_true_defaults() {
+    let text = deploy("postern.toml");
+    let others = ["certificate", "key", "tls", "disabled"];
+    let shown = text.lines().map(|line| {
+        let setting = line.strip_prefix("# ").filter(|rest| {
+            let key = rest.split(" = ").next().unwrap_or_default();
+            let is_key = key
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let is_span = *rest != "certificate = \"12h\"";
+            rest.contains(" = ") && is_key && !(others.contains(&key) && is_span)
+        });
+        setting.unwrap_or(line)
+    });
+    let shown = shown.collect::<Vec<_>>().join("\n");
+    assert!(shown.lines().count() > 100 && shown.contains("\nconnections = 20000\n"));
+    let at = Path::new("/etc/postern/postern.toml");
+    let (given, spelt) = (Config::parse(&text, at), Config::parse(&shown, at));
+    let spelt = spelt.unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(given.unwrap(), spelt);
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cases {
+    case: Vec<Case>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    says: String,
+    groups: Vec<GroupName>,
+    login: String,
+    environment: String,
+    database: Option<String>,
+    source: Option<IpAddr>,
+    #[serde(default)]
+    allow: bool,
+    #[serde(default)]
+    approvals: Vec<String>,
+    limit: Option<Ttl>,
+    deny: Option<String>,
+}
+
+#[test]
+fn the_first_policy_does_what_its_cases_say() {
+    let (name, text) = ("access.cedar".to_owned(), deploy("policies/access.cedar"));
+    let book = RuleBook::load(&[Source { name, text }]).unwrap();
+    let cases: Cases = toml::from_str(&deploy("policies/cases.toml")).unwrap();
+    assert!(cases.case.len() >= 10);
+    for case in &cases.case {
+        let said = decide(&book, case);
+        let expected = match &case.deny {
+            Some(reason) => format!("deny: {reason}"),
+            None => format!("allow: {:?} {:?}", case.approvals, case.limit),
+        };
+        assert_eq!(said, expected, "{}", case.says);
+        let free = case.deny.is_none() && case.approvals.is_empty();
+        assert_eq!(case.allow, free, "`allow` of: {}", case.says);
+    }
+}
+
+fn decide(book: &RuleBook, case: &Case) -> String {
+    let principal = Principal {
+        id: PrincipalId::new("alice").unwrap(),
+        name: "Alice".into(),
+        groups: case.groups.iter().cloned().collect(),
+    };
+    let database = case.database.as_deref().unwrap_or("shop");
+    let target = target(&case.environment, &case.login, database);
+    let resource = target.resolve(&case.login.parse().unwrap(), None).unwrap();
+    let facts = Facts {
+        now: Timestamp::from_millis(1_800_000_000_000),
+        source: case.source,
+    };
+    match book.decide(&principal, &target, &resource, &facts) {
+        Decision::Deny(refusal) => format!("deny: {refusal}"),
+        Decision::Allow(terms) => {
+            let approvals = terms.approvals.iter().map(ToString::to_string);
+            format!(
+                "allow: {:?} {:?}",
+                approvals.collect::<Vec<_>>(),
+                terms.limit
+            )
+        }
+    }
+}
+
+fn target(environment: &str, login: &str, database: &str) -> Target {
+    Target {
+        name: TargetName::new("orders").unwrap(),
+        kind: policies::Kind::Postgres,
+        host: "db.internal".into(),
+        port: 5432,
+        tls: UpstreamTls::VerifyFull {
+            roots: None,
+            name: None,
+        },
+        environment: Some(environment.parse().unwrap()),
+        labels: BTreeMap::new(),
+        databases: vec![database.parse().unwrap()],
+        logins: BTreeMap::from([(login.parse().unwrap(), Credential::Password)]),
+        hold: Hold::Interactive,
+        partition: Partition::Cut,
+        recording: policies::Recording { binds: Binds::Keep },
+        default_ttl: Ttl::from_secs(3600),
+        replication: false,
+    }
+}
