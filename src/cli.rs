@@ -23,7 +23,7 @@ use crate::client::{ClientError, Home, HomeError};
 use crate::config::Faults;
 use crate::demo::DemoError;
 use crate::telemetry::chain;
-use crate::terminal::{self, Paint, plain_lines};
+use crate::terminal::{self, Paint, plain, plain_lines};
 use crate::up::UpError;
 
 const CODES: &str = "\
@@ -105,10 +105,7 @@ enum Failure {
     #[error("{0}")]
     Failed(String),
     #[error("can't {action}")]
-    Io {
-        action: String,
-        source: io::Error,
-    },
+    Io { action: String, source: io::Error },
     /// Nobody reads on: no failure of ours.
     #[error("the output was closed")]
     Closed,
@@ -116,10 +113,11 @@ enum Failure {
 
 impl From<io::Error> for Failure {
     fn from(source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::BrokenPipe => Self::Closed,
-            _ => Self::Io { action: "read or write the terminal".into(), source },
+        if source.kind() == io::ErrorKind::BrokenPipe {
+            return Self::Closed;
         }
+        let action = "read or write the terminal".into();
+        Self::Io { action, source }
     }
 }
 
@@ -216,7 +214,10 @@ impl Cli {
                 runtime.shutdown_background();
                 outcome
             }
-            Err(source) => Err(Failure::Io { action: "start a thread".into(), source }),
+            Err(source) => Err(Failure::Io {
+                action: "start a thread".into(),
+                source,
+            }),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -278,8 +279,16 @@ fn read_all<T: DeserializeOwned>(answers: &[Value]) -> Result<Vec<T>, Failure> {
 }
 
 /// Prints a value as JSON, or else what people read.
-fn show(shape: Shape, value: &Value, text: impl FnOnce() -> Result<String, Failure>) -> Result<(), Failure> {
-    let text = if shape.json { terminal::json(value) } else { text()? };
+fn show(
+    shape: Shape,
+    value: &Value,
+    text: impl FnOnce() -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    let text = if shape.json {
+        terminal::json(value)
+    } else {
+        text()?
+    };
     Ok(terminal::print(&text)?)
 }
 
@@ -292,15 +301,29 @@ fn section(title: &str, header: &[&str], rows: &[Vec<String>]) -> String {
     format!("{title}\n{}\n", terminal::table(header, rows))
 }
 
+/// What is known, line by line; what isn't is left out.
+fn facts(facts: &[(&str, &str)]) -> String {
+    let known = facts.iter().filter(|(_, value)| !value.is_empty());
+    known
+        .map(|(name, value)| format!("  {name:<10}{}\n", plain(value)))
+        .collect()
+}
+
 /// Goes on only where the one who asked says yes, here or on the command line.
 fn agree(question: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
     if !terminal::is_interactive() {
-        return Err(Failure::Usage("nobody can be asked here: say `--yes` to agree".into()));
+        return Err(Failure::Usage(
+            "nobody can be asked here: say `--yes` to agree".into(),
+        ));
     }
-    if terminal::agreed(question)? { Ok(()) } else { Err(Failure::Declined) }
+    if terminal::agreed(question)? {
+        Ok(())
+    } else {
+        Err(Failure::Declined)
+    }
 }
 
 #[cfg(test)]
@@ -315,12 +338,28 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_exit_code() {
-        for (status, code) in [(400, 2), (401, 3), (403, 4), (404, 5), (409, 6), (429, 7), (500, 1), (503, 7)] {
-            let problem = Problem { status, title: String::new(), detail: String::new() };
+        for (status, code) in [
+            (400, 2),
+            (401, 3),
+            (403, 4),
+            (404, 5),
+            (409, 6),
+            (429, 7),
+            (500, 1),
+            (503, 7),
+        ] {
+            let problem = Problem {
+                status,
+                title: String::new(),
+                detail: String::new(),
+            };
             let failure = Failure::from(ClientError::Problem(problem));
             assert_eq!(failure.code(), code, "{status}");
         }
         assert_eq!(Failure::from(HomeError::NotSignedIn).code(), 3);
-        assert_eq!(Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).code(), 0);
+        assert_eq!(
+            Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).code(),
+            0
+        );
     }
 }

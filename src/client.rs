@@ -17,8 +17,8 @@ use serde_json::Value;
 use url::{Host, Url};
 
 pub use error::{ClientError, Problem};
-pub use home::{Home, HomeError, Place, Session};
 pub(crate) use home::database_name;
+pub use home::{Home, HomeError, Place, Session};
 pub use login::{Offer, login, renew};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -116,7 +116,12 @@ impl Client {
     ///
     /// # Errors
     /// Where the gateway can't be reached or says no.
-    pub async fn post(&self, path: &[&str], body: &Value, key: Option<&str>) -> Result<Value, ClientError> {
+    pub async fn post(
+        &self,
+        path: &[&str],
+        body: &Value,
+        key: Option<&str>,
+    ) -> Result<Value, ClientError> {
         let mut request = self.request(Method::POST, path, &[]).json(body);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
@@ -168,11 +173,15 @@ impl Client {
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&bytes).map_err(|_| ClientError::Strange("an answer that is no JSON"))
+        serde_json::from_slice(&bytes)
+            .map_err(|_| ClientError::Strange("an answer that is no JSON"))
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -195,7 +204,10 @@ impl Client {
     /// The cause may hold the address with its query; the message has the origin alone.
     fn unreachable(&self, error: reqwest::Error) -> ClientError {
         let url = self.base.origin().ascii_serialization();
-        ClientError::Unreachable { url, source: error.without_url() }
+        ClientError::Unreachable {
+            url,
+            source: error.without_url(),
+        }
     }
 }
 

@@ -19,7 +19,9 @@ pub fn plain(text: &str) -> String {
 /// Text of several lines; line feeds and tabs stay.
 #[must_use]
 pub fn plain_lines(text: &str) -> String {
-    escaped(text, |letter| acts(letter) && !matches!(letter, '\n' | '\t'))
+    escaped(text, |letter| {
+        acts(letter) && !matches!(letter, '\n' | '\t')
+    })
 }
 
 fn escaped(text: &str, wanted: impl Fn(char) -> bool) -> String {
@@ -89,7 +91,7 @@ pub fn print(text: &str) -> io::Result<()> {
 /// Prints to standard error what isn't the result of the command.
 pub fn note(text: &str) {
     // There is nobody else to tell.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", text.trim_end());
 }
 
 /// An RFC 3339 instant in the time zone of the reader; what is none is shown as it is.

@@ -29,8 +29,8 @@ use url::Url;
 use crate::config::{Config, Faults};
 use identity::Tls;
 
-pub use run::{Start, read, run};
 pub(crate) use run::Signals;
+pub use run::{Start, read, run};
 
 /// The name of the proxy that lives in this process.
 const PROXY: &str = "local";
@@ -73,9 +73,6 @@ pub enum UpError {
     /// The proxy can't start.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
-    /// The metrics can't be registered.
-    #[error("the metrics can't be registered")]
-    Metrics(#[from] prometheus::Error),
     /// A thread or a runtime can't be had.
     #[error("can't start the threads of control")]
     Threads(#[source] io::Error),
@@ -221,7 +218,12 @@ impl fmt::Debug for Gateway {
 async fn begin(config: Config) -> Result<Gateway, UpError> {
     let clock = Clock::system();
     let prepared = Prepared::load(config, &clock).await?;
-    let Prepared { config, inventory, tls, first_start } = prepared;
+    let Prepared {
+        config,
+        inventory,
+        tls,
+        first_start,
+    } = prepared;
     let api = bind("pages and API", config.api.listen.value).await?;
     let (api_listener, api_addr) = api;
     let metrics_listener = match &config.metrics {
@@ -248,14 +250,27 @@ async fn begin(config: Config) -> Result<Gateway, UpError> {
         }
     });
     tasks.spawn(sweep(control.clone(), stop.clone()));
-    let router = control.api().into_make_service_with_connect_info::<SocketAddr>();
+    let router = control
+        .api()
+        .into_make_service_with_connect_info::<SocketAddr>();
     tasks.spawn(http::serve(api_listener, tls.api, router, stop.clone()));
     if let Some((listener, _)) = metrics_listener {
         tasks.spawn(metrics::serve(listener, registry, stop.clone()));
     }
     proxy.ready().await;
     let (proxy, runtime) = (Some(proxy), None);
-    Ok(Gateway { control, proxy, api_url, api_addr, postgres, metrics, first_start, stop, tasks, runtime })
+    Ok(Gateway {
+        control,
+        proxy,
+        api_url,
+        api_addr,
+        postgres,
+        metrics,
+        first_start,
+        stop,
+        tasks,
+        runtime,
+    })
 }
 
 async fn sweep(control: Control, stop: CancellationToken) {
@@ -283,12 +298,24 @@ impl Prepared {
         certs::store::create_private_dir(&config.gateway.state)?;
         let first_start = !config.gateway.database().exists();
         let tls = Tls::load(&config, identities, clock)?;
-        Ok(Self { config, inventory, tls, first_start })
+        Ok(Self {
+            config,
+            inventory,
+            tls,
+            first_start,
+        })
     }
 }
 
-async fn bind(what: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), UpError> {
-    let failed = |source| UpError::Listen { what, address, source };
+async fn bind(
+    what: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), UpError> {
+    let failed = |source| UpError::Listen {
+        what,
+        address,
+        source,
+    };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
@@ -311,7 +338,12 @@ fn proxy_settings(config: &Config, tls: &Tls) -> proxy::Settings {
     let unbounded = LimitSettings::default();
     proxy::Settings {
         name: PROXY.to_owned(),
-        postgres: config.postgres.listen.iter().map(|listener| listener.value).collect(),
+        postgres: config
+            .postgres
+            .listen
+            .iter()
+            .map(|listener| listener.value)
+            .collect(),
         host_names: vec![config.gateway.host.clone()],
         tls: Arc::clone(&tls.postgres),
         recordings: config.gateway.recordings.clone(),

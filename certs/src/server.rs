@@ -52,7 +52,10 @@ pub fn server_config(
 
 /// Builds the configuration of a listener for browsers and API clients, which are asked for no
 /// certificate: a browser would make a question to its user of it.
-pub fn web_config(identities: Vec<Identity>, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn web_config(
+    identities: Vec<Identity>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()

@@ -117,7 +117,9 @@ impl Grant {
     /// Until when, in words.
     pub(super) fn told(&self) -> String {
         match (&self.claim_by, &self.ends) {
-            (Some(claim_by), _) => format!("{} from its first use, by {}", self.ttl, moment(claim_by)),
+            (Some(claim_by), _) => {
+                format!("{} from its first use, by {}", self.ttl, moment(claim_by))
+            }
             (None, Some(ends)) => format!("until {}", moment(ends)),
             (None, None) => self.state.clone(),
         }
@@ -133,13 +135,18 @@ impl Ls {
         let requests = client.list(&["requests"], &pending, MOST).await?;
         let waiting = [("state", "pending"), ("scope", "inbox")];
         let inbox = client.list(&["requests"], &waiting, MOST).await?;
-        let all = json!({ "targets": targets, "grants": grants, "requests": requests, "inbox": inbox });
+        let all =
+            json!({ "targets": targets, "grants": grants, "requests": requests, "inbox": inbox });
         show(self.shape, &all, || {
             let text = reachable(&read::<Vec<Target>>(&targets)?)
                 + &granted(&read_all(&grants)?)
                 + &asked("Waiting for others", &read_all(&requests)?)
                 + &asked("Waiting for your verdict", &read_all(&inbox)?);
-            Ok(if text.is_empty() { "nothing can be asked for here\n".into() } else { text })
+            Ok(if text.is_empty() {
+                "nothing can be asked for here\n".into()
+            } else {
+                text
+            })
         })
     }
 }
@@ -150,19 +157,36 @@ fn reachable(targets: &[Target]) -> String {
         for login in &target.logins {
             let resource = format!("{}@{}", login.login, target.name);
             let databases = target.databases.join(", ");
-            rows.push(vec![resource, target.environment.clone(), databases, login.takes()]);
+            rows.push(vec![
+                resource,
+                target.environment.clone(),
+                databases,
+                login.takes(),
+            ]);
         }
     }
-    section("Can be asked for", &["what", "environment", "databases", "takes"], &rows)
+    section(
+        "Can be asked for",
+        &["what", "environment", "databases", "takes"],
+        &rows,
+    )
 }
 
 impl Login {
     fn takes(&self) -> String {
-        let limit = self.limit.as_ref().map(|limit| format!(", at most {limit}"));
+        let limit = self
+            .limit
+            .as_ref()
+            .map(|limit| format!(", at most {limit}"));
         let takes = match self.verdict.as_str() {
             "free" => "nothing".to_owned(),
             "approval" => format!("approval by {}", self.needs.join(" and ")),
-            _ => return format!("denied: {}", self.why.as_deref().unwrap_or("the rules don't permit it")),
+            _ => {
+                return format!(
+                    "denied: {}",
+                    self.why.as_deref().unwrap_or("the rules don't permit it")
+                );
+            }
         };
         takes + &limit.unwrap_or_default()
     }
@@ -191,15 +215,17 @@ fn asked(title: &str, requests: &[Asked]) -> String {
             ]
         })
         .collect();
-    section(title, &["request", "who", "what", "for", "why", "needs"], &rows)
+    section(
+        title,
+        &["request", "who", "what", "for", "why", "needs"],
+        &rows,
+    )
 }
 
 impl Request {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let mut body = json!({ "resource": self.resource.to_string(), "reason": self.reason });
-        if let Some(span) = self.span {
-            body["ttl"] = span.to_string().into();
-        }
+        let resource = self.resource.to_string();
+        let body = json!({ "resource": resource, "ttl": self.span, "reason": self.reason });
         let key = uuid::Uuid::new_v4().to_string();
         let answer = client()?.post(&["requests"], &body, Some(&key)).await?;
         show(self.shape, &answer, || told(&answer))
@@ -211,7 +237,10 @@ pub(super) fn told(answer: &Value) -> Result<String, Failure> {
     if let Some(grant) = answer.get("grant") {
         let grant: Grant = read(grant)?;
         let (resource, told) = (plain(&grant.resource), grant.told());
-        return Ok(format!("granted {resource}, {told} ({})\n", plain(&grant.id)));
+        return Ok(format!(
+            "granted {resource}, {told} ({})\n",
+            plain(&grant.id)
+        ));
     }
     let asked: Asked = read(answer.get("request").unwrap_or(answer))?;
     let (id, needs) = (plain(&asked.id), plain(&asked.needs.join(" and ")));
@@ -239,8 +268,12 @@ impl Done {
             Some(id) => id.to_string(),
             None => only_grant(&client).await?,
         };
-        let answer = client.post(&["grants", &id, "done"], &Value::Null, None).await?;
-        show(self.shape, &answer, || Ok(format!("{} is given back\n", plain(&id))))
+        let answer = client
+            .post(&["grants", &id, "done"], &Value::Null, None)
+            .await?;
+        show(self.shape, &answer, || {
+            Ok(format!("{} is given back\n", plain(&id)))
+        })
     }
 }
 
@@ -252,7 +285,10 @@ async fn only_grant(client: &Client) -> Result<String, Failure> {
         [only] => Ok(only.id.clone()),
         several => {
             let names: Vec<&str> = several.iter().map(|grant| grant.id.as_str()).collect();
-            Err(Failure::Conflict(format!("which of your grants? {}", names.join(", "))))
+            Err(Failure::Conflict(format!(
+                "which of your grants? {}",
+                names.join(", ")
+            )))
         }
     }
 }
@@ -264,20 +300,24 @@ impl Token {
             token: String,
             expires_at: String,
         }
-        let mut body = json!({ "resource": self.resource.to_string() });
-        if let Some(span) = self.span {
-            body["ttl"] = span.to_string().into();
-        }
-        if self.once {
-            body["uses"] = 1.into();
-        }
+        let (resource, uses) = (self.resource.to_string(), self.once.then_some(1));
+        let body = json!({ "resource": resource, "ttl": self.span, "uses": uses });
         let answer = client()?.post(&["tokens"], &body, None).await?;
         let minted: Minted = read(&answer)?;
         if !self.shape.json {
-            let uses = if self.once { "one connection" } else { "any number of connections" };
+            let uses = if self.once {
+                "one connection"
+            } else {
+                "any number of connections"
+            };
             let until = moment(&minted.expires_at);
-            terminal::note(&format!("good for {uses} as {} until {until}", self.resource));
+            terminal::note(&format!(
+                "good for {uses} as {} until {until}",
+                self.resource
+            ));
         }
-        show(self.shape, &answer, || Ok(format!("{}\n", plain(&minted.token))))
+        show(self.shape, &answer, || {
+            Ok(format!("{}\n", plain(&minted.token)))
+        })
     }
 }

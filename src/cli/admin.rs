@@ -77,17 +77,18 @@ impl Audit {
         show(self.shape, &Value::from(events.clone()), || {
             let events: Vec<Event> = read_all(&events)?;
             let rows: Vec<_> = events.iter().map(Event::row).collect();
-            Ok(terminal::table(&["id", "when", "who", "what", "to", "detail"], &rows))
+            Ok(terminal::table(
+                &["id", "when", "who", "what", "to", "detail"],
+                &rows,
+            ))
         })
     }
 }
 
 impl Event {
     fn row(&self) -> Vec<String> {
-        let detail = match &self.detail {
-            Value::Null => String::new(),
-            detail => detail.to_string(),
-        };
+        let detail = Some(&self.detail).filter(|detail| !detail.is_null());
+        let detail = detail.map(Value::to_string).unwrap_or_default();
         vec![
             self.id.to_string(),
             moment(&self.at),
@@ -111,15 +112,15 @@ struct Locked {
 
 impl Lock {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let mut body = json!({ "subject": self.subject.to_string(), "reason": self.reason });
-        if let Some(span) = self.span {
-            body["for"] = span.to_string().into();
-        }
+        let subject = self.subject.to_string();
+        let body = json!({ "subject": subject, "reason": self.reason, "for": self.span });
         let answer = client()?.post(&["locks"], &body, None).await?;
         show(self.shape, &answer, || {
             let lock: Locked = read(&answer)?;
             let (id, subject) = (plain(&lock.id), plain(&lock.subject));
-            Ok(format!("{subject} is locked ({id}); `postern unlock {id}` lifts it\n"))
+            Ok(format!(
+                "{subject} is locked ({id}); `postern unlock {id}` lifts it\n"
+            ))
         })
     }
 }
@@ -140,7 +141,10 @@ impl Locks {
                 return Ok("nothing is locked\n".into());
             }
             let rows: Vec<_> = locks.iter().map(Locked::row).collect();
-            Ok(terminal::table(&["lock", "what", "why", "by", "since", "until"], &rows))
+            Ok(terminal::table(
+                &["lock", "what", "why", "by", "since", "until"],
+                &rows,
+            ))
         })
     }
 }
@@ -153,7 +157,9 @@ impl Locked {
             self.reason.clone(),
             self.by_name.clone(),
             moment(&self.at),
-            self.until.as_deref().map_or_else(|| "it is lifted".into(), moment),
+            self.until
+                .as_deref()
+                .map_or_else(|| "it is lifted".into(), moment),
         ]
     }
 }
@@ -170,8 +176,13 @@ impl Invite {
         let invited: Invited = read(&answer)?;
         if !self.shape.json {
             let until = moment(&invited.expires_at);
-            terminal::note(&format!("for {}, good once, until {until}:", self.principal));
+            terminal::note(&format!(
+                "for {}, good once, until {until}:",
+                self.principal
+            ));
         }
-        show(self.shape, &answer, || Ok(format!("{}\n", plain(&invited.url))))
+        show(self.shape, &answer, || {
+            Ok(format!("{}\n", plain(&invited.url)))
+        })
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Failure, Shape, agree, client, read, show};
+use super::{Failure, Shape, agree, client, facts, read, show};
 use crate::terminal::{self, moment, plain};
 
 /// Confirm that a connection that waits is yours, by the code that it shows
@@ -42,26 +42,31 @@ impl Confirm {
         let said = json!({ "code": self.code, "digest": hold.digest });
         let answer = client.post(&["holds", "confirm"], &said, None).await?;
         show(self.shape, &answer, || {
-            Ok(format!("confirmed: the connection to {} goes on as you\n", plain(&hold.resource)))
+            Ok(format!(
+                "confirmed: the connection to {} goes on as you\n",
+                plain(&hold.resource)
+            ))
         })
     }
 }
 
 impl Hold {
     fn statement(&self) -> String {
-        let ttl = self.ttl.as_deref().unwrap_or("as long as the target's default");
-        let mut text = format!(
-            "  what      {}\n  for       {}\n  why       {}\n  from      {}\n  calls itself {}\n  since     {}",
-            plain(&self.resource),
-            plain(ttl),
-            plain(&self.reason),
-            plain(&self.client),
-            plain(&self.application),
-            moment(&self.asked_at)
-        );
+        let ttl = self
+            .ttl
+            .as_deref()
+            .unwrap_or("as long as the target's default");
+        let client = format!("{}, which calls itself {}", self.client, self.application);
+        let mut text = facts(&[
+            ("what", &self.resource),
+            ("for", ttl),
+            ("why", &self.reason),
+            ("from", &client),
+            ("since", &moment(&self.asked_at)),
+        ]);
         if self.client_differs {
-            text += "\n  CAREFUL: the connection doesn't come from the address that you are at now.\n  \
-                     Confirm it only if you opened it yourself.";
+            text += "  CAREFUL: the connection doesn't come from the address that you are at now.\n  \
+                     Confirm it only if you opened it yourself.\n";
         }
         text
     }

@@ -5,8 +5,8 @@ use policies::{GrantId, RequestId, Ttl};
 use serde_json::json;
 
 use super::access::{Asked, told};
-use super::{Failure, Shape, agree, client, read, show};
-use crate::terminal::{self, moment, plain};
+use super::{Failure, Shape, agree, client, facts, read, show};
+use crate::terminal::{self, moment};
 
 /// Say yes to a request, after reading it
 #[derive(Debug, Args)]
@@ -55,10 +55,7 @@ impl Approve {
         let asked: Asked = read(&request)?;
         terminal::note(&statement(&asked));
         agree("Approve this?", self.yes)?;
-        let mut body = json!({ "digest": asked.digest });
-        if let Some(shorten) = self.shorten {
-            body["shorten"] = shorten.to_string().into();
-        }
+        let body = json!({ "digest": asked.digest, "shorten": self.shorten });
         let path = ["requests", self.id.as_str(), "approve"];
         let answer = client.post(&path, &body, None).await?;
         show(self.shape, &answer, || told(&answer))
@@ -66,23 +63,22 @@ impl Approve {
 }
 
 fn statement(asked: &Asked) -> String {
-    let source = asked.source.as_ref().map(|source| format!("\n  from      {}", plain(source)));
-    format!(
-        "  who       {} ({})\n  what      {}\n  for       {}\n  why       {}\n  asked     {}{}",
-        plain(&asked.name),
-        plain(&asked.principal),
-        plain(&asked.resource),
-        plain(&asked.ttl),
-        plain(&asked.reason),
-        moment(&asked.asked_at),
-        source.unwrap_or_default()
-    )
+    facts(&[
+        ("who", &format!("{} ({})", asked.name, asked.principal)),
+        ("what", &asked.resource),
+        ("for", &asked.ttl),
+        ("why", &asked.reason),
+        ("from", asked.source.as_deref().unwrap_or_default()),
+        ("asked", &moment(&asked.asked_at)),
+    ])
 }
 
 impl Deny {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let path = ["requests", self.id.as_str(), "deny"];
-        let answer = client()?.post(&path, &json!({ "reason": self.reason }), None).await?;
+        let answer = client()?
+            .post(&path, &json!({ "reason": self.reason }), None)
+            .await?;
         show(self.shape, &answer, || told(&answer))
     }
 }
@@ -90,7 +86,11 @@ impl Deny {
 impl Revoke {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let path = ["grants", self.id.as_str(), "revoke"];
-        let answer = client()?.post(&path, &json!({ "reason": self.reason }), None).await?;
-        show(self.shape, &answer, || Ok(format!("{} is revoked\n", self.id)))
+        let answer = client()?
+            .post(&path, &json!({ "reason": self.reason }), None)
+            .await?;
+        show(self.shape, &answer, || {
+            Ok(format!("{} is revoked\n", self.id))
+        })
     }
 }

@@ -34,16 +34,28 @@ pub(super) struct Logout {}
 
 impl Login {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        if self.url.as_ref().is_some_and(|url| url.fragment().is_some()) {
+        if self
+            .url
+            .as_ref()
+            .is_some_and(|url| url.fragment().is_some())
+        {
             let why = "a code on the command line can be read by others: run `postern login` and paste the link";
             return Err(Failure::Usage(why.into()));
         }
         let home = Home::find()?;
         let (linked, code) = split(&self.code()?)?;
-        let url = self.url.clone().or(linked).or_else(|| home.session().ok().map(|was| was.url));
-        let url = url.ok_or_else(|| Failure::Usage("which gateway? name its address, or paste the whole link".into()))?;
+        let url = self
+            .url
+            .clone()
+            .or(linked)
+            .or_else(|| home.session().ok().map(|was| was.url));
+        let url = url.ok_or_else(|| {
+            Failure::Usage("which gateway? name its address, or paste the whole link".into())
+        })?;
         let ca_pem = match &self.ca {
-            Some(file) => Some(fs::read(file).map_err(Failure::io(format!("read `{}`", file.display())))?),
+            Some(file) => {
+                Some(fs::read(file).map_err(Failure::io(format!("read `{}`", file.display())))?)
+            }
             None => home.ca()?,
         };
         let session = client::login(&home, Offer { url, code, ca_pem }).await?;
@@ -52,9 +64,8 @@ impl Login {
 
     fn code(&self) -> Result<String, Failure> {
         let text = match (&self.code_file, std::env::var("POSTERN_CODE")) {
-            (Some(file), _) => {
-                fs::read_to_string(file).map_err(Failure::io(format!("read `{}`", file.display())))?
-            }
+            (Some(file), _) => fs::read_to_string(file)
+                .map_err(Failure::io(format!("read `{}`", file.display())))?,
             (None, Ok(code)) => code,
             (None, Err(_)) => terminal::line("Sign-in link or code: ")?,
         };
@@ -68,7 +79,9 @@ fn split(text: &str) -> Result<(Option<Url>, SecretString), Failure> {
         return Err(Failure::Usage("there is no code".into()));
     }
     let link = Url::parse(text).ok().filter(|url| url.has_host());
-    let Some(mut url) = link else { return Ok((None, text.into())) };
+    let Some(mut url) = link else {
+        return Ok((None, text.into()));
+    };
     let code = url.fragment().filter(|code| !code.is_empty());
     let code = code.ok_or_else(|| Failure::Usage("this link has no code behind `#`".into()))?;
     let code = SecretString::from(code);
@@ -88,7 +101,10 @@ fn welcome(home: &Home, session: &Session) -> String {
     if session.gateway.is_some() {
         let services = home.services();
         text += "psql finds every target as a service:\n";
-        let line = format!("PGSERVICEFILE={} psql \"service=TARGET user=LOGIN\"", services.display());
+        let line = format!(
+            "PGSERVICEFILE={} psql \"service=TARGET user=LOGIN\"",
+            services.display()
+        );
         text += &format!("    {}\n", paint.command(&line));
     }
     text
@@ -104,7 +120,9 @@ impl Logout {
         };
         home.forget()?;
         if let Err(error) = told {
-            terminal::note("the gateway was not told, so the token is good until it ends by itself:");
+            terminal::note(
+                "the gateway was not told, so the token is good until it ends by itself:",
+            );
             return Err(error.into());
         }
         Ok(terminal::print("signed out\n")?)
@@ -121,8 +139,16 @@ mod tests {
     fn a_link_or_a_code_is_taken() {
         for (text, url, code) in [
             ("ABC-123", None, "ABC-123"),
-            ("https://gate.example.com/login#ABC", Some("https://gate.example.com/"), "ABC"),
-            ("http://127.0.0.1:70/p/login#ABC", Some("http://127.0.0.1:70/p"), "ABC"),
+            (
+                "https://gate.example.com/login#ABC",
+                Some("https://gate.example.com/"),
+                "ABC",
+            ),
+            (
+                "http://127.0.0.1:70/p/login#ABC",
+                Some("http://127.0.0.1:70/p"),
+                "ABC",
+            ),
         ] {
             let (found, secret) = split(text).unwrap();
             assert_eq!(found.as_ref().map(Url::as_str), url);

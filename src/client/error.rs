@@ -64,7 +64,11 @@ impl Problem {
     /// The problem of this answer. The status is the one that HTTP says.
     pub(super) fn read(status: u16, body: &[u8]) -> Self {
         let read = serde_json::from_slice::<Self>(body).ok();
-        let bare = Self { status, title: format!("HTTP status {status}"), detail: String::new() };
+        let bare = Self {
+            status,
+            title: format!("HTTP status {status}"),
+            detail: String::new(),
+        };
         read.map_or(bare, |problem| Self { status, ..problem })
     }
 
@@ -83,9 +87,9 @@ impl ClientError {
     #[must_use]
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
-            Self::Home(HomeError::NotSignedIn) => {
-                Some("run `postern login URL`; an admin makes the sign-in link with `postern invite`")
-            }
+            Self::Home(HomeError::NotSignedIn) => Some(
+                "run `postern login URL`; an admin makes the sign-in link with `postern invite`",
+            ),
             Self::Problem(problem) => match problem.status {
                 401 => Some("sign in again: `postern login`"),
                 429 => Some("wait a minute and try again"),

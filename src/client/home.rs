@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use certs::store::{self, StoreError};
 use policies::{Database, DeviceId, TargetName};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 use url::Url;
@@ -101,7 +101,11 @@ impl Home {
     /// # Errors
     /// Where it names none.
     pub fn find() -> Result<Self, HomeError> {
-        let named = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let named = |name| {
+            env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let folder = named(VARIABLE)
             .or_else(|| named("XDG_CONFIG_HOME").map(|folder| folder.join("postern")))
             .or_else(|| named("HOME").map(|folder| folder.join(".config/postern")));
@@ -170,7 +174,11 @@ impl Home {
     /// Where it can't be read.
     pub fn ca(&self) -> Result<Option<Vec<u8>>, HomeError> {
         let path = self.authority();
-        Ok(if path.exists() { Some(store::read_public(&path)?) } else { None })
+        Ok(if path.exists() {
+            Some(store::read_public(&path)?)
+        } else {
+            None
+        })
     }
 
     /// Saves a sign-in.
@@ -180,7 +188,7 @@ impl Home {
     pub fn save(&self, session: &Session) -> Result<(), HomeError> {
         let path = self.0.join(SESSION);
         let text = serde_json::to_vec_pretty(session);
-        let text = zeroize(text.map_err(|_| HomeError::Unreadable(path.clone()))?);
+        let text = SecretSlice::from(text.map_err(|_| HomeError::Unreadable(path.clone()))?);
         store::create_private_dir(&self.0)?;
         Ok(store::write_private(&path, text.expose_secret())?)
     }
@@ -204,7 +212,8 @@ impl Home {
         gateway: &Place,
         targets: &[(TargetName, Vec<Database>)],
     ) -> Result<(), HomeError> {
-        let mut text = String::from("# Written by `postern login`. Choose a login with `user=…`.\n");
+        let mut text =
+            String::from("# Written by `postern login`. Choose a login with `user=…`.\n");
         for (target, databases) in targets {
             for (place, database) in databases.iter().enumerate() {
                 let name = database_name(target, Some(database).filter(|_| place > 0));
@@ -248,11 +257,10 @@ impl Home {
 
 /// How a database is named at the gateway: the target alone means its default database.
 pub(crate) fn database_name(target: &TargetName, database: Option<&Database>) -> String {
-    database.map_or_else(|| target.to_string(), |database| format!("{target}/{database}"))
-}
-
-fn zeroize(bytes: Vec<u8>) -> secrecy::SecretSlice<u8> {
-    secrecy::SecretSlice::from(bytes)
+    database.map_or_else(
+        || target.to_string(),
+        |database| format!("{target}/{database}"),
+    )
 }
 
 #[cfg(test)]
@@ -282,7 +290,10 @@ mod tests {
         home.save(&session()).unwrap();
         home.save_certificate(&"key".into(), "pem").unwrap();
         for name in [SESSION, KEY] {
-            let mode = fs::metadata(home.0.join(name)).unwrap().permissions().mode();
+            let mode = fs::metadata(home.0.join(name))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
         let read = home.session().unwrap();
@@ -297,7 +308,10 @@ mod tests {
     fn every_database_has_its_service() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(folder.path()).unwrap();
-        let gateway = Place { host: "gate.example.com".into(), port: 5432 };
+        let gateway = Place {
+            host: "gate.example.com".into(),
+            port: 5432,
+        };
         let database = |name| Database::new(name).unwrap();
         let targets = [(
             TargetName::new("orders").unwrap(),
@@ -310,6 +324,9 @@ mod tests {
              sslmode=verify-full\nsslrootcert={}\n",
             home.authority().display()
         );
-        assert!(text.contains("\n[orders]\n") && text.contains(&entry), "{text}");
+        assert!(
+            text.contains("\n[orders]\n") && text.contains(&entry),
+            "{text}"
+        );
     }
 }

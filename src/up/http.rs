@@ -52,11 +52,18 @@ pub(super) async fn serve<M, S, B>(
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let connections = GracefulShutdown::new();
     while let Some((place, stream, peer)) = accept(&listener, &places, &stop).await {
-        let connection = Connection { place, peer, watcher: connections.watcher() };
+        let connection = Connection {
+            place,
+            peer,
+            watcher: connections.watcher(),
+        };
         tokio::spawn(connection.begin(stream, tls.clone(), make.clone()));
     }
     drop(listener);
-    if tokio::time::timeout(LEAVE, connections.shutdown()).await.is_err() {
+    if tokio::time::timeout(LEAVE, connections.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("some HTTP connections did not end in time");
     }
 }
@@ -100,7 +107,9 @@ impl Connection {
     {
         // Without it small answers would wait for more; nothing breaks where it can't be set.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = tls else { return self.run(stream, make).await };
+        let Some(tls) = tls else {
+            return self.run(stream, make).await;
+        };
         match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.run(stream, make).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),

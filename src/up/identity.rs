@@ -27,7 +27,11 @@ pub(super) struct Tls {
 
 impl Tls {
     /// Loads the authority, or makes one at the first start, and issues what isn't configured.
-    pub(super) fn load(config: &Config, identities: Identities, clock: &Clock) -> Result<Self, UpError> {
+    pub(super) fn load(
+        config: &Config,
+        identities: Identities,
+        clock: &Clock,
+    ) -> Result<Self, UpError> {
         let now = clock.now().millis();
         let authority = Authority::load_or_generate(&config.gateway.authority(), AUTHORITY, now)?;
         let own = || -> Result<Identity, UpError> {
@@ -43,7 +47,11 @@ impl Tls {
                 Some(certs::web_config(vec![api], HTTP)?)
             }
         };
-        Ok(Self { authority: Arc::new(authority), postgres, api })
+        Ok(Self {
+            authority: Arc::new(authority),
+            postgres,
+            api,
+        })
     }
 }
 
@@ -65,5 +73,7 @@ fn names(config: &Config) -> Vec<String> {
 }
 
 fn unbracketed(host: &str) -> String {
-    host.trim_start_matches('[').trim_end_matches(']').to_owned()
+    host.trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned()
 }

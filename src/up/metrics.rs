@@ -25,7 +25,10 @@ pub(super) async fn serve(listener: TcpListener, registry: Registry, stop: Cance
     http::serve(listener, None, make, stop).await;
 }
 
-fn answered<B>(registry: &Registry, request: &Request<B>) -> Ready<Result<Response<String>, Infallible>> {
+fn answered<B>(
+    registry: &Registry,
+    request: &Request<B>,
+) -> Ready<Result<Response<String>, Infallible>> {
     ready(Ok(answer(registry, request.method(), request.uri().path())))
 }
 
@@ -45,7 +48,9 @@ fn answer(registry: &Registry, method: &Method, path: &str) -> Response<String> 
 fn plain(status: StatusCode, text: String) -> Response<String> {
     let mut response = Response::new(text);
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(FORMAT));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(FORMAT));
     response
 }
 

@@ -35,7 +35,11 @@ pub async fn run(start: Start, config: Config) -> Result<(), UpError> {
         url = %gateway.api_url(), postgres = ?gateway.postgres_addrs(),
         metrics = ?gateway.metrics_addr(), "the gateway is up"
     );
-    for warning in config.inventory().iter().flat_map(|inventory| config.warnings(inventory)) {
+    for warning in config
+        .inventory()
+        .iter()
+        .flat_map(|inventory| config.warnings(inventory))
+    {
         tracing::warn!("{warning}");
     }
     invite(&gateway, &config, &start).await?;
@@ -52,8 +56,13 @@ pub async fn run(start: Start, config: Config) -> Result<(), UpError> {
 
 /// Prints sign-in links: for the admins at the very first start, and for whoever is named.
 async fn invite(gateway: &Gateway, config: &Config, start: &Start) -> Result<(), UpError> {
-    let admins = config.people.iter().filter(|(_, person)| person.admin && !person.disabled);
-    let admins = admins.map(|(id, _)| id).filter(|_| gateway.is_first_start());
+    let admins = config
+        .people
+        .iter()
+        .filter(|(_, person)| person.admin && !person.disabled);
+    let admins = admins
+        .map(|(id, _)| id)
+        .filter(|_| gateway.is_first_start());
     for id in admins.chain(&start.invite) {
         let invite = gateway.control().invite(None, id).await?;
         let (until, url) = (invite.expires_at, invite.url.expose_secret());
@@ -67,7 +76,8 @@ async fn invite(gateway: &Gateway, config: &Config, start: &Start) -> Result<(),
 async fn reload(gateway: &Gateway, file: &std::path::Path, running: &Config) {
     match reloaded(gateway, file, running).await {
         Ok(changed) => tracing::info!(
-            revoked = changed.revoked.len(), withdrawn = changed.withdrawn.len(),
+            revoked = changed.revoked.len(),
+            withdrawn = changed.withdrawn.len(),
             "people, targets and rules were reloaded"
         ),
         Err(UpError::Config(faults)) => {
@@ -92,7 +102,10 @@ async fn reloaded(
     let newer = reading.await.map_err(|_| UpError::Broken)??;
     let sections = running.needs_restart(&newer);
     if !sections.is_empty() {
-        tracing::warn!(?sections, "changes to these take effect at the next start only");
+        tracing::warn!(
+            ?sections,
+            "changes to these take effect at the next start only"
+        );
     }
     gateway.reload(&newer).await
 }
@@ -141,7 +154,10 @@ impl Signals {
 ///
 /// # Errors
 /// Everything that is wrong with the file.
-pub fn read(file: &std::path::Path, format: Option<crate::config::LogFormat>) -> Result<Config, UpError> {
+pub fn read(
+    file: &std::path::Path,
+    format: Option<crate::config::LogFormat>,
+) -> Result<Config, UpError> {
     let config = Config::load(file)?;
     telemetry::start(format.unwrap_or(config.log.format), &config.log.filter);
     Ok(config)

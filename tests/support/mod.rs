@@ -106,8 +106,15 @@ impl Bed {
         .await
         .unwrap();
         let loaded = Config::load(&config).unwrap_or_else(|faults| panic!("{faults}"));
-        let gateway = Gateway::start(&loaded).await.unwrap_or_else(|error| panic!("{error:?}"));
-        Self { gateway, cluster, folder, config }
+        let gateway = Gateway::start(&loaded)
+            .await
+            .unwrap_or_else(|error| panic!("{error:?}"));
+        Self {
+            gateway,
+            cluster,
+            folder,
+            config,
+        }
     }
 
     pub fn port(&self) -> u16 {
@@ -141,9 +148,9 @@ impl Bed {
 
     /// A token of alice's.
     pub async fn token(&self, resource: &str) -> String {
-        let actor = self.actor("alice").await;
-        let minted = self.gateway.control().mint_token(&actor, resource.parse().unwrap(), None, None);
-        minted.await.unwrap().token.expose_secret().to_owned()
+        let (actor, resource) = (self.actor("alice").await, resource.parse().unwrap());
+        let minted = self.gateway.control().mint_token(&actor, &resource, None, None).await;
+        minted.unwrap().token.expose_secret().to_owned()
     }
 
     /// A certificate with its key, as `postern login` would write them.
@@ -155,7 +162,10 @@ impl Bed {
         let actor = self.actor(name).await;
         let request = certs::NewRequest::generate().unwrap();
         let device = DeviceId::new(device).unwrap();
-        let issued = self.gateway.control().issue_certificate(&actor, &request.csr_pem, &device);
+        let issued = self
+            .gateway
+            .control()
+            .issue_certificate(&actor, &request.csr_pem, &device);
         let issued = issued.await.unwrap();
         let folder = self.folder.path().join(format!("{name}-{device}"));
         certs::store::create_private_dir(&folder).unwrap();
@@ -164,14 +174,20 @@ impl Bed {
             key: folder.join("client.key"),
             ca: folder.join("ca.crt"),
         };
-        certs::store::write_private(&files.key, request.key_pem.expose_secret().as_bytes()).unwrap();
+        certs::store::write_private(&files.key, request.key_pem.expose_secret().as_bytes())
+            .unwrap();
         std::fs::write(&files.cert, issued.pem).unwrap();
         std::fs::write(&files.ca, self.ca_pem()).unwrap();
         files
     }
 
     pub fn ca_pem(&self) -> String {
-        self.gateway.control().settings().authority.ca_pem().to_owned()
+        self.gateway
+            .control()
+            .settings()
+            .authority
+            .ca_pem()
+            .to_owned()
     }
 
     /// A libpq conninfo with a certificate.
@@ -192,7 +208,9 @@ impl Bed {
         let ca = self.folder.path().join("ca.crt");
         std::fs::write(&ca, self.ca_pem()).unwrap();
         let (port, ca) = (self.port(), ca.display());
-        format!("host=localhost port={port} user={login} dbname={database} sslmode=verify-full sslrootcert={ca}")
+        format!(
+            "host=localhost port={port} user={login} dbname={database} sslmode=verify-full sslrootcert={ca}"
+        )
     }
 
     /// Sessions of the target itself, seen from inside.
@@ -202,13 +220,19 @@ impl Bed {
     }
 
     pub async fn no_upstream_session_stays(&self) {
-        until("the target has no session of the gateway's", || self.upstream_sessions() == 0).await;
+        until("the target has no session of the gateway's", || {
+            self.upstream_sessions() == 0
+        })
+        .await;
     }
 
     /// The statements of the one recording, as `postern replay` would show them.
     pub fn recordings(&self) -> Vec<PathBuf> {
         let folder = self.folder.path().join("state/recordings");
-        let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         files.retain(|path| path.extension().is_some_and(|ending| ending == "rec"));
         files.sort();
         files
@@ -222,7 +246,10 @@ impl Bed {
             let series = line.strip_prefix(name).unwrap_or_default();
             series.starts_with(['{', ' ']) && line.contains(label)
         };
-        let values = text.lines().filter(of).filter_map(|line| line.rsplit(' ').next());
+        let values = text
+            .lines()
+            .filter(of)
+            .filter_map(|line| line.rsplit(' ').next());
         values.map(|value| value.parse::<f64>().unwrap()).sum()
     }
 }
@@ -235,7 +262,11 @@ pub fn psql(conninfo: &str) -> Command {
 /// A libpq program without anybody's settings.
 pub fn client(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program_path(program));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PG")) {
         command.env_remove(name);
     }
@@ -245,16 +276,27 @@ pub fn client(program: &str, args: &[&str]) -> Command {
 
 /// Postgres' own programs: not all of them are in the path.
 pub fn program_path(program: &str) -> PathBuf {
-    let newest = (15..=18).rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")));
-    newest.map(|folder| folder.join(program)).find(|path| path.exists()).unwrap_or_else(|| program.into())
+    let newest = (15..=18)
+        .rev()
+        .map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")));
+    newest
+        .map(|folder| folder.join(program))
+        .find(|path| path.exists())
+        .unwrap_or_else(|| program.into())
 }
 
 /// Runs a command in another thread, and gives its success, output and errors.
 pub async fn run(mut command: Command) -> (bool, String, String) {
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap();
     let output = output.expect("the program is installed");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (output.status.success(), text(output.stdout), text(output.stderr))
+    (
+        output.status.success(),
+        text(output.stdout),
+        text(output.stderr),
+    )
 }
 
 /// Waits for something to be true, for at most half a minute.
@@ -271,13 +313,18 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub fn private_folder() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
     let permissions = std::fs::Permissions::from_mode(0o700);
-    tempfile::Builder::new().prefix("postern-test-").permissions(permissions).tempdir().unwrap()
+    tempfile::Builder::new()
+        .prefix("postern-test-")
+        .permissions(permissions)
+        .tempdir()
+        .unwrap()
 }
 
 fn cluster(setup: &Setup, state: &Path) -> Cluster {
     certs::store::create_private_dir(state).unwrap();
     let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
-    let authority = certs::Authority::load_or_generate(&state.join("authority"), "Postern", now).unwrap();
+    let authority =
+        certs::Authority::load_or_generate(&state.join("authority"), "Postern", now).unwrap();
     let options = Options {
         programs: setup.programs.clone(),
         max_connections: setup.max_connections,
@@ -297,8 +344,20 @@ fn cluster(setup: &Setup, state: &Path) -> Cluster {
     cluster
 }
 
-fn write_config(folder: &Path, state: &Path, port: u16, setup: &Setup, cluster: &Cluster) -> PathBuf {
-    let Setup { rules, target, limits, more, .. } = setup;
+fn write_config(
+    folder: &Path,
+    state: &Path,
+    port: u16,
+    setup: &Setup,
+    cluster: &Cluster,
+) -> PathBuf {
+    let Setup {
+        rules,
+        target,
+        limits,
+        more,
+        ..
+    } = setup;
     let policies = folder.join("policies");
     std::fs::create_dir(&policies).unwrap();
     std::fs::write(policies.join("access.cedar"), rules).unwrap();
@@ -307,12 +366,26 @@ fn write_config(folder: &Path, state: &Path, port: u16, setup: &Setup, cluster: 
         certs::store::write_private(&folder.join(login), secret.as_bytes()).unwrap();
     }
     let state = state.display();
-    let tls = if target.contains("tls =") { "" } else { "tls = { mode = \"verify-full\", roots = \"target-ca.pem\" }" };
-    let address = if target.contains("address =") { String::new() } else { format!("address = \"localhost:{port}\"") };
+    let tls = if target.contains("tls =") {
+        ""
+    } else {
+        "tls = { mode = \"verify-full\", roots = \"target-ca.pem\" }"
+    };
+    let address = if target.contains("address =") {
+        String::new()
+    } else {
+        format!("address = \"localhost:{port}\"")
+    };
+    let certificate = if target.contains("\"off\"") {
+        ""
+    } else {
+        "[targets.orders.logins.cert_user]\ncertificate = true"
+    };
     let text = format!(
         r#"
 [gateway]
-host = "localhost"
+host = "gate.example.com"
+public_url = "http://localhost:0"
 state = "{state}"
 [postgres]
 listen = ["127.0.0.1:0"]
@@ -347,8 +420,7 @@ databases = ["shop", "reporting"]
 password_file = "app_rw"
 [targets.orders.logins.app_ro]
 password_file = "app_ro"
-[targets.orders.logins.cert_user]
-certificate = true
+{certificate}
 {more}
 "#
     );

@@ -28,7 +28,9 @@ impl Message {
     /// A field of an error or a notice.
     pub fn field(&self, wanted: u8) -> String {
         let mut fields = self.body.split(|byte| *byte == 0);
-        let field = fields.find(|field| field.first() == Some(&wanted)).unwrap_or_default();
+        let field = fields
+            .find(|field| field.first() == Some(&wanted))
+            .unwrap_or_default();
         String::from_utf8_lossy(field.get(1..).unwrap_or_default()).into_owned()
     }
 }
@@ -41,12 +43,16 @@ pub fn tls_config(bed: &Bed, files: Option<&Files>, alpn: &[&[u8]]) -> Arc<Clien
     use rustls::pki_types::PrivateKeyDer;
     use rustls::pki_types::pem::PemObject;
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(bed.ca_pem().as_bytes()).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_slice(bed.ca_pem().as_bytes()).unwrap())
+        .unwrap();
     let builder = ClientConfig::builder().with_root_certificates(roots);
     let mut config = match files {
         Some(files) => {
             let chain = vec![CertificateDer::from_pem_file(&files.cert).unwrap()];
-            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(&files.key).unwrap()).unwrap()
+            builder
+                .with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(&files.key).unwrap())
+                .unwrap()
         }
         None => builder.with_no_client_auth(),
     };
@@ -64,7 +70,10 @@ pub async fn secure_as(bed: &Bed, files: Option<&Files>, server_name: &'static s
     stream.write_all(&SSL_REQUEST).await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'S');
     let connector = TlsConnector::from(tls_config(bed, files, &[]));
-    connector.connect(ServerName::try_from(server_name).unwrap(), stream).await.unwrap()
+    connector
+        .connect(ServerName::try_from(server_name).unwrap(), stream)
+        .await
+        .unwrap()
 }
 
 /// A start-up packet.
@@ -108,7 +117,10 @@ pub async fn read_until<S: AsyncRead + Unpin>(stream: &mut S, kind: u8) -> Vec<M
             return messages;
         }
     }
-    panic!("the connection closed before a {:?}: {messages:?}", char::from(kind));
+    panic!(
+        "the connection closed before a {:?}: {messages:?}",
+        char::from(kind)
+    );
 }
 
 /// The error that the other side closes with.
@@ -126,7 +138,11 @@ pub async fn closes<S: AsyncRead + Unpin>(stream: &mut S, within: Duration) -> b
 /// A session by certificate, up to its first ReadyForQuery.
 pub async fn session(bed: &Bed, files: &Files, login: &str, database: &str) -> (Tls, Vec<Message>) {
     let mut stream = secure(bed, Some(files)).await;
-    let parameters = [("user", login), ("database", database), ("application_name", "raw")];
+    let parameters = [
+        ("user", login),
+        ("database", database),
+        ("application_name", "raw"),
+    ];
     send(&mut stream, &startup(0x0003_0000, &parameters)).await;
     let messages = read_until(&mut stream, b'Z').await;
     (stream, messages)

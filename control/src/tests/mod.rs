@@ -1,12 +1,14 @@
 //! Journeys through control, on a real SQLite file.
 
 mod feed;
+mod grants;
 mod link;
 mod login;
 mod reload;
 mod requests;
 mod restart;
 mod tokens;
+mod wait;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

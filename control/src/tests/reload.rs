@@ -4,10 +4,12 @@ use super::{RULES, World, actor, inventory};
 use crate::{Control, ControlError, Inventory, Secrets};
 
 async fn end_of(control: &Control, id: &policies::GrantId) -> String {
-    match control.grant(&actor("eve"), id).await.unwrap().grant.state {
-        GrantState::Ended { end, .. } => end.to_string(),
-        other => other.word().to_owned(),
+    let state = control.grant(&actor("eve"), id).await.unwrap().grant.state;
+    let word = state.word().to_owned();
+    if let GrantState::Ended { end, .. } = state {
+        return end.to_string();
     }
+    word
 }
 
 #[tokio::test]
@@ -20,7 +22,7 @@ async fn a_reload_revokes_exactly_what_is_no_longer_given() {
 
     let stricter = RULES.replace("\"app_ro\", ", "");
     let reloaded = world.control.reload(inventory(&stricter)).await.unwrap();
-    assert_eq!(reloaded.revoked, [read.id.clone()]);
+    assert_eq!(reloaded.revoked, std::slice::from_ref(&read.id));
     assert!(reloaded.withdrawn.is_empty());
     let why = end_of(&world.control, &read.id).await;
     assert_eq!(
@@ -31,7 +33,7 @@ async fn a_reload_revokes_exactly_what_is_no_longer_given() {
 
     let three = stricter.replace("2 of dba", "3 of dba");
     let reloaded = world.control.reload(inventory(&three)).await.unwrap();
-    assert_eq!(reloaded.revoked, [write.id.clone()]);
+    assert_eq!(reloaded.revoked, std::slice::from_ref(&write.id));
     assert_eq!(reloaded.withdrawn, [pending.id]);
     assert!(end_of(&world.control, &write.id).await.contains("3 of dba"));
     assert_eq!(world.control.0.feed.live(), 0);
@@ -57,7 +59,7 @@ async fn who_left_a_group_or_was_disabled_loses_what_the_group_gave() {
                 .groups
                 .clear();
         },
-        |inventory| drop(inventory.targets.clear()),
+        |inventory| inventory.targets.clear(),
     ];
     for change in gone {
         let world = World::new().await;

@@ -15,129 +15,105 @@ const WHO: [&str; 4] = ["dave", "bob", "erin", "carol"];
 /// The operation, its body, and what each of [`WHO`] gets.
 ///
 /// In braces stands what is alice's: `{request}` (pending, for `app_rw`), `{grant}` (for `app_ro`),
-/// `{session}`, `{token}`, `{lock}` (on her), and what is in the body: `{digest}` of the request,
+/// `{session}`, `{token}`, `{lock}` (set by carol), and what is in the body: `{digest}` of the request,
 /// `{code}` of a waiting connection.
-fn rows() -> Vec<(&'static str, Value, [u16; 4])> {
-    let none = Value::Null;
-    let because = json!({ "reason": "no" });
-    vec![
-        ("GET /me", none.clone(), [200, 200, 200, 200]),
-        ("POST /logout", none.clone(), [204, 204, 204, 204]),
-        (
-            "POST /certificate",
-            json!({ "csr": "none", "device": "d" }),
-            [400, 400, 400, 400],
-        ),
-        ("GET /targets", none.clone(), [200, 200, 200, 200]),
-        ("GET /requests", none.clone(), [200, 200, 200, 200]),
-        (
-            "GET /requests?scope=inbox",
-            none.clone(),
-            [200, 200, 200, 200],
-        ),
-        (
-            "GET /requests?scope=all",
-            none.clone(),
-            [403, 403, 200, 200],
-        ),
-        (
-            "POST /requests",
-            json!({ "resource": "app_ro@orders" }),
-            [200, 403, 403, 403],
-        ),
-        (
-            "POST /requests",
-            json!({ "resource": "dba@orders" }),
-            [403, 403, 403, 403],
-        ),
-        (
-            "GET /requests/{request}",
-            none.clone(),
-            [404, 200, 200, 200],
-        ),
-        (
-            "POST /requests/{request}/approve",
-            json!({ "digest": "{digest}" }),
-            [403, 200, 403, 403],
-        ),
-        (
-            "POST /requests/{request}/approve",
-            json!({ "digest": "other" }),
-            [403, 409, 403, 403],
-        ),
-        (
-            "POST /requests/{request}/deny",
-            because.clone(),
-            [403, 200, 403, 403],
-        ),
-        (
-            "POST /requests/{request}/withdraw",
-            none.clone(),
-            [403, 403, 403, 403],
-        ),
-        ("GET /grants", none.clone(), [200, 200, 200, 200]),
-        ("GET /grants?scope=all", none.clone(), [403, 403, 200, 200]),
-        ("GET /grants/{grant}", none.clone(), [404, 404, 200, 200]),
-        (
-            "POST /grants/{grant}/done",
-            none.clone(),
-            [403, 403, 403, 403],
-        ),
-        ("POST /grants/{grant}/revoke", because, [403, 403, 403, 200]),
-        ("GET /locks", none.clone(), [200, 200, 200, 200]),
-        (
-            "POST /locks",
-            json!({ "subject": "target:orders", "reason": "r" }),
-            [403, 403, 403, 200],
-        ),
-        ("DELETE /locks/{lock}", none.clone(), [403, 403, 403, 204]),
-        ("GET /tokens", none.clone(), [200, 200, 200, 200]),
-        ("GET /tokens?scope=all", none.clone(), [403, 403, 200, 200]),
-        (
-            "POST /tokens",
-            json!({ "resource": "app_ro@orders" }),
-            [200, 403, 403, 403],
-        ),
-        ("DELETE /tokens/{token}", none.clone(), [404, 404, 404, 204]),
-        (
-            "POST /holds/lookup",
-            json!({ "code": "{code}" }),
-            [200, 200, 200, 200],
-        ),
-        (
-            "POST /holds/lookup",
-            json!({ "code": "AAAA-AAAA" }),
-            [404, 404, 404, 404],
-        ),
-        (
-            "POST /holds/confirm",
-            json!({ "code": "{code}", "digest": "other" }),
-            [409, 409, 409, 409],
-        ),
-        ("GET /sessions", none.clone(), [200, 200, 200, 200]),
-        (
-            "GET /sessions?scope=all",
-            none.clone(),
-            [403, 403, 200, 200],
-        ),
-        (
-            "GET /sessions/{session}",
-            none.clone(),
-            [404, 404, 200, 200],
-        ),
-        (
-            "GET /sessions/{session}/recording",
-            none.clone(),
-            [403, 403, 200, 200],
-        ),
-        ("GET /audit", none, [403, 403, 200, 200]),
-        (
-            "POST /invites",
-            json!({ "principal": "alice" }),
-            [403, 403, 403, 200],
-        ),
-    ]
-}
+const ROWS: &[(&str, &str, [u16; 4])] = &[
+    ("GET /me", "", [200, 200, 200, 200]),
+    ("POST /logout", "", [204, 204, 204, 204]),
+    (
+        "POST /certificate",
+        r#"{"csr":"none","device":"d"}"#,
+        [400, 400, 400, 400],
+    ),
+    ("GET /targets", "", [200, 200, 200, 200]),
+    ("GET /requests", "", [200, 200, 200, 200]),
+    ("GET /requests?scope=inbox", "", [200, 200, 200, 200]),
+    ("GET /requests?scope=all", "", [403, 403, 200, 200]),
+    (
+        "POST /requests",
+        r#"{"resource":"app_ro@orders"}"#,
+        [200, 403, 403, 403],
+    ),
+    (
+        "POST /requests",
+        r#"{"resource":"dba@orders"}"#,
+        [403, 403, 403, 403],
+    ),
+    ("GET /requests/{request}", "", [404, 200, 200, 200]),
+    (
+        "POST /requests/{request}/approve",
+        r#"{"digest":"{digest}"}"#,
+        [403, 200, 403, 403],
+    ),
+    (
+        "POST /requests/{request}/approve",
+        r#"{"digest":"other"}"#,
+        [403, 409, 403, 403],
+    ),
+    (
+        "POST /requests/{request}/deny",
+        r#"{"reason":"no"}"#,
+        [403, 200, 403, 403],
+    ),
+    (
+        "POST /requests/{request}/withdraw",
+        "",
+        [403, 403, 403, 403],
+    ),
+    ("GET /grants", "", [200, 200, 200, 200]),
+    ("GET /grants?scope=all", "", [403, 403, 200, 200]),
+    ("GET /grants/{grant}", "", [404, 404, 200, 200]),
+    ("POST /grants/{grant}/done", "", [403, 403, 403, 403]),
+    (
+        "POST /grants/{grant}/revoke",
+        r#"{"reason":"no"}"#,
+        [403, 403, 403, 200],
+    ),
+    ("GET /locks", "", [200, 200, 200, 200]),
+    (
+        "POST /locks",
+        r#"{"subject":"target:orders","reason":"r"}"#,
+        [403, 403, 403, 200],
+    ),
+    ("DELETE /locks/{lock}", "", [403, 403, 403, 204]),
+    ("GET /tokens", "", [200, 200, 200, 200]),
+    ("GET /tokens?scope=all", "", [403, 403, 200, 200]),
+    (
+        "POST /tokens",
+        r#"{"resource":"app_ro@orders"}"#,
+        [200, 403, 403, 403],
+    ),
+    ("DELETE /tokens/{token}", "", [404, 404, 404, 204]),
+    (
+        "POST /holds/lookup",
+        r#"{"code":"{code}"}"#,
+        [200, 200, 200, 200],
+    ),
+    (
+        "POST /holds/lookup",
+        r#"{"code":"AAAA-AAAA"}"#,
+        [404, 404, 404, 404],
+    ),
+    (
+        "POST /holds/confirm",
+        r#"{"code":"{code}","digest":"other"}"#,
+        [409, 409, 409, 409],
+    ),
+    ("GET /sessions", "", [200, 200, 200, 200]),
+    ("GET /sessions?scope=all", "", [403, 403, 200, 200]),
+    ("GET /sessions/{session}", "", [404, 404, 200, 200]),
+    (
+        "GET /sessions/{session}/recording",
+        "",
+        [403, 403, 200, 200],
+    ),
+    ("GET /audit", "", [403, 403, 200, 200]),
+    (
+        "POST /invites",
+        r#"{"principal":"alice"}"#,
+        [403, 403, 403, 200],
+    ),
+];
 
 /// What is alice's, by the names that the rows use.
 struct Hers(Vec<(&'static str, String)>);
@@ -180,12 +156,12 @@ async fn nobody_does_what_is_not_theirs_to_do() {
     for (place, who) in WHO.into_iter().enumerate() {
         // Reading changes nothing, so that all of it shares one world.
         let reading = Scene::of(who).await;
-        for (operation, body, expected) in rows() {
+        for (operation, body, expected) in ROWS {
             let status = expected[place];
             if operation.starts_with("GET ") {
-                reading.check(operation, &body, status).await;
+                reading.check(operation, body, status).await;
             } else {
-                Scene::of(who).await.check(operation, &body, status).await;
+                Scene::of(who).await.check(operation, body, status).await;
             }
         }
     }
@@ -212,13 +188,10 @@ impl Scene {
         }
     }
 
-    async fn check(&self, operation: &str, body: &Value, status: u16) {
+    async fn check(&self, operation: &str, body: &str, status: u16) {
         let (_waits, confirm) = self.world.hold("192.0.2.7:50000", "psql", "").await;
-        let body = self
-            .hers
-            .fill(&body.to_string())
-            .replace("{code}", &confirm.code);
-        let body = serde_json::from_str(&body).unwrap();
+        let body = self.hers.fill(body).replace("{code}", &confirm.code);
+        let body = serde_json::from_str(&body).unwrap_or(Value::Null);
         let answer = self
             .world
             .call(&self.token, &self.hers.fill(operation), body)
@@ -241,10 +214,7 @@ async fn every_endpoint_has_a_row() {
             .map(|part| if part.starts_with('{') { "{id}" } else { part });
         parts.collect::<Vec<_>>().join("/")
     };
-    let rows: BTreeSet<String> = rows()
-        .iter()
-        .map(|(operation, ..)| bare(operation))
-        .collect();
+    let rows: BTreeSet<String> = ROWS.iter().map(|(operation, ..)| bare(operation)).collect();
     let all = operations(&world).await;
     let closed = all
         .into_iter()

@@ -1,0 +1,15 @@
+//! What travels as JSON: domain values as API clients read them.
+//!
+//! Instants are RFC 3339 in UTC, spans are written `1h30m`, resources `app_rw@orders/shop`. What
+//! isn't there is left out, not null. The domain's own serialised form is the store's business and
+//! never shown.
+
+mod access;
+mod evidence;
+mod people;
+mod targets;
+
+pub(crate) use access::{AccessRequest, Grant, Hold};
+pub(crate) use evidence::{AuditEvent, Session};
+pub(crate) use people::{Authn, Person, Token};
+pub(crate) use targets::{Lock, Target};

@@ -1,0 +1,101 @@
+//! What can be asked for, and what is blocked.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{LockView, LoginView, TargetView, Verdict};
+
+/// A target, as the reader may use it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Target {
+    #[schema(example = "orders")]
+    name: String,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<String>,
+    /// The default comes first.
+    databases: Vec<String>,
+    /// How long a grant lasts where nobody says.
+    default_ttl: String,
+    logins: Vec<TargetLogin>,
+}
+
+/// A login of a target, and what asking for it would come to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TargetLogin {
+    #[schema(example = "app_rw")]
+    login: String,
+    /// One of `free`, `approval` and `denied`.
+    verdict: &'static str,
+    /// Whose approval it takes.
+    needs: Vec<String>,
+    /// For how long at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<String>,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+impl From<&TargetView> for Target {
+    fn from(view: &TargetView) -> Self {
+        Self {
+            name: view.name.to_string(),
+            kind: match view.kind {
+                policies::Kind::Postgres => "postgres",
+            },
+            environment: view.environment.as_ref().map(ToString::to_string),
+            databases: view.databases.iter().map(ToString::to_string).collect(),
+            default_ttl: view.default_ttl.to_string(),
+            logins: view.logins.iter().map(TargetLogin::from).collect(),
+        }
+    }
+}
+
+impl From<&LoginView> for TargetLogin {
+    fn from(view: &LoginView) -> Self {
+        let (verdict, needs, limit, why) = match &view.verdict {
+            Verdict::Free { limit } => ("free", [].as_slice(), *limit, None),
+            Verdict::Approval { needs, limit } => ("approval", needs.as_slice(), *limit, None),
+            Verdict::Denied(why) => ("denied", [].as_slice(), None, Some(why.to_string())),
+        };
+        Self {
+            login: view.login.to_string(),
+            verdict,
+            needs: needs.iter().map(ToString::to_string).collect(),
+            limit: limit.map(|limit| limit.to_string()),
+            why,
+        }
+    }
+}
+
+/// A lock.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Lock {
+    id: String,
+    /// What it blocks.
+    #[schema(example = "login:app_rw@orders")]
+    subject: String,
+    reason: String,
+    by: String,
+    by_name: String,
+    at: String,
+    /// Without, until it is lifted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+}
+
+impl From<&LockView> for Lock {
+    fn from(view: &LockView) -> Self {
+        let lock = &view.lock;
+        Self {
+            id: lock.id.to_string(),
+            subject: lock.subject.to_string(),
+            reason: lock.reason.clone(),
+            by: lock.by.to_string(),
+            by_name: view.by_name.clone(),
+            at: lock.at.to_string(),
+            until: lock.until.map(|until| until.to_string()),
+        }
+    }
+}
