@@ -1,2 +1,189 @@
-//! A placeholder.
-fn main() {}
+//! Lease lookup and decision, while control's news comes in.
+//!
+//! Besides criterion's means it prints percentiles: one slow admission in a hundred is what a shard
+//! that is being written to would show as.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a bench measures time, and one that can't go on has failed"
+)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use policies::{End, Knock, Lease, LeaseKey, Term, Timestamp, Ttl};
+use proxy::{Clock, Delta, Leases, Snapshot};
+
+const DAY: Ttl = Ttl::from_secs(86_400);
+/// How many keys are looked up in turn: spread over all, and more than caches hold.
+const ASKED: usize = 65_536;
+/// Admissions of which the percentiles are taken.
+const TIMED: usize = 400_000;
+
+fn key(number: usize) -> LeaseKey {
+    LeaseKey {
+        principal: format!("person-{number}").parse().unwrap(),
+        resource: format!("app@orders-{}/shop", number % 100).parse().unwrap(),
+    }
+}
+
+fn lease(number: usize, generation: usize) -> Lease {
+    Lease {
+        grant: format!("gr-{generation}-{number}").parse().unwrap(),
+        key: key(number),
+        name: String::new(),
+        term: Term::Until(Timestamp::from_millis(i64::MAX / 2)),
+    }
+}
+
+fn table(size: usize) -> Arc<Leases> {
+    let leases = Leases::new(Clock::system());
+    let snapshot = Snapshot {
+        leases: (0..size).map(|number| lease(number, 0)).collect(),
+        ..Snapshot::default()
+    };
+    leases.apply_snapshot(1, DAY, snapshot);
+    Arc::new(leases)
+}
+
+/// Keys all over the table, in an order that no cache foresees.
+fn keys(size: usize) -> Vec<LeaseKey> {
+    (0..ASKED).map(|i| key(i * 7_919 % size)).collect()
+}
+
+fn admit(leases: &Leases, key: &LeaseKey) -> bool {
+    leases.admit(&Knock { key, device: None }).is_ok()
+}
+
+/// Threads that work beside what is measured, until they are dropped.
+struct Beside {
+    stop: Arc<AtomicBool>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Beside {
+    fn new() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = Vec::new();
+        Self { stop, threads }
+    }
+
+    fn run(&mut self, mut work: impl FnMut(usize) + Send + 'static) {
+        let stop = Arc::clone(&self.stop);
+        self.threads.push(thread::spawn(move || {
+            let mut turn = 0;
+            while !stop.load(Ordering::Relaxed) {
+                work(turn);
+                turn += 1;
+            }
+        }));
+    }
+
+    /// Applies about a thousand deltas a second, each of which ends one lease and enters another.
+    fn write(&mut self, leases: &Arc<Leases>, size: usize) {
+        let leases = Arc::clone(leases);
+        let mut revision = leases.revision().unwrap();
+        self.run(move |turn| {
+            revision += 1;
+            let (number, generation) = (
+                turn % size,
+                turn / size + usize::try_from(revision).unwrap(),
+            );
+            let gone = leases
+                .admit(&Knock {
+                    key: &key(number),
+                    device: None,
+                })
+                .unwrap();
+            let delta = Delta {
+                gone: vec![(gone.admission.grant().clone(), End::Done)],
+                leases: vec![lease(number, generation)],
+                ..Delta::default()
+            };
+            leases.apply_delta(revision, DAY, delta).unwrap();
+            thread::sleep(Duration::from_millis(1));
+        });
+    }
+
+    fn read(&mut self, leases: &Arc<Leases>, keys: Vec<LeaseKey>) {
+        let leases = Arc::clone(leases);
+        self.run(move |turn| {
+            black_box(admit(&leases, keys.get(turn % ASKED).unwrap()));
+        });
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn admission(c: &mut Criterion) {
+    let mut group = c.benchmark_group("admission");
+    let mut tails = Vec::new();
+    for size in [1_000, 100_000, 1_000_000] {
+        let (leases, keys) = (table(size), keys(size));
+        for (name, writes, reads) in [
+            ("one thread", false, false),
+            ("one thread, a writer", true, false),
+            ("two threads, a writer", true, true),
+        ] {
+            let mut beside = Beside::new();
+            if writes {
+                beside.write(&leases, size);
+            }
+            if reads {
+                beside.read(&leases, keys.clone());
+            }
+            let mut asked = keys.iter().cycle();
+            group.bench_function(BenchmarkId::new(name, size), |b| {
+                b.iter(|| admit(&leases, black_box(asked.next().unwrap())));
+            });
+            tails.push((name, size, percentiles(&leases, &keys)));
+        }
+    }
+    group.finish();
+    println!("\nevery admission timed by itself, the clock's own time in it, in ns:");
+    println!(
+        "{:<24}{:>10}{:>8}{:>8}{:>9}",
+        "", "leases", "p50", "p99", "p99.9"
+    );
+    for (name, size, [p50, p99, p999]) in tails {
+        println!("{name:<24}{size:>10}{p50:>8}{p99:>8}{p999:>9}");
+    }
+}
+
+fn percentiles(leases: &Leases, keys: &[LeaseKey]) -> [u128; 3] {
+    let mut spent: Vec<u128> = keys
+        .iter()
+        .cycle()
+        .take(TIMED)
+        .map(|key| {
+            let start = Instant::now();
+            black_box(admit(leases, key));
+            start.elapsed().as_nanos()
+        })
+        .collect();
+    spent.sort_unstable();
+    let at = |thousandths: usize| *spent.get(TIMED * thousandths / 1_000).unwrap();
+    [at(500), at(990), at(999)]
+}
+
+fn briefly() -> Criterion {
+    Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+}
+
+criterion_group! { name = benches; config = briefly(); targets = admission }
+criterion_main!(benches);

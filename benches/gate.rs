@@ -1,2 +1,168 @@
-//! A placeholder.
-fn main() {}
+//! A gateway in front of one throwaway Postgres, for `benches/compare.sh` to measure.
+//!
+//! It prints what there is to connect to, a line `name=value` each, and ends with its standard input.
+//! alice holds a grant, connects by certificate, and is recorded; the target also knows her
+//! certificate, so that the gateway can be compared with what it replaces in either way to sign in.
+#![allow(clippy::panic, reason = "a bench that can't go on has failed")]
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use mimalloc::MiMalloc;
+use postern::config::Config;
+use postern::throwaway::{Cluster, Options};
+use postern::up::Gateway;
+use secrecy::ExposeSecret;
+
+/// What the released program has too.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+const SECRET: &str = "upstream-password-of-a-bench";
+const RULES: &str = r#"
+@id("engineers")
+permit (principal in Group::"engineering", action == Action::"connect", resource is Database);
+"#;
+
+fn main() -> Result<()> {
+    if std::env::args().any(|argument| argument == "--bench") {
+        println!("nothing to measure by itself: benches/compare.sh runs this");
+        return Ok(());
+    }
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let folder = tempfile::Builder::new()
+        .prefix("postern-bench-")
+        .tempdir()?;
+    let cluster = cluster(&folder.path().join("state"))?;
+    let config = write_config(folder.path(), &cluster)?;
+    let config = Config::load(&config).map_err(|faults| anyhow::anyhow!("{faults}"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let gateway = runtime.block_on(Gateway::start(&config))?;
+    let signed_in = runtime.block_on(sign_in(&gateway, folder.path()))?;
+    tell(&cluster, &gateway, &signed_in)?;
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    runtime.block_on(gateway.shutdown(Duration::from_secs(5)));
+    Ok(())
+}
+
+/// A server that takes `app` by password, and alice by the certificate that the gateway issues.
+fn cluster(state: &Path) -> Result<Cluster> {
+    certs::store::create_private_dir(state)?;
+    let now = i64::try_from(UNIX_EPOCH.elapsed()?.as_millis())?;
+    let authority = certs::Authority::load_or_generate(&state.join("authority"), "Postern", now)?;
+    let cluster = Cluster::start(Options {
+        max_connections: 600,
+        client_ca: Some(authority.ca_pem().to_owned()),
+        hba: vec!["hostssl all alice 127.0.0.1/32 cert".to_owned()],
+        ..Options::default()
+    })?;
+    cluster.psql(&format!(
+        "create role app login password '{SECRET}';\n\
+         create role alice login in role app;\n\
+         create database bench owner app;\n"
+    ))?;
+    Ok(cluster)
+}
+
+fn write_config(folder: &Path, cluster: &Cluster) -> Result<PathBuf> {
+    let policies = folder.join("policies");
+    std::fs::create_dir(&policies)?;
+    std::fs::write(policies.join("access.cedar"), RULES)?;
+    std::fs::write(folder.join("target-ca.pem"), cluster.ca_pem())?;
+    certs::store::write_private(&folder.join("app"), SECRET.as_bytes())?;
+    let (state, port) = (folder.join("state"), cluster.port());
+    let text = format!(
+        r#"
+[gateway]
+host = "gate.example.com"
+public_url = "http://localhost:0"
+state = "{}"
+[postgres]
+listen = ["127.0.0.1:0"]
+[api]
+listen = "127.0.0.1:0"
+tls = "off"
+[limits]
+per_address = 20000
+[people.alice]
+name = "Alice"
+groups = ["engineering"]
+[targets.bench]
+kind = "postgres"
+address = "localhost:{port}"
+databases = ["bench"]
+tls = {{ mode = "verify-full", roots = "target-ca.pem" }}
+[targets.bench.logins.app]
+password_file = "app"
+"#,
+        state.display()
+    );
+    let path = folder.join("postern.toml");
+    std::fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// Where alice's certificate lies.
+struct SignedIn {
+    cert: PathBuf,
+    key: PathBuf,
+    ca: PathBuf,
+}
+
+/// Signs alice in, gives her a certificate, and a grant for longer than any bench runs.
+async fn sign_in(gateway: &Gateway, folder: &Path) -> Result<SignedIn> {
+    let control = gateway.control();
+    let invite = control.invite(None, &"alice".parse()?).await?;
+    let actor = control.sign_in(&invite.code, None).await?.actor;
+    let request = certs::NewRequest::generate()?;
+    let device = "laptop".parse()?;
+    let issued = control.issue_certificate(&actor, &request.csr_pem, &device);
+    let issued = issued.await?;
+    let wish = control::Wish {
+        resource: "app@bench/bench".parse()?,
+        ttl: Some("2h".parse()?),
+        reason: "a bench".to_owned(),
+        source: None,
+    };
+    control.ask(&actor, wish).await?.grant.context("no grant")?;
+    let files = SignedIn {
+        cert: folder.join("client.crt"),
+        key: folder.join("client.key"),
+        ca: folder.join("ca.crt"),
+    };
+    certs::store::write_private(&files.key, request.key_pem.expose_secret().as_bytes())?;
+    std::fs::write(&files.cert, issued.pem)?;
+    std::fs::write(&files.ca, control.settings().authority.ca_pem())?;
+    Ok(files)
+}
+
+fn tell(cluster: &Cluster, gateway: &Gateway, signed_in: &SignedIn) -> Result<()> {
+    let port = gateway.postgres_addr().context("it doesn't listen")?.port();
+    let scram = cluster.psql("select rolpassword from pg_authid where rolname = 'app'")?;
+    let SignedIn { cert, key, ca } = signed_in;
+    let (cert, key, ca) = (cert.display(), key.display(), ca.display());
+    let to = |port: u16, ca: &dyn std::fmt::Display, user: &str| {
+        format!(
+            "host=localhost port={port} dbname=bench user={user} sslmode=verify-full sslrootcert={ca}"
+        )
+    };
+    let by_certificate = format!("sslcert={cert} sslkey={key}");
+    let target_ca = cluster.ca_path();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "pid={}", std::process::id())?;
+    writeln!(out, "target_port={}", cluster.port())?;
+    writeln!(out, "target_ca={}", target_ca.display())?;
+    writeln!(out, "password={SECRET}")?;
+    writeln!(out, "scram={scram}")?;
+    let target_ca = target_ca.display();
+    writeln!(out, "direct={}", to(cluster.port(), &target_ca, "app"))?;
+    let by_alice = to(cluster.port(), &target_ca, "alice");
+    writeln!(out, "direct_by_certificate={by_alice} {by_certificate}")?;
+    writeln!(out, "postern={} {by_certificate}", to(port, &ca, "app"))?;
+    writeln!(out, "ready=yes")?;
+    Ok(out.flush()?)
+}

@@ -10,6 +10,7 @@ mod scene;
 mod story;
 
 use std::io;
+use std::pin::pin;
 
 use thiserror::Error;
 
@@ -51,8 +52,8 @@ pub enum DemoError {
     /// A file can't be written.
     #[error(transparent)]
     Store(#[from] certs::store::StoreError),
-    /// The scene was torn down before it stood.
-    #[error("setting up the demo broke off")]
+    /// A signal came, or a task died.
+    #[error("the demo broke off")]
     Broken,
     /// The gateway listens nowhere.
     #[error("the demo's gateway listens nowhere for Postgres clients")]
@@ -81,13 +82,8 @@ impl DemoError {
 /// # Errors
 /// Whatever keeps the scene from standing.
 pub async fn interactive() -> Result<(), DemoError> {
-    telemetry::start(LogFormat::Text, "error");
-    let mut signals = Signals::listen().map_err(DemoError::io("listen for signals"))?;
     terminal::note("starting a Postgres and a gateway in front of it …");
-    let scene = tokio::select! {
-        scene = Scene::set() => scene?,
-        () = signals.stop() => return Ok(()),
-    };
+    let (scene, mut signals) = set().await?;
     // Where nobody reads the lines any more, the gateway is still there to be used.
     let _ = terminal::print(&lines::to_paste(&scene));
     signals.stop().await;
@@ -101,16 +97,25 @@ pub async fn interactive() -> Result<(), DemoError> {
 /// # Errors
 /// The first step that isn't as told, or whatever keeps the scene from standing.
 pub async fn script() -> Result<(), DemoError> {
-    telemetry::start(LogFormat::Text, "error");
-    let mut signals = Signals::listen().map_err(DemoError::io("listen for signals"))?;
-    let scene = tokio::select! {
-        scene = Scene::set() => scene?,
-        () = signals.stop() => return Err(DemoError::Broken),
-    };
+    let (scene, mut signals) = set().await?;
     let outcome = tokio::select! {
         outcome = story::play(&scene) => outcome,
         () = signals.stop() => Err(DemoError::Broken),
     };
     scene.strike().await;
     outcome
+}
+
+/// Sets the scene. A signal meanwhile lets it stand first, so that it can be taken down whole.
+async fn set() -> Result<(Scene, Signals), DemoError> {
+    telemetry::start(LogFormat::Text, "error");
+    let mut signals = Signals::listen().map_err(DemoError::io("listen for signals"))?;
+    let mut setting = pin!(Scene::set());
+    tokio::select! {
+        scene = &mut setting => Ok((scene?, signals)),
+        () = signals.stop() => {
+            setting.await?.strike().await;
+            Err(DemoError::Broken)
+        }
+    }
 }

@@ -22,7 +22,7 @@ pub fn start(format: LogFormat, filter: &str) {
     // A second call comes from a test in the same process.
     let _ = match format {
         LogFormat::Text => builder.finish().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+        LogFormat::Json => builder.json().finish().try_init(),
     };
 }
 

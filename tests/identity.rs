@@ -181,10 +181,10 @@ async fn a_single_use_token_used_forty_times_at_once_lets_one_in() {
     bed.grant("app_rw@orders", "10m").await;
     let alice = bed.actor("alice").await;
     let resource = "app_rw@orders".parse().unwrap();
-    let minted =
-        bed.gateway
-            .control()
-            .mint_token(&alice, &resource, None, Some(1));
+    let minted = bed
+        .gateway
+        .control()
+        .mint_token(&alice, &resource, None, Some(1));
     let token = secrecy::ExposeSecret::expose_secret(&minted.await.unwrap().token).to_owned();
     let tries = (0..40).map(|_| {
         let (bed, token) = (&bed, &token);

@@ -28,6 +28,12 @@ mod settings;
 #[cfg(test)]
 mod testing;
 
+/// For benches only: no part of the crate's contract.
+#[doc(hidden)]
+pub mod bench {
+    pub use crate::postgres::bench::Scanners;
+}
+
 pub use clock::Clock;
 pub use leases::{Delta, Held, LeaseError, Leases, Pass, Snapshot};
 pub use proxy::{Proxy, ProxyError};

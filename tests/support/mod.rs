@@ -149,7 +149,11 @@ impl Bed {
     /// A token of alice's.
     pub async fn token(&self, resource: &str) -> String {
         let (actor, resource) = (self.actor("alice").await, resource.parse().unwrap());
-        let minted = self.gateway.control().mint_token(&actor, &resource, None, None).await;
+        let minted = self
+            .gateway
+            .control()
+            .mint_token(&actor, &resource, None, None)
+            .await;
         minted.unwrap().token.expose_secret().to_owned()
     }
 

@@ -40,11 +40,15 @@ pub async fn tcp(bed: &Bed) -> TcpStream {
 }
 
 pub fn tls_config(bed: &Bed, files: Option<&Files>, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+    tls_config_of(&bed.ca_pem(), files, alpn)
+}
+
+pub fn tls_config_of(ca_pem: &str, files: Option<&Files>, alpn: &[&[u8]]) -> Arc<ClientConfig> {
     use rustls::pki_types::PrivateKeyDer;
     use rustls::pki_types::pem::PemObject;
     let mut roots = RootCertStore::empty();
     roots
-        .add(CertificateDer::from_pem_slice(bed.ca_pem().as_bytes()).unwrap())
+        .add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap())
         .unwrap();
     let builder = ClientConfig::builder().with_root_certificates(roots);
     let mut config = match files {
@@ -133,6 +137,30 @@ pub async fn closes<S: AsyncRead + Unpin>(stream: &mut S, within: Duration) -> b
     let mut sink = [0; 4096];
     let drain = async { while matches!(stream.read(&mut sink).await, Ok(count) if count > 0) {} };
     tokio::time::timeout(within, drain).await.is_ok()
+}
+
+/// A session by certificate with a gateway in another process.
+pub async fn session_at(
+    port: u16,
+    ca_pem: &str,
+    files: &Files,
+    login: &str,
+    database: &str,
+) -> Tls {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(&SSL_REQUEST).await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), b'S');
+    let connector = TlsConnector::from(tls_config_of(ca_pem, Some(files), &[]));
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let parameters = [
+        ("user", login),
+        ("database", database),
+        ("application_name", "raw"),
+    ];
+    send(&mut stream, &startup(0x0003_0000, &parameters)).await;
+    read_until(&mut stream, b'Z').await;
+    stream
 }
 
 /// A session by certificate, up to its first ReadyForQuery.

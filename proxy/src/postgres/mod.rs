@@ -4,6 +4,7 @@
 
 mod admit;
 mod backend;
+pub(crate) mod bench;
 mod buffer;
 mod cancel;
 mod entry;
