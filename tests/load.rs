@@ -9,6 +9,7 @@
 
 mod support;
 
+use futures_util::StreamExt;
 use support::raw::{query, read, read_until, send, session};
 use support::{Bed, Setup, client, run, until};
 
@@ -19,12 +20,10 @@ async fn heavy_a_revoke_cuts_a_thousand_live_sessions_and_leaves_none_upstream()
         ..Setup::default()
     })
     .await;
-    let grant = bed.grant("app_rw@orders", "30m").await;
+    let grant = bed.grant("cert_user@orders", "30m").await;
     let files = bed.files("alice").await;
-    let mut sessions = Vec::new();
-    for _ in 0..1_000 {
-        sessions.push(session(&bed, &files, "app_rw", "orders").await.0);
-    }
+    let open = async |_| session(&bed, &files, "cert_user", "orders").await.0;
+    let mut sessions: Vec<_> = futures_util::stream::iter(0..1_000).map(open).buffer_unordered(8).collect().await;
     assert_eq!(
         bed.metric("postern_sessions_live", "postgres").await as usize,
         1_000

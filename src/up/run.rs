@@ -30,6 +30,7 @@ pub struct Start {
 /// Whatever keeps it from starting.
 pub async fn run(start: Start, config: Config) -> Result<(), UpError> {
     let mut signals = Signals::listen().map_err(UpError::Threads)?;
+    raise_descriptor_limit();
     let gateway = Gateway::start(&config).await?;
     tracing::info!(
         url = %gateway.api_url(), postgres = ?gateway.postgres_addrs(),
@@ -52,6 +53,17 @@ pub async fn run(start: Start, config: Config) -> Result<(), UpError> {
         () = signals.stop() => tracing::warn!("ended at once, before all sessions had ended"),
     }
     Ok(())
+}
+
+/// Takes as many file descriptors as this process may have: a session needs three, and the limit that
+/// a shell sets by default is a thousand.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of file descriptors can't be raised");
+    }
 }
 
 /// Prints sign-in links: for the admins at the very first start, and for whoever is named.

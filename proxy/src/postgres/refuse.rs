@@ -35,7 +35,8 @@ impl Refusal {
             Denial::Locked(_) => "Ask who runs the gateway; a lock beats every grant.".to_owned(),
             Denial::Stale => "Try again in a moment.".to_owned(),
         };
-        Self::new(denial.code(), fatal.hint(hint))
+        let detail = format!("The connection asked for {resource}.");
+        Self::new(denial.code(), fatal.detail(detail).hint(hint))
     }
 
     pub(super) fn hold(error: &HoldError, resource: &Resource) -> Self {

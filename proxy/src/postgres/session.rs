@@ -182,6 +182,8 @@ impl Visit {
         let route = issued.as_ref().map(|issued| issued.route().clone());
         // From here on, the client's key cancels nothing.
         drop(issued);
+        let fatal = (end != End::Closed)
+            .then(|| refuse::cut(&end).detail(format!("Session {}.", session.id())));
         let (leave, remains) = relay.part();
         let Remains {
             upstream,
@@ -200,7 +202,6 @@ impl Visit {
             "session ended"
         );
         session.close(&end, &tally);
-        let fatal = (end != End::Closed).then(|| refuse::cut(&end));
         let release = release(upstream, clean, busy, route.as_ref());
         let (released, ()) = tokio::join!(release, leave.take(fatal));
         if !released {
