@@ -91,16 +91,9 @@ impl Beside {
         let mut revision = leases.revision().unwrap();
         self.run(move |turn| {
             revision += 1;
-            let (number, generation) = (
-                turn % size,
-                turn / size + usize::try_from(revision).unwrap(),
-            );
-            let gone = leases
-                .admit(&Knock {
-                    key: &key(number),
-                    device: None,
-                })
-                .unwrap();
+            let (number, generation) =
+                (turn % size, turn / size + usize::try_from(revision).unwrap());
+            let gone = leases.admit(&Knock { key: &key(number), device: None }).unwrap();
             let delta = Delta {
                 gone: vec![(gone.admission.grant().clone(), End::Done)],
                 leases: vec![lease(number, generation)],
@@ -154,10 +147,7 @@ fn admission(c: &mut Criterion) {
     }
     group.finish();
     println!("\nevery admission timed by itself, the clock's own time in it, in ns:");
-    println!(
-        "{:<24}{:>10}{:>8}{:>8}{:>9}",
-        "", "leases", "p50", "p99", "p99.9"
-    );
+    println!("{:<24}{:>10}{:>8}{:>8}{:>9}", "", "leases", "p50", "p99", "p99.9");
     for (name, size, [p50, p99, p999]) in tails {
         println!("{name:<24}{size:>10}{p50:>8}{p99:>8}{p999:>9}");
     }

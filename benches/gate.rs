@@ -32,15 +32,11 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let folder = tempfile::Builder::new()
-        .prefix("postern-bench-")
-        .tempdir()?;
+    let folder = tempfile::Builder::new().prefix("postern-bench-").tempdir()?;
     let cluster = cluster(&folder.path().join("state"))?;
     let config = write_config(folder.path(), &cluster)?;
     let config = Config::load(&config).map_err(|faults| anyhow::anyhow!("{faults}"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let gateway = runtime.block_on(Gateway::start(&config))?;
     let signed_in = runtime.block_on(sign_in(&gateway, folder.path()))?;
     tell(&cluster, &gateway, &signed_in)?;

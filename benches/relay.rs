@@ -30,11 +30,7 @@ fn row(size: usize) -> Vec<u8> {
 
 /// One prepared statement of `pgbench -S`, as libpq sends it, and its answer.
 fn prepared() -> (Vec<u8>, Vec<u8>) {
-    let bind = [
-        &b"\0P0_1\0\0\0\0\x01"[..],
-        &5_u32.to_be_bytes(),
-        b"42424\0\0",
-    ];
+    let bind = [&b"\0P0_1\0\0\0\0\x01"[..], &5_u32.to_be_bytes(), b"42424\0\0"];
     let up = [
         message(b'B', &bind.concat()),
         message(b'D', b"P\0"),
@@ -46,10 +42,7 @@ fn prepared() -> (Vec<u8>, Vec<u8>) {
 
 /// The same as a simple query.
 fn simple() -> (Vec<u8>, Vec<u8>) {
-    let up = message(
-        b'Q',
-        b"SELECT abalance FROM pgbench_accounts WHERE aid = 42424;\0",
-    );
+    let up = message(b'Q', b"SELECT abalance FROM pgbench_accounts WHERE aid = 42424;\0");
     (up, answer())
 }
 
@@ -86,9 +79,7 @@ fn statements(c: &mut Criterion) {
                 scanners.up(&up, now, |kind| writer.push(&Event { t: 1, kind }).unwrap());
                 black_box(writer.seal());
                 writer.clear();
-                scanners.down(&down, now, |kind| {
-                    writer.push(&Event { t: 2, kind }).unwrap()
-                });
+                scanners.down(&down, now, |kind| writer.push(&Event { t: 2, kind }).unwrap());
             });
         });
     }

@@ -203,10 +203,8 @@ impl Cli {
     /// Does what the command line says.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let outcome = match runtime {
             Ok(runtime) => {
                 let outcome = runtime.block_on(self.command.run());
@@ -214,10 +212,7 @@ impl Cli {
                 runtime.shutdown_background();
                 outcome
             }
-            Err(source) => Err(Failure::Io {
-                action: "start a thread".into(),
-                source,
-            }),
+            Err(source) => Err(Failure::Io { action: "start a thread".into(), source }),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -284,11 +279,7 @@ fn show(
     value: &Value,
     text: impl FnOnce() -> Result<String, Failure>,
 ) -> Result<(), Failure> {
-    let text = if shape.json {
-        terminal::json(value)
-    } else {
-        text()?
-    };
+    let text = if shape.json { terminal::json(value) } else { text()? };
     Ok(terminal::print(&text)?)
 }
 
@@ -304,9 +295,7 @@ fn section(title: &str, header: &[&str], rows: &[Vec<String>]) -> String {
 /// What is known, line by line; what isn't is left out.
 fn facts(facts: &[(&str, &str)]) -> String {
     let known = facts.iter().filter(|(_, value)| !value.is_empty());
-    known
-        .map(|(name, value)| format!("  {name:<10}{}\n", plain(value)))
-        .collect()
+    known.map(|(name, value)| format!("  {name:<10}{}\n", plain(value))).collect()
 }
 
 /// Goes on only where the one who asked says yes, here or on the command line.
@@ -315,15 +304,9 @@ fn agree(question: &str, yes: bool) -> Result<(), Failure> {
         return Ok(());
     }
     if !terminal::is_interactive() {
-        return Err(Failure::Usage(
-            "nobody can be asked here: say `--yes` to agree".into(),
-        ));
+        return Err(Failure::Usage("nobody can be asked here: say `--yes` to agree".into()));
     }
-    if terminal::agreed(question)? {
-        Ok(())
-    } else {
-        Err(Failure::Declined)
-    }
+    if terminal::agreed(question)? { Ok(()) } else { Err(Failure::Declined) }
 }
 
 #[cfg(test)]
@@ -338,28 +321,14 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_exit_code() {
-        for (status, code) in [
-            (400, 2),
-            (401, 3),
-            (403, 4),
-            (404, 5),
-            (409, 6),
-            (429, 7),
-            (500, 1),
-            (503, 7),
-        ] {
-            let problem = Problem {
-                status,
-                title: String::new(),
-                detail: String::new(),
-            };
+        for (status, code) in
+            [(400, 2), (401, 3), (403, 4), (404, 5), (409, 6), (429, 7), (500, 1), (503, 7)]
+        {
+            let problem = Problem { status, title: String::new(), detail: String::new() };
             let failure = Failure::from(ClientError::Problem(problem));
             assert_eq!(failure.code(), code, "{status}");
         }
         assert_eq!(Failure::from(HomeError::NotSignedIn).code(), 3);
-        assert_eq!(
-            Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).code(),
-            0
-        );
+        assert_eq!(Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).code(), 0);
     }
 }

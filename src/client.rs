@@ -178,10 +178,7 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(error))?;
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -204,10 +201,7 @@ impl Client {
     /// The cause may hold the address with its query; the message has the origin alone.
     fn unreachable(&self, error: reqwest::Error) -> ClientError {
         let url = self.base.origin().ascii_serialization();
-        ClientError::Unreachable {
-            url,
-            source: error.without_url(),
-        }
+        ClientError::Unreachable { url, source: error.without_url() }
     }
 }
 

@@ -83,12 +83,7 @@ impl Finding {
         detail: impl Into<String>,
         remedy: Option<String>,
     ) -> Self {
-        Self {
-            level,
-            title: title.into(),
-            detail: detail.into(),
-            remedy,
-        }
+        Self { level, title: title.into(), detail: detail.into(), remedy }
     }
 }
 
@@ -106,10 +101,8 @@ pub async fn examine(config_path: &Path) -> Vec<Finding> {
         Err(faults) => return faulty(faults, "configuration"),
     };
     let now = Clock::system().now();
-    let mut findings = vec![Finding::ok(
-        "configuration",
-        format!("{} can be read", config_path.display()),
-    )];
+    let mut findings =
+        vec![Finding::ok("configuration", format!("{} can be read", config_path.display()))];
     let (inventory, told) = inventory(&config);
     findings.extend(told);
     findings.extend(machine::folders(&config.gateway));
@@ -151,11 +144,7 @@ fn inventory(config: &Config) -> (Option<Inventory>, Vec<Finding>) {
     }];
     let warnings = config.warnings(&inventory).into_iter();
     findings.extend(warnings.map(|warning| {
-        Finding::warning(
-            title,
-            warning,
-            "add people to the group in [people], or change the rule",
-        )
+        Finding::warning(title, warning, "add people to the group in [people], or change the rule")
     }));
     findings.push(people(config));
     (Some(inventory), findings)
@@ -185,11 +174,9 @@ fn identities(config: &Config, now: Timestamp) -> Vec<Finding> {
         ("certificate of [postgres]", identities.postgres),
         ("certificate of [api]", identities.api),
     ];
-    let ends = named
-        .into_iter()
-        .filter_map(|(title, identity)| Some((title, identity?.not_after()?)));
-    ends.map(|(title, end)| machine::lasts(title, end, now, "renew it"))
-        .collect()
+    let ends =
+        named.into_iter().filter_map(|(title, identity)| Some((title, identity?.not_after()?)));
+    ends.map(|(title, end)| machine::lasts(title, end, now, "renew it")).collect()
 }
 
 /// All targets at once: one that is silent doesn't keep the others waiting.
@@ -213,10 +200,7 @@ async fn targets(
     }
     let mut found = visits.join_all().await;
     found.sort_by_key(|(nth, _)| *nth);
-    found
-        .into_iter()
-        .flat_map(|(_, findings)| findings)
-        .collect()
+    found.into_iter().flat_map(|(_, findings)| findings).collect()
 }
 
 /// The findings for a terminal, the last line counting them.
@@ -233,12 +217,7 @@ pub fn render(findings: &[Finding], colour: bool) -> String {
             let _ = writeln!(text, "           to mend it: {remedy}");
         }
     }
-    let count = |level| {
-        findings
-            .iter()
-            .filter(|finding| finding.level == level)
-            .count()
-    };
+    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (faults, warnings) = (count(Level::Fault), count(Level::Warning));
     let _ = writeln!(text, "{faults} faults, {warnings} warnings");
     text
@@ -250,11 +229,7 @@ fn coloured(level: Level, colour: bool) -> String {
         Level::Warning => "33",
         Level::Fault => "31",
     };
-    if colour {
-        format!("\u{1b}[{code}m{level:<8}\u{1b}[0m")
-    } else {
-        format!("{level:<8}")
-    }
+    if colour { format!("\u{1b}[{code}m{level:<8}\u{1b}[0m") } else { format!("{level:<8}") }
 }
 
 #[cfg(test)]

@@ -16,9 +16,7 @@ pub fn start(format: LogFormat, filter: &str) {
     let wanted = std::env::var(VARIABLE).ok();
     let wanted = wanted.and_then(|wanted| EnvFilter::try_new(wanted).ok());
     let filter = wanted.unwrap_or_else(|| EnvFilter::new(filter));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // A second call comes from a test in the same process.
     let _ = match format {
         LogFormat::Text => builder.finish().try_init(),

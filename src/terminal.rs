@@ -19,9 +19,7 @@ pub fn plain(text: &str) -> String {
 /// Text of several lines; line feeds and tabs stay.
 #[must_use]
 pub fn plain_lines(text: &str) -> String {
-    escaped(text, |letter| {
-        acts(letter) && !matches!(letter, '\n' | '\t')
-    })
+    escaped(text, |letter| acts(letter) && !matches!(letter, '\n' | '\t'))
 }
 
 fn escaped(text: &str, wanted: impl Fn(char) -> bool) -> String {
@@ -185,11 +183,7 @@ impl Paint {
     }
 
     fn with(self, code: &str, text: &str) -> String {
-        if self.0 {
-            format!("\u{1b}[{code}m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 

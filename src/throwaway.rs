@@ -89,13 +89,7 @@ impl Cluster {
         let layout = Layout::create(port, options)?;
         let mut supervisor = supervise(&layout, programs)?;
         let leash = supervisor.stdin.take();
-        let mut cluster = Self {
-            programs: programs.clone(),
-            port,
-            supervisor,
-            leash,
-            layout,
-        };
+        let mut cluster = Self { programs: programs.clone(), port, supervisor, leash, layout };
         cluster.wait_until_ready()?;
         Ok(cluster)
     }
@@ -136,13 +130,7 @@ impl Cluster {
 
     /// The process id of the server's first process.
     pub fn server_pid(&self) -> Option<u32> {
-        fs::read_to_string(self.layout.pid_file())
-            .ok()?
-            .lines()
-            .next()?
-            .trim()
-            .parse()
-            .ok()
+        fs::read_to_string(self.layout.pid_file()).ok()?.lines().next()?.trim().parse().ok()
     }
 
     /// What the server has logged.
@@ -158,17 +146,7 @@ impl Cluster {
     /// Runs statements as the superuser in `database`, each on its own, up to the first that fails.
     pub fn psql_in(&self, database: &str, sql: &str) -> Result<String, Error> {
         let output = Command::new(self.program("psql"))
-            .args([
-                "-XAtq",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-U",
-                SUPERUSER,
-                "-f",
-                "-",
-                "-d",
-                database,
-            ])
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", SUPERUSER, "-f", "-", "-d", database])
             .args(["-p", &self.port.to_string(), "-h"])
             .arg(self.folder())
             .env_clear()
@@ -177,9 +155,7 @@ impl Cluster {
             .output()
             .map_err(Error::io("run psql"))?;
         match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout)
-                .trim_end()
-                .to_owned()),
+            true => Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned()),
             false => Err(Error::Psql {
                 message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             }),
@@ -195,9 +171,7 @@ impl Cluster {
                 return Ok(());
             }
             if self.has_ended() {
-                return Err(Error::Server {
-                    log: self.last_words(),
-                });
+                return Err(Error::Server { log: self.last_words() });
             }
             thread::sleep(POLL);
         }
@@ -206,11 +180,8 @@ impl Cluster {
 
     /// The server writes its state into the eighth line of its pid file, where `pg_ctl` looks too.
     fn is_ready(&self) -> bool {
-        fs::read_to_string(self.layout.pid_file()).is_ok_and(|text| {
-            text.lines()
-                .nth(7)
-                .is_some_and(|state| state.trim() == "ready")
-        })
+        fs::read_to_string(self.layout.pid_file())
+            .is_ok_and(|text| text.lines().nth(7).is_some_and(|state| state.trim() == "ready"))
     }
 
     fn has_ended(&mut self) -> bool {
@@ -220,12 +191,7 @@ impl Cluster {
     /// What the supervisor said at its end: the tail of the server's log, whose file is gone by then.
     fn last_words(&mut self) -> String {
         let mut words = String::new();
-        match self
-            .supervisor
-            .stderr
-            .take()
-            .map(|mut stderr| stderr.read_to_string(&mut words))
-        {
+        match self.supervisor.stderr.take().map(|mut stderr| stderr.read_to_string(&mut words)) {
             Some(Ok(_)) | None => words.trim().to_owned(),
             Some(Err(error)) => format!("(its log could not be read: {error})"),
         }

@@ -218,12 +218,7 @@ impl fmt::Debug for Gateway {
 async fn begin(config: Config) -> Result<Gateway, UpError> {
     let clock = Clock::system();
     let prepared = Prepared::load(config, &clock).await?;
-    let Prepared {
-        config,
-        inventory,
-        tls,
-        first_start,
-    } = prepared;
+    let Prepared { config, inventory, tls, first_start } = prepared;
     let api = bind("pages and API", config.api.listen.value).await?;
     let (api_listener, api_addr) = api;
     let metrics_listener = match &config.metrics {
@@ -250,9 +245,7 @@ async fn begin(config: Config) -> Result<Gateway, UpError> {
         }
     });
     tasks.spawn(sweep(control.clone(), stop.clone()));
-    let router = control
-        .api()
-        .into_make_service_with_connect_info::<SocketAddr>();
+    let router = control.api().into_make_service_with_connect_info::<SocketAddr>();
     tasks.spawn(http::serve(api_listener, tls.api, router, stop.clone()));
     if let Some((listener, _)) = metrics_listener {
         tasks.spawn(metrics::serve(listener, registry, stop.clone()));
@@ -298,12 +291,7 @@ impl Prepared {
         certs::store::create_private_dir(&config.gateway.state)?;
         let first_start = !config.gateway.database().exists();
         let tls = Tls::load(&config, identities, clock)?;
-        Ok(Self {
-            config,
-            inventory,
-            tls,
-            first_start,
-        })
+        Ok(Self { config, inventory, tls, first_start })
     }
 }
 
@@ -311,11 +299,7 @@ async fn bind(
     what: &'static str,
     address: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), UpError> {
-    let failed = |source| UpError::Listen {
-        what,
-        address,
-        source,
-    };
+    let failed = |source| UpError::Listen { what, address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
@@ -338,12 +322,7 @@ fn proxy_settings(config: &Config, tls: &Tls) -> proxy::Settings {
     let unbounded = LimitSettings::default();
     proxy::Settings {
         name: PROXY.to_owned(),
-        postgres: config
-            .postgres
-            .listen
-            .iter()
-            .map(|listener| listener.value)
-            .collect(),
+        postgres: config.postgres.listen.iter().map(|listener| listener.value).collect(),
         host_names: vec![config.gateway.host.clone()],
         tls: Arc::clone(&tls.postgres),
         recordings: config.gateway.recordings.clone(),

@@ -1,10 +1,13 @@
 //! Stock clients against a real Postgres, through the gateway, TLS required.
 #![allow(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
     clippy::expect_used,
-    reason = "a test that can't go on has failed"
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "a journey reads best in one piece, and one that can't go on has failed"
 )]
 
 mod support;
@@ -46,17 +49,11 @@ fn environment(bed: &Bed, files: &Files, command: &mut Command, database: &str) 
 async fn psql_runs_statements_and_shows_the_targets_own_errors() {
     let (bed, files) = bed().await;
     assert_eq!(sql(&bed, &files, "select 6 * 7").await, "42");
-    assert_eq!(
-        sql(&bed, &files, "select current_user, current_database()").await,
-        "app_rw|shop"
-    );
+    assert_eq!(sql(&bed, &files, "select current_user, current_database()").await, "app_rw|shop");
     let mut command = psql(&bed.conninfo(&files, "app_rw", "orders"));
     command.args(["-c", "select * from nowhere"]);
     let (ok, _, errors) = run(command).await;
-    assert!(
-        !ok && errors.contains("relation \"nowhere\" does not exist"),
-        "{errors}"
-    );
+    assert!(!ok && errors.contains("relation \"nowhere\" does not exist"), "{errors}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,16 +75,11 @@ async fn pgbench_works_in_all_its_protocols() {
     let (ok, _, errors) = run(init).await;
     assert!(ok, "{errors}");
     for protocol in ["simple", "extended", "prepared"] {
-        let mut bench = client(
-            "pgbench",
-            &["-n", "-M", protocol, "-c", "4", "-j", "2", "-t", "50"],
-        );
+        let mut bench =
+            client("pgbench", &["-n", "-M", protocol, "-c", "4", "-j", "2", "-t", "50"]);
         environment(&bed, &files, &mut bench, "orders");
         let (ok, out, errors) = run(bench).await;
-        assert!(
-            ok && out.contains("processed: 200/200"),
-            "{protocol}: {out} {errors}"
-        );
+        assert!(ok && out.contains("processed: 200/200"), "{protocol}: {out} {errors}");
     }
     let mut reconnecting = client("pgbench", &["-n", "-S", "-C", "-c", "2", "-t", "20"]);
     environment(&bed, &files, &mut reconnecting, "orders");
@@ -104,31 +96,19 @@ async fn pg_dump_and_pg_restore_work() {
                 from generate_series(1, 2000) g; select lo_from_bytea(4711, 'large')";
     sql(&bed, &files, made).await;
     let archive = bed.folder.path().join("shop.dump");
-    let mut dump = client(
-        "pg_dump",
-        &["-Fc", "--no-owner", "-f", archive.to_str().unwrap()],
-    );
+    let mut dump = client("pg_dump", &["-Fc", "--no-owner", "-f", archive.to_str().unwrap()]);
     environment(&bed, &files, &mut dump, "orders");
     let (ok, _, errors) = run(dump).await;
     assert!(ok, "{errors}");
     let mut restore = client(
         "pg_restore",
-        &[
-            "--no-owner",
-            "--exit-on-error",
-            "-d",
-            "orders/reporting",
-            archive.to_str().unwrap(),
-        ],
+        &["--no-owner", "--exit-on-error", "-d", "orders/reporting", archive.to_str().unwrap()],
     );
     environment(&bed, &files, &mut restore, "orders/reporting");
     let (ok, _, errors) = run(restore).await;
     assert!(ok, "{errors}");
     let count = "select count(*), sum(length(picture)), encode(lo_get(4711), 'escape') from items";
-    assert_eq!(
-        bed.cluster.psql_in("reporting", count).unwrap().trim(),
-        "2000|2000000|large"
-    );
+    assert_eq!(bed.cluster.psql_in("reporting", count).unwrap().trim(), "2000|2000000|large");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,11 +118,7 @@ async fn ctrl_c_in_psql_cancels_the_query_and_keeps_the_session() {
     let conninfo = bed.conninfo(&files, "app_rw", "orders");
     let typed = format!("psql -XAtq '{conninfo}'");
     let mut terminal = client("script", &["-qec", &typed, "/dev/null"]);
-    let mut child = terminal
-        .stdin(Stdio::piped())
-        .env("PAGER", "cat")
-        .spawn()
-        .unwrap();
+    let mut child = terminal.stdin(Stdio::piped()).env("PAGER", "cat").spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     input.write_all(b"select pg_sleep(600);\n").unwrap();
     support::until("the target runs the query", || {
@@ -156,21 +132,11 @@ async fn ctrl_c_in_psql_cancels_the_query_and_keeps_the_session() {
         bed.cluster.psql(seen).unwrap().trim() == "1"
     })
     .await;
-    input
-        .write_all(b"select 'still ' || 'here';\n\\q\n")
-        .unwrap();
+    input.write_all(b"select 'still ' || 'here';\n\\q\n").unwrap();
     let mut out = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut out)
-        .unwrap();
+    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     assert!(child.wait().unwrap().success(), "{out}");
-    assert!(
-        out.contains("canceling statement due to user request"),
-        "{out}"
-    );
+    assert!(out.contains("canceling statement due to user request"), "{out}");
     assert!(out.contains("still here"), "{out}");
 }
 
@@ -181,11 +147,8 @@ async fn heavy_a_gigabyte_is_copied_both_ways_in_flat_memory() {
     let conninfo = bed.conninfo(&files, "app_rw", "orders");
     let before = resident();
     let mut writer = psql(&conninfo);
-    let mut child = writer
-        .args(["-q", "-c", "\\copy big from pstdin"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        writer.args(["-q", "-c", "\\copy big from pstdin"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     let most = tokio::task::spawn_blocking(move || {
         let block = format!("{}\n", "y".repeat(1023)).repeat(1024);
@@ -201,21 +164,14 @@ async fn heavy_a_gigabyte_is_copied_both_ways_in_flat_memory() {
     .await
     .unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(
         sql(&bed, &files, "select count(*), sum(length(a)) from big").await,
         "1048576|1072693248"
     );
 
     let mut reader = psql(&conninfo);
-    let mut child = reader
-        .args(["-q", "-c", "\\copy big to pstdout"])
-        .spawn()
-        .unwrap();
+    let mut child = reader.args(["-q", "-c", "\\copy big to pstdout"]).spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
     let (bytes, most) = tokio::task::spawn_blocking(move || {
         let (mut sink, mut bytes, mut most) = (vec![0; 1 << 20], 0_u64, most);
@@ -234,19 +190,13 @@ async fn heavy_a_gigabyte_is_copied_both_ways_in_flat_memory() {
     .unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(bytes, 1 << 30);
-    assert!(
-        most < before + 64 * 1024,
-        "memory went from {before} to {most} KiB"
-    );
+    assert!(most < before + 64 * 1024, "memory went from {before} to {most} KiB");
 }
 
 /// Resident memory of this process, in KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -278,15 +228,10 @@ async fn notifications_come_from_the_target_with_its_real_process_id() {
 async fn script(bed: &Bed, files: &Files, interpreter: &str, script: &str) {
     let root = env!("CARGO_MANIFEST_DIR");
     let token = bed.token("app_rw@orders").await;
-    let mut command = client(
-        &format!("{root}/{interpreter}"),
-        &[&format!("{root}/tests/clients/{script}")],
-    );
+    let mut command =
+        client(&format!("{root}/{interpreter}"), &[&format!("{root}/tests/clients/{script}")]);
     environment(bed, files, &mut command, "orders");
-    command
-        .env_remove("PGSSLCERT")
-        .env_remove("PGSSLKEY")
-        .env("PGPASSWORD", token);
+    command.env_remove("PGSSLCERT").env_remove("PGSSLKEY").env("PGPASSWORD", token);
     command
         .env("PGSSLCERT", "/nonexistent")
         .env("NODE_PATH", format!("{root}/.cache/node/node_modules"));
@@ -313,9 +258,7 @@ async fn node_pg_works() {
     let token = bed.token("app_rw@orders").await;
     let mut command = client("node", &[&format!("{root}/tests/clients/pg_journey.js")]);
     environment(&bed, &files, &mut command, "orders");
-    command
-        .env("PGPASSWORD", token)
-        .env("NODE_PATH", format!("{root}/.cache/node/node_modules"));
+    command.env("PGPASSWORD", token).env("NODE_PATH", format!("{root}/.cache/node/node_modules"));
     let (ok, out, errors) = run(command).await;
     assert!(ok && out.trim().ends_with("ok"), "{out} {errors}");
 }
@@ -333,14 +276,8 @@ async fn tokio_postgres_works_with_pipelining_and_transactions() {
     );
     let (mut client, connection) = tokio_postgres::connect(&conninfo, tls).await.unwrap();
     let driving = tokio::spawn(connection);
-    client
-        .batch_execute("create table t (id int primary key, name text)")
-        .await
-        .unwrap();
-    let insert = client
-        .prepare("insert into t values ($1, $2)")
-        .await
-        .unwrap();
+    client.batch_execute("create table t (id int primary key, name text)").await.unwrap();
+    let insert = client.prepare("insert into t values ($1, $2)").await.unwrap();
     let inserts = (0..500_i32).map(|id| {
         let (client, insert) = (&client, &insert);
         async move { client.execute(insert, &[&id, &format!("name {id}")]).await }
@@ -351,10 +288,7 @@ async fn tokio_postgres_works_with_pipelining_and_transactions() {
     transaction.execute("delete from t", &[]).await.unwrap();
     transaction.rollback().await.unwrap();
     let row = client
-        .query_one(
-            "select count(*) from t where name = $1 or id > $2",
-            &[&"name 7", &499],
-        )
+        .query_one("select count(*) from t where name = $1 or id > $2", &[&"name 7", &499])
         .await
         .unwrap();
     assert_eq!(row.get::<_, i64>(0), 1);
@@ -382,10 +316,7 @@ async fn a_slow_reader_of_a_fast_query_does_not_fill_the_memory() {
     })
     .await;
     let most = resident();
-    assert!(
-        most < before + 32 * 1024,
-        "memory went from {before} to {most} KiB"
-    );
+    assert!(most < before + 32 * 1024, "memory went from {before} to {most} KiB");
     let rest = std::io::copy(&mut out, &mut std::io::sink()).unwrap();
     assert_eq!(rest + line.len() as u64, 300_000 * 1_001);
     assert!(child.wait().unwrap().success());

@@ -59,10 +59,7 @@ impl Set {
         fs::create_dir(folder.path().join("policies")).unwrap();
         let set = Self { folder };
         set.write("postern.toml", text);
-        set.write(
-            "policies/access.cedar",
-            "permit (principal, action, resource);\n",
-        );
+        set.write("policies/access.cedar", "permit (principal, action, resource);\n");
         set
     }
 
@@ -102,10 +99,7 @@ fn with_login(source: &str, about: &str) -> String {
 }
 
 fn password(inventory: &control::Inventory) -> Option<String> {
-    let (target, login) = (
-        TargetName::new("orders").unwrap(),
-        Login::new("app_rw").unwrap(),
-    );
+    let (target, login) = (TargetName::new("orders").unwrap(), Login::new("app_rw").unwrap());
     let secret = inventory.secrets.get(&target, &login)?;
     Some(secret.expose_secret().to_owned())
 }

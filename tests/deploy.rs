@@ -45,11 +45,7 @@ fn the_systemd_unit_is_valid_and_hardened() {
         read("deploy/postern.service").replace("/usr/bin/postern", env!("CARGO_BIN_EXE_postern"));
     fs::write(&unit, text).unwrap();
 
-    let said = accepted(
-        Command::new("systemd-analyze")
-            .args(["verify", "--man=no"])
-            .arg(&unit),
-    );
+    let said = accepted(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
     assert!(!said.contains("postern.service"), "{said}");
     // In tenths, of 100 for a unit without any protection.
     accepted(
@@ -113,21 +109,12 @@ fn panels_of_the_dashboard_have_titles_and_do_not_overlap() {
     let dashboard = dashboard();
     let mut taken = BTreeSet::new();
     for panel in dashboard["panels"].as_array().unwrap() {
-        assert!(
-            panel["title"]
-                .as_str()
-                .is_some_and(|title| !title.is_empty()),
-            "{panel}"
-        );
+        assert!(panel["title"].as_str().is_some_and(|title| !title.is_empty()), "{panel}");
         let [x, y, w, h] =
             ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
         assert!(x + w <= 24, "{panel}");
         for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
-            assert!(
-                taken.insert(cell),
-                "`{}` overlaps at {cell:?}",
-                panel["title"]
-            );
+            assert!(taken.insert(cell), "`{}` overlaps at {cell:?}", panel["title"]);
         }
     }
 }
@@ -148,11 +135,7 @@ fn every_shell_script_parses() {
 #[test]
 fn every_make_target_can_be_planned() {
     let targets = ["help", "demo", "demo-script", "test", "lint", "bench"];
-    accepted(
-        Command::new("make")
-            .args(["--dry-run", "--directory", ROOT])
-            .args(targets),
-    );
+    accepted(Command::new("make").args(["--dry-run", "--directory", ROOT]).args(targets));
 }
 
 fn path(inside: &str) -> PathBuf {
@@ -189,17 +172,13 @@ fn dashboard_queries() -> Vec<String> {
     let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap().iter();
     let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
-    targets
-        .map(|target| target["expr"].as_str().unwrap().to_owned())
-        .collect()
+    targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The names under which the metrics can be asked for.
 fn series() -> BTreeSet<String> {
     let names = |&(name, is_histogram): &(&str, bool)| match is_histogram {
-        true => ["_bucket", "_sum", "_count"]
-            .map(|suffix| format!("{name}{suffix}"))
-            .to_vec(),
+        true => ["_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")).to_vec(),
         false => vec![name.to_owned()],
     };
     METRICS.iter().flat_map(names).collect()
@@ -207,25 +186,12 @@ fn series() -> BTreeSet<String> {
 
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    words
-        .filter(|word| word.starts_with("postern_"))
-        .map(str::to_owned)
-        .collect()
+    words.filter(|word| word.starts_with("postern_")).map(str::to_owned).collect()
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    entries
-        .flat_map(|path| {
-            if path.is_dir() {
-                files(&path)
-            } else {
-                vec![path]
-            }
-        })
-        .collect()
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// The shell that a script is for, by its first line or its name.

@@ -35,10 +35,7 @@ impl Place {
         let authority = Authority::load_or_generate(&state, "CA", now).unwrap();
         let place = Self { folder, authority };
         fs::create_dir(place.path("policies")).unwrap();
-        place.write(
-            "policies/access.cedar",
-            "permit (principal, action, resource);\n",
-        );
+        place.write("policies/access.cedar", "permit (principal, action, resource);\n");
         place
     }
 
@@ -113,14 +110,7 @@ async fn the_doctor_signs_in_as_each_login_and_says_what_keeps_one_out() {
     let cluster = cluster(&place);
     let text = target("orders", cluster.port(), "{ roots = \"ca.pem\" }", &LOGINS);
     let findings = place.examined(&[GATEWAY, &text].concat()).await;
-    for title in [
-        "configuration",
-        "policies",
-        "people",
-        "authority",
-        "clock",
-        "target orders",
-    ] {
+    for title in ["configuration", "policies", "people", "authority", "clock", "target orders"] {
         found(&findings, title, Level::Ok);
     }
     found(&findings, "login app of target orders", Level::Ok);
@@ -177,9 +167,7 @@ async fn a_target_that_is_not_there_or_not_postgres_is_a_fault() {
 
 #[tokio::test]
 async fn every_fault_of_a_configuration_is_a_finding() {
-    let findings = Place::new()
-        .examined("[gateway]\nhost = 1\n[limits]\nhold = 1\n")
-        .await;
+    let findings = Place::new().examined("[gateway]\nhost = 1\n[limits]\nhold = 1\n").await;
     let levels: Vec<Level> = findings.iter().map(|finding| finding.level).collect();
     assert_eq!(levels, [Level::Fault, Level::Fault], "{findings:?}");
 }
@@ -192,9 +180,7 @@ async fn what_keeps_the_gateway_from_starting_is_found() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     fs::set_permissions(place.path("state"), fs::Permissions::from_mode(0o777)).unwrap();
     let metrics = format!("[metrics]\nlisten = \"{}\"\n", taken.local_addr().unwrap());
-    let text = [GATEWAY, &metrics]
-        .concat()
-        .replace("connections = 10", "connections = 10000000");
+    let text = [GATEWAY, &metrics].concat().replace("connections = 10", "connections = 10000000");
     let findings = place.examined(&text).await;
     found(&findings, "state folder", Level::Fault);
     found(&findings, "listener of [metrics]", Level::Warning);

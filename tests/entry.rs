@@ -1,9 +1,13 @@
 //! The first bytes: every way in, and every way that isn't one.
 #![allow(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
+    clippy::expect_used,
     clippy::panic,
-    reason = "a test that can't go on has failed"
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "a journey reads best in one piece, and one that can't go on has failed"
 )]
 
 mod support;
@@ -24,10 +28,7 @@ use tokio_rustls::TlsConnector;
 const SOON: Duration = Duration::from_secs(20);
 
 fn impatient() -> Setup {
-    Setup {
-        limits: "handshake = \"1s\"\nper_address = 20000".to_owned(),
-        ..Setup::default()
-    }
+    Setup { limits: "handshake = \"1s\"\nper_address = 20000".to_owned(), ..Setup::default() }
 }
 
 async fn still_serves(bed: &Bed, files: &support::Files) {
@@ -41,22 +42,13 @@ async fn bytes_in_clear_behind_the_request_for_tls_are_never_read_as_protocol() 
     let bed = Bed::start().await;
     let mut stream = tcp(&bed).await;
     let smuggled = startup(0x0003_0000, &[("user", "app_rw"), ("database", "orders")]);
-    stream
-        .write_all(&[&SSL_REQUEST[..], &smuggled].concat())
-        .await
-        .unwrap();
+    stream.write_all(&[&SSL_REQUEST[..], &smuggled].concat()).await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'S');
     let mut rest = Vec::new();
-    let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut rest))
-        .await
-        .unwrap();
+    let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await.unwrap();
     // A TLS alert at most: no error response, no authentication request.
     assert!(rest.is_empty() || rest[0] == 0x15, "{rest:?}");
-    assert!(
-        bed.metric("postern_connections_total", "outcome=\"session\"")
-            .await
-            < 1.0
-    );
+    assert!(bed.metric("postern_connections_total", "outcome=\"session\"").await < 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,13 +57,8 @@ async fn silence_half_packets_and_half_handshakes_are_cut_while_others_are_serve
     bed.grant("app_rw@orders", "10m").await;
     let files = bed.files("alice").await;
     let packet = startup(0x0003_0000, &[("user", "app_rw")]);
-    let beginnings: [&[u8]; 5] = [
-        b"",
-        &SSL_REQUEST[..3],
-        &SSL_REQUEST,
-        &packet[..9],
-        &[0x16, 3, 1, 2, 0, 1],
-    ];
+    let beginnings: [&[u8]; 5] =
+        [b"", &SSL_REQUEST[..3], &SSL_REQUEST, &packet[..9], &[0x16, 3, 1, 2, 0, 1]];
     let mut silent = Vec::new();
     for beginning in beginnings {
         let mut stream = tcp(&bed).await;
@@ -107,23 +94,14 @@ async fn impossible_lengths_end_the_connection_and_nothing_else() {
     let files = bed.files("alice").await;
     for length in [0_u32, 3, 7, 10_001, 0x7fff_ffff, 0xffff_ffff] {
         let mut stream = tcp(&bed).await;
-        let _ = stream
-            .write_all(&[length.to_be_bytes(), 0x0003_0000_u32.to_be_bytes()].concat())
-            .await;
+        let _ =
+            stream.write_all(&[length.to_be_bytes(), 0x0003_0000_u32.to_be_bytes()].concat()).await;
         assert!(closes(&mut stream, SOON).await, "in clear: {length}");
         let mut stream = secure(&bed, Some(&files)).await;
-        send(
-            &mut stream,
-            &[length.to_be_bytes(), 0x0003_0000_u32.to_be_bytes()].concat(),
-        )
-        .await;
+        send(&mut stream, &[length.to_be_bytes(), 0x0003_0000_u32.to_be_bytes()].concat()).await;
         assert!(closes(&mut stream, SOON).await, "inside TLS: {length}");
         let (mut stream, _) = session(&bed, &files, "app_rw", "orders").await;
-        send(
-            &mut stream,
-            &[&b"Q"[..], &length.to_be_bytes(), b"select 1\0"].concat(),
-        )
-        .await;
+        send(&mut stream, &[&b"Q"[..], &length.to_be_bytes(), b"select 1\0"].concat()).await;
         if length != 7 && length != 10_001 {
             assert_eq!(
                 read_error(&mut stream).await.field(b'C'),
@@ -153,27 +131,19 @@ async fn gss_then_tls_and_direct_tls_are_served_and_loops_are_not() {
     send(&mut stream, &hello).await;
     read_until(&mut stream, b'Z').await;
 
-    let mut direct = connector
-        .connect(name.clone(), tcp(&bed).await)
-        .await
-        .unwrap();
+    let mut direct = connector.connect(name.clone(), tcp(&bed).await).await.unwrap();
     send(&mut direct, &hello).await;
     read_until(&mut direct, b'Z').await;
 
     let mut stream = tcp(&bed).await;
-    stream
-        .write_all(&[GSSENC_REQUEST, GSSENC_REQUEST].concat())
-        .await
-        .unwrap();
+    stream.write_all(&[GSSENC_REQUEST, GSSENC_REQUEST].concat()).await.unwrap();
     assert!(closes(&mut stream, SOON).await, "GSS twice");
     for alpn in [&[][..], &[&b"http/1.1"[..]]] {
         let connector = TlsConnector::from(tls_config(&bed, Some(&files), alpn));
         if let Ok(mut stream) = connector.connect(name.clone(), tcp(&bed).await).await {
             let _ = stream.write_all(&hello).await;
             let mut rest = Vec::new();
-            let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut rest))
-                .await
-                .unwrap();
+            let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await.unwrap();
             assert!(rest.is_empty(), "direct TLS with {alpn:?} was served");
         }
     }
@@ -183,10 +153,7 @@ async fn gss_then_tls_and_direct_tls_are_served_and_loops_are_not() {
 async fn a_start_up_in_clear_is_told_to_use_tls() {
     let bed = Bed::start().await;
     let mut stream = tcp(&bed).await;
-    stream
-        .write_all(&startup(0x0003_0000, &[("user", "app_rw")]))
-        .await
-        .unwrap();
+    stream.write_all(&startup(0x0003_0000, &[("user", "app_rw")])).await.unwrap();
     let error = read_error(&mut stream).await;
     assert_eq!(error.field(b'C'), "28000");
     assert!(error.field(b'H').contains("sslmode"), "{error:?}");
@@ -226,23 +193,15 @@ async fn versions_are_negotiated_and_unknown_ones_refused() {
     let mut stream = secure(&bed, Some(&files)).await;
     send(
         &mut stream,
-        &startup(
-            0x0003_0009,
-            &[parameters[0], parameters[1], ("_pq_.novelty", "1")],
-        ),
+        &startup(0x0003_0009, &[parameters[0], parameters[1], ("_pq_.novelty", "1")]),
     )
     .await;
     let messages = read_until(&mut stream, b'Z').await;
-    let negotiated = messages
-        .iter()
-        .find(|message| message.kind == b'v')
-        .expect("NegotiateProtocolVersion");
+    let negotiated =
+        messages.iter().find(|message| message.kind == b'v').expect("NegotiateProtocolVersion");
     assert_eq!(negotiated.body[..8], [0, 3, 0, 2, 0, 0, 0, 1]);
     assert_eq!(&negotiated.body[8..], b"_pq_.novelty\0");
-    let key = messages
-        .iter()
-        .find(|message| message.kind == b'K')
-        .unwrap();
+    let key = messages.iter().find(|message| message.kind == b'K').unwrap();
     assert_eq!(key.body.len(), 4 + 32, "protocol 3.2 has long cancel keys");
 
     for version in [0x0002_0000, 0x0004_0000, 0] {
@@ -261,75 +220,33 @@ async fn parameters_without_a_clear_reading_are_refused_with_a_clear_error() {
     let good = [("user", "app_rw"), ("database", "orders")];
     let with = |name, value| [good[0], good[1], (name, value)];
     let packets = [
-        (
-            "twice",
-            startup(0x0003_0000, &with("user", "app_ro")),
-            "08P01",
-        ),
-        (
-            "role",
-            startup(0x0003_0000, &with("role", "postgres")),
-            "22023",
-        ),
+        ("twice", startup(0x0003_0000, &with("user", "app_ro")), "08P01"),
+        ("role", startup(0x0003_0000, &with("role", "postgres")), "22023"),
         (
             "authorization",
-            startup(
-                0x0003_0000,
-                &with("options", "-c session_authorization=postgres"),
-            ),
+            startup(0x0003_0000, &with("options", "-c session_authorization=postgres")),
             "22023",
         ),
-        (
-            "replication",
-            startup(0x0003_0000, &with("replication", "database")),
-            "0A000",
-        ),
+        ("replication", startup(0x0003_0000, &with("replication", "database")), "0A000"),
         ("no end", framed(None, b"\0\x03\0\0user\0app_rw\0"), "08P01"),
-        (
-            "no value",
-            framed(None, b"\0\x03\0\0user\0app_rw\0database\0\0"),
-            "08P01",
-        ),
-        (
-            "upper case",
-            startup(0x0003_0000, &[("user", "APP_RW"), good[1]]),
-            "28000",
-        ),
-        (
-            "space",
-            startup(0x0003_0000, &[("user", "app_rw "), good[1]]),
-            "28000",
-        ),
-        (
-            "look-alike",
-            startup(0x0003_0000, &[("user", "\u{ff41}pp_rw"), good[1]]),
-            "28000",
-        ),
+        ("no value", framed(None, b"\0\x03\0\0user\0app_rw\0database\0\0"), "08P01"),
+        ("upper case", startup(0x0003_0000, &[("user", "APP_RW"), good[1]]), "28000"),
+        ("space", startup(0x0003_0000, &[("user", "app_rw "), good[1]]), "28000"),
+        ("look-alike", startup(0x0003_0000, &[("user", "\u{ff41}pp_rw"), good[1]]), "28000"),
         (
             "other database",
             startup(0x0003_0000, &[good[0], ("database", "orders/postgres")]),
             "28000",
         ),
-        (
-            "quotes",
-            startup(0x0003_0000, &[("user", "app_rw'; --"), good[1]]),
-            "28000",
-        ),
-        (
-            "no such target",
-            startup(0x0003_0000, &[good[0], ("database", "billing")]),
-            "28000",
-        ),
+        ("quotes", startup(0x0003_0000, &[("user", "app_rw'; --"), good[1]]), "28000"),
+        ("no such target", startup(0x0003_0000, &[good[0], ("database", "billing")]), "28000"),
     ];
     for (what, packet, sqlstate) in packets {
         let mut stream = secure(&bed, Some(&files)).await;
         send(&mut stream, &packet).await;
         let error = read_error(&mut stream).await;
         assert_eq!(error.field(b'C'), sqlstate, "{what}: {error:?}");
-        assert!(
-            !error.field(b'H').is_empty() || sqlstate == "08P01",
-            "{what} has no hint"
-        );
+        assert!(!error.field(b'H').is_empty() || sqlstate == "08P01", "{what} has no hint");
     }
 }
 
@@ -339,14 +256,8 @@ async fn the_server_name_chooses_the_target() {
     bed.grant("app_rw@orders/reporting", "10m").await;
     let files = bed.files("alice").await;
     let mut stream = secure_as(&bed, Some(&files), "orders.gate.example.com").await;
-    send(
-        &mut stream,
-        &startup(
-            0x0003_0000,
-            &[("user", "app_rw"), ("database", "reporting")],
-        ),
-    )
-    .await;
+    send(&mut stream, &startup(0x0003_0000, &[("user", "app_rw"), ("database", "reporting")]))
+        .await;
     read_until(&mut stream, b'Z').await;
     send(&mut stream, &query("select current_database()")).await;
     let rows = read_until(&mut stream, b'Z').await;
@@ -359,25 +270,17 @@ async fn a_client_that_insists_on_channel_binding_fails_cleanly() {
     let bed = Bed::start().await;
     bed.grant("app_rw@orders", "10m").await;
     let files = bed.files("alice").await;
-    let conninfo = format!(
-        "{} channel_binding=require",
-        bed.conninfo(&files, "app_rw", "orders")
-    );
+    let conninfo = format!("{} channel_binding=require", bed.conninfo(&files, "app_rw", "orders"));
     let mut command = support::psql(&conninfo);
     command.args(["-c", "select 1"]).env("PGAPPNAME", "report");
     let (ok, _, errors) = support::run(command).await;
-    assert!(
-        !ok && errors.contains("channel binding required"),
-        "{errors}"
-    );
+    assert!(!ok && errors.contains("channel binding required"), "{errors}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn heavy_ten_thousand_silent_connections_do_not_keep_a_good_one_out() {
-    let setup = Setup {
-        limits: "per_address = 20000\nconnections = 20000".to_owned(),
-        ..Setup::default()
-    };
+    let setup =
+        Setup { limits: "per_address = 20000\nconnections = 20000".to_owned(), ..Setup::default() };
     let bed = Bed::with(setup).await;
     bed.grant("app_rw@orders", "10m").await;
     let files = bed.files("alice").await;
@@ -391,9 +294,7 @@ async fn heavy_ten_thousand_silent_connections_do_not_keep_a_good_one_out() {
             u8::try_from(number / 250 % 250).unwrap() + 1,
             u8::try_from(number % 250).unwrap() + 1,
         ];
-        socket
-            .bind((std::net::Ipv4Addr::from(from), 0).into())
-            .unwrap();
+        socket.bind((std::net::Ipv4Addr::from(from), 0).into()).unwrap();
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], bed.port()));
         silent.push(socket.connect(address).await.unwrap());
         if number % 2_500 == 0 {
@@ -404,8 +305,5 @@ async fn heavy_ten_thousand_silent_connections_do_not_keep_a_good_one_out() {
     drop::<Vec<TcpStream>>(silent);
     let url = format!("http://{}/metrics", bed.gateway.metrics_addr().unwrap());
     assert!(reqwest::get(url).await.unwrap().status().is_success());
-    until("the slots are free again", || {
-        bed.gateway.postgres_addr().is_some()
-    })
-    .await;
+    until("the slots are free again", || bed.gateway.postgres_addr().is_some()).await;
 }

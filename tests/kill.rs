@@ -1,10 +1,13 @@
 //! Kill -9 of the whole gateway: what the target got is in the recording, and nothing stays behind.
 #![allow(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
     clippy::expect_used,
-    reason = "a test that can't go on has failed"
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "a journey reads best in one piece, and one that can't go on has failed"
 )]
 
 mod support;
@@ -41,15 +44,8 @@ impl Apart {
         let ca_pem = bed.ca_pem();
         let port = free_port();
         let old = bed.port().to_string();
-        let conninfo = bed
-            .conninfo(&files, "app_rw", "orders")
-            .replace(&old, &port.to_string());
-        let Bed {
-            gateway,
-            cluster,
-            folder,
-            config,
-        } = bed;
+        let conninfo = bed.conninfo(&files, "app_rw", "orders").replace(&old, &port.to_string());
+        let Bed { gateway, cluster, folder, config } = bed;
         gateway.shutdown(Duration::from_secs(10)).await;
         let text = std::fs::read_to_string(&config).unwrap();
         let listen = "[postgres]\nlisten = [\"127.0.0.1:";
@@ -58,15 +54,7 @@ impl Apart {
             text.replace(&format!("{listen}0\""), &format!("{listen}{port}\"")),
         )
         .unwrap();
-        Self {
-            cluster,
-            folder,
-            config,
-            conninfo,
-            port,
-            files,
-            ca_pem,
-        }
+        Self { cluster, folder, config, conninfo, port, files, ca_pem }
     }
 
     /// Starts it, and waits until it serves.
@@ -105,12 +93,8 @@ impl Apart {
 
     fn newest_recording(&self) -> PathBuf {
         let folder = self.folder.path().join("state/recordings");
-        let files = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        files
-            .max_by_key(|path| path.metadata().unwrap().created().unwrap())
-            .unwrap()
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files.max_by_key(|path| path.metadata().unwrap().created().unwrap()).unwrap()
     }
 
     fn upstream_sessions(&self) -> String {
@@ -137,11 +121,7 @@ impl Drop for Killed {
 }
 
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn recorded(path: &Path) -> BTreeSet<String> {
@@ -157,10 +137,7 @@ fn recorded(path: &Path) -> BTreeSet<String> {
 
 async fn replay(path: &Path) -> (bool, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
-    command
-        .args(["replay", "--file"])
-        .arg(path)
-        .stdin(Stdio::null());
+    command.args(["replay", "--file"]).arg(path).stdin(Stdio::null());
     support::run(command).await
 }
 
@@ -207,10 +184,7 @@ async fn every_statement_that_the_target_got_before_a_kill_is_in_the_recording()
     .await;
     gateway.kill_9();
     writer.await.unwrap();
-    until("the target has no session left", || {
-        apart.upstream_sessions() == "0"
-    })
-    .await;
+    until("the target has no session left", || apart.upstream_sessions() == "0").await;
     let got = apart.cluster.psql_in("shop", "select n from t").unwrap();
     let path = apart.newest_recording();
     let recorded = recorded(&path);
@@ -226,12 +200,7 @@ async fn every_statement_that_the_target_got_before_a_kill_is_in_the_recording()
 
     // A write that the kill tore: the replay shows the rest, and says where it ends.
     let length = path.metadata().unwrap().len();
-    OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_len(length - 7)
-        .unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 7).unwrap();
     let (_, out, errors) = replay(&path).await;
     let told = format!("{out}{errors}");
     assert!(told.contains("torn") && told.contains("byte"), "{told}");
@@ -251,10 +220,8 @@ async fn after_a_kill_the_grant_is_still_good_and_no_session_stays_live() {
     let again = Gateway::start(&config).await.unwrap();
     let bob = {
         let control = again.control();
-        let invite = control
-            .invite(None, &policies::PrincipalId::new("bob").unwrap())
-            .await
-            .unwrap();
+        let invite =
+            control.invite(None, &policies::PrincipalId::new("bob").unwrap()).await.unwrap();
         control.sign_in(&invite.code, None).await.unwrap().actor
     };
     let filter = control::SessionFilter {
@@ -262,11 +229,7 @@ async fn after_a_kill_the_grant_is_still_good_and_no_session_stays_live() {
         scope: control::Scope::All,
         ..Default::default()
     };
-    let live = again
-        .control()
-        .sessions(&bob, filter, control::Paging::default())
-        .await
-        .unwrap();
+    let live = again.control().sessions(&bob, filter, control::Paging::default()).await.unwrap();
     assert!(live.items.is_empty(), "{:?}", live.items);
     let mut command = psql(&apart.conninfo);
     command.args(["-Atc", "select 'through'"]);
@@ -274,9 +237,6 @@ async fn after_a_kill_the_grant_is_still_good_and_no_session_stays_live() {
     assert!(ok && out.trim() == "through", "{errors}");
     // The query that the dead gateway ran ends with its connection: at the latest when it answers.
     apart.cluster.psql("select pg_cancel_backend(pid) from pg_stat_activity where query = 'select pg_sleep(600)'").unwrap();
-    until("the target has no session left", || {
-        apart.upstream_sessions() == "0"
-    })
-    .await;
+    until("the target has no session left", || apart.upstream_sessions() == "0").await;
     again.shutdown(Duration::from_secs(10)).await;
 }

@@ -1,10 +1,13 @@
 //! Evidence: every statement stands in the recording before the target gets it, and nothing secret does.
 #![allow(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
     clippy::expect_used,
-    reason = "a test that can't go on has failed"
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "a journey reads best in one piece, and one that can't go on has failed"
 )]
 
 mod support;
@@ -18,11 +21,7 @@ use support::raw::{framed, query, read_error, read_until, send, session};
 use support::{Bed, Files, SECRET_RO, SECRET_RW, Setup, psql, run, until};
 
 async fn bed_with(target: &str) -> (Bed, Files) {
-    let bed = Bed::with(Setup {
-        target: target.to_owned(),
-        ..Setup::default()
-    })
-    .await;
+    let bed = Bed::with(Setup { target: target.to_owned(), ..Setup::default() }).await;
     bed.grant("app_rw@orders", "30m").await;
     let files = bed.files("alice").await;
     (bed, files)
@@ -39,9 +38,7 @@ fn tail(path: &Path) -> Tail {
 /// The one recording, once it is sealed.
 async fn sealed(bed: &Bed) -> std::path::PathBuf {
     until("the recording is sealed", || {
-        bed.recordings()
-            .first()
-            .is_some_and(|path| matches!(tail(path), Tail::Sealed))
+        bed.recordings().first().is_some_and(|path| matches!(tail(path), Tail::Sealed))
     })
     .await;
     bed.recordings().remove(0)
@@ -89,8 +86,7 @@ async fn statements_are_recorded_with_rows_bytes_and_sqlstate() {
         })
         .collect();
     assert!(
-        told.iter()
-            .any(|line| line.contains("insert into t") && line.contains("INSERT 0 7 7")),
+        told.iter().any(|line| line.contains("insert into t") && line.contains("INSERT 0 7 7")),
         "{told:#?}"
     );
     assert!(
@@ -98,11 +94,7 @@ async fn statements_are_recorded_with_rows_bytes_and_sqlstate() {
             .any(|line| line.starts_with("select a from t |") && line.contains("SELECT 7 7")),
         "{told:#?}"
     );
-    assert!(
-        told.iter()
-            .any(|line| line.contains("1 / 0") && line.contains("22012")),
-        "{told:#?}"
-    );
+    assert!(told.iter().any(|line| line.contains("1 / 0") && line.contains("22012")), "{told:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,15 +117,9 @@ async fn every_way_to_run_something_is_recorded_in_full() {
         read_until(&mut stream, b'Z').await;
     }
     // FunctionCall of `int4pl(int4, int4)`, whose object id is 177.
-    let call = [
-        &177_u32.to_be_bytes()[..],
-        &[0, 0, 0, 2, 0, 0, 0, 1],
-        b"2",
-        &[0, 0, 0, 1],
-        b"3",
-        &[0, 0],
-    ]
-    .concat();
+    let call =
+        [&177_u32.to_be_bytes()[..], &[0, 0, 0, 2, 0, 0, 0, 1], b"2", &[0, 0, 0, 1], b"3", &[0, 0]]
+            .concat();
     send(&mut stream, &framed(Some(b'F'), &call)).await;
     read_until(&mut stream, b'Z').await;
     send(&mut stream, &framed(Some(b'X'), b"")).await;
@@ -146,9 +132,7 @@ async fn every_way_to_run_something_is_recorded_in_full() {
             Kind::Query { text, .. } => {
                 texts.push(String::from_utf8(text.as_bytes().to_vec()).unwrap())
             }
-            Kind::Call {
-                function, values, ..
-            } => called = Some((function, values.len())),
+            Kind::Call { function, values, .. } => called = Some((function, values.len())),
             _ => {}
         }
     }
@@ -187,12 +171,7 @@ async fn bind_values_are_left_out_where_the_target_says_so() {
     command.stdin(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
     use std::io::Write;
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(b"select $1::text \\bind canary-value \\g\n")
-        .unwrap();
+    child.stdin.take().unwrap().write_all(b"select $1::text \\bind canary-value \\g\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let path = sealed(&bed).await;
     assert!(!text(&path).contains("canary-value") || !output.status.success());
@@ -205,12 +184,8 @@ async fn heavy_a_statement_of_hundreds_of_megabytes_is_recorded_in_bounded_memor
     let length = 200 << 20;
     send(
         &mut stream,
-        &[
-            &b"Q"[..],
-            &u32::try_from(length + 4).unwrap().to_be_bytes(),
-            b"select length('",
-        ]
-        .concat(),
+        &[&b"Q"[..], &u32::try_from(length + 4).unwrap().to_be_bytes(), b"select length('"]
+            .concat(),
     )
     .await;
     let block = vec![b'z'; 1 << 20];
@@ -224,11 +199,7 @@ async fn heavy_a_statement_of_hundreds_of_megabytes_is_recorded_in_bounded_memor
     }
     send(&mut stream, b"')\0").await;
     let answer = read_until(&mut stream, b'Z').await;
-    assert!(
-        answer.iter().any(|message| message.kind == b'C'),
-        "{:?}",
-        answer.last()
-    );
+    assert!(answer.iter().any(|message| message.kind == b'C'), "{:?}", answer.last());
     send(&mut stream, &framed(Some(b'X'), b"")).await;
     let path = sealed(&bed).await;
     assert!(std::fs::metadata(&path).unwrap().len() > length as u64);
@@ -237,10 +208,7 @@ async fn heavy_a_statement_of_hundreds_of_megabytes_is_recorded_in_bounded_memor
 
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -248,11 +216,7 @@ fn resident() -> u64 {
 async fn deep_nesting_many_values_and_a_long_pipeline_harm_nobody() {
     let (bed, files) = bed_with("").await;
     let (mut stream, _) = session(&bed, &files, "app_rw", "orders").await;
-    send(
-        &mut stream,
-        &query(&format!("select {}1", "1+".repeat(100_000))),
-    )
-    .await;
+    send(&mut stream, &query(&format!("select {}1", "1+".repeat(100_000)))).await;
     read_until(&mut stream, b'Z').await;
     let parse = framed(Some(b'P'), b"\0select 1\0\0\0");
     let bind = framed(Some(b'B'), &[0; 8]);
@@ -269,18 +233,11 @@ async fn deep_nesting_many_values_and_a_long_pipeline_harm_nobody() {
     });
     let answers = read_until(&mut reading, b'Z').await;
     writer.await.unwrap();
-    assert_eq!(
-        answers
-            .iter()
-            .filter(|message| message.kind == b'C')
-            .count(),
-        count
-    );
+    assert_eq!(answers.iter().filter(|message| message.kind == b'C').count(), count);
     let path = sealed(&bed).await;
     let reader = Reader::new(BufReader::new(File::open(&path).unwrap()));
-    let executed = reader
-        .filter(|event| matches!(event.as_ref().unwrap().kind, Kind::Execute { .. }))
-        .count();
+    let executed =
+        reader.filter(|event| matches!(event.as_ref().unwrap().kind, Kind::Execute { .. })).count();
     assert_eq!(executed, count);
 }
 
@@ -306,10 +263,7 @@ async fn no_secret_shows_in_recordings_state_metrics_or_configuration_errors() {
     let (bed, files) = bed_with("").await;
     let token = bed.token("app_rw@orders").await;
     let mut command = psql(&bed.token_conninfo("app_rw", "orders"));
-    command
-        .args(["-c", "select 1"])
-        .env("PGPASSWORD", &token)
-        .env("PGAPPNAME", "report");
+    command.args(["-c", "select 1"]).env("PGPASSWORD", &token).env("PGAPPNAME", "report");
     let (ok, _, errors) = run(command).await;
     assert!(ok, "{errors}");
     sealed(&bed).await;
@@ -332,9 +286,7 @@ async fn no_secret_shows_in_recordings_state_metrics_or_configuration_errors() {
     let key_line = key.lines().nth(1).unwrap();
     for (place, bytes) in everything {
         for secret in [SECRET_RW, SECRET_RO, &token, key_line] {
-            let found = bytes
-                .windows(secret.len())
-                .any(|window| window == secret.as_bytes());
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{place} holds a secret");
         }
     }

@@ -58,9 +58,7 @@ impl Chain {
     /// The chain of a recording before its first frame.
     pub fn new(session_id: &str) -> Chain {
         let seed = Sha256::new().chain_update(SEED).chain_update(session_id);
-        Chain {
-            head: Digest(seed.finalize().into()),
-        }
+        Chain { head: Digest(seed.finalize().into()) }
     }
 
     /// The head after the last frame.
@@ -81,10 +79,8 @@ impl Chain {
 
     /// Moves the head over one frame and returns it.
     pub(crate) fn advance(&mut self, length: [u8; LENGTH_BYTES], payload: &[u8]) -> Head {
-        let next = Sha256::new()
-            .chain_update(self.head.0)
-            .chain_update(length)
-            .chain_update(payload);
+        let next =
+            Sha256::new().chain_update(self.head.0).chain_update(length).chain_update(payload);
         self.head = Digest(next.finalize().into());
         self.head
     }
@@ -147,9 +143,7 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -177,10 +171,7 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(chain.seal(b"", &mut out), Err(FrameError::Empty));
         let large = vec![b'x'; MAX_PAYLOAD + 1];
-        assert_eq!(
-            chain.seal(&large, &mut out),
-            Err(FrameError::TooLarge(MAX_PAYLOAD + 1))
-        );
+        assert_eq!(chain.seal(&large, &mut out), Err(FrameError::TooLarge(MAX_PAYLOAD + 1)));
         assert!(out.is_empty());
         chain.seal(&large[1..], &mut out).unwrap();
     }
@@ -190,15 +181,9 @@ mod tests {
         let digest = Digest::of(b"abc");
         assert!(digest.to_string().starts_with("ba7816bf8f01cfea"));
         assert_eq!(digest.to_string().parse(), Ok(digest));
-        for bad in [
-            "",
-            "ba",
-            "zz",
-            &"a".repeat(63),
-            &"g".repeat(64),
-            &"a".repeat(65),
-            &"é".repeat(32),
-        ] {
+        for bad in
+            ["", "ba", "zz", &"a".repeat(63), &"g".repeat(64), &"a".repeat(65), &"é".repeat(32)]
+        {
             assert_eq!(bad.parse::<Digest>(), Err(NotADigest), "{bad}");
         }
     }

@@ -269,10 +269,7 @@ impl<'a> Value<'a> {
     /// A value of which only the digest and the length are kept. A value that can be guessed can be
     /// recognised.
     pub fn hashed(bytes: &[u8]) -> Value<'static> {
-        Value::Hashed {
-            sha256: Digest::of(bytes),
-            len: len(bytes),
-        }
+        Value::Hashed { sha256: Digest::of(bytes), len: len(bytes) }
     }
 
     /// A value of which only the length is kept.
@@ -383,32 +380,19 @@ mod tests {
             Value::Null,
             Value::text(b"it's"),
             Value::binary(&[0, 255]),
-            Value::Hashed {
-                sha256: Digest([0xab; 32]),
-                len: 3,
-            },
+            Value::Hashed { sha256: Digest([0xab; 32]), len: 3 },
             Value::omitted(b"four"),
         ];
-        let bind = Kind::Bind {
-            portal: "".into(),
-            statement: "s".into(),
-            values: Cow::Borrowed(&values),
-        };
+        let bind =
+            Kind::Bind { portal: "".into(), statement: "s".into(), values: Cow::Borrowed(&values) };
         let hex = "ab".repeat(32);
         let cases = [
             (
-                Kind::Query {
-                    n: 1,
-                    text: "select\n1".into(),
-                },
+                Kind::Query { n: 1, text: "select\n1".into() },
                 r#"{"t":7,"e":"query","n":1,"text":"select\n1"}"#.to_owned(),
             ),
             (
-                Kind::QueryPart {
-                    n: 1,
-                    text: Text::from(&b"\xff"[..]),
-                    last: true,
-                },
+                Kind::QueryPart { n: 1, text: Text::from(&b"\xff"[..]), last: true },
                 r#"{"t":7,"e":"query_part","n":1,"text":{"base64":"/w=="},"last":true}"#.to_owned(),
             ),
             (
@@ -418,12 +402,7 @@ mod tests {
                 ),
             ),
             (
-                Kind::Failed {
-                    n: 0,
-                    sqlstate: "42601".into(),
-                    bytes: 9,
-                    micros: 5,
-                },
+                Kind::Failed { n: 0, sqlstate: "42601".into(), bytes: 9, micros: 5 },
                 r#"{"t":7,"e":"failed","n":0,"sqlstate":"42601","bytes":9,"micros":5}"#.to_owned(),
             ),
         ];
@@ -436,23 +415,12 @@ mod tests {
 
     #[test]
     fn start_and_end_carry_their_fields_beside_the_kind() {
-        let start = event(Kind::Start(Box::new(Start {
-            session: "s1".into(),
-            ..Start::default()
-        })));
+        let start =
+            event(Kind::Start(Box::new(Start { session: "s1".into(), ..Start::default() })));
         let json = serde_json::to_string(&start).unwrap();
-        assert!(
-            json.starts_with(r#"{"t":7,"e":"start","session":"s1","principal":"""#),
-            "{json}"
-        );
-        assert_eq!(
-            serde_json::from_str::<Event<'static>>(&json).unwrap(),
-            start
-        );
-        let end = event(Kind::End(End {
-            end: "closed".into(),
-            ..End::default()
-        }));
+        assert!(json.starts_with(r#"{"t":7,"e":"start","session":"s1","principal":"""#), "{json}");
+        assert_eq!(serde_json::from_str::<Event<'static>>(&json).unwrap(), start);
+        let end = event(Kind::End(End { end: "closed".into(), ..End::default() }));
         let json = serde_json::to_string(&end).unwrap();
         assert_eq!(
             json,

@@ -74,42 +74,24 @@ impl Fold {
             Kind::Query { n, text } => self.query(n, t, text.as_bytes(), false),
             Kind::QueryPart { n, text, last } => self.query_part(n, t, text.as_bytes(), last),
             Kind::Parse { statement, text } => self.parse(statement, text.as_bytes(), false),
-            Kind::ParsePart {
-                statement,
-                text,
-                last,
-            } => self.parse_part(statement, text.as_bytes(), last),
-            Kind::Bind {
-                portal,
-                statement,
-                values,
-            } => self.bind(portal, statement, values.into_owned(), false),
-            Kind::BindPart {
-                portal,
-                statement,
-                values,
-                last,
-            } => self.bind_part(portal, statement, values.into_owned(), last),
+            Kind::ParsePart { statement, text, last } => {
+                self.parse_part(statement, text.as_bytes(), last)
+            }
+            Kind::Bind { portal, statement, values } => {
+                self.bind(portal, statement, values.into_owned(), false)
+            }
+            Kind::BindPart { portal, statement, values, last } => {
+                self.bind_part(portal, statement, values.into_owned(), last)
+            }
             Kind::Execute { n, portal, .. } => self.execute(n, t, &portal),
-            Kind::Call {
-                n,
-                function,
-                values,
-            } => self.call(n, t, function, values.into_owned()),
+            Kind::Call { n, function, values } => self.call(n, t, function, values.into_owned()),
             Kind::CopyIn { n, bytes } => self.copy_in(n, bytes),
-            Kind::Done {
-                n,
-                tag,
-                rows,
-                bytes,
-                micros,
-            } => self.answer(n, done(tag, rows, bytes, micros)),
-            Kind::Failed {
-                n,
-                sqlstate,
-                bytes,
-                micros,
-            } => self.answer(n, failed(sqlstate, bytes, micros)),
+            Kind::Done { n, tag, rows, bytes, micros } => {
+                self.answer(n, done(tag, rows, bytes, micros))
+            }
+            Kind::Failed { n, sqlstate, bytes, micros } => {
+                self.answer(n, failed(sqlstate, bytes, micros))
+            }
             Kind::End(_) => self.finish(),
             Kind::Start(_) => {}
         }
@@ -136,11 +118,8 @@ impl Fold {
     }
 
     pub(super) fn parse(&mut self, name: Text<'static>, text: &[u8], truncated: bool) {
-        let prepared = Prepared::over(
-            self.prepared.find(&name),
-            show(text, truncated),
-            self.failures,
-        );
+        let prepared =
+            Prepared::over(self.prepared.find(&name), show(text, truncated), self.failures);
         self.prepared.set(name, prepared);
     }
 
@@ -153,14 +132,7 @@ impl Fold {
     ) {
         let prepared = self.prepared.find(&statement).cloned();
         let prepared = prepared.map(|prepared| (statement, prepared));
-        self.portals.set(
-            portal,
-            Portal {
-                prepared,
-                values: values.into(),
-                truncated,
-            },
-        );
+        self.portals.set(portal, Portal { prepared, values: values.into(), truncated });
     }
 
     fn execute(&mut self, n: u64, at: u64, portal: &Text<'static>) {
@@ -194,11 +166,7 @@ impl Fold {
     /// Answers come in order: whatever was sent before the statement answered gets no further one.
     fn answer(&mut self, n: u64, outcome: Outcome) {
         let failed = outcome.sqlstate.is_some();
-        while self
-            .waiting
-            .front()
-            .is_some_and(|first| n != 0 && first.statement.n < n)
-        {
+        while self.waiting.front().is_some_and(|first| n != 0 && first.statement.n < n) {
             self.hand_out();
         }
         let failures = self.failures;
@@ -226,10 +194,8 @@ impl Fold {
         self.prepared.lighten(name, |held| {
             if Arc::ptr_eq(&held.shown.text, &taken.shown.text) {
                 held.earlier.clear();
-            } else if let Some(at) = held
-                .earlier
-                .iter()
-                .position(|text| Arc::ptr_eq(text, &taken.shown.text))
+            } else if let Some(at) =
+                held.earlier.iter().position(|text| Arc::ptr_eq(text, &taken.shown.text))
             {
                 held.earlier.drain(..at);
             }
@@ -275,13 +241,8 @@ impl Fold {
     }
 
     fn hand_out(&mut self) -> bool {
-        let Some(Waiting {
-            mut statement,
-            prepared,
-            failures,
-            weight,
-            ..
-        }) = self.waiting.pop_front()
+        let Some(Waiting { mut statement, prepared, failures, weight, .. }) =
+            self.waiting.pop_front()
         else {
             return false;
         };
@@ -298,24 +259,12 @@ impl Fold {
 
 fn done(tag: Cow<'static, str>, rows: u64, bytes: u64, micros: u64) -> Outcome {
     let tag = tag.into_owned();
-    Outcome {
-        tag,
-        rows,
-        bytes,
-        micros,
-        sqlstate: None,
-    }
+    Outcome { tag, rows, bytes, micros, sqlstate: None }
 }
 
 fn failed(sqlstate: Cow<'static, str>, bytes: u64, micros: u64) -> Outcome {
     let sqlstate = Some(sqlstate.into_owned());
-    Outcome {
-        tag: String::new(),
-        rows: 0,
-        bytes,
-        micros,
-        sqlstate,
-    }
+    Outcome { tag: String::new(), rows: 0, bytes, micros, sqlstate }
 }
 
 fn blank(n: u64, at_micros: u64) -> Statement {
@@ -337,8 +286,5 @@ fn blank(n: u64, at_micros: u64) -> Statement {
 fn show(text: &[u8], truncated: bool) -> Shown {
     let kept = text.get(..MAX_SHOWN).unwrap_or(text);
     let truncated = truncated || kept.len() < text.len();
-    Shown {
-        text: String::from_utf8_lossy(kept).into(),
-        truncated,
-    }
+    Shown { text: String::from_utf8_lossy(kept).into(), truncated }
 }

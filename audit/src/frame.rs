@@ -49,11 +49,7 @@ pub struct Writer {
 impl Writer {
     /// A writer whose finished bytes begin with those of a recording.
     pub fn new(session_id: &str) -> Writer {
-        Writer {
-            chain: Chain::new(session_id),
-            buf: MAGIC.to_vec(),
-            sealed: MAGIC.len(),
-        }
+        Writer { chain: Chain::new(session_id), buf: MAGIC.to_vec(), sealed: MAGIC.len() }
     }
 
     /// Adds an event to the open frame, or to a new one where that is full. On error the event is
@@ -112,26 +108,17 @@ impl Writer {
             self.buf.extend_from_slice(&[0; LENGTH_BYTES]);
         }
         let limit = self.sealed + LENGTH_BYTES + MAX_PAYLOAD;
-        let mut out = Bounded {
-            buf: &mut self.buf,
-            limit,
-        };
+        let mut out = Bounded { buf: &mut self.buf, limit };
         let written = serde_json::to_writer(&mut out, event).and_then(|()| out.line_feed());
         written.map_err(|error| {
             self.buf.truncate(before);
-            if error.is_io() {
-                WriteError::TooLarge
-            } else {
-                WriteError::Encode(error)
-            }
+            if error.is_io() { WriteError::TooLarge } else { WriteError::Encode(error) }
         })
     }
 
     fn close_frame(&mut self) {
-        let Some((length, payload)) = self
-            .buf
-            .get_mut(self.sealed..)
-            .and_then(<[u8]>::split_first_chunk_mut)
+        let Some((length, payload)) =
+            self.buf.get_mut(self.sealed..).and_then(<[u8]>::split_first_chunk_mut)
         else {
             return;
         };
@@ -178,13 +165,7 @@ mod tests {
     use crate::event::Kind;
 
     fn query(text: &str) -> Event<'_> {
-        Event {
-            t: 0,
-            kind: Kind::Query {
-                n: 1,
-                text: text.into(),
-            },
-        }
+        Event { t: 0, kind: Kind::Query { n: 1, text: text.into() } }
     }
 
     #[test]
@@ -201,9 +182,7 @@ mod tests {
         let line = |text| serde_json::to_string(&query(text)).unwrap() + "\n";
         let mut chain = Chain::new("s1");
         let mut want = MAGIC.to_vec();
-        chain
-            .seal((line("a") + &line("b")).as_bytes(), &mut want)
-            .unwrap();
+        chain.seal((line("a") + &line("b")).as_bytes(), &mut want).unwrap();
         chain.seal(line("c").as_bytes(), &mut want).unwrap();
         assert_eq!(got, want);
         assert_eq!(writer.head(), chain.head());
@@ -227,15 +206,8 @@ mod tests {
         writer.push(&query(&half)).unwrap();
         writer.push(&query(&half)).unwrap();
         assert!(writer.pending() < MAX_PAYLOAD / 2 + 100);
-        assert!(matches!(
-            writer.push(&query(&half.repeat(3))),
-            Err(WriteError::TooLarge)
-        ));
-        assert_eq!(
-            writer.pending(),
-            0,
-            "the frame before it is closed, with all that it had"
-        );
+        assert!(matches!(writer.push(&query(&half.repeat(3))), Err(WriteError::TooLarge)));
+        assert_eq!(writer.pending(), 0, "the frame before it is closed, with all that it had");
 
         let payload = serde_json::to_string(&query(&half)).unwrap() + "\n";
         let mut chain = Chain::new("s1");
@@ -253,9 +225,7 @@ mod tests {
         assert!(writer.pending() > 0);
         let mut want = Vec::new();
         let payload = serde_json::to_string(&query("a")).unwrap() + "\n";
-        Chain::new("s1")
-            .seal(payload.as_bytes(), &mut want)
-            .unwrap();
+        Chain::new("s1").seal(payload.as_bytes(), &mut want).unwrap();
         assert_eq!(writer.seal(), want);
     }
 }

@@ -27,16 +27,8 @@ pub use lexer::Masker;
 use content::{Content, Spelling};
 
 /// What any name of a secret, or a URI with one, contains; lower case.
-const SUSPICIOUS: [&[u8]; 8] = [
-    b"pass",
-    b"pw",
-    b"identified",
-    b"secret",
-    b"access_key",
-    b"api_key",
-    b"apikey",
-    b"://",
-];
+const SUSPICIOUS: [&[u8]; 8] =
+    [b"pass", b"pw", b"identified", b"secret", b"access_key", b"api_key", b"apikey", b"://"];
 
 /// SQL text without its secrets; borrowed where there are none.
 pub fn mask(text: &[u8]) -> Cow<'_, [u8]> {
@@ -64,11 +56,7 @@ pub fn mask_value(value: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn unchanged_or(text: &[u8], out: Vec<u8>) -> Cow<'_, [u8]> {
-    if out == text {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(out)
-    }
+    if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
 }
 
 /// Whether there may be a secret: a quick look for what every rule needs.
@@ -92,8 +80,7 @@ fn begins_suspicious(text: &[u8]) -> bool {
 }
 
 fn starts_with(text: &[u8], word: &[u8]) -> bool {
-    text.get(..word.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(word))
+    text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
 }
 
 #[cfg(test)]

@@ -10,10 +10,7 @@ fn masked(text: &str) -> String {
 }
 
 const MASKED_CASES: &[(&str, &str)] = &[
-    (
-        "ALTER ROLE bob PASSWORD 'hunter2'",
-        "ALTER ROLE bob PASSWORD '***'",
-    ),
+    ("ALTER ROLE bob PASSWORD 'hunter2'", "ALTER ROLE bob PASSWORD '***'"),
     (
         "alter role bob encrypted password 'hunter2' valid until '2030-01-01'",
         "alter role bob encrypted password '***' valid until '2030-01-01'",
@@ -22,14 +19,8 @@ const MASKED_CASES: &[(&str, &str)] = &[
         "CREATE USER bob WITH LOGIN pAsSwOrD 'hunter2';",
         "CREATE USER bob WITH LOGIN pAsSwOrD '***';",
     ),
-    (
-        "ALTER ROLE bob PASSWORD'hunter2'",
-        "ALTER ROLE bob PASSWORD'***'",
-    ),
-    (
-        "ALTER ROLE bob PASSWORD\n\t'hunter2'",
-        "ALTER ROLE bob PASSWORD\n\t'***'",
-    ),
+    ("ALTER ROLE bob PASSWORD'hunter2'", "ALTER ROLE bob PASSWORD'***'"),
+    ("ALTER ROLE bob PASSWORD\n\t'hunter2'", "ALTER ROLE bob PASSWORD\n\t'***'"),
     (
         "ALTER ROLE bob PASSWORD/* 'no' /* nested */ ' */'hunter2'",
         "ALTER ROLE bob PASSWORD/* 'no' /* nested */ ' */'***'",
@@ -38,54 +29,27 @@ const MASKED_CASES: &[(&str, &str)] = &[
         "ALTER ROLE bob PASSWORD -- it's here\n'hunter2'",
         "ALTER ROLE bob PASSWORD -- it's here\n'***'",
     ),
-    (
-        "ALTER ROLE bob PASSWORD 'it''s hunter2' LOGIN",
-        "ALTER ROLE bob PASSWORD '***' LOGIN",
-    ),
-    (
-        r"ALTER ROLE bob PASSWORD E'it\'s hunter2' LOGIN",
-        "ALTER ROLE bob PASSWORD E'***' LOGIN",
-    ),
-    (
-        r"ALTER ROLE bob PASSWORD e'\\' LOGIN",
-        "ALTER ROLE bob PASSWORD e'***' LOGIN",
-    ),
+    ("ALTER ROLE bob PASSWORD 'it''s hunter2' LOGIN", "ALTER ROLE bob PASSWORD '***' LOGIN"),
+    (r"ALTER ROLE bob PASSWORD E'it\'s hunter2' LOGIN", "ALTER ROLE bob PASSWORD E'***' LOGIN"),
+    (r"ALTER ROLE bob PASSWORD e'\\' LOGIN", "ALTER ROLE bob PASSWORD e'***' LOGIN"),
     (
         r"ALTER ROLE bob PASSWORD U&'hunter2\0041' UESCAPE '!'",
         "ALTER ROLE bob PASSWORD U&'***' UESCAPE '!'",
     ),
-    (
-        "ALTER ROLE bob PASSWORD $$hunter2$$ LOGIN",
-        "ALTER ROLE bob PASSWORD $$***$$ LOGIN",
-    ),
+    ("ALTER ROLE bob PASSWORD $$hunter2$$ LOGIN", "ALTER ROLE bob PASSWORD $$***$$ LOGIN"),
     (
         "ALTER ROLE bob PASSWORD $a$hunter2 $$ $b$ '$a$ LOGIN",
         "ALTER ROLE bob PASSWORD $a$***$a$ LOGIN",
     ),
-    (
-        "ALTER ROLE bob PASSWORD 'hun'\n'ter2'",
-        "ALTER ROLE bob PASSWORD '***'\n'***'",
-    ),
+    ("ALTER ROLE bob PASSWORD 'hun'\n'ter2'", "ALTER ROLE bob PASSWORD '***'\n'***'"),
     (
         "ALTER ROLE bob PASSWORD E'a'\n'b\\'hunter2' LOGIN",
         "ALTER ROLE bob PASSWORD E'***'\n'***' LOGIN",
     ),
-    (
-        "ALTER ROLE bob PASSWORD ''",
-        "ALTER ROLE bob PASSWORD '***'",
-    ),
-    (
-        "ALTER ROLE bob PASSWORD 'hunter2",
-        "ALTER ROLE bob PASSWORD '***",
-    ),
-    (
-        "ALTER ROLE bob PASSWORD $x$hunter2$x",
-        "ALTER ROLE bob PASSWORD $x$***",
-    ),
-    (
-        "ALTER ROLE bob PASSWORD 'hunter2'; SELECT 'x'",
-        "ALTER ROLE bob PASSWORD '***'; SELECT 'x'",
-    ),
+    ("ALTER ROLE bob PASSWORD ''", "ALTER ROLE bob PASSWORD '***'"),
+    ("ALTER ROLE bob PASSWORD 'hunter2", "ALTER ROLE bob PASSWORD '***"),
+    ("ALTER ROLE bob PASSWORD $x$hunter2$x", "ALTER ROLE bob PASSWORD $x$***"),
+    ("ALTER ROLE bob PASSWORD 'hunter2'; SELECT 'x'", "ALTER ROLE bob PASSWORD '***'; SELECT 'x'"),
     (
         "CREATE USER MAPPING FOR bob SERVER s OPTIONS (user 'bob', password 'hunter2', host 'h')",
         "CREATE USER MAPPING FOR bob SERVER s OPTIONS (user 'bob', password '***', host 'h')",
@@ -94,18 +58,9 @@ const MASKED_CASES: &[(&str, &str)] = &[
         "ALTER USER MAPPING FOR bob SERVER s OPTIONS (SET password 'hunter2')",
         "ALTER USER MAPPING FOR bob SERVER s OPTIONS (SET password '***')",
     ),
-    (
-        "OPTIONS (\"password\" 'hunter2')",
-        "OPTIONS (\"password\" '***')",
-    ),
-    (
-        "create user bob identified by 'hunter2'",
-        "create user bob identified by '***'",
-    ),
-    (
-        "create user bob identified by \"hunter2\"",
-        "create user bob identified by \"***\"",
-    ),
+    ("OPTIONS (\"password\" 'hunter2')", "OPTIONS (\"password\" '***')"),
+    ("create user bob identified by 'hunter2'", "create user bob identified by '***'"),
+    ("create user bob identified by \"hunter2\"", "create user bob identified by \"***\""),
     (
         "select password from t where password = 'hunter2' and name = 'bob'",
         "select password from t where password = '***' and name = 'bob'",
@@ -114,10 +69,7 @@ const MASKED_CASES: &[(&str, &str)] = &[
         "update t set password = crypt('hunter2', gen_salt('bf')), name = 'bob'",
         "update t set password = crypt('***', gen_salt('***')), name = 'bob'",
     ),
-    (
-        "update t set password='hun'||'ter2'",
-        "update t set password='***'||'***'",
-    ),
+    ("update t set password='hun'||'ter2'", "update t set password='***'||'***'"),
     ("set app.password to 'hunter2'", "set app.password to '***'"),
     (
         "select set_config('app.password', 'hunter2', false), 'x'",
@@ -159,22 +111,13 @@ const MASKED_CASES: &[(&str, &str)] = &[
         "select dblink('postgres://bob:hunter2@h:5432/db')",
         "select dblink('postgres://bob:***@h:5432/db')",
     ),
-    (
-        "select dblink('postgresql://h:5432/db')",
-        "select dblink('postgresql://h:5432/db')",
-    ),
+    ("select dblink('postgresql://h:5432/db')", "select dblink('postgresql://h:5432/db')"),
     (
         "select dblink('postgresql://bob@h/db?password=hunter2')",
         "select dblink('postgresql://bob@h/db?password=***')",
     ),
-    (
-        "select dblink('redis://:hunt@hunter2@h')",
-        "select dblink('redis://:***@h')",
-    ),
-    (
-        "select dblink('x://bob:hun''hunter2@h')",
-        "select dblink('x://bob:***@h')",
-    ),
+    ("select dblink('redis://:hunt@hunter2@h')", "select dblink('redis://:***@h')"),
+    ("select dblink('x://bob:hun''hunter2@h')", "select dblink('x://bob:***@h')"),
     (
         "COPY t FROM PROGRAM 'curl https://bob:hunter2@example.com/x'",
         "COPY t FROM PROGRAM 'curl https://bob:***@example.com/x'",
@@ -223,26 +166,11 @@ const MASKED_CASES: &[(&str, &str)] = &[
         "insert into t values ('{\"user\": \"bob\", \"password\": \"hunter2\", \"x\": 1}')",
         "insert into t values ('{\"user\": \"bob\", \"password\": \"***\", \"x\": 1}')",
     ),
-    (
-        "select data->>'password' = 'hunter2'",
-        "select data->>'password' = '***'",
-    ),
-    (
-        "-- password=hunter2 x\nselect 'x'",
-        "-- password=*** x\nselect 'x'",
-    ),
-    (
-        "/* x://bob:hunter2@h */ select 'x'",
-        "/* x://bob:***@h */ select 'x'",
-    ),
-    (
-        "set my.client_secret = 'hunter2'",
-        "set my.client_secret = '***'",
-    ),
-    (
-        "select 'aws_secret_access_key=hunter2'",
-        "select 'aws_secret_access_key=***'",
-    ),
+    ("select data->>'password' = 'hunter2'", "select data->>'password' = '***'"),
+    ("-- password=hunter2 x\nselect 'x'", "-- password=*** x\nselect 'x'"),
+    ("/* x://bob:hunter2@h */ select 'x'", "/* x://bob:***@h */ select 'x'"),
+    ("set my.client_secret = 'hunter2'", "set my.client_secret = '***'"),
+    ("select 'aws_secret_access_key=hunter2'", "select 'aws_secret_access_key=***'"),
     (
         "create function f(a text = my.secret()) returns int as $$ select g('x'), password = 'hunter2' $$",
         "create function f(a text = my.secret()) returns int as $$ select g('x'), password = '***' $$",
@@ -251,10 +179,7 @@ const MASKED_CASES: &[(&str, &str)] = &[
         "create function f() returns int set a.b = 'password' as 'select g(1), ''password=hunter2 ''' language sql",
         "create function f() returns int set a.b = 'password' as 'select g(1), ''password=*** ''' language sql",
     ),
-    (
-        "select password = \"f\"('hunter2')",
-        "select password = \"f\"('***')",
-    ),
+    ("select password = \"f\"('hunter2')", "select password = \"f\"('***')"),
 ];
 
 #[test]
@@ -285,11 +210,7 @@ fn what_is_no_secret_stays_and_is_borrowed() {
         "insert into t values ('token', 'x') /* unterminated",
     ];
     for text in cases {
-        assert!(
-            matches!(mask(text.as_bytes()), Cow::Borrowed(_)),
-            "{}",
-            masked(text)
-        );
+        assert!(matches!(mask(text.as_bytes()), Cow::Borrowed(_)), "{}", masked(text));
         assert_eq!(masked(text), text);
     }
 }
@@ -297,14 +218,8 @@ fn what_is_no_secret_stays_and_is_borrowed() {
 #[test]
 fn bind_values_lose_their_connection_secrets() {
     let cases = [
-        (
-            "host=h password=hunter2 user=bob",
-            "host=h password=*** user=bob",
-        ),
-        (
-            "password='it\\'s hunter2' user=bob",
-            "password='***' user=bob",
-        ),
+        ("host=h password=hunter2 user=bob", "host=h password=*** user=bob"),
+        ("password='it\\'s hunter2' user=bob", "password='***' user=bob"),
         ("postgres://bob:hunter2@h/db", "postgres://bob:***@h/db"),
         ("postgres://bob:hunter2@h", "postgres://bob:***@h"),
         ("{\"password\":\"hunter2\"}", "{\"password\":\"***\"}"),
@@ -373,8 +288,7 @@ fn sql() -> impl Strategy<Value = Vec<u8>> {
 
 fn in_pieces(text: &[u8], size: usize) -> Vec<u8> {
     let (mut masker, mut out) = (Masker::default(), Vec::new());
-    text.chunks(size)
-        .for_each(|chunk| masker.feed(chunk, false, &mut out));
+    text.chunks(size).for_each(|chunk| masker.feed(chunk, false, &mut out));
     masker.feed(b"", true, &mut out);
     out
 }

@@ -64,11 +64,7 @@ impl Prepared {
         shown: Shown,
         failures_before: u64,
     ) -> Prepared {
-        let mut new = Prepared {
-            shown,
-            earlier: Vec::new(),
-            failures_before,
-        };
+        let mut new = Prepared { shown, earlier: Vec::new(), failures_before };
         if let Some(previous) = previous {
             new.earlier.clone_from(&previous.earlier);
             new.earlier.push(Arc::clone(&previous.shown.text));
@@ -90,10 +86,7 @@ impl Weight for Prepared {
 
 impl Weight for Portal {
     fn weight(&self) -> usize {
-        let prepared = self
-            .prepared
-            .as_ref()
-            .map_or(0, |(_, prepared)| prepared.weight());
+        let prepared = self.prepared.as_ref().map_or(0, |(_, prepared)| prepared.weight());
         prepared + values_weight(&self.values)
     }
 }
@@ -124,12 +117,7 @@ pub(crate) struct Names<T> {
 impl<T: Weight> Names<T> {
     /// No name yet.
     pub(crate) fn new() -> Names<T> {
-        Names {
-            held: HashMap::new(),
-            by_age: BTreeMap::new(),
-            next_age: 0,
-            weight: 0,
-        }
+        Names { held: HashMap::new(), by_age: BTreeMap::new(), next_age: 0, weight: 0 }
     }
 
     /// What a name stands for.
@@ -142,9 +130,7 @@ impl<T: Weight> Names<T> {
         if let Some((_, thing)) = self.held.get_mut(name) {
             let before = thing.weight();
             change(thing);
-            self.weight = self
-                .weight
-                .saturating_sub(before.saturating_sub(thing.weight()));
+            self.weight = self.weight.saturating_sub(before.saturating_sub(thing.weight()));
         }
     }
 

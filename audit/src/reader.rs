@@ -93,10 +93,7 @@ impl<R: Read> Reader<R> {
 
     /// Reads the recording of this session; that of another is broken from its first frame.
     pub fn for_session(input: R, session_id: &str) -> Reader<R> {
-        Reader {
-            expected: Some(session_id.to_owned()),
-            ..Reader::new(input)
-        }
+        Reader { expected: Some(session_id.to_owned()), ..Reader::new(input) }
     }
 
     /// The verdict on the file; `None` while it isn't read to its end.
@@ -118,22 +115,9 @@ impl<R: Read> Reader<R> {
     pub fn verify(mut self) -> io::Result<Verified> {
         loop {
             if self.next_event()?.is_none() {
-                let Reader {
-                    session,
-                    head,
-                    frames,
-                    events,
-                    frame_at,
-                    ..
-                } = self;
+                let Reader { session, head, frames, events, frame_at, .. } = self;
                 let tail = self.tail.unwrap_or(Tail::Broken { offset: frame_at });
-                return Ok(Verified {
-                    tail,
-                    session,
-                    head,
-                    frames,
-                    events,
-                });
+                return Ok(Verified { tail, session, head, frames, events });
             }
         }
     }
@@ -143,16 +127,13 @@ impl<R: Read> Reader<R> {
         while self.tail.is_none() {
             if let Some(line) = next_line(&self.payload, self.read) {
                 self.read += line.len();
-                let event = serde_json::from_slice(line)
-                    .ok()
-                    .filter(|event| self.is_in_place(event));
+                let event =
+                    serde_json::from_slice(line).ok().filter(|event| self.is_in_place(event));
                 if let Some(event) = event {
                     self.note(&event);
                     return Ok(Some(event));
                 }
-                self.tail = Some(Tail::Broken {
-                    offset: self.frame_at,
-                });
+                self.tail = Some(Tail::Broken { offset: self.frame_at });
             } else if let Err(tail) = self.next_frame()? {
                 self.tail = Some(tail);
             }
@@ -209,11 +190,7 @@ impl<R: Read> Reader<R> {
         }
 
         // Grows with what is there, not with what the length claims.
-        let read = self
-            .input
-            .by_ref()
-            .take(u64::from(size))
-            .read_to_end(&mut self.payload)?;
+        let read = self.input.by_ref().take(u64::from(size)).read_to_end(&mut self.payload)?;
         let mut head = [0; HEAD_BYTES];
         let closed = if read as u64 == u64::from(size) {
             read_up_to(&mut self.input, &mut head)?
@@ -233,12 +210,7 @@ impl<R: Read> Reader<R> {
     fn read_magic(&mut self) -> io::Result<Result<(), Tail>> {
         let mut magic = [0; MAGIC.len()];
         let got = read_up_to(&mut self.input, &mut magic)?;
-        if !magic
-            .iter()
-            .zip(MAGIC)
-            .take(got)
-            .all(|(byte, want)| *byte == want)
-        {
+        if !magic.iter().zip(MAGIC).take(got).all(|(byte, want)| *byte == want) {
             return Ok(Err(self.broken()));
         }
         if got < MAGIC.len() {
@@ -251,10 +223,7 @@ impl<R: Read> Reader<R> {
     /// Whether this head is the one of this payload, in this place of this session.
     fn advance(&mut self, length: [u8; LENGTH_BYTES], head: Head) -> bool {
         if self.chain.is_none() {
-            self.session = self
-                .expected
-                .take()
-                .or_else(|| named_session(&self.payload));
+            self.session = self.expected.take().or_else(|| named_session(&self.payload));
             self.chain = self.session.as_deref().map(Chain::new);
         }
         let Some(chain) = &mut self.chain else {
@@ -269,16 +238,11 @@ impl<R: Read> Reader<R> {
     }
 
     fn torn(&self, bytes: usize) -> Tail {
-        Tail::Torn {
-            offset: self.frame_at,
-            bytes: bytes as u64,
-        }
+        Tail::Torn { offset: self.frame_at, bytes: bytes as u64 }
     }
 
     fn broken(&self) -> Tail {
-        Tail::Broken {
-            offset: self.frame_at,
-        }
+        Tail::Broken { offset: self.frame_at }
     }
 }
 
@@ -293,19 +257,12 @@ impl<R: Read> Iterator for Reader<R> {
 /// The session that the first event of the first frame names.
 fn named_session(payload: &[u8]) -> Option<String> {
     let event: Event<'static> = serde_json::from_slice(next_line(payload, 0)?).ok()?;
-    if let Kind::Start(start) = event.kind {
-        Some(start.session.into_owned())
-    } else {
-        None
-    }
+    if let Kind::Start(start) = event.kind { Some(start.session.into_owned()) } else { None }
 }
 
 /// The line that begins at `from`, with its line feed.
 fn next_line(payload: &[u8], from: usize) -> Option<&[u8]> {
-    payload
-        .get(from..)?
-        .split_inclusive(|byte| *byte == b'\n')
-        .next()
+    payload.get(from..)?.split_inclusive(|byte| *byte == b'\n').next()
 }
 
 /// Fills `buf` as far as the input goes.

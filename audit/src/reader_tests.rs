@@ -5,33 +5,15 @@ use crate::event::{End, Start};
 use crate::frame::Writer;
 
 fn start() -> Event<'static> {
-    Event {
-        t: 0,
-        kind: Kind::Start(Box::new(Start {
-            session: "s1".into(),
-            ..Start::default()
-        })),
-    }
+    Event { t: 0, kind: Kind::Start(Box::new(Start { session: "s1".into(), ..Start::default() })) }
 }
 
 fn query(n: u64) -> Event<'static> {
-    Event {
-        t: n,
-        kind: Kind::Query {
-            n,
-            text: "select 1".into(),
-        },
-    }
+    Event { t: n, kind: Kind::Query { n, text: "select 1".into() } }
 }
 
 fn end() -> Event<'static> {
-    Event {
-        t: 9,
-        kind: Kind::End(End {
-            end: "closed".into(),
-            ..End::default()
-        }),
-    }
+    Event { t: 9, kind: Kind::End(End { end: "closed".into(), ..End::default() }) }
 }
 
 /// One frame for each group of events.
@@ -79,11 +61,7 @@ fn a_recording_cut_anywhere_is_open_between_frames_and_torn_within() {
             tail @ (Tail::Sealed | Tail::Broken { .. }) => panic!("{tail:?} when cut at {cut}"),
         }
     }
-    assert_eq!(
-        open.len(),
-        3,
-        "after the magic and after each frame but the last"
-    );
+    assert_eq!(open.len(), 3, "after the magic and after each frame but the last");
 }
 
 #[test]
@@ -106,27 +84,17 @@ fn no_single_bit_can_change() {
 fn frames_cant_be_dropped_swapped_or_taken_from_another_session() {
     let bytes = recording(&[&[start()], &[query(1)], &[query(2)], &[end()]]);
     let mut cuts = vec![8];
-    while let Some(length) = bytes
-        .get(*cuts.last().unwrap()..)
-        .and_then(|rest| rest.first_chunk())
+    while let Some(length) = bytes.get(*cuts.last().unwrap()..).and_then(|rest| rest.first_chunk())
     {
         cuts.push(cuts.last().unwrap() + 36 + u32::from_le_bytes(*length) as usize);
     }
     let of = |order: &[usize]| {
         let mut file = MAGIC.to_vec();
-        order
-            .iter()
-            .for_each(|i| file.extend(&bytes[cuts[*i]..cuts[*i + 1]]));
+        order.iter().for_each(|i| file.extend(&bytes[cuts[*i]..cuts[*i + 1]]));
         verify(&file).tail
     };
     assert_eq!(of(&[0, 1, 2, 3]), Tail::Sealed);
-    for order in [
-        &[0, 2, 3][..],
-        &[0, 2, 1, 3],
-        &[1, 2, 3],
-        &[0, 1, 1, 2, 3],
-        &[0, 3],
-    ] {
+    for order in [&[0, 2, 3][..], &[0, 2, 1, 3], &[1, 2, 3], &[0, 1, 1, 2, 3], &[0, 3]] {
         assert!(matches!(of(order), Tail::Broken { .. }), "{order:?}");
     }
     let other = Reader::for_session(&bytes[..], "s2").verify().unwrap();
@@ -146,13 +114,7 @@ fn events_out_of_place_break_a_recording_with_a_good_chain() {
         assert_eq!(tail, Tail::Broken { offset: 8 }, "{frames:?}");
     }
     assert_eq!(verify(&MAGIC).tail, Tail::Open);
-    assert_eq!(
-        verify(b"").tail,
-        Tail::Torn {
-            offset: 0,
-            bytes: 0
-        }
-    );
+    assert_eq!(verify(b"").tail, Tail::Torn { offset: 0, bytes: 0 });
     assert_eq!(verify(b"POSTERN2").tail, Tail::Broken { offset: 0 });
 }
 
@@ -162,21 +124,14 @@ fn garbage_under_a_good_digest_is_broken() {
     let mut bytes = MAGIC.to_vec();
     let first = serde_json::to_string(&start()).unwrap() + "\n";
     chain.seal(first.as_bytes(), &mut bytes).unwrap();
-    for payload in [
-        "\n",
-        "{}\n",
-        "null\n",
-        "{\"t\":1,\"e\":\"end\"}\n",
-        "no line feed",
-        &"[".repeat(100_000),
-    ] {
+    for payload in
+        ["\n", "{}\n", "null\n", "{\"t\":1,\"e\":\"end\"}\n", "no line feed", &"[".repeat(100_000)]
+    {
         let (mut chain, mut file) = (chain.clone(), bytes.clone());
         chain.seal(payload.as_bytes(), &mut file).unwrap();
         assert_eq!(
             verify(&file).tail,
-            Tail::Broken {
-                offset: bytes.len() as u64
-            },
+            Tail::Broken { offset: bytes.len() as u64 },
             "{payload:.20}"
         );
     }

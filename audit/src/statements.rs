@@ -76,11 +76,7 @@ pub struct Statements<I> {
 impl<I> Statements<I> {
     /// The statements of these events.
     pub fn new(events: I) -> Statements<I> {
-        Statements {
-            events,
-            fold: Fold::new(),
-            over: false,
-        }
+        Statements { events, fold: Fold::new(), over: false }
     }
 }
 

@@ -9,85 +9,45 @@ fn at(kind: Kind<'static>) -> Event<'static> {
 }
 
 fn query(n: u64, text: &'static str) -> Event<'static> {
-    at(Kind::Query {
-        n,
-        text: text.into(),
-    })
+    at(Kind::Query { n, text: text.into() })
 }
 
 fn parse(statement: &'static str, text: &'static str) -> Event<'static> {
-    at(Kind::Parse {
-        statement: statement.into(),
-        text: text.into(),
-    })
+    at(Kind::Parse { statement: statement.into(), text: text.into() })
 }
 
 fn bind(portal: &'static str, statement: &'static str, value: &'static str) -> Event<'static> {
     let values = vec![Value::Text(value.into())].into();
-    at(Kind::Bind {
-        portal: portal.into(),
-        statement: statement.into(),
-        values,
-    })
+    at(Kind::Bind { portal: portal.into(), statement: statement.into(), values })
 }
 
 fn execute(n: u64, portal: &'static str) -> Event<'static> {
-    at(Kind::Execute {
-        n,
-        portal: portal.into(),
-        max_rows: 0,
-    })
+    at(Kind::Execute { n, portal: portal.into(), max_rows: 0 })
 }
 
 fn done(n: u64, tag: &'static str) -> Event<'static> {
-    at(Kind::Done {
-        n,
-        tag: tag.into(),
-        rows: 1,
-        bytes: 2,
-        micros: 3,
-    })
+    at(Kind::Done { n, tag: tag.into(), rows: 1, bytes: 2, micros: 3 })
 }
 
 fn failed(n: u64) -> Event<'static> {
-    at(Kind::Failed {
-        n,
-        sqlstate: "42601".into(),
-        bytes: 2,
-        micros: 3,
-    })
+    at(Kind::Failed { n, sqlstate: "42601".into(), bytes: 2, micros: 3 })
 }
 
 fn fold(events: Vec<Event<'static>>) -> Vec<Statement> {
-    Statements::new(events.into_iter().map(Ok::<_, Infallible>))
-        .map(Result::unwrap)
-        .collect()
+    Statements::new(events.into_iter().map(Ok::<_, Infallible>)).map(Result::unwrap).collect()
 }
 
 fn texts(statements: &[Statement]) -> Vec<&str> {
-    statements
-        .iter()
-        .map(|statement| statement.text.as_deref().unwrap_or("?"))
-        .collect()
+    statements.iter().map(|statement| statement.text.as_deref().unwrap_or("?")).collect()
 }
 
 fn tags(statement: &Statement) -> Vec<&str> {
-    statement
-        .outcomes
-        .iter()
-        .map(|outcome| outcome.tag.as_str())
-        .collect()
+    statement.outcomes.iter().map(|outcome| outcome.tag.as_str()).collect()
 }
 
 #[test]
 fn a_simple_query_has_an_outcome_for_each_of_its_commands() {
-    let rows = fold(vec![
-        query(1, "a; b"),
-        done(1, "A"),
-        done(1, "B"),
-        query(2, "c"),
-        failed(2),
-    ]);
+    let rows = fold(vec![query(1, "a; b"), done(1, "A"), done(1, "B"), query(2, "c"), failed(2)]);
     assert_eq!(texts(&rows), ["a; b", "c"]);
     assert_eq!(tags(&rows[0]), ["A", "B"]);
     assert_eq!(rows[1].outcomes[0].sqlstate.as_deref(), Some("42601"));
@@ -114,32 +74,20 @@ fn an_execution_finds_its_text_and_values_through_portal_and_statement() {
     ]);
     assert_eq!(texts(&rows), ["first", "named", "second", "?"]);
     assert_eq!(rows[1].values[..], [Value::Text("2".into())]);
-    assert!(
-        rows.iter()
-            .all(|row| row.complete && row.otherwise.is_empty())
-    );
+    assert!(rows.iter().all(|row| row.complete && row.otherwise.is_empty()));
 }
 
 #[test]
 fn a_statement_is_handed_out_as_soon_as_its_answer_is_whole() {
     let mut fold = Fold::new();
-    for event in [
-        parse("", "x"),
-        bind("", "", "1"),
-        execute(1, ""),
-        query(2, "y"),
-    ] {
+    for event in [parse("", "x"), bind("", "", "1"), execute(1, ""), query(2, "y")] {
         fold.push(event);
         assert_eq!(fold.pop(), None);
     }
     fold.push(done(1, "X"));
     assert_eq!(fold.pop().unwrap().n, 1);
     fold.push(done(2, "Y"));
-    assert_eq!(
-        fold.pop(),
-        None,
-        "a simple query may have a further command"
-    );
+    assert_eq!(fold.pop(), None, "a simple query may have a further command");
     fold.push(at(Kind::End(End::default())));
     assert_eq!(fold.pop().unwrap().n, 2);
 }
@@ -156,21 +104,14 @@ fn what_was_skipped_or_cut_is_incomplete() {
         done(3, "ROLLBACK"),
         query(4, "never answered"),
     ]);
-    assert_eq!(
-        rows.iter().map(|row| row.complete).collect::<Vec<_>>(),
-        [true, false, true, false]
-    );
+    assert_eq!(rows.iter().map(|row| row.complete).collect::<Vec<_>>(), [true, false, true, false]);
 }
 
 #[test]
 fn nobody_can_pass_one_statement_off_as_another_by_a_parse_that_fails() {
     let decoy = |failure: Vec<Event<'static>>| {
-        let mut events = vec![
-            parse("s", "delete"),
-            bind("", "s", "1"),
-            execute(1, ""),
-            done(1, "DELETE 1"),
-        ];
+        let mut events =
+            vec![parse("s", "delete"), bind("", "s", "1"), execute(1, ""), done(1, "DELETE 1")];
         events.push(parse("s", "select"));
         events.extend(failure);
         events.extend([bind("", "s", "2"), execute(9, ""), done(9, "?")]);
@@ -181,11 +122,7 @@ fn nobody_can_pass_one_statement_off_as_another_by_a_parse_that_fails() {
     assert_eq!(refused.otherwise, ["delete".into()]);
     let skipped = decoy(vec![query(2, "select 1/0"), failed(2)]);
     assert_eq!(skipped.otherwise, ["delete".into()]);
-    assert_eq!(
-        decoy(vec![]).otherwise,
-        [],
-        "nothing failed, so the second was taken"
-    );
+    assert_eq!(decoy(vec![]).otherwise, [], "nothing failed, so the second was taken");
 }
 
 #[test]
@@ -214,34 +151,15 @@ fn a_statement_known_to_be_taken_stays_beyond_doubt() {
 
 #[test]
 fn parts_are_joined_and_a_missing_end_shows() {
-    let part = |text: &'static [u8], last| {
-        at(Kind::QueryPart {
-            n: 1,
-            text: text.into(),
-            last,
-        })
-    };
+    let part = |text: &'static [u8], last| at(Kind::QueryPart { n: 1, text: text.into(), last });
     let parse_part = |text: &'static str, last| {
-        at(Kind::ParsePart {
-            statement: "s".into(),
-            text: text.into(),
-            last,
-        })
+        at(Kind::ParsePart { statement: "s".into(), text: text.into(), last })
     };
     let bind_part = |value: &'static str, last| {
         let values = vec![Value::Text(value.into())].into();
-        at(Kind::BindPart {
-            portal: "p".into(),
-            statement: "s".into(),
-            values,
-            last,
-        })
+        at(Kind::BindPart { portal: "p".into(), statement: "s".into(), values, last })
     };
-    let rows = fold(vec![
-        part(b"sel\xc3", false),
-        part(b"\xa9ct", true),
-        done(1, "A"),
-    ]);
+    let rows = fold(vec![part(b"sel\xc3", false), part(b"\xa9ct", true), done(1, "A")]);
     assert_eq!(texts(&rows), ["seléct"]);
     assert!(!rows[0].truncated);
     let rows = fold(vec![part(b"sel", false)]);
@@ -261,21 +179,12 @@ fn parts_are_joined_and_a_missing_end_shows() {
 #[test]
 fn long_text_is_cut_and_many_outcomes_are_counted() {
     let long = "x".repeat(MAX_SHOWN + 1);
-    let mut events = vec![at(Kind::Query {
-        n: 1,
-        text: Text::Utf8(long.into()),
-    })];
+    let mut events = vec![at(Kind::Query { n: 1, text: Text::Utf8(long.into()) })];
     events.extend((0..MAX_OUTCOMES + 3).map(|_| done(1, "A")));
     let rows = fold(events);
-    assert_eq!(
-        rows[0].text.as_ref().map(|text| text.len()),
-        Some(MAX_SHOWN)
-    );
+    assert_eq!(rows[0].text.as_ref().map(|text| text.len()), Some(MAX_SHOWN));
     assert!(rows[0].truncated);
-    assert_eq!(
-        (rows[0].outcomes.len(), rows[0].more_outcomes),
-        (MAX_OUTCOMES, 3)
-    );
+    assert_eq!((rows[0].outcomes.len(), rows[0].more_outcomes), (MAX_OUTCOMES, 3));
 }
 
 #[test]
@@ -284,19 +193,13 @@ fn what_waits_is_bounded_by_number_and_by_bytes() {
     for n in 1..=MAX_OUTSTANDING as u64 + 1 {
         fold.push(query(n, "x"));
     }
-    assert_eq!(
-        fold.pop().map(|row| (row.n, row.complete)),
-        Some((1, false))
-    );
+    assert_eq!(fold.pop().map(|row| (row.n, row.complete)), Some((1, false)));
     assert_eq!(fold.pop(), None);
 
     let mut fold = Fold::new();
     let text = "x".repeat(MAX_SHOWN);
     for n in 1..=(MAX_HELD / MAX_SHOWN) as u64 + 1 {
-        fold.push(at(Kind::Query {
-            n,
-            text: Text::Utf8(text.clone().into()),
-        }));
+        fold.push(at(Kind::Query { n, text: Text::Utf8(text.clone().into()) }));
     }
     assert_eq!(fold.pop().map(|row| row.n), Some(1));
     assert_eq!(fold.pop(), None);
@@ -305,19 +208,8 @@ fn what_waits_is_bounded_by_number_and_by_bytes() {
 #[test]
 fn data_sent_with_a_copy_adds_up_and_calls_have_a_text() {
     let copy = |bytes| at(Kind::CopyIn { n: 1, bytes });
-    let call = at(Kind::Call {
-        n: 2,
-        function: 1598,
-        values: vec![Value::Null].into(),
-    });
-    let rows = fold(vec![
-        query(1, "copy"),
-        copy(3),
-        copy(4),
-        done(1, "COPY 2"),
-        call,
-        done(2, ""),
-    ]);
+    let call = at(Kind::Call { n: 2, function: 1598, values: vec![Value::Null].into() });
+    let rows = fold(vec![query(1, "copy"), copy(3), copy(4), done(1, "COPY 2"), call, done(2, "")]);
     assert_eq!(rows[0].bytes_in, 7);
     assert_eq!(texts(&rows), ["copy", "function call 1598"]);
     assert_eq!(rows[1].values[..], [Value::Null]);

@@ -96,9 +96,7 @@ impl Authority {
         if certificate.exists() && !key.exists() {
             return Err(AuthorityError::KeyMissing { certificate, key });
         }
-        create_unless_there(store::create_private, &key, || {
-            Ok(AuthorityKey::generate()?.pem())
-        })?;
+        create_unless_there(store::create_private, &key, || Ok(AuthorityKey::generate()?.pem()))?;
         create_unless_there(store::create_public, &certificate, || {
             let pem = self_sign(name, &AuthorityKey::read(&key)?, now)?;
             Ok(Zeroizing::new(pem.into_bytes()))
@@ -124,13 +122,7 @@ impl Authority {
             .map_err(|_| bad_certificate("it holds no certificate in PEM"))?;
         let (not_before, not_after) = check(&certificate, &key)?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(IssueError::Sign)?;
-        Ok(Self {
-            pem,
-            certificate,
-            not_before,
-            not_after,
-            issuer,
-        })
+        Ok(Self { pem, certificate, not_before, not_after, issuer })
     }
 
     /// The certificate in PEM: what clients put into `sslrootcert`.
@@ -204,10 +196,7 @@ fn self_sign(name: &str, key: &AuthorityKey, now: i64) -> Result<String, IssueEr
     params.not_after = instant(now.saturating_add(LIFE_MS))?.to_datetime();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    params
-        .self_signed(key)
-        .map(|certificate| certificate.pem())
-        .map_err(IssueError::Sign)
+    params.self_signed(key).map(|certificate| certificate.pem()).map_err(IssueError::Sign)
 }
 
 /// Checks that the certificate is this key's and may issue; answers when it begins and ends.
@@ -218,14 +207,10 @@ fn check(certificate: &[u8], key: &AuthorityKey) -> Result<(i64, i64), Authority
         return Err(bad_certificate("it belongs to another key"));
     }
     if !parsed.is_ca() {
-        return Err(bad_certificate(
-            "it is not an authority's (CA:TRUE is missing)",
-        ));
+        return Err(bad_certificate("it is not an authority's (CA:TRUE is missing)"));
     }
     if !matches!(parsed.key_usage(), Ok(Some(usage)) if usage.value.key_cert_sign()) {
-        return Err(bad_certificate(
-            "its key usage doesn't include signing certificates",
-        ));
+        return Err(bad_certificate("its key usage doesn't include signing certificates"));
     }
     let validity = parsed.validity();
     Ok((millis(validity.not_before), millis(validity.not_after)))
@@ -244,9 +229,8 @@ impl AuthorityKey {
     }
 
     fn read(path: &Path) -> Result<Self, AuthorityError> {
-        Self::parse(&store::read_private(path)?).ok_or_else(|| AuthorityError::BadKey {
-            path: path.to_owned(),
-        })
+        Self::parse(&store::read_private(path)?)
+            .ok_or_else(|| AuthorityError::BadKey { path: path.to_owned() })
     }
 
     fn parse(pem: &SecretSlice<u8>) -> Option<Self> {
@@ -300,27 +284,16 @@ mod tests {
         assert_eq!(made.fingerprint(), again.fingerprint());
         assert_eq!(made.not_after(), NOW + LIFE_MS);
         let mode = |name| fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777;
-        assert_eq!(
-            (mode(KEY_FILE), mode(CERTIFICATE_FILE), mode("")),
-            (0o600, 0o644, 0o700)
-        );
+        assert_eq!((mode(KEY_FILE), mode(CERTIFICATE_FILE), mode("")), (0o600, 0o644, 0o700));
     }
 
     #[test]
     fn a_saved_authority_is_never_overwritten() {
         let folder = tempfile::tempdir().unwrap();
-        Authority::generate("First", NOW)
-            .unwrap()
-            .save(folder.path())
-            .unwrap();
+        Authority::generate("First", NOW).unwrap().save(folder.path()).unwrap();
         let kept = fs::read(folder.path().join(KEY_FILE)).unwrap();
-        let second = Authority::generate("Second", NOW)
-            .unwrap()
-            .save(folder.path());
-        assert!(matches!(
-            second,
-            Err(AuthorityError::Store(StoreError::Exists { .. }))
-        ));
+        let second = Authority::generate("Second", NOW).unwrap().save(folder.path());
+        assert!(matches!(second, Err(AuthorityError::Store(StoreError::Exists { .. }))));
         assert_eq!(fs::read(folder.path().join(KEY_FILE)).unwrap(), kept);
     }
 
@@ -344,10 +317,7 @@ mod tests {
             let starts: Vec<_> = (0..6)
                 .map(|_| scope.spawn(|| Authority::load_or_generate(&dir, "CA", NOW).unwrap()))
                 .collect();
-            starts
-                .into_iter()
-                .map(|start| start.join().unwrap().fingerprint())
-                .collect()
+            starts.into_iter().map(|start| start.join().unwrap().fingerprint()).collect()
         });
         assert!(prints.iter().all(|print| *print == prints[0]), "{prints:?}");
     }
@@ -386,17 +356,11 @@ mod tests {
     #[test]
     fn a_certificate_of_another_key_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        Authority::generate("CA", NOW)
-            .unwrap()
-            .save(folder.path())
-            .unwrap();
+        Authority::generate("CA", NOW).unwrap().save(folder.path()).unwrap();
         let other = Authority::generate("CA", NOW).unwrap();
         fs::write(folder.path().join(CERTIFICATE_FILE), other.ca_pem()).unwrap();
         let refused = Authority::load(folder.path());
-        assert!(matches!(
-            refused,
-            Err(AuthorityError::BadCertificate { .. })
-        ));
+        assert!(matches!(refused, Err(AuthorityError::BadCertificate { .. })));
     }
 
     #[test]

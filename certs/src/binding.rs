@@ -47,10 +47,7 @@ fn hash_of(signature: &AlgorithmIdentifier<'_>) -> Option<Hash> {
         (oid::OID_PKCS1_SHA512WITHRSA, Hash::Sha512),
         (oid::OID_SIG_ECDSA_WITH_SHA512, Hash::Sha512),
     ];
-    table
-        .iter()
-        .find(|(id, _)| *id == signature.algorithm)
-        .map(|(_, hash)| *hash)
+    table.iter().find(|(id, _)| *id == signature.algorithm).map(|(_, hash)| *hash)
 }
 
 /// PSS names its hash in the parameters; without one it is SHA-1, so SHA-256 here.
@@ -62,10 +59,7 @@ fn hash_of_pss(signature: &AlgorithmIdentifier<'_>) -> Option<Hash> {
         (oid::OID_NIST_HASH_SHA384, Hash::Sha384),
         (oid::OID_NIST_HASH_SHA512, Hash::Sha512),
     ];
-    table
-        .iter()
-        .find(|(id, _)| id == params.hash_algorithm_oid())
-        .map(|(_, hash)| *hash)
+    table.iter().find(|(id, _)| id == params.hash_algorithm_oid()).map(|(_, hash)| *hash)
 }
 
 const ECDSA_WITH_SHA1: x509_parser::der_parser::Oid<'static> =
@@ -81,11 +75,7 @@ mod tests {
 
     fn certificate(algorithm: &'static SignatureAlgorithm) -> Vec<u8> {
         let key = KeyPair::generate_for(algorithm).unwrap();
-        CertificateParams::default()
-            .self_signed(&key)
-            .unwrap()
-            .der()
-            .to_vec()
+        CertificateParams::default().self_signed(&key).unwrap().der().to_vec()
     }
 
     fn sha256(der: &[u8]) -> Option<Vec<u8>> {
@@ -126,12 +116,9 @@ mod tests {
     fn a_weak_hash_becomes_sha256(#[case] pkcs1_arc: u8) {
         // sha256WithRSAEncryption is 1.2.840.113549.1.1.11: its last arc is one byte.
         let mut der = certificate(&rcgen::PKCS_RSA_SHA256);
-        let prefix = [
-            0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 11,
-        ];
-        let places: Vec<_> = (0..der.len() - prefix.len())
-            .filter(|at| der[*at..].starts_with(&prefix))
-            .collect();
+        let prefix = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 11];
+        let places: Vec<_> =
+            (0..der.len() - prefix.len()).filter(|at| der[*at..].starts_with(&prefix)).collect();
         for at in places {
             der[at + prefix.len() - 1] = pkcs1_arc;
         }

@@ -55,9 +55,7 @@ impl Csr {
         if !is_accepted(&request) {
             return Err(CsrError::UnsupportedKey);
         }
-        request
-            .verify_signature()
-            .map_err(|_| CsrError::NotPossessed)?;
+        request.verify_signature().map_err(|_| CsrError::NotPossessed)?;
         let key = request.certification_request_info.subject_pki.raw;
         let key = SubjectPublicKeyInfo::from_der(key).map_err(|_| CsrError::UnsupportedKey)?;
         Ok(Self { key })
@@ -114,11 +112,7 @@ mod tests {
     use super::*;
 
     fn request(key: &KeyPair) -> Vec<u8> {
-        CertificateParams::default()
-            .serialize_request(key)
-            .unwrap()
-            .der()
-            .to_vec()
+        CertificateParams::default().serialize_request(key).unwrap().der().to_vec()
     }
 
     #[rstest]
@@ -129,29 +123,20 @@ mod tests {
     fn the_usual_keys_are_accepted(#[case] algorithm: &'static rcgen::SignatureAlgorithm) {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let csr = Csr::from_der(&request(&key)).unwrap();
-        assert_eq!(
-            csr.public_key().subject_public_key_info(),
-            key.subject_public_key_info()
-        );
+        assert_eq!(csr.public_key().subject_public_key_info(), key.subject_public_key_info());
     }
 
     #[test]
     fn a_key_of_another_kind_is_refused() {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
-        assert!(matches!(
-            Csr::from_der(&request(&key)),
-            Err(CsrError::UnsupportedKey)
-        ));
+        assert!(matches!(Csr::from_der(&request(&key)), Err(CsrError::UnsupportedKey)));
     }
 
     #[test]
     fn a_key_that_the_sender_does_not_hold_is_refused() {
         let (mine, victim) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let mut der = request(&mine);
-        let at = der
-            .windows(65)
-            .position(|w| w == mine.public_key_raw())
-            .unwrap();
+        let at = der.windows(65).position(|w| w == mine.public_key_raw()).unwrap();
         der[at..at + 65].copy_from_slice(victim.public_key_raw());
         assert!(matches!(Csr::from_der(&der), Err(CsrError::NotPossessed)));
     }

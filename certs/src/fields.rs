@@ -33,11 +33,7 @@ pub(crate) fn new_serial() -> SerialNumber {
 
 /// Leading zeros depend on who encodes the number, so they are left out.
 pub(crate) fn serial_hex(serial: &[u8]) -> String {
-    let digits: Vec<u8> = serial
-        .iter()
-        .copied()
-        .skip_while(|byte| *byte == 0)
-        .collect();
+    let digits: Vec<u8> = serial.iter().copied().skip_while(|byte| *byte == 0).collect();
     hex(&digits)
 }
 
@@ -47,11 +43,9 @@ pub fn fingerprint(certificate: &[u8]) -> String {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string never fails.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string never fails.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -110,9 +110,7 @@ pub fn roots_from_file(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
 pub fn roots_from_pem(pem: &[u8]) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem)? {
-        roots
-            .add(certificate)
-            .map_err(|_| TlsError::NoCertificate)?;
+        roots.add(certificate).map_err(|_| TlsError::NoCertificate)?;
     }
     Ok(Arc::new(roots))
 }
@@ -121,11 +119,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|_| TlsError::NoCertificate)?;
-    if found.is_empty() {
-        Err(TlsError::NoCertificate)
-    } else {
-        Ok(found)
-    }
+    if found.is_empty() { Err(TlsError::NoCertificate) } else { Ok(found) }
 }
 
 /// The one provider of this project, named here so that no process-wide default is needed.
@@ -145,9 +139,7 @@ mod tests {
     fn issued() -> IssuedKey {
         let now = 1_800_000_000_000;
         let authority = Authority::generate("CA", now).unwrap();
-        authority
-            .issue_server(&["gate.example.com"], Duration::from_secs(60), now)
-            .unwrap()
+        authority.issue_server(&["gate.example.com"], Duration::from_secs(60), now).unwrap()
     }
 
     #[test]
@@ -163,9 +155,7 @@ mod tests {
         assert!(format!("{identity:?}").contains("[redacted]"));
 
         fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-        let error = Identity::from_files(&certificate, &key)
-            .unwrap_err()
-            .to_string();
+        let error = Identity::from_files(&certificate, &key).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");
     }
 
@@ -183,9 +173,6 @@ mod tests {
         assert!(matches!(none, Err(TlsError::NoCertificate)));
         let none = Identity::from_pem(issued.certificate.pem.as_bytes(), &"".into());
         assert!(matches!(none, Err(TlsError::NoKey)));
-        assert!(matches!(
-            roots_from_pem(b"\n"),
-            Err(TlsError::NoCertificate)
-        ));
+        assert!(matches!(roots_from_pem(b"\n"), Err(TlsError::NoCertificate)));
     }
 }

@@ -121,12 +121,8 @@ impl Authority {
         now: i64,
     ) -> Result<Issued, IssueError> {
         let end = person.not_after.min(after(now, person.max_life));
-        let mut params = self.leaf(
-            &display_name(person.name)?,
-            ExtendedKeyUsagePurpose::ClientAuth,
-            end,
-            now,
-        )?;
+        let mut params =
+            self.leaf(&display_name(person.name)?, ExtendedKeyUsagePurpose::ClientAuth, end, now)?;
         params.subject_alt_names = vec![
             SanType::URI(uri(names::PRINCIPAL, person.principal_id)?),
             SanType::URI(uri(names::DEVICE, person.device)?),
@@ -146,12 +142,7 @@ impl Authority {
             return Err(bad_common_name(login));
         }
         check_common_name(login)?;
-        let params = self.leaf(
-            login,
-            ExtendedKeyUsagePurpose::ClientAuth,
-            after(now, ttl),
-            now,
-        )?;
+        let params = self.leaf(login, ExtendedKeyUsagePurpose::ClientAuth, after(now, ttl), now)?;
         self.sign_fresh(&params)
     }
 
@@ -164,16 +155,10 @@ impl Authority {
     ) -> Result<IssuedKey, IssueError> {
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
         let first = names.first().ok_or_else(|| bad_server_name(""))?;
-        let mut params = self.leaf(
-            &cut(first),
-            ExtendedKeyUsagePurpose::ServerAuth,
-            after(now, ttl),
-            now,
-        )?;
-        params.subject_alt_names = names
-            .iter()
-            .map(|name| server_name(name))
-            .collect::<Result<_, _>>()?;
+        let mut params =
+            self.leaf(&cut(first), ExtendedKeyUsagePurpose::ServerAuth, after(now, ttl), now)?;
+        params.subject_alt_names =
+            names.iter().map(|name| server_name(name)).collect::<Result<_, _>>()?;
         self.sign_fresh(&params)
     }
 
@@ -193,9 +178,7 @@ impl Authority {
         }
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         params.serial_number = Some(new_serial());
         params.not_before = begin(now)?.to_datetime();
         params.not_after = instant(end.min(self.not_after()))?.to_datetime();
@@ -211,10 +194,7 @@ impl Authority {
         let certificate = self.sign(params, &key)?;
         let key_pem = SecretString::from(key.serialize_pem());
         key.zeroize();
-        Ok(IssuedKey {
-            certificate,
-            key_pem,
-        })
+        Ok(IssuedKey { certificate, key_pem })
     }
 
     fn sign(
@@ -222,14 +202,8 @@ impl Authority {
         params: &CertificateParams,
         key: &impl PublicKeyData,
     ) -> Result<Issued, IssueError> {
-        let signed = params
-            .signed_by(key, self.issuer())
-            .map_err(IssueError::Sign)?;
-        let serial = params
-            .serial_number
-            .as_ref()
-            .map(AsRef::as_ref)
-            .unwrap_or_default();
+        let signed = params.signed_by(key, self.issuer()).map_err(IssueError::Sign)?;
+        let serial = params.serial_number.as_ref().map(AsRef::as_ref).unwrap_or_default();
         Ok(Issued {
             pem: signed.pem(),
             serial: serial_hex(serial),
@@ -241,10 +215,7 @@ impl Authority {
 }
 
 fn uri(prefix: &str, id: &str) -> Result<Ia5String, IssueError> {
-    let name = |source| IssueError::Name {
-        id: id.escape_debug().to_string(),
-        source,
-    };
+    let name = |source| IssueError::Name { id: id.escape_debug().to_string(), source };
     let spelled = names::encode(id).map_err(name)?;
     Ia5String::try_from(format!("{prefix}{spelled}")).map_err(|_| name(NameError::NotCanonical))
 }
@@ -266,9 +237,7 @@ fn check_common_name(name: &str) -> Result<(), IssueError> {
 }
 
 fn bad_common_name(name: &str) -> IssueError {
-    IssueError::CommonName {
-        name: name.escape_debug().to_string(),
-    }
+    IssueError::CommonName { name: name.escape_debug().to_string() }
 }
 
 fn server_name(name: &str) -> Result<SanType, IssueError> {
@@ -277,15 +246,11 @@ fn server_name(name: &str) -> Result<SanType, IssueError> {
     }
     let bare = name.strip_prefix("*.").unwrap_or(name);
     DnsName::try_from(bare).map_err(|_| bad_server_name(name))?;
-    Ia5String::try_from(name)
-        .map(SanType::DnsName)
-        .map_err(|_| bad_server_name(name))
+    Ia5String::try_from(name).map(SanType::DnsName).map_err(|_| bad_server_name(name))
 }
 
 fn bad_server_name(name: &str) -> IssueError {
-    IssueError::ServerName {
-        name: name.escape_debug().to_string(),
-    }
+    IssueError::ServerName { name: name.escape_debug().to_string() }
 }
 
 fn after(now: i64, life: Duration) -> i64 {
@@ -328,11 +293,7 @@ mod tests {
     #[case::cut_to_the_second(NOW + 1_800_999, HOUR, NOW + 1_800_000)]
     #[case::at_most_the_longest_life(i64::MAX, HOUR, NOW + 3_600_000)]
     fn a_certificate_ends_when_it_may(#[case] ask: i64, #[case] max: Duration, #[case] end: i64) {
-        let person = PersonCert {
-            not_after: ask,
-            max_life: max,
-            ..alice()
-        };
+        let person = PersonCert { not_after: ask, max_life: max, ..alice() };
         let issued = authority().issue_person(&person, &csr(), NOW).unwrap();
         assert_eq!(issued.not_after, end);
     }
@@ -348,10 +309,7 @@ mod tests {
 
     #[test]
     fn a_certificate_that_has_ended_is_not_issued() {
-        let person = PersonCert {
-            not_after: NOW,
-            ..alice()
-        };
+        let person = PersonCert { not_after: NOW, ..alice() };
         let refused = authority().issue_person(&person, &csr(), NOW);
         assert!(matches!(refused, Err(IssueError::Ended)));
     }
@@ -367,27 +325,15 @@ mod tests {
     fn the_request_names_nobody() {
         let mut params = CertificateParams::new(vec!["evil.example.com".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, "root");
-        params
-            .subject_alt_names
-            .push(SanType::URI("postern:principal/bob".try_into().unwrap()));
-        let der = params
-            .serialize_request(&KeyPair::generate().unwrap())
-            .unwrap();
+        params.subject_alt_names.push(SanType::URI("postern:principal/bob".try_into().unwrap()));
+        let der = params.serialize_request(&KeyPair::generate().unwrap()).unwrap();
         let csr = Csr::from_der(der.der()).unwrap();
         let issued = authority().issue_person(&alice(), &csr, NOW).unwrap();
         let (_, parsed) = X509Certificate::from_der(&issued.der).unwrap();
         assert_eq!(parsed.subject().to_string(), "CN=Alice");
         let names = parsed.subject_alternative_name().unwrap().unwrap();
-        let names: Vec<_> = names
-            .value
-            .general_names
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(
-            names,
-            ["URI(postern:principal/alice)", "URI(postern:device/laptop)"]
-        );
+        let names: Vec<_> = names.value.general_names.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["URI(postern:principal/alice)", "URI(postern:device/laptop)"]);
     }
 
     #[rstest]
@@ -401,22 +347,14 @@ mod tests {
         #[case] name: &'static str,
         #[case] device: &'static str,
     ) {
-        let person = PersonCert {
-            principal_id,
-            name,
-            device,
-            ..alice()
-        };
+        let person = PersonCert { principal_id, name, device, ..alice() };
         assert!(authority().issue_person(&person, &csr(), NOW).is_err());
     }
 
     #[test]
     fn a_login_is_the_common_name_to_the_byte() {
         let login = " App_Rw é ";
-        let issued = authority()
-            .issue_login(login, HOUR, NOW)
-            .unwrap()
-            .certificate;
+        let issued = authority().issue_login(login, HOUR, NOW).unwrap().certificate;
         let (_, parsed) = X509Certificate::from_der(&issued.der).unwrap();
         let name = parsed.subject().iter_common_name().next().unwrap();
         assert_eq!(name.as_str().unwrap(), login);

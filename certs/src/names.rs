@@ -42,11 +42,7 @@ pub(crate) fn decode(spelled: &str) -> Result<String, NameError> {
     let bytes = unescape(spelled).ok_or(NameError::NotCanonical)?;
     let id = String::from_utf8(bytes).map_err(|_| NameError::NotCanonical)?;
     check(&id)?;
-    if spell(&id) == spelled {
-        Ok(id)
-    } else {
-        Err(NameError::NotCanonical)
-    }
+    if spell(&id) == spelled { Ok(id) } else { Err(NameError::NotCanonical) }
 }
 
 fn check(id: &str) -> Result<(), NameError> {
@@ -63,17 +59,16 @@ fn check(id: &str) -> Result<(), NameError> {
 }
 
 fn spell(id: &str) -> String {
-    id.bytes()
-        .fold(String::with_capacity(id.len()), |mut spelled, byte| {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                    spelled.push(char::from(byte));
-                }
-                // Writing to a string never fails.
-                _ => drop(write!(spelled, "%{byte:02X}")),
+    id.bytes().fold(String::with_capacity(id.len()), |mut spelled, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                spelled.push(char::from(byte));
             }
-            spelled
-        })
+            // Writing to a string never fails.
+            _ => drop(write!(spelled, "%{byte:02X}")),
+        }
+        spelled
+    })
 }
 
 fn unescape(spelled: &str) -> Option<Vec<u8>> {
@@ -89,9 +84,7 @@ fn unescape(spelled: &str) -> Option<Vec<u8>> {
 }
 
 fn hex_digit(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

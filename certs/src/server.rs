@@ -73,17 +73,12 @@ struct ByName {
 impl ByName {
     fn new(identities: &[Identity]) -> Result<Self, TlsError> {
         let (first, others) = identities.split_first().ok_or(TlsError::NoIdentity)?;
-        Ok(Self {
-            first: first.pair(),
-            others: others.iter().map(Identity::pair).collect(),
-        })
+        Ok(Self { first: first.pair(), others: others.iter().map(Identity::pair).collect() })
     }
 
     fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
         let name = ServerName::try_from(name).ok()?;
-        std::iter::once(&self.first)
-            .chain(&self.others)
-            .find(|pair| covers(pair, &name))
+        std::iter::once(&self.first).chain(&self.others).find(|pair| covers(pair, &name))
     }
 }
 

@@ -77,10 +77,7 @@ pub fn create_private_dir(path: &Path) -> Result<(), StoreError> {
     let metadata = fs::metadata(path).map_err(|source| io_error("inspect", path, source))?;
     match metadata.mode() & 0o777 {
         mode if mode & 0o022 == 0 => Ok(()),
-        mode => Err(StoreError::OpenFolder {
-            path: path.to_owned(),
-            mode,
-        }),
+        mode => Err(StoreError::OpenFolder { path: path.to_owned(), mode }),
     }
 }
 
@@ -125,9 +122,7 @@ fn open_plain(path: &Path) -> Result<(File, u64), StoreError> {
     // Looked at before it is opened: opening a pipe would wait for its writer.
     let metadata = fs::metadata(path).map_err(|source| io_error("read", path, source))?;
     if !metadata.is_file() || metadata.len() > MAX_PRIVATE_BYTES {
-        return Err(StoreError::NotAFile {
-            path: path.to_owned(),
-        });
+        return Err(StoreError::NotAFile { path: path.to_owned() });
     }
     let file = File::open(path).map_err(|source| io_error("read", path, source))?;
     Ok((file, metadata.len()))
@@ -135,15 +130,10 @@ fn open_plain(path: &Path) -> Result<(File, u64), StoreError> {
 
 /// Asks the open file, not its name, which may mean another file by now.
 fn check_private(path: &Path, file: &File) -> Result<(), StoreError> {
-    let metadata = file
-        .metadata()
-        .map_err(|source| io_error("inspect", path, source))?;
+    let metadata = file.metadata().map_err(|source| io_error("inspect", path, source))?;
     match metadata.mode() & 0o777 {
         mode if mode & 0o077 == 0 => Ok(()),
-        mode => Err(StoreError::OpenToOthers {
-            path: path.to_owned(),
-            mode,
-        }),
+        mode => Err(StoreError::OpenToOthers { path: path.to_owned(), mode }),
     }
 }
 
@@ -159,18 +149,18 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
     // A rename would replace what is there; a hard link refuses to, symbolic links included.
     match fs::hard_link(&temporary.0, path) {
         Ok(()) => sync_folder(path),
-        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => Err(StoreError::Exists {
-            path: path.to_owned(),
-        }),
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
+            Err(StoreError::Exists { path: path.to_owned() })
+        }
         Err(source) => Err(io_error("create", path, source)),
     }
 }
 
 fn refuse_link(path: &Path) -> Result<(), StoreError> {
     match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_symlink() => Err(StoreError::SymbolicLink {
-            path: path.to_owned(),
-        }),
+        Ok(metadata) if metadata.is_symlink() => {
+            Err(StoreError::SymbolicLink { path: path.to_owned() })
+        }
         Ok(_) => Ok(()),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(io_error("inspect", path, source)),
@@ -182,27 +172,16 @@ struct Temporary(PathBuf);
 
 impl Temporary {
     fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<Self, StoreError> {
-        let name = path.file_name().ok_or_else(|| StoreError::NotAFile {
-            path: path.to_owned(),
-        })?;
-        let hidden = format!(
-            ".{}.{:016x}.tmp",
-            name.to_string_lossy(),
-            rand::random::<u64>()
-        );
+        let name =
+            path.file_name().ok_or_else(|| StoreError::NotAFile { path: path.to_owned() })?;
+        let hidden = format!(".{}.{:016x}.tmp", name.to_string_lossy(), rand::random::<u64>());
         let temporary = Self(path.with_file_name(hidden));
-        temporary
-            .fill(bytes, mode)
-            .map_err(|source| io_error("write", path, source))?;
+        temporary.fill(bytes, mode).map_err(|source| io_error("write", path, source))?;
         Ok(temporary)
     }
 
     fn fill(&self, bytes: &[u8], mode: u32) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&self.0)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&self.0)?;
         // The umask may have taken bits from the mode, never added any.
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
@@ -229,11 +208,7 @@ fn sync_folder(path: &Path) -> Result<(), StoreError> {
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> StoreError {
-    StoreError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    StoreError::Io { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -257,11 +232,7 @@ mod tests {
         write_private(&path, b"two").unwrap();
         assert_eq!(mode_of(&path), 0o600);
         assert_eq!(read_private(&path).unwrap().expose_secret(), b"two");
-        assert_eq!(
-            fs::read_dir(folder.path()).unwrap().count(),
-            1,
-            "no temporary file stays"
-        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
     }
 
     #[test]
@@ -270,10 +241,7 @@ mod tests {
         let path = folder.path().join("key");
         write_private(&path, b"canary").unwrap();
         let printed = format!("{:?}", read_private(&path).unwrap());
-        assert!(
-            !printed.contains("canary") && !printed.contains("99, 97"),
-            "{printed}"
-        );
+        assert!(!printed.contains("canary") && !printed.contains("99, 97"), "{printed}");
     }
 
     #[rstest]
@@ -292,11 +260,7 @@ mod tests {
             Ok(_) => assert!(accepted),
             Err(error) => {
                 assert!(!accepted);
-                assert!(
-                    error
-                        .to_string()
-                        .contains(&format!("chmod 600 {}", path.display()))
-                );
+                assert!(error.to_string().contains(&format!("chmod 600 {}", path.display())));
             }
         }
     }
@@ -307,18 +271,9 @@ mod tests {
         let (victim, link) = (folder.path().join("victim"), folder.path().join("link"));
         fs::write(&victim, b"kept").unwrap();
         symlink(&victim, &link).unwrap();
-        assert!(matches!(
-            write_private(&link, b"x"),
-            Err(StoreError::SymbolicLink { .. })
-        ));
-        assert!(matches!(
-            write_public(&link, b"x"),
-            Err(StoreError::SymbolicLink { .. })
-        ));
-        assert!(matches!(
-            create_private(&link, b"x"),
-            Err(StoreError::Exists { .. })
-        ));
+        assert!(matches!(write_private(&link, b"x"), Err(StoreError::SymbolicLink { .. })));
+        assert!(matches!(write_public(&link, b"x"), Err(StoreError::SymbolicLink { .. })));
+        assert!(matches!(create_private(&link, b"x"), Err(StoreError::Exists { .. })));
         assert_eq!(fs::read(&victim).unwrap(), b"kept");
     }
 
@@ -333,10 +288,7 @@ mod tests {
                     scope.spawn(move || create_private(path, &[n; 64]).is_ok())
                 })
                 .collect();
-            tries
-                .into_iter()
-                .map(|t| u32::from(t.join().unwrap()))
-                .sum::<u32>()
+            tries.into_iter().map(|t| u32::from(t.join().unwrap())).sum::<u32>()
         });
         assert_eq!(wins, 1);
         let stored = fs::read(&path).unwrap();
@@ -360,9 +312,6 @@ mod tests {
     fn what_is_not_a_plain_file_is_refused(#[case] path: &str) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(path);
-        assert!(matches!(
-            read_private(&path),
-            Err(StoreError::NotAFile { .. })
-        ));
+        assert!(matches!(read_private(&path), Err(StoreError::NotAFile { .. })));
     }
 }

@@ -52,9 +52,7 @@ impl FromStr for UpstreamMode {
             "verify-ca" => Ok(Self::VerifyCa),
             "insecure-no-verify" => Ok(Self::InsecureNoVerify),
             "off" => Ok(Self::Off),
-            other => Err(UnknownMode {
-                mode: other.escape_debug().to_string(),
-            }),
+            other => Err(UnknownMode { mode: other.escape_debug().to_string() }),
         }
     }
 }
@@ -117,10 +115,7 @@ impl UpstreamTls {
         config.alpn_protocols.clone_from(&self.alpn);
         // A resumed session would skip the verification of this very configuration.
         config.resumption = Resumption::disabled();
-        Ok(Some(Connector {
-            config: Arc::new(config),
-            server_name,
-        }))
+        Ok(Some(Connector { config: Arc::new(config), server_name }))
     }
 
     fn verifier(&self) -> Result<Option<Arc<dyn ServerCertVerifier>>, TlsError> {
@@ -130,28 +125,22 @@ impl UpstreamTls {
                 WebPkiServerVerifier::builder_with_provider(self.some_roots()?, provider())
                     .build()?,
             ),
-            UpstreamMode::VerifyCa => Some(Arc::new(ChainOnly {
-                roots: self.some_roots()?,
-                signatures,
-            })),
+            UpstreamMode::VerifyCa => {
+                Some(Arc::new(ChainOnly { roots: self.some_roots()?, signatures }))
+            }
             UpstreamMode::InsecureNoVerify => Some(Arc::new(Unverified { signatures })),
             UpstreamMode::Off => None,
         })
     }
 
     fn some_roots(&self) -> Result<Arc<RootCertStore>, TlsError> {
-        if self.roots.is_empty() {
-            Err(TlsError::NoRoots)
-        } else {
-            Ok(Arc::clone(&self.roots))
-        }
+        if self.roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(Arc::clone(&self.roots)) }
     }
 
     fn name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
         let name = self.server_name.as_deref().unwrap_or(host);
-        ServerName::try_from(name.to_owned()).map_err(|_| TlsError::ServerName {
-            name: name.escape_debug().to_string(),
-        })
+        ServerName::try_from(name.to_owned())
+            .map_err(|_| TlsError::ServerName { name: name.escape_debug().to_string() })
     }
 }
 
@@ -279,12 +268,7 @@ mod tests {
 
     fn tls(mode: UpstreamMode) -> UpstreamTls {
         let roots = Arc::new(RootCertStore::empty());
-        UpstreamTls {
-            mode,
-            server_name: None,
-            roots,
-            alpn: Vec::new(),
-        }
+        UpstreamTls { mode, server_name: None, roots, alpn: Vec::new() }
     }
 
     #[rstest]
@@ -319,12 +303,7 @@ mod tests {
 
     #[test]
     fn off_means_no_connector() {
-        assert!(
-            tls(UpstreamMode::Off)
-                .connector("db.example.com", None)
-                .unwrap()
-                .is_none()
-        );
+        assert!(tls(UpstreamMode::Off).connector("db.example.com", None).unwrap().is_none());
     }
 
     #[test]

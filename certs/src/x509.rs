@@ -105,15 +105,11 @@ fn check_time(certificate: &X509Certificate<'_>, now: i64) -> Result<(), Rejecti
 }
 
 fn check_usage(certificate: &X509Certificate<'_>) -> Result<(), Rejection> {
-    let constraints = certificate
-        .basic_constraints()
-        .map_err(|_| Rejection::Malformed)?;
+    let constraints = certificate.basic_constraints().map_err(|_| Rejection::Malformed)?;
     if constraints.is_some_and(|constraints| constraints.value.ca) {
         return Err(Rejection::AnAuthority);
     }
-    let usage = certificate
-        .extended_key_usage()
-        .map_err(|_| Rejection::Malformed)?;
+    let usage = certificate.extended_key_usage().map_err(|_| Rejection::Malformed)?;
     let usage = usage.ok_or(Rejection::NotForClients)?.value;
     if !usage.client_auth {
         return Err(Rejection::NotForClients);
@@ -125,17 +121,11 @@ fn check_usage(certificate: &X509Certificate<'_>) -> Result<(), Rejection> {
         || usage.time_stamping
         || usage.ocsp_signing
         || !usage.other.is_empty();
-    if more {
-        Err(Rejection::OtherUsage)
-    } else {
-        Ok(())
-    }
+    if more { Err(Rejection::OtherUsage) } else { Ok(()) }
 }
 
 fn read_names(certificate: &X509Certificate<'_>) -> Result<(String, String), Rejection> {
-    let names = certificate
-        .subject_alternative_name()
-        .map_err(|_| Rejection::Malformed)?;
+    let names = certificate.subject_alternative_name().map_err(|_| Rejection::Malformed)?;
     let names = names.ok_or(Rejection::NoPrincipal)?.value;
     let (mut principals, mut devices) = (Vec::new(), Vec::new());
     for name in &names.general_names {
@@ -150,11 +140,7 @@ fn read_names(certificate: &X509Certificate<'_>) -> Result<(String, String), Rej
             return Err(Rejection::UnknownUri);
         }
     }
-    let principal = only(
-        &principals,
-        Rejection::NoPrincipal,
-        Rejection::ManyPrincipals,
-    )?;
+    let principal = only(&principals, Rejection::NoPrincipal, Rejection::ManyPrincipals)?;
     let device = only(&devices, Rejection::NoDevice, Rejection::ManyDevices)?;
     Ok((
         names::decode(principal).map_err(Rejection::BadPrincipal)?,
@@ -196,32 +182,20 @@ mod tests {
             not_after: NOW + HOUR_MS,
             max_life: Duration::from_secs(86_400),
         };
-        Authority::generate("CA", NOW)
-            .unwrap()
-            .issue_person(&person, &csr, NOW)
-            .unwrap()
+        Authority::generate("CA", NOW).unwrap().issue_person(&person, &csr, NOW).unwrap()
     }
 
     /// A certificate with the given names, as only a broken or hostile authority would sign it.
     fn forge(usages: &[Usage], names: Vec<SanType>) -> Vec<u8> {
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "postern:principal/alice");
+        params.distinguished_name.push(DnType::CommonName, "postern:principal/alice");
         params.extended_key_usages = usages.to_vec();
         params.subject_alt_names = names;
-        params
-            .self_signed(&KeyPair::generate().unwrap())
-            .unwrap()
-            .der()
-            .to_vec()
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
     }
 
     fn uris(names: &[&str]) -> Vec<SanType> {
-        names
-            .iter()
-            .map(|name| SanType::URI((*name).try_into().unwrap()))
-            .collect()
+        names.iter().map(|name| SanType::URI((*name).try_into().unwrap())).collect()
     }
 
     #[rstest]
@@ -289,10 +263,7 @@ mod tests {
     fn a_name_of_another_kind_is_rejected(#[case] extra: SanType) {
         let mut names = uris(&[P, D]);
         names.push(extra);
-        assert_eq!(
-            identify(&forge(&[Usage::ClientAuth], names), NOW),
-            Err(Rejection::ForeignName)
-        );
+        assert_eq!(identify(&forge(&[Usage::ClientAuth], names), NOW), Err(Rejection::ForeignName));
     }
 
     #[rstest]
@@ -316,22 +287,14 @@ mod tests {
         params.extended_key_usages = vec![Usage::ClientAuth];
         params.subject_alt_names = uris(&[P, D]);
         let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        assert_eq!(
-            identify(certificate.der(), NOW),
-            Err(Rejection::AnAuthority)
-        );
+        assert_eq!(identify(certificate.der(), NOW), Err(Rejection::AnAuthority));
     }
 
     #[test]
     fn a_login_certificate_names_no_person() {
         let authority = Authority::generate("CA", NOW).unwrap();
-        let login = authority
-            .issue_login("alice", Duration::from_secs(60), NOW)
-            .unwrap();
-        assert_eq!(
-            identify(&login.certificate.der, NOW),
-            Err(Rejection::NoPrincipal)
-        );
+        let login = authority.issue_login("alice", Duration::from_secs(60), NOW).unwrap();
+        assert_eq!(identify(&login.certificate.der, NOW), Err(Rejection::NoPrincipal));
     }
 
     #[test]

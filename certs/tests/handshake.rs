@@ -35,9 +35,7 @@ struct At(i64);
 
 impl TimeProvider for At {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_millis(
-            self.0.try_into().unwrap(),
-        )))
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.0.try_into().unwrap())))
     }
 }
 
@@ -46,11 +44,7 @@ fn authority() -> Authority {
 }
 
 fn server_of(authority: &Authority, names: &[&str]) -> Identity {
-    authority
-        .issue_server(names, HOUR, NOW)
-        .unwrap()
-        .identity()
-        .unwrap()
+    authority.issue_server(names, HOUR, NOW).unwrap().identity().unwrap()
 }
 
 fn alice_of(authority: &Authority) -> Identity {
@@ -80,12 +74,7 @@ fn at(config: &ServerConfig, now: i64) -> ServerConfig {
 }
 
 fn upstream(mode: UpstreamMode, roots: Arc<RootCertStore>) -> UpstreamTls {
-    UpstreamTls {
-        mode,
-        server_name: None,
-        roots,
-        alpn: Vec::new(),
-    }
+    UpstreamTls { mode, server_name: None, roots, alpn: Vec::new() }
 }
 
 fn dial(tls: &UpstreamTls, host: &str, client: Option<&Identity>) -> (ClientConfig, Name) {
@@ -99,11 +88,7 @@ type Name = ServerName<'static>;
 
 /// A client that trusts the authority and may show a certificate.
 fn client(authority: &Authority, identity: Option<&Identity>) -> (ClientConfig, Name) {
-    dial(
-        &upstream(UpstreamMode::VerifyFull, authority.roots().unwrap()),
-        GATE,
-        identity,
-    )
+    dial(&upstream(UpstreamMode::VerifyFull, authority.roots().unwrap()), GATE, identity)
 }
 
 struct Pair {
@@ -114,10 +99,7 @@ struct Pair {
 /// Runs a handshake to its end, or to the first error on either side.
 fn handshake((config, name): (ClientConfig, Name), server: ServerConfig) -> Result<Pair, Error> {
     let client = ClientConnection::new(Arc::new(config), name)?;
-    let mut pair = Pair {
-        client,
-        server: ServerConnection::new(Arc::new(server))?,
-    };
+    let mut pair = Pair { client, server: ServerConnection::new(Arc::new(server))? };
     while pair.client.is_handshaking() || pair.server.is_handshaking() {
         pass_to_server(&mut pair)?;
         pass_to_client(&mut pair)?;
@@ -153,9 +135,7 @@ fn pass_to_client(pair: &mut Pair) -> Result<(), Error> {
 }
 
 fn identified(pair: &Pair) -> Option<Result<Person, Rejection>> {
-    pair.server
-        .peer_certificates()
-        .map(|chain| identify(&chain[0], NOW))
+    pair.server.peer_certificates().map(|chain| identify(&chain[0], NOW))
 }
 
 fn refusal(result: Result<Pair, Error>) -> CertificateError {
@@ -188,20 +168,14 @@ fn a_person_with_a_certificate_of_our_authority_is_identified(
     let pair = handshake((config, name), listener(&authority, &[], NOW)).unwrap();
     assert_eq!(pair.server.protocol_version(), Some(version.version));
     let person = identified(&pair).unwrap().unwrap();
-    assert_eq!(
-        (&*person.principal_id, &*person.device),
-        ("alice@example.com", "laptop")
-    );
+    assert_eq!((&*person.principal_id, &*person.device), ("alice@example.com", "laptop"));
 }
 
 #[test]
 fn a_client_without_a_certificate_gets_through_unidentified() {
     let authority = authority();
     let pair = handshake(client(&authority, None), listener(&authority, &[], NOW)).unwrap();
-    assert_eq!(
-        pair.server.protocol_version(),
-        Some(ProtocolVersion::TLSv1_3)
-    );
+    assert_eq!(pair.server.protocol_version(), Some(ProtocolVersion::TLSv1_3));
     assert!(identified(&pair).is_none());
 }
 
@@ -219,25 +193,16 @@ fn an_expired_certificate_fails_the_handshake() {
     let alice = alice_of(&authority);
     let late = listener(&authority, &[], NOW + 3_601_000);
     let refused = refusal(handshake(client(&authority, Some(&alice)), late));
-    assert!(
-        matches!(refused, CertificateError::ExpiredContext { .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, CertificateError::ExpiredContext { .. }), "{refused:?}");
 }
 
 #[test]
 fn a_server_certificate_is_no_client_certificate() {
     let authority = authority();
     let server = server_of(&authority, &[GATE]);
-    let refused = handshake(
-        client(&authority, Some(&server)),
-        listener(&authority, &[], NOW),
-    );
+    let refused = handshake(client(&authority, Some(&server)), listener(&authority, &[], NOW));
     let refused = refusal(refused);
-    assert!(
-        matches!(refused, CertificateError::InvalidPurposeContext { .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, CertificateError::InvalidPurposeContext { .. }), "{refused:?}");
 }
 
 #[test]
@@ -245,11 +210,7 @@ fn a_login_certificate_passes_the_handshake_but_names_nobody() {
     let authority = authority();
     let login: IssuedKey = authority.issue_login("app_rw", HOUR, NOW).unwrap();
     let login = login.identity().unwrap();
-    let pair = handshake(
-        client(&authority, Some(&login)),
-        listener(&authority, &[], NOW),
-    )
-    .unwrap();
+    let pair = handshake(client(&authority, Some(&login)), listener(&authority, &[], NOW)).unwrap();
     assert_eq!(identified(&pair), Some(Err(Rejection::NoPrincipal)));
 }
 
@@ -312,10 +273,7 @@ fn a_record_carries_eight_kibibytes_at_most() {
             let state = pair.client.process_new_packets().unwrap();
             plain = state.plaintext_bytes_to_read();
         }
-        pair.client
-            .reader()
-            .read_exact(&mut vec![0; plain])
-            .unwrap();
+        pair.client.reader().read_exact(&mut vec![0; plain]).unwrap();
         payloads.push(plain);
         rest = after;
     }
@@ -335,15 +293,9 @@ fn the_certificate_follows_the_name_that_is_asked_for(#[case] host: &str, #[case
         server_of(&authority, &["db.example.com", "*.db.example.com"]),
     ];
     let config = server_config(identities.clone(), authority.roots().unwrap(), &[]).unwrap();
-    let tls = upstream(
-        UpstreamMode::InsecureNoVerify,
-        Arc::new(RootCertStore::empty()),
-    );
+    let tls = upstream(UpstreamMode::InsecureNoVerify, Arc::new(RootCertStore::empty()));
     let pair = handshake(dial(&tls, host, None), at(&config, NOW)).unwrap();
-    assert_eq!(
-        pair.client.peer_certificates().unwrap()[0].as_ref(),
-        identities[used].leaf()
-    );
+    assert_eq!(pair.client.peer_certificates().unwrap()[0].as_ref(), identities[used].leaf());
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -360,12 +312,7 @@ enum Outcome {
 #[case::chain_wrong_name(UpstreamMode::VerifyCa, "db.example.com", true, Outcome::Through)]
 #[case::chain_address(UpstreamMode::VerifyCa, "192.0.2.1", true, Outcome::Through)]
 #[case::chain_wrong_authority(UpstreamMode::VerifyCa, GATE, false, Outcome::WrongAuthority)]
-#[case::nothing(
-    UpstreamMode::InsecureNoVerify,
-    "db.example.com",
-    false,
-    Outcome::Through
-)]
+#[case::nothing(UpstreamMode::InsecureNoVerify, "db.example.com", false, Outcome::Through)]
 fn an_upstream_is_verified_as_much_as_its_mode_says(
     #[case] mode: UpstreamMode,
     #[case] host: &str,
@@ -373,11 +320,7 @@ fn an_upstream_is_verified_as_much_as_its_mode_says(
     #[case] expected: Outcome,
 ) {
     let ours = authority();
-    let roots = if trusted {
-        ours.roots()
-    } else {
-        authority().roots()
-    };
+    let roots = if trusted { ours.roots() } else { authority().roots() };
     let tls = upstream(mode, roots.unwrap());
     let outcome = match handshake(dial(&tls, host, None), listener(&ours, &[], NOW)) {
         Ok(_) => Outcome::Through,
@@ -395,11 +338,7 @@ fn a_server_name_can_stand_in_for_the_host() {
     let authority = authority();
     let mut tls = upstream(UpstreamMode::VerifyFull, authority.roots().unwrap());
     tls.server_name = Some(GATE.to_owned());
-    let pair = handshake(
-        dial(&tls, "192.0.2.1", None),
-        listener(&authority, &[], NOW),
-    )
-    .unwrap();
+    let pair = handshake(dial(&tls, "192.0.2.1", None), listener(&authority, &[], NOW)).unwrap();
     assert_eq!(pair.server.server_name(), Some(GATE));
 }
 
@@ -412,24 +351,13 @@ fn a_person_is_no_upstream(#[case] mode: UpstreamMode) {
     let config = server_config(identities, authority.roots().unwrap(), &[]).unwrap();
     let tls = upstream(mode, authority.roots().unwrap());
     let refused = refusal(handshake(dial(&tls, GATE, None), at(&config, NOW)));
-    assert!(
-        matches!(refused, CertificateError::InvalidPurposeContext { .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, CertificateError::InvalidPurposeContext { .. }), "{refused:?}");
 }
 
 /// What `openssl req -x509` makes, with and without its mark of an authority.
 #[rstest]
-#[case::marked_full(
-    UpstreamMode::VerifyFull,
-    IsCa::Ca(BasicConstraints::Unconstrained),
-    false
-)]
-#[case::marked_chain(
-    UpstreamMode::VerifyCa,
-    IsCa::Ca(BasicConstraints::Unconstrained),
-    false
-)]
+#[case::marked_full(UpstreamMode::VerifyFull, IsCa::Ca(BasicConstraints::Unconstrained), false)]
+#[case::marked_chain(UpstreamMode::VerifyCa, IsCa::Ca(BasicConstraints::Unconstrained), false)]
 #[case::plain_full(UpstreamMode::VerifyFull, IsCa::ExplicitNoCa, true)]
 #[case::plain_chain(UpstreamMode::VerifyCa, IsCa::ExplicitNoCa, true)]
 fn a_server_that_signed_itself_is_trusted_unless_it_is_an_authority(
@@ -453,11 +381,8 @@ fn an_upstream_sees_the_login_as_the_common_name() {
     let authority = authority();
     let login = authority.issue_login("app_rw", HOUR, NOW).unwrap();
     let identity = login.identity().unwrap();
-    let pair = handshake(
-        client(&authority, Some(&identity)),
-        listener(&authority, &[], NOW),
-    )
-    .unwrap();
+    let pair =
+        handshake(client(&authority, Some(&identity)), listener(&authority, &[], NOW)).unwrap();
     let seen = pair.server.peer_certificates().unwrap()[0].clone();
     assert_eq!(seen, login.certificate.der);
     let (_, parsed) = x509_parser::parse_x509_certificate(&seen).unwrap();
@@ -479,8 +404,5 @@ fn the_client_is_told_that_its_certificate_has_expired() {
         let _ = pass_to_server(&mut pair);
         pass_to_client(&mut pair).err()
     });
-    assert_eq!(
-        told,
-        Some(Error::AlertReceived(AlertDescription::CertificateExpired))
-    );
+    assert_eq!(told, Some(Error::AlertReceived(AlertDescription::CertificateExpired)));
 }

@@ -40,9 +40,6 @@ impl Actor {
     }
 
     pub(crate) fn asker(&self) -> Asker {
-        Asker {
-            principal: self.principal.id.clone(),
-            device: self.authn.device.clone(),
-        }
+        Asker { principal: self.principal.id.clone(), device: self.authn.device.clone() }
     }
 }

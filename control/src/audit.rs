@@ -56,12 +56,7 @@ impl Event {
         detail: Value,
     ) -> Self {
         let (by, subject) = (by.into(), subject.to_string());
-        Self {
-            by,
-            kind,
-            subject,
-            detail,
-        }
+        Self { by, kind, subject, detail }
     }
 }
 
@@ -94,10 +89,7 @@ mod tests {
     fn nobody_can_be_mistaken_for_control() {
         let person = By::Principal(PrincipalId::new("control").unwrap());
         assert_eq!(
-            (
-                person.to_string().as_str(),
-                By::Control.to_string().as_str()
-            ),
+            (person.to_string().as_str(), By::Control.to_string().as_str()),
             ("principal:control", "control")
         );
     }

@@ -52,7 +52,5 @@ impl Clock {
 #[expect(clippy::disallowed_methods, reason = "this is the edge")]
 fn system_millis() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |span| {
-        i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
-    })
+    since.map_or(0, |span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
 }

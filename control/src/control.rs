@@ -159,10 +159,7 @@ async fn recall(
     Ok(Mirror {
         revision: store::feed::revision(db).await?,
         leases: leases.map(|lease| (lease.grant.clone(), lease)).collect(),
-        locks: locks
-            .into_iter()
-            .map(|lock| (lock.id.clone(), lock))
-            .collect(),
+        locks: locks.into_iter().map(|lock| (lock.id.clone(), lock)).collect(),
         targets: inventory.targets.values().cloned().collect(),
         gone: ended
             .into_iter()

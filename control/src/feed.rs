@@ -48,13 +48,7 @@ pub(crate) struct News {
 
 impl News {
     pub(crate) fn is_empty(&self) -> bool {
-        let Self {
-            leases,
-            gone,
-            locks,
-            unlocked,
-            targets,
-        } = self;
+        let Self { leases, gone, locks, unlocked, targets } = self;
         leases.is_empty()
             && gone.is_empty()
             && locks.is_empty()
@@ -106,9 +100,7 @@ impl Mirror {
             locks: self.locks.values().cloned().map(Into::into).collect(),
             targets: self.targets.iter().cloned().map(Into::into).collect(),
             public_url: public_url.to_owned(),
-            gone: gone
-                .map(|(_, grant, end)| v1::Gone::new(grant, end))
-                .collect(),
+            gone: gone.map(|(_, grant, end)| v1::Gone::new(grant, end)).collect(),
         }
     }
 }
@@ -116,12 +108,7 @@ impl Mirror {
 impl Feed {
     pub(crate) fn new(mirror: Mirror, public_url: &str, fresh: Ttl) -> Self {
         let (events, _) = broadcast::channel(BACKLOG);
-        Self {
-            mirror: Mutex::new(mirror),
-            events,
-            public_url: public_url.to_owned(),
-            fresh,
-        }
+        Self { mirror: Mutex::new(mirror), events, public_url: public_url.to_owned(), fresh }
     }
 
     /// Tells what was committed under this revision. The caller holds the turn to write.
@@ -142,10 +129,7 @@ impl Feed {
     pub(crate) fn subscribe(&self) -> (v1::FeedEvent, broadcast::Receiver<Arc<v1::FeedEvent>>) {
         let mirror = self.mirror();
         let snapshot = v1::feed_event::Event::Snapshot(mirror.snapshot(&self.public_url));
-        (
-            self.event(mirror.revision, snapshot),
-            self.events.subscribe(),
-        )
+        (self.event(mirror.revision, snapshot), self.events.subscribe())
     }
 
     /// A sign of life to one who has heard everything up to `revision`.

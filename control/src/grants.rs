@@ -40,9 +40,7 @@ impl Control {
                 let told = "only its holder gives a grant back: others revoke it";
                 return Err(ControlError::Forbidden(told.to_owned()));
             }
-            let ended = change
-                .step(&grant, GrantEvent::End(End::Done), &actor)
-                .await?;
+            let ended = change.step(&grant, GrantEvent::End(End::Done), &actor).await?;
             change.commit().await?;
             Ok(ended)
         })
@@ -95,11 +93,7 @@ impl Control {
 
 fn told(name: &str, reason: &str) -> String {
     let reason = crate::audit::clip(reason, 500);
-    if reason.is_empty() {
-        format!("by {name}")
-    } else {
-        format!("by {name}: {reason}")
-    }
+    if reason.is_empty() { format!("by {name}") } else { format!("by {name}: {reason}") }
 }
 
 impl Change {
@@ -129,17 +123,10 @@ impl Change {
     ) -> Result<Grant, ControlError> {
         let grant = self.granted(id).await?;
         let used = self.step(&grant, GrantEvent::Use, holder(&grant)).await?;
-        let asker = crate::actor::Asker {
-            principal: grant.principal.clone(),
-            device: None,
-        };
-        self.control()
-            .not_locked(&asker, &grant.resource, self.now)?;
+        let asker = crate::actor::Asker { principal: grant.principal.clone(), device: None };
+        self.control().not_locked(&asker, &grant.resource, self.now)?;
         let asked_from = self.stored(&grant.request).await?.source;
-        let facts = Facts {
-            now: self.now,
-            source: source.or(asked_from),
-        };
+        let facts = Facts { now: self.now, source: source.or(asked_from) };
         self.covers(&grant, &facts).await?;
         Ok(used)
     }

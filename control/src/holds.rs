@@ -92,19 +92,13 @@ impl Holds {
     /// Takes the hold out, if it still reads as it was confirmed: nobody else can any more.
     fn take(&self, code: &str, digest: &Digest, now: Timestamp) -> Result<Hold, ControlError> {
         let mut table = lock(&self.table);
-        let live = table
-            .by_code
-            .get(code)
-            .filter(|hold| now < hold.view.expires_at);
+        let live = table.by_code.get(code).filter(|hold| now < hold.view.expires_at);
         let hold = live.ok_or(ControlError::NotFound("waiting connection"))?;
         if hold.view.digest != *digest {
             let told = "this isn't the connection that you looked at: look again";
             return Err(ControlError::Conflict(told.to_owned()));
         }
-        table
-            .by_code
-            .remove(code)
-            .ok_or(ControlError::NotFound("waiting connection"))
+        table.by_code.remove(code).ok_or(ControlError::NotFound("waiting connection"))
     }
 }
 
@@ -134,10 +128,7 @@ impl Drop for Place {
             table.each.remove(&self.source);
         }
         if let Some((code, id)) = &self.offered {
-            let own = table
-                .by_code
-                .get(code)
-                .is_some_and(|hold| hold.view.id == *id);
+            let own = table.by_code.get(code).is_some_and(|hold| hold.view.id == *id);
             own.then(|| table.by_code.remove(code));
         }
         self.waiting.dec();
@@ -209,9 +200,7 @@ impl Control {
                 "resource": view.resource.to_string(), "client": view.client,
                 "application": view.application, "digest": digest,
             });
-            change
-                .record(Event::new(&actor, "hold.confirmed", &view.id, detail))
-                .await?;
+            change.record(Event::new(&actor, "hold.confirmed", &view.id, detail)).await?;
             change.commit().await?;
             answer.send(actor).map_err(|_| none())?;
             Ok(view)

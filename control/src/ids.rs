@@ -86,16 +86,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 fn spell<const N: usize>(alphabet: &[u8; 32]) -> String {
     let random: [u8; N] = rand::random();
-    let letter = |byte: u8| {
-        alphabet
-            .get(usize::from(byte & 31))
-            .copied()
-            .unwrap_or(b'a')
-    };
-    random
-        .into_iter()
-        .map(|byte| char::from(letter(byte)))
-        .collect()
+    let letter = |byte: u8| alphabet.get(usize::from(byte & 31)).copied().unwrap_or(b'a');
+    random.into_iter().map(|byte| char::from(letter(byte))).collect()
 }
 
 #[cfg(test)]
@@ -117,14 +109,7 @@ mod tests {
         let sloppy = format!(" {} ", code.to_lowercase().replace('-', ""));
         assert_eq!(read_code(&sloppy), Some(code.clone()));
         assert_eq!(read_code("oil0-0000"), Some("0110-0000".into()));
-        for bad in [
-            "",
-            "KXQT",
-            "KXQT-7M4P9",
-            "KXQT-7M4U",
-            "KXQT-7M4é",
-            &code.repeat(2),
-        ] {
+        for bad in ["", "KXQT", "KXQT-7M4P9", "KXQT-7M4U", "KXQT-7M4é", &code.repeat(2)] {
             assert_eq!(read_code(bad), None, "{bad}");
         }
     }

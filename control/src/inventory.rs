@@ -61,11 +61,7 @@ impl Inventory {
     /// Every fault that was found.
     pub(crate) fn check(&self) -> Result<(), ControlError> {
         let faults: Vec<String> = self.faults().collect();
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(ControlError::Invalid(faults.join("\n")))
-        }
+        if faults.is_empty() { Ok(()) } else { Err(ControlError::Invalid(faults.join("\n"))) }
     }
 
     fn faults(&self) -> impl Iterator<Item = String> {
@@ -76,10 +72,8 @@ impl Inventory {
         let targets = self.targets.iter().flat_map(|(name, target)| {
             let misnamed = (*name != target.name)
                 .then(|| format!("target `{name}` is filed under another's name"));
-            let empty = target
-                .databases
-                .is_empty()
-                .then(|| format!("target `{name}` has no database"));
+            let empty =
+                target.databases.is_empty().then(|| format!("target `{name}` has no database"));
             misnamed.into_iter().chain(empty)
         });
         misnamed.chain(targets).chain(self.unsaid_secrets())
@@ -95,10 +89,7 @@ impl Inventory {
                         && self.secrets.get(&target.name, login).is_none()
                 })
                 .map(|(login, _)| {
-                    format!(
-                        "login `{login}` of target `{}` has no password",
-                        target.name
-                    )
+                    format!("login `{login}` of target `{}` has no password", target.name)
                 })
         })
     }
@@ -106,18 +97,12 @@ impl Inventory {
     /// The person, unless they are unknown or shut out.
     pub(crate) fn person(&self, id: &PrincipalId) -> Result<&Person, Rejection> {
         let known = self.people.get(id).ok_or(Rejection::Unknown)?;
-        if known.disabled {
-            Err(Rejection::Disabled)
-        } else {
-            Ok(known)
-        }
+        if known.disabled { Err(Rejection::Disabled) } else { Ok(known) }
     }
 
     /// How people call this principal.
     pub(crate) fn name(&self, id: &PrincipalId) -> String {
-        self.people
-            .get(id)
-            .map_or_else(|| id.to_string(), |person| person.principal.name.clone())
+        self.people.get(id).map_or_else(|| id.to_string(), |person| person.principal.name.clone())
     }
 
     /// The target, and the wish with its database filled in.

@@ -25,10 +25,7 @@ impl Inventory {
     ) -> Result<(Resource, Terms), Rejection> {
         let person = self.person(id)?;
         let (target, resource) = self.resolve(wish)?;
-        match self
-            .rules
-            .decide(&person.principal, target, &resource, facts)
-        {
+        match self.rules.decide(&person.principal, target, &resource, facts) {
             Decision::Allow(terms) => Ok((resource, terms)),
             Decision::Deny(refusal) => Err(refusal.into()),
         }
@@ -91,14 +88,8 @@ impl Control {
         resource: &Resource,
         now: Timestamp,
     ) -> Result<(), Rejection> {
-        let key = LeaseKey {
-            principal: asker.principal.clone(),
-            resource: resource.clone(),
-        };
-        let knock = Knock {
-            key: &key,
-            device: asker.device.as_ref(),
-        };
+        let key = LeaseKey { principal: asker.principal.clone(), resource: resource.clone() };
+        let knock = Knock { key: &key, device: asker.device.as_ref() };
         let why = self.0.feed.locked(|lock| lock.blocks(&knock, now));
         why.map_or(Ok(()), |why| Err(Rejection::Locked(why)))
     }

@@ -52,9 +52,7 @@ impl Link for LinkService {
         &self,
         request: Request<v1::RedeemRequest>,
     ) -> Result<Response<v1::Identity>, Status> {
-        let v1::RedeemRequest {
-            token, resource, ..
-        } = request.into_inner();
+        let v1::RedeemRequest { token, resource, .. } = request.into_inner();
         let token = SecretString::from(token);
         let resource = parse_resource(resource)?;
         let redeemed = self.0.redeem(&token, &resource).await.map_err(status)?;
@@ -80,11 +78,7 @@ impl Link for LinkService {
         &self,
         request: Request<v1::BeginRequest>,
     ) -> Result<Response<v1::BeginReply>, Status> {
-        let v1::BeginRequest {
-            grant,
-            session,
-            client,
-        } = request.into_inner();
+        let v1::BeginRequest { grant, session, client } = request.into_inner();
         let grant: GrantId = grant.parse().map_err(invalid)?;
         let session: SessionId = session.parse().map_err(invalid)?;
         tracing::debug!(%grant, %session, "a session begins");
@@ -147,15 +141,10 @@ fn caller(wire: v1::AskRequest) -> Result<Caller, Status> {
         None => None,
         Some(identity) => {
             let authn = identity.authn.ok_or_else(|| missing("authn"))?;
-            Some((
-                identity.principal.parse().map_err(invalid)?,
-                authn.try_into()?,
-            ))
+            Some((identity.principal.parse().map_err(invalid)?, authn.try_into()?))
         }
     };
-    let ttl = wire
-        .ttl_ms
-        .map(|millis| Ttl::from_millis(millis).min(LONGEST));
+    let ttl = wire.ttl_ms.map(|millis| Ttl::from_millis(millis).min(LONGEST));
     if ttl.is_some_and(Ttl::is_zero) {
         return Err(Status::invalid_argument("a grant of no time is of no use"));
     }
@@ -185,9 +174,7 @@ fn to_wire(credential: &Upstream) -> v1::Credential {
             key_pem: issued.key_pem.expose_secret().to_owned(),
         }),
     };
-    v1::Credential {
-        credential: Some(credential),
-    }
+    v1::Credential { credential: Some(credential) }
 }
 
 fn missing(field: &str) -> Status {
@@ -213,10 +200,7 @@ fn status(error: ControlError) -> Status {
         | ControlError::Migrate(_)
         | ControlError::Unreadable(_)
         | ControlError::Broken => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a proxy's call failed"
-            );
+            tracing::error!(error = &error as &dyn std::error::Error, "a proxy's call failed");
             Status::unavailable("control can't answer now")
         }
     }

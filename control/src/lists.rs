@@ -26,8 +26,7 @@ impl Control {
         let db = &mut *self.0.store.read().await?;
         let found = store::requests::find(db, id).await?;
         let stored = found.filter(|stored| may_see(actor, stored));
-        self.show(db, actor, stored.ok_or(ControlError::NotFound("request"))?)
-            .await
+        self.show(db, actor, stored.ok_or(ControlError::NotFound("request"))?).await
     }
 
     /// Requests, newest first. `Inbox` is what waits for the actor's own verdict.
@@ -63,9 +62,7 @@ impl Control {
         actor: &Actor,
         stored: Stored,
     ) -> Result<RequestView, ControlError> {
-        let Stored {
-            request, source, ..
-        } = stored;
+        let Stored { request, source, .. } = stored;
         let missing = match &request.state {
             RequestState::NeedsApproval { approvals } => request.missing(approvals),
             RequestState::Granted { .. }
@@ -93,11 +90,7 @@ impl Control {
         let grant = store::grants::find(db, id).await?.ok_or_else(none)?;
         let view = reveal(db, actor, grant).await?;
         let own = view.grant.principal == actor.principal.id;
-        if own || view.may_revoke || actor.oversees() {
-            Ok(view)
-        } else {
-            Err(none())
-        }
+        if own || view.may_revoke || actor.oversees() { Ok(view) } else { Err(none()) }
     }
 
     /// Grants, newest first. `Inbox` is the live ones that the actor may revoke.
@@ -145,9 +138,7 @@ fn whose(actor: &Actor, scope: Scope) -> Result<Option<&PrincipalId>, ControlErr
 fn inbox(rows: Vec<Stored>, actor: &Actor, before: i64, size: i64) -> Vec<Stored> {
     let rows = rows.into_iter().filter(|row| row.seq < before);
     let asked = rows.filter(|row| decides(actor, &row.request));
-    asked
-        .take(usize::try_from(size).unwrap_or(usize::MAX))
-        .collect()
+    asked.take(usize::try_from(size).unwrap_or(usize::MAX)).collect()
 }
 
 fn decides(actor: &Actor, request: &policies::Request) -> bool {

@@ -64,12 +64,7 @@ impl Control {
         let locks = self.0.feed.locks().into_iter();
         let holding = locks.filter(|lock| lock.until.is_none_or(|until| now < until));
         let seen = holding.filter(|lock| actor.oversees() || concerns(&lock.subject, actor));
-        Ok(seen
-            .map(|lock| LockView {
-                by_name: inventory.name(&lock.by),
-                lock,
-            })
-            .collect())
+        Ok(seen.map(|lock| LockView { by_name: inventory.name(&lock.by), lock }).collect())
     }
 }
 
@@ -89,9 +84,7 @@ fn check(
         return Err(ControlError::Conflict(told.to_owned()));
     }
     if until.is_some_and(|until| until <= now) {
-        return Err(ControlError::Invalid(
-            "the lock would have ended already".to_owned(),
-        ));
+        return Err(ControlError::Invalid("the lock would have ended already".to_owned()));
     }
     Ok(())
 }

@@ -66,9 +66,7 @@ impl Limits {
     /// Counts one look at a code, good or not. One's own bound comes first, so that nobody uses up
     /// everybody's.
     pub(crate) fn code(&self, by: &PrincipalId) -> Result<(), ControlError> {
-        self.codes_each
-            .check_key(by)
-            .map_err(|_| ControlError::RateLimited)?;
+        self.codes_each.check_key(by).map_err(|_| ControlError::RateLimited)?;
         self.codes.check().map_err(|_| ControlError::RateLimited)
     }
 
@@ -104,17 +102,11 @@ impl Control {
             store::login::insert_invite(change.db(), &ids::hash(&code), &principal, expires_at)
                 .await?;
             let detail = json!({ "expires_at": expires_at.to_string() });
-            change
-                .record(Event::new(by, "invite.made", &principal, detail))
-                .await?;
+            change.record(Event::new(by, "invite.made", &principal, detail)).await?;
             change.commit().await?;
             let base = control.settings().base_url();
             let url = format!("{base}/login#{}", code.expose_secret()).into();
-            Ok(Invite {
-                code,
-                url,
-                expires_at,
-            })
+            Ok(Invite { code, url, expires_at })
         })
         .await
     }
@@ -156,9 +148,7 @@ impl Control {
         let login = live.ok_or(ControlError::Unauthenticated)?;
         let inventory = self.0.inventory.load();
         let person = inventory.person(&login.principal);
-        person
-            .map(|person| actor(person, &login))
-            .map_err(|_| ControlError::Unauthenticated)
+        person.map(|person| actor(person, &login)).map_err(|_| ControlError::Unauthenticated)
     }
 
     /// Ends the session of this token.
@@ -172,9 +162,7 @@ impl Control {
             let found = store::login::delete(change.db(), &digest).await?;
             let (id, principal) = found.ok_or(ControlError::Unauthenticated)?;
             let by = By::Principal(store::parse("principal", &principal)?);
-            change
-                .record(Event::new(by, "login.signed-out", id, json!({})))
-                .await?;
+            change.record(Event::new(by, "login.signed-out", id, json!({}))).await?;
             change.commit().await.map(drop)
         })
         .await
@@ -240,13 +228,8 @@ impl Change {
         store::login::insert(self.db(), &ids::hash(&token), &login).await?;
         let actor = actor(&person, &login);
         let detail = json!({ "device": login.device, "method": Method::Link });
-        self.record(Event::new(&actor, "login.signed-in", &login.id, detail))
-            .await?;
-        Ok(LoginSession {
-            token,
-            actor,
-            expires_at: login.expires_at,
-        })
+        self.record(Event::new(&actor, "login.signed-in", &login.id, detail)).await?;
+        Ok(LoginSession { token, actor, expires_at: login.expires_at })
     }
 
     fn issue(&self, person: &Person, csr: &Csr, device: &DeviceId) -> Result<Issued, ControlError> {
@@ -258,9 +241,7 @@ impl Change {
             not_after: self.now.after(settings.certificate_ttl).millis(),
             max_life: settings.certificate_ttl.duration(),
         };
-        Ok(settings
-            .authority
-            .issue_person(&wanted, csr, self.now.millis())?)
+        Ok(settings.authority.issue_person(&wanted, csr, self.now.millis())?)
     }
 }
 

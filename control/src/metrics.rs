@@ -17,10 +17,8 @@ impl Counts {
     pub(crate) fn new() -> Result<Self, ControlError> {
         let broken = |error: prometheus::Error| ControlError::Invalid(error.to_string());
         let gauge = |name: &str, help: &str| IntGauge::new(name, help).map_err(broken);
-        let outcomes = Opts::new(
-            "postern_requests_total",
-            "Access requests that came to an end, by outcome.",
-        );
+        let outcomes =
+            Opts::new("postern_requests_total", "Access requests that came to an end, by outcome.");
         Ok(Self {
             grants_live: gauge("postern_grants_live", "Grants that aren't over.")?,
             requests_pending: gauge(
@@ -28,10 +26,7 @@ impl Counts {
                 "Access requests that wait for approval.",
             )?,
             requests: IntCounterVec::new(outcomes, &["outcome"]).map_err(broken)?,
-            holds: gauge(
-                "postern_holds_waiting",
-                "Connections that wait for a person's act.",
-            )?,
+            holds: gauge("postern_holds_waiting", "Connections that wait for a person's act.")?,
         })
     }
 }

@@ -78,12 +78,7 @@ impl Change {
     ) -> Result<(), ControlError> {
         store::requests::insert(&mut self.db, request, source).await?;
         let by = By::Principal(request.principal.clone());
-        let needs: Vec<String> = request
-            .terms
-            .approvals
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let needs: Vec<String> = request.terms.approvals.iter().map(ToString::to_string).collect();
         let detail = json!({
             "resource": request.resource.to_string(), "ttl": request.ttl, "reason": request.reason,
             "needs": needs, "rules": request.terms.rules, "digest": request.digest(),
@@ -104,8 +99,7 @@ impl Change {
         detail: Value,
     ) -> Result<(), ControlError> {
         store::requests::update(&mut self.db, request).await?;
-        self.record(Event::new(by, kind, &request.id, detail))
-            .await?;
+        self.record(Event::new(by, kind, &request.id, detail)).await?;
         self.touch(request);
         Ok(())
     }
@@ -141,8 +135,7 @@ impl Change {
             "request": request.id, "principal": grant.principal,
             "resource": grant.resource.to_string(), "ttl": grant.ttl, "approved_by": approvers,
         });
-        self.record(Event::new(By::Control, "grant.given", &grant.id, detail))
-            .await?;
+        self.record(Event::new(By::Control, "grant.given", &grant.id, detail)).await?;
         self.news.leases.extend(grant.lease());
         Ok(grant)
     }
@@ -162,17 +155,11 @@ impl Change {
         let (kind, detail) = match &next.state {
             GrantState::Ended { end, .. } => {
                 self.news.gone.push((next.id.clone(), end.clone()));
-                (
-                    "grant.ended",
-                    json!({ "end": end.code(), "detail": end.detail() }),
-                )
+                ("grant.ended", json!({ "end": end.code(), "detail": end.detail() }))
             }
             GrantState::Granted { .. } | GrantState::Active { .. } => {
                 self.news.leases.extend(next.lease());
-                (
-                    "grant.used",
-                    json!({ "ends": next.deadline().map(|at| at.to_string()) }),
-                )
+                ("grant.used", json!({ "ends": next.deadline().map(|at| at.to_string()) }))
             }
         };
         self.record(Event::new(by, kind, &next.id, detail)).await?;
@@ -186,8 +173,7 @@ impl Change {
             "until": lock.until.map(|until| until.to_string()),
         });
         let by = By::Principal(lock.by.clone());
-        self.record(Event::new(by, "lock.set", &lock.id, detail))
-            .await?;
+        self.record(Event::new(by, "lock.set", &lock.id, detail)).await?;
         self.news.locks.push(lock.clone());
         Ok(())
     }
@@ -200,8 +186,7 @@ impl Change {
         if !store::locks::lift(&mut self.db, id, self.now).await? {
             return Err(ControlError::NotFound("lock"));
         }
-        self.record(Event::new(by, "lock.lifted", id, json!({})))
-            .await?;
+        self.record(Event::new(by, "lock.lifted", id, json!({}))).await?;
         self.news.unlocked.push(id.clone());
         Ok(())
     }
@@ -243,10 +228,7 @@ impl Change {
             let _ = shared.decided.send(id);
         }
         shared.counts.requests_pending.set(pending);
-        shared
-            .counts
-            .grants_live
-            .set(i64::try_from(shared.feed.live()).unwrap_or(i64::MAX));
+        shared.counts.grants_live.set(i64::try_from(shared.feed.live()).unwrap_or(i64::MAX));
         let told = shared.feed.revision();
         drop(self.turn);
         Ok(told)

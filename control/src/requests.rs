@@ -62,11 +62,7 @@ impl Control {
             let mut change = control.change().await?;
             let (request, grant) = change.ask(&asker, wish, waiting).await?;
             let revision = change.commit().await?;
-            Ok(Asked {
-                request,
-                grant,
-                revision,
-            })
+            Ok(Asked { request, grant, revision })
         })
         .await
     }
@@ -113,9 +109,7 @@ impl Control {
             let by = change.acting(&actor)?.principal;
             let detail = json!({ "reason": reason });
             let event = RequestEvent::Deny { by, reason };
-            let denied = change
-                .move_request(&id, event, &actor, "request.denied", detail)
-                .await?;
+            let denied = change.move_request(&id, event, &actor, "request.denied", detail).await?;
             change.commit().await?;
             Ok(denied)
         })
@@ -134,9 +128,7 @@ impl Control {
             let by = actor.principal.id.clone();
             let event = RequestEvent::Withdraw { by };
             let kind = "request.withdrawn";
-            let request = change
-                .move_request(&id, event, &actor, kind, json!({}))
-                .await?;
+            let request = change.move_request(&id, event, &actor, kind, json!({})).await?;
             change.commit().await?;
             Ok(request)
         })
@@ -164,13 +156,8 @@ impl Change {
         wish: Wish,
         waiting: Waiting,
     ) -> Result<(Request, Option<Grant>), ControlError> {
-        let facts = Facts {
-            now: self.now,
-            source: wish.source,
-        };
-        let (resource, terms) = self
-            .inventory
-            .judge(&asker.principal, &wish.resource, &facts)?;
+        let facts = Facts { now: self.now, source: wish.source };
+        let (resource, terms) = self.inventory.judge(&asker.principal, &wish.resource, &facts)?;
         self.control().not_locked(asker, &resource, self.now)?;
         if let Some(grant) = self.live_grant(asker, &resource, &facts).await? {
             let stored = self.stored(&grant.request).await?;
@@ -214,10 +201,7 @@ impl Change {
         waiting: Waiting,
     ) -> Result<Option<Request>, ControlError> {
         let found = store::requests::pending_for(self.db(), &asker.principal, resource).await?;
-        let Some(Stored {
-            request, source, ..
-        }) = found
-        else {
+        let Some(Stored { request, source, .. }) = found else {
             return Ok(None);
         };
         if self.lapse(&request).await? {
@@ -280,22 +264,15 @@ impl Change {
         shorten: Option<Ttl>,
     ) -> Result<Result<(Request, Option<Grant>), Rejection>, ControlError> {
         let by = self.acting(actor)?.principal;
-        let Stored {
-            request, source, ..
-        } = self.stored(id).await?;
+        let Stored { request, source, .. } = self.stored(id).await?;
         let detail = json!({ "digest": digest, "shorten": shorten });
-        let event = RequestEvent::Approve {
-            by,
-            digest,
-            shorten,
-        };
+        let event = RequestEvent::Approve { by, digest, shorten };
         let next = request.apply(event, self.now)?;
         if let Err(why) = self.inventory.still_asks(&request, source, self.now) {
             self.withdraw_for(&request, &why.to_string()).await?;
             return Ok(Err(why));
         }
-        self.put_request(&next, actor, "request.approved", detail)
-            .await?;
+        self.put_request(&next, actor, "request.approved", detail).await?;
         if next.is_pending() {
             return Ok(Ok((next, None)));
         }
@@ -322,8 +299,7 @@ impl Change {
         if next.is_pending() {
             return Ok(false);
         }
-        self.put_request(&next, By::Control, "request.lapsed", json!({}))
-            .await?;
+        self.put_request(&next, By::Control, "request.lapsed", json!({})).await?;
         Ok(true)
     }
 
@@ -336,8 +312,7 @@ impl Change {
         let by = request.principal.clone();
         let next = request.apply(RequestEvent::Withdraw { by }, self.now)?;
         let detail = json!({ "why": why });
-        self.put_request(&next, By::Control, "request.withdrawn", detail)
-            .await
+        self.put_request(&next, By::Control, "request.withdrawn", detail).await
     }
 
     pub(crate) async fn stored(&mut self, id: &RequestId) -> Result<Stored, ControlError> {

@@ -36,11 +36,7 @@ impl Control {
             Scope::Mine => Some(&actor.principal.id),
             Scope::Inbox | Scope::All => actor.must_oversee().map(|()| None)?,
         };
-        let wanted = Wanted {
-            principal,
-            grant: filter.grant.as_ref(),
-            live: filter.live,
-        };
+        let wanted = Wanted { principal, grant: filter.grant.as_ref(), live: filter.live };
         let db = &mut *self.0.store.read().await?;
         let rows = store::sessions::list(db, wanted, paging.before(), paging.size()).await?;
         let next = paging.next(rows.len(), rows.last().map(|row| row.seq));
@@ -75,9 +71,7 @@ impl Control {
         let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            change
-                .record(Event::new(&actor, "recording.read", id, json!({})))
-                .await?;
+            change.record(Event::new(&actor, "recording.read", id, json!({}))).await?;
             change.commit().await?;
             Ok(path)
         })
@@ -131,8 +125,7 @@ impl Change {
             "application": session.application, "at": session.opened_at.to_string(),
         });
         let by = By::Proxy(proxy.to_owned());
-        self.record(Event::new(by, "session.opened", &session.id, detail))
-            .await
+        self.record(Event::new(by, "session.opened", &session.id, detail)).await
     }
 
     async fn ended_session(
@@ -148,8 +141,7 @@ impl Change {
             "at": end.at.to_string(),
         });
         let by = By::Proxy(proxy.to_owned());
-        self.record(Event::new(by, "session.ended", id, detail))
-            .await
+        self.record(Event::new(by, "session.ended", id, detail)).await
     }
 
     async fn denied(
@@ -159,10 +151,7 @@ impl Change {
         at: Timestamp,
     ) -> Result<(), ControlError> {
         let text = |text: &str| clip(text, TEXT_MAX);
-        let who = denied
-            .identity
-            .as_ref()
-            .map(|identity| text(&identity.principal));
+        let who = denied.identity.as_ref().map(|identity| text(&identity.principal));
         let detail = json!({
             "principal": who, "target": text(&denied.target), "login": text(&denied.login),
             "database": text(&denied.database), "client": text(&denied.client),
@@ -170,8 +159,7 @@ impl Change {
         });
         let by = By::Proxy(proxy.to_owned());
         let subject = text(&denied.target);
-        self.record(Event::new(by, "connection.denied", subject, detail))
-            .await
+        self.record(Event::new(by, "connection.denied", subject, detail)).await
     }
 
     async fn jumped(
@@ -182,8 +170,7 @@ impl Change {
     ) -> Result<(), ControlError> {
         let detail = json!({ "jump_ms": clock.jump_ms, "at": at.to_string() });
         let by = By::Proxy(proxy.to_owned());
-        self.record(Event::new(by, "clock.jumped", proxy, detail))
-            .await
+        self.record(Event::new(by, "clock.jumped", proxy, detail)).await
     }
 }
 

@@ -48,8 +48,7 @@ impl Control {
         self.0.feed.forget(Timestamp::from_millis(before));
         while self.is_due(now).await? {
             let control = self.clone();
-            self.to_the_end(async move { control.sweep_some(now).await })
-                .await?;
+            self.to_the_end(async move { control.sweep_some(now).await }).await?;
         }
         Ok(())
     }
@@ -82,10 +81,7 @@ impl Control {
         let before = self.now().millis().saturating_sub(KEPT.millis());
         let forgotten = self.forget_before(Timestamp::from_millis(before)).await;
         if let Err(error) = forgotten {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "can't forget the old"
-            );
+            tracing::error!(error = &error as &dyn std::error::Error, "can't forget the old");
         }
     }
 

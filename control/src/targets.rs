@@ -39,11 +39,7 @@ impl Control {
             login: login.clone(),
             database: target.default_database().cloned(),
         };
-        LoginView {
-            login: login.clone(),
-            credential,
-            verdict: self.verdict(actor, &resource),
-        }
+        LoginView { login: login.clone(), credential, verdict: self.verdict(actor, &resource) }
     }
 
     fn verdict(&self, actor: &Actor, resource: &Resource) -> Verdict {
@@ -56,10 +52,7 @@ impl Control {
         match inventory.judge(&actor.principal.id, resource, &facts) {
             Err(rejection) => Verdict::Denied(rejection),
             Ok((_, terms)) if terms.approvals.is_empty() => Verdict::Free { limit: terms.limit },
-            Ok((_, terms)) => Verdict::Approval {
-                needs: terms.approvals,
-                limit: terms.limit,
-            },
+            Ok((_, terms)) => Verdict::Approval { needs: terms.approvals, limit: terms.limit },
         }
     }
 }

@@ -84,16 +84,12 @@ impl Control {
             let now = change.now;
             let found = store::tokens::find(change.db(), &id).await?;
             let theirs = |kept: &Stored| actor.admin || kept.token.principal == actor.principal.id;
-            found
-                .filter(theirs)
-                .ok_or(ControlError::NotFound("token"))?;
+            found.filter(theirs).ok_or(ControlError::NotFound("token"))?;
             if !store::tokens::revoke(change.db(), &id, now).await? {
                 let told = "the token was taken back before";
                 return Err(ControlError::Conflict(told.to_owned()));
             }
-            change
-                .record(Event::new(&actor, "token.revoked", &id, json!({})))
-                .await?;
+            change.record(Event::new(&actor, "token.revoked", &id, json!({}))).await?;
             change.commit().await.map(drop)
         })
         .await
@@ -174,10 +170,7 @@ impl Change {
         uses: Option<u32>,
     ) -> Result<Minted, ControlError> {
         let person = self.acting(actor)?;
-        let facts = Facts {
-            now: self.now,
-            source: None,
-        };
+        let facts = Facts { now: self.now, source: None };
         let (resource, _) = self.inventory.judge(&person.principal.id, wish, &facts)?;
         let token = TokenView {
             id: ids::fresh_text("tk"),
@@ -195,8 +188,7 @@ impl Change {
             "resource": token.resource.to_string(), "uses": uses,
             "expires_at": token.expires_at.to_string(),
         });
-        self.record(Event::new(actor, "token.minted", &token.id, detail))
-            .await?;
+        self.record(Event::new(actor, "token.minted", &token.id, detail)).await?;
         Ok(Minted {
             token: format!("{PREFIX}{}_{}", token.id, secret.expose_secret()).into(),
             id: token.id,
@@ -217,14 +209,12 @@ impl Change {
         match self.usable(&token, wish).await? {
             Ok(principal) => {
                 let detail = json!({ "resource": token.resource.to_string() });
-                self.record(Event::new(by, "token.redeemed", id, detail))
-                    .await?;
+                self.record(Event::new(by, "token.redeemed", id, detail)).await?;
                 let authn = self.by_token(id, device);
                 Ok(Some(Redeemed { principal, authn }))
             }
             Err(why) => {
-                self.record(Event::new(by, "token.refused", id, json!({ "why": why })))
-                    .await?;
+                self.record(Event::new(by, "token.refused", id, json!({ "why": why }))).await?;
                 Ok(None)
             }
         }
@@ -251,11 +241,6 @@ impl Change {
     }
 
     fn by_token(&self, id: &str, device: Option<DeviceId>) -> Authn {
-        Authn {
-            method: Method::Token,
-            at: self.now,
-            evidence: id.to_owned(),
-            device,
-        }
+        Authn { method: Method::Token, at: self.now, evidence: id.to_owned(), device }
     }
 }

@@ -102,13 +102,7 @@ impl FromStr for Standing {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [
-            Self::Pending,
-            Self::Granted,
-            Self::Denied,
-            Self::Withdrawn,
-            Self::Lapsed,
-        ];
+        let all = [Self::Pending, Self::Granted, Self::Denied, Self::Withdrawn, Self::Lapsed];
         let found = all.into_iter().find(|standing| standing.word() == text);
         found.ok_or_else(|| {
             format!("`{text}` is not one of pending, granted, denied, withdrawn and lapsed")

@@ -34,11 +34,7 @@ type Events = mpsc::Sender<Result<v1::AskEvent, Status>>;
 
 /// Tells the story to its end, or until nobody listens.
 pub(crate) async fn serve(control: Control, caller: Caller, events: Events) {
-    let story = Story {
-        control: &control,
-        caller: &caller,
-        events: &events,
-    };
+    let story = Story { control: &control, caller: &caller, events: &events };
     let ended = tokio::select! {
         () = events.closed() => return,
         () = control.0.closing.cancelled() => Err(refused("closing", "the gateway is shutting down")),
@@ -77,9 +73,7 @@ impl Story<'_> {
         let asked = self.control.ask_for(asker, self.wish(), Waiting::No).await;
         let asked = asked.map_err(|error| self.why(&error))?;
         let (request, revision) = (&asked.request, asked.revision);
-        let grant = asked
-            .grant
-            .ok_or_else(|| self.must_ask("approval is wanted"))?;
+        let grant = asked.grant.ok_or_else(|| self.must_ask("approval is wanted"))?;
         Ok(self.grant(&grant, request, revision))
     }
 
@@ -91,12 +85,7 @@ impl Story<'_> {
         let (code, answered) = place.offer(view);
         let url = format!("{}/c/{id}", self.control.settings().base_url());
         let patience_ms = patience.millis().cast_unsigned();
-        self.say(Event::Confirm(v1::Confirm {
-            code,
-            url,
-            patience_ms,
-        }))
-        .await?;
+        self.say(Event::Confirm(v1::Confirm { code, url, patience_ms })).await?;
         let answer = tokio::time::timeout(patience.duration(), answered).await;
         let late = |_| refused("unconfirmed", "nobody confirmed this connection in time");
         let actor = answer.map_err(late)?.map_err(|_| gone())?;
@@ -148,8 +137,7 @@ impl Story<'_> {
         }
         let left = self.control.now().until(asked.request.lapses_at);
         let patience = self.patience(left);
-        self.say(Event::Asked(self.asked(&asked.request, patience)))
-            .await?;
+        self.say(Event::Asked(self.asked(&asked.request, patience))).await?;
         let id = asked.request.id;
         let outcome = async {
             loop {
@@ -214,22 +202,14 @@ impl Story<'_> {
             grant: grant.id.to_string(),
             revision,
             ttl_ms: grant.ttl.millis().cast_unsigned(),
-            approved_by: approvals
-                .iter()
-                .map(|yes| inventory.name(&yes.by))
-                .collect(),
+            approved_by: approvals.iter().map(|yes| inventory.name(&yes.by)).collect(),
         }
     }
 
     fn asked(&self, request: &Request, patience: Ttl) -> v1::Asked {
         v1::Asked {
             request: request.id.to_string(),
-            needs: request
-                .terms
-                .approvals
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            needs: request.terms.approvals.iter().map(ToString::to_string).collect(),
             url: format!("{}/", self.control.settings().base_url()),
             patience_ms: patience.millis().cast_unsigned(),
         }
@@ -264,10 +244,7 @@ impl Story<'_> {
             "sign in with `postern login`, or use a token of `postern token`: {}/",
             self.control.settings().base_url()
         );
-        v1::Refused {
-            hint,
-            ..refused("no-identity", "nobody is identified on this connection")
-        }
+        v1::Refused { hint, ..refused("no-identity", "nobody is identified on this connection") }
     }
 
     fn unanswered(&self, id: &RequestId) -> v1::Refused {
@@ -275,10 +252,7 @@ impl Story<'_> {
             "request {id} still waits: connect again once it is approved, see {}/",
             self.control.settings().base_url()
         );
-        v1::Refused {
-            hint,
-            ..refused("unanswered", "nobody decided while this connection waited")
-        }
+        v1::Refused { hint, ..refused("unanswered", "nobody decided while this connection waited") }
     }
 
     fn must_ask(&self, message: &str) -> v1::Refused {
@@ -287,10 +261,7 @@ impl Story<'_> {
             "ask with: postern request {login}@{target} --reason \"…\"   or at {}/",
             self.control.settings().base_url()
         );
-        v1::Refused {
-            hint,
-            ..refused("no-grant", message)
-        }
+        v1::Refused { hint, ..refused("no-grant", message) }
     }
 
     /// What the waiting person is told; the store's troubles are for the log.
@@ -306,10 +277,7 @@ impl Story<'_> {
                     error = error as &dyn std::error::Error,
                     "a connection's wish failed"
                 );
-                refused(
-                    error.code(),
-                    "the gateway can't decide now: try again later",
-                )
+                refused(error.code(), "the gateway can't decide now: try again later")
             }
             ControlError::NotFound(_)
             | ControlError::Forbidden(_)
@@ -324,27 +292,17 @@ impl Story<'_> {
 }
 
 fn asker(principal: &PrincipalId, authn: &Authn) -> Asker {
-    Asker {
-        principal: principal.clone(),
-        device: authn.device.clone(),
-    }
+    Asker { principal: principal.clone(), device: authn.device.clone() }
 }
 
 /// The address of an `address:port`, or of an address alone.
 pub(crate) fn source(client: &str) -> Option<IpAddr> {
     let socket = client.parse::<SocketAddr>().map(|socket| socket.ip());
-    socket
-        .or_else(|_| client.parse())
-        .ok()
-        .map(|ip| ip.to_canonical())
+    socket.or_else(|_| client.parse()).ok().map(|ip| ip.to_canonical())
 }
 
 fn refused(code: &str, message: &str) -> v1::Refused {
-    v1::Refused {
-        code: code.to_owned(),
-        message: message.to_owned(),
-        hint: String::new(),
-    }
+    v1::Refused { code: code.to_owned(), message: message.to_owned(), hint: String::new() }
 }
 
 fn gone() -> v1::Refused {

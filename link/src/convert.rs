@@ -27,18 +27,14 @@ impl From<Malformed> for tonic::Status {
 }
 
 fn malformed(field: &'static str, why: impl ToString) -> Malformed {
-    Malformed {
-        field,
-        why: why.to_string(),
-    }
+    Malformed { field, why: why.to_string() }
 }
 
 fn parse<T: FromStr>(field: &'static str, text: &str) -> Result<T, Malformed>
 where
     T::Err: ToString,
 {
-    text.parse()
-        .map_err(|error: T::Err| malformed(field, error))
+    text.parse().map_err(|error: T::Err| malformed(field, error))
 }
 
 fn present<T>(field: &'static str, value: Option<T>) -> Result<T, Malformed> {
@@ -98,10 +94,7 @@ impl TryFrom<v1::Resource> for Resource {
         Ok(Self {
             target: parse("target", &wire.target)?,
             login: parse("login", &wire.login)?,
-            database: wire
-                .database
-                .map(|name| parse("database", &name))
-                .transpose()?,
+            database: wire.database.map(|name| parse("database", &name)).transpose()?,
         })
     }
 }
@@ -137,16 +130,8 @@ impl TryFrom<v1::Lease> for Lease {
             v1::lease::Term::UntilMs(ends) => Term::Until(Timestamp::from_millis(ends)),
         };
         let resource = present("resource", wire.resource)?.try_into()?;
-        let key = LeaseKey {
-            principal: parse("principal", &wire.principal)?,
-            resource,
-        };
-        Ok(Self {
-            grant: parse("grant", &wire.grant)?,
-            key,
-            name: wire.name,
-            term,
-        })
+        let key = LeaseKey { principal: parse("principal", &wire.principal)?, resource };
+        Ok(Self { grant: parse("grant", &wire.grant)?, key, name: wire.name, term })
     }
 }
 
@@ -183,11 +168,7 @@ impl v1::Gone {
     #[must_use]
     pub fn new(grant: &policies::GrantId, end: &End) -> Self {
         let detail = end.detail().unwrap_or_default().to_owned();
-        Self {
-            grant: grant.to_string(),
-            end: end.code().to_owned(),
-            detail,
-        }
+        Self { grant: grant.to_string(), end: end.code().to_owned(), detail }
     }
 
     /// Which grant ended, and how.
@@ -216,11 +197,7 @@ impl v1::Identity {
     /// Where one of them is missing or none.
     pub fn parts(self) -> Result<(policies::PrincipalId, String, Authn), Malformed> {
         let principal = parse("principal", &self.principal)?;
-        Ok((
-            principal,
-            self.name,
-            present("authn", self.authn)?.try_into()?,
-        ))
+        Ok((principal, self.name, present("authn", self.authn)?.try_into()?))
     }
 }
 
@@ -257,10 +234,7 @@ impl TryFrom<v1::Authn> for Authn {
             method: method_of(&wire.method)?,
             at: Timestamp::from_millis(wire.at_ms),
             evidence: wire.evidence,
-            device: wire
-                .device
-                .map(|device| parse("device", &device))
-                .transpose()?,
+            device: wire.device.map(|device| parse("device", &device)).transpose()?,
         })
     }
 }
@@ -273,11 +247,7 @@ impl From<UpstreamTls> for v1::UpstreamTls {
             UpstreamTls::InsecureNoVerify => ("insecure-no-verify", None, None),
             UpstreamTls::Off => ("off", None, None),
         };
-        Self {
-            mode: mode.to_owned(),
-            roots,
-            name,
-        }
+        Self { mode: mode.to_owned(), roots, name }
     }
 }
 
@@ -286,10 +256,7 @@ impl TryFrom<v1::UpstreamTls> for UpstreamTls {
 
     fn try_from(wire: v1::UpstreamTls) -> Result<Self, Malformed> {
         match wire.mode.as_str() {
-            "verify-full" => Ok(Self::VerifyFull {
-                roots: wire.roots,
-                name: wire.name,
-            }),
+            "verify-full" => Ok(Self::VerifyFull { roots: wire.roots, name: wire.name }),
             "verify-ca" => Ok(Self::VerifyCa { roots: wire.roots }),
             "insecure-no-verify" => Ok(Self::InsecureNoVerify),
             "off" => Ok(Self::Off),
@@ -300,10 +267,8 @@ impl TryFrom<v1::UpstreamTls> for UpstreamTls {
 
 impl From<Target> for v1::Target {
     fn from(target: Target) -> Self {
-        let logins = target
-            .logins
-            .into_iter()
-            .map(|(login, kind)| (login.into(), credential_word(kind)));
+        let logins =
+            target.logins.into_iter().map(|(login, kind)| (login.into(), credential_word(kind)));
         Self {
             name: target.name.into(),
             kind: kind_word(target.kind),
@@ -337,18 +302,13 @@ impl TryFrom<v1::Target> for Target {
             host: wire.host,
             port: u16::try_from(wire.port).map_err(|error| malformed("port", error))?,
             tls: present("tls", wire.tls)?.try_into()?,
-            environment: wire
-                .environment
-                .map(|name| parse("environment", &name))
-                .transpose()?,
+            environment: wire.environment.map(|name| parse("environment", &name)).transpose()?,
             labels: wire.labels.into_iter().collect(),
             databases: databases.collect::<Result<_, _>>()?,
             logins: logins.collect::<Result<BTreeMap<_, _>, _>>()?,
             hold: hold_of(&wire.hold)?,
             partition: partition_of(&wire.partition)?,
-            recording: Recording {
-                binds: binds_of(&wire.binds)?,
-            },
+            recording: Recording { binds: binds_of(&wire.binds)? },
             default_ttl: Ttl::from_millis(wire.default_ttl_ms),
             replication: wire.replication,
         })
@@ -385,43 +345,24 @@ mod tests {
     #[test]
     fn targets_survive_the_wire() {
         for tls in [
-            UpstreamTls::VerifyFull {
-                roots: Some("pem".into()),
-                name: None,
-            },
+            UpstreamTls::VerifyFull { roots: Some("pem".into()), name: None },
             UpstreamTls::VerifyCa { roots: None },
             UpstreamTls::InsecureNoVerify,
             UpstreamTls::Off,
         ] {
             let target = target(tls);
-            assert_eq!(
-                Target::try_from(v1::Target::from(target.clone())),
-                Ok(target)
-            );
+            assert_eq!(Target::try_from(v1::Target::from(target.clone())), Ok(target));
         }
     }
 
     #[test]
     fn leases_and_locks_survive_the_wire() {
         let at = Timestamp::from_millis(5);
-        for term in [
-            Term::Until(at),
-            Term::Claim {
-                by: at,
-                ttl: Ttl::from_secs(1),
-            },
-        ] {
+        for term in [Term::Until(at), Term::Claim { by: at, ttl: Ttl::from_secs(1) }] {
             let resource = "app@orders/shop".parse().unwrap();
-            let key = LeaseKey {
-                principal: PrincipalId::new("alice").unwrap(),
-                resource,
-            };
-            let lease = Lease {
-                grant: GrantId::new("gr-1").unwrap(),
-                key,
-                name: "Alice".into(),
-                term,
-            };
+            let key = LeaseKey { principal: PrincipalId::new("alice").unwrap(), resource };
+            let lease =
+                Lease { grant: GrantId::new("gr-1").unwrap(), key, name: "Alice".into(), term };
             assert_eq!(Lease::try_from(v1::Lease::from(lease.clone())), Ok(lease));
         }
         let lock = Lock {
@@ -439,39 +380,20 @@ mod tests {
     fn what_says_too_little_or_nonsense_is_refused() {
         let good = v1::Target::from(target(UpstreamTls::Off));
         for bad in [
-            v1::Target {
-                tls: None,
-                ..good.clone()
-            },
-            v1::Target {
-                port: 70_000,
-                ..good.clone()
-            },
-            v1::Target {
-                hold: "maybe".into(),
-                ..good.clone()
-            },
-            v1::Target {
-                name: "Orders".into(),
-                ..good.clone()
-            },
-            v1::Target {
-                databases: vec!["a\nb".into()],
-                ..good
-            },
+            v1::Target { tls: None, ..good.clone() },
+            v1::Target { port: 70_000, ..good.clone() },
+            v1::Target { hold: "maybe".into(), ..good.clone() },
+            v1::Target { name: "Orders".into(), ..good.clone() },
+            v1::Target { databases: vec!["a\nb".into()], ..good },
         ] {
             assert!(Target::try_from(bad.clone()).is_err(), "{bad:?}");
         }
         assert!(Lease::try_from(v1::Lease::default()).is_err());
         assert!(Lock::try_from(v1::Lock::default()).is_err());
         assert!(
-            v1::Gone {
-                grant: "gr-1".into(),
-                end: "maybe".into(),
-                detail: String::new()
-            }
-            .parts()
-            .is_err()
+            v1::Gone { grant: "gr-1".into(), end: "maybe".into(), detail: String::new() }
+                .parts()
+                .is_err()
         );
     }
 }

@@ -20,10 +20,7 @@ const WAITING: usize = 4;
 /// connection broke.
 ///
 /// To be called within a runtime, which then drives the channel.
-pub fn pipe() -> (
-    Channel,
-    impl Stream<Item = io::Result<DuplexStream>> + Send + Unpin + 'static,
-) {
+pub fn pipe() -> (Channel, impl Stream<Item = io::Result<DuplexStream>> + Send + Unpin + 'static) {
     let (served, serve) = mpsc::channel(WAITING);
     let connect = service_fn(move |_uri| {
         let served = served.clone();
@@ -36,10 +33,7 @@ pub fn pipe() -> (
     });
     // The name appears nowhere: nothing resolves it.
     let endpoint = Endpoint::from_static("http://control.invalid");
-    (
-        endpoint.connect_with_connector_lazy(connect),
-        ReceiverStream::new(serve),
-    )
+    (endpoint.connect_with_connector_lazy(connect), ReceiverStream::new(serve))
 }
 
 #[cfg(test)]
@@ -59,10 +53,7 @@ mod tests {
         let mut other = client.clone();
         let first = tokio::spawn(async move { other.report(v1::ReportRequest::default()).await });
         drop(incoming.next().await);
-        assert_ne!(
-            first.await.unwrap().unwrap_err().code(),
-            Code::Unimplemented
-        );
+        assert_ne!(first.await.unwrap().unwrap_err().code(), Code::Unimplemented);
         let server = Server::builder().add_routes(Routes::default());
         let serving = tokio::spawn(server.serve_with_incoming(incoming));
         let mut code = Code::Unavailable;
@@ -71,11 +62,7 @@ mod tests {
             let answer = client.report(v1::ReportRequest::default()).await;
             code = answer.unwrap_err().code();
         }
-        assert_eq!(
-            code,
-            Code::Unimplemented,
-            "a server without services answers"
-        );
+        assert_eq!(code, Code::Unimplemented, "a server without services answers");
         serving.abort();
     }
 }

@@ -95,17 +95,11 @@ pub fn admit<'l>(
     if let Some(lock) = locks.into_iter().find(|lock| lock.blocks(knock, now)) {
         return Err(Denial::Locked(lock.reason.clone()));
     }
-    let (lease, term) = held
-        .filter(|(lease, _)| lease.key == *knock.key)
-        .ok_or(Denial::NoGrant)?;
+    let (lease, term) = held.filter(|(lease, _)| lease.key == *knock.key).ok_or(Denial::NoGrant)?;
     if now >= term.deadline() {
         return Err(Denial::Expired);
     }
-    Ok(Admission {
-        grant: lease.grant.clone(),
-        key: lease.key.clone(),
-        term,
-    })
+    Ok(Admission { grant: lease.grant.clone(), key: lease.key.clone(), term })
 }
 
 #[cfg(test)]
@@ -120,20 +114,12 @@ mod tests {
     }
 
     fn key(who: &str, what: &str) -> LeaseKey {
-        LeaseKey {
-            principal: who.parse().unwrap(),
-            resource: what.parse().unwrap(),
-        }
+        LeaseKey { principal: who.parse().unwrap(), resource: what.parse().unwrap() }
     }
 
     fn lease(term: Term) -> Lease {
         let key = key("alice", "app_rw@orders/shop");
-        Lease {
-            grant: GrantId::new("gr-1").unwrap(),
-            key,
-            name: "Alice".into(),
-            term,
-        }
+        Lease { grant: GrantId::new("gr-1").unwrap(), key, name: "Alice".into(), term }
     }
 
     fn lock(subject: &str, until: Option<i64>) -> Lock {
@@ -155,13 +141,7 @@ mod tests {
     #[case("alice", "app_rw@orders/shop", Term::Until(at(9_999)), 1_000, "stale")]
     #[case("bob", "app_rw@orders/shop", Term::Until(at(100)), 1, "no-grant")]
     #[case("alice", "app_ro@orders/shop", Term::Until(at(100)), 1, "no-grant")]
-    #[case(
-        "alice",
-        "app_rw@orders/reporting",
-        Term::Until(at(100)),
-        1,
-        "no-grant"
-    )]
+    #[case("alice", "app_rw@orders/reporting", Term::Until(at(100)), 1, "no-grant")]
     #[case("alice", "app_rw@billing/shop", Term::Until(at(100)), 1, "no-grant")]
     fn only_a_live_lease_that_matches_lets_in(
         #[case] who: &str,
@@ -171,15 +151,9 @@ mod tests {
         #[case] expected: &str,
     ) {
         let (lease, key) = (lease(term), key(who, what));
-        let knock = Knock {
-            key: &key,
-            device: None,
-        };
+        let knock = Knock { key: &key, device: None };
         let verdict = admit(&knock, Some((&lease, term)), [], at(1_000), at(now));
-        assert_eq!(
-            verdict.map_or_else(|denial| denial.code(), |_| "in"),
-            expected
-        );
+        assert_eq!(verdict.map_or_else(|denial| denial.code(), |_| "in"), expected);
     }
 
     #[rstest]
@@ -200,31 +174,16 @@ mod tests {
     ) {
         let lease = lease(Term::Until(at(100)));
         let device = DeviceId::new("laptop").unwrap();
-        let knock = Knock {
-            key: &lease.key,
-            device: Some(&device),
-        };
+        let knock = Knock { key: &lease.key, device: Some(&device) };
         let locks = [lock(subject, until)];
-        let verdict = admit(
-            &knock,
-            Some((&lease, lease.term)),
-            &locks,
-            at(1_000),
-            at(10),
-        );
-        assert_eq!(
-            verdict.map_or_else(|denial| denial.code(), |_| "in"),
-            expected
-        );
+        let verdict = admit(&knock, Some((&lease, lease.term)), &locks, at(1_000), at(10));
+        assert_eq!(verdict.map_or_else(|denial| denial.code(), |_| "in"), expected);
     }
 
     #[test]
     fn without_a_lease_nobody_is_let_in() {
         let key = key("alice", "app_rw@orders/shop");
-        let knock = Knock {
-            key: &key,
-            device: None,
-        };
+        let knock = Knock { key: &key, device: None };
         assert_eq!(admit(&knock, None, [], at(1), at(0)), Err(Denial::NoGrant));
     }
 }

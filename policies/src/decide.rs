@@ -70,13 +70,7 @@ impl RuleBook {
         resource: &Resource,
         facts: &Facts,
     ) -> Decision {
-        let question = Question {
-            book: self,
-            principal,
-            target,
-            resource,
-            facts,
-        };
+        let question = Question { book: self, principal, target, resource, facts };
         match question.answer() {
             Ok(terms) => Decision::Allow(terms),
             Err(refusal) => Decision::Deny(refusal),
@@ -98,10 +92,7 @@ impl Question<'_> {
         let authorizer = Authorizer::new();
         let permit = authorizer.is_authorized(&request, &self.book.permits, &entities);
         let forbid = authorizer.is_authorized(&request, &self.book.forbids, &entities);
-        let errors = permit
-            .diagnostics()
-            .errors()
-            .chain(forbid.diagnostics().errors());
+        let errors = permit.diagnostics().errors().chain(forbid.diagnostics().errors());
         if let Some(error) = errors.into_iter().next() {
             return Err(Refusal::Faulty(error.to_string()));
         }
@@ -121,11 +112,7 @@ impl Question<'_> {
         let mut quorums = Vec::new();
         let mut limits = BTreeSet::new();
         for id in forbidding {
-            let rule = self
-                .book
-                .rules
-                .get(id)
-                .ok_or_else(|| Refusal::Faulty(id.to_string()))?;
+            let rule = self.book.rules.get(id).ok_or_else(|| Refusal::Faulty(id.to_string()))?;
             rules.push(rule.title.clone());
             if rule.obligations.is_absolute() {
                 absolute.push(rule.title.clone());
@@ -138,19 +125,13 @@ impl Question<'_> {
         if !absolute.is_empty() {
             return Err(Refusal::Forbidden(absolute));
         }
-        Ok(Terms {
-            approvals: strictest(quorums),
-            limit: limits.first().copied(),
-            rules,
-        })
+        Ok(Terms { approvals: strictest(quorums), limit: limits.first().copied(), rules })
     }
 
     fn pose(&self) -> Result<(Request, Entities), String> {
-        let entities = Entities::from_entities(
-            self.people()?.chain(self.things()?),
-            Some(&self.book.schema),
-        )
-        .map_err(|error| error.to_string())?;
+        let entities =
+            Entities::from_entities(self.people()?.chain(self.things()?), Some(&self.book.schema))
+                .map_err(|error| error.to_string())?;
         let request = Request::new(
             uid("Person", self.principal.id.as_str())?,
             uid("Action", "connect")?,
@@ -163,56 +144,34 @@ impl Question<'_> {
     }
 
     fn context(&self) -> Result<Context, String> {
-        let database = self
-            .resource
-            .database
-            .as_ref()
-            .map_or("", |database| database.as_str());
+        let database = self.resource.database.as_ref().map_or("", |database| database.as_str());
         let mut pairs = vec![
             ("login".to_owned(), text(self.resource.login.as_str())),
             ("database".to_owned(), text(database)),
             ("time".to_owned(), instant(self.facts.now)),
         ];
         if let Some(source) = self.facts.source {
-            pairs.push((
-                "source".to_owned(),
-                RestrictedExpression::new_ip(source.to_string()),
-            ));
+            pairs.push(("source".to_owned(), RestrictedExpression::new_ip(source.to_string())));
         }
         Context::from_pairs(pairs).map_err(|error| error.to_string())
     }
 
     fn people(&self) -> Result<impl Iterator<Item = Entity> + use<>, String> {
-        let groups: Result<HashSet<EntityUid>, String> = self
-            .principal
-            .groups
-            .iter()
-            .map(|group| uid("Group", group.as_str()))
-            .collect();
+        let groups: Result<HashSet<EntityUid>, String> =
+            self.principal.groups.iter().map(|group| uid("Group", group.as_str())).collect();
         let groups = groups?;
         let attributes = HashMap::from([("id".to_owned(), text(self.principal.id.as_str()))]);
-        let person = Entity::new(
-            uid("Person", self.principal.id.as_str())?,
-            attributes,
-            groups.clone(),
-        )
-        .map_err(|error| error.to_string())?;
+        let person =
+            Entity::new(uid("Person", self.principal.id.as_str())?, attributes, groups.clone())
+                .map_err(|error| error.to_string())?;
         Ok(std::iter::once(person).chain(groups.into_iter().map(Entity::with_uid)))
     }
 
     fn things(&self) -> Result<impl Iterator<Item = Entity> + use<>, String> {
-        let environment = self
-            .target
-            .environment
-            .iter()
-            .map(|name| uid("Env", name.as_str()));
+        let environment = self.target.environment.iter().map(|name| uid("Env", name.as_str()));
         let parents: HashSet<EntityUid> = environment.collect::<Result<_, String>>()?;
         let attributes = [("name".to_owned(), text(self.target.name.as_str()))];
-        let labels = self
-            .target
-            .labels
-            .iter()
-            .map(|(key, value)| (key.clone(), text(value)));
+        let labels = self.target.labels.iter().map(|(key, value)| (key.clone(), text(value)));
         let database = Entity::new_with_tags(
             uid("Database", self.target.name.as_str())?,
             attributes,
@@ -226,10 +185,7 @@ impl Question<'_> {
 
 fn uid(kind: &str, id: &str) -> Result<EntityUid, String> {
     let kind = kind.parse().map_err(|error| format!("{error}"))?;
-    Ok(EntityUid::from_type_name_and_id(
-        kind,
-        cedar_policy::EntityId::new(id),
-    ))
+    Ok(EntityUid::from_type_name_and_id(kind, cedar_policy::EntityId::new(id)))
 }
 
 fn text(value: &str) -> RestrictedExpression {
@@ -270,18 +226,12 @@ mod tests {
     "#;
 
     fn decide(groups: &str, wish: &str, source: Option<&str>) -> Decision {
-        let book = RuleBook::load(&[Source {
-            name: "a.cedar".into(),
-            text: RULES.into(),
-        }])
-        .unwrap();
+        let book =
+            RuleBook::load(&[Source { name: "a.cedar".into(), text: RULES.into() }]).unwrap();
         let principal = Principal {
             id: PrincipalId::new("alice").unwrap(),
             name: "Alice".into(),
-            groups: groups
-                .split_whitespace()
-                .map(|name| GroupName::new(name).unwrap())
-                .collect(),
+            groups: groups.split_whitespace().map(|name| GroupName::new(name).unwrap()).collect(),
         };
         let wish: Resource = wish.parse().unwrap();
         let target = orders();
@@ -307,12 +257,7 @@ mod tests {
         Some("2001:db8::1"),
         "forbidden by never from outside"
     )]
-    #[case(
-        "engineering",
-        "app_rw@orders/shop",
-        None,
-        "allow [2 of dba, 1 of leads] 1h"
-    )]
+    #[case("engineering", "app_rw@orders/shop", None, "allow [2 of dba, 1 of leads] 1h")]
     #[case("engineering", "postgres@orders/shop", None, "no rule permits it")]
     #[case("", "app_ro@orders/shop", None, "no rule permits it")]
     #[case("Engineering", "app_ro@orders/shop", None, "no rule permits it")]
@@ -333,10 +278,7 @@ mod tests {
             Decision::Deny(refusal) => refusal.to_string(),
             Decision::Allow(terms) => {
                 let quorums: Vec<String> = terms.approvals.iter().map(Quorum::to_string).collect();
-                let limit = terms
-                    .limit
-                    .map(|limit| format!(" {limit}"))
-                    .unwrap_or_default();
+                let limit = terms.limit.map(|limit| format!(" {limit}")).unwrap_or_default();
                 format!("allow [{}]{limit}", quorums.join(", "))
             }
         };
@@ -347,26 +289,17 @@ mod tests {
     fn an_erring_forbid_denies_instead_of_being_skipped() {
         let overflow = "permit (principal, action, resource);\n\
              forbid (principal, action, resource) when { 9223372036854775807 + 1 == 0 };";
-        let book = RuleBook::load(&[Source {
-            name: "a.cedar".into(),
-            text: overflow.into(),
-        }])
-        .unwrap();
+        let book =
+            RuleBook::load(&[Source { name: "a.cedar".into(), text: overflow.into() }]).unwrap();
         let principal = Principal {
             id: PrincipalId::new("alice").unwrap(),
             name: "Alice".into(),
             groups: BTreeSet::new(),
         };
-        let facts = Facts {
-            now: Timestamp::from_millis(0),
-            source: None,
-        };
+        let facts = Facts { now: Timestamp::from_millis(0), source: None };
         let wish = "app_ro@orders/shop".parse().unwrap();
         let decision = book.decide(&principal, &orders(), &wish, &facts);
-        assert!(
-            matches!(decision, Decision::Deny(Refusal::Faulty(_))),
-            "{decision:?}"
-        );
+        assert!(matches!(decision, Decision::Deny(Refusal::Faulty(_))), "{decision:?}");
     }
 
     #[test]
@@ -377,10 +310,7 @@ mod tests {
             name: "Alice".into(),
             groups: BTreeSet::new(),
         };
-        let facts = Facts {
-            now: Timestamp::from_millis(0),
-            source: None,
-        };
+        let facts = Facts { now: Timestamp::from_millis(0), source: None };
         let wish = "app_ro@orders/shop".parse().unwrap();
         let decision = book.decide(&principal, &orders(), &wish, &facts);
         assert_eq!(decision, Decision::Deny(Refusal::NotPermitted));

@@ -103,26 +103,21 @@ impl Grant {
         }
         let state = match (event, self.is_live(now)) {
             (GrantEvent::End(end), true) => GrantState::Ended { at: now, end },
-            (GrantEvent::End(_) | GrantEvent::Tick, false) => GrantState::Ended {
-                at: now,
-                end: End::Expired,
-            },
+            (GrantEvent::End(_) | GrantEvent::Tick, false) => {
+                GrantState::Ended { at: now, end: End::Expired }
+            }
             (GrantEvent::Use, false) => return Err(GrantError::Over(End::Expired)),
             (GrantEvent::Tick, true) => self.state.clone(),
             (GrantEvent::Use, true) => self.used(now),
         };
-        Ok(Self {
-            state,
-            ..self.clone()
-        })
+        Ok(Self { state, ..self.clone() })
     }
 
     fn used(&self, now: Timestamp) -> GrantState {
         match &self.state {
-            GrantState::Granted { .. } => GrantState::Active {
-                since: now,
-                ends: now.after(self.ttl),
-            },
+            GrantState::Granted { .. } => {
+                GrantState::Active { since: now, ends: now.after(self.ttl) }
+            }
             same @ (GrantState::Active { .. } | GrantState::Ended { .. }) => same.clone(),
         }
     }
@@ -131,24 +126,13 @@ impl Grant {
     #[must_use]
     pub fn lease(&self) -> Option<Lease> {
         let term = match self.state {
-            GrantState::Granted { claim_by } => Term::Claim {
-                by: claim_by,
-                ttl: self.ttl,
-            },
+            GrantState::Granted { claim_by } => Term::Claim { by: claim_by, ttl: self.ttl },
             GrantState::Active { ends, .. } => Term::Until(ends),
             GrantState::Ended { .. } => return None,
         };
         let (principal, resource) = (self.principal.clone(), self.resource.clone());
-        let key = LeaseKey {
-            principal,
-            resource,
-        };
-        Some(Lease {
-            grant: self.id.clone(),
-            key,
-            name: self.name.clone(),
-            term,
-        })
+        let key = LeaseKey { principal, resource };
+        Some(Lease { grant: self.id.clone(), key, name: self.name.clone(), term })
     }
 }
 
@@ -183,9 +167,7 @@ mod tests {
             resource: "app_rw@orders/shop".parse().unwrap(),
             ttl: Ttl::from_secs(100),
             granted_at: at(0),
-            state: GrantState::Granted {
-                claim_by: at(1_000),
-            },
+            state: GrantState::Granted { claim_by: at(1_000) },
         }
     }
 
@@ -200,10 +182,7 @@ mod tests {
     fn a_second_connect_does_not_extend_it() {
         let active = granted().apply(GrantEvent::Use, at(10)).unwrap();
         assert_eq!(active.apply(GrantEvent::Use, at(100)).unwrap(), active);
-        assert_eq!(
-            active.apply(GrantEvent::Use, at(110)),
-            Err(GrantError::Over(End::Expired))
-        );
+        assert_eq!(active.apply(GrantEvent::Use, at(110)), Err(GrantError::Over(End::Expired)));
     }
 
     #[test]
@@ -224,17 +203,9 @@ mod tests {
     fn a_state_survives_its_json() {
         let revoked = GrantEvent::End(End::Revoked("by bob".into()));
         let used = granted().apply(GrantEvent::Use, at(10)).unwrap();
-        for grant in [
-            granted(),
-            used.clone(),
-            used.apply(revoked, at(11)).unwrap(),
-        ] {
+        for grant in [granted(), used.clone(), used.apply(revoked, at(11)).unwrap()] {
             let json = serde_json::to_string(&grant).unwrap();
-            assert_eq!(
-                serde_json::from_str::<Grant>(&json).unwrap(),
-                grant,
-                "{json}"
-            );
+            assert_eq!(serde_json::from_str::<Grant>(&json).unwrap(), grant, "{json}");
         }
     }
 

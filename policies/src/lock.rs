@@ -77,9 +77,7 @@ impl FromStr for Subject {
             Some(("target", name)) => name.parse().map(Self::Target),
             Some(("login", wish)) => {
                 let (login, target) = wish.rsplit_once('@').ok_or_else(|| form(text))?;
-                login
-                    .parse()
-                    .and_then(|login| Ok(Self::Login(target.parse()?, login)))
+                login.parse().and_then(|login| Ok(Self::Login(target.parse()?, login)))
             }
             _ => return Err(form(text)),
         };
@@ -112,21 +110,10 @@ mod tests {
 
     #[test]
     fn subjects_are_written_and_read() {
-        for text in [
-            "principal:alice",
-            "device:laptop-7",
-            "target:orders",
-            "login:a@b@orders",
-        ] {
+        for text in ["principal:alice", "device:laptop-7", "target:orders", "login:a@b@orders"] {
             assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
         }
-        for text in [
-            "alice",
-            "user:alice",
-            "target:Orders",
-            "login:app_rw",
-            "principal:",
-        ] {
+        for text in ["alice", "user:alice", "target:Orders", "login:app_rw", "principal:"] {
             assert!(text.parse::<Subject>().is_err(), "{text}");
         }
     }

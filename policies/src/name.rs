@@ -40,11 +40,7 @@ fn label(text: &str) -> Result<(), &'static str> {
     let edge = |byte: Option<&u8>| byte.is_some_and(|byte| *byte != b'-');
     let bytes = text.as_bytes();
     let fits = bytes.len() <= IDENTIFIER_MAX && bytes.iter().all(|byte| inner(*byte));
-    if fits && edge(bytes.first()) && edge(bytes.last()) {
-        Ok(())
-    } else {
-        Err(RULE)
-    }
+    if fits && edge(bytes.first()) && edge(bytes.last()) { Ok(()) } else { Err(RULE) }
 }
 
 /// A key of a person or group: printable, without spaces at its ends.

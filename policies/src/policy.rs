@@ -43,11 +43,7 @@ pub struct PolicyFault {
 
 impl fmt::Display for PolicyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}:{}: {}",
-            self.file, self.line, self.column, self.message
-        )
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
     }
 }
 
@@ -87,9 +83,7 @@ pub struct RuleBook {
 
 impl fmt::Debug for RuleBook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RuleBook")
-            .field("rules", &self.rules.len())
-            .finish_non_exhaustive()
+        f.debug_struct("RuleBook").field("rules", &self.rules.len()).finish_non_exhaustive()
     }
 }
 
@@ -132,12 +126,7 @@ impl RuleBook {
 /// The schema is ours and its loading is tested, but a refusal is still an answer.
 fn schema_fault(error: &dyn fmt::Display) -> PolicyError {
     let (file, message) = ("schema.cedarschema".to_owned(), error.to_string());
-    PolicyError(vec![PolicyFault {
-        file,
-        line: 1,
-        column: 1,
-        message,
-    }])
+    PolicyError(vec![PolicyFault { file, line: 1, column: 1, message }])
 }
 
 /// A book in the making.
@@ -149,24 +138,12 @@ struct Draft {
 impl Draft {
     fn new(schema: Schema) -> Self {
         let (permits, forbids) = (PolicySet::new(), PolicySet::new());
-        let book = RuleBook {
-            schema,
-            permits,
-            forbids,
-            rules: BTreeMap::new(),
-        };
-        Self {
-            book,
-            faults: Vec::new(),
-        }
+        let book = RuleBook { schema, permits, forbids, rules: BTreeMap::new() };
+        Self { book, faults: Vec::new() }
     }
 
     fn finish(self) -> Result<RuleBook, PolicyError> {
-        if self.faults.is_empty() {
-            Ok(self.book)
-        } else {
-            Err(PolicyError(self.faults))
-        }
+        if self.faults.is_empty() { Ok(self.book) } else { Err(PolicyError(self.faults)) }
     }
 
     /// Parses one file, checks it against the schema, and takes its rules in.
@@ -176,22 +153,14 @@ impl Draft {
             Err(errors) => return self.syntax(source, &errors),
         };
         if set.templates().next().is_some() {
-            self.fault(
-                source,
-                0,
-                "templates (`?principal`, `?resource`) are not supported".into(),
-            );
+            self.fault(source, 0, "templates (`?principal`, `?resource`) are not supported".into());
         }
         let validator = Validator::new(self.book.schema.clone());
         let verdict = validator.validate(&set, ValidationMode::Strict);
         for error in verdict.validation_errors() {
             let at = error.policy_id();
             let offset = set.policy(at).map_or(0, |policy| offset_of(source, policy));
-            self.fault(
-                source,
-                miette_offset(error).unwrap_or(offset),
-                error.to_string(),
-            );
+            self.fault(source, miette_offset(error).unwrap_or(offset), error.to_string());
         }
         for policy in set.policies() {
             self.take(source, policy);
@@ -213,11 +182,8 @@ impl Draft {
             Err(message) => return self.fault(source, offset, message),
         };
         let place = format!("{}:{line}", source.name);
-        let title = policy
-            .annotation("id")
-            .filter(|id| !id.is_empty())
-            .unwrap_or(&place)
-            .to_owned();
+        let title =
+            policy.annotation("id").filter(|id| !id.is_empty()).unwrap_or(&place).to_owned();
         let id = PolicyId::new(format!("{}#{}", source.name, policy.id()));
         let set = match policy.effect() {
             Effect::Permit => &mut self.book.permits,
@@ -231,12 +197,7 @@ impl Draft {
 
     fn fault(&mut self, source: &Source, offset: usize, message: String) {
         let (line, column) = position(&source.text, offset);
-        self.faults.push(PolicyFault {
-            file: source.name.clone(),
-            line,
-            column,
-            message,
-        });
+        self.faults.push(PolicyFault { file: source.name.clone(), line, column, message });
     }
 }
 
@@ -257,9 +218,7 @@ fn obligations(policy: &Policy) -> Result<Obligations, String> {
             }
         }
         if policy.effect() == Effect::Permit {
-            return Err(format!(
-                "`@{key}` on a permit would bind nobody: put it on a forbid"
-            ));
+            return Err(format!("`@{key}` on a permit would bind nobody: put it on a forbid"));
         }
     }
     Ok(found)
@@ -267,9 +226,7 @@ fn obligations(policy: &Policy) -> Result<Obligations, String> {
 
 fn approvals(text: &str) -> Result<Vec<Quorum>, String> {
     let parts: Result<Vec<Quorum>, _> = text.split(',').map(str::parse).collect();
-    parts
-        .map(crate::quorum::strictest)
-        .map_err(|error| format!("@approvals: {error}"))
+    parts.map(crate::quorum::strictest).map_err(|error| format!("@approvals: {error}"))
 }
 
 fn miette_offset(error: &dyn miette::Diagnostic) -> Option<usize> {
@@ -286,11 +243,7 @@ fn offset_of(source: &Source, policy: &Policy) -> usize {
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .map_or(0, |tail| tail.chars().count())
-        + 1;
+    let column = before.rsplit('\n').next().map_or(0, |tail| tail.chars().count()) + 1;
     (line, column)
 }
 
@@ -299,10 +252,7 @@ mod tests {
     use super::*;
 
     fn load(text: &str) -> Result<RuleBook, PolicyError> {
-        RuleBook::load(&[Source {
-            name: "access.cedar".into(),
-            text: text.into(),
-        }])
+        RuleBook::load(&[Source { name: "access.cedar".into(), text: text.into() }])
     }
 
     fn refusal(text: &str) -> String {
@@ -318,11 +268,7 @@ mod tests {
     #[test]
     fn a_fault_is_told_with_file_line_and_column() {
         let text = "permit (principal, action, resource);\npermit (principal, action, resource";
-        assert!(
-            refusal(text).starts_with("access.cedar:2:"),
-            "{}",
-            refusal(text)
-        );
+        assert!(refusal(text).starts_with("access.cedar:2:"), "{}", refusal(text));
     }
 
     #[test]
@@ -330,10 +276,7 @@ mod tests {
         let text = "permit (principal in Crew::\"a\", action, resource);\n\
                     @approval(\"1 of dba\")\nforbid (principal, action, resource);\n";
         let told = refusal(text);
-        assert!(
-            told.contains("Crew") && told.contains("@approval"),
-            "{told}"
-        );
+        assert!(told.contains("Crew") && told.contains("@approval"), "{told}");
     }
 
     #[test]
@@ -357,10 +300,7 @@ mod tests {
         )
         .unwrap();
         let rule = book.rules.values().next().unwrap();
-        assert_eq!(
-            (rule.title.as_str(), rule.obligations.approvals.len()),
-            ("four-eyes", 2)
-        );
+        assert_eq!((rule.title.as_str(), rule.obligations.approvals.len()), ("four-eyes", 2));
         for bad in [
             "@approvals(\"dba\")",
             "@limit(\"soon\")",
@@ -380,11 +320,6 @@ mod tests {
             name: name.into(),
             text: "permit (principal, action, resource);".into(),
         };
-        assert_eq!(
-            RuleBook::load(&[file("a.cedar"), file("b.cedar")])
-                .unwrap()
-                .len(),
-            2
-        );
+        assert_eq!(RuleBook::load(&[file("a.cedar"), file("b.cedar")]).unwrap().len(), 2);
     }
 }

@@ -38,11 +38,7 @@ impl FromStr for Quorum {
         let (count, group) = text.trim().split_once(" of ").ok_or_else(wrong)?;
         let count = count.trim().parse().map_err(|_| wrong())?;
         let group = GroupName::new(group.trim()).map_err(|_| wrong())?;
-        if (1..=MOST).contains(&count) {
-            Ok(Self { group, count })
-        } else {
-            Err(wrong())
-        }
+        if (1..=MOST).contains(&count) { Ok(Self { group, count }) } else { Err(wrong()) }
     }
 }
 
@@ -89,14 +85,8 @@ pub fn outstanding<'a>(
         .flat_map(|quorum| std::iter::repeat_n(&quorum.group, usize::from(quorum.count)))
         .collect();
     let mut seen = BTreeSet::new();
-    let distinct = people
-        .into_iter()
-        .filter(|(id, _)| seen.insert((*id).clone()));
-    let mut seating = Seating {
-        taken: vec![None; places.len()],
-        places,
-        people: Vec::new(),
-    };
+    let distinct = people.into_iter().filter(|(id, _)| seen.insert((*id).clone()));
+    let mut seating = Seating { taken: vec![None; places.len()], places, people: Vec::new() };
     for (_, groups) in distinct {
         seating.people.push(groups);
         let newcomer = seating.people.len() - 1;
@@ -162,22 +152,14 @@ mod tests {
         #[case] people: &[(&str, &str)],
         #[case] missing: usize,
     ) {
-        let wanted: Vec<Quorum> = wanted
-            .split(',')
-            .map(|text| text.parse().unwrap())
-            .collect();
+        let wanted: Vec<Quorum> = wanted.split(',').map(|text| text.parse().unwrap()).collect();
         let people: Vec<_> = people
             .iter()
             .map(|(id, groups)| {
-                (
-                    PrincipalId::new(id).unwrap(),
-                    groups.split(' ').map(group).collect(),
-                )
+                (PrincipalId::new(id).unwrap(), groups.split(' ').map(group).collect())
             })
             .collect();
-        let given = people
-            .iter()
-            .map(|(id, groups): &(_, BTreeSet<_>)| (id, groups));
+        let given = people.iter().map(|(id, groups): &(_, BTreeSet<_>)| (id, groups));
         assert_eq!(outstanding(&wanted, given), missing);
     }
 
@@ -185,16 +167,9 @@ mod tests {
     fn quorums_are_read_and_the_rest_refused() {
         let quorum: Quorum = "2 of dba team".parse().unwrap();
         assert_eq!((quorum.count, quorum.group.as_str()), (2, "dba team"));
-        for text in [
-            "",
-            "dba",
-            "0 of dba",
-            "21 of dba",
-            "-1 of dba",
-            "two of dba",
-            "1 of ",
-            "1of dba",
-        ] {
+        for text in
+            ["", "dba", "0 of dba", "21 of dba", "-1 of dba", "two of dba", "1 of ", "1of dba"]
+        {
             assert!(text.parse::<Quorum>().is_err(), "{text:?}");
         }
     }

@@ -172,39 +172,19 @@ impl Request {
     ) -> Self {
         let ttl = terms.limit.map_or(ttl, |limit| ttl.min(limit));
         let state = if terms.approvals.is_empty() {
-            RequestState::Granted {
-                at: now,
-                approvals: Vec::new(),
-            }
+            RequestState::Granted { at: now, approvals: Vec::new() }
         } else {
-            RequestState::NeedsApproval {
-                approvals: Vec::new(),
-            }
+            RequestState::NeedsApproval { approvals: Vec::new() }
         };
         let lapses_at = now.after(patience);
-        Self {
-            id,
-            principal,
-            resource,
-            ttl,
-            reason,
-            terms,
-            asked_at: now,
-            lapses_at,
-            state,
-        }
+        Self { id, principal, resource, ttl, reason, terms, asked_at: now, lapses_at, state }
     }
 
     /// The digest of what is asked. It doesn't move when people approve.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let mut hash = Sha256::new();
-        let terms: Vec<String> = self
-            .terms
-            .approvals
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let terms: Vec<String> = self.terms.approvals.iter().map(ToString::to_string).collect();
         for part in [
             "postern request v1",
             self.id.as_str(),
@@ -219,12 +199,7 @@ impl Request {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
-        Digest(
-            hash.finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        )
+        Digest(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Whether somebody still has to decide.
@@ -252,33 +227,15 @@ impl Request {
             RequestEvent::Withdraw { .. } => return Err(RequestError::NotTheirs),
             RequestEvent::Deny { by, reason } => {
                 self.may_decide(&by)?;
-                (
-                    RequestState::Denied {
-                        by: by.id,
-                        reason,
-                        at: now,
-                    },
-                    self.ttl,
-                )
+                (RequestState::Denied { by: by.id, reason, at: now }, self.ttl)
             }
-            RequestEvent::Approve {
-                by,
-                digest,
-                shorten,
-            } => {
+            RequestEvent::Approve { by, digest, shorten } => {
                 let approval = self.approval(by, digest, approvals, now)?;
                 let all = approvals.iter().cloned().chain([approval]).collect();
-                (
-                    self.after(all, now),
-                    shorten.map_or(self.ttl, |wish| wish.min(self.ttl)),
-                )
+                (self.after(all, now), shorten.map_or(self.ttl, |wish| wish.min(self.ttl)))
             }
         };
-        Ok(Self {
-            state,
-            ttl,
-            ..self.clone()
-        })
+        Ok(Self { state, ttl, ..self.clone() })
     }
 
     fn approval(
@@ -295,12 +252,7 @@ impl Request {
         if digest != self.digest() {
             return Err(RequestError::Changed);
         }
-        Ok(Approval {
-            by: by.id,
-            groups: by.groups,
-            digest,
-            at: now,
-        })
+        Ok(Approval { by: by.id, groups: by.groups, digest, at: now })
     }
 
     fn after(&self, approvals: Vec<Approval>, now: Timestamp) -> RequestState {
@@ -314,10 +266,7 @@ impl Request {
     /// How many more people have to say yes.
     #[must_use]
     pub fn missing(&self, approvals: &[Approval]) -> usize {
-        outstanding(
-            &self.terms.approvals,
-            approvals.iter().map(|yes| (&yes.by, &yes.groups)),
-        )
+        outstanding(&self.terms.approvals, approvals.iter().map(|yes| (&yes.by, &yes.groups)))
     }
 
     /// Whether this person may say yes or no.
@@ -365,10 +314,7 @@ mod tests {
         Principal {
             id: PrincipalId::new(id).unwrap(),
             name: id.into(),
-            groups: groups
-                .iter()
-                .map(|name| GroupName::new(name).unwrap())
-                .collect(),
+            groups: groups.iter().map(|name| GroupName::new(name).unwrap()).collect(),
         }
     }
 
@@ -390,14 +336,7 @@ mod tests {
 
     fn approve(request: &Request, by: Principal) -> Result<Request, RequestError> {
         let digest = request.digest();
-        request.apply(
-            RequestEvent::Approve {
-                by,
-                digest,
-                shorten: None,
-            },
-            at(1),
-        )
+        request.apply(RequestEvent::Approve { by, digest, shorten: None }, at(1))
     }
 
     #[test]
@@ -415,46 +354,30 @@ mod tests {
         let request = asked(&["1 of dba"]);
         let alice = || person("alice", &["dba"]);
         assert_eq!(approve(&request, alice()), Err(RequestError::Own));
-        let deny = RequestEvent::Deny {
-            by: alice(),
-            reason: String::new(),
-        };
+        let deny = RequestEvent::Deny { by: alice(), reason: String::new() };
         assert_eq!(request.apply(deny, at(1)), Err(RequestError::Own));
     }
 
     #[test]
     fn approving_twice_counts_once() {
         let request = approve(&asked(&["2 of dba"]), person("bob", &["dba"])).unwrap();
-        assert_eq!(
-            approve(&request, person("bob", &["dba"])),
-            Err(RequestError::Twice)
-        );
+        assert_eq!(approve(&request, person("bob", &["dba"])), Err(RequestError::Twice));
         let request = approve(&request, person("carol", &["dba"])).unwrap();
         assert_eq!(request.state.word(), "granted");
     }
 
     #[test]
     fn a_person_in_two_groups_counts_once() {
-        let request = approve(
-            &asked(&["1 of dba", "1 of leads"]),
-            person("bob", &["dba", "leads"]),
-        )
-        .unwrap();
+        let request =
+            approve(&asked(&["1 of dba", "1 of leads"]), person("bob", &["dba", "leads"])).unwrap();
         assert!(request.is_pending());
-        assert!(
-            !approve(&request, person("carol", &["dba"]))
-                .unwrap()
-                .is_pending()
-        );
+        assert!(!approve(&request, person("carol", &["dba"])).unwrap().is_pending());
     }
 
     #[test]
     fn an_approval_of_something_else_is_refused() {
         let request = asked(&["1 of dba"]);
-        let edited = Request {
-            reason: "other".into(),
-            ..request.clone()
-        };
+        let edited = Request { reason: "other".into(), ..request.clone() };
         let event = RequestEvent::Approve {
             by: person("bob", &["dba"]),
             digest: request.digest(),
@@ -472,10 +395,7 @@ mod tests {
                 digest: request.digest(),
                 shorten: Some(Ttl::from_secs(wish)),
             };
-            assert_eq!(
-                request.apply(event, at(1)).unwrap().ttl,
-                Ttl::from_secs(got)
-            );
+            assert_eq!(request.apply(event, at(1)).unwrap().ttl, Ttl::from_secs(got));
         }
     }
 
@@ -483,31 +403,18 @@ mod tests {
     fn pending_requests_lapse_and_stay_lapsed() {
         let request = asked(&["1 of dba"]);
         assert_eq!(request.apply(RequestEvent::Tick, at(599)).unwrap(), request);
-        let late = RequestEvent::Withdraw {
-            by: request.principal.clone(),
-        };
+        let late = RequestEvent::Withdraw { by: request.principal.clone() };
         assert_eq!(request.apply(late, at(600)), Err(RequestError::Lapsed));
         let lapsed = request.apply(RequestEvent::Tick, at(600)).unwrap();
-        assert_eq!(
-            approve(&lapsed, person("bob", &["dba"])),
-            Err(RequestError::Over("lapsed"))
-        );
+        assert_eq!(approve(&lapsed, person("bob", &["dba"])), Err(RequestError::Over("lapsed")));
     }
 
     #[test]
     fn only_the_one_who_asked_withdraws() {
         let request = asked(&["1 of dba"]);
-        let by = |id: &str| RequestEvent::Withdraw {
-            by: PrincipalId::new(id).unwrap(),
-        };
-        assert_eq!(
-            request.apply(by("bob"), at(1)),
-            Err(RequestError::NotTheirs)
-        );
-        assert_eq!(
-            request.apply(by("alice"), at(1)).unwrap().state.word(),
-            "withdrawn"
-        );
+        let by = |id: &str| RequestEvent::Withdraw { by: PrincipalId::new(id).unwrap() };
+        assert_eq!(request.apply(by("bob"), at(1)), Err(RequestError::NotTheirs));
+        assert_eq!(request.apply(by("alice"), at(1)).unwrap().state.word(), "withdrawn");
     }
 
     fn any_event(request: Request) -> impl Strategy<Value = RequestEvent> {
@@ -516,15 +423,8 @@ mod tests {
         (people, groups, 0..5_u8).prop_map(move |(id, groups, kind)| {
             let by = person(id, &groups);
             match kind {
-                0 | 1 => RequestEvent::Approve {
-                    by,
-                    digest: request.digest(),
-                    shorten: None,
-                },
-                2 => RequestEvent::Deny {
-                    by,
-                    reason: "no".into(),
-                },
+                0 | 1 => RequestEvent::Approve { by, digest: request.digest(), shorten: None },
+                2 => RequestEvent::Deny { by, reason: "no".into() },
                 3 => RequestEvent::Withdraw { by: by.id },
                 _ => RequestEvent::Tick,
             }

@@ -182,27 +182,18 @@ impl Target {
             return Err(ResourceError::UnknownLogin { target, login });
         }
         let database = database.or_else(|| self.default_database()).cloned();
-        if let Some(unknown) = database
-            .as_ref()
-            .filter(|wish| !self.databases.contains(wish))
-        {
+        if let Some(unknown) = database.as_ref().filter(|wish| !self.databases.contains(wish)) {
             let (target, database) = (self.name.clone(), unknown.clone());
             return Err(ResourceError::UnknownDatabase { target, database });
         }
-        Ok(Resource {
-            target: self.name.clone(),
-            login: login.clone(),
-            database,
-        })
+        Ok(Resource { target: self.name.clone(), login: login.clone(), database })
     }
 }
 
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.login, self.target)?;
-        self.database
-            .iter()
-            .try_for_each(|database| write!(f, "/{database}"))
+        self.database.iter().try_for_each(|database| write!(f, "/{database}"))
     }
 }
 
@@ -217,11 +208,7 @@ impl FromStr for Resource {
             Some((target, database)) => (target, Some(Database::new(database)?)),
             None => (place, None),
         };
-        Ok(Self {
-            target: TargetName::new(target)?,
-            login: Login::new(login)?,
-            database,
-        })
+        Ok(Self { target: TargetName::new(target)?, login: Login::new(login)?, database })
     }
 }
 
@@ -232,16 +219,10 @@ pub(crate) fn orders() -> Target {
         kind: Kind::Postgres,
         host: "db.internal".into(),
         port: 5432,
-        tls: UpstreamTls::VerifyFull {
-            roots: None,
-            name: None,
-        },
+        tls: UpstreamTls::VerifyFull { roots: None, name: None },
         environment: Some(Environment::new("prod").unwrap()),
         labels: BTreeMap::from([("team".into(), "shop".into())]),
-        databases: vec![
-            Database::new("shop").unwrap(),
-            Database::new("reporting").unwrap(),
-        ],
+        databases: vec![Database::new("shop").unwrap(), Database::new("reporting").unwrap()],
         logins: BTreeMap::from([
             (Login::new("app_ro").unwrap(), Credential::Password),
             (Login::new("app_rw").unwrap(), Credential::Password),
@@ -260,21 +241,10 @@ mod tests {
 
     #[test]
     fn a_resource_is_written_and_read() {
-        for text in [
-            "app_rw@orders",
-            "app_rw@orders/reporting",
-            "alice@example.com@orders",
-        ] {
+        for text in ["app_rw@orders", "app_rw@orders/reporting", "alice@example.com@orders"] {
             assert_eq!(text.parse::<Resource>().unwrap().to_string(), text);
         }
-        for text in [
-            "orders",
-            "@orders",
-            "app_rw@",
-            "app_rw@orders/",
-            "a@Orders",
-            "a@b/c\0",
-        ] {
+        for text in ["orders", "@orders", "app_rw@", "app_rw@orders/", "a@Orders", "a@b/c\0"] {
             assert!(text.parse::<Resource>().is_err(), "{text:?}");
         }
     }
@@ -286,10 +256,7 @@ mod tests {
         let resolved = target.resolve(&login, None).unwrap();
         assert_eq!(resolved.to_string(), "app_rw@orders/shop");
         for name in ["APP_RW", "app_rw ", "postgres"] {
-            assert!(
-                target.resolve(&Login::new(name).unwrap(), None).is_err(),
-                "{name}"
-            );
+            assert!(target.resolve(&Login::new(name).unwrap(), None).is_err(), "{name}");
         }
         for name in ["Shop", "shop ", "postgres", "template1"] {
             let database = Database::new(name).unwrap();

@@ -59,13 +59,8 @@ pub struct Ttl(u64);
 )]
 pub struct TtlError(String);
 
-const UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const LONGEST: u64 = 366 * 86_400_000;
 
 impl Ttl {
@@ -85,11 +80,7 @@ impl Ttl {
     #[must_use]
     pub const fn millis(self) -> i64 {
         // 366 days fit; a larger span, from arithmetic only, saturates.
-        if self.0 > i64::MAX as u64 {
-            i64::MAX
-        } else {
-            self.0.cast_signed()
-        }
+        if self.0 > i64::MAX as u64 { i64::MAX } else { self.0.cast_signed() }
     }
 
     /// The span for the standard library's timers.
@@ -115,25 +106,16 @@ impl FromStr for Ttl {
         while !rest.is_empty() {
             let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
             let (number, tail) = rest.split_at(digits);
-            let letters = tail.len()
-                - tail
-                    .trim_start_matches(|c: char| c.is_ascii_lowercase())
-                    .len();
+            let letters =
+                tail.len() - tail.trim_start_matches(|c: char| c.is_ascii_lowercase()).len();
             let (unit, tail) = tail.split_at(letters);
             let number: u64 = number.parse().map_err(|_| wrong())?;
-            let (_, factor) = UNITS
-                .iter()
-                .find(|(name, _)| *name == unit)
-                .ok_or_else(wrong)?;
+            let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
             let part = number.checked_mul(*factor).ok_or_else(wrong)?;
             total = total.checked_add(part).ok_or_else(wrong)?;
             rest = tail;
         }
-        if total == 0 || total > LONGEST {
-            Err(wrong())
-        } else {
-            Ok(Self(total))
-        }
+        if total == 0 || total > LONGEST { Err(wrong()) } else { Ok(Self(total)) }
     }
 }
 
@@ -190,33 +172,17 @@ mod tests {
 
     #[test]
     fn what_is_not_a_span_is_refused() {
-        for text in [
-            "",
-            "0s",
-            "5",
-            "m",
-            "-1m",
-            "1w",
-            "1.5h",
-            "1h ",
-            "400d",
-            "99999999999999999999d",
-        ] {
+        for text in
+            ["", "0s", "5", "m", "-1m", "1w", "1.5h", "1h ", "400d", "99999999999999999999d"]
+        {
             assert!(text.parse::<Ttl>().is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn instants_are_written_in_utc() {
-        assert_eq!(
-            Timestamp::from_millis(0).to_string(),
-            "1970-01-01T00:00:00.000Z"
-        );
-        assert!(
-            Timestamp::from_millis(i64::MAX)
-                .to_string()
-                .contains("ms since 1970")
-        );
+        assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert!(Timestamp::from_millis(i64::MAX).to_string().contains("ms since 1970"));
     }
 
     proptest! {

@@ -114,15 +114,10 @@ impl Clock {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the edge at which wall time is read"
-)]
+#[expect(clippy::disallowed_methods, reason = "the edge at which wall time is read")]
 fn system_wall() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
+    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// The runtime's instant: the system's, except in tests that pause it.

@@ -26,10 +26,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(crate) enum Upstream {
     Password(SecretString),
-    Certificate {
-        chain_pem: String,
-        key_pem: SecretString,
-    },
+    Certificate { chain_pem: String, key_pem: SecretString },
 }
 
 /// Why there is no credential.
@@ -63,11 +60,7 @@ struct Kept {
 
 impl Credentials {
     pub(crate) fn new(clock: Clock, link: LinkClient) -> Self {
-        Self {
-            clock,
-            link,
-            kept: DashMap::new(),
-        }
+        Self { clock, link, kept: DashMap::new() }
     }
 
     /// Begins to use a grant: starts its clock at the first use, and obtains its credential.
@@ -89,10 +82,7 @@ impl Credentials {
         if !pass.held.is_live(self.clock.now()) {
             return Err(BeginError::Over);
         }
-        let kept = Kept {
-            held: Arc::clone(&pass.held),
-            upstream: upstream.clone(),
-        };
+        let kept = Kept { held: Arc::clone(&pass.held), upstream: upstream.clone() };
         self.kept.insert(grant.clone(), kept);
         Ok(upstream)
     }
@@ -104,13 +94,8 @@ impl Credentials {
     }
 
     fn kept(&self, grant: &GrantId, held: &Arc<Held>) -> Option<Upstream> {
-        let kept = self
-            .kept
-            .get(grant)
-            .filter(|kept| Arc::ptr_eq(&kept.held, held))?;
-        kept.held
-            .is_live(self.clock.now())
-            .then(|| kept.upstream.clone())
+        let kept = self.kept.get(grant).filter(|kept| Arc::ptr_eq(&kept.held, held))?;
+        kept.held.is_live(self.clock.now()).then(|| kept.upstream.clone())
     }
 
     async fn fetch(&self, request: v1::BeginRequest) -> Result<(Timestamp, Upstream), BeginError> {
@@ -126,10 +111,9 @@ impl Credentials {
         let credential = reply.credential.and_then(|outer| outer.credential);
         let upstream = match credential.ok_or(BeginError::Empty)? {
             Wire::Password(password) => Upstream::Password(password.into()),
-            Wire::Certificate(pair) => Upstream::Certificate {
-                chain_pem: pair.chain_pem,
-                key_pem: pair.key_pem.into(),
-            },
+            Wire::Certificate(pair) => {
+                Upstream::Certificate { chain_pem: pair.chain_pem, key_pem: pair.key_pem.into() }
+            }
         };
         Ok((Timestamp::from_millis(reply.ends_ms), upstream))
     }
@@ -147,14 +131,9 @@ mod tests {
     fn rig(term: Term) -> Rig {
         let rig = Rig::new();
         rig.grant(vec![lease("gr-1", term)], Partition::UntilLeaseEnd);
-        let credential = v1::Credential {
-            credential: Some(Wire::Password("secret".into())),
-        };
+        let credential = v1::Credential { credential: Some(Wire::Password("secret".into())) };
         let ends_ms = at(600).millis();
-        let reply = v1::BeginReply {
-            ends_ms,
-            credential: Some(credential),
-        };
+        let reply = v1::BeginReply { ends_ms, credential: Some(credential) };
         *rig.control.begin_reply.lock().unwrap() = Some(Ok(reply));
         rig
     }
@@ -171,16 +150,10 @@ mod tests {
         let rig = rig(claim(60, 600));
         let credentials = &rig.plane.credentials;
         let session = rig.open();
-        assert_eq!(
-            password(credentials.begin(&session).await.unwrap()),
-            "secret"
-        );
+        assert_eq!(password(credentials.begin(&session).await.unwrap()), "secret");
         assert_eq!(session.pass().held.term(), Term::Until(at(600)));
         *rig.control.begin_reply.lock().unwrap() = None;
-        assert_eq!(
-            password(credentials.begin(&rig.open()).await.unwrap()),
-            "secret"
-        );
+        assert_eq!(password(credentials.begin(&rig.open()).await.unwrap()), "secret");
         let begins = rig.control.begins.lock().unwrap().clone();
         assert_eq!(begins.len(), 1);
         assert_eq!(begins[0].session, session.id().as_str());
@@ -194,18 +167,12 @@ mod tests {
         rig.plane.credentials.sweep();
         assert_eq!(rig.plane.credentials.kept.len(), 1);
         let gone = vec![("gr-1".parse().unwrap(), End::Done)];
-        let delta = Delta {
-            gone,
-            ..Delta::default()
-        };
+        let delta = Delta { gone, ..Delta::default() };
         rig.plane.leases.apply_delta(2, LONG, delta).unwrap();
         rig.plane.credentials.sweep();
         assert!(rig.plane.credentials.kept.is_empty());
         let late = rig.plane.credentials.begin(&session).await;
-        assert!(
-            matches!(late, Err(BeginError::Over)),
-            "a reply can't bring a grant back"
-        );
+        assert!(matches!(late, Err(BeginError::Over)), "a reply can't bring a grant back");
     }
 
     #[tokio::test(start_paused = true)]
@@ -213,18 +180,9 @@ mod tests {
         let rig = rig(claim(60, 600));
         let session = rig.open();
         for (reply, expected) in [
-            (
-                Some(Err(Status::failed_precondition("the grant is over"))),
-                "the grant is over",
-            ),
-            (
-                Some(Err(Status::internal("stack trace"))),
-                "control is out of reach",
-            ),
-            (
-                Some(Ok(v1::BeginReply::default())),
-                "control gave no credential",
-            ),
+            (Some(Err(Status::failed_precondition("the grant is over"))), "the grant is over"),
+            (Some(Err(Status::internal("stack trace"))), "control is out of reach"),
+            (Some(Ok(v1::BeginReply::default())), "control gave no credential"),
             (None, "control is out of reach"),
         ] {
             *rig.control.begin_reply.lock().unwrap() = reply;

@@ -69,15 +69,13 @@ impl Follower {
     }
 
     async fn follow(&self, backoff: &mut Backoff) -> Result<(), FeedError> {
-        let mut stream = timeout(FIRST_EVENT, self.subscribe())
-            .await
-            .map_err(|_| FeedError::Silent)??;
+        let mut stream =
+            timeout(FIRST_EVENT, self.subscribe()).await.map_err(|_| FeedError::Silent)??;
         let mut silence = FIRST_EVENT;
         let mut applied = 0_u64;
         loop {
-            let event = timeout(silence, stream.message())
-                .await
-                .map_err(|_| FeedError::Silent)??;
+            let event =
+                timeout(silence, stream.message()).await.map_err(|_| FeedError::Silent)??;
             let Some(event) = event else { return Ok(()) };
             let fresh = Ttl::from_millis(event.fresh_ms);
             silence = fresh.duration().max(MIN_SILENCE);
@@ -91,9 +89,7 @@ impl Follower {
     }
 
     async fn subscribe(&self) -> Result<Streaming<v1::FeedEvent>, tonic::Status> {
-        let request = v1::FeedRequest {
-            proxy: self.proxy.clone(),
-        };
+        let request = v1::FeedRequest { proxy: self.proxy.clone() };
         Ok(self.link.clone().feed(request).await?.into_inner())
     }
 
@@ -132,11 +128,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn snapshot(wire: v1::Snapshot) -> Result<Snapshot, Malformed> {
     Ok(Snapshot {
         leases: leases(wire.leases),
-        locks: wire
-            .locks
-            .into_iter()
-            .map(TryInto::try_into)
-            .collect::<Result<_, _>>()?,
+        locks: wire.locks.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         targets: readable(wire.targets, "target"),
         public_url: wire.public_url,
         gone: gone(&wire.gone)?,
@@ -147,16 +139,8 @@ fn delta(wire: v1::Delta) -> Result<Delta, Malformed> {
     Ok(Delta {
         leases: leases(wire.leases),
         gone: gone(&wire.gone)?,
-        locks: wire
-            .locks
-            .into_iter()
-            .map(TryInto::try_into)
-            .collect::<Result<_, _>>()?,
-        unlocked: wire
-            .unlocked
-            .iter()
-            .filter_map(|id| id.parse().ok())
-            .collect(),
+        locks: wire.locks.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        unlocked: wire.unlocked.iter().filter_map(|id| id.parse().ok()).collect(),
     })
 }
 
@@ -169,8 +153,7 @@ fn leases(wire: Vec<v1::Lease>) -> Vec<Lease> {
 fn readable<W, T: TryFrom<W, Error = Malformed>>(wire: Vec<W>, what: &'static str) -> Vec<T> {
     let read = wire.into_iter().map(T::try_from);
     read.filter_map(|item| {
-        item.inspect_err(|error| tracing::error!(%error, what, "left out of the feed"))
-            .ok()
+        item.inspect_err(|error| tracing::error!(%error, what, "left out of the feed")).ok()
     })
     .collect()
 }

@@ -53,32 +53,15 @@ pub(crate) struct Wish {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HoldEvent {
     /// A person has to confirm this connection.
-    Confirm {
-        code: String,
-        url: String,
-        patience: Ttl,
-    },
+    Confirm { code: String, url: String, patience: Ttl },
     /// This person did.
     Confirmed(Identity),
     /// The request stands and waits for approvals.
-    Asked {
-        request: String,
-        needs: Vec<String>,
-        url: String,
-        patience: Ttl,
-    },
+    Asked { request: String, needs: Vec<String>, url: String, patience: Ttl },
     /// The lease is there: admission is next.
-    Granted {
-        grant: GrantId,
-        ttl: Ttl,
-        approved_by: Vec<String>,
-    },
+    Granted { grant: GrantId, ttl: Ttl, approved_by: Vec<String> },
     /// No.
-    Refused {
-        code: String,
-        message: String,
-        hint: String,
-    },
+    Refused { code: String, message: String, hint: String },
 }
 
 /// Why a wait came to nothing.
@@ -132,9 +115,7 @@ impl Hold {
         let patience = plane.clock.now().after(wish.patience).after(GRACE);
         let mut link = plane.link.clone();
         let answer = timeout(ANSWER, link.ask(v1::AskRequest::from(wish))).await;
-        let events = answer
-            .map_err(|_| HoldError::Lapsed)?
-            .map_err(HoldError::Unreachable)?;
+        let events = answer.map_err(|_| HoldError::Lapsed)?.map_err(HoldError::Unreachable)?;
         Ok(Self {
             deadline: plane.clock.deadline(patience),
             plane: Arc::clone(plane),
@@ -150,12 +131,8 @@ impl Hold {
             event = timeout_at(self.deadline, self.events.message()) => event,
             () = self.plane.sessions.drained.cancelled() => return Err(HoldError::Draining),
         };
-        let event = event
-            .map_err(|_| HoldError::Lapsed)?
-            .map_err(HoldError::Unreachable)?;
-        let event = event
-            .and_then(|event| event.event)
-            .ok_or(HoldError::Ended)?;
+        let event = event.map_err(|_| HoldError::Lapsed)?.map_err(HoldError::Unreachable)?;
+        let event = event.and_then(|event| event.event).ok_or(HoldError::Ended)?;
         self.read(event).await
     }
 
@@ -175,11 +152,9 @@ impl Hold {
                 patience: Ttl::from_millis(asked.patience_ms),
             },
             Event::Granted(granted) => self.settle(granted).await?,
-            Event::Refused(no) => HoldEvent::Refused {
-                code: no.code,
-                message: no.message,
-                hint: no.hint,
-            },
+            Event::Refused(no) => {
+                HoldEvent::Refused { code: no.code, message: no.message, hint: no.hint }
+            }
         })
     }
 
@@ -262,11 +237,7 @@ impl TryFrom<v1::Identity> for Identity {
 
     fn try_from(wire: v1::Identity) -> Result<Self, Malformed> {
         let (principal, name, authn) = wire.parts()?;
-        Ok(Self {
-            principal,
-            name,
-            authn,
-        })
+        Ok(Self { principal, name, authn })
     }
 }
 

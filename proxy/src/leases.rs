@@ -120,14 +120,8 @@ impl Leases {
     /// An empty table, which admits nobody before its first snapshot.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        let locks = Locks {
-            list: Vec::new(),
-            since: clock.instant(),
-        };
-        let world = World {
-            targets: HashMap::new(),
-            public_url: "".into(),
-        };
+        let locks = Locks { list: Vec::new(), since: clock.instant() };
+        let world = World { targets: HashMap::new(), public_url: "".into() };
         Self {
             clock,
             by_key: DashMap::with_shard_amount(SHARDS),
@@ -225,9 +219,7 @@ impl Leases {
         let mut why: HashMap<GrantId, End> = snapshot.gone.into_iter().collect();
         for (grant, held) in before {
             if !book.contains_key(&grant) {
-                let end = why
-                    .remove(&grant)
-                    .unwrap_or_else(|| self.unexplained(&held));
+                let end = why.remove(&grant).unwrap_or_else(|| self.unexplained(&held));
                 self.end(&held, end);
             }
         }
@@ -294,10 +286,7 @@ impl Leases {
         match self.by_key.entry(key) {
             Entry::Occupied(mut entry) => entry.get_mut().more.push(held),
             Entry::Vacant(entry) => {
-                entry.insert(Leased {
-                    first: held,
-                    more: Vec::new(),
-                });
+                entry.insert(Leased { first: held, more: Vec::new() });
             }
         }
     }
@@ -327,13 +316,8 @@ impl Leases {
     }
 
     fn set_world(&self, targets: Vec<Target>, public_url: String) {
-        let targets = targets
-            .into_iter()
-            .map(|target| (target.name.clone(), Arc::new(target)));
-        let world = World {
-            targets: targets.collect(),
-            public_url: public_url.into(),
-        };
+        let targets = targets.into_iter().map(|target| (target.name.clone(), Arc::new(target)));
+        let world = World { targets: targets.collect(), public_url: public_url.into() };
         self.world.store(Arc::new(world));
     }
 
@@ -349,10 +333,7 @@ impl Leases {
 
     fn set_locks(&self, list: Vec<Lock>) {
         if self.locks.load().list != list {
-            self.locks.store(Arc::new(Locks {
-                list,
-                since: self.clock.instant(),
-            }));
+            self.locks.store(Arc::new(Locks { list, since: self.clock.instant() }));
             self.wake_all();
         }
     }

@@ -69,11 +69,7 @@ pub(crate) struct HoldPlace {
 impl Limits {
     pub(crate) fn new(settings: LimitSettings, metrics: Arc<Metrics>) -> Self {
         let pool = Mutex::default();
-        Self(Arc::new(Inner {
-            settings,
-            metrics,
-            pool,
-        }))
+        Self(Arc::new(Inner { settings, metrics, pool }))
     }
 
     /// A place for a new connection; none where all are taken by those who have authenticated.
@@ -97,12 +93,7 @@ impl Limits {
         }
         let (number, evicted) = pool.enter(address);
         drop(pool);
-        Some(Slot {
-            limits: self.clone(),
-            number,
-            evicted,
-            known: Arc::default(),
-        })
+        Some(Slot { limits: self.clone(), number, evicted, known: Arc::default() })
     }
 
     /// A place to wait for a person; none where too many wait, in all or from this address.
@@ -116,10 +107,7 @@ impl Limits {
         }
         pool.holds += 1;
         pool.holds_by_address.insert(address, here + 1);
-        Some(HoldPlace {
-            limits: self.clone(),
-            address,
-        })
+        Some(HoldPlace { limits: self.clone(), address })
     }
 
     fn pool(&self) -> MutexGuard<'_, Pool> {
@@ -182,11 +170,7 @@ impl Drop for HoldPlace {
     fn drop(&mut self) {
         let mut pool = self.limits.pool();
         pool.holds = pool.holds.saturating_sub(1);
-        let here = pool
-            .holds_by_address
-            .get(&self.address)
-            .copied()
-            .unwrap_or(0);
+        let here = pool.holds_by_address.get(&self.address).copied().unwrap_or(0);
         if here > 1 {
             pool.holds_by_address.insert(self.address, here - 1);
         } else {
@@ -201,13 +185,7 @@ impl Pool {
         self.next += 1;
         self.connections += 1;
         self.by_address.entry(address).or_default().insert(number);
-        self.strangers.insert(
-            number,
-            Listed {
-                address,
-                evicted: evicted.clone(),
-            },
-        );
+        self.strangers.insert(number, Listed { address, evicted: evicted.clone() });
         (number, evicted)
     }
 
@@ -216,11 +194,7 @@ impl Pool {
     }
 
     fn evict_oldest_of(&mut self, address: IpAddr) {
-        let oldest = self
-            .by_address
-            .get(&address)
-            .and_then(BTreeSet::first)
-            .copied();
+        let oldest = self.by_address.get(&address).and_then(BTreeSet::first).copied();
         if let Some(number) = oldest {
             self.evict(number);
         }

@@ -39,11 +39,7 @@ pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::n
 }
 
 fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -94,13 +90,7 @@ async fn accept_all(
 /// Whether only the connection failed that was about to be accepted.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    [
-        ConnectionAborted,
-        ConnectionRefused,
-        ConnectionReset,
-        Interrupted,
-    ]
-    .contains(&error.kind())
+    [ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted].contains(&error.kind())
 }
 
 /// Serves one connection in a task of its own, where there is a place for it.
@@ -188,31 +178,19 @@ mod tests {
             () = tokio::time::sleep(Duration::from_secs(15)) => {}
         }
         // 10 ms, doubled up to 1 s, and no wait where one connection was aborted.
-        assert!(
-            first_success.get() >= Duration::from_millis(14_270),
-            "{first_success:?}"
-        );
+        assert!(first_success.get() >= Duration::from_millis(14_270), "{first_success:?}");
         assert!(calls.get() > 40);
     }
 
     #[tokio::test]
     async fn connections_are_served_and_their_places_freed() {
-        let limits = LimitSettings {
-            connections: 2,
-            per_address: 2,
-            ..LimitSettings::default()
-        };
+        let limits = LimitSettings { connections: 2, per_address: 2, ..LimitSettings::default() };
         let rig = Rig::with(limits);
         let listener = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
         let (sessions, stop) = (TaskTracker::new(), CancellationToken::new());
-        let running = run(
-            Arc::clone(&rig.plane),
-            listener,
-            sessions.clone(),
-            stop.clone(),
-        );
+        let running = run(Arc::clone(&rig.plane), listener, sessions.clone(), stop.clone());
         let running = tokio::spawn(running);
         for _ in 0..5 {
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -228,22 +206,13 @@ mod tests {
 
     /// What becomes of a connection that says nothing, in how many seconds.
     async fn silent(rig: &Rig, known: bool) -> Option<(&'static str, i64)> {
-        let slot = rig
-            .plane
-            .limits
-            .enter("192.0.2.7:5555".parse().unwrap())
-            .unwrap();
+        let slot = rig.plane.limits.enter("192.0.2.7:5555".parse().unwrap()).unwrap();
         let put_out = put_out(Arc::clone(&rig.plane), slot.stranger());
         if known {
             slot.authenticated();
         }
         let why = tokio::time::timeout(Duration::from_secs(3_600), put_out).await;
-        why.ok().map(|why| {
-            (
-                why,
-                (rig.plane.clock.now().millis() - at(0).millis()) / 1_000,
-            )
-        })
+        why.ok().map(|why| (why, (rig.plane.clock.now().millis() - at(0).millis()) / 1_000))
     }
 
     #[tokio::test(start_paused = true)]
@@ -262,10 +231,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stranger_makes_room_for_another() {
-        let rig = Rig::with(LimitSettings {
-            per_address: 1,
-            ..LimitSettings::default()
-        });
+        let rig = Rig::with(LimitSettings { per_address: 1, ..LimitSettings::default() });
         let first = silent(&rig, false);
         let second = async {
             tokio::time::sleep(Duration::from_secs(2)).await;
@@ -280,11 +246,7 @@ mod tests {
     fn workers_share_an_address_and_nobody_else_does() {
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
         let address = listeners[0].local_addr().unwrap();
-        assert!(
-            listeners
-                .iter()
-                .all(|other| other.local_addr().unwrap() == address)
-        );
+        assert!(listeners.iter().all(|other| other.local_addr().unwrap() == address));
         let taken = bind(address, 3).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
     }

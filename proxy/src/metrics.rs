@@ -11,55 +11,28 @@ use prometheus::{
 /// A name, and what it means.
 type Named = (&'static str, &'static str);
 
-const CONNECTIONS: Named = (
-    "postern_connections_total",
-    "Connections, by what became of them.",
-);
-const DENIALS: Named = (
-    "postern_denials_total",
-    "Connections that were denied, by reason.",
-);
-const ACCEPT_REFUSED: Named = (
-    "postern_accept_refused_total",
-    "Connections dropped before authentication, by reason.",
-);
-const UPSTREAM_FAILURES: Named = (
-    "postern_upstream_failures_total",
-    "Failures to connect or sign in upstream.",
-);
+const CONNECTIONS: Named = ("postern_connections_total", "Connections, by what became of them.");
+const DENIALS: Named = ("postern_denials_total", "Connections that were denied, by reason.");
+const ACCEPT_REFUSED: Named =
+    ("postern_accept_refused_total", "Connections dropped before authentication, by reason.");
+const UPSTREAM_FAILURES: Named =
+    ("postern_upstream_failures_total", "Failures to connect or sign in upstream.");
 const SESSIONS_LIVE: Named = ("postern_sessions_live", "Sessions that are live.");
-const BYTES: Named = (
-    "postern_bytes_total",
-    "Bytes from (in) and to (out) clients.",
-);
-const ADMISSION: Named = (
-    "postern_admission_seconds",
-    "Time of one admission decision.",
-);
-const HOLD: Named = (
-    "postern_hold_seconds",
-    "How long connections waited for people.",
-);
+const BYTES: Named = ("postern_bytes_total", "Bytes from (in) and to (out) clients.");
+const ADMISSION: Named = ("postern_admission_seconds", "Time of one admission decision.");
+const HOLD: Named = ("postern_hold_seconds", "How long connections waited for people.");
 const REVOKE_TO_CUT: Named = (
     "postern_revoke_to_cut_seconds",
     "From the end of a grant, as the feed told it, to the cut of a session.",
 );
-const UPSTREAM_CONNECT: Named = (
-    "postern_upstream_connect_seconds",
-    "Time to connect and sign in upstream.",
-);
-const RECORDER_LAG: Named = (
-    "postern_recorder_lag_bytes",
-    "Bytes pushed to recordings and not yet written.",
-);
-const RECORDER_FAILURES: Named = (
-    "postern_recorder_failures_total",
-    "Recordings that could not be written.",
-);
-const FEED_REVISION: Named = (
-    "postern_feed_revision",
-    "The revision of the feed that was applied last.",
-);
+const UPSTREAM_CONNECT: Named =
+    ("postern_upstream_connect_seconds", "Time to connect and sign in upstream.");
+const RECORDER_LAG: Named =
+    ("postern_recorder_lag_bytes", "Bytes pushed to recordings and not yet written.");
+const RECORDER_FAILURES: Named =
+    ("postern_recorder_failures_total", "Recordings that could not be written.");
+const FEED_REVISION: Named =
+    ("postern_feed_revision", "The revision of the feed that was applied last.");
 const FEED_LEASE: Named = (
     "postern_feed_lease_seconds",
     "For how much longer new sessions are admitted without news from control.",
@@ -123,9 +96,7 @@ impl Metrics {
 
     /// Counts a connection.
     pub(crate) fn connection(&self, protocol: &'static str, outcome: &'static str) {
-        self.connections
-            .with_label_values(&[protocol, outcome])
-            .inc();
+        self.connections.with_label_values(&[protocol, outcome]).inc();
     }
 
     /// Counts a denial.
@@ -140,9 +111,7 @@ impl Metrics {
 
     /// Counts a failure to reach this target.
     pub(crate) fn upstream_failed(&self, target: &TargetName) {
-        self.upstream_failures
-            .with_label_values(&[target.as_str()])
-            .inc();
+        self.upstream_failures.with_label_values(&[target.as_str()]).inc();
     }
 
     /// The number of live sessions.
@@ -208,11 +177,8 @@ mod tests {
         metrics.upstream_failed(&"orders".parse().unwrap());
         metrics.live("postgres").inc();
         metrics.bytes(1, 2);
-        let names: Vec<String> = registry
-            .gather()
-            .iter()
-            .map(|family| family.name().to_owned())
-            .collect();
+        let names: Vec<String> =
+            registry.gather().iter().map(|family| family.name().to_owned()).collect();
         let expected = [
             "postern_accept_refused_total",
             "postern_admission_seconds",

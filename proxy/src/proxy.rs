@@ -105,10 +105,8 @@ impl Proxy {
         let tasks = start_tasks(&plane, reporter);
         let sessions = TaskTracker::new();
         let (accepting, all) = (CancellationToken::new(), CancellationToken::new());
-        let stop = Stop {
-            accepting: accepting.clone().drop_guard(),
-            all: all.clone().drop_guard(),
-        };
+        let stop =
+            Stop { accepting: accepting.clone().drop_guard(), all: all.clone().drop_guard() };
         let mut workers = Vec::new();
         for (number, listeners) in by_worker.into_iter().enumerate() {
             let worker = Worker {
@@ -120,14 +118,7 @@ impl Proxy {
             };
             workers.push(worker.start(number).map_err(ProxyError::Worker)?);
         }
-        Ok(Self {
-            plane,
-            addresses,
-            sessions,
-            workers,
-            stop,
-            tasks,
-        })
+        Ok(Self { plane, addresses, sessions, workers, stop, tasks })
     }
 
     /// Where it listens, in the order of the settings.
@@ -144,21 +135,11 @@ impl Proxy {
     /// Stops: accepts nobody, ends all sessions, and waits for them and for the delivery of their
     /// reports, each for at most so long.
     pub async fn drain(self, patience: Duration) {
-        let Self {
-            plane,
-            sessions,
-            workers,
-            stop,
-            tasks,
-            ..
-        } = self;
+        let Self { plane, sessions, workers, stop, tasks, .. } = self;
         drop(stop.accepting);
         plane.sessions.drain();
         sessions.close();
-        if tokio::time::timeout(patience, sessions.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(patience, sessions.wait()).await.is_err() {
             tracing::warn!(left = sessions.len(), "some sessions did not end in time");
         }
         // What is left is torn down with its runtime, and is reported all the same.
@@ -172,16 +153,10 @@ impl Proxy {
             }
             spool.close();
         });
-        if tokio::time::timeout(TEAR_DOWN.max(patience), ended)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(TEAR_DOWN.max(patience), ended).await.is_err() {
             tracing::warn!("workers did not end in time");
         }
-        if tokio::time::timeout(patience, plane.reports.flush())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(patience, plane.reports.flush()).await.is_err() {
             tracing::warn!("some reports were not delivered");
         }
         drop(tasks);
@@ -196,15 +171,9 @@ fn listen(settings: &Settings) -> Result<Listeners, ProxyError> {
     let mut addresses = Vec::new();
     let mut by_worker: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
     for address in &settings.postgres {
-        let failed = |source| ProxyError::Listen {
-            address: *address,
-            source,
-        };
+        let failed = |source| ProxyError::Listen { address: *address, source };
         let shared = listener::bind(*address, workers).map_err(failed)?;
-        let first = shared
-            .first()
-            .map(std::net::TcpListener::local_addr)
-            .transpose();
+        let first = shared.first().map(std::net::TcpListener::local_addr).transpose();
         addresses.extend(first.map_err(failed)?);
         for (own, listener) in by_worker.iter_mut().zip(shared) {
             own.push(listener);
@@ -229,10 +198,8 @@ fn furnish(
     let clock = Clock::system();
     let folder = &settings.recordings;
     let spool = Spool::open(folder, &settings.name, clock.clone(), Arc::clone(&metrics));
-    let spool = spool.map_err(|source| ProxyError::Recordings {
-        folder: folder.clone(),
-        source,
-    })?;
+    let spool =
+        spool.map_err(|source| ProxyError::Recordings { folder: folder.clone(), source })?;
     // Every session may have its start and its end waiting, and its successor, too.
     let waiting = settings.limits.connections.saturating_mul(3);
     let (reports, reporter) = Reports::new(waiting, Arc::clone(&metrics));
@@ -273,12 +240,7 @@ fn start_tasks(plane: &Arc<Plane>, reporter: Reporter) -> Tasks {
         tokio::spawn(reporter.run(plane.settings.name.clone(), plane.link.clone())),
         tokio::spawn(keep_house(Arc::clone(plane))),
     ];
-    Tasks(
-        tasks
-            .iter()
-            .map(tokio::task::JoinHandle::abort_handle)
-            .collect(),
-    )
+    Tasks(tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect())
 }
 
 /// Looks at the clocks, forgets credentials, and measures the feed's freshness.
@@ -309,9 +271,7 @@ struct Worker {
 
 impl Worker {
     fn start(self, number: usize) -> io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name(format!("postern-worker-{number}"));
         thread.spawn(move || runtime.block_on(self.run()))
     }
@@ -327,12 +287,7 @@ impl Worker {
                 }
             };
             let (plane, sessions) = (Arc::clone(&self.plane), self.sessions.clone());
-            tokio::spawn(listener::run(
-                plane,
-                listener,
-                sessions,
-                self.accepting.clone(),
-            ));
+            tokio::spawn(listener::run(plane, listener, sessions, self.accepting.clone()));
         }
         self.all.cancelled().await;
     }
@@ -350,9 +305,7 @@ mod tests {
     async fn proxy(folder: &std::path::Path) -> (Proxy, Arc<Control>) {
         let (channel, control) = Control::serve();
         let settings = settings(folder.join("recordings"), LimitSettings::default());
-        let proxy = Proxy::start(settings, channel, &prometheus::Registry::new())
-            .await
-            .unwrap();
+        let proxy = Proxy::start(settings, channel, &prometheus::Registry::new()).await.unwrap();
         (proxy, control)
     }
 
@@ -363,11 +316,7 @@ mod tests {
         let early = tokio::time::timeout(Duration::from_millis(50), proxy.ready()).await;
         assert!(early.is_err());
         let snapshot = link::v1::feed_event::Event::Snapshot(link::v1::Snapshot::default());
-        let event = link::v1::FeedEvent {
-            revision: 1,
-            fresh_ms: 10_000,
-            event: Some(snapshot),
-        };
+        let event = link::v1::FeedEvent { revision: 1, fresh_ms: 10_000, event: Some(snapshot) };
         control.next_feed().send(Ok(event)).await.unwrap();
         proxy.ready().await;
         let address = proxy.addresses()[0];
@@ -385,9 +334,7 @@ mod tests {
         let (channel, _) = Control::serve();
         let mut taken = settings(folder.path().join("other"), LimitSettings::default());
         taken.postgres = first.addresses().to_vec();
-        let error = Proxy::start(taken, channel, &prometheus::Registry::new())
-            .await
-            .unwrap_err();
+        let error = Proxy::start(taken, channel, &prometheus::Registry::new()).await.unwrap_err();
         let expected = format!("can't listen on `{}`", first.addresses()[0]);
         assert_eq!(error.to_string(), expected);
     }

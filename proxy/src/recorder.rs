@@ -44,21 +44,14 @@ impl Recorder {
             started: spool.clock().instant(),
             failed: false,
         };
-        recorder.push(&Event {
-            t: 0,
-            kind: Kind::Start(Box::new(start(spool, session))),
-        })?;
+        recorder.push(&Event { t: 0, kind: Kind::Start(Box::new(start(spool, session))) })?;
         recorder.flush()?;
         Ok(recorder)
     }
 
     /// Microseconds since the session started: the `t` of an event.
     pub(crate) fn elapsed(&self) -> u64 {
-        let elapsed = self
-            .spool
-            .clock()
-            .instant()
-            .saturating_duration_since(self.started);
+        let elapsed = self.spool.clock().instant().saturating_duration_since(self.started);
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
     }
 
@@ -68,11 +61,7 @@ impl Recorder {
         if let Err(error) = self.writer.push(event) {
             return Err(self.fail(io::Error::new(io::ErrorKind::InvalidData, error)));
         }
-        if self.writer.pending() > MOST_PENDING {
-            self.flush()
-        } else {
-            Ok(())
-        }
+        if self.writer.pending() > MOST_PENDING { self.flush() } else { Ok(()) }
     }
 
     /// Writes what was added.
@@ -85,10 +74,7 @@ impl Recorder {
         let lag = &self.spool.metrics().recorder_lag;
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         lag.add(size);
-        let written = self
-            .file
-            .as_mut()
-            .map_or_else(gone, |file| file.write_all(bytes));
+        let written = self.file.as_mut().map_or_else(gone, |file| file.write_all(bytes));
         lag.sub(size);
         self.writer.clear();
         written.map_err(|error| self.fail(error))
@@ -103,10 +89,7 @@ impl Recorder {
             bytes_out: tally.bytes_out,
             at: self.spool.clock().now().to_string().into(),
         };
-        self.push(&Event {
-            t: self.elapsed(),
-            kind: Kind::End(event),
-        })?;
+        self.push(&Event { t: self.elapsed(), kind: Kind::End(event) })?;
         self.flush()?;
         let file = self.file.take().map_or_else(gone, Ok)?;
         self.spool.settle(file)?;
@@ -143,11 +126,7 @@ fn gone<T>() -> io::Result<T> {
 
 fn start<'a>(spool: &'a Spool, session: &'a Session) -> Start<'a> {
     let (identity, key) = (session.identity(), session.key());
-    let database = key
-        .resource
-        .database
-        .as_ref()
-        .map_or("", |name| name.as_str());
+    let database = key.resource.database.as_ref().map_or("", |name| name.as_str());
     Start {
         session: session.id().as_str().into(),
         principal: identity.principal.as_str().into(),

@@ -72,30 +72,14 @@ impl Reports {
         let (denials, denial_queue) = mpsc::channel(DENIALS);
         let (done, delivered) = watch::channel(0);
         let queued = Arc::default();
-        let reporter = Reporter {
-            sessions: session_queue,
-            denials: denial_queue,
-            delivered: done,
-        };
-        (
-            Self {
-                sessions,
-                denials,
-                metrics,
-                queued,
-                delivered,
-            },
-            reporter,
-        )
+        let reporter = Reporter { sessions: session_queue, denials: denial_queue, delivered: done };
+        (Self { sessions, denials, metrics, queued, delivered }, reporter)
     }
 
     /// Reserves a place for something that may not be dropped.
     pub(crate) fn reserve(&self) -> Option<Place> {
         let permit = self.sessions.clone().try_reserve_owned().ok()?;
-        Some(Place {
-            permit,
-            queued: Arc::clone(&self.queued),
-        })
+        Some(Place { permit, queued: Arc::clone(&self.queued) })
     }
 
     /// Counts a denial and tells of it where there is room.
@@ -161,11 +145,7 @@ impl Reporter {
             };
             let Some(first) = first else { return };
             batch.push(first);
-            let queue = if of_sessions {
-                &mut self.sessions
-            } else {
-                &mut self.denials
-            };
+            let queue = if of_sessions { &mut self.sessions } else { &mut self.denials };
             while batch.len() < BATCH
                 && let Ok(next) = queue.try_recv()
             {
@@ -173,16 +153,8 @@ impl Reporter {
             }
             let happenings = std::mem::take(&mut batch);
             let of_sessions = if of_sessions { happenings.len() } else { 0 };
-            deliver(
-                &link,
-                v1::ReportRequest {
-                    proxy: proxy.clone(),
-                    happenings,
-                },
-            )
-            .await;
-            self.delivered
-                .send_modify(|count| *count += of_sessions as u64);
+            deliver(&link, v1::ReportRequest { proxy: proxy.clone(), happenings }).await;
+            self.delivered.send_modify(|count| *count += of_sessions as u64);
         }
     }
 }
@@ -229,22 +201,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_room_for_its_end_no_session_begins() {
-        let rig = rig(LimitSettings {
-            connections: 1,
-            ..LimitSettings::default()
-        });
+        let rig = rig(LimitSettings { connections: 1, ..LimitSettings::default() });
         rig.control.failing.store(usize::MAX, Ordering::SeqCst);
         let first = rig.open();
         let pass = first.pass().clone();
         let open = || {
             let client = "192.0.2.7:5555".parse().unwrap();
             let (identity, application) = (alice(), String::new());
-            rig.plane.sessions.open(Opening {
-                pass: pass.clone(),
-                identity,
-                client,
-                application,
-            })
+            rig.plane.sessions.open(Opening { pass: pass.clone(), identity, client, application })
         };
         assert!(matches!(open(), Err(OpenError::Backlogged)));
         rig.control.failing.store(0, Ordering::SeqCst);

@@ -101,11 +101,8 @@ impl Sessions {
         if self.drained.is_cancelled() {
             return Err(OpenError::Draining);
         }
-        let (first, last) = self
-            .reports
-            .reserve()
-            .zip(self.reports.reserve())
-            .ok_or(OpenError::Backlogged)?;
+        let (first, last) =
+            self.reports.reserve().zip(self.reports.reserve()).ok_or(OpenError::Backlogged)?;
         let started = self.clock.now();
         let session = self.make(opening, started, last);
         first.tell(started, What::Opened(session.opened()));
@@ -251,10 +248,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.finish(
-            &End::Protocol("internal error".to_owned()),
-            &Tally::default(),
-        );
+        self.finish(&End::Protocol("internal error".to_owned()), &Tally::default());
     }
 }
 
@@ -285,10 +279,7 @@ impl Guard {
             let _ = self.heard.set(over.at);
             return Some(over.end.clone());
         }
-        let knock = Knock {
-            key: self.pass.admission.key(),
-            device: self.device.as_ref(),
-        };
+        let knock = Knock { key: self.pass.admission.key(), device: self.device.as_ref() };
         if let Some((end, since)) = self.leases.lock_on(&knock, now) {
             let _ = self.heard.set(since);
             return Some(end);
@@ -308,19 +299,13 @@ impl Guard {
     }
 
     fn needs_control(&self) -> bool {
-        let target = self
-            .leases
-            .target(&self.pass.admission.key().resource.target);
+        let target = self.leases.target(&self.pass.admission.key().resource.target);
         target.is_none_or(|target| target.partition == Partition::Cut)
     }
 
     fn wake_at(&self) -> Instant {
         let ends = self.held().term().deadline();
-        let at = if self.needs_control() {
-            ends.min(self.leases.fresh_until())
-        } else {
-            ends
-        };
+        let at = if self.needs_control() { ends.min(self.leases.fresh_until()) } else { ends };
         self.clock.deadline(at)
     }
 

@@ -39,28 +39,17 @@ pub(crate) fn at(secs: i64) -> Timestamp {
 }
 
 pub(crate) fn key(who: &str, what: &str) -> LeaseKey {
-    LeaseKey {
-        principal: who.parse().unwrap(),
-        resource: what.parse().unwrap(),
-    }
+    LeaseKey { principal: who.parse().unwrap(), resource: what.parse().unwrap() }
 }
 
 /// Alice's lease on `app@orders/shop`.
 pub(crate) fn lease(grant: &str, term: Term) -> Lease {
     let key = key("alice", "app@orders/shop");
-    Lease {
-        grant: grant.parse().unwrap(),
-        key,
-        name: "Alice".into(),
-        term,
-    }
+    Lease { grant: grant.parse().unwrap(), key, name: "Alice".into(), term }
 }
 
 pub(crate) fn claim(by: i64, ttl: u64) -> Term {
-    Term::Claim {
-        by: at(by),
-        ttl: Ttl::from_secs(ttl),
-    }
+    Term::Claim { by: at(by), ttl: Ttl::from_secs(ttl) }
 }
 
 pub(crate) fn target(partition: Partition) -> Target {
@@ -100,11 +89,7 @@ pub(crate) fn alice() -> Identity {
         evidence: "01".into(),
         device: Some("laptop".parse().unwrap()),
     };
-    Identity {
-        principal: "alice".parse().unwrap(),
-        name: "Alice".into(),
-        authn,
-    }
+    Identity { principal: "alice".parse().unwrap(), name: "Alice".into(), authn }
 }
 
 /// A day.
@@ -163,37 +148,20 @@ impl Rig {
             reports,
             postgres: Default::default(),
         };
-        Self {
-            plane: Arc::new(plane),
-            control,
-            folder,
-        }
+        Self { plane: Arc::new(plane), control, folder }
     }
 
     /// Replaces all leases, for a day.
     pub(crate) fn grant(&self, leases: Vec<Lease>, partition: Partition) {
-        self.plane
-            .leases
-            .apply_snapshot(1, LONG, snapshot(leases, partition));
+        self.plane.leases.apply_snapshot(1, LONG, snapshot(leases, partition));
     }
 
     /// Lets Alice in.
     pub(crate) fn open(&self) -> Session {
         let key = key("alice", "app@orders/shop");
-        let pass = self
-            .plane
-            .admit(&Knock {
-                key: &key,
-                device: None,
-            })
-            .unwrap();
+        let pass = self.plane.admit(&Knock { key: &key, device: None }).unwrap();
         let client = "192.0.2.7:5555".parse().unwrap();
-        let opening = Opening {
-            pass,
-            identity: alice(),
-            client,
-            application: "psql".into(),
-        };
+        let opening = Opening { pass, identity: alice(), client, application: "psql".into() };
         self.plane.sessions.open(opening).unwrap()
     }
 }
@@ -235,11 +203,7 @@ impl Control {
         let (channel, incoming) = link::pipe();
         let control = Arc::new(Self::default());
         let service = LinkServer::from_arc(Arc::clone(&control));
-        tokio::spawn(
-            Server::builder()
-                .add_service(service)
-                .serve_with_incoming(incoming),
-        );
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
         (channel, control)
     }
 
@@ -254,16 +218,12 @@ impl Control {
     pub(crate) fn told(&self) -> Vec<String> {
         use v1::happening::Happening as What;
         let reported = self.reported.lock().unwrap();
-        let words = reported
-            .iter()
-            .filter_map(|happening| match happening.happening.clone()? {
-                What::Opened(_) => Some("opened".to_owned()),
-                What::Ended(ended) => {
-                    Some(format!("{} {}", ended.end, ended.detail).trim().to_owned())
-                }
-                What::Denied(denied) => Some(format!("denied {}", denied.reason)),
-                What::Clock(clock) => Some(format!("clock {}", clock.jump_ms)),
-            });
+        let words = reported.iter().filter_map(|happening| match happening.happening.clone()? {
+            What::Opened(_) => Some("opened".to_owned()),
+            What::Ended(ended) => Some(format!("{} {}", ended.end, ended.detail).trim().to_owned()),
+            What::Denied(denied) => Some(format!("denied {}", denied.reason)),
+            What::Clock(clock) => Some(format!("clock {}", clock.jump_ms)),
+        });
         words.collect()
     }
 }
@@ -308,10 +268,7 @@ impl Link for Control {
 
     async fn ask(&self, _: Request<v1::AskRequest>) -> Result<Response<Self::AskStream>, Status> {
         let events = self.asks.lock().unwrap().pop_front().unwrap_or_default();
-        let open = Open {
-            events: events.into(),
-            withdrawn: Arc::clone(&self.withdrawn),
-        };
+        let open = Open { events: events.into(), withdrawn: Arc::clone(&self.withdrawn) };
         let stream = futures_util::stream::unfold(open, |mut open| async move {
             let next = open.events.pop_front();
             if next.is_none() {
@@ -328,9 +285,7 @@ impl Link for Control {
     ) -> Result<Response<v1::BeginReply>, Status> {
         self.begins.lock().unwrap().push(request.into_inner());
         let reply = self.begin_reply.lock().unwrap().clone();
-        reply
-            .unwrap_or_else(|| Err(Status::unavailable("not now")))
-            .map(Response::new)
+        reply.unwrap_or_else(|| Err(Status::unavailable("not now"))).map(Response::new)
     }
 
     async fn report(
@@ -338,17 +293,10 @@ impl Link for Control {
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportReply>, Status> {
         let less = |left: usize| left.checked_sub(1);
-        if self
-            .failing
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
-            .is_ok()
-        {
+        if self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
             return Err(Status::unavailable("not now"));
         }
-        self.reported
-            .lock()
-            .unwrap()
-            .extend(request.into_inner().happenings);
+        self.reported.lock().unwrap().extend(request.into_inner().happenings);
         Ok(Response::new(v1::ReportReply {}))
     }
 }

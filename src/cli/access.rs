@@ -142,11 +142,7 @@ impl Ls {
                 + &granted(&read_all(&grants)?)
                 + &asked("Waiting for others", &read_all(&requests)?)
                 + &asked("Waiting for your verdict", &read_all(&inbox)?);
-            Ok(if text.is_empty() {
-                "nothing can be asked for here\n".into()
-            } else {
-                text
-            })
+            Ok(if text.is_empty() { "nothing can be asked for here\n".into() } else { text })
         })
     }
 }
@@ -157,27 +153,15 @@ fn reachable(targets: &[Target]) -> String {
         for login in &target.logins {
             let resource = format!("{}@{}", login.login, target.name);
             let databases = target.databases.join(", ");
-            rows.push(vec![
-                resource,
-                target.environment.clone(),
-                databases,
-                login.takes(),
-            ]);
+            rows.push(vec![resource, target.environment.clone(), databases, login.takes()]);
         }
     }
-    section(
-        "Can be asked for",
-        &["what", "environment", "databases", "takes"],
-        &rows,
-    )
+    section("Can be asked for", &["what", "environment", "databases", "takes"], &rows)
 }
 
 impl Login {
     fn takes(&self) -> String {
-        let limit = self
-            .limit
-            .as_ref()
-            .map(|limit| format!(", at most {limit}"));
+        let limit = self.limit.as_ref().map(|limit| format!(", at most {limit}"));
         let takes = match self.verdict.as_str() {
             "free" => "nothing".to_owned(),
             "approval" => format!("approval by {}", self.needs.join(" and ")),
@@ -215,11 +199,7 @@ fn asked(title: &str, requests: &[Asked]) -> String {
             ]
         })
         .collect();
-    section(
-        title,
-        &["request", "who", "what", "for", "why", "needs"],
-        &rows,
-    )
+    section(title, &["request", "who", "what", "for", "why", "needs"], &rows)
 }
 
 impl Request {
@@ -237,10 +217,7 @@ pub(super) fn told(answer: &Value) -> Result<String, Failure> {
     if let Some(grant) = answer.get("grant") {
         let grant: Grant = read(grant)?;
         let (resource, told) = (plain(&grant.resource), grant.told());
-        return Ok(format!(
-            "granted {resource}, {told} ({})\n",
-            plain(&grant.id)
-        ));
+        return Ok(format!("granted {resource}, {told} ({})\n", plain(&grant.id)));
     }
     let asked: Asked = read(answer.get("request").unwrap_or(answer))?;
     let (id, needs) = (plain(&asked.id), plain(&asked.needs.join(" and ")));
@@ -268,12 +245,8 @@ impl Done {
             Some(id) => id.to_string(),
             None => only_grant(&client).await?,
         };
-        let answer = client
-            .post(&["grants", &id, "done"], &Value::Null, None)
-            .await?;
-        show(self.shape, &answer, || {
-            Ok(format!("{} is given back\n", plain(&id)))
-        })
+        let answer = client.post(&["grants", &id, "done"], &Value::Null, None).await?;
+        show(self.shape, &answer, || Ok(format!("{} is given back\n", plain(&id))))
     }
 }
 
@@ -285,10 +258,7 @@ async fn only_grant(client: &Client) -> Result<String, Failure> {
         [only] => Ok(only.id.clone()),
         several => {
             let names: Vec<&str> = several.iter().map(|grant| grant.id.as_str()).collect();
-            Err(Failure::Conflict(format!(
-                "which of your grants? {}",
-                names.join(", ")
-            )))
+            Err(Failure::Conflict(format!("which of your grants? {}", names.join(", "))))
         }
     }
 }
@@ -305,19 +275,10 @@ impl Token {
         let answer = client()?.post(&["tokens"], &body, None).await?;
         let minted: Minted = read(&answer)?;
         if !self.shape.json {
-            let uses = if self.once {
-                "one connection"
-            } else {
-                "any number of connections"
-            };
+            let uses = if self.once { "one connection" } else { "any number of connections" };
             let until = moment(&minted.expires_at);
-            terminal::note(&format!(
-                "good for {uses} as {} until {until}",
-                self.resource
-            ));
+            terminal::note(&format!("good for {uses} as {} until {until}", self.resource));
         }
-        show(self.shape, &answer, || {
-            Ok(format!("{}\n", plain(&minted.token)))
-        })
+        show(self.shape, &answer, || Ok(format!("{}\n", plain(&minted.token))))
     }
 }

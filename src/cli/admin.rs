@@ -77,10 +77,7 @@ impl Audit {
         show(self.shape, &Value::from(events.clone()), || {
             let events: Vec<Event> = read_all(&events)?;
             let rows: Vec<_> = events.iter().map(Event::row).collect();
-            Ok(terminal::table(
-                &["id", "when", "who", "what", "to", "detail"],
-                &rows,
-            ))
+            Ok(terminal::table(&["id", "when", "who", "what", "to", "detail"], &rows))
         })
     }
 }
@@ -118,9 +115,7 @@ impl Lock {
         show(self.shape, &answer, || {
             let lock: Locked = read(&answer)?;
             let (id, subject) = (plain(&lock.id), plain(&lock.subject));
-            Ok(format!(
-                "{subject} is locked ({id}); `postern unlock {id}` lifts it\n"
-            ))
+            Ok(format!("{subject} is locked ({id}); `postern unlock {id}` lifts it\n"))
         })
     }
 }
@@ -141,10 +136,7 @@ impl Locks {
                 return Ok("nothing is locked\n".into());
             }
             let rows: Vec<_> = locks.iter().map(Locked::row).collect();
-            Ok(terminal::table(
-                &["lock", "what", "why", "by", "since", "until"],
-                &rows,
-            ))
+            Ok(terminal::table(&["lock", "what", "why", "by", "since", "until"], &rows))
         })
     }
 }
@@ -157,9 +149,7 @@ impl Locked {
             self.reason.clone(),
             self.by_name.clone(),
             moment(&self.at),
-            self.until
-                .as_deref()
-                .map_or_else(|| "it is lifted".into(), moment),
+            self.until.as_deref().map_or_else(|| "it is lifted".into(), moment),
         ]
     }
 }
@@ -176,13 +166,8 @@ impl Invite {
         let invited: Invited = read(&answer)?;
         if !self.shape.json {
             let until = moment(&invited.expires_at);
-            terminal::note(&format!(
-                "for {}, good once, until {until}:",
-                self.principal
-            ));
+            terminal::note(&format!("for {}, good once, until {until}:", self.principal));
         }
-        show(self.shape, &answer, || {
-            Ok(format!("{}\n", plain(&invited.url)))
-        })
+        show(self.shape, &answer, || Ok(format!("{}\n", plain(&invited.url))))
     }
 }

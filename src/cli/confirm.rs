@@ -42,20 +42,14 @@ impl Confirm {
         let said = json!({ "code": self.code, "digest": hold.digest });
         let answer = client.post(&["holds", "confirm"], &said, None).await?;
         show(self.shape, &answer, || {
-            Ok(format!(
-                "confirmed: the connection to {} goes on as you\n",
-                plain(&hold.resource)
-            ))
+            Ok(format!("confirmed: the connection to {} goes on as you\n", plain(&hold.resource)))
         })
     }
 }
 
 impl Hold {
     fn statement(&self) -> String {
-        let ttl = self
-            .ttl
-            .as_deref()
-            .unwrap_or("as long as the target's default");
+        let ttl = self.ttl.as_deref().unwrap_or("as long as the target's default");
         let client = format!("{}, which calls itself {}", self.client, self.application);
         let mut text = facts(&[
             ("what", &self.resource),

@@ -76,9 +76,7 @@ fn statement(asked: &Asked) -> String {
 impl Deny {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let path = ["requests", self.id.as_str(), "deny"];
-        let answer = client()?
-            .post(&path, &json!({ "reason": self.reason }), None)
-            .await?;
+        let answer = client()?.post(&path, &json!({ "reason": self.reason }), None).await?;
         show(self.shape, &answer, || told(&answer))
     }
 }
@@ -86,11 +84,7 @@ impl Deny {
 impl Revoke {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let path = ["grants", self.id.as_str(), "revoke"];
-        let answer = client()?
-            .post(&path, &json!({ "reason": self.reason }), None)
-            .await?;
-        show(self.shape, &answer, || {
-            Ok(format!("{} is revoked\n", self.id))
-        })
+        let answer = client()?.post(&path, &json!({ "reason": self.reason }), None).await?;
+        show(self.shape, &answer, || Ok(format!("{} is revoked\n", self.id)))
     }
 }

@@ -34,21 +34,13 @@ pub(super) struct Logout {}
 
 impl Login {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        if self
-            .url
-            .as_ref()
-            .is_some_and(|url| url.fragment().is_some())
-        {
+        if self.url.as_ref().is_some_and(|url| url.fragment().is_some()) {
             let why = "a code on the command line can be read by others: run `postern login` and paste the link";
             return Err(Failure::Usage(why.into()));
         }
         let home = Home::find()?;
         let (linked, code) = split(&self.code()?)?;
-        let url = self
-            .url
-            .clone()
-            .or(linked)
-            .or_else(|| home.session().ok().map(|was| was.url));
+        let url = self.url.clone().or(linked).or_else(|| home.session().ok().map(|was| was.url));
         let url = url.ok_or_else(|| {
             Failure::Usage("which gateway? name its address, or paste the whole link".into())
         })?;
@@ -101,10 +93,8 @@ fn welcome(home: &Home, session: &Session) -> String {
     if session.gateway.is_some() {
         let services = home.services();
         text += "psql finds every target as a service:\n";
-        let line = format!(
-            "PGSERVICEFILE={} psql \"service=TARGET user=LOGIN\"",
-            services.display()
-        );
+        let line =
+            format!("PGSERVICEFILE={} psql \"service=TARGET user=LOGIN\"", services.display());
         text += &format!("    {}\n", paint.command(&line));
     }
     text
@@ -139,16 +129,8 @@ mod tests {
     fn a_link_or_a_code_is_taken() {
         for (text, url, code) in [
             ("ABC-123", None, "ABC-123"),
-            (
-                "https://gate.example.com/login#ABC",
-                Some("https://gate.example.com/"),
-                "ABC",
-            ),
-            (
-                "http://127.0.0.1:70/p/login#ABC",
-                Some("http://127.0.0.1:70/p"),
-                "ABC",
-            ),
+            ("https://gate.example.com/login#ABC", Some("https://gate.example.com/"), "ABC"),
+            ("http://127.0.0.1:70/p/login#ABC", Some("http://127.0.0.1:70/p"), "ABC"),
         ] {
             let (found, secret) = split(text).unwrap();
             assert_eq!(found.as_ref().map(Url::as_str), url);

@@ -44,10 +44,7 @@ impl Psql {
         let session = client::renew(&home, jiff::Timestamp::now()).await?;
         let mut command = self.command(&home, &session)?;
         // It returns only where psql could not take this process over.
-        Err(Failure::Io {
-            action: "run psql: is it installed?".into(),
-            source: command.exec(),
-        })
+        Err(Failure::Io { action: "run psql: is it installed?".into(), source: command.exec() })
     }
 
     fn command(&self, home: &Home, session: &Session) -> Result<Command, Failure> {
@@ -75,10 +72,8 @@ impl Psql {
     }
 
     fn options(&self, given: String) -> String {
-        let mut options: Vec<String> = Some(given)
-            .into_iter()
-            .filter(|given| !given.is_empty())
-            .collect();
+        let mut options: Vec<String> =
+            Some(given).into_iter().filter(|given| !given.is_empty()).collect();
         options.extend(self.span.map(|span| format!("-c postern.for={span}")));
         let reason = self.reason.as_deref().map(escaped);
         options.extend(reason.map(|reason| format!("-c postern.reason={reason}")));
@@ -118,10 +113,7 @@ mod tests {
             name: "Alice".into(),
             device: "laptop".parse().unwrap(),
             certificate_until: None,
-            gateway: Some(Place {
-                host: "gate.example.com".into(),
-                port: 5432,
-            }),
+            gateway: Some(Place { host: "gate.example.com".into(), port: 5432 }),
         };
         let psql = Psql {
             resource: "app_rw@orders/shop".parse().unwrap(),

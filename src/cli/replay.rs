@@ -38,15 +38,9 @@ impl Replay {
             Some(session) => Reader::for_session(BufReader::new(file), session.as_str()),
             None => Reader::new(BufReader::new(file)),
         };
-        let style = if self.shape.json {
-            Style::Json
-        } else {
-            Style::Text(Paint::for_stdout())
-        };
+        let style = if self.shape.json { Style::Json } else { Style::Text(Paint::for_stdout()) };
         let reading = tokio::task::spawn_blocking(move || Playback::new(style).play(reader));
-        let tail = reading
-            .await
-            .map_err(|_| Failure::Failed("reading broke off".into()))??;
+        let tail = reading.await.map_err(|_| Failure::Failed("reading broke off".into()))??;
         match tail {
             Tail::Sealed | Tail::Open | Tail::Torn { .. } => Ok(()),
             Tail::Broken { offset } => Err(Failure::Failed(format!(
@@ -58,10 +52,9 @@ impl Replay {
 
 fn open(path: &Path) -> Result<File, Failure> {
     match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::NotFound(format!(
-            "there is no `{}`",
-            path.display()
-        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Failure::NotFound(format!("there is no `{}`", path.display())))
+        }
         opened => opened.map_err(Failure::io(format!("read `{}`", path.display()))),
     }
 }
@@ -69,11 +62,8 @@ fn open(path: &Path) -> Result<File, Failure> {
 /// A recording may be of any length: it goes through a file that has no name.
 async fn fetch(session: &SessionId) -> Result<File, Failure> {
     let mut file = tempfile::tempfile().map_err(Failure::io("make a temporary file"))?;
-    client()?
-        .download(&["sessions", session.as_str(), "recording"], &mut file)
-        .await?;
-    file.rewind()
-        .map_err(Failure::io("read a temporary file"))?;
+    client()?.download(&["sessions", session.as_str(), "recording"], &mut file).await?;
+    file.rewind().map_err(Failure::io("read a temporary file"))?;
     Ok(file)
 }
 
@@ -86,11 +76,7 @@ struct Playback {
 
 impl Playback {
     fn new(style: Style) -> Self {
-        Self {
-            out: BufWriter::new(io::stdout()),
-            style,
-            shown: 0,
-        }
+        Self { out: BufWriter::new(io::stdout()), style, shown: 0 }
     }
 
     fn play(mut self, mut reader: Reader<BufReader<File>>) -> Result<Tail, Failure> {
@@ -109,12 +95,7 @@ impl Playback {
         fold.finish();
         self.release(&mut fold)?;
         let tail = reader.tail().unwrap_or(Tail::Broken { offset: 0 });
-        let closing = Closing {
-            end,
-            tail,
-            head: reader.head(),
-            statements: self.shown,
-        };
+        let closing = Closing { end, tail, head: reader.head(), statements: self.shown };
         self.print(self.style.closing(&closing))?;
         self.out.flush()?;
         Ok(tail)

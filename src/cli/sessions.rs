@@ -57,18 +57,14 @@ impl Sessions {
         let client = client()?;
         if let Some(id) = &self.id {
             let session = client.get(&["sessions", id.as_str()], &[]).await?;
-            return show(self.shape, &session, || {
-                Ok(read::<Session>(&session)?.told())
-            });
+            return show(self.shape, &session, || Ok(read::<Session>(&session)?.told()));
         }
         let mut query = vec![("scope", if self.all { "all" } else { "mine" })];
         if self.live {
             query.push(("live", "true"));
         }
         let sessions = client.list(&["sessions"], &query, self.limit).await?;
-        show(self.shape, &Value::from(sessions.clone()), || {
-            Ok(listed(&read_all(&sessions)?))
-        })
+        show(self.shape, &Value::from(sessions.clone()), || Ok(listed(&read_all(&sessions)?)))
     }
 }
 
@@ -77,27 +73,12 @@ fn listed(sessions: &[Session]) -> String {
         return "no sessions\n".into();
     }
     let rows: Vec<_> = sessions.iter().map(Session::row).collect();
-    terminal::table(
-        &[
-            "session",
-            "who",
-            "what",
-            "client",
-            "since",
-            "state",
-            "statements",
-        ],
-        &rows,
-    )
+    terminal::table(&["session", "who", "what", "client", "since", "state", "statements"], &rows)
 }
 
 impl Session {
     fn row(&self) -> Vec<String> {
-        let statements = if self.live {
-            String::new()
-        } else {
-            self.statements.to_string()
-        };
+        let statements = if self.live { String::new() } else { self.statements.to_string() };
         let since = moment(&self.opened_at);
         let client = format!("{} {}", self.client, self.application);
         vec![
@@ -112,19 +93,11 @@ impl Session {
     }
 
     fn state(&self) -> String {
-        if self.live {
-            "live".into()
-        } else {
-            self.end.clone().unwrap_or_else(|| "ended".into())
-        }
+        if self.live { "live".into() } else { self.end.clone().unwrap_or_else(|| "ended".into()) }
     }
 
     fn told(&self) -> String {
-        let detail = self
-            .detail
-            .as_ref()
-            .map(|detail| format!(": {detail}"))
-            .unwrap_or_default();
+        let detail = self.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
         let ended = self.ended_at.as_deref().map(moment).unwrap_or_default();
         let bytes = format!("{} in, {} out", self.bytes_in, self.bytes_out);
         let rows = [
@@ -142,8 +115,6 @@ impl Session {
             ("head", self.head.clone().unwrap_or_default()),
         ];
         let known = rows.into_iter().filter(|(_, value)| !value.is_empty());
-        known
-            .map(|(name, value)| format!("{name:<12}{}\n", plain(&value)))
-            .collect()
+        known.map(|(name, value)| format!("{name:<12}{}\n", plain(&value))).collect()
     }
 }

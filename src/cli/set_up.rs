@@ -92,21 +92,14 @@ impl From<Format> for LogFormat {
 impl Up {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let config = up::read(&self.place.config, self.log_format.map(LogFormat::from))?;
-        let start = up::Start {
-            file: self.place.config,
-            invite: self.invite,
-        };
+        let start = up::Start { file: self.place.config, invite: self.invite };
         Ok(up::run(start, config).await?)
     }
 }
 
 impl Demo {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        if self.script {
-            Ok(demo::script().await?)
-        } else {
-            Ok(demo::interactive().await?)
-        }
+        if self.script { Ok(demo::script().await?) } else { Ok(demo::interactive().await?) }
     }
 }
 
@@ -127,11 +120,7 @@ impl Check {
             Err(faults) => {
                 self.report(faults.all(), &[])?;
                 let count = faults.all().len();
-                let many = if count == 1 {
-                    "1 fault"
-                } else {
-                    &format!("{count} faults")
-                };
+                let many = if count == 1 { "1 fault" } else { &format!("{count} faults") };
                 let file = self.place.config.display();
                 Err(Failure::Usage(format!("`{file}` can't be used: {many}")))
             }
@@ -142,9 +131,7 @@ impl Check {
         let all = json!({ "faults": faults, "warnings": warnings });
         show(self.shape, &all, || {
             let faults = faults.iter().map(|fault| format!("{fault}\n\n"));
-            let warnings = warnings
-                .iter()
-                .map(|warning| format!("warning: {warning}\n"));
+            let warnings = warnings.iter().map(|warning| format!("warning: {warning}\n"));
             let text: String = faults.chain(warnings).collect();
             let fine = format!("`{}` is fine\n", self.place.config.display());
             Ok(plain_lines(&if text.is_empty() { fine } else { text }))

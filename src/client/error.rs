@@ -64,11 +64,7 @@ impl Problem {
     /// The problem of this answer. The status is the one that HTTP says.
     pub(super) fn read(status: u16, body: &[u8]) -> Self {
         let read = serde_json::from_slice::<Self>(body).ok();
-        let bare = Self {
-            status,
-            title: format!("HTTP status {status}"),
-            detail: String::new(),
-        };
+        let bare = Self { status, title: format!("HTTP status {status}"), detail: String::new() };
         read.map_or(bare, |problem| Self { status, ..problem })
     }
 

@@ -101,11 +101,7 @@ impl Home {
     /// # Errors
     /// Where it names none.
     pub fn find() -> Result<Self, HomeError> {
-        let named = |name| {
-            env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let named = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = named(VARIABLE)
             .or_else(|| named("XDG_CONFIG_HOME").map(|folder| folder.join("postern")))
             .or_else(|| named("HOME").map(|folder| folder.join(".config/postern")));
@@ -174,11 +170,7 @@ impl Home {
     /// Where it can't be read.
     pub fn ca(&self) -> Result<Option<Vec<u8>>, HomeError> {
         let path = self.authority();
-        Ok(if path.exists() {
-            Some(store::read_public(&path)?)
-        } else {
-            None
-        })
+        Ok(if path.exists() { Some(store::read_public(&path)?) } else { None })
     }
 
     /// Saves a sign-in.
@@ -257,10 +249,7 @@ impl Home {
 
 /// How a database is named at the gateway: the target alone means its default database.
 pub(crate) fn database_name(target: &TargetName, database: Option<&Database>) -> String {
-    database.map_or_else(
-        || target.to_string(),
-        |database| format!("{target}/{database}"),
-    )
+    database.map_or_else(|| target.to_string(), |database| format!("{target}/{database}"))
 }
 
 #[cfg(test)]
@@ -290,10 +279,7 @@ mod tests {
         home.save(&session()).unwrap();
         home.save_certificate(&"key".into(), "pem").unwrap();
         for name in [SESSION, KEY] {
-            let mode = fs::metadata(home.0.join(name))
-                .unwrap()
-                .permissions()
-                .mode();
+            let mode = fs::metadata(home.0.join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
         let read = home.session().unwrap();
@@ -308,15 +294,10 @@ mod tests {
     fn every_database_has_its_service() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(folder.path()).unwrap();
-        let gateway = Place {
-            host: "gate.example.com".into(),
-            port: 5432,
-        };
+        let gateway = Place { host: "gate.example.com".into(), port: 5432 };
         let database = |name| Database::new(name).unwrap();
-        let targets = [(
-            TargetName::new("orders").unwrap(),
-            vec![database("shop"), database("reporting")],
-        )];
+        let targets =
+            [(TargetName::new("orders").unwrap(), vec![database("shop"), database("reporting")])];
         home.save_services(&gateway, &targets).unwrap();
         let text = fs::read_to_string(home.services()).unwrap();
         let entry = format!(
@@ -324,9 +305,6 @@ mod tests {
              sslmode=verify-full\nsslrootcert={}\n",
             home.authority().display()
         );
-        assert!(
-            text.contains("\n[orders]\n") && text.contains(&entry),
-            "{text}"
-        );
+        assert!(text.contains("\n[orders]\n") && text.contains(&entry), "{text}");
     }
 }

@@ -72,10 +72,7 @@ pub async fn login(home: &Home, offer: Offer) -> Result<Session, ClientError> {
         home.save_certificate(&wish.key_pem, &certificate.pem)?;
     }
     if let Some(gateway) = &gateway {
-        let targets = answer
-            .targets
-            .into_iter()
-            .map(|target| (target.name, target.databases));
+        let targets = answer.targets.into_iter().map(|target| (target.name, target.databases));
         home.save_services(gateway, &targets.collect::<Vec<_>>())?;
     }
     let session = Session {
@@ -98,24 +95,16 @@ pub async fn login(home: &Home, offer: Offer) -> Result<Session, ClientError> {
 /// Where the gateway can't be reached or says no.
 pub async fn renew(home: &Home, now: jiff::Timestamp) -> Result<Session, ClientError> {
     let session = home.session()?;
-    let until = session
-        .certificate_until
-        .as_ref()
-        .and_then(|until| until.parse().ok());
+    let until = session.certificate_until.as_ref().and_then(|until| until.parse().ok());
     if until.is_some_and(|until: jiff::Timestamp| until.duration_since(now) > SOON) {
         return Ok(session);
     }
     let wish = NewRequest::generate()?;
     let body = json!({ "csr": wish.csr_pem, "device": session.device.as_str() });
-    let answer = Client::signed_in(home)?
-        .post(&["certificate"], &body, None)
-        .await?;
+    let answer = Client::signed_in(home)?.post(&["certificate"], &body, None).await?;
     let certificate: Certificate = understood(answer)?;
     home.save_certificate(&wish.key_pem, &certificate.pem)?;
-    let session = Session {
-        certificate_until: Some(certificate.not_after),
-        ..session
-    };
+    let session = Session { certificate_until: Some(certificate.not_after), ..session };
     home.save(&session)?;
     Ok(session)
 }
@@ -142,17 +131,9 @@ fn device(home: &Home) -> Result<DeviceId, ClientError> {
         Err(error) => return Err(error.into()),
     }
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let host: String = host
-        .trim()
-        .chars()
-        .filter(|letter| letter.is_ascii_graphic())
-        .take(60)
-        .collect();
-    let host = if host.is_empty() {
-        "device".to_owned()
-    } else {
-        host
-    };
+    let host: String =
+        host.trim().chars().filter(|letter| letter.is_ascii_graphic()).take(60).collect();
+    let host = if host.is_empty() { "device".to_owned() } else { host };
     let name = format!("{host}-{:06x}", rand::random::<u32>() & 0xff_ffff);
     DeviceId::new(&name).map_err(|_| ClientError::Strange("no device name"))
 }

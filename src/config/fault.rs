@@ -51,25 +51,15 @@ impl Site {
     pub fn at(file: &Arc<str>, line: usize, column: usize, width: usize, text: &str) -> Self {
         let excerpt = printable(text);
         let room = (excerpt.chars().count() + 1).saturating_sub(column);
-        let spot = Spot {
-            line,
-            column,
-            width: width.min(room).max(1),
-            excerpt,
-        };
-        Self {
-            file: Arc::clone(file),
-            spot: Some(spot),
-        }
+        let spot = Spot { line, column, width: width.min(room).max(1), excerpt };
+        Self { file: Arc::clone(file), spot: Some(spot) }
     }
 }
 
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
-        self.spot
-            .iter()
-            .try_for_each(|spot| write!(f, ":{}:{}", spot.line, spot.column))
+        self.spot.iter().try_for_each(|spot| write!(f, ":{}:{}", spot.line, spot.column))
     }
 }
 
@@ -100,11 +90,7 @@ impl Fault {
     #[must_use]
     pub fn new(site: Site, message: impl Into<String>) -> Self {
         let (message, remedy) = (message.into(), None);
-        Self {
-            site,
-            message,
-            remedy,
-        }
+        Self { site, message, remedy }
     }
 
     /// The fault with what to do about it.
@@ -142,11 +128,7 @@ impl Faults {
     pub fn none_in(mut faults: Vec<Fault>) -> Result<(), Self> {
         faults.sort();
         faults.dedup();
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Self(faults))
-        }
+        if faults.is_empty() { Ok(()) } else { Err(Self(faults)) }
     }
 
     /// These faults and others.
@@ -182,11 +164,7 @@ impl IntoIterator for Faults {
 /// The line without what a terminal would act on, and without a password.
 fn printable(line: &str) -> String {
     let shown = without_secret(line);
-    shown
-        .chars()
-        .take(SHOWN)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    shown.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Cuts a line off after `password =` and the like, since what follows may be one.

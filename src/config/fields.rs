@@ -33,10 +33,7 @@ impl Field for String {
 
 impl<T: Field> Field for Located<T> {
     fn read(value: Value<'_>) -> Option<Self> {
-        T::read(value).map(|read| Located {
-            value: read,
-            site: value.site(),
-        })
+        T::read(value).map(|read| Located { value: read, site: value.site() })
     }
 }
 
@@ -143,10 +140,7 @@ impl Endpoint {
             None => None,
         };
         let fits = text.starts_with('[') || is_host(host);
-        fits.then(|| Self {
-            host: host.to_owned(),
-            port,
-        })
+        fits.then(|| Self { host: host.to_owned(), port })
     }
 }
 
@@ -245,9 +239,7 @@ pub(super) fn word_or_table<'d>(value: Value<'d>, path: String) -> Option<WordOr
     if value.raw().is_table() {
         return value.section(path).map(WordOrTable::Table);
     }
-    value
-        .text("a word in quotes, or a table in { },")
-        .map(WordOrTable::Word)
+    value.text("a word in quotes, or a table in { },").map(WordOrTable::Word)
 }
 
 /// Faults a word that is none of those known.
@@ -283,11 +275,7 @@ mod tests {
             ("[::1]", "::1", None),
         ] {
             let host = host.to_owned();
-            assert_eq!(
-                Endpoint::parse(text),
-                Some(Endpoint { host, port }),
-                "{text}"
-            );
+            assert_eq!(Endpoint::parse(text), Some(Endpoint { host, port }), "{text}");
         }
         for text in [
             "",
@@ -322,11 +310,7 @@ mod tests {
             ("https://gate.example.com/?a", false),
             ("ftp://gate.example.com", false),
         ] {
-            assert_eq!(
-                url_problem(&text.parse().unwrap()).is_none(),
-                fits,
-                "{text}"
-            );
+            assert_eq!(url_problem(&text.parse().unwrap()).is_none(), fits, "{text}");
         }
     }
 }

@@ -88,33 +88,19 @@ impl Config {
     pub fn inventory_in(&self, environment: &Environment) -> Result<Inventory, Faults> {
         let mut faults = Vec::new();
         let rules = rules(&self.policies, &mut faults);
-        let mut gathered = Gathered {
-            environment,
-            secrets: Secrets::default(),
-            faults,
-        };
+        let mut gathered = Gathered { environment, secrets: Secrets::default(), faults };
         let mut targets = BTreeMap::new();
         for (name, target) in &self.targets {
             let ready = gathered.target(target);
             targets.insert(name.clone(), ready);
         }
-        let Gathered {
-            secrets, faults, ..
-        } = gathered;
+        let Gathered { secrets, faults, .. } = gathered;
         Faults::none_in(faults)?;
         let Some(rules) = rules else {
             return Err(Fault::new(self.policies.site.clone(), "there are no rules").into());
         };
-        let people = self
-            .people
-            .iter()
-            .map(|(id, person)| (id.clone(), known(id, person)));
-        Ok(Inventory {
-            people: people.collect(),
-            targets,
-            rules,
-            secrets,
-        })
+        let people = self.people.iter().map(|(id, person)| (id.clone(), known(id, person)));
+        Ok(Inventory { people: people.collect(), targets, rules, secrets })
     }
 
     /// Reads the certificates and keys of the listeners.
@@ -131,10 +117,8 @@ impl Config {
             let identity = identity(files?);
             identity.map_err(|fault| faults.push(fault)).ok()
         };
-        let identities = Identities {
-            postgres: read(self.postgres.identity.as_ref()),
-            api: read(api),
-        };
+        let identities =
+            Identities { postgres: read(self.postgres.identity.as_ref()), api: read(api) };
         Faults::none_in(faults)?;
         Ok(identities)
     }
@@ -181,12 +165,7 @@ fn rules(folder: &Located<PathBuf>, faults: &mut Vec<Fault>) -> Option<RuleBook>
     match RuleBook::load(&sources) {
         Ok(rules) => Some(rules),
         Err(refused) => {
-            faults.extend(
-                refused
-                    .0
-                    .into_iter()
-                    .map(|fault| policy_fault(&sources, fault)),
-            );
+            faults.extend(refused.0.into_iter().map(|fault| policy_fault(&sources, fault)));
             None
         }
     }
@@ -208,10 +187,7 @@ fn sources(folder: &Path) -> Result<Vec<Source>, (PathBuf, std::io::Error)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(blame(folder))? {
         let path = entry.map_err(blame(folder))?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "cedar")
-        {
+        if path.extension().is_some_and(|extension| extension == "cedar") {
             files.push(path);
         }
     }
@@ -290,10 +266,7 @@ impl Gathered<'_> {
         // Roots that can't be read are a fault, so that none never means the system's by accident.
         let roots = tls.roots.as_ref().and_then(|file| self.roots(file));
         match tls.mode {
-            UpstreamMode::VerifyFull => UpstreamTls::VerifyFull {
-                roots,
-                name: tls.name.clone(),
-            },
+            UpstreamMode::VerifyFull => UpstreamTls::VerifyFull { roots, name: tls.name.clone() },
             UpstreamMode::VerifyCa => UpstreamTls::VerifyCa { roots },
             UpstreamMode::InsecureNoVerify => UpstreamTls::InsecureNoVerify,
             UpstreamMode::Off => UpstreamTls::Off,
@@ -315,11 +288,8 @@ fn roots(file: &Located<PathBuf>) -> Result<String, Fault> {
     let pem = store::read_public(&file.value).map_err(|error| stored(&file.site, &error))?;
     let unusable = || {
         let path = file.value.display();
-        Fault::new(
-            file.site.clone(),
-            format!("`{path}` holds no usable certificate in PEM"),
-        )
-        .mend("put the certificate of whoever signed the target's into it")
+        Fault::new(file.site.clone(), format!("`{path}` holds no usable certificate in PEM"))
+            .mend("put the certificate of whoever signed the target's into it")
     };
     certs::roots_from_pem(&pem).map_err(|_| unusable())?;
     String::from_utf8(pem).map_err(|_| unusable())

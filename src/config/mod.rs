@@ -100,11 +100,7 @@ pub struct Checked {
 pub fn check(path: &Path) -> Result<Checked, Faults> {
     let config = Config::load(path)?;
     match (config.inventory(), config.identities()) {
-        (Ok(inventory), Ok(identities)) => Ok(Checked {
-            config,
-            inventory,
-            identities,
-        }),
+        (Ok(inventory), Ok(identities)) => Ok(Checked { config, inventory, identities }),
         (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),
         (Err(one), Err(other)) => Err(one.and(other)),
     }
@@ -239,10 +235,7 @@ fn once_each<'a>(
 ) {
     let mut seen: Vec<&Located<SocketAddr>> = Vec::new();
     for listener in listeners {
-        if let Some(other) = seen
-            .iter()
-            .find(|other| collide(other.value, listener.value))
-        {
+        if let Some(other) = seen.iter().find(|other| collide(other.value, listener.value)) {
             let message = format!("{} is taken already by {}", listener.value, other.value);
             let fault = Fault::new(listener.site.clone(), message);
             document.put(fault.mend("give each listener a port of its own"));

@@ -68,22 +68,12 @@ impl<'t> Document<'t> {
     /// Where a span of bytes is, for people.
     pub(super) fn site(&self, span: Range<usize>) -> Site {
         let line = self.lines.partition_point(|start| *start <= span.start);
-        let start = line
-            .checked_sub(1)
-            .and_then(|at| self.lines.get(at))
-            .copied()
-            .unwrap_or(0);
+        let start = line.checked_sub(1).and_then(|at| self.lines.get(at)).copied().unwrap_or(0);
         let rest = self.text.get(start..).unwrap_or_default();
         let text = rest.lines().next().unwrap_or_default();
         let column = chars(self.text, start..span.start) + 1;
         let end = span.end.min(start + text.len());
-        Site::at(
-            &self.file,
-            line,
-            column,
-            chars(self.text, span.start..end),
-            text,
-        )
+        Site::at(&self.file, line, column, chars(self.text, span.start..end), text)
     }
 }
 
@@ -128,8 +118,7 @@ impl<'d> Value<'d> {
     }
 
     pub(super) fn fault_to_mend(self, message: impl Into<String>, remedy: impl Into<String>) {
-        self.document
-            .put(Fault::new(self.site(), message).mend(remedy));
+        self.document.put(Fault::new(self.site(), message).mend(remedy));
     }
 
     /// Faults a value of another type than wanted.
@@ -187,10 +176,7 @@ impl<'d> Value<'d> {
         if found.is_none() {
             let guess = nearest(text, words.iter().copied());
             let guess = guess.map_or(String::new(), |word| format!(": did you mean `{word}`?"));
-            self.fault(format!(
-                "`{}` is none of `{listed}`{guess}",
-                text.escape_debug()
-            ));
+            self.fault(format!("`{}` is none of `{listed}`{guess}", text.escape_debug()));
         }
         found.map(|(_, value)| *value)
     }
@@ -236,13 +222,7 @@ impl<'d> Section<'d> {
             .iter()
             .map(|(key, value)| (key.get_ref().as_ref(), (key.span(), value)))
             .collect();
-        Self {
-            document,
-            path,
-            span,
-            entries,
-            known: Vec::new(),
-        }
+        Self { document, path, span, entries, known: Vec::new() }
     }
 
     /// The value of a key, where it is there.

@@ -179,14 +179,9 @@ fn addresses(value: Value<'_>) -> Vec<Located<SocketAddr>> {
     if value.raw().is_str() {
         return Located::read(value).into_iter().collect();
     }
-    let items: Vec<Value<'_>> = value
-        .items("a list such as `[\"127.0.0.1:5432\"]`")
-        .collect();
+    let items: Vec<Value<'_>> = value.items("a list such as `[\"127.0.0.1:5432\"]`").collect();
     if items.is_empty() && value.raw().is_array() {
-        value.fault_to_mend(
-            "there is nowhere to listen",
-            "write `listen = [\"127.0.0.1:5432\"]`",
-        );
+        value.fault_to_mend("there is nowhere to listen", "write `listen = [\"127.0.0.1:5432\"]`");
     }
     items.into_iter().filter_map(Located::read).collect()
 }
@@ -198,10 +193,7 @@ fn identity(section: &mut Section<'_>, base: &Path) -> Option<IdentityFiles> {
     match (certificate, key) {
         (Some(certificate), Some(key)) => {
             let (certificate, key) = (path(certificate, base), path(key, base));
-            Some(IdentityFiles {
-                certificate: certificate?,
-                key: key?,
-            })
+            Some(IdentityFiles { certificate: certificate?, key: key? })
         }
         (Some(alone), None) => {
             alone.fault_to_mend("`certificate` needs its `key`", "write `key = \"tls.key\"`");
@@ -276,9 +268,7 @@ pub(super) fn metrics(mut section: Section<'_>) -> Metrics {
 
 pub(super) fn log(mut section: Section<'_>) -> Log {
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-    let format = section
-        .value("format")
-        .and_then(|value| value.choice(&formats));
+    let format = section.value("format").and_then(|value| value.choice(&formats));
     let filter = section.value("filter").and_then(filter);
     section.finish();
     Log {
@@ -301,12 +291,8 @@ fn filter(value: Value<'_>) -> Option<String> {
 
 pub(super) fn limits(mut section: Section<'_>) -> Limits {
     let mut count = |key, default| {
-        let number = section
-            .value(key)
-            .and_then(|value| value.number(1, 10_000_000));
-        number
-            .and_then(|number| u32::try_from(number).ok())
-            .unwrap_or(default)
+        let number = section.value(key).and_then(|value| value.number(1, 10_000_000));
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
     };
     let connections = count("connections", 20_000);
     let per_address = count("per_address", 512);

@@ -84,9 +84,7 @@ pub(super) fn target(
     };
     let address = section.need::<Endpoint>("address", "address = \"db.internal:5432\"");
     let tls = section.value("tls");
-    let tls_read = tls.map_or(Some(Tls::full()), |value| {
-        read_tls(value, &name.value, base)
-    });
+    let tls_read = tls.map_or(Some(Tls::full()), |value| read_tls(value, &name.value, base));
     let policy = Policy::read(&mut section);
     let environment = section.take("environment");
     let labels = labels(&mut section);
@@ -95,9 +93,7 @@ pub(super) fn target(
     let ttl = section.take_or("ttl", default_ttl);
     let replication = section.take_or("replication", false);
     section.finish();
-    let off = tls_read
-        .as_ref()
-        .is_some_and(|tls| tls.mode == UpstreamMode::Off);
+    let off = tls_read.as_ref().is_some_and(|tls| tls.mode == UpstreamMode::Off);
     if let Some(value) = tls.filter(|_| off && logins.values().any(|s| *s == Secret::Certificate)) {
         value.fault_to_mend(
             "a login with a certificate needs TLS",
@@ -132,44 +128,24 @@ struct Policy {
 
 impl Policy {
     fn read(section: &mut Section<'_>) -> Self {
-        let holds = [
-            ("interactive", Hold::Interactive),
-            ("always", Hold::Always),
-            ("never", Hold::Never),
-        ];
-        let partitions = [
-            ("cut", Partition::Cut),
-            ("until-lease-end", Partition::UntilLeaseEnd),
-        ];
-        let all_binds = [
-            ("keep", Binds::Keep),
-            ("hash", Binds::Hash),
-            ("omit", Binds::Omit),
-        ];
+        let holds =
+            [("interactive", Hold::Interactive), ("always", Hold::Always), ("never", Hold::Never)];
+        let partitions = [("cut", Partition::Cut), ("until-lease-end", Partition::UntilLeaseEnd)];
+        let all_binds = [("keep", Binds::Keep), ("hash", Binds::Hash), ("omit", Binds::Omit)];
         let hold = section.value("hold").and_then(|value| value.choice(&holds));
-        let partition = section
-            .value("partition")
-            .and_then(|value| value.choice(&partitions));
-        let binds = section
-            .value("binds")
-            .and_then(|value| value.choice(&all_binds));
+        let partition = section.value("partition").and_then(|value| value.choice(&partitions));
+        let binds = section.value("binds").and_then(|value| value.choice(&all_binds));
         Self {
             hold: hold.unwrap_or(Hold::Interactive),
             partition: partition.unwrap_or(Partition::Cut),
-            recording: Recording {
-                binds: binds.unwrap_or(Binds::Keep),
-            },
+            recording: Recording { binds: binds.unwrap_or(Binds::Keep) },
         }
     }
 }
 
 impl Tls {
     fn full() -> Self {
-        Self {
-            mode: UpstreamMode::VerifyFull,
-            roots: None,
-            name: None,
-        }
+        Self { mode: UpstreamMode::VerifyFull, roots: None, name: None }
     }
 }
 
@@ -177,10 +153,7 @@ fn read_tls(value: Value<'_>, target: &TargetName, base: &Path) -> Option<Tls> {
     match word_or_table(value, format!("targets.{target}.tls"))? {
         WordOrTable::Word(word) => {
             let mode = mode(value, word)?;
-            Some(Tls {
-                mode,
-                ..Tls::full()
-            })
+            Some(Tls { mode, ..Tls::full() })
         }
         WordOrTable::Table(table) => tls_table(table, base),
     }
@@ -221,10 +194,7 @@ fn server_name(value: Value<'_>) -> Option<String> {
     if rustls_pki_types::ServerName::try_from(text.as_str()).is_ok() {
         return Some(text);
     }
-    let message = format!(
-        "`{}` is no name that a certificate carries",
-        text.escape_debug()
-    );
+    let message = format!("`{}` is no name that a certificate carries", text.escape_debug());
     value.fault_to_mend(message, "write a DNS name or an IP address");
     None
 }
@@ -232,8 +202,7 @@ fn server_name(value: Value<'_>) -> Option<String> {
 fn labels(section: &mut Section<'_>) -> BTreeMap<String, String> {
     let named = section.section("labels").named::<String>("labels");
     let read = named.into_iter();
-    read.filter_map(|(key, _, _, value)| Some((key, label(value)?)))
-        .collect()
+    read.filter_map(|(key, _, _, value)| Some((key, label(value)?))).collect()
 }
 
 fn databases(section: &mut Section<'_>) -> Vec<Database> {
@@ -254,10 +223,7 @@ fn databases(section: &mut Section<'_>) -> Vec<Database> {
     }
     let is_empty = value.raw().as_array().is_some_and(|array| array.is_empty());
     if is_empty {
-        value.fault_to_mend(
-            "a target has at least one database",
-            format!("write `{example}`"),
-        );
+        value.fault_to_mend("a target has at least one database", format!("write `{example}`"));
     }
     found
 }
@@ -265,15 +231,10 @@ fn databases(section: &mut Section<'_>) -> Vec<Database> {
 fn logins(section: &mut Section<'_>, base: &Path) -> BTreeMap<Login, Secret> {
     let table = section.section("logins");
     if table.is_empty() {
-        section.missing(
-            "there are no logins",
-            "logins.app_rw.password_file = \"secrets/app_rw\"",
-        );
+        section.missing("there are no logins", "logins.app_rw.password_file = \"secrets/app_rw\"");
     }
     let sections = table.sections::<Login>("logins").into_iter();
-    sections
-        .filter_map(|(login, section)| Some((login, secret(section, base)?)))
-        .collect()
+    sections.filter_map(|(login, section)| Some((login, secret(section, base)?))).collect()
 }
 
 /// Exactly one source of the credential.
@@ -283,11 +244,7 @@ fn secret(mut section: Section<'_>, base: &Path) -> Option<Secret> {
     let certificate = section.value("certificate");
     let given = [file, variable, certificate].into_iter().flatten().count();
     if given > 1 || (given == 0 && section.is_empty()) {
-        let many = if given == 0 {
-            "no credential is"
-        } else {
-            "several credentials are"
-        };
+        let many = if given == 0 { "no credential is" } else { "several credentials are" };
         section.missing(
             format!("{many} named"),
             "password_file = \"secrets/app_rw\"` or `password_env = \"APP_RW\"` or \

@@ -11,20 +11,14 @@ pub(super) fn to_paste(scene: &Scene) -> String {
     let paint = Paint::for_stdout();
     let program = program();
     let steps = [
-        (
-            "Open a connection as anybody. It waits, and shows a code:",
-            held(scene),
-        ),
+        ("Open a connection as anybody. It waits, and shows a code:", held(scene)),
         (
             "Alice, an engineer, confirms in another terminal that it is hers; reading is free:",
             format!("{} {program} confirm CODE", home(&scene.alice)),
         ),
         (
             "Writing takes an approver. With Alice's certificate nobody has to confirm:",
-            format!(
-                "{} psql \"service=orders user=app_rw\"",
-                services(&scene.alice)
-            ),
+            format!("{} psql \"service=orders user=app_rw\"", services(&scene.alice)),
         ),
         (
             "Bob sees what waits for him, and approves it:",
@@ -50,16 +44,11 @@ pub(super) fn to_paste(scene: &Scene) -> String {
         ),
         (
             "A token, for clients with nothing but a password field:",
-            format!(
-                "{} {program} token app_ro@orders --for 1h",
-                home(&scene.alice)
-            ),
+            format!("{} {program} token app_ro@orders --for 1h", home(&scene.alice)),
         ),
     ];
-    let mut text = format!(
-        "\n{}\n\n",
-        paint.bold("The gateway is up, with a shop database behind it.")
-    );
+    let mut text =
+        format!("\n{}\n\n", paint.bold("The gateway is up, with a shop database behind it."));
     for (place, (what, line)) in steps.iter().enumerate() {
         text += &format!("  {}. {what}\n     {}\n\n", place + 1, paint.command(line));
     }
@@ -102,11 +91,7 @@ fn program() -> String {
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let simple = |letter: char| letter.is_ascii_alphanumeric() || "/._-+".contains(letter);
-    if text.chars().all(simple) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    if text.chars().all(simple) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

@@ -65,28 +65,12 @@ impl Play {
             None => {
                 let (port, authority) = (scene.postgres.port(), scene.alice.authority());
                 let verified = format!("sslmode=verify-full sslrootcert={}", authority.display());
-                command
-                    .env("PGHOST", "localhost")
-                    .env("PGPORT", port.to_string());
-                (
-                    "somebody".into(),
-                    format!("dbname=orders {verified} {connection}"),
-                )
+                command.env("PGHOST", "localhost").env("PGPORT", port.to_string());
+                ("somebody".into(), format!("dbname=orders {verified} {connection}"))
             }
         };
-        command.args([
-            "-X",
-            "-v",
-            "VERBOSITY=verbose",
-            "-c",
-            sql,
-            "-d",
-            &connection,
-        ]);
-        Self {
-            shown: format!("{name}$ psql \"{connection}\" -c \"{sql}\""),
-            command,
-        }
+        command.args(["-X", "-v", "VERBOSITY=verbose", "-c", sql, "-d", &connection]);
+        Self { shown: format!("{name}$ psql \"{connection}\" -c \"{sql}\""), command }
     }
 
     /// psql that names itself as something that nobody types into.
@@ -100,23 +84,14 @@ impl Play {
     pub(super) fn postern(who: &Home, arguments: &[&str]) -> Result<Self, DemoError> {
         let program = std::env::current_exe().map_err(DemoError::io("find this program"))?;
         let mut command = Command::new(program);
-        command
-            .env("POSTERN_HOME", who.folder())
-            .env("NO_COLOR", "1")
-            .args(arguments);
-        Ok(Self {
-            shown: format!("{}$ postern {}", name(who), arguments.join(" ")),
-            command,
-        })
+        command.env("POSTERN_HOME", who.folder()).env("NO_COLOR", "1").args(arguments);
+        Ok(Self { shown: format!("{}$ postern {}", name(who), arguments.join(" ")), command })
     }
 
     /// Starts it.
     pub(super) fn start(mut self) -> Result<Running, DemoError> {
         say(&Paint::for_stdout().command(&plain(&self.shown)));
-        self.command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = self.command.kill_on_drop(true).spawn();
         let mut child = child.map_err(DemoError::io(format!("run `{}`", self.shown)))?;
         let (Some(mut output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
@@ -127,12 +102,7 @@ impl Play {
             output.read_to_string(&mut text).await.map(|_| text)
         });
         let errors = BufReader::new(errors).lines();
-        Ok(Running {
-            child,
-            errors,
-            output,
-            told: String::new(),
-        })
+        Ok(Running { child, errors, output, told: String::new() })
     }
 
     /// Runs it to its end.
@@ -177,25 +147,13 @@ impl Running {
             while self.line().await?.is_some() {}
             let output = (&mut self.output).await.map_err(|_| DemoError::Broken)?;
             let output = output.map_err(DemoError::io("read what a program printed"))?;
-            let status = self
-                .child
-                .wait()
-                .await
-                .map_err(DemoError::io("wait for a program"))?;
+            let status = self.child.wait().await.map_err(DemoError::io("wait for a program"))?;
             Ok::<_, DemoError>((output, status.code()))
         };
-        let (output, code) = timeout(PATIENCE, wait)
-            .await
-            .map_err(|_| late(&self.told))??;
+        let (output, code) = timeout(PATIENCE, wait).await.map_err(|_| late(&self.told))??;
         let paint = Paint::for_stdout();
-        output
-            .lines()
-            .for_each(|line| say(&format!("  {}", paint.dim(&plain_lines(line)))));
-        Ok(Ended {
-            code,
-            output,
-            errors: self.told,
-        })
+        output.lines().for_each(|line| say(&format!("  {}", paint.dim(&plain_lines(line)))));
+        Ok(Ended { code, output, errors: self.told })
     }
 
     async fn line(&mut self) -> Result<Option<String>, DemoError> {
@@ -211,9 +169,7 @@ impl Running {
 }
 
 fn name(home: &Home) -> String {
-    home.folder()
-        .file_name()
-        .map_or_else(String::new, |name| Path::new(name).display().to_string())
+    home.folder().file_name().map_or_else(String::new, |name| Path::new(name).display().to_string())
 }
 
 fn late(what: &str) -> DemoError {

@@ -41,24 +41,14 @@ pub(super) struct Scene {
 impl Scene {
     /// Sets everything up.
     pub(super) async fn set() -> Result<Self, DemoError> {
-        let laid = spawn_blocking(lay_out)
-            .await
-            .map_err(|_| DemoError::Broken)?;
+        let laid = spawn_blocking(lay_out).await.map_err(|_| DemoError::Broken)?;
         let (folder, cluster, config) = laid?;
         let gateway = Gateway::start(&config).await?;
         let postgres = gateway.postgres_addr().ok_or(DemoError::Nowhere)?;
         let alice = sign_in(&gateway, folder.path(), "alice").await?;
         let bob = sign_in(&gateway, folder.path(), "bob").await?;
         let psql = cluster.program("psql");
-        Ok(Self {
-            gateway,
-            postgres,
-            alice,
-            bob,
-            psql,
-            cluster,
-            folder,
-        })
+        Ok(Self { gateway, postgres, alice, bob, psql, cluster, folder })
     }
 
     /// The folder of all this.
@@ -68,12 +58,7 @@ impl Scene {
 
     /// Takes everything down.
     pub(super) async fn strike(self) {
-        let Self {
-            gateway,
-            cluster,
-            folder,
-            ..
-        } = self;
+        let Self { gateway, cluster, folder, .. } = self;
         gateway.shutdown(PATIENCE).await;
         let removing = spawn_blocking(move || {
             cluster.stop();
@@ -93,10 +78,7 @@ fn lay_out() -> Result<(TempDir, Cluster, Config), DemoError> {
     for name in ["policies", "secrets"] {
         store::create_private_dir(&root.join(name))?;
     }
-    let roles = LOGINS
-        .iter()
-        .map(|login| role(root, login))
-        .collect::<Result<String, _>>()?;
+    let roles = LOGINS.iter().map(|login| role(root, login)).collect::<Result<String, _>>()?;
     cluster.psql(&roles)?;
     for (database, content) in [("shop", SHOP), ("reporting", REPORTING)] {
         cluster.psql(&format!("create database {database}"))?;
@@ -114,9 +96,7 @@ fn lay_out() -> Result<(TempDir, Cluster, Config), DemoError> {
 fn role(root: &Path, login: &str) -> Result<String, DemoError> {
     let password = format!("{:032x}", rand::random::<u128>());
     store::write_private(&root.join("secrets").join(login), password.as_bytes())?;
-    Ok(format!(
-        "create role {login} login password '{password}';\n"
-    ))
+    Ok(format!("create role {login} login password '{password}';\n"))
 }
 
 /// Signs a person in by a one-time code, over the API, as anybody would.

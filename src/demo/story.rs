@@ -33,20 +33,8 @@ async fn refused(scene: &Scene, title: &str) -> Result<(), DemoError> {
     let ended = psql.run().await?;
     step.code(&ended, 2)?;
     step.holds("a refusal", &ended.errors, "FATAL:")?;
-    step.holds(
-        "what to do about it",
-        &ended.errors,
-        "postern request app_rw@orders",
-    )?;
-    step.holds(
-        "no rows",
-        if ended.output.is_empty() {
-            "none"
-        } else {
-            &ended.output
-        },
-        "none",
-    )?;
+    step.holds("what to do about it", &ended.errors, "postern request app_rw@orders")?;
+    step.holds("no rows", if ended.output.is_empty() { "none" } else { &ended.output }, "none")?;
     step.passed("refused, with what to do about it");
     Ok(())
 }
@@ -57,23 +45,15 @@ async fn asked_and_approved(scene: &Scene) -> Result<(), DemoError> {
     let mut psql = Play::psql(scene, None, "user=app_rw", ROWS).start()?;
     let code = psql.hears(&step.title, "confirm code ").await?;
     let code = first_word(&code);
-    let confirmed = Play::postern(&scene.alice, &["confirm", code, "--yes"])?
-        .run()
-        .await?;
+    let confirmed = Play::postern(&scene.alice, &["confirm", code, "--yes"])?.run().await?;
     step.code(&confirmed, 0)?;
-    step.holds(
-        "what Alice confirms",
-        &confirmed.errors,
-        "app_rw@orders/shop",
-    )?;
+    step.holds("what Alice confirms", &confirmed.errors, "app_rw@orders/shop")?;
     psql.hears(&step.title, "confirmed by ").await?;
     let request = psql.hears(&step.title, " as rq-").await?;
     let request = format!("rq-{}", first_word(&request));
     step.passed("the connection waits");
 
-    let approved = Play::postern(&scene.bob, &["approve", &request, "--yes"])?
-        .run()
-        .await?;
+    let approved = Play::postern(&scene.bob, &["approve", &request, "--yes"])?.run().await?;
     step.code(&approved, 0)?;
     step.holds("what Bob approves", &approved.errors, "app_rw@orders/shop")?;
     psql.hears(&step.title, "approved by ").await?;
@@ -88,23 +68,13 @@ async fn asked_and_approved(scene: &Scene) -> Result<(), DemoError> {
 
 async fn recorded(scene: &Scene) -> Result<(), DemoError> {
     let step = begin("What was done is in the recording");
-    let listed = Play::postern(&scene.bob, &["sessions", "--all", "--json"])?
-        .quietly()
-        .await?;
+    let listed = Play::postern(&scene.bob, &["sessions", "--all", "--json"])?.quietly().await?;
     let sessions: Value = serde_json::from_str(&listed).unwrap_or_default();
-    let newest = sessions
-        .get(0)
-        .and_then(|session| session.get("id")?.as_str());
+    let newest = sessions.get(0).and_then(|session| session.get("id")?.as_str());
     let newest = newest.ok_or_else(|| step.failure("a session", &listed))?;
-    let replayed = Play::postern(&scene.bob, &["replay", newest])?
-        .run()
-        .await?;
+    let replayed = Play::postern(&scene.bob, &["replay", newest])?.run().await?;
     step.code(&replayed, 0)?;
-    for wanted in [
-        ROWS,
-        "SELECT 3: 3 rows",
-        "Alice (alice) as app_rw@orders/shop",
-    ] {
+    for wanted in [ROWS, "SELECT 3: 3 rows", "Alice (alice) as app_rw@orders/shop"] {
         step.holds("the statement and who ran it", &replayed.output, wanted)?;
     }
     step.passed("the statement, its rows and its person");
@@ -126,9 +96,7 @@ async fn expired(scene: &Scene) -> Result<(), DemoError> {
     let mut psql = Play::psql(scene, Some(&scene.alice), wish, SLEEP).start()?;
     let request = psql.hears(&step.title, " as rq-").await?;
     let request = format!("rq-{}", first_word(&request));
-    let approved = Play::postern(&scene.bob, &["approve", &request, "--yes"])?
-        .run()
-        .await?;
+    let approved = Play::postern(&scene.bob, &["approve", &request, "--yes"])?.run().await?;
     step.code(&approved, 0)?;
     psql.hears(&step.title, "approved by ").await?;
     let ended = psql.end().await?;
@@ -152,9 +120,7 @@ struct Step {
 
 fn begin(title: &str) -> Step {
     say(&format!("\n{}", Paint::for_stdout().bold(title)));
-    Step {
-        title: title.to_owned(),
-    }
+    Step { title: title.to_owned() }
 }
 
 impl Step {
@@ -176,11 +142,7 @@ impl Step {
 
     fn failure(&self, expected: &str, came: &str) -> DemoError {
         let (step, expected, came) = (self.title.clone(), expected.into(), came.into());
-        DemoError::Story {
-            step,
-            expected,
-            came,
-        }
+        DemoError::Story { step, expected, came }
     }
 
     fn passed(&self, what: &str) {
@@ -195,11 +157,9 @@ mod tests {
 
     #[test]
     fn an_id_ends_at_its_punctuation() {
-        for (text, word) in [
-            ("KXQT-7M4P at http://a", "KXQT-7M4P"),
-            ("abc234: needs 1 of dba", "abc234"),
-            ("", ""),
-        ] {
+        for (text, word) in
+            [("KXQT-7M4P at http://a", "KXQT-7M4P"), ("abc234: needs 1 of dba", "abc234"), ("", "")]
+        {
             assert_eq!(first_word(text), word);
         }
     }

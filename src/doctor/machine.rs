@@ -27,14 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The folders of state and recordings.
 pub(super) fn folders(gateway: &Gateway) -> Vec<Finding> {
-    [
-        ("state folder", &gateway.state),
-        ("recordings folder", &gateway.recordings),
-    ]
-    .into_iter()
-    .flat_map(|(title, path)| [Some(folder(title, path)), space(title, path)])
-    .flatten()
-    .collect()
+    [("state folder", &gateway.state), ("recordings folder", &gateway.recordings)]
+        .into_iter()
+        .flat_map(|(title, path)| [Some(folder(title, path)), space(title, path)])
+        .flatten()
+        .collect()
 }
 
 fn folder(title: &str, path: &Path) -> Finding {
@@ -58,11 +55,7 @@ fn folder(title: &str, path: &Path) -> Finding {
     }
     if let Err(error) = tempfile::tempfile_in(path) {
         let remedy = format!("run `chown` for the user that runs the gateway, and `{private}`");
-        return Finding::fault(
-            title,
-            format!("`{shown}` can't be written to: {error}"),
-            remedy,
-        );
+        return Finding::fault(title, format!("`{shown}` can't be written to: {error}"), remedy);
     }
     if mode & 0o077 != 0 {
         let detail = format!("others may look into `{shown}` (mode {mode:03o})");
@@ -123,10 +116,8 @@ pub(super) fn authority(gateway: &Gateway, now: Timestamp) -> (Option<Authority>
         }
     };
     let renewal = "move its folder away and restart; then everybody signs in anew";
-    let findings = vec![
-        lasts(title, authority.not_after(), now, renewal),
-        clock(authority.not_before(), now),
-    ];
+    let findings =
+        vec![lasts(title, authority.not_after(), now, renewal), clock(authority.not_before(), now)];
     (Some(authority), findings)
 }
 
@@ -191,13 +182,7 @@ pub(super) fn descriptors(limits: &Limits) -> Finding {
 /// Each address: free, or ours already.
 pub(super) async fn listeners(config: &Config, authority: Option<&Authority>) -> Vec<Finding> {
     let mut named = Vec::new();
-    named.extend(
-        config
-            .postgres
-            .listen
-            .iter()
-            .map(|at| ("postgres", at.value)),
-    );
+    named.extend(config.postgres.listen.iter().map(|at| ("postgres", at.value)));
     named.push(("api", config.api.listen.value));
     named.extend(config.metrics.iter().map(|at| ("metrics", at.listen.value)));
     let mut findings = Vec::new();
@@ -254,19 +239,12 @@ async fn presents_our_certificate(address: SocketAddr, authority: &Authority) ->
     let Ok(roots) = authority.roots() else {
         return false;
     };
-    let tls = UpstreamTls {
-        mode: UpstreamMode::VerifyCa,
-        server_name: None,
-        roots,
-        alpn: Vec::new(),
-    };
+    let tls =
+        UpstreamTls { mode: UpstreamMode::VerifyCa, server_name: None, roots, alpn: Vec::new() };
     let Ok(Some(connector)) = tls.connector("localhost", None) else {
         return false;
     };
-    matches!(
-        timeout(PATIENCE, secure(address, &connector)).await,
-        Ok(Ok(_))
-    )
+    matches!(timeout(PATIENCE, secure(address, &connector)).await, Ok(Ok(_)))
 }
 
 #[cfg(test)]
@@ -311,10 +289,7 @@ mod tests {
     #[case::soon(DAY, Level::Warning)]
     #[case::later(40 * DAY, Level::Ok)]
     fn what_ends_soon_is_told_before_it_ends(#[case] left: i64, #[case] level: Level) {
-        assert_eq!(
-            lasts("it", NOW.millis() + left, NOW, "renew it").level,
-            level
-        );
+        assert_eq!(lasts("it", NOW.millis() + left, NOW, "renew it").level, level);
     }
 
     #[test]

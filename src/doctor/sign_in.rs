@@ -97,10 +97,7 @@ impl Attempt<'_> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut talk = Talk {
-            stream,
-            read: BytesMut::new(),
-        };
+        let mut talk = Talk { stream, read: BytesMut::new() };
         let welcome = self.authenticate(&mut talk).await?;
         // Errors such as an unknown database come after the authentication.
         loop {
@@ -122,13 +119,10 @@ impl Attempt<'_> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut parameters = vec![
-            ("user", self.login.as_str()),
-            ("application_name", "postern doctor"),
-        ];
+        let mut parameters =
+            vec![("user", self.login.as_str()), ("application_name", "postern doctor")];
         parameters.extend(self.database.map(|name| ("database", name.as_str())));
-        talk.send(|buffer| frontend::startup_message(parameters, buffer))
-            .await?;
+        talk.send(|buffer| frontend::startup_message(parameters, buffer)).await?;
         match talk.receive().await? {
             Message::AuthenticationOk => Ok(Welcome::Unasked),
             Message::AuthenticationSasl(body) => self.scram(talk, &body).await,
@@ -162,8 +156,7 @@ impl Attempt<'_> {
             Message::ErrorResponse(body) => return Err(refused(&body)),
             _ => return Err(Trouble::Protocol),
         }
-        talk.send(|buffer| frontend::sasl_response(scram.message(), buffer))
-            .await?;
+        talk.send(|buffer| frontend::sasl_response(scram.message(), buffer)).await?;
         match talk.receive().await? {
             Message::AuthenticationSaslFinal(body) => scram.finish(body.data())?,
             Message::ErrorResponse(body) => return Err(refused(&body)),

@@ -36,12 +36,7 @@ impl<'a> Visit<'a> {
         authority: Option<&'a Authority>,
         now: Timestamp,
     ) -> Self {
-        Self {
-            target,
-            secrets,
-            authority,
-            now,
-        }
+        Self { target, secrets, authority, now }
     }
 
     /// Goes on as far as the target lets it.
@@ -50,10 +45,7 @@ impl<'a> Visit<'a> {
             Ok(address) => address,
             Err(finding) => return vec![finding],
         };
-        let mut findings = vec![Finding::ok(
-            self.title(),
-            format!("it answers at {address}"),
-        )];
+        let mut findings = vec![Finding::ok(self.title(), format!("it answers at {address}"))];
         let (tls, told) = match self.tls(address).await {
             Ok(found) => found,
             Err(finding) => {
@@ -63,9 +55,7 @@ impl<'a> Visit<'a> {
         };
         findings.push(told);
         for (login, credential) in &self.target.logins {
-            let signed_in = self
-                .sign_in(address, tls.as_ref(), login, *credential)
-                .await;
+            let signed_in = self.sign_in(address, tls.as_ref(), login, *credential).await;
             findings.push(signed_in);
         }
         findings
@@ -166,12 +156,7 @@ impl<'a> Visit<'a> {
                 .map_err(|error| self.fault(error.to_string(), "mend the file of `roots`"))?,
             None => system_roots(),
         };
-        Ok(UpstreamTls {
-            mode,
-            server_name: name,
-            roots,
-            alpn: Vec::new(),
-        })
+        Ok(UpstreamTls { mode, server_name: name, roots, alpn: Vec::new() })
     }
 
     fn connector(
@@ -232,20 +217,12 @@ impl<'a> Visit<'a> {
         if credential == Credential::Password {
             return Ok(None);
         }
-        let authority = self
-            .authority
-            .ok_or("there is no authority yet that could issue its certificate")?;
+        let authority =
+            self.authority.ok_or("there is no authority yet that could issue its certificate")?;
         let issued = authority
-            .issue_login(
-                login.as_str(),
-                CERTIFICATE_TTL.duration(),
-                self.now.millis(),
-            )
+            .issue_login(login.as_str(), CERTIFICATE_TTL.duration(), self.now.millis())
             .map_err(|error| error.to_string())?;
-        issued
-            .identity()
-            .map(Some)
-            .map_err(|error| error.to_string())
+        issued.identity().map(Some).map_err(|error| error.to_string())
     }
 }
 
@@ -289,10 +266,7 @@ async fn in_time<T, E: std::fmt::Display>(
     match timeout(patience, answer).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!(
-            "no answer within {}",
-            Ttl::from_secs(patience.as_secs())
-        )),
+        Err(_) => Err(format!("no answer within {}", Ttl::from_secs(patience.as_secs()))),
     }
 }
 

@@ -46,14 +46,8 @@ impl Layout {
         let certificate = ServerCertificate::make()?;
         let folder = private_folder().map_err(Error::io("make a private folder"))?;
         let account = account_for(folder.path())?;
-        let layout = Self {
-            folder,
-            account,
-            ca_pem: certificate.ca_pem.clone(),
-        };
-        layout
-            .fill(port, options, &certificate)
-            .map_err(Error::io("fill the private folder"))?;
+        let layout = Self { folder, account, ca_pem: certificate.ca_pem.clone() };
+        layout.fill(port, options, &certificate).map_err(Error::io("fill the private folder"))?;
         Ok(layout)
     }
 
@@ -94,39 +88,26 @@ impl Layout {
             self.write("clients.pem", authorities)?;
         }
         self.write("pg_hba.conf", &hba(&options.hba))?;
-        self.write(
-            "postgresql.conf",
-            &configuration(self.folder(), port, options),
-        )?;
+        self.write("postgresql.conf", &configuration(self.folder(), port, options))?;
         self.hand_over(self.folder())
     }
 
     fn write(&self, name: &str, content: &str) -> io::Result<()> {
         let path = self.folder().join(name);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(content.as_bytes())?;
         self.hand_over(&path)
     }
 
     fn hand_over(&self, path: &Path) -> io::Result<()> {
-        self.account.map_or(Ok(()), |account| {
-            chown(path, Some(account.uid), Some(account.gid))
-        })
+        self.account.map_or(Ok(()), |account| chown(path, Some(account.uid), Some(account.gid)))
     }
 }
 
 /// A folder that only its owner can enter, at a path short enough for a socket.
 fn private_folder() -> io::Result<TempDir> {
     let usual = env::temp_dir();
-    let parent = if is_suitable(&usual) {
-        usual
-    } else {
-        PathBuf::from("/tmp")
-    };
+    let parent = if is_suitable(&usual) { usual } else { PathBuf::from("/tmp") };
     tempfile::Builder::new()
         .prefix("postern-pg-")
         .permissions(Permissions::from_mode(0o700))
@@ -147,17 +128,13 @@ fn is_suitable(parent: &Path) -> bool {
 
 /// None where we are not root (whoever made `folder` owns it), else the account to run as.
 fn account_for(folder: &Path) -> Result<Option<Account>, Error> {
-    let owner = fs::metadata(folder)
-        .map_err(Error::io("look at the private folder"))?
-        .uid();
+    let owner = fs::metadata(folder).map_err(Error::io("look at the private folder"))?.uid();
     if owner != 0 {
         return Ok(None);
     }
     let accounts =
         fs::read_to_string("/etc/passwd").map_err(Error::io("read the list of accounts"))?;
-    let found = ACCOUNTS
-        .iter()
-        .find_map(|name| find_account(&accounts, name));
+    let found = ACCOUNTS.iter().find_map(|name| find_account(&accounts, name));
     found.map(Some).ok_or(Error::NoAccount)
 }
 
@@ -208,10 +185,7 @@ fn configuration(folder: &Path, port: u16, options: &Options) -> String {
         settings.push(("ssl_ca_file", file("clients.pem")));
     }
     let own = settings.iter().map(|(name, value)| (*name, value.as_str()));
-    let wanted = options
-        .settings
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()));
+    let wanted = options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     own.chain(wanted)
         .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
         .collect()
@@ -228,29 +202,17 @@ impl ServerCertificate {
     fn make() -> Result<Self, Error> {
         let mut authority = CertificateParams::new(Vec::new())?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        authority
-            .distinguished_name
-            .push(DnType::CommonName, "Throwaway PostgreSQL authority");
+        authority.distinguished_name.push(DnType::CommonName, "Throwaway PostgreSQL authority");
         let authority_key = KeyPair::generate()?;
         let ca_pem = authority.self_signed(&authority_key)?.pem();
 
         let mut server = CertificateParams::new(["localhost", "127.0.0.1"].map(str::to_owned))?;
-        server
-            .distinguished_name
-            .push(DnType::CommonName, "localhost");
-        server
-            .extended_key_usages
-            .push(ExtendedKeyUsagePurpose::ServerAuth);
+        server.distinguished_name.push(DnType::CommonName, "localhost");
+        server.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
         server.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
-        let chain_pem = server
-            .signed_by(&key, &Issuer::new(authority, authority_key))?
-            .pem();
-        Ok(Self {
-            ca_pem,
-            chain_pem,
-            key_pem: key.serialize_pem(),
-        })
+        let chain_pem = server.signed_by(&key, &Issuer::new(authority, authority_key))?.pem();
+        Ok(Self { ca_pem, chain_pem, key_pem: key.serialize_pem() })
     }
 }
 
@@ -282,14 +244,8 @@ mod tests {
     #[test]
     fn a_setting_cannot_break_out_of_its_quotes_and_the_wanted_one_comes_last() {
         let settings = vec![("timezone".to_owned(), "it's".to_owned())];
-        let text = configuration(
-            Path::new("/tmp/x"),
-            5,
-            &Options {
-                settings,
-                ..Options::default()
-            },
-        );
+        let text =
+            configuration(Path::new("/tmp/x"), 5, &Options { settings, ..Options::default() });
         assert!(text.ends_with("timezone = 'it''s'\n"), "{text}");
         assert!(text.contains("port = '5'\n"), "{text}");
     }

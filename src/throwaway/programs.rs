@@ -26,9 +26,7 @@ impl Programs {
         match wanted.map(Path::to_owned).or_else(named) {
             Some(folder) if major_version(&folder) >= Some(OLDEST_MAJOR) => Ok(Self { folder }),
             Some(folder) => Err(Error::WrongFolder(folder)),
-            None => newest(candidates())
-                .map(|folder| Self { folder })
-                .ok_or(Error::NoServer),
+            None => newest(candidates()).map(|folder| Self { folder }).ok_or(Error::NoServer),
         }
     }
 
@@ -40,11 +38,7 @@ impl Programs {
     /// The program in this folder, or its bare name (to be searched for) where the folder has none.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         let own = self.folder.join(name);
-        if own.is_file() {
-            own
-        } else {
-            PathBuf::from(name)
-        }
+        if own.is_file() { own } else { PathBuf::from(name) }
     }
 }
 
@@ -62,16 +56,9 @@ fn candidates() -> Vec<PathBuf> {
 
 fn newest(folders: Vec<PathBuf>) -> Option<PathBuf> {
     let usable = |folder: PathBuf| {
-        Some((
-            major_version(&folder).filter(|&major| major >= OLDEST_MAJOR)?,
-            folder,
-        ))
+        Some((major_version(&folder).filter(|&major| major >= OLDEST_MAJOR)?, folder))
     };
-    folders
-        .into_iter()
-        .filter_map(usable)
-        .max_by_key(|(major, _)| *major)
-        .map(|(_, folder)| folder)
+    folders.into_iter().filter_map(usable).max_by_key(|(major, _)| *major).map(|(_, folder)| folder)
 }
 
 /// The major version of the server in `folder`, if there is one with its `initdb`.
@@ -79,19 +66,14 @@ fn major_version(folder: &Path) -> Option<u32> {
     if !folder.join("initdb").is_file() {
         return None;
     }
-    let output = Command::new(folder.join("postgres"))
-        .arg("--version")
-        .output()
-        .ok()?;
+    let output = Command::new(folder.join("postgres")).arg("--version").output().ok()?;
     parse_major(&String::from_utf8_lossy(&output.stdout))
 }
 
 /// Reads `postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)`, `… 18beta1` and the like.
 fn parse_major(version: &str) -> Option<u32> {
     let number = version.split_once("(PostgreSQL) ")?.1;
-    let end = number
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(number.len());
+    let end = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
     number.get(..end)?.parse().ok()
 }
 
@@ -102,19 +84,13 @@ mod tests {
     #[test]
     fn a_wanted_folder_without_a_server_is_refused_by_name() {
         let error = Programs::find(Some(Path::new("/nowhere"))).unwrap_err();
-        assert!(
-            error.to_string().starts_with("`/nowhere` holds no"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("`/nowhere` holds no"), "{error}");
     }
 
     #[test]
     fn the_major_version_is_read_from_what_servers_print() {
         let cases = [
-            (
-                "postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)\n",
-                Some(15),
-            ),
+            ("postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)\n", Some(15)),
             ("postgres (PostgreSQL) 18.4\n", Some(18)),
             ("postgres (PostgreSQL) 19beta1\n", Some(19)),
             ("postgres (PostgreSQL) 17", Some(17)),

@@ -21,20 +21,10 @@ fn eventually(what: impl Fn() -> bool) -> bool {
 fn a_cluster_answers_and_leaves_nothing_when_it_is_stopped() {
     let cluster = Cluster::start(Options::default()).unwrap();
     assert_eq!(cluster.psql("select 6 * 7").unwrap(), "42");
-    assert_eq!(
-        cluster.psql("show ssl; show max_connections").unwrap(),
-        "on\n100"
-    );
+    assert_eq!(cluster.psql("show ssl; show max_connections").unwrap(), "on\n100");
 
-    cluster
-        .psql("create database shop; create role app_ro login password 'it''s'")
-        .unwrap();
-    assert_eq!(
-        cluster
-            .psql_in("shop", "select current_database()")
-            .unwrap(),
-        "shop"
-    );
+    cluster.psql("create database shop; create role app_ro login password 'it''s'").unwrap();
+    assert_eq!(cluster.psql_in("shop", "select current_database()").unwrap(), "shop");
 
     let (pid, folder) = (cluster.server_pid().unwrap(), cluster.folder().to_owned());
     assert!(is_alive(pid) && folder.exists());
@@ -48,18 +38,13 @@ fn the_server_never_runs_as_root() {
     let cluster = Cluster::start(Options::default()).unwrap();
     let process = format!("/proc/{}", cluster.server_pid().unwrap());
     assert_ne!(fs::metadata(process).unwrap().uid(), 0);
-    assert_eq!(
-        fs::metadata(cluster.folder()).unwrap().mode() & 0o777,
-        0o700
-    );
+    assert_eq!(fs::metadata(cluster.folder()).unwrap().mode() & 0o777, 0o700);
 }
 
 #[test]
 fn tcp_takes_only_tls_with_a_password_and_the_certificate_verifies() {
     let cluster = Cluster::start(Options::default()).unwrap();
-    cluster
-        .psql("create role app_ro login password 'right'")
-        .unwrap();
+    cluster.psql("create role app_ro login password 'right'").unwrap();
     let ask = |sslmode: &str, password: &str| {
         let root = cluster.ca_path();
         let conn = format!(
@@ -90,12 +75,7 @@ fn client_certificates_and_settings_are_as_asked() {
     })
     .unwrap();
     assert_eq!(cluster.psql("show max_connections").unwrap(), "1200");
-    assert!(
-        cluster
-            .psql("show ssl_ca_file")
-            .unwrap()
-            .ends_with("clients.pem")
-    );
+    assert!(cluster.psql("show ssl_ca_file").unwrap().ends_with("clients.pem"));
     let rule = "select auth_method from pg_hba_file_rules where user_name = '{cert_user}' and error is null";
     assert_eq!(cluster.psql(rule).unwrap(), "cert");
 }
@@ -103,17 +83,11 @@ fn client_certificates_and_settings_are_as_asked() {
 #[test]
 fn a_failed_statement_and_a_failed_start_say_why() {
     let cluster = Cluster::start(Options::default()).unwrap();
-    let error = cluster
-        .psql("select 1; select no_such_column; select 2")
-        .unwrap_err();
+    let error = cluster.psql("select 1; select no_such_column; select 2").unwrap_err();
     assert!(error.to_string().contains("no_such_column"), "{error}");
 
     let settings = vec![("no_such_setting".to_owned(), "1".to_owned())];
-    let error = Cluster::start(Options {
-        settings,
-        ..Options::default()
-    })
-    .unwrap_err();
+    let error = Cluster::start(Options { settings, ..Options::default() }).unwrap_err();
     assert!(error.to_string().contains("no_such_setting"), "{error}");
 }
 
@@ -123,11 +97,7 @@ struct Owner(Child);
 impl Owner {
     fn start(test: &str, temp: &Path) -> Self {
         let child = Command::new(env::current_exe().unwrap())
-            .args([
-                &format!("throwaway::tests::{test}"),
-                "--exact",
-                "--nocapture",
-            ])
+            .args([&format!("throwaway::tests::{test}"), "--exact", "--nocapture"])
             .envs([(OWNER, Path::new("1")), ("TMPDIR", temp)])
             .stdout(Stdio::piped())
             .spawn();
@@ -135,12 +105,8 @@ impl Owner {
     }
 
     fn server_pid(&mut self) -> u32 {
-        let mut lines = BufReader::new(self.0.stdout.take().unwrap())
-            .lines()
-            .map(Result::unwrap);
-        lines
-            .find_map(|line| line.strip_prefix("owned ")?.parse().ok())
-            .unwrap()
+        let mut lines = BufReader::new(self.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+        lines.find_map(|line| line.strip_prefix("owned ")?.parse().ok()).unwrap()
     }
 }
 
@@ -183,14 +149,8 @@ fn a_killed_owner_leaves_no_server_and_no_folder() {
     assert!(is_alive(pid) && !is_empty(temp.path()));
 
     drop(owner);
-    assert!(
-        eventually(|| !is_alive(pid)),
-        "the server outlived its owner"
-    );
-    assert!(
-        eventually(|| is_empty(temp.path())),
-        "the folder outlived its owner"
-    );
+    assert!(eventually(|| !is_alive(pid)), "the server outlived its owner");
+    assert!(eventually(|| is_empty(temp.path())), "the folder outlived its owner");
 }
 
 /// The supervisor removes the folder last, when the server is gone.
@@ -209,8 +169,5 @@ fn an_owner_killed_while_the_server_starts_leaves_nothing() {
     assert!(eventually(has_begun), "the start never began");
 
     drop(owner);
-    assert!(
-        eventually(|| is_empty(temp.path())),
-        "the folder outlived its owner"
-    );
+    assert!(eventually(|| is_empty(temp.path())), "the folder outlived its owner");
 }

@@ -52,18 +52,11 @@ pub(super) async fn serve<M, S, B>(
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let connections = GracefulShutdown::new();
     while let Some((place, stream, peer)) = accept(&listener, &places, &stop).await {
-        let connection = Connection {
-            place,
-            peer,
-            watcher: connections.watcher(),
-        };
+        let connection = Connection { place, peer, watcher: connections.watcher() };
         tokio::spawn(connection.begin(stream, tls.clone(), make.clone()));
     }
     drop(listener);
-    if tokio::time::timeout(LEAVE, connections.shutdown())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(LEAVE, connections.shutdown()).await.is_err() {
         tracing::warn!("some HTTP connections did not end in time");
     }
 }

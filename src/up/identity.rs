@@ -47,11 +47,7 @@ impl Tls {
                 Some(certs::web_config(vec![api], HTTP)?)
             }
         };
-        Ok(Self {
-            authority: Arc::new(authority),
-            postgres,
-            api,
-        })
+        Ok(Self { authority: Arc::new(authority), postgres, api })
     }
 }
 
@@ -73,7 +69,5 @@ fn names(config: &Config) -> Vec<String> {
 }
 
 fn unbracketed(host: &str) -> String {
-    host.trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned()
+    host.trim_start_matches('[').trim_end_matches(']').to_owned()
 }

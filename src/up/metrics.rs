@@ -48,9 +48,7 @@ fn answer(registry: &Registry, method: &Method, path: &str) -> Response<String> 
 fn plain(status: StatusCode, text: String) -> Response<String> {
     let mut response = Response::new(text);
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(FORMAT));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(FORMAT));
     response
 }
 

@@ -36,11 +36,7 @@ pub async fn run(start: Start, config: Config) -> Result<(), UpError> {
         url = %gateway.api_url(), postgres = ?gateway.postgres_addrs(),
         metrics = ?gateway.metrics_addr(), "the gateway is up"
     );
-    for warning in config
-        .inventory()
-        .iter()
-        .flat_map(|inventory| config.warnings(inventory))
-    {
+    for warning in config.inventory().iter().flat_map(|inventory| config.warnings(inventory)) {
         tracing::warn!("{warning}");
     }
     invite(&gateway, &config, &start).await?;
@@ -68,13 +64,8 @@ fn raise_descriptor_limit() {
 
 /// Prints sign-in links: for the admins at the very first start, and for whoever is named.
 async fn invite(gateway: &Gateway, config: &Config, start: &Start) -> Result<(), UpError> {
-    let admins = config
-        .people
-        .iter()
-        .filter(|(_, person)| person.admin && !person.disabled);
-    let admins = admins
-        .map(|(id, _)| id)
-        .filter(|_| gateway.is_first_start());
+    let admins = config.people.iter().filter(|(_, person)| person.admin && !person.disabled);
+    let admins = admins.map(|(id, _)| id).filter(|_| gateway.is_first_start());
     for id in admins.chain(&start.invite) {
         let invite = gateway.control().invite(None, id).await?;
         let (until, url) = (invite.expires_at, invite.url.expose_secret());
@@ -114,10 +105,7 @@ async fn reloaded(
     let newer = reading.await.map_err(|_| UpError::Broken)??;
     let sections = running.needs_restart(&newer);
     if !sections.is_empty() {
-        tracing::warn!(
-            ?sections,
-            "changes to these take effect at the next start only"
-        );
+        tracing::warn!(?sections, "changes to these take effect at the next start only");
     }
     gateway.reload(&newer).await
 }

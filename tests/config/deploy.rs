@@ -3,9 +3,7 @@
 use super::*;
 
 fn deploy(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("deploy")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name);
     fs::read_to_string(path).unwrap()
 }
 
@@ -15,10 +13,7 @@ fn reference() -> Set {
     let secrets = "/run/credentials/postern.service";
     let here = set.folder.path().to_str().unwrap();
     assert!(deploy("postern.toml").contains(secrets));
-    set.write(
-        "postern.toml",
-        &deploy("postern.toml").replace(secrets, here),
-    );
+    set.write("postern.toml", &deploy("postern.toml").replace(secrets, here));
     set.write("policies/access.cedar", &deploy("policies/access.cedar"));
     set.write("secrets_orders_app_ro", "one\n");
     set.write("secrets_orders_app_rw", "two\n");
@@ -28,9 +23,7 @@ fn reference() -> Set {
 #[test]
 fn the_reference_configuration_loads_without_a_warning() {
     let set = reference();
-    let inventory = set
-        .inventory(&[("ORDERS_STAGING_APP_RW", "three")])
-        .unwrap();
+    let inventory = set.inventory(&[("ORDERS_STAGING_APP_RW", "three")]).unwrap();
     assert_eq!(set.config().warnings(&inventory), Vec::<String>::new());
     assert_eq!((inventory.people.len(), inventory.targets.len()), (4, 2));
     assert_eq!(password(&inventory).as_deref(), Some("two"));
@@ -44,9 +37,7 @@ fn the_reference_configuration_shows_the_true_defaults() {
     let shown = text.lines().map(|line| {
         let setting = line.strip_prefix("# ").filter(|rest| {
             let key = rest.split(" = ").next().unwrap_or_default();
-            let is_key = key
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let is_key = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
             let is_span = *rest != "certificate = \"12h\"";
             rest.contains(" = ") && is_key && !(others.contains(&key) && is_span)
         });
@@ -110,19 +101,12 @@ fn decide(book: &RuleBook, case: &Case) -> String {
     let database = case.database.as_deref().unwrap_or("shop");
     let target = target(&case.environment, &case.login, database);
     let resource = target.resolve(&case.login.parse().unwrap(), None).unwrap();
-    let facts = Facts {
-        now: Timestamp::from_millis(1_800_000_000_000),
-        source: case.source,
-    };
+    let facts = Facts { now: Timestamp::from_millis(1_800_000_000_000), source: case.source };
     match book.decide(&principal, &target, &resource, &facts) {
         Decision::Deny(refusal) => format!("deny: {refusal}"),
         Decision::Allow(terms) => {
             let approvals = terms.approvals.iter().map(ToString::to_string);
-            format!(
-                "allow: {:?} {:?}",
-                approvals.collect::<Vec<_>>(),
-                terms.limit
-            )
+            format!("allow: {:?} {:?}", approvals.collect::<Vec<_>>(), terms.limit)
         }
     }
 }
@@ -133,10 +117,7 @@ fn target(environment: &str, login: &str, database: &str) -> Target {
         kind: policies::Kind::Postgres,
         host: "db.internal".into(),
         port: 5432,
-        tls: UpstreamTls::VerifyFull {
-            roots: None,
-            name: None,
-        },
+        tls: UpstreamTls::VerifyFull { roots: None, name: None },
         environment: Some(environment.parse().unwrap()),
         labels: BTreeMap::new(),
         databases: vec![database.parse().unwrap()],

@@ -19,10 +19,7 @@ fn a_password_comes_from_the_environment() {
     let set = Set::new(&with_login("password_env = \"APP_RW\"", ""));
     let inventory = set.inventory(&[("APP_RW", "s3cret")]).unwrap();
     assert_eq!(password(&inventory).as_deref(), Some("s3cret"));
-    assert!(
-        set.refusal()
-            .contains("environment variable `APP_RW` is not set")
-    );
+    assert!(set.refusal().contains("environment variable `APP_RW` is not set"));
 }
 
 #[rstest]
@@ -34,10 +31,7 @@ fn a_file_that_holds_no_password_is_a_fault(#[case] content: &str, #[case] why: 
     let set = Set::new(&with_login("password_file = \"app_rw\"", ""));
     set.write("app_rw", content);
     let refusal = set.refusal();
-    assert!(
-        refusal.contains(why) && refusal.contains(":8:17: "),
-        "{refusal}"
-    );
+    assert!(refusal.contains(why) && refusal.contains(":8:17: "), "{refusal}");
 }
 
 #[rstest]
@@ -49,10 +43,7 @@ fn a_secret_that_others_may_read_is_a_fault_with_its_remedy(#[case] mode: u32) {
     set.allow("app_rw", mode);
     let refusal = set.refusal();
     let remedy = format!("chmod 600 {}", set.path("app_rw").display());
-    assert!(
-        refusal.contains(&remedy) && !refusal.contains("s3cret"),
-        "{refusal}"
-    );
+    assert!(refusal.contains(&remedy) && !refusal.contains("s3cret"), "{refusal}");
 }
 
 #[test]
@@ -67,10 +58,7 @@ fn a_credential_that_systemd_hands_over_may_have_an_access_control_list() {
 
 #[test]
 fn trusted_roots_are_read_or_refused() {
-    let set = Set::new(&with_login(
-        "certificate = true",
-        "tls = { roots = \"ca.pem\" }",
-    ));
+    let set = Set::new(&with_login("certificate = true", "tls = { roots = \"ca.pem\" }"));
     assert!(set.refusal().contains("cannot read"));
     set.write("ca.pem", "no certificate\n");
     assert!(set.refusal().contains("holds no usable certificate"));
@@ -78,27 +66,15 @@ fn trusted_roots_are_read_or_refused() {
     set.write("ca.pem", authority.ca_pem());
     let inventory = set.inventory(&[]).unwrap();
     let target = &inventory.targets[&TargetName::new("orders").unwrap()];
-    let expected = UpstreamTls::VerifyFull {
-        roots: Some(authority.ca_pem().into()),
-        name: None,
-    };
+    let expected = UpstreamTls::VerifyFull { roots: Some(authority.ca_pem().into()), name: None };
     assert_eq!(target.tls, expected);
-    assert_eq!(
-        target.logins[&Login::new("app_rw").unwrap()],
-        Credential::Certificate
-    );
+    assert_eq!(target.logins[&Login::new("app_rw").unwrap()], Credential::Certificate);
 }
 
 #[test]
 fn one_fault_anywhere_and_nothing_is_taken() {
-    let set = Set::new(&with_login(
-        "password_file = \"app_rw\"",
-        "tls = { roots = \"ca.pem\" }",
-    ));
-    set.write(
-        "policies/more.cedar",
-        "permit (principal, action, resource);\nforbid (principal\n",
-    );
+    let set = Set::new(&with_login("password_file = \"app_rw\"", "tls = { roots = \"ca.pem\" }"));
+    set.write("policies/more.cedar", "permit (principal, action, resource);\nforbid (principal\n");
     set.write("policies/notes.txt", "no policy\n");
     let refusal = set.refusal();
     for expected in ["app_rw", "ca.pem", "more.cedar:"] {
@@ -116,10 +92,7 @@ fn a_policy_fault_shows_file_line_and_column() {
     let faults = set.inventory(&[]).unwrap_err();
     let fault = &faults.all()[0];
     let spot = fault.site.spot.as_ref().unwrap();
-    assert!(
-        fault.site.file.ends_with("policies/access.cedar") && spot.line >= 2,
-        "{fault}"
-    );
+    assert!(fault.site.file.ends_with("policies/access.cedar") && spot.line >= 2, "{fault}");
     assert!(fault.message.contains("@aprovals"), "{fault}");
 }
 
@@ -151,27 +124,19 @@ fn a_quorum_that_nobody_can_give_is_a_warning() {
 
 #[test]
 fn a_listener_certificate_is_read_or_refused() {
-    let set = Set::new(&format!(
-        "{LEAST}[postgres]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n"
-    ));
+    let set = Set::new(&format!("{LEAST}[postgres]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n"));
     let refusal = || set.config().identities().unwrap_err().to_string();
     assert!(refusal().contains(":4:15: cannot read"), "{}", refusal());
     let now = 1_800_000_000_000;
     let authority = certs::Authority::generate("CA", now).unwrap();
     let issue = || {
         let span = std::time::Duration::from_secs(60);
-        authority
-            .issue_server(&["gate.example.com"], span, now)
-            .unwrap()
+        authority.issue_server(&["gate.example.com"], span, now).unwrap()
     };
     let (one, other) = (issue(), issue());
     set.write("a.pem", &one.certificate.pem);
     set.write("a.key", other.key_pem.expose_secret());
-    assert!(
-        refusal().contains(":5:7: the certificate and its private key"),
-        "{}",
-        refusal()
-    );
+    assert!(refusal().contains(":5:7: the certificate and its private key"), "{}", refusal());
     set.write("a.key", one.key_pem.expose_secret());
     assert!(set.config().identities().unwrap().postgres.is_some());
     set.allow("a.key", 0o644);

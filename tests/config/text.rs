@@ -7,32 +7,14 @@ use super::*;
 #[test]
 fn the_least_configuration_gets_all_defaults() {
     let config = parsed(LEAST);
-    assert_eq!(
-        config.gateway.public_url.as_str(),
-        "https://gate.example.com:7080/"
-    );
+    assert_eq!(config.gateway.public_url.as_str(), "https://gate.example.com:7080/");
     assert_eq!(config.gateway.state, Path::new("/var/lib/postern"));
-    assert_eq!(
-        config.gateway.recordings,
-        Path::new("/var/lib/postern/recordings")
-    );
-    assert_eq!(
-        config.postgres.listen[0].value.to_string(),
-        "127.0.0.1:5432"
-    );
+    assert_eq!(config.gateway.recordings, Path::new("/var/lib/postern/recordings"));
+    assert_eq!(config.postgres.listen[0].value.to_string(), "127.0.0.1:5432");
     assert!(config.postgres.identity.is_none() && config.metrics.is_none());
-    assert_eq!(
-        (config.api.listen.value.port(), &config.api.tls),
-        (7080, &ApiTls::Authority)
-    );
-    assert_eq!(
-        (config.log.format, config.log.filter.as_str()),
-        (LogFormat::Text, "info")
-    );
-    assert_eq!(
-        (config.limits.connections, config.limits.per_address),
-        (20_000, 512)
-    );
+    assert_eq!((config.api.listen.value.port(), &config.api.tls), (7080, &ApiTls::Authority));
+    assert_eq!((config.log.format, config.log.filter.as_str()), (LogFormat::Text, "info"));
+    assert_eq!((config.limits.connections, config.limits.per_address), (20_000, 512));
     let spans = [
         config.limits.handshake,
         config.limits.hold,
@@ -56,14 +38,8 @@ fn a_target_gets_what_is_safe_where_it_says_nothing() {
     let target = &config.targets[&TargetName::new("orders").unwrap()];
     assert_eq!((target.host.as_str(), target.port), ("db.internal", 5432));
     assert_eq!(target.tls.mode, certs::UpstreamMode::VerifyFull);
-    assert_eq!(
-        (target.hold, target.partition),
-        (Hold::Interactive, Partition::Cut)
-    );
-    assert_eq!(
-        (target.recording.binds, target.replication),
-        (Binds::Keep, false)
-    );
+    assert_eq!((target.hold, target.partition), (Hold::Interactive, Partition::Cut));
+    assert_eq!((target.recording.binds, target.replication), (Binds::Keep, false));
     assert_eq!(target.ttl, Ttl::from_secs(1200));
 }
 
@@ -89,10 +65,7 @@ fn paths_are_read_from_the_folder_of_the_file() {
         "{LEAST}state = \"state\"\n[postgres]\ncertificate = \"a.pem\"\nkey = \"/k/a.key\"\n"
     );
     let config = Config::parse(&text, Path::new("/etc/postern/postern.toml")).unwrap();
-    assert_eq!(
-        config.gateway.recordings,
-        Path::new("/etc/postern/state/recordings")
-    );
+    assert_eq!(config.gateway.recordings, Path::new("/etc/postern/state/recordings"));
     assert_eq!(config.policies.value, Path::new("/etc/postern/policies"));
     let identity = config.postgres.identity.unwrap();
     assert_eq!(identity.certificate.value, Path::new("/etc/postern/a.pem"));
@@ -200,10 +173,8 @@ fn paths_are_read_from_the_folder_of_the_file() {
     ]
 )]
 fn every_fault_is_told_with_its_place(#[case] text: &str, #[case] expected: &[&str]) {
-    let expected: Vec<String> = expected
-        .iter()
-        .map(|line| format!("postern.toml:{line}"))
-        .collect();
+    let expected: Vec<String> =
+        expected.iter().map(|line| format!("postern.toml:{line}")).collect();
     assert_eq!(told(&parse(text).unwrap_err()), expected);
 }
 
@@ -222,15 +193,9 @@ fn a_fault_shows_the_line_and_what_to_do() {
 fn a_password_in_the_file_is_refused_and_not_repeated() {
     let text = TARGET.replace("certificate = true", "password = \"hunter2\"");
     let faults = parse(&format!("{LEAST}{text}")).unwrap_err().to_string();
-    assert!(
-        faults.contains("name that with `password_file`"),
-        "{faults}"
-    );
+    assert!(faults.contains("name that with `password_file`"), "{faults}");
     let broken = parse("password = hunter2\n").unwrap_err().to_string();
-    assert!(
-        !faults.contains("hunter2") && !broken.contains("hunter2"),
-        "{faults}\n{broken}"
-    );
+    assert!(!faults.contains("hunter2") && !broken.contains("hunter2"), "{faults}\n{broken}");
 }
 
 #[test]
@@ -248,10 +213,7 @@ fn a_file_that_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("none.toml");
     let faults = Config::load(&missing).unwrap_err();
-    assert!(
-        faults.to_string().contains("none.toml: cannot be read"),
-        "{faults}"
-    );
+    assert!(faults.to_string().contains("none.toml: cannot be read"), "{faults}");
     assert!(Config::load(folder.path()).is_err());
     fs::write(&missing, [0xff, 0xfe]).unwrap();
     assert!(Config::load(&missing).is_err());
@@ -265,10 +227,7 @@ fn what_a_reload_does_not_change_is_told() {
     let other = format!(
         "{LEAST}[limits]\nhold = \"1m\"\n[api]\nlisten = \"127.0.0.1:1\"\n[grants]\ndefault = \"2h\"\n"
     );
-    assert_eq!(
-        old.needs_restart(&parsed(&other)),
-        ["gateway", "api", "limits"]
-    );
+    assert_eq!(old.needs_restart(&parsed(&other)), ["gateway", "api", "limits"]);
 }
 
 proptest! {

@@ -8,8 +8,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::missing_panics_doc,
     missing_docs,
+    unreachable_pub,
     reason = "a test that can't go on has failed"
 )]
 
@@ -106,15 +106,8 @@ impl Bed {
         .await
         .unwrap();
         let loaded = Config::load(&config).unwrap_or_else(|faults| panic!("{faults}"));
-        let gateway = Gateway::start(&loaded)
-            .await
-            .unwrap_or_else(|error| panic!("{error:?}"));
-        Self {
-            gateway,
-            cluster,
-            folder,
-            config,
-        }
+        let gateway = Gateway::start(&loaded).await.unwrap_or_else(|error| panic!("{error:?}"));
+        Self { gateway, cluster, folder, config }
     }
 
     pub fn port(&self) -> u16 {
@@ -149,11 +142,7 @@ impl Bed {
     /// A token of alice's.
     pub async fn token(&self, resource: &str) -> String {
         let (actor, resource) = (self.actor("alice").await, resource.parse().unwrap());
-        let minted = self
-            .gateway
-            .control()
-            .mint_token(&actor, &resource, None, None)
-            .await;
+        let minted = self.gateway.control().mint_token(&actor, &resource, None, None).await;
         minted.unwrap().token.expose_secret().to_owned()
     }
 
@@ -166,10 +155,7 @@ impl Bed {
         let actor = self.actor(name).await;
         let request = certs::NewRequest::generate().unwrap();
         let device = DeviceId::new(device).unwrap();
-        let issued = self
-            .gateway
-            .control()
-            .issue_certificate(&actor, &request.csr_pem, &device);
+        let issued = self.gateway.control().issue_certificate(&actor, &request.csr_pem, &device);
         let issued = issued.await.unwrap();
         let folder = self.folder.path().join(format!("{name}-{device}"));
         certs::store::create_private_dir(&folder).unwrap();
@@ -186,12 +172,7 @@ impl Bed {
     }
 
     pub fn ca_pem(&self) -> String {
-        self.gateway
-            .control()
-            .settings()
-            .authority
-            .ca_pem()
-            .to_owned()
+        self.gateway.control().settings().authority.ca_pem().to_owned()
     }
 
     /// A libpq conninfo with a certificate.
@@ -224,19 +205,14 @@ impl Bed {
     }
 
     pub async fn no_upstream_session_stays(&self) {
-        until("the target has no session of the gateway's", || {
-            self.upstream_sessions() == 0
-        })
-        .await;
+        until("the target has no session of the gateway's", || self.upstream_sessions() == 0).await;
     }
 
     /// The statements of the one recording, as `postern replay` would show them.
     pub fn recordings(&self) -> Vec<PathBuf> {
         let folder = self.folder.path().join("state/recordings");
-        let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|path| path.extension().is_some_and(|ending| ending == "rec"));
         files.sort();
         files
@@ -250,10 +226,7 @@ impl Bed {
             let series = line.strip_prefix(name).unwrap_or_default();
             series.starts_with(['{', ' ']) && line.contains(label)
         };
-        let values = text
-            .lines()
-            .filter(of)
-            .filter_map(|line| line.rsplit(' ').next());
+        let values = text.lines().filter(of).filter_map(|line| line.rsplit(' ').next());
         values.map(|value| value.parse::<f64>().unwrap()).sum()
     }
 }
@@ -266,11 +239,7 @@ pub fn psql(conninfo: &str) -> Command {
 /// A libpq program without anybody's settings.
 pub fn client(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program_path(program));
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PG")) {
         command.env_remove(name);
     }
@@ -280,9 +249,8 @@ pub fn client(program: &str, args: &[&str]) -> Command {
 
 /// Postgres' own programs: not all of them are in the path.
 pub fn program_path(program: &str) -> PathBuf {
-    let newest = (15..=18)
-        .rev()
-        .map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")));
+    let newest =
+        (15..=18).rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")));
     newest
         .map(|folder| folder.join(program))
         .find(|path| path.exists())
@@ -291,16 +259,10 @@ pub fn program_path(program: &str) -> PathBuf {
 
 /// Runs a command in another thread, and gives its success, output and errors.
 pub async fn run(mut command: Command) -> (bool, String, String) {
-    let output = tokio::task::spawn_blocking(move || command.output())
-        .await
-        .unwrap();
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
     let output = output.expect("the program is installed");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (
-        output.status.success(),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    (output.status.success(), text(output.stdout), text(output.stderr))
 }
 
 /// Waits for something to be true, for at most half a minute.
@@ -317,11 +279,7 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub fn private_folder() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
     let permissions = std::fs::Permissions::from_mode(0o700);
-    tempfile::Builder::new()
-        .prefix("postern-test-")
-        .permissions(permissions)
-        .tempdir()
-        .unwrap()
+    tempfile::Builder::new().prefix("postern-test-").permissions(permissions).tempdir().unwrap()
 }
 
 fn cluster(setup: &Setup, state: &Path) -> Cluster {
@@ -355,13 +313,7 @@ fn write_config(
     setup: &Setup,
     cluster: &Cluster,
 ) -> PathBuf {
-    let Setup {
-        rules,
-        target,
-        limits,
-        more,
-        ..
-    } = setup;
+    let Setup { rules, target, limits, more, .. } = setup;
     let policies = folder.join("policies");
     std::fs::create_dir(&policies).unwrap();
     std::fs::write(policies.join("access.cedar"), rules).unwrap();

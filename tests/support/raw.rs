@@ -28,9 +28,7 @@ impl Message {
     /// A field of an error or a notice.
     pub fn field(&self, wanted: u8) -> String {
         let mut fields = self.body.split(|byte| *byte == 0);
-        let field = fields
-            .find(|field| field.first() == Some(&wanted))
-            .unwrap_or_default();
+        let field = fields.find(|field| field.first() == Some(&wanted)).unwrap_or_default();
         String::from_utf8_lossy(field.get(1..).unwrap_or_default()).into_owned()
     }
 }
@@ -47,9 +45,7 @@ pub fn tls_config_of(ca_pem: &str, files: Option<&Files>, alpn: &[&[u8]]) -> Arc
     use rustls::pki_types::PrivateKeyDer;
     use rustls::pki_types::pem::PemObject;
     let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
     let builder = ClientConfig::builder().with_root_certificates(roots);
     let mut config = match files {
         Some(files) => {
@@ -74,10 +70,7 @@ pub async fn secure_as(bed: &Bed, files: Option<&Files>, server_name: &'static s
     stream.write_all(&SSL_REQUEST).await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'S');
     let connector = TlsConnector::from(tls_config(bed, files, &[]));
-    connector
-        .connect(ServerName::try_from(server_name).unwrap(), stream)
-        .await
-        .unwrap()
+    connector.connect(ServerName::try_from(server_name).unwrap(), stream).await.unwrap()
 }
 
 /// A start-up packet.
@@ -121,10 +114,7 @@ pub async fn read_until<S: AsyncRead + Unpin>(stream: &mut S, kind: u8) -> Vec<M
             return messages;
         }
     }
-    panic!(
-        "the connection closed before a {:?}: {messages:?}",
-        char::from(kind)
-    );
+    panic!("the connection closed before a {:?}: {messages:?}", char::from(kind));
 }
 
 /// The error that the other side closes with.
@@ -153,11 +143,7 @@ pub async fn session_at(
     let connector = TlsConnector::from(tls_config_of(ca_pem, Some(files), &[]));
     let name = ServerName::try_from("localhost").unwrap();
     let mut stream = connector.connect(name, stream).await.unwrap();
-    let parameters = [
-        ("user", login),
-        ("database", database),
-        ("application_name", "raw"),
-    ];
+    let parameters = [("user", login), ("database", database), ("application_name", "raw")];
     send(&mut stream, &startup(0x0003_0000, &parameters)).await;
     read_until(&mut stream, b'Z').await;
     stream
@@ -166,11 +152,7 @@ pub async fn session_at(
 /// A session by certificate, up to its first ReadyForQuery.
 pub async fn session(bed: &Bed, files: &Files, login: &str, database: &str) -> (Tls, Vec<Message>) {
     let mut stream = secure(bed, Some(files)).await;
-    let parameters = [
-        ("user", login),
-        ("database", database),
-        ("application_name", "raw"),
-    ];
+    let parameters = [("user", login), ("database", database), ("application_name", "raw")];
     send(&mut stream, &startup(0x0003_0000, &parameters)).await;
     let messages = read_until(&mut stream, b'Z').await;
     (stream, messages)

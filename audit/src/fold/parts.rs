@@ -38,17 +38,9 @@ impl Fold {
     pub(super) fn query_part(&mut self, n: u64, at: u64, part: &[u8], last: bool) {
         if !matches!(&self.joining, Some(Joining::Query { n: known, .. }) if *known == n) {
             self.flush_joining();
-            self.joining = Some(Joining::Query {
-                n,
-                at,
-                text: Vec::new(),
-                truncated: false,
-            });
+            self.joining = Some(Joining::Query { n, at, text: Vec::new(), truncated: false });
         }
-        if let Some(Joining::Query {
-            text, truncated, ..
-        }) = &mut self.joining
-        {
+        if let Some(Joining::Query { text, truncated, .. }) = &mut self.joining {
             *truncated |= append(text, part);
         }
         if last {
@@ -59,16 +51,10 @@ impl Fold {
     pub(super) fn parse_part(&mut self, statement: Text<'static>, part: &[u8], last: bool) {
         if !matches!(&self.joining, Some(Joining::Parse { name, .. }) if *name == statement) {
             self.flush_joining();
-            self.joining = Some(Joining::Parse {
-                name: statement,
-                text: Vec::new(),
-                truncated: false,
-            });
+            self.joining =
+                Some(Joining::Parse { name: statement, text: Vec::new(), truncated: false });
         }
-        if let Some(Joining::Parse {
-            text, truncated, ..
-        }) = &mut self.joining
-        {
+        if let Some(Joining::Parse { text, truncated, .. }) = &mut self.joining {
             *truncated |= append(text, part);
         }
         if last {
@@ -94,13 +80,7 @@ impl Fold {
                 truncated: false,
             });
         }
-        if let Some(Joining::Bind {
-            values,
-            held,
-            truncated,
-            ..
-        }) = &mut self.joining
-        {
+        if let Some(Joining::Bind { values, held, truncated, .. }) = &mut self.joining {
             for value in part {
                 *truncated |= !add_value(values, held, value);
             }
@@ -117,24 +97,13 @@ impl Fold {
 
     pub(super) fn complete_joining(&mut self, cut: bool) {
         match self.joining.take() {
-            Some(Joining::Query {
-                n,
-                at,
-                text,
-                truncated,
-            }) => self.query(n, at, &text, truncated || cut),
-            Some(Joining::Parse {
-                name,
-                text,
-                truncated,
-            }) => self.parse(name, &text, truncated || cut),
-            Some(Joining::Bind {
-                portal,
-                statement,
-                values,
-                truncated,
-                ..
-            }) => {
+            Some(Joining::Query { n, at, text, truncated }) => {
+                self.query(n, at, &text, truncated || cut)
+            }
+            Some(Joining::Parse { name, text, truncated }) => {
+                self.parse(name, &text, truncated || cut)
+            }
+            Some(Joining::Bind { portal, statement, values, truncated, .. }) => {
                 self.bind(portal, statement, values, truncated || cut);
             }
             None => {}
@@ -144,9 +113,7 @@ impl Fold {
 
 /// Adds a part as far as it is shown; whether something was left out.
 fn append(text: &mut Vec<u8>, part: &[u8]) -> bool {
-    let kept = part
-        .get(..MAX_SHOWN.saturating_sub(text.len()))
-        .unwrap_or(part);
+    let kept = part.get(..MAX_SHOWN.saturating_sub(text.len())).unwrap_or(part);
     text.extend_from_slice(kept);
     kept.len() < part.len()
 }

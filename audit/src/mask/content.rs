@@ -22,18 +22,12 @@ pub(super) struct Spelling {
 impl Spelling {
     /// Spelled by itself.
     pub(super) fn plain(byte: u8) -> Spelling {
-        Spelling {
-            bytes: [byte, 0],
-            len: 1,
-        }
+        Spelling { bytes: [byte, 0], len: 1 }
     }
 
     /// Spelled with a byte before it.
     pub(super) fn escaped(escape: u8, byte: u8) -> Spelling {
-        Spelling {
-            bytes: [escape, byte],
-            len: 2,
-        }
+        Spelling { bytes: [escape, byte], len: 2 }
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -96,10 +90,9 @@ impl Content {
             State::Seek => self.seek(byte, spelling, out),
             State::Dollar => self.dollar(byte, spelling, out),
             State::Quoted { quote, escaped } => self.quoted(byte, spelling, quote, escaped),
-            State::QuoteEnd {
-                quote,
-                spelling: end,
-            } => self.quote_end(byte, spelling, quote, end, out),
+            State::QuoteEnd { quote, spelling: end } => {
+                self.quote_end(byte, spelling, quote, end, out)
+            }
             State::Bare { escaped } => self.bare(byte, spelling, escaped, out),
             State::Held => self.hold(byte, spelling, out),
             State::Swallowed => self.swallow(byte, spelling, out),
@@ -196,27 +189,15 @@ impl Content {
     fn open(&mut self, quote: u8, spelling: Spelling, out: &mut Vec<u8>) {
         out.extend_from_slice(spelling.as_bytes());
         out.extend_from_slice(MASKED);
-        self.state = State::Quoted {
-            quote,
-            escaped: false,
-        };
+        self.state = State::Quoted { quote, escaped: false };
     }
 
     fn quoted(&mut self, byte: u8, spelling: Spelling, quote: u8, escaped: bool) {
         self.state = match byte {
-            _ if escaped => State::Quoted {
-                quote,
-                escaped: false,
-            },
-            b'\\' => State::Quoted {
-                quote,
-                escaped: true,
-            },
+            _ if escaped => State::Quoted { quote, escaped: false },
+            b'\\' => State::Quoted { quote, escaped: true },
             byte if byte == quote => State::QuoteEnd { quote, spelling },
-            _ => State::Quoted {
-                quote,
-                escaped: false,
-            },
+            _ => State::Quoted { quote, escaped: false },
         };
     }
 
@@ -229,10 +210,7 @@ impl Content {
         out: &mut Vec<u8>,
     ) {
         if byte == quote {
-            self.state = State::Quoted {
-                quote,
-                escaped: false,
-            };
+            self.state = State::Quoted { quote, escaped: false };
             return;
         }
         out.extend_from_slice(end.as_bytes());
@@ -245,9 +223,7 @@ impl Content {
             self.state = State::Text;
             return self.text(byte, spelling, out);
         }
-        self.state = State::Bare {
-            escaped: !escaped && byte == b'\\',
-        };
+        self.state = State::Bare { escaped: !escaped && byte == b'\\' };
     }
 
     fn hold(&mut self, byte: u8, spelling: Spelling, out: &mut Vec<u8>) {

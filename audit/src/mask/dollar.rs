@@ -44,11 +44,7 @@ impl Closer {
             return if whole { Found::Tag } else { Found::Maybe(0) };
         }
         self.matched = usize::from(byte == b'$');
-        if byte == b'$' {
-            Found::Maybe(held)
-        } else {
-            Found::Not(held)
-        }
+        if byte == b'$' { Found::Maybe(held) } else { Found::Not(held) }
     }
 
     /// Gives up: how many bytes of the tag were held.

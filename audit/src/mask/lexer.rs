@@ -156,12 +156,7 @@ impl Masker {
         }
         match (before, byte) {
             (b'-', b'-') => self.state = State::Line,
-            (b'/', b'*') => {
-                self.state = State::Block {
-                    depth: 1,
-                    held: None,
-                }
-            }
+            (b'/', b'*') => self.state = State::Block { depth: 1, held: None },
             (_, b'\'') => self.open_quote(out),
             (_, b'&') if self.words.is_letter(b'u') => self.words.drop_word(),
             (_, b'"') => self.open_name(out),
@@ -180,20 +175,10 @@ impl Masker {
         match byte {
             b';' => self.armed = None,
             b',' if armed.depth == 0 => self.armed = None,
-            b'(' => {
-                *armed = Armed {
-                    depth: armed.depth + 1,
-                    word: false,
-                    ..*armed
-                }
-            }
+            b'(' => *armed = Armed { depth: armed.depth + 1, word: false, ..*armed },
             b')' => armed.depth = armed.depth.saturating_sub(1),
             b'=' | b':' | b'|' | b'<' | b'>' | b'~' | b'.' => {
-                *armed = Armed {
-                    assigned: true,
-                    word: false,
-                    ..*armed
-                };
+                *armed = Armed { assigned: true, word: false, ..*armed };
             }
             _ => {}
         }
@@ -203,12 +188,7 @@ impl Masker {
         match self.words.finish() {
             Word::None | Word::Through => {}
             Word::Secret => self.armed = Some(Armed::default()),
-            Word::IdentifiedBy => {
-                self.armed = Some(Armed {
-                    by: true,
-                    ..Armed::default()
-                })
-            }
+            Word::IdentifiedBy => self.armed = Some(Armed { by: true, ..Armed::default() }),
             Word::Clause => self.armed = None,
             Word::Identified | Word::Body | Word::Language | Word::Other => self.pass_word(),
         }
@@ -220,10 +200,7 @@ impl Masker {
         let Some(armed) = &mut self.armed else { return };
         if armed.depth == 0 {
             let may_be_function = armed.assigned && !armed.word;
-            self.armed = may_be_function.then_some(Armed {
-                word: true,
-                ..*armed
-            });
+            self.armed = may_be_function.then_some(Armed { word: true, ..*armed });
         }
     }
 

@@ -118,9 +118,7 @@ impl Words {
 
     fn meaning(&self) -> Word {
         let bytes = self.tail.to_be_bytes();
-        let tail = bytes
-            .get(REMEMBERED - self.len.min(REMEMBERED)..)
-            .unwrap_or_default();
+        let tail = bytes.get(REMEMBERED - self.len.min(REMEMBERED)..).unwrap_or_default();
         let is = |words: &[&[u8]]| self.len <= REMEMBERED && words.contains(&tail);
         if SECRET_ENDS.iter().any(|end| tail.ends_with(end)) || is(&SECRETS) {
             Word::Secret

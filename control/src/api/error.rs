@@ -145,10 +145,7 @@ impl Problem {
         let incident = uuid::Uuid::now_v7().simple().to_string();
         tracing::error!(%incident, cause = %chain(cause), "a request failed");
         let detail = format!("the operators find the cause in the log as incident {incident}");
-        Self {
-            incident: Some(incident),
-            ..Self::new(kind, detail)
-        }
+        Self { incident: Some(incident), ..Self::new(kind, detail) }
     }
 
     pub(crate) fn title(&self) -> &'static str {
@@ -166,10 +163,7 @@ impl Problem {
 
 fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |error: &&dyn Error| (*error).source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl From<ControlError> for Problem {
@@ -209,19 +203,11 @@ impl IntoResponse for Problem {
         let status = self.status();
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if [
-            StatusCode::TOO_MANY_REQUESTS,
-            StatusCode::SERVICE_UNAVAILABLE,
-        ]
-        .contains(&status)
-        {
+        if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response

@@ -37,10 +37,7 @@ pub(crate) async fn list(
     Asked(query): Asked<Query>,
 ) -> Result<Json<Listed<wire::Grant>>, Problem> {
     let scope = scope(query.scope.as_deref())?;
-    let filter = GrantFilter {
-        scope,
-        live: query.live,
-    };
+    let filter = GrantFilter { scope, live: query.live };
     let paging = paging(query.cursor.as_deref(), query.limit)?;
     let page = api.control.grants(&actor, filter, paging).await?;
     Ok(Json(Listed::of(&page)))

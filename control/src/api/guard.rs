@@ -65,9 +65,7 @@ fn count(limiter: &DefaultKeyedRateLimiter<Option<IpAddr>>, source: Source) -> R
         limiter.retain_recent();
     }
     let detail = "this address sends too many requests: wait a little";
-    limiter
-        .check_key(&source.network())
-        .map_err(|_| Problem::new(Kind::RateLimited, detail))
+    limiter.check_key(&source.network()).map_err(|_| Problem::new(Kind::RateLimited, detail))
 }
 
 /// The address of the socket's other end; never what a header claims.
@@ -123,14 +121,8 @@ pub(crate) async fn dressed(request: Request, next: Next) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_FRAME_OPTIONS, "DENY"),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
     /// For answers that don't say more themselves: nothing may run, load or frame.
     const BARE: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'";
@@ -139,10 +131,9 @@ pub(crate) async fn dressed(request: Request, next: Next) -> Response {
     for (name, value) in ALWAYS {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    for (name, value) in [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, BARE),
-    ] {
+    for (name, value) in
+        [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_SECURITY_POLICY, BARE)]
+    {
         let value = HeaderValue::from_static(value);
         headers.entry(name).or_insert(value);
     }
@@ -180,11 +171,8 @@ async fn shielded(place: OwnedSemaphorePermit, request: Request, next: Next) -> 
     match outcome {
         Ok(Ok(response)) => response,
         Ok(Err(failure)) => broken(&failure).into_response(),
-        Err(_) => Problem::new(
-            Kind::TimedOut,
-            "look whether it was done before you try again",
-        )
-        .into_response(),
+        Err(_) => Problem::new(Kind::TimedOut, "look whether it was done before you try again")
+            .into_response(),
     }
 }
 
@@ -193,11 +181,7 @@ fn broken(failure: &JoinError) -> Problem {
     #[derive(Debug, thiserror::Error)]
     #[error("the handler {0}")]
     struct Broken(&'static str);
-    let how = if failure.is_panic() {
-        "panicked"
-    } else {
-        "was cancelled"
-    };
+    let how = if failure.is_panic() { "panicked" } else { "was cancelled" };
     Problem::incident(Kind::Internal, &Broken(how))
 }
 
@@ -225,10 +209,7 @@ mod tests {
 
     fn request(method: Method, uri: &str) -> Request {
         let request = Request::builder().method(method).uri(uri);
-        request
-            .header("x-canary", "canary")
-            .body(Body::from("canary"))
-            .unwrap()
+        request.header("x-canary", "canary").body(Body::from("canary")).unwrap()
     }
 
     #[tokio::test]
@@ -242,9 +223,7 @@ mod tests {
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
             let media = response.headers().get(header::CONTENT_TYPE).unwrap();
             assert_eq!(media, "application/problem+json");
-            let body = axum::body::to_bytes(response.into_body(), 10_000)
-                .await
-                .unwrap();
+            let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
             assert!(!String::from_utf8_lossy(&body).contains("canary"));
         }
     }
@@ -303,18 +282,11 @@ mod tests {
         let echo = |body: String| async move { body };
         let router = guarded(Router::new().route("/things/{id}", any(echo)));
         for uri in ["/things/canary?code=canary", "/canary?canary"] {
-            router
-                .clone()
-                .oneshot(request(Method::POST, uri))
-                .await
-                .unwrap();
+            router.clone().oneshot(request(Method::POST, uri)).await.unwrap();
         }
         let kept = log.0.lock().unwrap().clone();
         let text = String::from_utf8(kept).unwrap();
-        assert!(
-            text.contains("/things/{id}") && text.contains("status"),
-            "{text}"
-        );
+        assert!(text.contains("/things/{id}") && text.contains("status"), "{text}");
         assert!(!text.contains("canary"), "{text}");
     }
 

@@ -48,10 +48,7 @@ pub(crate) async fn lock(
     Body(wish): Body<Locking>,
 ) -> Result<Json<wire::Lock>, Problem> {
     let until = wish.span.map(|span| api.control.now().after(span));
-    let lock = api
-        .control
-        .lock(&actor, wish.subject, wish.reason, until)
-        .await?;
+    let lock = api.control.lock(&actor, wish.subject, wish.reason, until).await?;
     let by_name = actor.principal.name;
     Ok(Json(wire::Lock::from(&LockView { lock, by_name })))
 }

@@ -85,10 +85,7 @@ impl From<&Actor> for Me {
 
 impl From<certs::Issued> for Certificate {
     fn from(issued: certs::Issued) -> Self {
-        Self {
-            pem: issued.pem,
-            not_after: Timestamp::from_millis(issued.not_after).to_string(),
-        }
+        Self { pem: issued.pem, not_after: Timestamp::from_millis(issued.not_after).to_string() }
     }
 }
 
@@ -102,17 +99,11 @@ pub(crate) async fn login(
 ) -> Result<Json<LoggedIn>, Problem> {
     api.bounds.sign_in(source)?;
     let wanted = wanted(login.csr.as_deref(), login.device.as_ref())?;
-    let session = api
-        .control
-        .sign_in(&login.code, login.device.clone())
-        .await?;
+    let session = api.control.sign_in(&login.code, login.device.clone()).await?;
     let certificate = match wanted {
-        Some((csr, device)) => Some(
-            api.control
-                .issue_certificate(&session.actor, csr, device)
-                .await?
-                .into(),
-        ),
+        Some((csr, device)) => {
+            Some(api.control.issue_certificate(&session.actor, csr, device).await?.into())
+        }
         None => None,
     };
     Ok(Json(logged_in(&api, &session, certificate)))
@@ -132,10 +123,10 @@ fn wanted<'a>(
 
 fn logged_in(api: &Api, session: &LoginSession, certificate: Option<Certificate>) -> LoggedIn {
     let settings = api.control.settings();
-    let gateway = settings.gateway.as_ref().map(|gateway| Gateway {
-        host: gateway.host.clone(),
-        port: gateway.port,
-    });
+    let gateway = settings
+        .gateway
+        .as_ref()
+        .map(|gateway| Gateway { host: gateway.host.clone(), port: gateway.port });
     let targets = api.control.targets(&session.actor);
     LoggedIn {
         token: session.token.expose_secret().to_owned(),
@@ -188,16 +179,10 @@ pub(crate) async fn certificate(
     Body(wish): Body<Signing>,
 ) -> Result<Json<Signed>, Problem> {
     wanted(Some(&wish.csr), Some(&wish.device))?;
-    let issued = api
-        .control
-        .issue_certificate(&actor, &wish.csr, &wish.device)
-        .await?;
+    let issued = api.control.issue_certificate(&actor, &wish.csr, &wish.device).await?;
     let ca_pem = api.control.settings().authority.ca_pem().to_owned();
     let certificate = issued.into();
-    Ok(Json(Signed {
-        certificate,
-        ca_pem,
-    }))
+    Ok(Json(Signed { certificate, ca_pem }))
 }
 
 /// Says who is signed in.

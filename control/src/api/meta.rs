@@ -19,10 +19,7 @@ pub(crate) struct Health {
 #[utoipa::path(get, path = "/health", tag = "meta", security(()),
     responses((status = 200, body = Health), Problems))]
 pub(crate) async fn health() -> Json<Health> {
-    Json(Health {
-        status: "ok",
-        version: env!("CARGO_PKG_VERSION"),
-    })
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
 /// Gives this document.

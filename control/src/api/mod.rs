@@ -79,10 +79,7 @@ async fn unknown() -> Problem {
 }
 
 async fn wrong_method() -> Problem {
-    Problem::new(
-        Kind::WrongMethod,
-        "this address is served, but not by this method",
-    )
+    Problem::new(Kind::WrongMethod, "this address is served, but not by this method")
 }
 
 /// What doesn't parse, told as a problem.
@@ -125,9 +122,7 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(sessions::recording))
         .routes(routes!(audit::list))
         .routes(routes!(invites::invite));
-    OpenApiRouter::with_openapi(Described::openapi())
-        .nest("/api/v1", v1)
-        .split_for_parts()
+    OpenApiRouter::with_openapi(Described::openapi()).nest("/api/v1", v1).split_for_parts()
 }
 
 #[derive(OpenApi)]

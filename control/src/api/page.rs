@@ -24,10 +24,7 @@ impl<T> Listed<T> {
     where
         T: From<&'v V>,
     {
-        Self {
-            items: page.items.iter().map(T::from).collect(),
-            next: page.next.map(written),
-        }
+        Self { items: page.items.iter().map(T::from).collect(), next: page.next.map(written) }
     }
 }
 

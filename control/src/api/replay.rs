@@ -74,10 +74,7 @@ impl Replays {
         let Some(key) = key(headers)? else {
             return Ok(self.claim(None));
         };
-        let slot = Slot {
-            principal: principal.clone(),
-            key,
-        };
+        let slot = Slot { principal: principal.clone(), key };
         let body = Sha256::digest(body).into();
         let mut kept = self.kept();
         kept.forget(now);
@@ -149,14 +146,7 @@ impl Kept {
             self.evict(Some(0));
         }
         let answer = None;
-        self.entries.insert(
-            slot.clone(),
-            Entry {
-                body,
-                at: now,
-                answer,
-            },
-        );
+        self.entries.insert(slot.clone(), Entry { body, at: now, answer });
         self.order.push_back(slot);
     }
 
@@ -233,10 +223,7 @@ mod tests {
             (&alice, "k", b"a", 86_399, "1"),
             (&alice, "k", b"a", 86_400, "first"),
         ] {
-            assert_eq!(
-                told(replays.turn(who, &headers(key), body, at(now))),
-                expected
-            );
+            assert_eq!(told(replays.turn(who, &headers(key), body, at(now))), expected);
         }
     }
 
@@ -269,10 +256,7 @@ mod tests {
         let replays = Replays::new();
         let alice = "alice".parse().unwrap();
         for key in ["", &"k".repeat(KEY_MAX + 1)] {
-            assert_eq!(
-                told(replays.turn(&alice, &headers(key), b"a", at(0))),
-                "400"
-            );
+            assert_eq!(told(replays.turn(&alice, &headers(key), b"a", at(0))), "400");
         }
     }
 }

@@ -89,10 +89,7 @@ pub(crate) async fn ask(
 ) -> Result<Json<serde_json::Value>, Problem> {
     let body = serde_json::to_vec(&ask).map_err(super::unwritable)?;
     let now = api.control.now();
-    match api
-        .replays
-        .turn(&actor.principal.id, &headers, &body, now)?
-    {
+    match api.replays.turn(&actor.principal.id, &headers, &body, now)? {
         Turn::Again(answer) => Ok(Json(answer)),
         Turn::First(claim) => {
             let answer = asked(&api, &actor, ask).await?;
@@ -156,10 +153,7 @@ pub(crate) async fn approve(
     Body(yes): Body<Yes>,
 ) -> Result<Json<Answer>, Problem> {
     let digest = Digest::from(yes.digest);
-    let (_, grant) = api
-        .control
-        .approve(&actor, &id, digest, yes.shorten)
-        .await?;
+    let (_, grant) = api.control.approve(&actor, &id, digest, yes.shorten).await?;
     let request = shown(&api, &actor, &id).await?;
     let grant = grant.as_ref().map(wire::Grant::from);
     Ok(Json(Answer { request, grant }))

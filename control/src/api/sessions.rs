@@ -76,14 +76,10 @@ pub(crate) async fn recording(
     At(id): At<SessionId>,
 ) -> Result<Response, Problem> {
     let path = api.control.recording(&actor, &id).await?;
-    let file = tokio::fs::File::open(&path)
-        .await
-        .map_err(|cause| unopened(&cause))?;
+    let file = tokio::fs::File::open(&path).await.map_err(|cause| unopened(&cause))?;
     let named = format!("attachment; filename=\"{id}.rec\"");
-    let headers = [
-        (header::CONTENT_TYPE, "application/octet-stream"),
-        (header::CONTENT_DISPOSITION, &named),
-    ];
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream"), (header::CONTENT_DISPOSITION, &named)];
     Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
 }
 

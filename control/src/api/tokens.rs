@@ -72,10 +72,7 @@ pub(crate) async fn mint(
     Body(wish): Body<Minting>,
 ) -> Result<Json<Minted>, Problem> {
     let resource = wish.resource.parse().map_err(super::invalid)?;
-    let minted = api
-        .control
-        .mint_token(&actor, &resource, wish.ttl, wish.uses)
-        .await?;
+    let minted = api.control.mint_token(&actor, &resource, wish.ttl, wish.uses).await?;
     Ok(Json(Minted {
         id: minted.id,
         token: minted.token.expose_secret().to_owned(),

@@ -38,10 +38,7 @@ pub(super) async fn ask(
 }
 
 fn gone() -> Problem {
-    Problem::new(
-        Kind::NotFound,
-        "no connection waits here any more: open it again",
-    )
+    Problem::new(Kind::NotFound, "no connection waits here any more: open it again")
 }
 
 fn form(id: &str, verb: &'static str, visitor: &Visitor) -> Markup {
@@ -59,10 +56,7 @@ pub(super) async fn look(
     Act { visitor, fields }: Act,
 ) -> Result<Page, Turned> {
     let At(id) = id?;
-    let view = api
-        .control
-        .hold_by_code(&visitor.actor, &fields.code)
-        .await?;
+    let view = api.control.hold_by_code(&visitor.actor, &fields.code).await?;
     if view.id != id {
         return Err(gone().into());
     }

@@ -14,63 +14,30 @@ use crate::{GrantFilter, GrantView, Paging, RequestFilter, RequestView, Scope, S
 
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
     let actor = &visitor.actor;
-    let live = GrantFilter {
-        scope: Scope::Mine,
-        live: Some(true),
-    };
-    let pending = |scope| RequestFilter {
-        scope,
-        state: Some(Standing::Pending),
-    };
+    let live = GrantFilter { scope: Scope::Mine, live: Some(true) };
+    let pending = |scope| RequestFilter { scope, state: Some(Standing::Pending) };
     let first = Paging::default();
     let grants = api.control.grants(actor, live, first).await?;
-    let mine = api
-        .control
-        .requests(actor, pending(Scope::Mine), first)
-        .await?;
-    let inbox = api
-        .control
-        .requests(actor, pending(Scope::Inbox), first)
-        .await?;
+    let mine = api.control.requests(actor, pending(Scope::Mine), first).await?;
+    let inbox = api.control.requests(actor, pending(Scope::Inbox), first).await?;
     let seal = visitor.seal();
     let body = who(&visitor)
-        .piece(&section("Waiting for my verdict", &inbox.items, |view| {
-            asked(view, &seal)
-        }))
-        .piece(&section("What I can use now", &grants.items, |view| {
-            granted(view, &seal)
-        }))
-        .piece(&section("What I asked for", &mine.items, |view| {
-            waiting(view, &seal)
-        }));
+        .piece(&section("Waiting for my verdict", &inbox.items, |view| asked(view, &seal)))
+        .piece(&section("What I can use now", &grants.items, |view| granted(view, &seal)))
+        .piece(&section("What I asked for", &mine.items, |view| waiting(view, &seal)));
     Ok(Page::new("My access", body).of(&visitor))
 }
 
 fn who(visitor: &Visitor) -> Markup {
     let actor = &visitor.actor;
-    let groups: Vec<&str> = actor
-        .principal
-        .groups
-        .iter()
-        .map(|group| group.as_str())
-        .collect();
+    let groups: Vec<&str> = actor.principal.groups.iter().map(|group| group.as_str()).collect();
     let mut rights = Vec::new();
     rights.extend(actor.admin.then_some("admin"));
     rights.extend(actor.auditor.then_some("auditor"));
     let list = Markup::new()
         .raw("<dl>")
-        .row(
-            "Signed in as",
-            format_args!("{} ({})", actor.principal.name, actor.principal.id),
-        )
-        .row(
-            "Groups",
-            if groups.is_empty() {
-                "none".into()
-            } else {
-                groups.join(", ")
-            },
-        );
+        .row("Signed in as", format_args!("{} ({})", actor.principal.name, actor.principal.id))
+        .row("Groups", if groups.is_empty() { "none".into() } else { groups.join(", ") });
     if rights.is_empty() {
         list.raw("</dl>")
     } else {
@@ -83,20 +50,15 @@ fn section<T>(title: &'static str, items: &[T], card: impl Fn(&T) -> Markup) -> 
     if items.is_empty() {
         return head.raw("<p class=\"quiet\">Nothing.</p>");
     }
-    items.iter().fold(head, |page, item| {
-        page.raw("<div class=\"card\">")
-            .piece(&card(item))
-            .raw("</div>")
-    })
+    items
+        .iter()
+        .fold(head, |page, item| page.raw("<div class=\"card\">").piece(&card(item)).raw("</div>"))
 }
 
 fn granted(view: &GrantView, seal: &str) -> Markup {
     let grant = &view.grant;
-    let head = Markup::new()
-        .raw("<h3>")
-        .text(&grant.resource)
-        .raw("</h3><dl>")
-        .row("For", grant.ttl);
+    let head =
+        Markup::new().raw("<h3>").text(&grant.resource).raw("</h3><dl>").row("For", grant.ttl);
     let list = match &grant.state {
         GrantState::Granted { claim_by } => head.row("First use by", claim_by),
         GrantState::Active { since, ends } => head.row("Since", since).row("Ends", ends),
@@ -111,26 +73,15 @@ fn granted(view: &GrantView, seal: &str) -> Markup {
 
 fn described(view: &RequestView) -> Markup {
     let request = &view.request;
-    let needs: Vec<String> = request
-        .terms
-        .approvals
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let needs: Vec<String> = request.terms.approvals.iter().map(ToString::to_string).collect();
     Markup::new()
         .raw("<h3>")
         .text(&request.resource)
         .raw("</h3><dl>")
-        .row(
-            "Asked by",
-            format_args!("{} ({})", view.name, request.principal),
-        )
+        .row("Asked by", format_args!("{} ({})", view.name, request.principal))
         .row("For", request.ttl)
         .row("Reason", &request.reason)
-        .row(
-            "Takes",
-            format_args!("{} ({} missing)", needs.join(", "), view.missing),
-        )
+        .row("Takes", format_args!("{} ({} missing)", needs.join(", "), view.missing))
         .row("Asked", request.asked_at)
         .row("Lapses", request.lapses_at)
         .raw("</dl>")
@@ -175,9 +126,7 @@ pub(super) async fn approve(
         text => Some(text.parse::<Ttl>().map_err(invalid)?),
     };
     let digest = Digest::from(act.fields.digest);
-    api.control
-        .approve(&act.visitor.actor, &id, digest, shorten)
-        .await?;
+    api.control.approve(&act.visitor.actor, &id, digest, shorten).await?;
     Ok(Redirect::to("/"))
 }
 
@@ -191,9 +140,7 @@ pub(super) async fn deny(
     act: Act,
 ) -> Result<Redirect, Turned> {
     let At(id) = id?;
-    api.control
-        .deny(&act.visitor.actor, &id, act.fields.reason)
-        .await?;
+    api.control.deny(&act.visitor.actor, &id, act.fields.reason).await?;
     Ok(Redirect::to("/"))
 }
 

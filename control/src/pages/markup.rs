@@ -35,11 +35,7 @@ impl Markup {
 
     /// Adds a row of a description list.
     pub(super) fn row(self, term: &'static str, value: impl fmt::Display) -> Self {
-        self.raw("<dt>")
-            .raw(term)
-            .raw("</dt><dd>")
-            .text(value)
-            .raw("</dd>")
+        self.raw("<dt>").raw(term).raw("</dt><dd>").text(value).raw("</dd>")
     }
 
     pub(super) fn finish(self) -> String {
@@ -84,10 +80,7 @@ mod tests {
     #[test]
     fn what_others_say_is_text() {
         for (theirs, html) in [
-            (
-                "<script>alert(1)</script>",
-                "&lt;script&gt;alert(1)&lt;/script&gt;",
-            ),
+            ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
             ("\" onload='x'&amp;", "&quot; onload=&#39;x&#39;&amp;amp;"),
             ("a\u{202e}b\0\u{1b}[31m", "a\u{fffd}b\u{fffd}\u{fffd}[31m"),
             ("Žofie, 東京", "Žofie, 東京"),

@@ -59,20 +59,12 @@ struct Page {
 
 impl Page {
     fn new(title: &'static str, body: Markup) -> Self {
-        Self {
-            status: StatusCode::OK,
-            title,
-            actor: None,
-            body,
-        }
+        Self { status: StatusCode::OK, title, actor: None, body }
     }
 
     /// With the name of the one who looks, and a way out.
     fn of(self, visitor: &session::Visitor) -> Self {
-        Self {
-            actor: Some((visitor.actor.clone(), visitor.seal())),
-            ..self
-        }
+        Self { actor: Some((visitor.actor.clone(), visitor.seal())), ..self }
     }
 
     fn html(&self) -> Markup {
@@ -102,10 +94,9 @@ impl Page {
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
         let mut response = (self.status, Html(self.html().finish())).into_response();
-        response.headers_mut().insert(
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(CSP),
-        );
+        response
+            .headers_mut()
+            .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
         response
     }
 }
@@ -156,8 +147,5 @@ fn wrong(problem: &Problem) -> Page {
         .raw("<p class=\"warn\">")
         .text(problem.detail())
         .raw("</p><p><a href=\"/\">Go to my access</a></p>");
-    Page {
-        status: problem.status(),
-        ..Page::new(problem.title(), body)
-    }
+    Page { status: problem.status(), ..Page::new(problem.title(), body) }
 }

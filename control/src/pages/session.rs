@@ -128,11 +128,7 @@ pub(super) fn ours(headers: &HeaderMap, public: &Url) -> Result<(), Problem> {
 }
 
 fn cookie_name(public: &Url) -> &'static str {
-    if is_https(public) {
-        "__Host-postern"
-    } else {
-        "postern"
-    }
+    if is_https(public) { "__Host-postern" } else { "postern" }
 }
 
 fn is_https(public: &Url) -> bool {
@@ -155,9 +151,8 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<SecretString> {
 
 /// The cookie of a fresh login, or, without a token, its removal.
 pub(super) fn set_cookie(public: &Url, login: Option<(&SecretString, Ttl)>) -> Option<HeaderValue> {
-    let (token, age) = login.map_or(("", 0), |(token, span)| {
-        (token.expose_secret(), span.millis() / 1_000)
-    });
+    let (token, age) =
+        login.map_or(("", 0), |(token, span)| (token.expose_secret(), span.millis() / 1_000));
     let name = cookie_name(public);
     let secure = if is_https(public) { "; Secure" } else { "" };
     let text = format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}");

@@ -36,18 +36,16 @@ pub(crate) async fn page(
     .fetch_all(db)
     .await?;
     let next = paging.next(rows.len(), rows.last().map(|row| row.0));
-    let items = rows
-        .into_iter()
-        .map(|(id, at, actor, kind, subject, detail)| {
-            Ok::<_, ControlError>(AuditView {
-                id,
-                at: Timestamp::from_millis(at),
-                actor,
-                kind,
-                subject,
-                detail: from_json(&detail)?,
-            })
-        });
+    let items = rows.into_iter().map(|(id, at, actor, kind, subject, detail)| {
+        Ok::<_, ControlError>(AuditView {
+            id,
+            at: Timestamp::from_millis(at),
+            actor,
+            kind,
+            subject,
+            detail: from_json(&detail)?,
+        })
+    });
     let items = items.collect::<Result<_, _>>()?;
     Ok(Page { items, next })
 }

@@ -21,9 +21,7 @@ fn read((seq, body): Row) -> Result<Stored, ControlError> {
 }
 
 fn grants(rows: Vec<Row>) -> Result<Vec<Grant>, ControlError> {
-    rows.into_iter()
-        .map(|row| read(row).map(|stored| stored.grant))
-        .collect()
+    rows.into_iter().map(|row| read(row).map(|stored| stored.grant)).collect()
 }
 
 pub(crate) async fn insert(db: &mut SqliteConnection, grant: &Grant) -> Result<(), ControlError> {
@@ -116,13 +114,7 @@ pub(crate) async fn ended_since(
         "SELECT seq, body FROM (SELECT seq, body, ended_at FROM grants WHERE ended_at >= $1 \
          ORDER BY ended_at DESC LIMIT $2) ORDER BY ended_at",
     );
-    grants(
-        query
-            .bind(since.millis())
-            .bind(at_most)
-            .fetch_all(db)
-            .await?,
-    )
+    grants(query.bind(since.millis()).bind(at_most).fetch_all(db).await?)
 }
 
 /// Some of one person or of all, the newest first.

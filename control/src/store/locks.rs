@@ -23,11 +23,7 @@ pub(crate) async fn lift(
     now: Timestamp,
 ) -> Result<bool, ControlError> {
     let query = sqlx::query("UPDATE locks SET lifted_at = $2 WHERE id = $1 AND lifted_at IS NULL");
-    let done = query
-        .bind(id.as_str())
-        .bind(now.millis())
-        .execute(db)
-        .await?;
+    let done = query.bind(id.as_str()).bind(now.millis()).execute(db).await?;
     Ok(done.rows_affected() == 1)
 }
 

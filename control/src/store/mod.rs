@@ -61,11 +61,7 @@ impl Store {
         let readers = SqlitePoolOptions::new().max_connections(READERS);
         let readers = readers.connect_with(options.read_only(true)).await?;
         let turn = Arc::new(Mutex::new(()));
-        Ok(Self {
-            writer,
-            readers,
-            turn,
-        })
+        Ok(Self { writer, readers, turn })
     }
 
     /// A connection that can only read.
@@ -95,13 +91,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 fn migrations() -> Migrator {
     let core = include_str!("../../migrations/0001_core.sql").into_sql_str();
     let name = Cow::Borrowed("core");
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        name,
-        MigrationType::Simple,
-        core,
-        false,
-    )])
+    Migrator::with_migrations(vec![Migration::new(1, name, MigrationType::Simple, core, false)])
 }
 
 /// The JSON of a body column.
@@ -119,6 +109,5 @@ pub(crate) fn parse<T: FromStr>(what: &'static str, text: &str) -> Result<T, Con
 where
     T::Err: ToString,
 {
-    text.parse()
-        .map_err(|error: T::Err| Unreadable::new(what, error).into())
+    text.parse().map_err(|error: T::Err| Unreadable::new(what, error).into())
 }

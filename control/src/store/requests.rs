@@ -135,10 +135,7 @@ pub(crate) async fn list(
          WHERE seq < $1 AND ($2 IS NULL OR principal = $2) AND ($3 IS NULL OR state = $3) \
          ORDER BY seq DESC LIMIT $4",
     );
-    let query = query
-        .bind(before)
-        .bind(principal.map(PrincipalId::as_str))
-        .bind(state)
-        .bind(at_most);
+    let query =
+        query.bind(before).bind(principal.map(PrincipalId::as_str)).bind(state).bind(at_most);
     read_all(query.fetch_all(db).await?)
 }

@@ -30,9 +30,7 @@ impl<'r> FromRow<'r, SqliteRow> for Kept {
             Some(at) => Some(SessionEnd {
                 at: Timestamp::from_millis(at),
                 end: row.try_get::<Option<String>, _>("end")?.unwrap_or_default(),
-                detail: row
-                    .try_get::<Option<String>, _>("detail")?
-                    .unwrap_or_default(),
+                detail: row.try_get::<Option<String>, _>("detail")?.unwrap_or_default(),
                 bytes_in: count("bytes_in")?,
                 bytes_out: count("bytes_out")?,
                 statements: count("statements")?,
@@ -59,17 +57,7 @@ impl<'r> FromRow<'r, SqliteRow> for Kept {
 }
 
 fn read(kept: Kept) -> Result<Stored, ControlError> {
-    let [
-        id,
-        grant,
-        principal,
-        name,
-        authn,
-        resource,
-        client,
-        application,
-        proxy,
-    ] = kept.texts;
+    let [id, grant, principal, name, authn, resource, client, application, proxy] = kept.texts;
     let session = SessionView {
         id: parse("session", &id)?,
         grant: parse("grant", &grant)?,

@@ -15,18 +15,8 @@ pub(crate) struct Stored {
     pub(crate) digest: Vec<u8>,
 }
 
-type Row = (
-    i64,
-    String,
-    String,
-    String,
-    Option<String>,
-    Vec<u8>,
-    i64,
-    i64,
-    Option<u32>,
-    Option<i64>,
-);
+type Row =
+    (i64, String, String, String, Option<String>, Vec<u8>, i64, i64, Option<u32>, Option<i64>);
 
 fn read(row: Row) -> Result<Stored, ControlError> {
     let (seq, id, principal, resource, device, digest, minted_at, expires_at, uses, revoked) = row;
@@ -119,10 +109,8 @@ pub(crate) async fn list(
     let text = sqlx::AssertSqlSafe(format!(
         "{COLUMNS} WHERE seq < $1 AND ($2 IS NULL OR principal = $2) ORDER BY seq DESC LIMIT $3"
     ));
-    let query = sqlx::query_as(text)
-        .bind(before)
-        .bind(principal.map(PrincipalId::as_str))
-        .bind(at_most);
+    let query =
+        sqlx::query_as(text).bind(before).bind(principal.map(PrincipalId::as_str)).bind(at_most);
     let rows: Vec<Row> = query.fetch_all(db).await?;
     rows.into_iter().map(read).collect()
 }

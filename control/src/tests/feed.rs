@@ -25,18 +25,12 @@ impl Held {
                 self.snapshots += 1;
                 self.leases = all.leases.into_iter().map(|lease| lease.grant).collect();
                 self.locks = all.locks.into_iter().map(|lock| lock.id).collect();
-                self.gone = all
-                    .gone
-                    .into_iter()
-                    .map(|gone| (gone.grant, gone.end))
-                    .collect();
+                self.gone = all.gone.into_iter().map(|gone| (gone.grant, gone.end)).collect();
             }
             Event::Delta(delta) => {
                 assert_eq!(event.revision, self.revision + 1, "no gap, no repetition");
-                self.leases
-                    .extend(delta.leases.into_iter().map(|lease| lease.grant));
-                self.locks
-                    .extend(delta.locks.into_iter().map(|lock| lock.id));
+                self.leases.extend(delta.leases.into_iter().map(|lease| lease.grant));
+                self.locks.extend(delta.locks.into_iter().map(|lock| lock.id));
                 for gone in delta.gone {
                     self.leases.remove(&gone.grant);
                     self.gone.push((gone.grant, gone.end));
@@ -53,9 +47,7 @@ impl Held {
 
 async fn follow(world: &World) -> impl StreamExt<Item = v1::FeedEvent> + Unpin + use<> {
     let service = LinkService::new(world.control.clone());
-    let request = tonic::Request::new(v1::FeedRequest {
-        proxy: "gate-1".into(),
-    });
+    let request = tonic::Request::new(v1::FeedRequest { proxy: "gate-1".into() });
     let stream = service.feed(request).await.unwrap().into_inner();
     stream.map(Result::unwrap)
 }
@@ -74,22 +66,14 @@ async fn a_snapshot_comes_first_and_deltas_follow_in_order() {
     assert!(held.leases.contains(write.id.as_str()));
 
     let subject = Subject::Target("orders".parse().unwrap());
-    let lock = world
-        .control
-        .lock(&actor("eve"), subject, "incident".into(), None)
-        .await
-        .unwrap();
+    let lock = world.control.lock(&actor("eve"), subject, "incident".into(), None).await.unwrap();
     held.hear(feed.next().await.unwrap());
     assert_eq!(held.locks, BTreeSet::from([lock.id.to_string()]));
     world.control.unlock(&actor("eve"), &lock.id).await.unwrap();
     held.hear(feed.next().await.unwrap());
     assert!(held.locks.is_empty());
 
-    world
-        .control
-        .revoke(&actor("eve"), &write.id, "closed".into())
-        .await
-        .unwrap();
+    world.control.revoke(&actor("eve"), &write.id, "closed".into()).await.unwrap();
     held.hear(feed.next().await.unwrap());
     assert_eq!(held.gone, [(write.id.to_string(), "revoked".to_owned())]);
     assert_eq!(held.snapshots, 1);
@@ -99,11 +83,7 @@ async fn a_snapshot_comes_first_and_deltas_follow_in_order() {
 async fn a_snapshot_leaves_out_what_has_ended_and_says_why_for_a_while() {
     let world = World::new().await;
     let grant = world.read_grant().await;
-    world
-        .control
-        .done(&actor("alice"), &grant.id)
-        .await
-        .unwrap();
+    world.control.done(&actor("alice"), &grant.id).await.unwrap();
     let mut held = Held::default();
     held.hear(follow(&world).await.next().await.unwrap());
     assert!(held.leases.is_empty());
@@ -122,20 +102,11 @@ async fn no_change_falls_between_a_snapshot_and_its_deltas() {
         let control = world.control.clone();
         tokio::spawn(async move {
             for _ in 0..40 {
-                let asked = control
-                    .ask(&actor("alice"), super::wish("app_ro@orders"))
-                    .await
-                    .unwrap();
-                control
-                    .done(&actor("alice"), &asked.grant.unwrap().id)
-                    .await
-                    .unwrap();
+                let asked =
+                    control.ask(&actor("alice"), super::wish("app_ro@orders")).await.unwrap();
+                control.done(&actor("alice"), &asked.grant.unwrap().id).await.unwrap();
             }
-            control
-                .ask(&actor("alice"), super::wish("app_ro@orders"))
-                .await
-                .unwrap()
-                .revision
+            control.ask(&actor("alice"), super::wish("app_ro@orders")).await.unwrap().revision
         })
     };
     let mut feeds = Vec::new();
@@ -161,10 +132,8 @@ async fn a_proxy_that_lags_gets_a_new_snapshot() {
     held.hear(feed.next().await.unwrap());
     let now = world.control.now();
     for _ in 0..2_000 {
-        let news = crate::feed::News {
-            unlocked: vec!["lk-none".parse().unwrap()],
-            ..Default::default()
-        };
+        let news =
+            crate::feed::News { unlocked: vec!["lk-none".parse().unwrap()], ..Default::default() };
         let revision = world.control.0.feed.revision() + 1;
         world.control.0.feed.publish(news, revision, now);
     }

@@ -19,24 +19,13 @@ async fn the_first_use_starts_the_clock_and_the_next_ones_change_nothing() {
     let world = World::new().await;
     let grant = world.write_grant().await;
     world.pass(600);
-    let first = service(&world)
-        .begin(begin(&grant, ""))
-        .await
-        .unwrap()
-        .into_inner();
+    let first = service(&world).begin(begin(&grant, "")).await.unwrap().into_inner();
     assert_eq!(first.ends_ms, START + 600_000 + 3_600_000);
     let password = first.credential.unwrap().credential.unwrap();
-    assert_eq!(
-        password,
-        Credential::Password("canary-upstream-password".into())
-    );
+    assert_eq!(password, Credential::Password("canary-upstream-password".into()));
     let (revision, events) = (world.control.0.feed.revision(), world.kinds().await.len());
     world.pass(60);
-    let again = service(&world)
-        .begin(begin(&grant, ""))
-        .await
-        .unwrap()
-        .into_inner();
+    let again = service(&world).begin(begin(&grant, "")).await.unwrap().into_inner();
     assert_eq!(again.ends_ms, first.ends_ms);
     assert_eq!(world.control.0.feed.revision(), revision);
     assert_eq!(world.kinds().await.len(), events);
@@ -48,17 +37,8 @@ async fn the_first_use_starts_the_clock_and_the_next_ones_change_nothing() {
 #[tokio::test]
 async fn a_certificate_login_gets_a_fresh_certificate() {
     let world = World::new().await;
-    let grant = world
-        .ask("alice", "app_cert@orders")
-        .await
-        .unwrap()
-        .grant
-        .unwrap();
-    let reply = service(&world)
-        .begin(begin(&grant, "10.0.0.1:5"))
-        .await
-        .unwrap()
-        .into_inner();
+    let grant = world.ask("alice", "app_cert@orders").await.unwrap().grant.unwrap();
+    let reply = service(&world).begin(begin(&grant, "10.0.0.1:5")).await.unwrap().into_inner();
     let Some(Credential::Certificate(certificate)) = reply.credential.unwrap().credential else {
         panic!()
     };
@@ -70,33 +50,15 @@ async fn a_certificate_login_gets_a_fresh_certificate() {
 async fn the_rules_are_asked_again_with_where_the_connection_comes_from() {
     let world = World::new().await;
     let grant = world.read_grant().await;
-    let outside = service(&world)
-        .begin(begin(&grant, "203.0.113.9:5"))
-        .await
-        .unwrap_err();
+    let outside = service(&world).begin(begin(&grant, "203.0.113.9:5")).await.unwrap_err();
     assert_eq!(outside.code(), Code::PermissionDenied);
-    let view = world
-        .control
-        .grant(&actor("alice"), &grant.id)
-        .await
-        .unwrap();
-    assert_eq!(
-        view.grant.state.word(),
-        "granted",
-        "its clock hasn't started"
-    );
-    service(&world)
-        .begin(begin(&grant, "10.0.0.1:5"))
-        .await
-        .unwrap();
+    let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
+    assert_eq!(view.grant.state.word(), "granted", "its clock hasn't started");
+    service(&world).begin(begin(&grant, "10.0.0.1:5")).await.unwrap();
 }
 
 fn happening(id: &str, what: v1::happening::Happening) -> v1::Happening {
-    v1::Happening {
-        id: id.into(),
-        at_ms: START,
-        happening: Some(what),
-    }
+    v1::Happening { id: id.into(), at_ms: START, happening: Some(what) }
 }
 
 pub(super) fn opened(session: &str) -> v1::happening::Happening {
@@ -111,14 +73,8 @@ pub(super) fn opened(session: &str) -> v1::happening::Happening {
 }
 
 pub(super) async fn report(world: &World, happenings: Vec<(&str, v1::happening::Happening)>) {
-    let happenings = happenings
-        .into_iter()
-        .map(|(id, what)| happening(id, what))
-        .collect();
-    let request = v1::ReportRequest {
-        proxy: "gate-1".into(),
-        happenings,
-    };
+    let happenings = happenings.into_iter().map(|(id, what)| happening(id, what)).collect();
+    let request = v1::ReportRequest { proxy: "gate-1".into(), happenings };
     service(world).report(Request::new(request)).await.unwrap();
 }
 
@@ -149,29 +105,15 @@ async fn a_report_counts_once_and_a_strangers_text_stays_text() {
         ];
         report(&world, all).await;
     }
-    let filter = SessionFilter {
-        scope: Scope::All,
-        ..Default::default()
-    };
-    let page = world
-        .control
-        .sessions(&actor("eve"), filter, Paging::default())
-        .await
-        .unwrap();
+    let filter = SessionFilter { scope: Scope::All, ..Default::default() };
+    let page = world.control.sessions(&actor("eve"), filter, Paging::default()).await.unwrap();
     assert_eq!(page.items.len(), 1);
     assert_eq!(page.items[0].application, "psql [31m");
     let end = page.items[0].ended.as_ref().unwrap();
     assert_eq!((end.end.as_str(), end.statements), ("revoked", 2));
-    let log = world
-        .control
-        .audit(&actor("eve"), Paging::default())
-        .await
-        .unwrap();
-    let denials: Vec<_> = log
-        .items
-        .iter()
-        .filter(|event| event.kind == "connection.denied")
-        .collect();
+    let log = world.control.audit(&actor("eve"), Paging::default()).await.unwrap();
+    let denials: Vec<_> =
+        log.items.iter().filter(|event| event.kind == "connection.denied").collect();
     assert_eq!(denials.len(), 1);
     let login = denials[0].detail["login"].as_str().unwrap();
     assert!(login.len() == 256 && !login.contains('\n'));
@@ -195,32 +137,15 @@ async fn what_a_proxy_says_is_parsed_or_refused() {
     let world = World::new().await;
     let (service, good) = (service(&world), waiting(Some("alice"), "app_ro@orders"));
     for bad in [
-        v1::AskRequest {
-            resource: None,
-            ..good.clone()
-        },
-        v1::AskRequest {
-            ttl_ms: Some(0),
-            ..good.clone()
-        },
-        v1::AskRequest {
-            identity: Some(v1::Identity::default()),
-            ..good.clone()
-        },
+        v1::AskRequest { resource: None, ..good.clone() },
+        v1::AskRequest { ttl_ms: Some(0), ..good.clone() },
+        v1::AskRequest { identity: Some(v1::Identity::default()), ..good.clone() },
     ] {
         let status = service.ask(Request::new(bad)).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
     }
-    let long = v1::AskRequest {
-        ttl_ms: Some(u64::MAX),
-        ..good
-    };
+    let long = v1::AskRequest { ttl_ms: Some(u64::MAX), ..good };
     let mut events = service.ask(Request::new(long)).await.unwrap().into_inner();
-    let Event::Granted(granted) = next(&mut events).await else {
-        panic!()
-    };
-    assert_eq!(
-        granted.ttl_ms,
-        Ttl::from_secs(366 * 86_400).millis().cast_unsigned()
-    );
+    let Event::Granted(granted) = next(&mut events).await else { panic!() };
+    assert_eq!(granted.ttl_ms, Ttl::from_secs(366 * 86_400).millis().cast_unsigned());
 }

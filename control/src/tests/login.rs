@@ -7,19 +7,9 @@ use crate::ControlError;
 #[tokio::test]
 async fn a_link_signs_in_once() {
     let world = World::new().await;
-    let invite = world
-        .control
-        .invite(None, &"alice".parse().unwrap())
-        .await
-        .unwrap();
+    let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
     let url = invite.url.expose_secret();
-    assert_eq!(
-        *url,
-        format!(
-            "https://gate.example.com/login#{}",
-            invite.code.expose_secret()
-        )
-    );
+    assert_eq!(*url, format!("https://gate.example.com/login#{}", invite.code.expose_secret()));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let (control, code) = (world.control.clone(), invite.code.clone());
@@ -27,20 +17,10 @@ async fn a_link_signs_in_once() {
     }
     let signed_in: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
     assert_eq!(signed_in.len(), 1);
-    let who = world
-        .control
-        .authenticate(&signed_in[0].token)
-        .await
-        .unwrap();
+    let who = world.control.authenticate(&signed_in[0].token).await.unwrap();
     assert_eq!(who, signed_in[0].actor);
     world.control.sign_out(&signed_in[0].token).await.unwrap();
-    assert!(
-        world
-            .control
-            .authenticate(&signed_in[0].token)
-            .await
-            .is_err()
-    );
+    assert!(world.control.authenticate(&signed_in[0].token).await.is_err());
 }
 
 #[tokio::test]
@@ -60,25 +40,10 @@ async fn links_and_sessions_end() {
 async fn only_admins_and_the_operator_invite() {
     let world = World::new().await;
     let alice = "alice".parse().unwrap();
-    assert!(
-        world
-            .control
-            .invite(Some(&actor("eve")), &alice)
-            .await
-            .is_ok()
-    );
+    assert!(world.control.invite(Some(&actor("eve")), &alice).await.is_ok());
     let refused = world.control.invite(Some(&actor("bob")), &alice).await;
-    assert!(
-        matches!(refused, Err(ControlError::Forbidden(_))),
-        "{refused:?}"
-    );
-    assert!(
-        world
-            .control
-            .invite(None, &"nobody".parse().unwrap())
-            .await
-            .is_err()
-    );
+    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(world.control.invite(None, &"nobody".parse().unwrap()).await.is_err());
 }
 
 #[tokio::test]
@@ -101,10 +66,8 @@ async fn guessing_links_is_bounded() {
     let guess = SecretString::from("a".repeat(52));
     let mut limited = false;
     for _ in 0..1_000 {
-        limited |= matches!(
-            world.control.sign_in(&guess, None).await,
-            Err(ControlError::RateLimited)
-        );
+        limited |=
+            matches!(world.control.sign_in(&guess, None).await, Err(ControlError::RateLimited));
     }
     assert!(limited);
 }
@@ -113,46 +76,21 @@ async fn guessing_links_is_bounded() {
 async fn a_certificate_is_issued_for_the_sessions_own_device() {
     let world = World::new().await;
     let laptop = "laptop-7".parse().unwrap();
-    let invite = world
-        .control
-        .invite(None, &"alice".parse().unwrap())
-        .await
-        .unwrap();
-    let session = world
-        .control
-        .sign_in(&invite.code, Some(laptop))
-        .await
-        .unwrap();
+    let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
+    let session = world.control.sign_in(&invite.code, Some(laptop)).await.unwrap();
     let request = NewRequest::generate().unwrap();
     let laptop = "laptop-7".parse().unwrap();
     let control = &world.control;
-    let issued = control
-        .issue_certificate(&session.actor, &request.csr_pem, &laptop)
-        .await
-        .unwrap();
+    let issued =
+        control.issue_certificate(&session.actor, &request.csr_pem, &laptop).await.unwrap();
     assert_eq!(issued.not_after, super::START + 43_200_000);
     let other = "laptop-8".parse().unwrap();
-    let refused = control
-        .issue_certificate(&session.actor, &request.csr_pem, &other)
-        .await;
-    assert!(
-        matches!(refused, Err(ControlError::Forbidden(_))),
-        "{refused:?}"
-    );
-    let garbage = control
-        .issue_certificate(&session.actor, "not a request", &laptop)
-        .await;
-    assert!(
-        matches!(garbage, Err(ControlError::Invalid(_))),
-        "{garbage:?}"
-    );
+    let refused = control.issue_certificate(&session.actor, &request.csr_pem, &other).await;
+    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    let garbage = control.issue_certificate(&session.actor, "not a request", &laptop).await;
+    assert!(matches!(garbage, Err(ControlError::Invalid(_))), "{garbage:?}");
     let lost = policies::Subject::Device(laptop.clone());
-    control
-        .lock(&actor("eve"), lost, "lost".into(), None)
-        .await
-        .unwrap();
-    let locked = control
-        .issue_certificate(&session.actor, &request.csr_pem, &laptop)
-        .await;
+    control.lock(&actor("eve"), lost, "lost".into(), None).await.unwrap();
+    let locked = control.issue_certificate(&session.actor, &request.csr_pem, &laptop).await;
     assert_eq!(locked.unwrap_err().code(), "locked");
 }

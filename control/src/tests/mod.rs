@@ -54,25 +54,15 @@ impl World {
         let clock = Clock::fixed(Timestamp::from_millis(START));
         let authority = Arc::new(certs::Authority::generate("Example CA", START).unwrap());
         let settings = settings(&folder, &authority);
-        let control = Control::open(settings, inventory(RULES), clock.clone())
-            .await
-            .unwrap();
-        Self {
-            control,
-            clock,
-            folder,
-            authority,
-        }
+        let control = Control::open(settings, inventory(RULES), clock.clone()).await.unwrap();
+        Self { control, clock, folder, authority }
     }
 
     /// Opens the same store anew, as after a kill: nothing was closed.
     pub(crate) async fn reopened(self) -> Self {
         let settings = settings(&self.folder, &self.authority);
         let opened = Control::open(settings, inventory(RULES), self.clock.clone()).await;
-        Self {
-            control: opened.unwrap(),
-            ..self
-        }
+        Self { control: opened.unwrap(), ..self }
     }
 
     /// A connection of its own to the store, to look and to break things.
@@ -104,38 +94,19 @@ impl World {
     /// A grant of alice's for `app_rw`, as two DBAs gave it.
     pub(crate) async fn write_grant(&self) -> Grant {
         let asked = self.ask("alice", "app_rw@orders").await.unwrap();
-        assert!(
-            self.approve("bob", &asked.request.id)
-                .await
-                .unwrap()
-                .is_none()
-        );
-        self.approve("carol", &asked.request.id)
-            .await
-            .unwrap()
-            .unwrap()
+        assert!(self.approve("bob", &asked.request.id).await.unwrap().is_none());
+        self.approve("carol", &asked.request.id).await.unwrap().unwrap()
     }
 
     pub(crate) async fn read_grant(&self) -> Grant {
-        self.ask("alice", "app_ro@orders")
-            .await
-            .unwrap()
-            .grant
-            .unwrap()
+        self.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap()
     }
 
     /// What happened, oldest first.
     pub(crate) async fn kinds(&self) -> Vec<String> {
-        let paging = crate::Paging {
-            cursor: None,
-            limit: Some(200),
-        };
+        let paging = crate::Paging { cursor: None, limit: Some(200) };
         let page = self.control.audit(&actor("eve"), paging).await.unwrap();
-        page.items
-            .into_iter()
-            .rev()
-            .map(|event| event.kind)
-            .collect()
+        page.items.into_iter().rev().map(|event| event.kind).collect()
     }
 }
 
@@ -163,31 +134,17 @@ pub(crate) fn inventory(rules: &str) -> Inventory {
         person("mallory", ""),
         person("bob", "dba engineering"),
         person("carol", "dba"),
-        Person {
-            admin: true,
-            auditor: true,
-            ..person("eve", "")
-        },
+        Person { admin: true, auditor: true, ..person("eve", "") },
     ];
     people.extend((0..50).map(|number| person(&format!("dba-{number}"), "dba")));
     let mut secrets = Secrets::default();
     for login in ["app_ro", "app_rw"] {
         let (target, login) = (name("orders"), Login::new(login).unwrap());
-        secrets.insert(
-            target,
-            login,
-            SecretString::from("canary-upstream-password"),
-        );
+        secrets.insert(target, login, SecretString::from("canary-upstream-password"));
     }
-    let source = Source {
-        name: "access.cedar".into(),
-        text: rules.into(),
-    };
+    let source = Source { name: "access.cedar".into(), text: rules.into() };
     Inventory {
-        people: people
-            .into_iter()
-            .map(|person| (person.principal.id.clone(), person))
-            .collect(),
+        people: people.into_iter().map(|person| (person.principal.id.clone(), person)).collect(),
         targets: BTreeMap::from([(name("orders"), orders())]),
         rules: RuleBook::load(&[source]).unwrap(),
         secrets,
@@ -199,20 +156,13 @@ fn name(text: &str) -> TargetName {
 }
 
 fn person(id: &str, groups: &str) -> Person {
-    let groups = groups
-        .split_whitespace()
-        .map(|group| GroupName::new(group).unwrap());
+    let groups = groups.split_whitespace().map(|group| GroupName::new(group).unwrap());
     let principal = Principal {
         id: PrincipalId::new(id).unwrap(),
         name: format!("{}{}", id[..1].to_uppercase(), &id[1..]),
         groups: groups.collect(),
     };
-    Person {
-        principal,
-        admin: false,
-        auditor: false,
-        disabled: false,
-    }
+    Person { principal, admin: false, auditor: false, disabled: false }
 }
 
 fn orders() -> Target {
@@ -225,9 +175,7 @@ fn orders() -> Target {
         tls: UpstreamTls::Off,
         environment: Some(Environment::new("prod").unwrap()),
         labels: BTreeMap::new(),
-        databases: ["shop", "reporting"]
-            .map(|name| Database::new(name).unwrap())
-            .into(),
+        databases: ["shop", "reporting"].map(|name| Database::new(name).unwrap()).into(),
         logins: BTreeMap::from([
             (login("app_ro"), Credential::Password),
             (login("app_rw"), Credential::Password),
@@ -258,10 +206,5 @@ pub(crate) fn actor(id: &str) -> Actor {
 }
 
 pub(crate) fn wish(what: &str) -> Wish {
-    Wish {
-        resource: what.parse().unwrap(),
-        ttl: None,
-        reason: String::new(),
-        source: None,
-    }
+    Wish { resource: what.parse().unwrap(), ttl: None, reason: String::new(), source: None }
 }

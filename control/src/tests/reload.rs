@@ -25,10 +25,7 @@ async fn a_reload_revokes_exactly_what_is_no_longer_given() {
     assert_eq!(reloaded.revoked, std::slice::from_ref(&read.id));
     assert!(reloaded.withdrawn.is_empty());
     let why = end_of(&world.control, &read.id).await;
-    assert_eq!(
-        why,
-        "the rules no longer give this access: no rule permits it"
-    );
+    assert_eq!(why, "the rules no longer give this access: no rule permits it");
     assert_eq!(end_of(&world.control, &write.id).await, "granted");
 
     let three = stricter.replace("2 of dba", "3 of dba");
@@ -42,22 +39,10 @@ async fn a_reload_revokes_exactly_what_is_no_longer_given() {
 #[tokio::test]
 async fn who_left_a_group_or_was_disabled_loses_what_the_group_gave() {
     let gone: [fn(&mut Inventory); 4] = [
-        |inventory| {
-            inventory
-                .people
-                .get_mut(&"alice".parse().unwrap())
-                .unwrap()
-                .disabled = true
-        },
+        |inventory| inventory.people.get_mut(&"alice".parse().unwrap()).unwrap().disabled = true,
         |inventory| drop(inventory.people.remove(&"alice".parse().unwrap())),
         |inventory| {
-            inventory
-                .people
-                .get_mut(&"alice".parse().unwrap())
-                .unwrap()
-                .principal
-                .groups
-                .clear();
+            inventory.people.get_mut(&"alice".parse().unwrap()).unwrap().principal.groups.clear();
         },
         |inventory| inventory.targets.clear(),
     ];
@@ -82,29 +67,17 @@ async fn an_inventory_that_contradicts_itself_changes_nothing() {
             let target: Target = inventory.targets.values().next().unwrap().clone();
             inventory.targets.insert("billing".parse().unwrap(), target);
         },
-        |inventory| {
-            inventory
-                .targets
-                .values_mut()
-                .for_each(|target| target.databases.clear())
-        },
+        |inventory| inventory.targets.values_mut().for_each(|target| target.databases.clear()),
     ];
     for fault in faults {
         let mut broken = inventory("");
         fault(&mut broken);
         let refused = world.control.reload(broken).await;
-        assert!(
-            matches!(refused, Err(ControlError::Invalid(_))),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
     }
     assert_eq!(world.control.0.feed.revision(), revision);
     assert_eq!(end_of(&world.control, &grant.id).await, "granted");
-    assert_eq!(
-        world.read_grant().await,
-        grant,
-        "the old rules are still in force"
-    );
+    assert_eq!(world.read_grant().await, grant, "the old rules are still in force");
 }
 
 #[tokio::test]
@@ -117,14 +90,7 @@ async fn an_erring_rule_and_an_empty_book_deny() {
         let grant = world.read_grant().await;
         let reloaded = world.control.reload(inventory(rules)).await.unwrap();
         assert_eq!(reloaded.revoked, [grant.id]);
-        assert_eq!(
-            world
-                .ask("alice", "app_ro@orders")
-                .await
-                .unwrap_err()
-                .code(),
-            "not-permitted"
-        );
+        assert_eq!(world.ask("alice", "app_ro@orders").await.unwrap_err().code(), "not-permitted");
     }
 }
 
@@ -134,17 +100,9 @@ async fn an_approval_under_rules_that_changed_is_not_a_grant() {
     let asked = world.ask("alice", "app_rw@orders").await.unwrap().request;
     world.approve("bob", &asked.id).await.unwrap();
     let mut next = inventory(RULES);
-    next.people
-        .get_mut(&"carol".parse().unwrap())
-        .unwrap()
-        .principal
-        .groups
-        .clear();
+    next.people.get_mut(&"carol".parse().unwrap()).unwrap().principal.groups.clear();
     world.control.reload(next).await.unwrap();
     let left = world.approve("carol", &asked.id).await;
-    assert!(
-        matches!(left, Err(ControlError::Forbidden(_))),
-        "carol left the group: {left:?}"
-    );
+    assert!(matches!(left, Err(ControlError::Forbidden(_))), "carol left the group: {left:?}");
     assert!(world.approve("dba-1", &asked.id).await.unwrap().is_some());
 }

@@ -9,28 +9,10 @@ async fn a_request_takes_its_approvals_and_becomes_a_grant() {
     let asked = world.ask("alice", "app_rw@orders").await.unwrap();
     assert!(asked.grant.is_none() && asked.request.is_pending());
     assert_eq!(asked.request.resource.to_string(), "app_rw@orders/shop");
-    assert!(
-        world
-            .approve("bob", &asked.request.id)
-            .await
-            .unwrap()
-            .is_none()
-    );
-    let grant = world
-        .approve("carol", &asked.request.id)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (grant.principal.as_str(), grant.ttl),
-        ("alice", Ttl::from_secs(3_600))
-    );
-    let expected = [
-        "request.asked",
-        "request.approved",
-        "request.approved",
-        "grant.given",
-    ];
+    assert!(world.approve("bob", &asked.request.id).await.unwrap().is_none());
+    let grant = world.approve("carol", &asked.request.id).await.unwrap().unwrap();
+    assert_eq!((grant.principal.as_str(), grant.ttl), ("alice", Ttl::from_secs(3_600)));
+    let expected = ["request.asked", "request.approved", "request.approved", "grant.given"];
     assert_eq!(world.kinds().await[2..], expected);
 }
 
@@ -48,15 +30,9 @@ async fn a_second_ask_joins_the_pending_request_and_another_one_is_told_of_it() 
     let first = world.ask("alice", "app_rw@orders").await.unwrap();
     let again = world.ask("alice", "app_rw@orders").await.unwrap();
     assert_eq!(again.request.id, first.request.id);
-    let other = Wish {
-        reason: "order 7".into(),
-        ..wish("app_rw@orders")
-    };
+    let other = Wish { reason: "order 7".into(), ..wish("app_rw@orders") };
     let refused = world.control.ask(&actor("alice"), other).await;
-    assert!(
-        matches!(refused, Err(ControlError::Conflict(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -69,25 +45,11 @@ async fn what_no_rule_permits_is_refused_and_leaves_no_trace() {
         ("alice", "app_ro@orders/Shop", "no-resource"),
         ("alice", "app_ro@nowhere", "no-target"),
     ] {
-        assert_eq!(
-            world.ask(who, what).await.unwrap_err().code(),
-            code,
-            "{who} {what}"
-        );
+        assert_eq!(world.ask(who, what).await.unwrap_err().code(), code, "{who} {what}");
     }
-    let outside = Wish {
-        source: Some("203.0.113.9".parse().unwrap()),
-        ..wish("app_ro@orders")
-    };
-    let refused = world
-        .control
-        .ask(&actor("alice"), outside)
-        .await
-        .unwrap_err();
-    assert!(
-        refused.to_string().contains("never from outside"),
-        "{refused}"
-    );
+    let outside = Wish { source: Some("203.0.113.9".parse().unwrap()), ..wish("app_ro@orders") };
+    let refused = world.control.ask(&actor("alice"), outside).await.unwrap_err();
+    assert!(refused.to_string().contains("never from outside"), "{refused}");
     assert_eq!(world.kinds().await.len(), before);
 }
 
@@ -96,44 +58,24 @@ async fn nobody_approves_their_own_request() {
     let world = World::new().await;
     let asked = world.ask("bob", "app_rw@orders").await.unwrap();
     let refused = world.approve("bob", &asked.request.id).await;
-    assert!(
-        matches!(refused, Err(ControlError::Forbidden(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
     let refused = world.approve("alice", &asked.request.id).await;
-    assert!(
-        matches!(refused, Err(ControlError::Forbidden(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
 }
 
 #[tokio::test]
 async fn approving_twice_or_something_else_or_too_late_is_refused() {
     let world = World::new().await;
-    let id = world
-        .ask("alice", "app_rw@orders")
-        .await
-        .unwrap()
-        .request
-        .id;
+    let id = world.ask("alice", "app_rw@orders").await.unwrap().request.id;
     let other = "0".repeat(64).into();
     let refused = world.control.approve(&actor("bob"), &id, other, None).await;
-    assert!(
-        matches!(refused, Err(ControlError::Conflict(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
     world.approve("bob", &id).await.unwrap();
     let refused = world.approve("bob", &id).await;
-    assert!(
-        matches!(refused, Err(ControlError::Conflict(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
     world.pass(1_800);
     let refused = world.approve("carol", &id).await;
-    assert!(
-        matches!(refused, Err(ControlError::Conflict(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
     world.control.sweep().await.unwrap();
     let view = world.control.request(&actor("alice"), &id).await.unwrap();
     assert_eq!(view.request.state.word(), "lapsed");
@@ -154,28 +96,15 @@ async fn of_fifty_verdicts_at_once_there_is_one_outcome() {
                     control.withdraw(&actor("alice"), &id).await.map(|_| None)
                 } else {
                     let by = actor(&format!("dba-{number}"));
-                    control
-                        .approve(&by, &id, digest, None)
-                        .await
-                        .map(|(_, grant)| grant)
+                    control.approve(&by, &id, digest, None).await.map(|(_, grant)| grant)
                 }
             });
         }
         let outcomes = tasks.join_all().await;
-        let grants = outcomes
-            .iter()
-            .filter(|outcome| matches!(outcome, Ok(Some(_))))
-            .count();
-        let view = world
-            .control
-            .request(&actor("alice"), &request.id)
-            .await
-            .unwrap();
+        let grants = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Some(_)))).count();
+        let view = world.control.request(&actor("alice"), &request.id).await.unwrap();
         let (state, given) = (view.request.state.word(), view.grant.is_some());
-        assert!(matches!(
-            (state, given, grants),
-            ("granted", true, 1) | ("withdrawn", false, 0)
-        ));
+        assert!(matches!((state, given, grants), ("granted", true, 1) | ("withdrawn", false, 0)));
         let told = world.control.0.feed.live();
         assert_eq!(told, grants, "what is published is what was committed");
         let kinds = world.kinds().await;
@@ -197,25 +126,12 @@ async fn a_change_whose_audit_event_fails_has_never_been() {
     sqlx::query(trigger).execute(&mut raw).await.unwrap();
     let failed = world.approve("carol", &asked.request.id).await;
     assert!(matches!(failed, Err(ControlError::Store(_))), "{failed:?}");
-    let view = world
-        .control
-        .request(&actor("alice"), &asked.request.id)
-        .await
-        .unwrap();
+    let view = world.control.request(&actor("alice"), &asked.request.id).await.unwrap();
     assert!(view.request.is_pending() && view.grant.is_none() && view.missing == 1);
     assert_eq!(world.control.0.feed.revision(), revision);
     assert_eq!(world.control.0.feed.live(), 0);
-    sqlx::query("DROP TRIGGER broken")
-        .execute(&mut raw)
-        .await
-        .unwrap();
-    assert!(
-        world
-            .approve("carol", &asked.request.id)
-            .await
-            .unwrap()
-            .is_some()
-    );
+    sqlx::query("DROP TRIGGER broken").execute(&mut raw).await.unwrap();
+    assert!(world.approve("carol", &asked.request.id).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -236,53 +152,16 @@ async fn an_inbox_shows_what_waits_for_its_reader_page_by_page() {
     world.ask("alice", "app_rw@orders").await.unwrap();
     world.ask("alice", "app_rw@orders/reporting").await.unwrap();
     world.ask("bob", "app_rw@orders").await.unwrap();
-    let inbox = RequestFilter {
-        scope: Scope::Inbox,
-        state: None,
-    };
-    let first = Paging {
-        cursor: None,
-        limit: Some(1),
-    };
-    let page = world
-        .control
-        .requests(&actor("bob"), inbox, first)
-        .await
-        .unwrap();
-    assert_eq!(
-        page.items[0].request.resource.to_string(),
-        "app_rw@orders/reporting"
-    );
-    let rest = Paging {
-        cursor: page.next,
-        limit: Some(5),
-    };
-    let page = world
-        .control
-        .requests(&actor("bob"), inbox, rest)
-        .await
-        .unwrap();
+    let inbox = RequestFilter { scope: Scope::Inbox, state: None };
+    let first = Paging { cursor: None, limit: Some(1) };
+    let page = world.control.requests(&actor("bob"), inbox, first).await.unwrap();
+    assert_eq!(page.items[0].request.resource.to_string(), "app_rw@orders/reporting");
+    let rest = Paging { cursor: page.next, limit: Some(5) };
+    let page = world.control.requests(&actor("bob"), inbox, rest).await.unwrap();
     assert_eq!((page.items.len(), page.next), (1, None));
-    assert!(
-        page.items
-            .iter()
-            .all(|view| view.may_decide && view.name == "Alice")
-    );
-    let all = RequestFilter {
-        scope: Scope::All,
-        state: None,
-    };
-    assert!(
-        world
-            .control
-            .requests(&actor("bob"), all, Paging::default())
-            .await
-            .is_err()
-    );
-    let page = world
-        .control
-        .requests(&actor("eve"), all, Paging::default())
-        .await
-        .unwrap();
+    assert!(page.items.iter().all(|view| view.may_decide && view.name == "Alice"));
+    let all = RequestFilter { scope: Scope::All, state: None };
+    assert!(world.control.requests(&actor("bob"), all, Paging::default()).await.is_err());
+    let page = world.control.requests(&actor("eve"), all, Paging::default()).await.unwrap();
     assert_eq!(page.items.len(), 3);
 }

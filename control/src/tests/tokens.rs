@@ -9,11 +9,7 @@ fn shop() -> Resource {
 }
 
 async fn mint(world: &World, uses: Option<u32>) -> Minted {
-    world
-        .control
-        .mint_token(&actor("alice"), &shop(), None, uses)
-        .await
-        .unwrap()
+    world.control.mint_token(&actor("alice"), &shop(), None, uses).await.unwrap()
 }
 
 #[tokio::test]
@@ -23,24 +19,10 @@ async fn a_token_is_its_holder_at_its_resource_and_nowhere_else() {
     let redeemed = world.control.redeem(&minted.token, &shop()).await.unwrap();
     assert_eq!(redeemed.principal.id.as_str(), "alice");
     assert_eq!(redeemed.authn.evidence, minted.id);
-    world
-        .control
-        .redeem(&minted.token, &"app_ro@orders".parse().unwrap())
-        .await
-        .unwrap();
-    for other in [
-        "app_rw@orders/shop",
-        "app_ro@orders/reporting",
-        "app_ro@nowhere/shop",
-    ] {
-        let refused = world
-            .control
-            .redeem(&minted.token, &other.parse().unwrap())
-            .await;
-        assert!(
-            matches!(refused, Err(ControlError::Unauthenticated)),
-            "{other}"
-        );
+    world.control.redeem(&minted.token, &"app_ro@orders".parse().unwrap()).await.unwrap();
+    for other in ["app_rw@orders/shop", "app_ro@orders/reporting", "app_ro@nowhere/shop"] {
+        let refused = world.control.redeem(&minted.token, &other.parse().unwrap()).await;
+        assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{other}");
     }
     assert_eq!(world.kinds().await.last().unwrap(), "token.refused");
 }
@@ -54,18 +36,9 @@ async fn of_forty_redemptions_at_once_a_single_use_token_lets_one_in() {
         let (control, token) = (world.control.clone(), minted.token.clone());
         tasks.spawn(async move { control.redeem(&token, &shop()).await });
     }
-    let redeemed = tasks
-        .join_all()
-        .await
-        .into_iter()
-        .filter(Result::is_ok)
-        .count();
+    let redeemed = tasks.join_all().await.into_iter().filter(Result::is_ok).count();
     assert_eq!(redeemed, 1);
-    let page = world
-        .control
-        .tokens(&actor("alice"), Scope::Mine, Paging::default())
-        .await
-        .unwrap();
+    let page = world.control.tokens(&actor("alice"), Scope::Mine, Paging::default()).await.unwrap();
     assert_eq!(page.items[0].uses_left, Some(0));
 }
 
@@ -78,30 +51,12 @@ async fn unknown_wrong_and_ended_tokens_are_refused_alike() {
     let unknown = format!("pst_tk-aaaaaaaaaaaa_{secret}");
     let wrong = format!("{head}_{}", "a".repeat(52));
     let cut = text[..text.len() - 1].to_owned();
-    for bad in [
-        unknown,
-        wrong,
-        cut,
-        String::new(),
-        "pst_".into(),
-        "password".into(),
-    ] {
-        let refused = world
-            .control
-            .redeem(&SecretString::from(bad), &shop())
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(refused, ControlError::Unauthenticated),
-            "{refused:?}"
-        );
+    for bad in [unknown, wrong, cut, String::new(), "pst_".into(), "password".into()] {
+        let refused = world.control.redeem(&SecretString::from(bad), &shop()).await.unwrap_err();
+        assert!(matches!(refused, ControlError::Unauthenticated), "{refused:?}");
     }
     world.pass(3_600);
-    let late = world
-        .control
-        .redeem(&minted.token, &shop())
-        .await
-        .unwrap_err();
+    let late = world.control.redeem(&minted.token, &shop()).await.unwrap_err();
     assert!(matches!(late, ControlError::Unauthenticated), "{late:?}");
 }
 
@@ -110,22 +65,11 @@ async fn a_token_of_somebody_who_is_disabled_or_took_it_back_is_refused() {
     let world = World::new().await;
     let (first, second) = (mint(&world, None).await, mint(&world, None).await);
     let foreign = world.control.revoke_token(&actor("bob"), &first.id).await;
-    assert!(
-        matches!(foreign, Err(ControlError::NotFound(_))),
-        "{foreign:?}"
-    );
-    world
-        .control
-        .revoke_token(&actor("alice"), &first.id)
-        .await
-        .unwrap();
+    assert!(matches!(foreign, Err(ControlError::NotFound(_))), "{foreign:?}");
+    world.control.revoke_token(&actor("alice"), &first.id).await.unwrap();
     assert!(world.control.redeem(&first.token, &shop()).await.is_err());
     let mut without = inventory(RULES);
-    without
-        .people
-        .get_mut(&"alice".parse().unwrap())
-        .unwrap()
-        .disabled = true;
+    without.people.get_mut(&"alice".parse().unwrap()).unwrap().disabled = true;
     world.control.reload(without).await.unwrap();
     assert!(world.control.redeem(&second.token, &shop()).await.is_err());
 }
@@ -135,74 +79,33 @@ async fn a_token_is_made_only_for_what_the_rules_could_give_and_not_for_long() {
     let world = World::new().await;
     let alice = actor("alice");
     let other = "postgres@orders".parse().unwrap();
-    assert!(
-        world
-            .control
-            .mint_token(&alice, &other, None, None)
-            .await
-            .is_err()
-    );
-    assert!(
-        world
-            .control
-            .mint_token(&actor("mallory"), &shop(), None, None)
-            .await
-            .is_err()
-    );
+    assert!(world.control.mint_token(&alice, &other, None, None).await.is_err());
+    assert!(world.control.mint_token(&actor("mallory"), &shop(), None, None).await.is_err());
     let long = Some(Ttl::from_secs(86_401));
-    assert!(
-        world
-            .control
-            .mint_token(&alice, &shop(), long, None)
-            .await
-            .is_err()
-    );
-    assert!(
-        world
-            .control
-            .mint_token(&alice, &shop(), None, Some(0))
-            .await
-            .is_err()
-    );
+    assert!(world.control.mint_token(&alice, &shop(), long, None).await.is_err());
+    assert!(world.control.mint_token(&alice, &shop(), None, Some(0)).await.is_err());
 }
 
 #[tokio::test]
 async fn no_secret_stands_in_the_store() {
     let world = World::new().await;
     let minted = mint(&world, None).await;
-    let invite = world
-        .control
-        .invite(None, &"alice".parse().unwrap())
-        .await
-        .unwrap();
+    let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
     let session = world.control.sign_in(&invite.code, None).await.unwrap();
     let grant = world.read_grant().await;
     world.control.begin(&grant.id, None).await.unwrap();
     world.control.redeem(&minted.token, &shop()).await.unwrap();
     let mut raw = world.raw().await;
-    sqlx::query("PRAGMA wal_checkpoint(FULL)")
-        .execute(&mut raw)
-        .await
-        .unwrap();
+    sqlx::query("PRAGMA wal_checkpoint(FULL)").execute(&mut raw).await.unwrap();
     let file = std::fs::read(&world.control.settings().database).unwrap();
     let text = String::from_utf8_lossy(&file);
     let secret = minted.token.expose_secret().rsplit('_').next().unwrap();
     let code = invite.code.expose_secret();
-    for canary in [
-        secret,
-        code,
-        session.token.expose_secret(),
-        "canary-upstream-password",
-    ] {
+    for canary in [secret, code, session.token.expose_secret(), "canary-upstream-password"] {
         assert!(!text.contains(canary));
     }
     let printed = format!("{minted:?} {invite:?} {session:?} {:?}", inventory(RULES));
-    for canary in [
-        secret,
-        code,
-        session.token.expose_secret(),
-        "canary-upstream-password",
-    ] {
+    for canary in [secret, code, session.token.expose_secret(), "canary-upstream-password"] {
         assert!(!printed.contains(canary));
     }
 }

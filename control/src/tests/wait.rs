@@ -17,11 +17,7 @@ pub(super) fn resource(text: &str) -> Option<v1::Resource> {
 }
 
 pub(super) fn identity(id: &str) -> v1::Identity {
-    v1::Identity {
-        principal: id.into(),
-        name: id.into(),
-        authn: Some(actor(id).authn.into()),
-    }
+    v1::Identity { principal: id.into(), name: id.into(), authn: Some(actor(id).authn.into()) }
 }
 
 pub(super) fn waiting(who: Option<&str>, what: &str) -> v1::AskRequest {
@@ -40,11 +36,7 @@ pub(super) fn waiting(who: Option<&str>, what: &str) -> v1::AskRequest {
 type Events = ReceiverStream<Result<v1::AskEvent, Status>>;
 
 async fn ask(world: &World, request: v1::AskRequest) -> Events {
-    service(world)
-        .ask(Request::new(request))
-        .await
-        .unwrap()
-        .into_inner()
+    service(world).ask(Request::new(request)).await.unwrap().into_inner()
 }
 
 pub(super) async fn next(events: &mut Events) -> Event {
@@ -52,23 +44,14 @@ pub(super) async fn next(events: &mut Events) -> Event {
 }
 
 async fn confirm_code(events: &mut Events) -> String {
-    let Event::Confirm(confirm) = next(events).await else {
-        panic!()
-    };
-    assert!(
-        confirm.url.starts_with("https://gate.example.com/c/ho-"),
-        "{confirm:?}"
-    );
+    let Event::Confirm(confirm) = next(events).await else { panic!() };
+    assert!(confirm.url.starts_with("https://gate.example.com/c/ho-"), "{confirm:?}");
     confirm.code
 }
 
 async fn confirm(world: &World, who: &str, code: &str) -> Result<(), ControlError> {
     let view = world.control.hold_by_code(&actor(who), code).await?;
-    world
-        .control
-        .confirm(&actor(who), code, view.digest)
-        .await
-        .map(drop)
+    world.control.confirm(&actor(who), code, view.digest).await.map(drop)
 }
 
 #[tokio::test]
@@ -76,29 +59,18 @@ async fn a_connection_is_confirmed_approved_and_granted() {
     let world = World::new().await;
     let mut events = ask(&world, waiting(None, "app_rw@orders")).await;
     let code = confirm_code(&mut events).await;
-    confirm(&world, "alice", &code.to_lowercase())
-        .await
-        .unwrap();
-    let Event::Confirmed(identity) = next(&mut events).await else {
-        panic!()
-    };
+    confirm(&world, "alice", &code.to_lowercase()).await.unwrap();
+    let Event::Confirmed(identity) = next(&mut events).await else { panic!() };
     let authn = policies::Authn::try_from(identity.authn.unwrap()).unwrap();
-    assert_eq!(
-        (identity.name.as_str(), authn.method),
-        ("Alice", Method::Confirmed)
-    );
-    let Event::Asked(asked) = next(&mut events).await else {
-        panic!()
-    };
+    assert_eq!((identity.name.as_str(), authn.method), ("Alice", Method::Confirmed));
+    let Event::Asked(asked) = next(&mut events).await else { panic!() };
     assert_eq!(asked.needs, ["2 of dba"]);
     let id = asked.request.parse().unwrap();
     let view = world.control.request(&actor("bob"), &id).await.unwrap();
     assert_eq!(view.source, Some("10.1.2.3".parse().unwrap()));
     world.approve("bob", &id).await.unwrap();
     let grant = world.approve("carol", &id).await.unwrap().unwrap();
-    let Event::Granted(granted) = next(&mut events).await else {
-        panic!()
-    };
+    let Event::Granted(granted) = next(&mut events).await else { panic!() };
     assert_eq!(granted.grant, grant.id.as_str());
     assert_eq!(granted.approved_by, ["Bob", "Carol"]);
     assert_eq!(granted.revision, world.control.0.feed.revision());
@@ -110,27 +82,15 @@ async fn one_confirmation_wins() {
     let world = World::new().await;
     let mut events = ask(&world, waiting(None, "app_ro@orders")).await;
     let code = confirm_code(&mut events).await;
-    let view = world
-        .control
-        .hold_by_code(&actor("alice"), &code)
-        .await
-        .unwrap();
-    let wrong = world
-        .control
-        .confirm(&actor("alice"), &code, "0".repeat(64).into())
-        .await;
+    let view = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
+    let wrong = world.control.confirm(&actor("alice"), &code, "0".repeat(64).into()).await;
     assert!(matches!(wrong, Err(ControlError::Conflict(_))), "{wrong:?}");
     let mut tasks = tokio::task::JoinSet::new();
     for who in ["alice", "bob", "carol", "eve"] {
         let (control, code, digest) = (world.control.clone(), code.clone(), view.digest.clone());
         tasks.spawn(async move { control.confirm(&actor(who), &code, digest).await });
     }
-    let won = tasks
-        .join_all()
-        .await
-        .into_iter()
-        .filter(Result::is_ok)
-        .count();
+    let won = tasks.join_all().await.into_iter().filter(Result::is_ok).count();
     assert_eq!(won, 1);
 }
 
@@ -139,37 +99,22 @@ async fn the_code_of_a_connection_that_left_is_dead() {
     let world = World::new().await;
     let mut events = ask(&world, waiting(None, "app_rw@orders")).await;
     let code = confirm_code(&mut events).await;
-    let view = world
-        .control
-        .hold_by_code(&actor("alice"), &code)
-        .await
-        .unwrap();
+    let view = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
     drop(events);
     while world.control.hold_waits(&view.id) {
         tokio::task::yield_now().await;
     }
-    let late = world
-        .control
-        .confirm(&actor("alice"), &code, view.digest)
-        .await;
+    let late = world.control.confirm(&actor("alice"), &code, view.digest).await;
     assert!(matches!(late, Err(ControlError::NotFound(_))), "{late:?}");
     assert_eq!(world.control.0.counts.holds.get(), 0);
-    assert!(
-        !world
-            .kinds()
-            .await
-            .iter()
-            .any(|kind| kind.starts_with("request"))
-    );
+    assert!(!world.kinds().await.iter().any(|kind| kind.starts_with("request")));
 }
 
 #[tokio::test]
 async fn nothing_starts_by_itself_when_the_client_left_before_the_approval() {
     let world = World::new().await;
     let mut events = ask(&world, waiting(Some("alice"), "app_rw@orders")).await;
-    let Event::Asked(asked) = next(&mut events).await else {
-        panic!()
-    };
+    let Event::Asked(asked) = next(&mut events).await else { panic!() };
     drop(events);
     let id = asked.request.parse().unwrap();
     world.approve("bob", &id).await.unwrap();
@@ -177,11 +122,7 @@ async fn nothing_starts_by_itself_when_the_client_left_before_the_approval() {
     assert_eq!(grant.state.word(), "granted", "it waits for its claim");
     world.pass(900);
     world.control.sweep().await.unwrap();
-    let view = world
-        .control
-        .grant(&actor("alice"), &grant.id)
-        .await
-        .unwrap();
+    let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
     assert_eq!(view.grant.state.word(), "ended", "and lapses");
 }
 
@@ -191,22 +132,14 @@ async fn a_second_wait_of_the_same_person_joins_the_first() {
     let mut both = Vec::new();
     for _ in 0..2 {
         let mut events = ask(&world, waiting(Some("alice"), "app_rw@orders")).await;
-        let Event::Asked(asked) = next(&mut events).await else {
-            panic!()
-        };
+        let Event::Asked(asked) = next(&mut events).await else { panic!() };
         both.push((events, asked.request));
     }
     assert_eq!(both[0].1, both[1].1);
     let id = both[0].1.parse().unwrap();
-    world
-        .control
-        .deny(&actor("bob"), &id, "not today".into())
-        .await
-        .unwrap();
+    world.control.deny(&actor("bob"), &id, "not today".into()).await.unwrap();
     for (mut events, _) in both {
-        let Event::Refused(refused) = next(&mut events).await else {
-            panic!()
-        };
+        let Event::Refused(refused) = next(&mut events).await else { panic!() };
         assert_eq!(refused.message, "denied by Bob: not today");
     }
 }
@@ -214,37 +147,19 @@ async fn a_second_wait_of_the_same_person_joins_the_first() {
 #[tokio::test]
 async fn who_does_not_wait_gets_a_grant_or_a_remedy_and_asks_nobody() {
     let world = World::new().await;
-    let at_once = |who, what| v1::AskRequest {
-        wait: false,
-        ..waiting(who, what)
-    };
+    let at_once = |who, what| v1::AskRequest { wait: false, ..waiting(who, what) };
     let mut free = ask(&world, at_once(Some("alice"), "app_ro@orders")).await;
     assert!(matches!(next(&mut free).await, Event::Granted(_)));
     let mut asking = ask(&world, at_once(Some("alice"), "app_rw@orders")).await;
-    let Event::Refused(refused) = next(&mut asking).await else {
-        panic!()
-    };
+    let Event::Refused(refused) = next(&mut asking).await else { panic!() };
     assert_eq!(refused.code, "no-grant");
-    assert!(
-        refused
-            .hint
-            .contains("postern request app_rw@orders --reason"),
-        "{refused:?}"
-    );
-    assert!(
-        refused.hint.contains("https://gate.example.com/"),
-        "{refused:?}"
-    );
+    assert!(refused.hint.contains("postern request app_rw@orders --reason"), "{refused:?}");
+    assert!(refused.hint.contains("https://gate.example.com/"), "{refused:?}");
     let mut nobody = ask(&world, at_once(None, "app_ro@orders")).await;
-    let Event::Refused(refused) = next(&mut nobody).await else {
-        panic!()
-    };
+    let Event::Refused(refused) = next(&mut nobody).await else { panic!() };
     assert_eq!(refused.code, "no-identity");
     let view = world.kinds().await;
-    assert_eq!(
-        view.iter().filter(|kind| *kind == "request.asked").count(),
-        1
-    );
+    assert_eq!(view.iter().filter(|kind| *kind == "request.asked").count(), 1);
 }
 
 #[tokio::test]
@@ -257,35 +172,23 @@ async fn waiting_connections_of_one_address_are_bounded() {
         held.push(events);
     }
     let mut events = ask(&world, waiting(None, "app_ro@orders")).await;
-    let Event::Refused(refused) = next(&mut events).await else {
-        panic!()
-    };
+    let Event::Refused(refused) = next(&mut events).await else { panic!() };
     assert_eq!(refused.code, "busy");
-    let other = v1::AskRequest {
-        client: "10.9.9.9:1".into(),
-        ..waiting(None, "app_ro@orders")
-    };
+    let other = v1::AskRequest { client: "10.9.9.9:1".into(), ..waiting(None, "app_ro@orders") };
     confirm_code(&mut ask(&world, other).await).await;
 }
 
 #[tokio::test]
 async fn nobody_waits_longer_than_they_said() {
     let world = World::new().await;
-    let brief = |who| v1::AskRequest {
-        patience_ms: 20,
-        ..waiting(who, "app_rw@orders")
-    };
+    let brief = |who| v1::AskRequest { patience_ms: 20, ..waiting(who, "app_rw@orders") };
     let mut events = ask(&world, brief(None)).await;
     confirm_code(&mut events).await;
-    let Event::Refused(refused) = next(&mut events).await else {
-        panic!()
-    };
+    let Event::Refused(refused) = next(&mut events).await else { panic!() };
     assert_eq!(refused.code, "unconfirmed");
     let mut events = ask(&world, brief(Some("alice"))).await;
     assert!(matches!(next(&mut events).await, Event::Asked(_)));
-    let Event::Refused(refused) = next(&mut events).await else {
-        panic!()
-    };
+    let Event::Refused(refused) = next(&mut events).await else { panic!() };
     assert_eq!(refused.code, "unanswered");
 }
 

@@ -14,19 +14,11 @@ async fn a_request_is_asked_approved_and_given_back() {
     assert_eq!(request["resource"], "app_rw@orders/shop");
     assert_eq!(request["needs"], json!(["1 of dba"]));
     assert_eq!(request["asked_at"], "2027-01-15T08:00:00.000Z");
-    assert_eq!(
-        (&asked["grant"], &request["may_decide"]),
-        (&Value::Null, &json!(false))
-    );
+    assert_eq!((&asked["grant"], &request["may_decide"]), (&Value::Null, &json!(false)));
 
-    let inbox = world
-        .call(&bob, "GET /requests?scope=inbox&state=pending", Value::Null)
-        .await;
+    let inbox = world.call(&bob, "GET /requests?scope=inbox&state=pending", Value::Null).await;
     let seen = &inbox.json()["items"][0];
-    assert_eq!(
-        (&seen["reason"], &seen["may_decide"]),
-        (&json!("OPS-7"), &json!(true))
-    );
+    assert_eq!((&seen["reason"], &seen["may_decide"]), (&json!("OPS-7"), &json!(true)));
 
     let approve = format!("POST /requests/{}/approve", request["id"].as_str().unwrap());
     let stale = json!({ "digest": "0".repeat(64) });
@@ -37,18 +29,12 @@ async fn a_request_is_asked_approved_and_given_back() {
     assert_eq!(approved["request"]["approvals"][0]["by"], "bob");
     assert_eq!(approved["grant"]["ttl"], "30m");
 
-    let grants = world
-        .call(&alice, "GET /grants?live=true", Value::Null)
-        .await
-        .json();
+    let grants = world.call(&alice, "GET /grants?live=true", Value::Null).await.json();
     let grant = &grants["items"][0];
     assert_eq!(grant["state"], "granted");
     let done = format!("POST /grants/{}/done", grant["id"].as_str().unwrap());
     let ended = world.call(&alice, &done, Value::Null).await.json();
-    assert_eq!(
-        (&ended["state"], &ended["end"]),
-        (&json!("ended"), &json!("done"))
-    );
+    assert_eq!((&ended["state"], &ended["end"]), (&json!("ended"), &json!("done")));
     world.call(&alice, &done, Value::Null).await.refused(409);
 }
 
@@ -58,10 +44,7 @@ async fn nobody_approves_their_own() {
     let alice = world.login("alice").await;
     let request = world.asked(&alice, "app_rw", "").await["request"].clone();
     let approve = format!("POST /requests/{}/approve", request["id"].as_str().unwrap());
-    world
-        .call(&alice, &approve, json!({ "digest": request["digest"] }))
-        .await
-        .refused(403);
+    world.call(&alice, &approve, json!({ "digest": request["digest"] })).await.refused(403);
 }
 
 #[tokio::test]
@@ -71,26 +54,13 @@ async fn a_request_sent_again_gets_its_first_answer() {
     let key = [("idempotency-key", "k-1")];
     let wish = json!({ "resource": "app_rw@orders", "reason": "r" });
     let ask = async |token: &str, wish: &Value| {
-        world
-            .call_with(token, "POST /requests", wish.clone(), &key)
-            .await
+        world.call_with(token, "POST /requests", wish.clone(), &key).await
     };
     let first = ask(&alice, &wish).await.json();
     let id = first["request"]["id"].as_str().unwrap().to_owned();
-    world
-        .call(
-            &alice,
-            &format!("POST /requests/{id}/withdraw"),
-            Value::Null,
-        )
-        .await;
+    world.call(&alice, &format!("POST /requests/{id}/withdraw"), Value::Null).await;
     assert_eq!(ask(&alice, &wish).await.json(), first);
-    ask(
-        &alice,
-        &json!({ "resource": "app_ro@orders", "reason": "r" }),
-    )
-    .await
-    .refused(422);
+    ask(&alice, &json!({ "resource": "app_ro@orders", "reason": "r" })).await.refused(422);
     assert_ne!(ask(&dave, &wish).await.json()["request"]["id"], json!(id));
     world.clock.advance(policies::Ttl::from_secs(24 * 3_600));
     let alice = world.login("alice").await;
@@ -113,11 +83,7 @@ async fn lists_come_in_pages_and_each_item_once() {
     loop {
         let page = world.call(&alice, &path, Value::Null).await.json();
         let items = page["items"].as_array().unwrap();
-        seen.extend(
-            items
-                .iter()
-                .map(|item| item["id"].as_str().unwrap().to_owned()),
-        );
+        seen.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
         let Some(next) = page["next"].as_str() else {
             break;
         };
@@ -135,14 +101,8 @@ async fn a_lock_is_set_shown_and_lifted() {
     let lock = world.call(&carol, "POST /locks", wish).await.json();
     assert_eq!(lock["until"], "2027-01-15T09:00:00.000Z");
     let ask = json!({ "resource": "app_ro@orders" });
-    let refused = world
-        .call(&alice, "POST /requests", ask.clone())
-        .await
-        .refused(403);
-    assert!(
-        refused["detail"].as_str().unwrap().contains("incident 7"),
-        "{refused}"
-    );
+    let refused = world.call(&alice, "POST /requests", ask.clone()).await.refused(403);
+    assert!(refused["detail"].as_str().unwrap().contains("incident 7"), "{refused}");
     let lift = format!("DELETE /locks/{}", lock["id"].as_str().unwrap());
     assert_eq!(world.call(&carol, &lift, Value::Null).await.status, 204);
     assert_eq!(world.call(&alice, "POST /requests", ask).await.status, 200);
@@ -168,31 +128,17 @@ async fn a_login_is_good_once_and_until_it_ends() {
     let body = json!({ "code": code });
     let first = world.call("", "POST /login", body.clone()).await.json();
     assert_eq!(first["principal"]["id"], "alice");
-    assert!(
-        first["ca_pem"]
-            .as_str()
-            .unwrap()
-            .contains("BEGIN CERTIFICATE")
-    );
+    assert!(first["ca_pem"].as_str().unwrap().contains("BEGIN CERTIFICATE"));
     assert_eq!(first["targets"][0]["logins"][0]["verdict"], "free");
-    assert_eq!(
-        first["targets"][0]["logins"][1]["needs"],
-        json!(["1 of dba"])
-    );
+    assert_eq!(first["targets"][0]["logins"][1]["needs"], json!(["1 of dba"]));
     world.call("", "POST /login", body).await.refused(401);
     let token = first["token"].as_str().unwrap();
-    assert_eq!(
-        world.call(token, "POST /logout", Value::Null).await.status,
-        204
-    );
+    assert_eq!(world.call(token, "POST /logout", Value::Null).await.status, 204);
     world.call(token, "GET /me", Value::Null).await.refused(401);
 
     let token = world.login("alice").await;
     world.clock.advance(policies::Ttl::from_secs(12 * 3_600));
-    world
-        .call(&token, "GET /me", Value::Null)
-        .await
-        .refused(401);
+    world.call(&token, "GET /me", Value::Null).await.refused(401);
 }
 
 #[tokio::test]
@@ -218,17 +164,11 @@ async fn a_waiting_connection_is_shown_and_confirmed_by_its_code() {
     let code = json!({ "code": confirm.code });
     let hold = world.call(&alice, "POST /holds/lookup", code).await.json();
     assert_eq!(hold["resource"], "app_ro@orders/shop");
-    assert_eq!(
-        (&hold["application"], &hold["client_differs"]),
-        (&json!("psql"), &json!(true))
-    );
+    assert_eq!((&hold["application"], &hold["client_differs"]), (&json!("psql"), &json!(true)));
     let yes = json!({ "code": confirm.code, "digest": hold["digest"] });
     let confirmed = world.call(&alice, "POST /holds/confirm", yes.clone()).await;
     assert_eq!(confirmed.status, 200, "{}", confirmed.text);
-    world
-        .call(&alice, "POST /holds/confirm", yes)
-        .await
-        .refused(404);
+    world.call(&alice, "POST /holds/confirm", yes).await.refused(404);
     let event = waits.message().await.unwrap().unwrap().event;
     match event {
         Some(link::v1::ask_event::Event::Confirmed(identity)) => {
@@ -243,18 +183,10 @@ async fn sessions_and_recordings_are_shown_to_those_who_may_see_them() {
     let world = World::new().await;
     let (alice, erin) = (world.login("alice").await, world.login("erin").await);
     let grant = world.asked(&alice, "app_ro", "").await["grant"]["id"].clone();
-    world
-        .session(grant.as_str().unwrap(), "se-aaaaaaaaaaaa")
-        .await;
-    let own = world
-        .call(&alice, "GET /sessions?live=true", Value::Null)
-        .await
-        .json();
+    world.session(grant.as_str().unwrap(), "se-aaaaaaaaaaaa").await;
+    let own = world.call(&alice, "GET /sessions?live=true", Value::Null).await.json();
     let session = &own["items"][0];
-    assert_eq!(
-        (&session["live"], &session["client"]),
-        (&json!(true), &json!("192.0.2.7:50000"))
-    );
+    assert_eq!((&session["live"], &session["client"]), (&json!(true), &json!("192.0.2.7:50000")));
     assert_eq!(session["authn"]["method"], "certificate");
     let path = "GET /sessions/se-aaaaaaaaaaaa/recording";
     let recording = world.call(&erin, path, Value::Null).await;
@@ -269,21 +201,9 @@ async fn the_audit_log_tells_who_did_what() {
     let world = World::new().await;
     let (alice, erin) = (world.login("alice").await, world.login("erin").await);
     world.asked(&alice, "app_ro", "").await;
-    let log = world
-        .call(&erin, "GET /audit?limit=200", Value::Null)
-        .await
-        .json();
+    let log = world.call(&erin, "GET /audit?limit=200", Value::Null).await.json();
     let events = log["items"].as_array().unwrap();
-    let asked = events
-        .iter()
-        .find(|event| event["kind"] == "request.asked")
-        .unwrap();
+    let asked = events.iter().find(|event| event["kind"] == "request.asked").unwrap();
     assert_eq!(asked["actor"], "principal:alice");
-    assert!(
-        asked["at"]
-            .as_str()
-            .unwrap()
-            .starts_with("2027-01-15T08:00:00"),
-        "{asked}"
-    );
+    assert!(asked["at"].as_str().unwrap().starts_with("2027-01-15T08:00:00"), "{asked}");
 }

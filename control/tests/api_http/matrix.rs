@@ -20,99 +20,39 @@ const WHO: [&str; 4] = ["dave", "bob", "erin", "carol"];
 const ROWS: &[(&str, &str, [u16; 4])] = &[
     ("GET /me", "", [200, 200, 200, 200]),
     ("POST /logout", "", [204, 204, 204, 204]),
-    (
-        "POST /certificate",
-        r#"{"csr":"none","device":"d"}"#,
-        [400, 400, 400, 400],
-    ),
+    ("POST /certificate", r#"{"csr":"none","device":"d"}"#, [400, 400, 400, 400]),
     ("GET /targets", "", [200, 200, 200, 200]),
     ("GET /requests", "", [200, 200, 200, 200]),
     ("GET /requests?scope=inbox", "", [200, 200, 200, 200]),
     ("GET /requests?scope=all", "", [403, 403, 200, 200]),
-    (
-        "POST /requests",
-        r#"{"resource":"app_ro@orders"}"#,
-        [200, 403, 403, 403],
-    ),
-    (
-        "POST /requests",
-        r#"{"resource":"dba@orders"}"#,
-        [403, 403, 403, 403],
-    ),
+    ("POST /requests", r#"{"resource":"app_ro@orders"}"#, [200, 403, 403, 403]),
+    ("POST /requests", r#"{"resource":"dba@orders"}"#, [403, 403, 403, 403]),
     ("GET /requests/{request}", "", [404, 200, 200, 200]),
-    (
-        "POST /requests/{request}/approve",
-        r#"{"digest":"{digest}"}"#,
-        [403, 200, 403, 403],
-    ),
-    (
-        "POST /requests/{request}/approve",
-        r#"{"digest":"other"}"#,
-        [403, 409, 403, 403],
-    ),
-    (
-        "POST /requests/{request}/deny",
-        r#"{"reason":"no"}"#,
-        [403, 200, 403, 403],
-    ),
-    (
-        "POST /requests/{request}/withdraw",
-        "",
-        [403, 403, 403, 403],
-    ),
+    ("POST /requests/{request}/approve", r#"{"digest":"{digest}"}"#, [403, 200, 403, 403]),
+    ("POST /requests/{request}/approve", r#"{"digest":"other"}"#, [403, 409, 403, 403]),
+    ("POST /requests/{request}/deny", r#"{"reason":"no"}"#, [403, 200, 403, 403]),
+    ("POST /requests/{request}/withdraw", "", [403, 403, 403, 403]),
     ("GET /grants", "", [200, 200, 200, 200]),
     ("GET /grants?scope=all", "", [403, 403, 200, 200]),
     ("GET /grants/{grant}", "", [404, 404, 200, 200]),
     ("POST /grants/{grant}/done", "", [403, 403, 403, 403]),
-    (
-        "POST /grants/{grant}/revoke",
-        r#"{"reason":"no"}"#,
-        [403, 403, 403, 200],
-    ),
+    ("POST /grants/{grant}/revoke", r#"{"reason":"no"}"#, [403, 403, 403, 200]),
     ("GET /locks", "", [200, 200, 200, 200]),
-    (
-        "POST /locks",
-        r#"{"subject":"target:orders","reason":"r"}"#,
-        [403, 403, 403, 200],
-    ),
+    ("POST /locks", r#"{"subject":"target:orders","reason":"r"}"#, [403, 403, 403, 200]),
     ("DELETE /locks/{lock}", "", [403, 403, 403, 204]),
     ("GET /tokens", "", [200, 200, 200, 200]),
     ("GET /tokens?scope=all", "", [403, 403, 200, 200]),
-    (
-        "POST /tokens",
-        r#"{"resource":"app_ro@orders"}"#,
-        [200, 403, 403, 403],
-    ),
+    ("POST /tokens", r#"{"resource":"app_ro@orders"}"#, [200, 403, 403, 403]),
     ("DELETE /tokens/{token}", "", [404, 404, 404, 204]),
-    (
-        "POST /holds/lookup",
-        r#"{"code":"{code}"}"#,
-        [200, 200, 200, 200],
-    ),
-    (
-        "POST /holds/lookup",
-        r#"{"code":"AAAA-AAAA"}"#,
-        [404, 404, 404, 404],
-    ),
-    (
-        "POST /holds/confirm",
-        r#"{"code":"{code}","digest":"other"}"#,
-        [409, 409, 409, 409],
-    ),
+    ("POST /holds/lookup", r#"{"code":"{code}"}"#, [200, 200, 200, 200]),
+    ("POST /holds/lookup", r#"{"code":"AAAA-AAAA"}"#, [404, 404, 404, 404]),
+    ("POST /holds/confirm", r#"{"code":"{code}","digest":"other"}"#, [409, 409, 409, 409]),
     ("GET /sessions", "", [200, 200, 200, 200]),
     ("GET /sessions?scope=all", "", [403, 403, 200, 200]),
     ("GET /sessions/{session}", "", [404, 404, 200, 200]),
-    (
-        "GET /sessions/{session}/recording",
-        "",
-        [403, 403, 200, 200],
-    ),
+    ("GET /sessions/{session}/recording", "", [403, 403, 200, 200]),
     ("GET /audit", "", [403, 403, 200, 200]),
-    (
-        "POST /invites",
-        r#"{"principal":"alice"}"#,
-        [403, 403, 403, 200],
-    ),
+    ("POST /invites", r#"{"principal":"alice"}"#, [403, 403, 403, 200]),
 ];
 
 /// What is alice's, by the names that the rows use.
@@ -141,9 +81,7 @@ impl Hers {
 
     fn fill(&self, text: &str) -> String {
         let all = self.0.iter();
-        all.fold(text.to_owned(), |text, (name, value)| {
-            text.replace(name, value)
-        })
+        all.fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     }
 }
 
@@ -180,22 +118,14 @@ impl Scene {
         let world = World::new().await;
         let hers = Hers::in_world(&world).await;
         let token = world.login(who).await;
-        Self {
-            world,
-            hers,
-            who,
-            token,
-        }
+        Self { world, hers, who, token }
     }
 
     async fn check(&self, operation: &str, body: &str, status: u16) {
         let (_waits, confirm) = self.world.hold("192.0.2.7:50000", "psql", "").await;
         let body = self.hers.fill(body).replace("{code}", &confirm.code);
         let body = serde_json::from_str(&body).unwrap_or(Value::Null);
-        let answer = self
-            .world
-            .call(&self.token, &self.hers.fill(operation), body)
-            .await;
+        let answer = self.world.call(&self.token, &self.hers.fill(operation), body).await;
         let told = format!("{}: {operation}: {}", self.who, answer.text);
         assert_eq!(answer.status.as_u16(), status, "{told}");
         if status >= 400 {
@@ -209,16 +139,12 @@ async fn every_endpoint_has_a_row() {
     let world = World::new().await;
     let bare = |operation: &str| {
         let path = operation.split('?').next().unwrap();
-        let parts = path
-            .split('/')
-            .map(|part| if part.starts_with('{') { "{id}" } else { part });
+        let parts = path.split('/').map(|part| if part.starts_with('{') { "{id}" } else { part });
         parts.collect::<Vec<_>>().join("/")
     };
     let rows: BTreeSet<String> = ROWS.iter().map(|(operation, ..)| bare(operation)).collect();
     let all = operations(&world).await;
-    let closed = all
-        .into_iter()
-        .filter(|(_, described)| described["security"] != json!([{}]));
+    let closed = all.into_iter().filter(|(_, described)| described["security"] != json!([{}]));
     let wanted: BTreeSet<String> = closed.map(|(operation, _)| operation).collect();
     assert_eq!(rows, wanted);
 }

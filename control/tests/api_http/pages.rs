@@ -16,19 +16,11 @@ struct Browser<'a> {
 
 impl<'a> Browser<'a> {
     async fn of(world: &'a World, who: &str) -> Self {
-        let mut browser = Self {
-            world,
-            cookie: String::new(),
-        };
+        let mut browser = Self { world, cookie: String::new() };
         let form = format!("code={}", world.code(who).await);
         let answer = browser.post("/login", &form).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
-        browser.cookie = answer
-            .header("set-cookie")
-            .split(';')
-            .next()
-            .unwrap()
-            .to_owned();
+        browser.cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
         browser
     }
 
@@ -63,9 +55,7 @@ impl<'a> Browser<'a> {
 /// The value of the first form field of this name.
 fn field(html: &str, name: &str) -> String {
     let start = format!("name=\"{name}\" value=\"");
-    let (_, rest) = html
-        .split_once(&start)
-        .unwrap_or_else(|| panic!("no {name}: {html}"));
+    let (_, rest) = html.split_once(&start).unwrap_or_else(|| panic!("no {name}: {html}"));
     rest.split('"').next().unwrap().to_owned()
 }
 
@@ -73,32 +63,17 @@ fn field(html: &str, name: &str) -> String {
 async fn a_link_alone_signs_nobody_in() {
     let world = World::new().await;
     let code = world.code("alice").await;
-    let browser = Browser {
-        world: &world,
-        cookie: String::new(),
-    };
+    let browser = Browser { world: &world, cookie: String::new() };
     for _ in 0..3 {
         let page = browser.get(&format!("/login?code={code}")).await;
-        assert_eq!(
-            (page.status, page.header("set-cookie")),
-            (StatusCode::OK, "")
-        );
+        assert_eq!((page.status, page.header("set-cookie")), (StatusCode::OK, ""));
         assert!(page.text.contains(&format!("value=\"{code}\"")));
     }
     let answer = browser.post("/login", &format!("code={code}")).await;
-    assert_eq!(
-        (answer.status, answer.header("location")),
-        (StatusCode::SEE_OTHER, "/")
-    );
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/"));
     let cookie = answer.header("set-cookie");
     assert!(cookie.starts_with("__Host-postern="), "{cookie}");
-    for attribute in [
-        "; Path=/",
-        "; HttpOnly",
-        "; SameSite=Lax",
-        "; Secure",
-        "; Max-Age=43200",
-    ] {
+    for attribute in ["; Path=/", "; HttpOnly", "; SameSite=Lax", "; Secure", "; Max-Age=43200"] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
     let again = browser.post("/login", &format!("code={code}")).await;
@@ -129,19 +104,11 @@ async fn the_token_of_the_cookie_does_not_leave_it() {
 #[tokio::test]
 async fn pages_lead_strangers_to_the_login_and_back() {
     let world = World::new().await;
-    let stranger = Browser {
-        world: &world,
-        cookie: "__Host-postern=psl_aaaa".into(),
-    };
-    for (path, login) in [
-        ("/", "/login"),
-        ("/c/ho-aaaaaaaaaaaa", "/login?next=/c/ho-aaaaaaaaaaaa"),
-    ] {
+    let stranger = Browser { world: &world, cookie: "__Host-postern=psl_aaaa".into() };
+    for (path, login) in [("/", "/login"), ("/c/ho-aaaaaaaaaaaa", "/login?next=/c/ho-aaaaaaaaaaaa")]
+    {
         let answer = stranger.get(path).await;
-        assert_eq!(
-            (answer.status, answer.header("location")),
-            (StatusCode::SEE_OTHER, login)
-        );
+        assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, login));
     }
     for (next, location) in [
         ("/c/ho-aaaaaaaaaaaa", "/c/ho-aaaaaaaaaaaa"),
@@ -167,20 +134,11 @@ async fn what_others_say_is_shown_as_text() {
     for page in [
         bob.get("/").await,
         bob.post(&format!("/c/{place}"), &look).await,
-        bob.get("/login?code=%3Cscript%3Ealert(1)%3C/script%3E%22%3E%3Cimg%20src=x")
-            .await,
+        bob.get("/login?code=%3Cscript%3Ealert(1)%3C/script%3E%22%3E%3Cimg%20src=x").await,
     ] {
         assert_eq!(page.status, StatusCode::OK, "{}", page.text);
-        assert!(
-            page.text.contains("&lt;script&gt;alert(1)"),
-            "{}",
-            page.text
-        );
-        assert!(
-            !page.text.contains("<script") && !page.text.contains("<img"),
-            "{}",
-            page.text
-        );
+        assert!(page.text.contains("&lt;script&gt;alert(1)"), "{}", page.text);
+        assert!(!page.text.contains("<script") && !page.text.contains("<img"), "{}", page.text);
         let csp = page.header("content-security-policy");
         assert_eq!(
             csp,
@@ -197,10 +155,7 @@ async fn a_form_from_elsewhere_does_nothing() {
     let alice = world.login("alice").await;
     let request = world.asked(&alice, "app_rw", "").await["request"].clone();
     let id = request["id"].as_str().unwrap();
-    let (bob, dave) = (
-        Browser::of(&world, "bob").await,
-        Browser::of(&world, "dave").await,
-    );
+    let (bob, dave) = (Browser::of(&world, "bob").await, Browser::of(&world, "dave").await);
     let (seal, other) = (bob.seal().await, dave.seal().await);
     let path = format!("/requests/{id}/approve");
     let digest = request["digest"].as_str().unwrap();
@@ -211,48 +166,26 @@ async fn a_form_from_elsewhere_does_nothing() {
         (&seal, &[("origin", "null")]),
         (&seal, &[("origin", "https://evil.example.com")]),
         (&seal, &[("sec-fetch-site", "cross-site")]),
-        (
-            &seal,
-            &[
-                ("sec-fetch-site", "same-site"),
-                ("origin", "https://gate.example.com"),
-            ],
-        ),
+        (&seal, &[("sec-fetch-site", "same-site"), ("origin", "https://gate.example.com")]),
         (&other, own),
         (&String::new(), own),
     ] {
         let answer = bob.post_as(&path, &form(seal), headers).await;
-        assert_eq!(
-            answer.status,
-            StatusCode::FORBIDDEN,
-            "{headers:?}: {}",
-            answer.text
-        );
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}: {}", answer.text);
     }
     let sealless = bob.post_as(&path, &format!("digest={digest}"), own).await;
     assert_eq!(sealless.status, StatusCode::BAD_REQUEST);
-    let shown = world
-        .call(&alice, &format!("GET /requests/{id}"), Value::Null)
-        .await
-        .json();
+    let shown = world.call(&alice, &format!("GET /requests/{id}"), Value::Null).await.json();
     assert_eq!(shown["state"], "pending");
     let answer = bob.post_as(&path, &form(&seal), own).await;
-    assert_eq!(
-        (answer.status, answer.header("location")),
-        (StatusCode::SEE_OTHER, "/")
-    );
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/"));
 }
 
 #[tokio::test]
 async fn every_form_of_the_pages_wants_our_own_page_and_a_login() {
     let world = World::new().await;
-    let (alice, nobody) = (
-        Browser::of(&world, "alice").await,
-        Browser {
-            world: &world,
-            cookie: String::new(),
-        },
-    );
+    let (alice, nobody) =
+        (Browser::of(&world, "alice").await, Browser { world: &world, cookie: String::new() });
     for path in [
         "/logout",
         "/requests/rq-aaaaaaaaaaaa/approve",
@@ -265,35 +198,21 @@ async fn every_form_of_the_pages_wants_our_own_page_and_a_login() {
         let cross = [("sec-fetch-site", "cross-site")];
         let answer = alice.post_as(path, "seal=x", &cross).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
-        assert_eq!(
-            alice.post(path, "seal=x").await.status,
-            StatusCode::FORBIDDEN,
-            "{path}"
-        );
+        assert_eq!(alice.post(path, "seal=x").await.status, StatusCode::FORBIDDEN, "{path}");
         let answer = nobody.post(path, "seal=x").await;
-        assert!(
-            answer.header("location").starts_with("/login"),
-            "{path}: {}",
-            answer.text
-        );
+        assert!(answer.header("location").starts_with("/login"), "{path}: {}", answer.text);
     }
     let form = format!("code={}", world.code("dave").await);
     let cross = [("origin", "https://evil.example.com")];
     let answer = nobody.post_as("/login", &form, &cross).await;
-    assert_eq!(
-        (answer.status, answer.header("set-cookie")),
-        (StatusCode::FORBIDDEN, "")
-    );
+    assert_eq!((answer.status, answer.header("set-cookie")), (StatusCode::FORBIDDEN, ""));
 }
 
 #[tokio::test]
 async fn access_is_decided_and_given_back_on_the_first_page() {
     let world = World::new().await;
     let token = world.login("alice").await;
-    let (alice, bob) = (
-        Browser::of(&world, "alice").await,
-        Browser::of(&world, "bob").await,
-    );
+    let (alice, bob) = (Browser::of(&world, "alice").await, Browser::of(&world, "bob").await);
     let ask = async |reason: &str| {
         let id = world.asked(&token, "app_rw", reason).await["request"]["id"].clone();
         id.as_str().unwrap().to_owned()
@@ -310,28 +229,16 @@ async fn access_is_decided_and_given_back_on_the_first_page() {
     let answer = bob.post(&format!("/requests/{id}/approve"), &yes).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     let page = alice.get("/").await.text;
-    assert!(
-        page.contains("app_rw@orders/shop") && page.contains("20m"),
-        "{page}"
-    );
-    let grants = world
-        .call(&token, "GET /grants?live=true", Value::Null)
-        .await
-        .json();
-    let done = format!(
-        "/grants/{}/done",
-        grants["items"][0]["id"].as_str().unwrap()
-    );
+    assert!(page.contains("app_rw@orders/shop") && page.contains("20m"), "{page}");
+    let grants = world.call(&token, "GET /grants?live=true", Value::Null).await.json();
+    let done = format!("/grants/{}/done", grants["items"][0]["id"].as_str().unwrap());
     let seal = format!("seal={}", alice.seal().await);
     assert_eq!(alice.post(&done, &seal).await.status, StatusCode::SEE_OTHER);
     assert_eq!(alice.post(&done, &seal).await.status, StatusCode::CONFLICT);
 
     let id = ask("second").await;
     let no = format!("seal={}&reason=later", bob.seal().await);
-    assert_eq!(
-        bob.post(&format!("/requests/{id}/deny"), &no).await.status,
-        StatusCode::SEE_OTHER
-    );
+    assert_eq!(bob.post(&format!("/requests/{id}/deny"), &no).await.status, StatusCode::SEE_OTHER);
     let id = ask("third").await;
     let answer = alice.post(&format!("/requests/{id}/withdraw"), &seal).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
@@ -350,26 +257,16 @@ async fn a_connection_is_confirmed_by_who_types_its_code_and_reads_it() {
     // The address alone tells nothing.
     let page = alice.get(&path).await;
     assert_eq!(page.status, StatusCode::OK, "{}", page.text);
-    assert!(
-        !page.text.contains("orders") && !page.text.contains("psql"),
-        "{}",
-        page.text
-    );
+    assert!(!page.text.contains("orders") && !page.text.contains("psql"), "{}", page.text);
     // Another connection's code doesn't fit here.
     let form = format!("seal={seal}&code={}", other.code);
     assert_eq!(alice.post(&path, &form).await.status, StatusCode::NOT_FOUND);
 
     let form = format!("seal={seal}&code={}", confirm.code);
     let page = alice.post(&path, &form).await;
-    for told in [
-        "Alice &lt;b&gt; (alice)",
-        "orders",
-        "app_ro",
-        "shop",
-        "192.0.2.7",
-        "psql",
-        "a look",
-    ] {
+    for told in
+        ["Alice &lt;b&gt; (alice)", "orders", "app_ro", "shop", "192.0.2.7", "psql", "a look"]
+    {
         assert!(page.text.contains(told), "{told}: {}", page.text);
     }
     assert!(!page.text.contains("another address"), "{}", page.text);
@@ -392,16 +289,9 @@ async fn a_connection_from_elsewhere_comes_with_a_warning() {
         let (_waits, confirm) = world.hold(client, "psql", "").await;
         let path = format!("/c/{}", confirm.url.rsplit_once("/c/").unwrap().1);
         let form = format!("seal={}&code={}", alice.seal().await, confirm.code);
-        let claims = [
-            ("sec-fetch-site", "same-origin"),
-            ("x-forwarded-for", "192.0.2.99"),
-        ];
+        let claims = [("sec-fetch-site", "same-origin"), ("x-forwarded-for", "192.0.2.99")];
         let page = alice.post_as(&path, &form, &claims).await;
-        assert!(
-            page.text.contains("another address"),
-            "{client}: {}",
-            page.text
-        );
+        assert!(page.text.contains("another address"), "{client}: {}", page.text);
     }
 }
 
@@ -411,11 +301,7 @@ async fn signing_out_ends_the_login() {
     let alice = Browser::of(&world, "alice").await;
     let form = format!("seal={}", alice.seal().await);
     let answer = alice.post("/logout", &form).await;
-    assert!(
-        answer.header("set-cookie").contains("Max-Age=0"),
-        "{:?}",
-        answer.headers
-    );
+    assert!(answer.header("set-cookie").contains("Max-Age=0"), "{:?}", answer.headers);
     assert_eq!(alice.get("/").await.header("location"), "/login");
 }
 
@@ -424,14 +310,8 @@ async fn a_long_form_is_refused() {
     let world = World::new().await;
     let alice = Browser::of(&world, "alice").await;
     let form = format!("seal={}", "a".repeat(1 << 20));
-    assert_eq!(
-        alice.post("/logout", &form).await.status,
-        StatusCode::PAYLOAD_TOO_LARGE
-    );
+    assert_eq!(alice.post("/logout", &form).await.status, StatusCode::PAYLOAD_TOO_LARGE);
     let unknown = format!("seal={}&nonsense=1", alice.seal().await);
-    assert_eq!(
-        alice.post("/logout", &unknown).await.status,
-        StatusCode::BAD_REQUEST
-    );
+    assert_eq!(alice.post("/logout", &unknown).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(world.call("", "GET /health", json!(null)).await.status, 200);
 }

@@ -66,11 +66,7 @@ impl Answer {
         let problem = self.json();
         assert_eq!(problem["status"], status);
         for member in ["type", "title", "detail"] {
-            assert!(
-                problem[member]
-                    .as_str()
-                    .is_some_and(|text| !text.is_empty())
-            );
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()));
         }
         problem
     }
@@ -85,16 +81,9 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::fixed(Timestamp::from_millis(NOW));
         let settings = settings(&folder, public_url);
-        let control = Control::open(settings, inventory(), clock.clone())
-            .await
-            .unwrap();
+        let control = Control::open(settings, inventory(), clock.clone()).await.unwrap();
         let router = control.api();
-        Self {
-            control,
-            clock,
-            router,
-            folder,
-        }
+        Self { control, clock, router, folder }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
@@ -175,17 +164,10 @@ impl World {
             at_ms: NOW,
             happening: Some(v1::happening::Happening::Opened(opened)),
         };
-        let report = v1::ReportRequest {
-            proxy: "gate".into(),
-            happenings: vec![happening],
-        };
+        let report = v1::ReportRequest { proxy: "gate".into(), happenings: vec![happening] };
         let mut link = LinkClient::new(self.control.link_service());
         link.report(report).await.unwrap();
-        let file = self
-            .folder
-            .path()
-            .join("recordings")
-            .join(format!("{session}.rec"));
+        let file = self.folder.path().join("recordings").join(format!("{session}.rec"));
         std::fs::write(file, b"frames").unwrap();
     }
 
@@ -194,10 +176,7 @@ impl World {
         let file = self.folder.path().join("postern.sqlite");
         let address = format!("sqlite://{}", file.display());
         let mut store = sqlx::SqliteConnection::connect(&address).await.unwrap();
-        sqlx::query("ALTER TABLE requests RENAME TO lost")
-            .execute(&mut store)
-            .await
-            .unwrap();
+        sqlx::query("ALTER TABLE requests RENAME TO lost").execute(&mut store).await.unwrap();
     }
 
     /// A connection that waits, and the code that its terminal shows. It waits while the stream
@@ -239,11 +218,7 @@ pub(crate) fn from(address: &str, mut request: Request<Body>) -> Request<Body> {
 }
 
 fn resource(login: &str) -> v1::Resource {
-    v1::Resource {
-        target: "orders".into(),
-        login: login.into(),
-        database: Some("shop".into()),
-    }
+    v1::Resource { target: "orders".into(), login: login.into(), database: Some("shop".into()) }
 }
 
 fn identity(principal: &str, name: &str) -> v1::Identity {
@@ -287,16 +262,10 @@ fn inventory() -> Inventory {
         person("carol", "Carol", &[], true, false),
         person("erin", "Erin", &[], false, true),
     ];
-    let rules = Source {
-        name: "rules.cedar".into(),
-        text: RULES.into(),
-    };
+    let rules = Source { name: "rules.cedar".into(), text: RULES.into() };
     let orders = target();
     Inventory {
-        people: people
-            .into_iter()
-            .map(|person| (person.principal.id.clone(), person))
-            .collect(),
+        people: people.into_iter().map(|person| (person.principal.id.clone(), person)).collect(),
         targets: BTreeMap::from([(orders.name.clone(), orders)]),
         rules: RuleBook::load(&[rules]).unwrap(),
         secrets: Secrets::default(),
@@ -306,16 +275,7 @@ fn inventory() -> Inventory {
 fn person(who: &str, name: &str, groups: &[&str], admin: bool, auditor: bool) -> Person {
     let groups: BTreeSet<_> = groups.iter().map(|group| group.parse().unwrap()).collect();
     let name = name.to_owned();
-    Person {
-        principal: Principal {
-            id: id(who),
-            name,
-            groups,
-        },
-        admin,
-        auditor,
-        disabled: false,
-    }
+    Person { principal: Principal { id: id(who), name, groups }, admin, auditor, disabled: false }
 }
 
 fn target() -> Target {
@@ -325,16 +285,11 @@ fn target() -> Target {
         kind: Kind::Postgres,
         host: "db.internal".into(),
         port: 5432,
-        tls: UpstreamTls::VerifyFull {
-            roots: None,
-            name: None,
-        },
+        tls: UpstreamTls::VerifyFull { roots: None, name: None },
         environment: Some("prod".parse().unwrap()),
         labels: BTreeMap::new(),
         databases: vec!["shop".parse().unwrap()],
-        logins: logins
-            .map(|login| (login.parse().unwrap(), Credential::Certificate))
-            .into(),
+        logins: logins.map(|login| (login.parse().unwrap(), Credential::Certificate)).into(),
         hold: Hold::Interactive,
         partition: Partition::Cut,
         recording: Recording { binds: Binds::Keep },

@@ -22,18 +22,12 @@ fn follow(rig: &Rig) -> tokio::task::JoinHandle<()> {
 type Feed = Sender<Result<v1::FeedEvent, Status>>;
 
 async fn tell(feed: &Feed, revision: u64, event: Event) {
-    let event = v1::FeedEvent {
-        revision,
-        fresh_ms: 10_000,
-        event: Some(event),
-    };
+    let event = v1::FeedEvent { revision, fresh_ms: 10_000, event: Some(event) };
     feed.send(Ok(event)).await.unwrap();
 }
 
 fn wire(leases: &[&str]) -> Event {
-    let leases = leases
-        .iter()
-        .map(|grant| lease(grant, Term::Until(at(600))).into());
+    let leases = leases.iter().map(|grant| lease(grant, Term::Until(at(600))).into());
     Event::Snapshot(v1::Snapshot {
         leases: leases.collect(),
         targets: vec![target(Partition::Cut).into()],
@@ -44,21 +38,12 @@ fn wire(leases: &[&str]) -> Event {
 
 async fn reached(rig: &Rig, revision: u64) {
     let deadline = rig.plane.clock.instant() + Duration::from_secs(60);
-    assert!(
-        rig.plane.leases.reached(revision, deadline).await,
-        "revision {revision}"
-    );
+    assert!(rig.plane.leases.reached(revision, deadline).await, "revision {revision}");
 }
 
 fn admit(rig: &Rig) -> Result<(), Denial> {
     let key = key("alice", "app@orders/shop");
-    rig.plane
-        .leases
-        .admit(&Knock {
-            key: &key,
-            device: None,
-        })
-        .map(|_| ())
+    rig.plane.leases.admit(&Knock { key: &key, device: None }).map(|_| ())
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,10 +54,7 @@ async fn a_snapshot_and_its_deltas_are_applied() {
     tell(&feed, 5, wire(&["gr-1"])).await;
     reached(&rig, 5).await;
     assert_eq!(admit(&rig), Ok(()));
-    let delta = v1::Delta {
-        locks: vec![lock("target:orders").into()],
-        ..v1::Delta::default()
-    };
+    let delta = v1::Delta { locks: vec![lock("target:orders").into()], ..v1::Delta::default() };
     tell(&feed, 6, Event::Delta(delta)).await;
     reached(&rig, 6).await;
     assert_eq!(admit(&rig), Err(Denial::Locked("incident 7".into())));
@@ -98,10 +80,7 @@ async fn a_feed_that_breaks_or_falls_silent_is_asked_for_anew() {
     let feeds = [(); 4].map(|()| rig.control.next_feed());
     let _following = follow(&rig);
     tell(&feeds[0], 1, wire(&["gr-1"])).await;
-    feeds[0]
-        .send(Err(Status::internal("a fault")))
-        .await
-        .unwrap();
+    feeds[0].send(Err(Status::internal("a fault"))).await.unwrap();
     tell(&feeds[1], 2, wire(&["gr-1"])).await;
     reached(&rig, 2).await;
     // Silence beyond its freshness.
@@ -154,28 +133,12 @@ async fn a_heartbeat_keeps_it_fresh_and_tells_of_what_was_missed() {
 async fn a_lease_that_cant_be_read_is_left_out_and_a_lock_breaks_the_feed() {
     let bad_lease = v1::Lease::default();
     let good = v1::Lease::from(lease("gr-1", Term::Until(at(600))));
-    let wire = v1::Snapshot {
-        leases: vec![bad_lease, good],
-        ..v1::Snapshot::default()
-    };
+    let wire = v1::Snapshot { leases: vec![bad_lease, good], ..v1::Snapshot::default() };
     assert_eq!(snapshot(wire).unwrap().leases.len(), 1);
-    let wire = v1::Snapshot {
-        locks: vec![v1::Lock::default()],
-        ..v1::Snapshot::default()
-    };
+    let wire = v1::Snapshot { locks: vec![v1::Lock::default()], ..v1::Snapshot::default() };
     assert!(snapshot(wire).is_err());
-    let gone = v1::Gone {
-        grant: "gr-1".into(),
-        end: "maybe".into(),
-        detail: String::new(),
-    };
-    assert!(
-        delta(v1::Delta {
-            gone: vec![gone],
-            ..v1::Delta::default()
-        })
-        .is_err()
-    );
+    let gone = v1::Gone { grant: "gr-1".into(), end: "maybe".into(), detail: String::new() };
+    assert!(delta(v1::Delta { gone: vec![gone], ..v1::Delta::default() }).is_err());
 }
 
 #[test]
@@ -183,10 +146,7 @@ fn waits_grow_to_two_seconds_and_begin_anew_after_a_success() {
     let mut backoff = Backoff::default();
     let waits: Vec<u128> = (0..40).map(|_| backoff.next().as_millis()).collect();
     assert!((25..=50).contains(&waits[0]), "{waits:?}");
-    assert!(
-        waits[7..].iter().all(|wait| (1_000..=2_000).contains(wait)),
-        "{waits:?}"
-    );
+    assert!(waits[7..].iter().all(|wait| (1_000..=2_000).contains(wait)), "{waits:?}");
     backoff.reset();
     assert!(backoff.next() <= Duration::from_millis(50));
 }

@@ -21,35 +21,21 @@ fn wish() -> Wish {
 }
 
 fn script(rig: &Rig, events: Vec<Event>) {
-    let events = events
-        .into_iter()
-        .map(|event| v1::AskEvent { event: Some(event) });
+    let events = events.into_iter().map(|event| v1::AskEvent { event: Some(event) });
     rig.control.asks.lock().unwrap().push_back(events.collect());
 }
 
 fn granted(revision: u64) -> Event {
     let approved_by = vec!["bob".into()];
-    Event::Granted(v1::Granted {
-        grant: "gr-1".into(),
-        revision,
-        ttl_ms: 60_000,
-        approved_by,
-    })
+    Event::Granted(v1::Granted { grant: "gr-1".into(), revision, ttl_ms: 60_000, approved_by })
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_hears_how_its_wish_goes() {
     let rig = Rig::new();
     rig.grant(vec![], Partition::Cut);
-    let (code, url) = (
-        "KXQT-7M4P".to_owned(),
-        "https://gate.example.com/c/9".to_owned(),
-    );
-    let confirm = v1::Confirm {
-        code: code.clone(),
-        url: url.clone(),
-        patience_ms: 600_000,
-    };
+    let (code, url) = ("KXQT-7M4P".to_owned(), "https://gate.example.com/c/9".to_owned());
+    let confirm = v1::Confirm { code: code.clone(), url: url.clone(), patience_ms: 600_000 };
     let needs = vec!["1 of dba".to_owned()];
     let asked = v1::Asked {
         request: "rq-1".into(),
@@ -58,30 +44,13 @@ async fn a_connection_hears_how_its_wish_goes() {
         patience_ms: 600_000,
     };
     let confirmed = Event::Confirmed(alice().into());
-    script(
-        &rig,
-        vec![
-            Event::Confirm(confirm),
-            confirmed,
-            Event::Asked(asked),
-            granted(1),
-        ],
-    );
+    script(&rig, vec![Event::Confirm(confirm), confirmed, Event::Asked(asked), granted(1)]);
     let mut hold = Hold::ask(&rig.plane, wish()).await.unwrap();
     let patience = Ttl::from_secs(600);
-    let expected = HoldEvent::Confirm {
-        code,
-        url: url.clone(),
-        patience,
-    };
+    let expected = HoldEvent::Confirm { code, url: url.clone(), patience };
     assert_eq!(hold.next().await.unwrap(), expected);
     assert_eq!(hold.next().await.unwrap(), HoldEvent::Confirmed(alice()));
-    let expected = HoldEvent::Asked {
-        request: "rq-1".into(),
-        needs,
-        url,
-        patience,
-    };
+    let expected = HoldEvent::Asked { request: "rq-1".into(), needs, url, patience };
     assert_eq!(hold.next().await.unwrap(), expected);
     let expected = HoldEvent::Granted {
         grant: "gr-1".parse().unwrap(),
@@ -101,13 +70,8 @@ async fn a_grant_is_told_once_the_lease_is_there() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(!waiting.is_finished());
     let leases = vec![lease("gr-1", Term::Until(at(600)))];
-    rig.plane
-        .leases
-        .apply_snapshot(2, LONG, snapshot(leases, Partition::Cut));
-    assert!(matches!(
-        waiting.await.unwrap(),
-        Ok(HoldEvent::Granted { .. })
-    ));
+    rig.plane.leases.apply_snapshot(2, LONG, snapshot(leases, Partition::Cut));
+    assert!(matches!(waiting.await.unwrap(), Ok(HoldEvent::Granted { .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,10 +106,7 @@ async fn nobody_is_kept_waiting_by_a_gateway_that_shuts_down() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_a_hold_takes_the_wish_back_and_frees_its_place() {
-    let rig = Rig::with(LimitSettings {
-        holds: 1,
-        ..LimitSettings::default()
-    });
+    let rig = Rig::with(LimitSettings { holds: 1, ..LimitSettings::default() });
     script(&rig, vec![]);
     let mut hold = Hold::ask(&rig.plane, wish()).await.unwrap();
     let nothing = tokio::time::timeout(Duration::from_secs(1), hold.next()).await;
@@ -162,26 +123,11 @@ async fn dropping_a_hold_takes_the_wish_back_and_frees_its_place() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_passed_on() {
     let rig = Rig::new();
-    let (code, message, hint) = (
-        "not-permitted".to_owned(),
-        "no".to_owned(),
-        "ask".to_owned(),
-    );
-    let no = v1::Refused {
-        code: code.clone(),
-        message: message.clone(),
-        hint: hint.clone(),
-    };
+    let (code, message, hint) = ("not-permitted".to_owned(), "no".to_owned(), "ask".to_owned());
+    let no = v1::Refused { code: code.clone(), message: message.clone(), hint: hint.clone() };
     script(&rig, vec![Event::Refused(no)]);
     let mut hold = Hold::ask(&rig.plane, wish()).await.unwrap();
-    assert_eq!(
-        hold.next().await.unwrap(),
-        HoldEvent::Refused {
-            code,
-            message,
-            hint
-        }
-    );
+    assert_eq!(hold.next().await.unwrap(), HoldEvent::Refused { code, message, hint });
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,10 +15,7 @@ fn leases(list: Vec<Lease>) -> Leases {
 
 fn admit(leases: &Leases) -> Result<Pass, Denial> {
     let key = key("alice", "app@orders/shop");
-    leases.admit(&Knock {
-        key: &key,
-        device: None,
-    })
+    leases.admit(&Knock { key: &key, device: None })
 }
 
 fn active(grant: &str) -> Lease {
@@ -26,10 +23,7 @@ fn active(grant: &str) -> Lease {
 }
 
 fn gone(grant: &str, end: End) -> Delta {
-    Delta {
-        gone: vec![(grant.parse().unwrap(), end)],
-        ..Delta::default()
-    }
+    Delta { gone: vec![(grant.parse().unwrap(), end)], ..Delta::default() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,10 +54,7 @@ async fn a_snapshot_says_why_something_is_gone_and_what_had_run_out_has_expired(
     let second = Arc::clone(&all.write()[&"gr-2".parse::<GrantId>().unwrap()]);
     tokio::time::advance(std::time::Duration::from_secs(5)).await;
     let why = vec![(first.admission.grant().clone(), End::Done)];
-    let snapshot = Snapshot {
-        gone: why,
-        ..snapshot(vec![], Partition::Cut)
-    };
+    let snapshot = Snapshot { gone: why, ..snapshot(vec![], Partition::Cut) };
     all.apply_snapshot(8, LONG, snapshot);
     assert_eq!(first.held.over().unwrap().end, End::Done);
     assert_eq!(second.over().unwrap().end, End::Expired);
@@ -77,25 +68,15 @@ async fn a_lease_that_stays_in_a_snapshot_stays_the_same() {
     leases.apply_snapshot(3, LONG, snapshot(vec![longer], Partition::Cut));
     assert_eq!(pass.held.term(), Term::Until(at(900)));
     assert!(Arc::ptr_eq(&pass.held, &admit(&leases).unwrap().held));
-    assert_eq!(
-        leases.revision(),
-        Some(3),
-        "a snapshot may begin to count anew"
-    );
+    assert_eq!(leases.revision(), Some(3), "a snapshot may begin to count anew");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_gap_is_an_error_and_what_was_applied_is_ignored() {
     let leases = leases(vec![active("gr-1")]);
     let end = || gone("gr-1", End::Done);
-    assert_eq!(
-        leases.apply_delta(9, LONG, end()),
-        Err(LeaseError::Gap { from: 7, to: 9 })
-    );
-    assert_eq!(
-        leases.apply_heartbeat(8, LONG),
-        Err(LeaseError::Gap { from: 7, to: 8 })
-    );
+    assert_eq!(leases.apply_delta(9, LONG, end()), Err(LeaseError::Gap { from: 7, to: 9 }));
+    assert_eq!(leases.apply_heartbeat(8, LONG), Err(LeaseError::Gap { from: 7, to: 8 }));
     assert_eq!(leases.apply_delta(7, LONG, end()), Ok(()));
     assert!(admit(&leases).is_ok());
     assert_eq!(leases.apply_delta(8, LONG, end()), Ok(()));
@@ -121,32 +102,20 @@ async fn a_first_use_starts_the_clock_and_nothing_stops_it() {
     assert_eq!(held.ttl(at(0)), Ttl::from_secs(600));
     held.begin(at(600));
     assert_eq!(held.term(), Term::Until(at(600)));
-    let late = Delta {
-        leases: vec![lease("gr-1", claim(60, 600))],
-        ..Delta::default()
-    };
+    let late = Delta { leases: vec![lease("gr-1", claim(60, 600))], ..Delta::default() };
     leases.apply_delta(8, LONG, late).unwrap();
     assert_eq!(held.term(), Term::Until(at(600)));
-    let shorter = Delta {
-        leases: vec![lease("gr-1", Term::Until(at(300)))],
-        ..Delta::default()
-    };
+    let shorter = Delta { leases: vec![lease("gr-1", Term::Until(at(300)))], ..Delta::default() };
     leases.apply_delta(9, LONG, shorter).unwrap();
     held.begin(at(600));
-    assert_eq!(
-        held.term(),
-        Term::Until(at(300)),
-        "the feed's word is later"
-    );
+    assert_eq!(held.term(), Term::Until(at(300)), "the feed's word is later");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_has_ended_does_not_come_back() {
     let leases = leases(vec![lease("gr-1", claim(60, 600))]);
     let held = admit(&leases).unwrap().held;
-    leases
-        .apply_delta(8, LONG, gone("gr-1", End::Done))
-        .unwrap();
+    leases.apply_delta(8, LONG, gone("gr-1", End::Done)).unwrap();
     held.begin(at(600));
     held.renew(Term::Until(at(600)));
     assert!(!held.is_live(at(0)));
@@ -157,32 +126,19 @@ async fn of_two_grants_the_one_in_use_is_used_and_the_other_remains() {
     let leases = leases(vec![lease("gr-1", claim(900, 900)), active("gr-2")]);
     let first = admit(&leases).unwrap();
     assert_eq!(first.admission.grant().as_str(), "gr-2");
-    leases
-        .apply_delta(8, LONG, gone("gr-2", End::Done))
-        .unwrap();
+    leases.apply_delta(8, LONG, gone("gr-2", End::Done)).unwrap();
     assert_eq!(admit(&leases).unwrap().admission.grant().as_str(), "gr-1");
-    leases
-        .apply_delta(9, LONG, gone("gr-1", End::Done))
-        .unwrap();
+    leases.apply_delta(9, LONG, gone("gr-1", End::Done)).unwrap();
     assert!(leases.by_key.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn locks_come_and_go_with_deltas() {
     let leases = leases(vec![active("gr-1")]);
-    let locked = Delta {
-        locks: vec![lock("principal:alice")],
-        ..Delta::default()
-    };
+    let locked = Delta { locks: vec![lock("principal:alice")], ..Delta::default() };
     leases.apply_delta(8, LONG, locked).unwrap();
-    assert_eq!(
-        admit(&leases).unwrap_err(),
-        Denial::Locked("incident 7".into())
-    );
-    let lifted = Delta {
-        unlocked: vec!["lk-1".parse().unwrap()],
-        ..Delta::default()
-    };
+    assert_eq!(admit(&leases).unwrap_err(), Denial::Locked("incident 7".into()));
+    let lifted = Delta { unlocked: vec!["lk-1".parse().unwrap()], ..Delta::default() };
     leases.apply_delta(9, LONG, lifted).unwrap();
     assert!(admit(&leases).is_ok());
 }
@@ -237,12 +193,7 @@ fn made((grant, term, _): (u8, u8, bool)) -> Lease {
         other => Term::Until(at(100 * i64::from(other))),
     };
     let key = key(&format!("person-{}", grant % 3), "app@orders/shop");
-    Lease {
-        grant: format!("gr-{grant}").parse().unwrap(),
-        key,
-        name: "A".into(),
-        term,
-    }
+    Lease { grant: format!("gr-{grant}").parse().unwrap(), key, name: "A".into(), term }
 }
 
 /// The table as a map, applied by the letter of the contract.
@@ -254,10 +205,7 @@ struct Model {
 
 impl Model {
     fn put(&mut self, lease: Lease) {
-        let entry = self
-            .leases
-            .entry(lease.grant.to_string())
-            .or_insert_with(|| lease.clone());
+        let entry = self.leases.entry(lease.grant.to_string()).or_insert_with(|| lease.clone());
         if !(matches!(entry.term, Term::Until(_)) && matches!(lease.term, Term::Claim { .. })) {
             entry.term = lease.term;
         }
@@ -270,16 +218,14 @@ impl Model {
         if to != from + 1 {
             return to <= from;
         }
-        self.leases
-            .retain(|grant, _| go.iter().all(|gone| gone.as_str() != grant));
+        self.leases.retain(|grant, _| go.iter().all(|gone| gone.as_str() != grant));
         come.into_iter().for_each(|lease| self.put(lease));
         self.revision = Some(to);
         true
     }
 
     fn snapshot(&mut self, to: u64, all: Vec<Lease>) {
-        self.leases
-            .retain(|grant, _| all.iter().any(|lease| lease.grant.as_str() == grant));
+        self.leases.retain(|grant, _| all.iter().any(|lease| lease.grant.as_str() == grant));
         all.into_iter().for_each(|lease| self.put(lease));
         self.revision = Some(to);
     }

@@ -81,9 +81,7 @@ fn ten_thousand_that_say_nothing_keep_nobody_out() {
 fn every_place_is_free_again_in_the_end() {
     let limits = limits(10, 3, 2);
     for turn in 0..50_u8 {
-        let slot = limits
-            .enter(from(&format!("192.0.2.{}", turn % 3)))
-            .unwrap();
+        let slot = limits.enter(from(&format!("192.0.2.{}", turn % 3))).unwrap();
         if turn % 2 == 0 {
             slot.authenticated();
         }
@@ -92,14 +90,7 @@ fn every_place_is_free_again_in_the_end() {
         }
     }
     let pool = limits.pool();
-    assert_eq!(
-        (
-            pool.connections,
-            pool.strangers.len(),
-            pool.by_address.len()
-        ),
-        (0, 0, 0)
-    );
+    assert_eq!((pool.connections, pool.strangers.len(), pool.by_address.len()), (0, 0, 0));
 }
 
 #[test]
@@ -109,10 +100,7 @@ fn one_ipv6_host_is_one_address() {
     let other = limits.enter(from("2001:db8:0:1::1")).unwrap();
     let again = limits.enter(from("2001:db8::2")).unwrap();
     assert_eq!(evicted(&[first, other, again]), [true, false, false]);
-    assert_eq!(
-        network("::ffff:192.0.2.1".parse().unwrap()),
-        from("192.0.2.1").ip()
-    );
+    assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()), from("192.0.2.1").ip());
 }
 
 #[test]

@@ -51,10 +51,7 @@ pub(super) fn put_authenticated(out: &mut BytesMut, caller: &Caller) {
     let startup = &caller.startup;
     if startup.minor > MINOR || !startup.extensions.is_empty() {
         let newest = 0x0003_0000 | i32::from(startup.minor.min(MINOR));
-        put(
-            out,
-            &NegotiateProtocolVersion::new(newest, startup.extensions.clone()),
-        );
+        put(out, &NegotiateProtocolVersion::new(newest, startup.extensions.clone()));
     }
     put(out, &Authentication::Ok);
 }
@@ -65,11 +62,7 @@ impl Visit {
         if let Some(identity) = caller.identity.clone() {
             match self.look_up(&identity, caller) {
                 Ok(pass) => {
-                    return Ok(LetIn {
-                        pass,
-                        identity,
-                        greeted: false,
-                    });
+                    return Ok(LetIn { pass, identity, greeted: false });
                 }
                 Err(Denial::NoGrant | Denial::Expired) => {}
                 Err(denial) => return Err(Refusal::denial(&denial, &caller.resource).into()),
@@ -81,14 +74,8 @@ impl Visit {
     /// The hot path: the lease table, and nothing else.
     fn look_up(&self, identity: &Identity, caller: &Caller) -> Result<Pass, Denial> {
         let (principal, resource) = (identity.principal.clone(), caller.resource.clone());
-        let key = LeaseKey {
-            principal,
-            resource,
-        };
-        let knock = Knock {
-            key: &key,
-            device: identity.authn.device.as_ref(),
-        };
+        let key = LeaseKey { principal, resource };
+        let knock = Knock { key: &key, device: identity.authn.device.as_ref() };
         self.plane.admit(&knock)
     }
 
@@ -96,10 +83,7 @@ impl Visit {
         let waits = identify::waits(&caller.target, &caller.startup);
         let hold = Hold::ask(&self.plane, self.wish_of(caller, waits)).await;
         let mut hold = hold.map_err(|error| Refusal::hold(&error, &caller.resource))?;
-        let mut teller = Teller {
-            greeted: false,
-            waits,
-        };
+        let mut teller = Teller { greeted: false, waits };
         loop {
             let event = tokio::select! {
                 biased;
@@ -112,11 +96,7 @@ impl Visit {
             teller.tell(caller, &event).await?;
             match event {
                 HoldEvent::Granted { .. } => return self.let_in(caller, teller.greeted),
-                HoldEvent::Refused {
-                    code: _,
-                    message,
-                    hint,
-                } => {
+                HoldEvent::Refused { code: _, message, hint } => {
                     let fatal = super::Fatal::new("28000", message).hint(hint);
                     return Err(Refusal::new("no-grant", fatal).into());
                 }
@@ -144,11 +124,7 @@ impl Visit {
         let identity = caller.identity.clone().ok_or(NotIn::Left)?;
         let pass = self.look_up(&identity, caller);
         let pass = pass.map_err(|denial| Refusal::denial(&denial, &caller.resource))?;
-        Ok(LetIn {
-            pass,
-            identity,
-            greeted,
-        })
+        Ok(LetIn { pass, identity, greeted })
     }
 }
 
@@ -195,28 +171,17 @@ impl Teller {
 
 fn lines(caller: &Caller, event: &HoldEvent) -> Vec<String> {
     match event {
-        HoldEvent::Confirm {
-            code,
-            url,
-            patience,
-        } => vec![
+        HoldEvent::Confirm { code, url, patience } => vec![
             format!("confirm code {code} at {url}  (waiting, {patience})"),
             format!("or in another terminal: postern confirm {code}"),
         ],
         HoldEvent::Confirmed(identity) => vec![format!("confirmed by {}", identity.name)],
-        HoldEvent::Asked {
-            request,
-            needs,
-            url,
-            patience,
-        } => vec![format!(
+        HoldEvent::Asked { request, needs, url, patience } => vec![format!(
             "asked for {} as {request}: needs {}, at {url}  (waiting, {patience})",
             caller.resource,
             needs.join(", "),
         )],
-        HoldEvent::Granted {
-            ttl, approved_by, ..
-        } => {
+        HoldEvent::Granted { ttl, approved_by, .. } => {
             let by = if approved_by.is_empty() {
                 "by the rules".to_owned()
             } else {

@@ -57,19 +57,9 @@ impl Backend {
             };
             let wanted = self.wanted(kind, whole)?;
             let Some(head) = rest.get(..wanted) else {
-                return Ok(Scanned {
-                    clear,
-                    need: wanted,
-                });
+                return Ok(Scanned { clear, need: wanted });
             };
-            self.note(
-                kind,
-                head.get(HEADER..).unwrap_or_default(),
-                whole,
-                flight,
-                now,
-                emit,
-            )?;
+            self.note(kind, head.get(HEADER..).unwrap_or_default(), whole, flight, now, emit)?;
             let here = whole.min(rest.len());
             self.passing = whole - here;
             clear += here;
@@ -140,32 +130,19 @@ impl Backend {
             .and_then(|code| std::str::from_utf8(code).ok())
             .filter(|code| code.len() == 5);
         let Answer { n, bytes, micros } = answer;
-        emit(Kind::Failed {
-            n,
-            sqlstate: sqlstate.unwrap_or("XX000").into(),
-            bytes,
-            micros,
-        })
+        emit(Kind::Failed { n, sqlstate: sqlstate.unwrap_or("XX000").into(), bytes, micros })
     }
 }
 
 fn done(tag: &[u8], answer: Answer) -> Kind<'_> {
     let Answer { n, bytes, micros } = answer;
-    Kind::Done {
-        n,
-        tag: String::from_utf8_lossy(tag),
-        rows: rows(tag),
-        bytes,
-        micros,
-    }
+    Kind::Done { n, tag: String::from_utf8_lossy(tag), rows: rows(tag), bytes, micros }
 }
 
 /// The last word of a command tag, where it is a number: `INSERT 0 5`, `SELECT 3`, `COPY 9`.
 fn rows(tag: &[u8]) -> u64 {
-    let last = tag
-        .rsplit(|byte| *byte == b' ')
-        .next()
-        .and_then(|word| std::str::from_utf8(word).ok());
+    let last =
+        tag.rsplit(|byte| *byte == b' ').next().and_then(|word| std::str::from_utf8(word).ok());
     last.and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
@@ -193,9 +170,7 @@ mod tests {
             held.extend_from_slice(piece);
             let scanned = backend.scan(&held, &mut flight, now, &mut |kind| {
                 noted.push(match kind {
-                    Kind::Done {
-                        tag, rows, bytes, ..
-                    } => format!("{tag}/{rows}/{bytes}"),
+                    Kind::Done { tag, rows, bytes, .. } => format!("{tag}/{rows}/{bytes}"),
                     Kind::Failed { sqlstate, .. } => sqlstate.into_owned(),
                     other => format!("{other:?}"),
                 });

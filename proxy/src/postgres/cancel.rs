@@ -42,9 +42,7 @@ pub(super) struct Route {
 impl Route {
     /// Asks the target to cancel what the session runs.
     pub(super) async fn cancel(&self) -> Result<(), DialError> {
-        timeout(PATIENCE, self.send())
-            .await
-            .map_err(|_| DialError::Late)?
+        timeout(PATIENCE, self.send()).await.map_err(|_| DialError::Late)?
     }
 
     async fn send(&self) -> Result<(), DialError> {
@@ -54,10 +52,7 @@ impl Route {
         request.put_u32(80_877_102);
         request.put_u32(self.pid);
         request.put_slice(&self.secret);
-        stream
-            .write_all(&request)
-            .await
-            .map_err(DialError::Unreachable)?;
+        stream.write_all(&request).await.map_err(DialError::Unreachable)?;
         stream.flush().await.map_err(DialError::Unreachable)?;
         // The target closes when it has read the request: then it is on its way.
         let _ = stream.read(&mut [0; 1]).await;
@@ -81,10 +76,7 @@ struct Key {
 impl Default for Keys {
     fn default() -> Self {
         let rate = RateLimiter::keyed(Quota::per_second(RATE));
-        Self {
-            routes: DashMap::new(),
-            rate,
-        }
+        Self { routes: DashMap::new(), rate }
     }
 }
 
@@ -122,15 +114,9 @@ impl Keys {
         let mut ours = BytesMut::zeroed(if minor >= 2 { LONG } else { 4 });
         rand::fill(&mut ours[..]);
         let pid = route.pid;
-        let key = Arc::new(Key {
-            ours: ours.freeze(),
-            route,
-        });
+        let key = Arc::new(Key { ours: ours.freeze(), route });
         self.routes.entry(pid).or_default().push(Arc::clone(&key));
-        Issued {
-            keys: Arc::clone(self),
-            key,
-        }
+        Issued { keys: Arc::clone(self), key }
     }
 
     /// The one session that this request is for.
@@ -198,12 +184,7 @@ mod tests {
         let finds = |pid, secret: &[u8]| keys.find(pid, secret, client(1)).is_some();
         let secret = other.secret().clone();
         assert!(finds(7, one.secret()) && finds(7, &secret));
-        for wrong in [
-            &b"real"[..],
-            b"",
-            &secret[..31],
-            &[&secret[..], b"x"].concat(),
-        ] {
+        for wrong in [&b"real"[..], b"", &secret[..31], &[&secret[..], b"x"].concat()] {
             assert!(!finds(7, wrong));
         }
         assert!(!finds(8, &secret));

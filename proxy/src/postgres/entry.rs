@@ -69,9 +69,7 @@ pub(super) async fn receive(
 ) -> Result<Entry, EntryError> {
     let mut first = [0; 1];
     if tcp.peek(&mut first).await? == 0 {
-        return Err(EntryError::Nonsense(
-            "the connection was closed before a byte came",
-        ));
+        return Err(EntryError::Nonsense("the connection was closed before a byte came"));
     }
     if first == [TLS_HANDSHAKE] {
         return direct(tcp, tls, host_names).await;
@@ -128,13 +126,9 @@ async fn direct(
     tls: &Arc<ServerConfig>,
     host_names: &[String],
 ) -> Result<Entry, EntryError> {
-    let stream = TlsAcceptor::from(Arc::clone(tls))
-        .accept(ReadAhead::new(tcp))
-        .await?;
+    let stream = TlsAcceptor::from(Arc::clone(tls)).accept(ReadAhead::new(tcp)).await?;
     if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
-        return Err(EntryError::Nonsense(
-            "direct TLS without the protocol name `postgresql`",
-        ));
+        return Err(EntryError::Nonsense("direct TLS without the protocol name `postgresql`"));
     }
     inside(stream, host_names).await
 }
@@ -144,9 +138,7 @@ async fn secure(
     tls: &Arc<ServerConfig>,
     host_names: &[String],
 ) -> Result<Entry, EntryError> {
-    let stream = TlsAcceptor::from(Arc::clone(tls))
-        .accept(ReadAhead::new(tcp))
-        .await?;
+    let stream = TlsAcceptor::from(Arc::clone(tls)).accept(ReadAhead::new(tcp)).await?;
     inside(stream, host_names).await
 }
 
@@ -156,13 +148,8 @@ async fn inside(
     host_names: &[String],
 ) -> Result<Entry, EntryError> {
     let session = stream.get_ref().1;
-    let certificate = session
-        .peer_certificates()
-        .and_then(<[_]>::first)
-        .map(|der| der.to_vec());
-    let server_name = session
-        .server_name()
-        .and_then(|name| target_in(name, host_names));
+    let certificate = session.peer_certificates().and_then(<[_]>::first).map(|der| der.to_vec());
+    let server_name = session.server_name().and_then(|name| target_in(name, host_names));
     let mut stream = Stream::Accepted(Box::new(stream));
     let (length, code) = word_pair(&mut stream).await?;
     match code {
@@ -173,16 +160,10 @@ async fn inside(
         _ => {}
     }
     match startup(&mut stream, length, code).await? {
-        Ok(startup) => Ok(Entry::Session(Box::new(Arrival {
-            stream,
-            startup,
-            server_name,
-            certificate,
-        }))),
-        Err(error) => Err(EntryError::Refused(
-            Some(Box::new(stream)),
-            Fatal::from(&error),
-        )),
+        Ok(startup) => {
+            Ok(Entry::Session(Box::new(Arrival { stream, startup, server_name, certificate })))
+        }
+        Err(error) => Err(EntryError::Refused(Some(Box::new(stream)), Fatal::from(&error))),
     }
 }
 
@@ -206,17 +187,12 @@ async fn startup(
 /// The process id and the secret, of 4 to 256 bytes (protocol 3.2), of a CancelRequest.
 async fn cancel<S: AsyncRead + Unpin>(stream: &mut S, length: usize) -> Result<Entry, EntryError> {
     if !(16..=268).contains(&length) {
-        return Err(EntryError::Nonsense(
-            "a CancelRequest of an impossible length",
-        ));
+        return Err(EntryError::Nonsense("a CancelRequest of an impossible length"));
     }
     let pid = stream.read_u32().await?;
     let mut secret = BytesMut::zeroed(length - 12);
     stream.read_exact(&mut secret).await?;
-    Ok(Entry::Cancel {
-        pid,
-        secret: secret.freeze(),
-    })
+    Ok(Entry::Cancel { pid, secret: secret.freeze() })
 }
 
 /// The length word and the word behind it: exactly eight bytes.

@@ -56,11 +56,7 @@ impl Flight {
         if awaited != Awaited::Sync {
             self.sent += 1;
         }
-        self.units.push_back(Unit {
-            awaited,
-            n: self.sent,
-            sent: now,
-        });
+        self.units.push_back(Unit { awaited, n: self.sent, sent: now });
         self.sent
     }
 
@@ -85,19 +81,14 @@ impl Flight {
     /// A statement was answered well.
     pub(super) fn answered(&mut self, now: Instant) -> Answer {
         let answer = self.answer(now);
-        self.units
-            .pop_front_if(|unit| unit.awaited == Awaited::Execute);
+        self.units.pop_front_if(|unit| unit.awaited == Awaited::Execute);
         answer
     }
 
     /// A statement was refused; in the extended protocol all up to the next Sync is skipped.
     pub(super) fn failed(&mut self, now: Instant) -> Answer {
         let answer = self.answer(now);
-        while self
-            .units
-            .pop_front_if(|unit| unit.awaited == Awaited::Execute)
-            .is_some()
-        {}
+        while self.units.pop_front_if(|unit| unit.awaited == Awaited::Execute).is_some() {}
         answer
     }
 
@@ -113,29 +104,14 @@ impl Flight {
     fn answer(&mut self, now: Instant) -> Answer {
         let bytes = std::mem::take(&mut self.bytes);
         while self.has_question()
-            && self
-                .units
-                .pop_front_if(|unit| unit.awaited == Awaited::Sync)
-                .is_some()
+            && self.units.pop_front_if(|unit| unit.awaited == Awaited::Sync).is_some()
         {}
-        match self
-            .units
-            .front()
-            .filter(|unit| unit.awaited != Awaited::Sync)
-        {
+        match self.units.front().filter(|unit| unit.awaited != Awaited::Sync) {
             Some(unit) => {
                 let spent = now.saturating_duration_since(unit.sent).as_micros();
-                Answer {
-                    n: unit.n,
-                    bytes,
-                    micros: u64::try_from(spent).unwrap_or(u64::MAX),
-                }
+                Answer { n: unit.n, bytes, micros: u64::try_from(spent).unwrap_or(u64::MAX) }
             }
-            None => Answer {
-                n: 0,
-                bytes,
-                micros: 0,
-            },
+            None => Answer { n: 0, bytes, micros: 0 },
         }
     }
 
@@ -200,14 +176,7 @@ mod tests {
     async fn an_error_outside_any_execution_belongs_to_none() {
         let (mut flight, now) = flight(&[]);
         flight.carried(7);
-        assert_eq!(
-            flight.failed(now),
-            Answer {
-                n: 0,
-                bytes: 7,
-                micros: 0
-            }
-        );
+        assert_eq!(flight.failed(now), Answer { n: 0, bytes: 7, micros: 0 });
         flight.ready();
     }
 }

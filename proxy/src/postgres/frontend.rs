@@ -28,11 +28,7 @@ pub(super) struct Frontend {
 
 impl Frontend {
     pub(super) fn new(binds: Binds) -> Self {
-        Self {
-            binds,
-            passing: None,
-            said_goodbye: false,
-        }
+        Self { binds, passing: None, said_goodbye: false }
     }
 
     /// Whether the target's side stands between two messages.
@@ -73,13 +69,7 @@ impl Frontend {
             let Some(message) = rest.get(..whole) else {
                 return Ok(Scanned { clear, need: whole });
             };
-            self.record(
-                kind,
-                message.get(HEADER..).unwrap_or_default(),
-                flight,
-                now,
-                emit,
-            )?;
+            self.record(kind, message.get(HEADER..).unwrap_or_default(), flight, now, emit)?;
             clear += whole;
         }
     }
@@ -98,17 +88,10 @@ impl Frontend {
             b'Q' => Some(Large::query(whole, flight.send(Awaited::Query, now))),
             b'P' => Some(Large::parse(whole)),
             b'B' => Some(Large::bind(whole, self.binds)),
-            b'F' => Some(Large::call(
-                whole,
-                self.binds,
-                flight.send(Awaited::Call, now),
-            )),
+            b'F' => Some(Large::call(whole, self.binds, flight.send(Awaited::Call, now))),
             kind => {
                 let length = u32::try_from(whole).unwrap_or(u32::MAX);
-                return Err(WireError::Length {
-                    kind: char::from(kind),
-                    length,
-                });
+                return Err(WireError::Length { kind: char::from(kind), length });
             }
         })
     }
@@ -124,56 +107,35 @@ impl Frontend {
         let wrong = || WireError::Body(char::from(kind));
         match kind {
             b'Q' => {
-                let (text, _) = cstring(body)
-                    .filter(|(_, rest)| rest.is_empty())
-                    .ok_or_else(wrong)?;
+                let (text, _) =
+                    cstring(body).filter(|(_, rest)| rest.is_empty()).ok_or_else(wrong)?;
                 let n = flight.send(Awaited::Query, now);
-                emit(Kind::Query {
-                    n,
-                    text: Text::from(&*mask(text)),
-                })
+                emit(Kind::Query { n, text: Text::from(&*mask(text)) })
             }
             b'P' => {
                 let (statement, rest) = cstring(body).ok_or_else(wrong)?;
                 let (text, _) = cstring(rest).ok_or_else(wrong)?;
-                emit(Kind::Parse {
-                    statement: statement.into(),
-                    text: Text::from(&*mask(text)),
-                })
+                emit(Kind::Parse { statement: statement.into(), text: Text::from(&*mask(text)) })
             }
             b'B' => {
                 let (portal, rest) = cstring(body).ok_or_else(wrong)?;
                 let (statement, rest) = cstring(rest).ok_or_else(wrong)?;
                 let (values, _) = values(rest, self.binds).ok_or_else(wrong)?;
                 let (portal, statement) = (portal.into(), statement.into());
-                emit(Kind::Bind {
-                    portal,
-                    statement,
-                    values: values.into(),
-                })
+                emit(Kind::Bind { portal, statement, values: values.into() })
             }
             b'E' => {
                 let (portal, rest) = cstring(body).ok_or_else(wrong)?;
                 let max_rows = u32::from_be_bytes(rest.try_into().map_err(|_| wrong())?);
                 let n = flight.send(Awaited::Execute, now);
-                emit(Kind::Execute {
-                    n,
-                    portal: portal.into(),
-                    max_rows,
-                })
+                emit(Kind::Execute { n, portal: portal.into(), max_rows })
             }
             b'F' => {
                 let (function, rest) = body.split_first_chunk::<4>().ok_or_else(wrong)?;
                 let (values, _) = values(rest, self.binds).ok_or_else(wrong)?;
-                let (n, function) = (
-                    flight.send(Awaited::Call, now),
-                    u32::from_be_bytes(*function),
-                );
-                emit(Kind::Call {
-                    n,
-                    function,
-                    values: values.into(),
-                })
+                let (n, function) =
+                    (flight.send(Awaited::Call, now), u32::from_be_bytes(*function));
+                emit(Kind::Call { n, function, values: values.into() })
             }
             b'S' => {
                 flight.send(Awaited::Sync, now);
@@ -215,10 +177,7 @@ fn values(bytes: &[u8], binds: Binds) -> Option<(Vec<Value<'_>>, &[u8])> {
 pub(super) fn formats(bytes: &[u8]) -> Option<(Vec<bool>, &[u8])> {
     let (count, rest) = bytes.split_first_chunk::<2>()?;
     let (codes, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*count)) * 2)?;
-    Some((
-        codes.chunks_exact(2).map(|code| code != [0, 0]).collect(),
-        rest,
-    ))
+    Some((codes.chunks_exact(2).map(|code| code != [0, 0]).collect(), rest))
 }
 
 /// No code means text for all; one means the same for all.
@@ -311,10 +270,7 @@ mod tests {
         ];
         for piece in [1, 2, 3, 100, bytes.len()] {
             let (passed, noted) = run(&bytes, piece, Binds::Keep).unwrap();
-            assert_eq!(
-                (passed, noted),
-                (bytes.clone(), expected.map(String::from).to_vec())
-            );
+            assert_eq!((passed, noted), (bytes.clone(), expected.map(String::from).to_vec()));
         }
     }
 
@@ -323,10 +279,7 @@ mod tests {
         let bytes = bind(&[Some(b"secret")]);
         for (binds, expected) in [(Binds::Hash, "sha256"), (Binds::Omit, r#""omitted":6"#)] {
             let (_, noted) = run(&bytes, 9, binds).unwrap();
-            assert!(
-                noted[0].contains(expected) && !noted[0].contains("secret"),
-                "{noted:?}"
-            );
+            assert!(noted[0].contains(expected) && !noted[0].contains("secret"), "{noted:?}");
         }
     }
 
@@ -358,10 +311,7 @@ mod tests {
     async fn sixty_five_thousand_values_are_recorded() {
         let bytes = bind(&vec![Some(&b"1"[..]); 65_535]);
         let (passed, noted) = run(&bytes, 8192, Binds::Keep).unwrap();
-        let kept: usize = noted
-            .iter()
-            .map(|event| event.matches("\"1\"").count())
-            .sum();
+        let kept: usize = noted.iter().map(|event| event.matches("\"1\"").count()).sum();
         assert_eq!((passed == bytes, kept), (true, 65_535));
     }
 

@@ -61,50 +61,35 @@ pub(super) async fn identify(
     client: SocketAddr,
 ) -> Result<Option<Identity>, IdentifyError> {
     if let Some(certificate) = &arrival.certificate {
-        return by_certificate(plane, certificate)
-            .map(Some)
-            .map_err(IdentifyError::Refused);
+        return by_certificate(plane, certificate).map(Some).map_err(IdentifyError::Refused);
     }
     if waits(target, &arrival.startup) && !arrival.startup.options.token {
         return Ok(None);
     }
     let token = ask_for_token(arrival).await?;
     let identity = redeem(plane, &token, resource, client).await;
-    identity
-        .map(Some)
-        .map_err(|error| IdentifyError::Refused(Refusal::token(&error)))
+    identity.map(Some).map_err(|error| IdentifyError::Refused(Refusal::token(&error)))
 }
 
 fn by_certificate(plane: &Plane, certificate: &[u8]) -> Result<Identity, Refusal> {
     let now = plane.clock.now();
     let refuse = |why: String| {
         let fatal = Fatal::new("28000", format!("client certificate: {why}"));
-        Refusal::new(
-            "certificate",
-            fatal.hint("`postern login` writes a fresh certificate."),
-        )
+        Refusal::new("certificate", fatal.hint("`postern login` writes a fresh certificate."))
     };
     let person =
         certs::identify(certificate, now.millis()).map_err(|why| refuse(why.to_string()))?;
-    let principal = person
-        .principal_id
-        .parse()
-        .map_err(|why: policies::NameError| refuse(why.to_string()))?;
-    let device = person
-        .device
-        .parse()
-        .map_err(|why: policies::NameError| refuse(why.to_string()))?;
+    let principal =
+        person.principal_id.parse().map_err(|why: policies::NameError| refuse(why.to_string()))?;
+    let device =
+        person.device.parse().map_err(|why: policies::NameError| refuse(why.to_string()))?;
     let authn = Authn {
         method: Method::Certificate,
         at: now,
         evidence: person.serial,
         device: Some(device),
     };
-    Ok(Identity {
-        name: person.principal_id,
-        principal,
-        authn,
-    })
+    Ok(Identity { name: person.principal_id, principal, authn })
 }
 
 async fn ask_for_token(arrival: &mut Arrival) -> Result<SecretString, IdentifyError> {
@@ -114,12 +99,8 @@ async fn ask_for_token(arrival: &mut Arrival) -> Result<SecretString, IdentifyEr
     arrival.stream.flush().await?;
     let message = read_message(&mut arrival.stream, PASSWORD).await?;
     let body = message.get(HEADER..).unwrap_or_default();
-    let password = (message.first() == Some(&b'p'))
-        .then(|| cstring(body))
-        .flatten();
-    let (password, _) = password
-        .filter(|(_, rest)| rest.is_empty())
-        .ok_or(WireError::Body('p'))?;
+    let password = (message.first() == Some(&b'p')).then(|| cstring(body)).flatten();
+    let (password, _) = password.filter(|(_, rest)| rest.is_empty()).ok_or(WireError::Body('p'))?;
     std::str::from_utf8(password)
         .ok()
         .filter(|text| text.starts_with(TOKEN))

@@ -37,17 +37,13 @@ pub(super) struct Large {
 #[derive(Debug)]
 enum What {
     Copy,
-    Text(TextStream),
+    Text(Box<TextStream>),
     Values(Box<ValueStream>),
 }
 
 impl Large {
     fn new(whole: usize, what: What) -> Self {
-        Self {
-            left: whole,
-            header: HEADER,
-            what,
-        }
+        Self { left: whole, header: HEADER, what }
     }
 
     pub(super) fn copy(whole: usize) -> Self {
@@ -55,26 +51,20 @@ impl Large {
     }
 
     pub(super) fn query(whole: usize, n: u64) -> Self {
-        Self::new(whole, What::Text(TextStream::new(Some(n))))
+        Self::new(whole, What::Text(Box::new(TextStream::new(Some(n)))))
     }
 
     pub(super) fn parse(whole: usize) -> Self {
-        Self::new(whole, What::Text(TextStream::new(None)))
+        Self::new(whole, What::Text(Box::new(TextStream::new(None))))
     }
 
     pub(super) fn bind(whole: usize, binds: Binds) -> Self {
-        Self::new(
-            whole,
-            What::Values(Box::new(ValueStream::new(binds, Stage::Portal))),
-        )
+        Self::new(whole, What::Values(Box::new(ValueStream::new(binds, Stage::Portal))))
     }
 
     pub(super) fn call(whole: usize, binds: Binds, n: u64) -> Self {
         let stage = Stage::Function { n };
-        Self::new(
-            whole,
-            What::Values(Box::new(ValueStream::new(binds, stage))),
-        )
+        Self::new(whole, What::Values(Box::new(ValueStream::new(binds, stage))))
     }
 
     /// Whether the whole message has come by.
@@ -117,13 +107,7 @@ struct TextStream {
 impl TextStream {
     fn new(n: Option<u64>) -> Self {
         let name = n.map(|_| Vec::new());
-        Self {
-            n,
-            name,
-            gathered: Vec::new(),
-            masker: Masker::default(),
-            over: false,
-        }
+        Self { n, name, gathered: Vec::new(), masker: Masker::default(), over: false }
     }
 
     fn feed(&mut self, mut body: &[u8], last: bool, emit: Emit<'_>) -> Result<(), WireError> {
@@ -134,11 +118,7 @@ impl TextStream {
                     rest
                 }
                 None => {
-                    return if last {
-                        Err(WireError::Body('P'))
-                    } else {
-                        Ok(())
-                    };
+                    return if last { Err(WireError::Body('P')) } else { Ok(()) };
                 }
             };
         }
@@ -163,16 +143,8 @@ impl TextStream {
             }
             let statement = Text::from(self.name.as_deref().unwrap_or_default());
             emit(match self.n {
-                Some(n) => Kind::QueryPart {
-                    n,
-                    text: part.into(),
-                    last,
-                },
-                None => Kind::ParsePart {
-                    statement,
-                    text: part.into(),
-                    last,
-                },
+                Some(n) => Kind::QueryPart { n, text: part.into(), last },
+                None => Kind::ParsePart { statement, text: part.into(), last },
             })?;
             if parts.peek().is_none() {
                 return Ok(());
@@ -193,12 +165,7 @@ fn take_name<'b>(
         return Err(WireError::Body('P'));
     }
     gathered.extend_from_slice(piece);
-    Ok(end.map(|end| {
-        (
-            std::mem::take(gathered),
-            body.get(end + 1..).unwrap_or_default(),
-        )
-    }))
+    Ok(end.map(|end| (std::mem::take(gathered), body.get(end + 1..).unwrap_or_default())))
 }
 
 /// Where in a Bind or FunctionCall the bytes are.
@@ -309,10 +276,7 @@ impl ValueStream {
         if self.gathered.len() < N {
             return Ok(rest);
         }
-        let word = self
-            .gathered
-            .iter()
-            .fold(0_u32, |word, byte| (word << 8) | u32::from(*byte));
+        let word = self.gathered.iter().fold(0_u32, |word, byte| (word << 8) | u32::from(*byte));
         self.gathered.clear();
         let short = u16::try_from(word & 0xffff).unwrap_or(u16::MAX);
         self.stage = match self.stage {
@@ -323,9 +287,7 @@ impl ValueStream {
             Stage::FormatCount => Stage::Formats { left: short },
             Stage::Formats { left } => {
                 self.formats.push(word != 0);
-                Stage::Formats {
-                    left: left.saturating_sub(1),
-                }
+                Stage::Formats { left: left.saturating_sub(1) }
             }
             Stage::Count if self.call.is_some() && short > ARGUMENTS => {
                 return Err(WireError::Body('F'));
@@ -353,11 +315,7 @@ impl ValueStream {
             None => self.gathered.extend_from_slice(piece),
         }
         let bytes = bytes - piece.len();
-        self.stage = if bytes > 0 {
-            Stage::Value { left, bytes }
-        } else {
-            self.whole_value(left)
-        };
+        self.stage = if bytes > 0 { Stage::Value { left, bytes } } else { self.whole_value(left) };
         rest
     }
 
@@ -365,15 +323,8 @@ impl ValueStream {
         let gathered = std::mem::take(&mut self.gathered);
         let value = match self.hash.take() {
             Some((_, len)) if self.binds == Binds::Omit => Value::Omitted(len),
-            Some((hash, len)) => Value::Hashed {
-                sha256: Digest(hash.finalize().into()),
-                len,
-            },
-            None => owned(kept(
-                &gathered,
-                is_binary(&self.formats, self.index),
-                self.binds,
-            )),
+            Some((hash, len)) => Value::Hashed { sha256: Digest(hash.finalize().into()), len },
+            None => owned(kept(&gathered, is_binary(&self.formats, self.index), self.binds)),
         };
         self.keep(value, gathered.len(), left)
     }
@@ -382,28 +333,17 @@ impl ValueStream {
         self.values.push(value);
         self.held += bytes + 8;
         self.index += 1;
-        Stage::Length {
-            left: left.saturating_sub(1),
-        }
+        Stage::Length { left: left.saturating_sub(1) }
     }
 
     fn emit(&mut self, last: bool, emit: Emit<'_>) -> Result<(), WireError> {
         self.held = 0;
         let values = std::mem::take(&mut self.values).into();
         match self.call {
-            Some((n, function)) => emit(Kind::Call {
-                n,
-                function,
-                values,
-            }),
+            Some((n, function)) => emit(Kind::Call { n, function, values }),
             None => {
                 let (portal, statement) = (Text::from(&*self.portal), Text::from(&*self.statement));
-                emit(Kind::BindPart {
-                    portal,
-                    statement,
-                    values,
-                    last,
-                })
+                emit(Kind::BindPart { portal, statement, values, last })
             }
         }
     }
@@ -446,34 +386,19 @@ mod tests {
         let bytes = message(&[text.as_bytes(), b"\0"].concat());
         for piece in [7, 65_536, bytes.len()] {
             let noted = feed(Large::query(bytes.len(), 3), &bytes, piece).unwrap();
-            let told: Vec<serde_json::Value> = noted
-                .iter()
-                .map(|part| serde_json::from_str(part).unwrap())
-                .collect();
-            let all: String = told
-                .iter()
-                .map(|part| part["text"].as_str().unwrap())
-                .collect();
+            let told: Vec<serde_json::Value> =
+                noted.iter().map(|part| serde_json::from_str(part).unwrap()).collect();
+            let all: String = told.iter().map(|part| part["text"].as_str().unwrap()).collect();
             assert!(all.ends_with("alter role a password '***'"), "{piece}");
             assert!(noted.last().unwrap().contains(r#""last":true"#));
-            assert_eq!(
-                noted
-                    .iter()
-                    .filter(|part| part.contains(r#""last":true"#))
-                    .count(),
-                1
-            );
+            assert_eq!(noted.iter().filter(|part| part.contains(r#""last":true"#)).count(), 1);
         }
     }
 
     #[test]
     fn a_large_prepared_statement_keeps_its_name() {
-        let body = [
-            b"stmt\0select 1",
-            " ".repeat(300_000).as_bytes(),
-            b"\0\0\x01\0\0\0\x17",
-        ]
-        .concat();
+        let body =
+            [b"stmt\0select 1", " ".repeat(300_000).as_bytes(), b"\0\0\x01\0\0\0\x17"].concat();
         let bytes = message(&body);
         let noted = feed(Large::parse(bytes.len()), &bytes, 1000).unwrap();
         assert!(noted[0].contains(r#""statement":"stmt""#), "{}", noted[0]);
@@ -512,10 +437,7 @@ mod tests {
         let value = [5_u8; 1000];
         let bytes = bind(&vec![&value[..]; 1000]);
         let noted = feed(Large::bind(bytes.len(), Binds::Hash), &bytes, 8192).unwrap();
-        let kept: usize = noted
-            .iter()
-            .map(|part| part.matches("sha256").count())
-            .sum();
+        let kept: usize = noted.iter().map(|part| part.matches("sha256").count()).sum();
         assert!(noted.len() > 2);
         assert_eq!(kept, 1000);
     }

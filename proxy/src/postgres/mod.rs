@@ -136,16 +136,8 @@ impl Visit {
             identify::identify(&self.plane, &mut arrival, &target, &resource, self.peer).await;
         match who {
             Ok(identity) => {
-                let Arrival {
-                    stream, startup, ..
-                } = arrival;
-                Ok(Caller {
-                    stream,
-                    startup,
-                    target,
-                    resource,
-                    identity,
-                })
+                let Arrival { stream, startup, .. } = arrival;
+                Ok(Caller { stream, startup, target, resource, identity })
             }
             Err(IdentifyError::Refused(refusal)) => Err(self.turn_away(arrival, &refusal).await),
             Err(IdentifyError::Wire(error)) => {
@@ -159,11 +151,7 @@ impl Visit {
         let startup = &arrival.startup;
         let name = startup.target_name(arrival.server_name.clone());
         let name = name.map_err(|error| Fatal::from(&error))?;
-        let target = self
-            .plane
-            .leases
-            .target(&name)
-            .ok_or_else(|| unknown(&name))?;
+        let target = self.plane.leases.target(&name).ok_or_else(|| unknown(&name))?;
         if startup.replication.is_some() && !target.replication {
             return Err(Fatal::from(&startup::StartupError::Replication));
         }

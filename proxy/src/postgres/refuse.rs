@@ -49,10 +49,7 @@ impl Refusal {
             | HoldError::Malformed(_)
             | HoldError::Unsettled => ("control-unreachable", "57P03"),
         };
-        Self::new(
-            reason,
-            Fatal::new(sqlstate, error.to_string()).hint(how_to_ask(resource)),
-        )
+        Self::new(reason, Fatal::new(sqlstate, error.to_string()).hint(how_to_ask(resource)))
     }
 
     pub(super) fn token(error: &RedeemError) -> Self {
@@ -73,10 +70,7 @@ impl Refusal {
             OpenError::Draining => "draining",
             OpenError::Backlogged => "backlogged",
         };
-        Self::new(
-            reason,
-            Fatal::new("57P03", error.to_string()).hint("Try again in a moment."),
-        )
+        Self::new(reason, Fatal::new("57P03", error.to_string()).hint("Try again in a moment."))
     }
 
     pub(super) fn begin(error: &BeginError, resource: &Resource) -> Self {
@@ -84,11 +78,9 @@ impl Refusal {
             BeginError::Refused(_) | BeginError::Over => {
                 ("no-grant", "28000", how_to_ask(resource))
             }
-            BeginError::Unreachable(_) | BeginError::Late => (
-                "control-unreachable",
-                "57P03",
-                "Try again in a moment.".to_owned(),
-            ),
+            BeginError::Unreachable(_) | BeginError::Late => {
+                ("control-unreachable", "57P03", "Try again in a moment.".to_owned())
+            }
             BeginError::Empty => (
                 "no-credential",
                 "28000",
@@ -109,10 +101,7 @@ pub(super) fn cut(end: &End) -> Fatal {
     let (sqlstate, hint) = match end {
         End::Protocol(_) => ("08P01", ""),
         End::UpstreamLost => ("08006", "Connect again; the gateway's log has the cause."),
-        End::RecorderFailed => (
-            "58030",
-            "Nothing passes unrecorded. Ask who runs the gateway.",
-        ),
+        End::RecorderFailed => ("58030", "Nothing passes unrecorded. Ask who runs the gateway."),
         End::Expired | End::Done => ("57P01", "Connect again to ask for a new grant."),
         End::Closed
         | End::Revoked(_)

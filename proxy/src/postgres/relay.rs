@@ -95,11 +95,7 @@ impl Relay {
             recorder,
             upstream_deaf: false,
             unflushed: Unflushed::default(),
-            quiet: Quiet {
-                timer: Box::pin(sleep(QUIET)),
-                armed: false,
-                traffic: false,
-            },
+            quiet: Quiet { timer: Box::pin(sleep(QUIET)), armed: false, traffic: false },
         }
     }
 
@@ -138,12 +134,16 @@ impl Relay {
             } else if self.scan_up(session)? {
                 continue;
             } else if self.flight.is_full() {
-                return Ok(self.flush_upstream(cx));
+                self.flush_upstream(cx);
+                return Ok(());
             } else {
                 match self.up.poll_read(cx, &mut self.client) {
                     Poll::Ready(Ok(count)) if count > 0 => self.quiet.traffic = true,
                     Poll::Ready(_) => return Err(Stop::End(End::Closed)),
-                    Poll::Pending => return Ok(self.flush_upstream(cx)),
+                    Poll::Pending => {
+                        self.flush_upstream(cx);
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -156,21 +156,11 @@ impl Relay {
             return Ok(false);
         }
         let (now, t) = (Instant::now(), self.recorder.elapsed());
-        let Self {
-            recorder,
-            flight,
-            frontend,
-            up,
-            ..
-        } = self;
+        let Self { recorder, flight, frontend, up, .. } = self;
         let mut emit = |kind: Kind<'_>| recorder.push(&Event { t, kind }).map_err(WireError::Io);
-        let scanned = frontend
-            .scan(up.held(), flight, now, &mut emit)
-            .map_err(broken)?;
+        let scanned = frontend.scan(up.held(), flight, now, &mut emit).map_err(broken)?;
         if scanned.clear > 0 {
-            self.recorder
-                .flush()
-                .map_err(|error| broken(error.into()))?;
+            self.recorder.flush().map_err(|error| broken(error.into()))?;
             if !session.is_live() {
                 return Err(Stop::LeaseOver);
             }
@@ -193,7 +183,10 @@ impl Relay {
             match self.down.poll_read(cx, &mut self.upstream) {
                 Poll::Ready(Ok(count)) if count > 0 => self.scan_down()?,
                 Poll::Ready(_) => return Err(Stop::End(self.upstream_left())),
-                Poll::Pending => return Ok(self.flush_client(cx)),
+                Poll::Pending => {
+                    self.flush_client(cx);
+                    return Ok(());
+                }
             }
         }
     }
@@ -202,27 +195,15 @@ impl Relay {
     /// quiet: they report, they don't permit.
     fn scan_down(&mut self) -> Result<(), Stop> {
         let (now, t) = (Instant::now(), self.recorder.elapsed());
-        let Self {
-            recorder,
-            flight,
-            backend,
-            down,
-            ..
-        } = self;
+        let Self { recorder, flight, backend, down, .. } = self;
         let mut emit = |kind: Kind<'_>| recorder.push(&Event { t, kind }).map_err(WireError::Io);
-        let scanned = backend
-            .scan(down.held(), flight, now, &mut emit)
-            .map_err(broken)?;
+        let scanned = backend.scan(down.held(), flight, now, &mut emit).map_err(broken)?;
         self.down.release(scanned);
         Ok(())
     }
 
     fn upstream_left(&self) -> End {
-        if self.frontend.said_goodbye {
-            End::Closed
-        } else {
-            End::UpstreamLost
-        }
+        if self.frontend.said_goodbye { End::Closed } else { End::UpstreamLost }
     }
 
     fn flush_upstream(&mut self, cx: &mut Context<'_>) {
@@ -241,9 +222,7 @@ impl Relay {
         }
         if self.quiet.armed && self.quiet.timer.as_mut().poll(cx).is_ready() {
             self.quiet.armed = false;
-            self.recorder
-                .flush()
-                .map_err(|error| broken(error.into()))?;
+            self.recorder.flush().map_err(|error| broken(error.into()))?;
             self.up.rest();
             self.down.rest();
             if self.quiet.traffic || self.up.is_large() || self.down.is_large() {
@@ -266,21 +245,8 @@ impl Relay {
         };
         let busy = !self.flight.is_empty();
         let can_be_told = self.backend.at_boundary() && !self.backend.said_fatal;
-        let leave = Leave {
-            client: self.client,
-            down: self.down,
-            can_be_told,
-        };
-        (
-            leave,
-            Remains {
-                upstream: self.upstream,
-                clean,
-                busy,
-                recorder: self.recorder,
-                tally,
-            },
-        )
+        let leave = Leave { client: self.client, down: self.down, can_be_told };
+        (leave, Remains { upstream: self.upstream, clean, busy, recorder: self.recorder, tally })
     }
 }
 

@@ -43,18 +43,9 @@ impl Visit {
             Err(NotIn::Left) => return "left",
         };
         caller.identity = Some(admitted.identity.clone());
-        let LetIn {
-            pass,
-            identity,
-            greeted,
-        } = admitted;
+        let LetIn { pass, identity, greeted } = admitted;
         let application = caller.startup.application.clone();
-        let opening = Opening {
-            pass,
-            identity,
-            client: self.peer,
-            application,
-        };
+        let opening = Opening { pass, identity, client: self.peer, application };
         let session = match self.plane.sessions.open(opening) {
             Ok(session) => session,
             Err(error) => return self.refuse(caller, &Refusal::open(&error)).await,
@@ -80,18 +71,9 @@ impl Visit {
             Err(failed) => return self.fail(caller, session, failed).await,
         };
         tracing::info!("session opened");
-        let Upstream {
-            stream,
-            connector,
-            greeting,
-        } = upstream;
+        let Upstream { stream, connector, greeting } = upstream;
         let issued = greeting.key.clone().map(|(pid, secret)| {
-            let route = Route {
-                target: caller.target.clone(),
-                connector,
-                pid,
-                secret,
-            };
+            let route = Route { target: caller.target.clone(), connector, pid, secret };
             self.plane.postgres.keys.issue(route, caller.startup.minor)
         });
         let hello = hello(&caller, &greeting, issued.as_ref(), greeted);
@@ -114,11 +96,7 @@ impl Visit {
         let credential = credential.map_err(|error| {
             Failed::Refused(Refusal::begin(&error, &caller.resource), End::Expired)
         })?;
-        let database = caller
-            .resource
-            .database
-            .as_ref()
-            .map_or("", |database| database.as_str());
+        let database = caller.resource.database.as_ref().map_or("", |database| database.as_str());
         let call = Call {
             target: &caller.target,
             login: caller.resource.login.as_str(),
@@ -144,9 +122,7 @@ impl Visit {
         if let DialError::Refused(message) = error {
             return Failed::Target(message);
         }
-        let cause = std::error::Error::source(&error)
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         tracing::warn!(target = %caller.target.name, %error, cause, "no connection to the target");
         let fatal = error.fatal(&caller.target.name);
         Failed::Refused(Refusal::new("upstream", fatal), End::UpstreamLost)
@@ -185,22 +161,11 @@ impl Visit {
         let fatal = (end != End::Closed)
             .then(|| refuse::cut(&end).detail(format!("Session {}.", session.id())));
         let (leave, remains) = relay.part();
-        let Remains {
-            upstream,
-            clean,
-            busy,
-            recorder,
-            mut tally,
-        } = remains;
+        let Remains { upstream, clean, busy, recorder, mut tally } = remains;
         let head = recorder.finish(&end, &tally);
-        tally.head = head
-            .inspect_err(|error| tracing::error!(%error, "the recording has no end"))
-            .ok();
-        tracing::info!(
-            end = end.code(),
-            statements = tally.statements,
-            "session ended"
-        );
+        tally.head =
+            head.inspect_err(|error| tracing::error!(%error, "the recording has no end")).ok();
+        tracing::info!(end = end.code(), statements = tally.statements, "session ended");
         session.close(&end, &tally);
         let release = release(upstream, clean, busy, route.as_ref());
         let (released, ()) = tokio::join!(release, leave.take(fatal));
@@ -213,11 +178,7 @@ impl Visit {
 /// What passes on to the target, with the person's name where its tools show it.
 fn settings(caller: &Caller, session: &Session) -> BTreeMap<String, String> {
     let mut settings = caller.startup.settings.clone();
-    let mut name = format!(
-        "postern:{} {}",
-        session.key().principal,
-        caller.startup.application
-    );
+    let mut name = format!("postern:{} {}", session.key().principal, caller.startup.application);
     let cut = name.floor_char_boundary(APPLICATION);
     name.truncate(cut);
     settings.insert("application_name".to_owned(), name.trim_end().to_owned());

@@ -90,10 +90,9 @@ impl From<&StartupError> for Fatal {
             StartupError::Malformed(_) => ("08P01", ""),
             StartupError::Version(..) => ("0A000", "Use a client that speaks protocol version 3."),
             StartupError::NoUser => ("28000", "Give the target's login as user."),
-            StartupError::Parameter(_) => (
-                "22023",
-                "Leave it out, or set it after connecting where the login may.",
-            ),
+            StartupError::Parameter(_) => {
+                ("22023", "Leave it out, or set it after connecting where the login may.")
+            }
             StartupError::Name(_) => ("28000", "Use a login and a database of the target."),
             StartupError::Option { .. } => (
                 "22023",
@@ -140,9 +139,8 @@ impl Startup {
     /// Reads the packet that follows its length word: version, then parameters.
     pub(super) fn parse(packet: &[u8]) -> Result<Self, StartupError> {
         let malformed = |why: &str| StartupError::Malformed(why.to_owned());
-        let (version, rest) = packet
-            .split_first_chunk::<4>()
-            .ok_or_else(|| malformed("too short"))?;
+        let (version, rest) =
+            packet.split_first_chunk::<4>().ok_or_else(|| malformed("too short"))?;
         let [a, b, c, d] = *version;
         let (major, minor) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
         if major != 3 {
@@ -167,9 +165,7 @@ impl Startup {
     ) -> Result<TargetName, StartupError> {
         let named = server_name.or_else(|| self.options.target.clone());
         let database = self.database.as_deref().unwrap_or(self.login.as_str());
-        let first = database
-            .split_once('/')
-            .map_or(database, |(target, _)| target);
+        let first = database.split_once('/').map_or(database, |(target, _)| target);
         named.map_or_else(|| Ok(TargetName::new(first)?), Ok)
     }
 
@@ -178,12 +174,9 @@ impl Startup {
         let database = self
             .wanted_database(target)
             .map_err(|error| Fatal::from(&StartupError::Name(error)))?;
-        target
-            .resolve(&self.login, database.as_ref())
-            .map_err(|error| {
-                Fatal::new("28000", error.to_string())
-                    .hint("`postern ls` lists what you can ask for.")
-            })
+        target.resolve(&self.login, database.as_ref()).map_err(|error| {
+            Fatal::new("28000", error.to_string()).hint("`postern ls` lists what you can ask for.")
+        })
     }
 
     /// `orders` and the absent name mean the default database; `orders/reporting` and, where the
@@ -192,9 +185,7 @@ impl Startup {
         let Some(text) = self.database.as_deref() else {
             return Ok(None);
         };
-        let prefix = text
-            .split_once('/')
-            .filter(|(name, _)| *name == target.name.as_str());
+        let prefix = text.split_once('/').filter(|(name, _)| *name == target.name.as_str());
         if let Some((_, database)) = prefix {
             return Database::new(database).map(Some);
         }
@@ -202,11 +193,7 @@ impl Startup {
         let offered = target.databases.contains(&database);
         // libpq fills in the user's name where no database was given.
         let implied = text == target.name.as_str() || text == self.login.as_str();
-        Ok(if implied && !offered {
-            None
-        } else {
-            Some(database)
-        })
+        Ok(if implied && !offered { None } else { Some(database) })
     }
 }
 
@@ -241,20 +228,14 @@ struct Draft {
 
 impl Draft {
     fn take(&mut self, key: &str, value: &str) -> Result<(), StartupError> {
-        if self
-            .given
-            .insert(key.to_owned(), value.to_owned())
-            .is_some()
-        {
-            return Err(StartupError::Malformed(format!(
-                "parameter {key:?} is given twice"
-            )));
+        if self.given.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(StartupError::Malformed(format!("parameter {key:?} is given twice")));
         }
         match key {
             "user" | "database" | "replication" => Ok(()),
-            "options" => arguments(value)?
-                .into_iter()
-                .try_for_each(|(key, value)| self.option(&key, value)),
+            "options" => {
+                arguments(value)?.into_iter().try_for_each(|(key, value)| self.option(&key, value))
+            }
             key if key.starts_with("_pq_.") => {
                 self.extensions.push(key.to_owned());
                 Ok(())
@@ -277,24 +258,17 @@ impl Draft {
         let Some(name) = key.strip_prefix("postern.") else {
             return self.setting(key, value);
         };
-        let wrong = |why: String| StartupError::Option {
-            name: name.to_owned(),
-            why,
-        };
+        let wrong = |why: String| StartupError::Option { name: name.to_owned(), why };
         match name {
             "target" => self.options.target = Some(TargetName::new(&value)?),
             "hold" => {
                 self.options.hold = Some(
-                    value
-                        .parse()
-                        .map_err(|error: policies::TtlError| wrong(error.to_string()))?,
+                    value.parse().map_err(|error: policies::TtlError| wrong(error.to_string()))?,
                 )
             }
             "for" => {
                 self.options.ttl = Some(
-                    value
-                        .parse()
-                        .map_err(|error: policies::TtlError| wrong(error.to_string()))?,
+                    value.parse().map_err(|error: policies::TtlError| wrong(error.to_string()))?,
                 )
             }
             "reason" => self.options.reason = value.chars().take(500).collect(),
@@ -317,15 +291,8 @@ impl Draft {
             minor,
             extensions: self.extensions,
             login: Login::new(&user)?,
-            database: self
-                .given
-                .remove("database")
-                .filter(|name| !name.is_empty()),
-            application: self
-                .settings
-                .get("application_name")
-                .cloned()
-                .unwrap_or_default(),
+            database: self.given.remove("database").filter(|name| !name.is_empty()),
+            application: self.settings.get("application_name").cloned().unwrap_or_default(),
             settings: self.settings,
             options: self.options,
             replication: replication.filter(off),
@@ -355,11 +322,7 @@ fn words(text: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
-        let next = if letter == '\\' {
-            letters.next()
-        } else {
-            Some(letter)
-        };
+        let next = if letter == '\\' { letters.next() } else { Some(letter) };
         match (letter, next, words.last_mut()) {
             (letter, ..) if letter.is_ascii_whitespace() => words.push(String::new()),
             (_, Some(next), Some(word)) => word.push(next),
@@ -450,10 +413,7 @@ mod tests {
         let version = |version| Startup::parse(&packet(version, &[("user", "a"), ("_pq_.x", "1")]));
         assert_eq!(version(0x0002_0000), Err(StartupError::Version(2, 0)));
         let newer = version(0x0003_0009).unwrap();
-        assert_eq!(
-            (newer.minor, newer.extensions),
-            (9, vec!["_pq_.x".to_owned()])
-        );
+        assert_eq!((newer.minor, newer.extensions), (9, vec!["_pq_.x".to_owned()]));
     }
 
     #[rstest]

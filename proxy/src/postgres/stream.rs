@@ -27,13 +27,7 @@ pub(super) struct ReadAhead {
 
 impl ReadAhead {
     pub(super) fn new(tcp: TcpStream) -> Self {
-        Self {
-            tcp,
-            buffer: Box::default(),
-            start: 0,
-            end: 0,
-            bulk: false,
-        }
+        Self { tcp, buffer: Box::default(), start: 0, end: 0, bulk: false }
     }
 
     fn take(&mut self, into: &mut ReadBuf<'_>) {
@@ -172,18 +166,15 @@ mod tests {
 
     async fn pair() -> (TcpStream, ReadAhead) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         (near, ReadAhead::new(listener.accept().await.unwrap().0))
     }
 
     #[tokio::test]
     async fn bytes_come_whole_and_in_order_in_bulk() {
         let (mut near, mut far) = pair().await;
-        let sent: Vec<u8> = (0..1_000_000_u32)
-            .map(|i| i.to_le_bytes()[1] ^ i.to_le_bytes()[0])
-            .collect();
+        let sent: Vec<u8> =
+            (0..1_000_000_u32).map(|i| i.to_le_bytes()[1] ^ i.to_le_bytes()[0]).collect();
         let copy = sent.clone();
         let writer = tokio::spawn(async move {
             near.write_all(&copy).await.unwrap();

@@ -96,14 +96,12 @@ impl DialError {
     /// What the client is told: the target's name, never its address.
     pub(super) fn fatal(&self, target: &TargetName) -> Fatal {
         let (sqlstate, hint) = match self {
-            Self::Method(_) | Self::Scram(_) | Self::Settings(_) => (
-                "28000",
-                "Ask who runs the gateway to check the target's credential.",
-            ),
-            Self::Unverified(_) | Self::NoTls => (
-                "08006",
-                "Ask who runs the gateway to check the target's TLS settings.",
-            ),
+            Self::Method(_) | Self::Scram(_) | Self::Settings(_) => {
+                ("28000", "Ask who runs the gateway to check the target's credential.")
+            }
+            Self::Unverified(_) | Self::NoTls => {
+                ("08006", "Ask who runs the gateway to check the target's TLS settings.")
+            }
             Self::Unreachable(_)
             | Self::Late
             | Self::Refused(_)
@@ -138,12 +136,10 @@ impl Connectors {
         {
             return Ok(kept.1.clone());
         }
-        let connector = tls(&target.tls)?
-            .connector(&target.host, identity.as_ref())
-            .map_err(settings)?;
+        let connector =
+            tls(&target.tls)?.connector(&target.host, identity.as_ref()).map_err(settings)?;
         if identity.is_none() {
-            self.prepared
-                .insert(target.name.clone(), (Arc::clone(target), connector.clone()));
+            self.prepared.insert(target.name.clone(), (Arc::clone(target), connector.clone()));
         }
         Ok(connector)
     }
@@ -167,12 +163,7 @@ fn tls(tls: &UpstreamTls) -> Result<certs::UpstreamTls, DialError> {
         Some(pem) => certs::roots_from_pem(pem.as_bytes()).map_err(settings)?,
         None => system_roots(),
     };
-    Ok(certs::UpstreamTls {
-        mode,
-        server_name,
-        roots,
-        alpn: Vec::new(),
-    })
+    Ok(certs::UpstreamTls { mode, server_name, roots, alpn: Vec::new() })
 }
 
 /// The certificates that the system trusts. Those that can't be read are as good as absent.
@@ -196,9 +187,7 @@ pub(super) struct Call<'a> {
 
 /// Signs in to a target.
 pub(super) async fn dial(connectors: &Connectors, call: &Call<'_>) -> Result<Upstream, DialError> {
-    timeout(PATIENCE, sign_in(connectors, call))
-        .await
-        .map_err(|_| DialError::Late)?
+    timeout(PATIENCE, sign_in(connectors, call)).await.map_err(|_| DialError::Late)?
 }
 
 async fn sign_in(connectors: &Connectors, call: &Call<'_>) -> Result<Upstream, DialError> {
@@ -207,11 +196,7 @@ async fn sign_in(connectors: &Connectors, call: &Call<'_>) -> Result<Upstream, D
     send(&mut stream, &startup(call)).await?;
     authenticate(&mut stream, call.credential, binding).await?;
     let greeting = greeting(&mut stream).await?;
-    Ok(Upstream {
-        stream,
-        connector,
-        greeting,
-    })
+    Ok(Upstream { stream, connector, greeting })
 }
 
 /// Opens a connection of the kind that the target takes, for a session or for a cancel.
@@ -223,10 +208,7 @@ pub(super) async fn connect(
     let mut tcp = tcp.map_err(DialError::Unreachable)?;
     tcp.set_nodelay(true).map_err(DialError::Unreachable)?;
     let Some(connector) = connector else {
-        return Ok((
-            Stream::Plain(ReadAhead::new(tcp)),
-            ChannelBinding::unsupported(),
-        ));
+        return Ok((Stream::Plain(ReadAhead::new(tcp)), ChannelBinding::unsupported()));
     };
     let mut request = BytesMut::new();
     put(&mut request, &SslRequest::new());
@@ -236,35 +218,21 @@ pub(super) async fn connect(
         return Err(DialError::NoTls);
     }
     let tls = TlsConnector::from(Arc::clone(&connector.config));
-    let stream = tls
-        .connect(connector.server_name.clone(), ReadAhead::new(tcp))
-        .await;
+    let stream = tls.connect(connector.server_name.clone(), ReadAhead::new(tcp)).await;
     let stream = stream.map_err(DialError::Unverified)?;
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(<[_]>::first);
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let binding = certificate.and_then(|certificate| certs::tls_server_end_point(certificate));
-    let binding = binding.map_or_else(
-        ChannelBinding::unsupported,
-        ChannelBinding::tls_server_end_point,
-    );
+    let binding =
+        binding.map_or_else(ChannelBinding::unsupported, ChannelBinding::tls_server_end_point);
     Ok((Stream::Dialed(Box::new(stream)), binding))
 }
 
 fn startup(call: &Call<'_>) -> BytesMut {
     let mut startup = Startup::new();
     startup.parameters.extend(call.settings.clone());
-    startup
-        .parameters
-        .insert("user".to_owned(), call.login.to_owned());
-    startup
-        .parameters
-        .insert("database".to_owned(), call.database.to_owned());
-    let replication = call
-        .replication
-        .map(|mode| ("replication".to_owned(), mode.to_owned()));
+    startup.parameters.insert("user".to_owned(), call.login.to_owned());
+    startup.parameters.insert("database".to_owned(), call.database.to_owned());
+    let replication = call.replication.map(|mode| ("replication".to_owned(), mode.to_owned()));
     startup.parameters.extend(replication);
     let mut out = BytesMut::new();
     put(&mut out, &startup);
@@ -311,9 +279,9 @@ async fn authenticate(
         ((10, offered), credential::Upstream::Password(password)) => {
             scram(stream, password, &offered, binding).await
         }
-        ((10, _), credential::Upstream::Certificate { .. }) => Err(DialError::Method(
-            "a password of a login that has a certificate",
-        )),
+        ((10, _), credential::Upstream::Certificate { .. }) => {
+            Err(DialError::Method("a password of a login that has a certificate"))
+        }
         ((3, _), _) => Err(DialError::Method("a clear password")),
         ((5, _), _) => Err(DialError::Method("an MD5 password")),
         _ => Err(DialError::Method("an unknown way of authentication")),
@@ -327,21 +295,14 @@ async fn scram(
     offered: &Bytes,
     binding: ChannelBinding,
 ) -> Result<(), DialError> {
-    let offers = |name: &str| {
-        offered
-            .split(|byte| *byte == 0)
-            .any(|other| other == name.as_bytes())
-    };
+    let offers =
+        |name: &str| offered.split(|byte| *byte == 0).any(|other| other == name.as_bytes());
     let encrypted = matches!(stream, Stream::Dialed(_));
     let (mechanism, binding) = if encrypted && offers(SCRAM_SHA_256_PLUS) {
         (SCRAM_SHA_256_PLUS, binding)
     } else if offers(SCRAM_SHA_256) {
         // Telling that we could have bound the channel exposes whoever took the offer away.
-        let binding = if encrypted {
-            ChannelBinding::unrequested()
-        } else {
-            binding
-        };
+        let binding = if encrypted { ChannelBinding::unrequested() } else { binding };
         (SCRAM_SHA_256, binding)
     } else {
         return Err(DialError::Method("an unknown SASL mechanism"));
@@ -355,15 +316,8 @@ async fn scram(
     let challenge = sasl(stream, 11).await?;
     // Thousands of rounds of HMAC: not on the thread that moves everybody's bytes.
     let scram = tokio::task::spawn_blocking(move || scram.update(&challenge).map(|()| scram)).await;
-    let mut scram = scram
-        .map_err(io::Error::other)
-        .flatten()
-        .map_err(DialError::Scram)?;
-    send_message(
-        stream,
-        &SASLResponse::new(Bytes::copy_from_slice(scram.message())),
-    )
-    .await?;
+    let mut scram = scram.map_err(io::Error::other).flatten().map_err(DialError::Scram)?;
+    send_message(stream, &SASLResponse::new(Bytes::copy_from_slice(scram.message()))).await?;
     let verdict = sasl(stream, 12).await?;
     scram.finish(&verdict).map_err(DialError::Scram)?;
     match authentication(stream).await? {

@@ -41,10 +41,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Option<(u8, usize)>, WireError> {
     let [kind, a, b, c, d] = *head;
     let length = u32::from_be_bytes([a, b, c, d]);
     if !(4..=LARGEST).contains(&length) {
-        return Err(WireError::Length {
-            kind: char::from(kind),
-            length,
-        });
+        return Err(WireError::Length { kind: char::from(kind), length });
     }
     Ok(Some((kind, length as usize + 1)))
 }
@@ -108,12 +105,7 @@ pub(super) struct Fatal {
 
 impl Fatal {
     pub(super) fn new(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            sqlstate,
-            message: message.into(),
-            detail: None,
-            hint: None,
-        }
+        Self { sqlstate, message: message.into(), detail: None, hint: None }
     }
 
     pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -153,15 +145,7 @@ pub(super) fn put_notice(out: &mut BytesMut, text: &str) {
 
 /// Text for a terminal: control characters could end the field or drive the terminal.
 fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Appends a raw message.
@@ -191,19 +175,13 @@ mod tests {
     #[tokio::test]
     async fn a_message_beyond_the_limit_is_refused_from_its_header_alone() {
         let mut stream: &[u8] = b"p\0\x01\0\0";
-        assert!(matches!(
-            read_message(&mut stream, 1000).await,
-            Err(WireError::Length { .. })
-        ));
+        assert!(matches!(read_message(&mut stream, 1000).await, Err(WireError::Length { .. })));
     }
 
     #[test]
     fn a_fatal_carries_its_fields_and_no_control_characters() {
         let mut out = BytesMut::new();
-        Fatal::new("57P01", "revoked\u{1b}[2J\0")
-            .detail("why")
-            .hint("ask")
-            .put(&mut out);
+        Fatal::new("57P01", "revoked\u{1b}[2J\0").detail("why").hint("ask").put(&mut out);
         let body = &out[HEADER..];
         assert_eq!(field(body, b'C'), Some(&b"57P01"[..]));
         assert_eq!(field(body, b'H'), Some(&b"ask"[..]));

@@ -37,10 +37,7 @@ impl Spool {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let (waiting, finished) = sync_channel::<File>(WAITING);
         let counted = Arc::clone(&metrics);
         let names = File::open(folder)?;
@@ -65,21 +62,13 @@ impl Spool {
     /// A new file for this session.
     pub(super) fn create(&self, session: &SessionId) -> io::Result<File> {
         let path = self.0.folder.join(format!("{session}.rec"));
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path);
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path);
         file.inspect_err(|_| self.0.metrics.recorder_failures.inc())
     }
 
     /// Has a finished file made durable.
     pub(super) fn settle(&self, file: File) -> io::Result<()> {
-        let settling = self
-            .0
-            .settling
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let settling = self.0.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let handed_over = match settling.as_ref() {
             Some((waiting, _)) => waiting.try_send(file),
             None => Err(TrySendError::Disconnected(file)),
@@ -93,12 +82,7 @@ impl Spool {
 
     /// Waits until all finished recordings are durable. What is finished after that is not waited for.
     pub(crate) fn close(&self) {
-        let settling = self
-            .0
-            .settling
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let settling = self.0.settling.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((waiting, thread)) = settling {
             drop(waiting);
             // It can't panic, and there would be nothing left to do.

@@ -15,20 +15,11 @@ fn rig() -> Rig {
 }
 
 fn query(recorder: &Recorder, n: u64) -> Event<'static> {
-    Event {
-        t: recorder.elapsed(),
-        kind: Kind::Query {
-            n,
-            text: "select 1".into(),
-        },
-    }
+    Event { t: recorder.elapsed(), kind: Kind::Query { n, text: "select 1".into() } }
 }
 
 fn path(rig: &Rig, session: &Session) -> PathBuf {
-    rig.folder
-        .path()
-        .join("recordings")
-        .join(format!("{}.rec", session.id()))
+    rig.folder.path().join("recordings").join(format!("{}.rec", session.id()))
 }
 
 fn verify(path: &PathBuf) -> Verified {
@@ -42,35 +33,18 @@ async fn a_finished_recording_is_whole_and_tells_who_and_why() {
     let mut recorder = Recorder::create(&rig.plane.spool, &session).unwrap();
     recorder.push(&query(&recorder, 1)).unwrap();
     recorder.flush().unwrap();
-    let tally = Tally {
-        bytes_in: 10,
-        bytes_out: 20,
-        statements: 1,
-        head: None,
-    };
-    let head = recorder
-        .finish(&End::Revoked("by bob".into()), &tally)
-        .unwrap();
+    let tally = Tally { bytes_in: 10, bytes_out: 20, statements: 1, head: None };
+    let head = recorder.finish(&End::Revoked("by bob".into()), &tally).unwrap();
     let path = path(&rig, &session);
     let verified = verify(&path);
     assert_eq!((verified.tail, verified.head), (Tail::Sealed, Some(head)));
-    let events: Vec<_> = Reader::new(fs::File::open(&path).unwrap())
-        .map(|event| event.unwrap().kind)
-        .collect();
+    let events: Vec<_> =
+        Reader::new(fs::File::open(&path).unwrap()).map(|event| event.unwrap().kind).collect();
     let [Kind::Start(start), Kind::Query { .. }, Kind::End(end)] = &events[..] else {
         panic!("{events:?}");
     };
-    let told = [
-        &start.session,
-        &start.principal,
-        &start.grant,
-        &start.target,
-        &start.database,
-    ];
-    assert_eq!(
-        told,
-        [session.id().as_str(), "alice", "gr-1", "orders", "shop"]
-    );
+    let told = [&start.session, &start.principal, &start.grant, &start.target, &start.database];
+    assert_eq!(told, [session.id().as_str(), "alice", "gr-1", "orders", "shop"]);
     assert_eq!(
         (&*end.end, &*end.reason, end.bytes_in, end.bytes_out),
         ("revoked", "by bob", 10, 20)
@@ -110,10 +84,7 @@ async fn memory_stays_bounded_without_a_flush() {
     let mut recorder = Recorder::create(&rig.plane.spool, &session).unwrap();
     let text = "x".repeat(100_000);
     for n in 1..=20 {
-        let kind = Kind::Query {
-            n,
-            text: text.as_str().into(),
-        };
+        let kind = Kind::Query { n, text: text.as_str().into() };
         recorder.push(&Event { t: 0, kind }).unwrap();
         assert!(recorder.writer.pending() <= MOST_PENDING);
     }
@@ -126,24 +97,14 @@ async fn after_a_failed_write_nothing_is_recorded_any_more() {
     let rig = rig();
     let session = rig.open();
     let mut recorder = Recorder::create(&rig.plane.spool, &session).unwrap();
-    let full = fs::OpenOptions::new()
-        .write(true)
-        .open("/dev/full")
-        .unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let good = recorder.file.replace(full);
     recorder.push(&query(&recorder, 1)).unwrap();
-    assert_eq!(
-        recorder.flush().unwrap_err().kind(),
-        io::ErrorKind::StorageFull
-    );
+    assert_eq!(recorder.flush().unwrap_err().kind(), io::ErrorKind::StorageFull);
     recorder.file = good;
     assert!(recorder.push(&query(&recorder, 2)).is_err());
     assert!(recorder.flush().is_err());
-    assert!(
-        recorder
-            .finish(&End::RecorderFailed, &Tally::default())
-            .is_err()
-    );
+    assert!(recorder.finish(&End::RecorderFailed, &Tally::default()).is_err());
     assert_eq!(rig.plane.metrics.recorder_failures.get(), 1);
     assert_eq!(rig.plane.metrics.recorder_lag.get(), 0);
 }

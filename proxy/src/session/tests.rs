@@ -21,14 +21,8 @@ fn delta(rig: &Rig, delta: Delta) {
 /// How a session ends, and when, in seconds.
 async fn end(rig: &Rig, session: &Session) -> (End, i64) {
     let end = session.ended().await;
-    assert_eq!(
-        session.is_live(),
-        session.pass().held.is_live(rig.plane.clock.now())
-    );
-    (
-        end,
-        (rig.plane.clock.now().millis() - at(0).millis()) / 1_000,
-    )
+    assert_eq!(session.is_live(), session.pass().held.is_live(rig.plane.clock.now()));
+    (end, (rig.plane.clock.now().millis() - at(0).millis()) / 1_000)
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,13 +42,7 @@ async fn an_extension_is_followed_and_so_is_a_shortening() {
     for (after, until) in [(100, 2_000), (900, 1_500)] {
         tokio::time::sleep(Duration::from_secs(after)).await;
         let leases = vec![lease("gr-1", Term::Until(at(until)))];
-        delta(
-            &rig,
-            Delta {
-                leases,
-                ..Delta::default()
-            },
-        );
+        delta(&rig, Delta { leases, ..Delta::default() });
     }
     assert_eq!(ended.await.unwrap(), End::Expired);
     assert_eq!(rig.plane.clock.now(), at(1_500));
@@ -73,13 +61,7 @@ async fn whatever_ends_the_grant_ends_the_session_with_its_reason(#[case] why: E
     let ended = tokio::spawn(session.ended());
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(!ended.is_finished());
-    delta(
-        &rig,
-        Delta {
-            gone: vec![("gr-1".parse().unwrap(), why.clone())],
-            ..Delta::default()
-        },
-    );
+    delta(&rig, Delta { gone: vec![("gr-1".parse().unwrap(), why.clone())], ..Delta::default() });
     assert_eq!(ended.await.unwrap(), why);
     assert_eq!(rig.plane.clock.now(), at(5));
     assert_eq!(end(&rig, &session).await.0, why, "and it stays so");
@@ -98,18 +80,8 @@ async fn a_lock_ends_what_it_matches_and_nothing_else(#[case] subject: &str, #[c
     let session = rig.open();
     let ended = tokio::spawn(session.ended());
     tokio::time::sleep(Duration::from_secs(5)).await;
-    delta(
-        &rig,
-        Delta {
-            locks: vec![lock(subject)],
-            ..Delta::default()
-        },
-    );
-    let expected = if cuts {
-        End::Locked("incident 7".into())
-    } else {
-        End::Expired
-    };
+    delta(&rig, Delta { locks: vec![lock(subject)], ..Delta::default() });
+    let expected = if cuts { End::Locked("incident 7".into()) } else { End::Expired };
     assert_eq!(ended.await.unwrap(), expected);
 }
 
@@ -135,10 +107,7 @@ async fn without_control_a_session_lasts_as_long_as_its_target_says(
     let session = rig.open();
     let ended = tokio::spawn(session.ended());
     for _ in 0..3 {
-        rig.plane
-            .leases
-            .apply_heartbeat(1, Ttl::from_secs(20))
-            .unwrap();
+        rig.plane.leases.apply_heartbeat(1, Ttl::from_secs(20)).unwrap();
         tokio::time::sleep(Duration::from_secs(10)).await;
     }
     assert_eq!(ended.await.unwrap(), expected);
@@ -159,10 +128,7 @@ async fn a_drain_ends_every_session_and_lets_none_begin() {
         client: session.client(),
         application: String::new(),
     };
-    assert!(matches!(
-        rig.plane.sessions.open(opening),
-        Err(OpenError::Draining)
-    ));
+    assert!(matches!(rig.plane.sessions.open(opening), Err(OpenError::Draining)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,12 +158,7 @@ async fn every_session_is_counted_and_told_once() {
     assert_eq!(live.get(), 1);
     let id = session.id().to_string();
     assert!(id.len() == 19 && id.starts_with("se-"), "{id}");
-    let tally = Tally {
-        bytes_in: 1,
-        bytes_out: 2,
-        statements: 3,
-        head: None,
-    };
+    let tally = Tally { bytes_in: 1, bytes_out: 2, statements: 3, head: None };
     session.close(&End::Closed, &tally);
     assert_eq!(live.get(), 0);
     drop(rig.open());
@@ -213,20 +174,11 @@ async fn the_time_from_a_revoke_to_the_cut_is_measured_once() {
     let session = rig.open();
     session.cut_done();
     assert_eq!(rig.plane.metrics.revoke_to_cut.get_sample_count(), 0);
-    delta(
-        &rig,
-        Delta {
-            gone: vec![("gr-1".parse().unwrap(), End::Done)],
-            ..Delta::default()
-        },
-    );
+    delta(&rig, Delta { gone: vec![("gr-1".parse().unwrap(), End::Done)], ..Delta::default() });
     let why = session.ended().await;
     tokio::time::advance(Duration::from_secs(2)).await;
     session.cut_done();
     session.close(&why, &Tally::default());
     let histogram = &rig.plane.metrics.revoke_to_cut;
-    assert_eq!(
-        (histogram.get_sample_count(), histogram.get_sample_sum()),
-        (1, 2.0)
-    );
+    assert_eq!((histogram.get_sample_count(), histogram.get_sample_sum()), (1, 2.0));
 }

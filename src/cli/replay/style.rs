@@ -48,10 +48,7 @@ impl Style {
             Self::Text(paint) => told(paint, statement),
             Self::Json => {
                 let before = if first { "\"statements\": [" } else { "," };
-                format!(
-                    "{before}\n{}",
-                    terminal::json(&as_json(statement)).trim_end()
-                )
+                format!("{before}\n{}", terminal::json(&as_json(statement)).trim_end())
             }
         }
     }
@@ -100,10 +97,7 @@ fn told(paint: Paint, statement: &Statement) -> String {
     let text = statement.text.as_deref().unwrap_or("(not known)");
     let mut told = format!("{}\n{}", paint.dim(&line), indented(text));
     for other in &statement.otherwise {
-        told += &format!(
-            "  or else, as an answer in between leaves open:\n{}",
-            indented(other)
-        );
+        told += &format!("  or else, as an answer in between leaves open:\n{}", indented(other));
     }
     if !statement.values.is_empty() {
         told += &format!("    with {}\n", bound(&statement.values));
@@ -115,10 +109,7 @@ fn told(paint: Paint, statement: &Statement) -> String {
 }
 
 fn indented(text: &str) -> String {
-    plain_lines(text)
-        .lines()
-        .map(|line| format!("    {line}\n"))
-        .collect()
+    plain_lines(text).lines().map(|line| format!("    {line}\n")).collect()
 }
 
 fn outcome_told(paint: Paint, outcome: &Outcome) -> String {
@@ -126,11 +117,7 @@ fn outcome_told(paint: Paint, outcome: &Outcome) -> String {
     match &outcome.sqlstate {
         Some(sqlstate) => paint.bad(&format!("ERROR {} after {took}", plain(sqlstate))),
         None => {
-            let tag = if outcome.tag.is_empty() {
-                "(empty)".into()
-            } else {
-                plain(&outcome.tag)
-            };
+            let tag = if outcome.tag.is_empty() { "(empty)".into() } else { plain(&outcome.tag) };
             format!("{tag}: {} rows, {} B, {took}", outcome.rows, outcome.bytes)
         }
     }
@@ -147,11 +134,8 @@ fn value_told(value: &Bound<'_>) -> String {
         Bound::Null => "NULL".into(),
         Bound::Text(text) => format!("'{}'", cut(&plain(text))),
         Bound::Bytes(bytes) => {
-            let hex: String = bytes
-                .iter()
-                .take(SHOWN / 2)
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let hex: String =
+                bytes.iter().take(SHOWN / 2).map(|byte| format!("{byte:02x}")).collect();
             format!("\\x{hex}{}", if bytes.len() > SHOWN / 2 { "…" } else { "" })
         }
         Bound::Hashed { sha256, len } => format!("sha256 {sha256} ({len} B)"),
@@ -179,22 +163,14 @@ fn ended(end: Option<&End<'_>>) -> String {
     let Some(end) = end else {
         return "\nno end yet\n".into();
     };
-    let reason = if end.reason.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", plain(&end.reason))
-    };
+    let reason =
+        if end.reason.is_empty() { String::new() } else { format!(": {}", plain(&end.reason)) };
     let (code, at) = (plain(&end.end), moment(&end.at));
-    format!(
-        "\nended {at}, {code}{reason} ({} B in, {} B out)\n",
-        end.bytes_in, end.bytes_out
-    )
+    format!("\nended {at}, {code}{reason} ({} B in, {} B out)\n", end.bytes_in, end.bytes_out)
 }
 
 fn verdict(paint: Paint, tail: Tail, head: Option<Head>) -> String {
-    let head = head
-        .map(|head| format!(", head {head}"))
-        .unwrap_or_default();
+    let head = head.map(|head| format!(", head {head}")).unwrap_or_default();
     let told = match tail {
         Tail::Sealed => paint.good(&format!("the recording is whole and sealed{head}")),
         Tail::Open => format!("the recording is whole so far{head}"),
@@ -246,11 +222,7 @@ fn recording_json(tail: Tail, head: Option<Head>) -> Value {
 impl Closing<'_> {
     /// What follows the statements.
     fn json(&self) -> String {
-        let opened = if self.statements > 0 {
-            ""
-        } else {
-            "\"statements\": ["
-        };
+        let opened = if self.statements > 0 { "" } else { "\"statements\": [" };
         let end = self.end.as_ref();
         let end = end.map(|end| format!("\"end\": {},\n", terminal::json(&json!(end)).trim_end()));
         let recording = recording_json(self.tail, self.head);

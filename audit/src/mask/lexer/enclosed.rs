@@ -17,10 +17,7 @@ impl Masker {
 
     pub(super) fn open_quote(&mut self, out: &mut Vec<u8>) {
         let extended = self.continues || self.words.is_letter(b'e');
-        if [b'e', b'n', b'b', b'x']
-            .iter()
-            .any(|letter| self.words.is_letter(*letter))
-        {
+        if [b'e', b'n', b'b', b'x'].iter().any(|letter| self.words.is_letter(*letter)) {
             self.words.drop_word();
         }
         self.end_word();
@@ -41,12 +38,7 @@ impl Masker {
 
     pub(super) fn escape(&mut self, byte: u8, quote: Quote, out: &mut Vec<u8>) {
         self.state = State::Quote(quote);
-        self.literal(
-            unescape(byte),
-            Spelling::escaped(b'\\', byte),
-            quote.secret,
-            out,
-        );
+        self.literal(unescape(byte), Spelling::escaped(b'\\', byte), quote.secret, out);
     }
 
     pub(super) fn quote_end(&mut self, byte: u8, quote: Quote, out: &mut Vec<u8>) {
@@ -81,10 +73,7 @@ impl Masker {
     /// PASSWORD %L', 'x')`.
     pub(super) fn close_literal(&mut self, secret: bool, out: &mut Vec<u8>) {
         if !secret && self.content.end(out) {
-            self.armed = Some(Armed {
-                depth: 1,
-                ..Armed::default()
-            });
+            self.armed = Some(Armed { depth: 1, ..Armed::default() });
         }
         self.state = State::Code;
         self.last = 0;
@@ -94,11 +83,7 @@ impl Masker {
         let State::Tag(tag) = &mut self.state else {
             return;
         };
-        let fits = if tag.len() == 1 {
-            !byte.is_ascii_digit()
-        } else {
-            tag.len() < MAX_TAG
-        };
+        let fits = if tag.len() == 1 { !byte.is_ascii_digit() } else { tag.len() < MAX_TAG };
         if byte == b'$' {
             let mut tag = std::mem::take(tag);
             tag.push(byte);
@@ -118,10 +103,7 @@ impl Masker {
         if secret {
             out.extend_from_slice(MASKED);
         } else if self.body.is_none() && self.words.lead_to_code() {
-            *self = Masker {
-                body: Some(closer),
-                ..Masker::default()
-            };
+            *self = Masker { body: Some(closer), ..Masker::default() };
             return;
         }
         self.state = State::Dollar { closer, secret };
@@ -143,11 +125,7 @@ impl Masker {
     }
 
     pub(super) fn dollar_held(&mut self, held: usize, out: &mut Vec<u8>) {
-        let State::Dollar {
-            closer,
-            secret: false,
-        } = &self.state
-        else {
+        let State::Dollar { closer, secret: false } = &self.state else {
             return;
         };
         for byte in closer.tag().iter().take(held) {

@@ -97,10 +97,7 @@ fn approvals(state: &RequestState) -> Vec<Approval> {
         | RequestState::Withdrawn { .. }
         | RequestState::Lapsed { .. } => &[],
     };
-    let wire = said.iter().map(|yes| Approval {
-        by: yes.by.to_string(),
-        at: yes.at.to_string(),
-    });
+    let wire = said.iter().map(|yes| Approval { by: yes.by.to_string(), at: yes.at.to_string() });
     wire.collect()
 }
 
@@ -152,10 +149,7 @@ pub(crate) struct Grant {
 
 impl From<&GrantView> for Grant {
     fn from(view: &GrantView) -> Self {
-        Self {
-            may_revoke: view.may_revoke,
-            ..Self::from(&view.grant)
-        }
+        Self { may_revoke: view.may_revoke, ..Self::from(&view.grant) }
     }
 }
 
@@ -180,15 +174,12 @@ impl From<&policies::Grant> for Grant {
             may_revoke: false,
         };
         match &grant.state {
-            GrantState::Granted { claim_by } => Self {
-                claim_by: Some(claim_by.to_string()),
-                ..bare
-            },
-            GrantState::Active { since, ends } => Self {
-                since: Some(since.to_string()),
-                ends: Some(ends.to_string()),
-                ..bare
-            },
+            GrantState::Granted { claim_by } => {
+                Self { claim_by: Some(claim_by.to_string()), ..bare }
+            }
+            GrantState::Active { since, ends } => {
+                Self { since: Some(since.to_string()), ends: Some(ends.to_string()), ..bare }
+            }
             GrantState::Ended { at, end } => Self {
                 ended_at: Some(at.to_string()),
                 end: Some(end.code()),
