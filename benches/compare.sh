@@ -9,6 +9,7 @@
 # run compares new connections with a direct connection that signs in by certificate too, since SCRAM
 # costs the client most of a connection. PAIR names a script that takes NAME='conninfo'... and
 # --pid NAME=PID; without it, ../shared/bench/pgbench_pair.sh is taken where it exists.
+# GATE names a gate that is built already; with HOLD=1 nothing is measured, and all waits to be used.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -36,6 +37,7 @@ free_port() {
 
 folder='' bouncer=''
 end() {
+    set +e
     [ -z "$bouncer" ] || { kill "$bouncer"; wait "$bouncer"; }
     if [ -n "${GATE_PID:-}" ]; then
         gate=$GATE_PID
@@ -47,7 +49,7 @@ end() {
 trap end EXIT
 trap 'exit 1' HUP INT TERM
 
-gate=$(executable)
+gate=${GATE:-$(executable)}
 folder=$(mktemp -d /tmp/postern-compare-XXXXXX)
 chmod 711 "$folder"
 
@@ -107,6 +109,9 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 psql -qXAtc 'select 1' "$through_bouncer" >/dev/null || { cat "$folder/bouncer.log" >&2; exit 1; }
+
+# The first use of a grant is written down and made durable: not while the disk is busy with --init.
+psql -qXAtc 'select 1' "${is[postern]}" >/dev/null
 
 # What a session of your own can look at meanwhile, e.g. with perf.
 echo "gateway: process ${is[pid]}; pgbouncer: process $bouncer"

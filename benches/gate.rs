@@ -2,7 +2,7 @@
 //!
 //! It prints what there is to connect to, a line `name=value` each, and ends with its standard input.
 //! alice holds a grant, connects by certificate, and is recorded; the target also knows her
-//! certificate, so that the gateway can be compared with what it replaces in either way to sign in.
+//! certificate (as the name in it, `Alice`), so that the gateway can be compared with what it replaces in either way to sign in.
 #![allow(clippy::panic, reason = "a bench that can't go on has failed")]
 
 use std::io::{Read, Write};
@@ -53,12 +53,12 @@ fn cluster(state: &Path) -> Result<Cluster> {
     let cluster = Cluster::start(Options {
         max_connections: 600,
         client_ca: Some(authority.ca_pem().to_owned()),
-        hba: vec!["hostssl all alice 127.0.0.1/32 cert".to_owned()],
+        hba: vec!["hostssl all \"Alice\" 127.0.0.1/32 cert".to_owned()],
         ..Options::default()
     })?;
     cluster.psql(&format!(
         "create role app login password '{SECRET}';\n\
-         create role alice login in role app;\n\
+         create role \"Alice\" login in role app;\n\
          create database bench owner app;\n"
     ))?;
     Ok(cluster)
@@ -156,7 +156,7 @@ fn tell(cluster: &Cluster, gateway: &Gateway, signed_in: &SignedIn) -> Result<()
     writeln!(out, "scram={scram}")?;
     let target_ca = target_ca.display();
     writeln!(out, "direct={}", to(cluster.port(), &target_ca, "app"))?;
-    let by_alice = to(cluster.port(), &target_ca, "alice");
+    let by_alice = to(cluster.port(), &target_ca, "Alice");
     writeln!(out, "direct_by_certificate={by_alice} {by_certificate}")?;
     writeln!(out, "postern={} {by_certificate}", to(port, &ca, "app"))?;
     writeln!(out, "ready=yes")?;

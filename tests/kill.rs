@@ -216,6 +216,7 @@ async fn after_a_kill_the_grant_is_still_good_and_no_session_stays_live() {
     // The register hears of the session within a moment; then the gateway is gone.
     gateway.kill_9();
     drop(stream);
+    until("the target noticed that nobody listens", || apart.upstream_sessions() == "0").await;
     let config = postern::config::Config::load(&apart.config).unwrap();
     let again = Gateway::start(&config).await.unwrap();
     let bob = {
@@ -235,8 +236,44 @@ async fn after_a_kill_the_grant_is_still_good_and_no_session_stays_live() {
     command.args(["-Atc", "select 'through'"]);
     let (ok, out, errors) = support::run(command).await;
     assert!(ok && out.trim() == "through", "{errors}");
-    // The query that the dead gateway ran ends with its connection: at the latest when it answers.
-    apart.cluster.psql("select pg_cancel_backend(pid) from pg_stat_activity where query = 'select pg_sleep(600)'").unwrap();
     until("the target has no session left", || apart.upstream_sessions() == "0").await;
     again.shutdown(Duration::from_secs(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_takes_good_rules_over_and_leaves_bad_ones() {
+    let apart = Apart::new().await;
+    let gateway = apart.start().await;
+    let mut stream = apart.session().await;
+    let rules = apart.folder.path().join("policies/access.cedar");
+    let log = || std::fs::read_to_string(apart.folder.path().join("log")).unwrap();
+    let hang_up = || {
+        let pid = gateway.0.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    };
+    std::fs::write(&rules, "permit (principal, action").unwrap();
+    hang_up();
+    until("the fault is told", || log().contains("access.cedar:1:")).await;
+    send(&mut stream, &query("select 'still here'")).await;
+    read_until(&mut stream, b'Z').await;
+    std::fs::write(&rules, "// nobody any more\n").unwrap();
+    hang_up();
+    let error = support::raw::read_error(&mut stream).await;
+    assert!(error.field(b'M').contains("rules no longer give"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_neither_in_the_log_nor_in_the_arguments_or_environment() {
+    let apart = Apart::new().await;
+    let gateway = apart.start().await;
+    let mut stream = apart.session().await;
+    send(&mut stream, &query("select 'a' as canary_statement; alter role app_rw password 'canary-new'")).await;
+    read_until(&mut stream, b'Z').await;
+    let process = PathBuf::from(format!("/proc/{}", gateway.0.id()));
+    for path in [process.join("cmdline"), process.join("environ"), apart.folder.path().join("log")] {
+        let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+        for secret in [support::SECRET_RW, support::SECRET_RO, "canary-new", "canary_statement"] {
+            assert!(!text.contains(secret), "{} holds {secret}", path.display());
+        }
+    }
 }

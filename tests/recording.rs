@@ -291,3 +291,62 @@ async fn no_secret_shows_in_recordings_state_metrics_or_configuration_errors() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_whose_end_never_passed_is_never_completed_by_our_goodbye() {
+    let (bed, files) = bed_with("").await;
+    let (mut stream, _) = session(&bed, &files, "app_rw", "orders").await;
+    send(&mut stream, &query("create table t (n int)")).await;
+    read_until(&mut stream, b'Z').await;
+    let statement = query(&format!("insert into t values (1) -- {}", "z".repeat(400_000)));
+    let (most, last) = statement.split_at(statement.len() - 2);
+    send(&mut stream, most).await;
+    until("most of it is on its way", || std::fs::metadata(&bed.recordings()[0]).unwrap().len() > 390_000).await;
+    // The rest comes together with something that ends the session.
+    send(&mut stream, &[last, b"?\0\0\0\x04"].concat()).await;
+    assert_eq!(read_error(&mut stream).await.field(b'C'), "08P01");
+    bed.no_upstream_session_stays().await;
+    assert_eq!(bed.cluster.psql_in("shop", "select count(*) from t").unwrap().trim(), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outcomes_belong_to_their_statements_whatever_failed_before() {
+    let (bed, files) = bed_with("").await;
+    let (mut stream, _) = session(&bed, &files, "app_rw", "orders").await;
+    let parse = |sql: &str| framed(Some(b'P'), format!("\0{sql}\0\0\0").as_bytes());
+    let rest = [framed(Some(b'B'), &[0; 8]), framed(Some(b'E'), &[0; 5])].concat();
+    let sync = framed(Some(b'S'), b"");
+    let packet = [
+        parse("garbage"),
+        sync.clone(),
+        parse("create table t (n int)"),
+        rest.clone(),
+        sync.clone(),
+        parse("select 1 / 0"),
+        rest.clone(),
+        parse("skipped"),
+        rest.clone(),
+        sync.clone(),
+        query("insert into t values (1), (2)"),
+    ];
+    send(&mut stream, &packet.concat()).await;
+    for _ in 0..4 {
+        read_until(&mut stream, b'Z').await;
+    }
+    send(&mut stream, &framed(Some(b'X'), b"")).await;
+    let path = sealed(&bed).await;
+    let reader = Reader::new(BufReader::new(File::open(&path).unwrap()));
+    let told: Vec<String> = Statements::new(reader)
+        .map(Result::unwrap)
+        .map(|statement| {
+            let text = statement.text.as_deref().unwrap_or_default().to_owned();
+            let outcome = statement.outcomes.first();
+            let how = outcome.map(|outcome| outcome.sqlstate.as_deref().unwrap_or(&outcome.tag).to_owned());
+            format!("{text}: {}", how.unwrap_or_default())
+        })
+        .collect();
+    assert!(told.contains(&"create table t (n int): CREATE TABLE".to_owned()), "{told:#?}");
+    assert!(told.contains(&"select 1 / 0: 22012".to_owned()), "{told:#?}");
+    assert!(told.contains(&"skipped: ".to_owned()), "{told:#?}");
+    assert!(told.contains(&"insert into t values (1), (2): INSERT 0 2".to_owned()), "{told:#?}");
+}

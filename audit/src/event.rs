@@ -136,6 +136,9 @@ pub enum Kind<'a> {
         /// Microseconds from the statement to its answer.
         micros: u64,
     },
+    /// The target is ready again after a failure: what was sent between the failure and here may have
+    /// been skipped.
+    Recovered,
     /// The session ended: always the last event.
     End(End<'a>),
 }
@@ -405,6 +408,7 @@ mod tests {
                 Kind::Failed { n: 0, sqlstate: "42601".into(), bytes: 9, micros: 5 },
                 r#"{"t":7,"e":"failed","n":0,"sqlstate":"42601","bytes":9,"micros":5}"#.to_owned(),
             ),
+            (Kind::Recovered, r#"{"t":7,"e":"recovered"}"#.to_owned()),
         ];
         for (kind, json) in cases {
             let event = event(kind);

@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::event::{Event, Kind, Text, Value};
-use crate::prepared::{Names, Portal, Prepared, Shown, values_weight};
+use crate::names::{Names, Weight};
+use crate::prepared::{Portal, Prepared, Shown, values_weight};
+use crate::renamings::{Renames, Renamings};
 use crate::statements::{MAX_OUTCOMES, MAX_OUTSTANDING, MAX_SHOWN, Outcome, Statement};
 
 mod parts;
@@ -23,13 +25,11 @@ pub(crate) const MAX_HELD: usize = 128 * 1024 * 1024;
 #[derive(Debug)]
 struct Waiting {
     statement: Statement,
-    /// The prepared statement that it runs.
-    prepared: Option<(Text<'static>, Prepared)>,
+    /// The portal that it runs, until it is answered.
+    portal: Option<(Text<'static>, Portal)>,
     /// Whether one outcome is all there will be: so for anything but a simple query.
     single: bool,
     answered: bool,
-    /// How many failures the session had seen when its answer came.
-    failures: Option<u64>,
     weight: usize,
 }
 
@@ -43,8 +43,16 @@ pub struct Fold {
     prepared: Names<Prepared>,
     portals: Names<Portal>,
     joining: Option<Joining>,
-    /// Failures seen so far.
-    failures: u64,
+    /// How many texts may have changed what statements and portals stand for.
+    renamed_statements: Renamings,
+    renamed_portals: Renamings,
+    /// Binds seen so far.
+    binds: u64,
+    /// Failures and recoveries seen so far: what was sent on one side of either and used on the
+    /// other may not have been taken.
+    doubts: u64,
+    /// Whether the target may still be skipping what is sent.
+    failing: bool,
 }
 
 impl Default for Fold {
@@ -63,7 +71,11 @@ impl Fold {
             prepared: Names::new(),
             portals: Names::new(),
             joining: None,
-            failures: 0,
+            renamed_statements: Renamings::default(),
+            renamed_portals: Renamings::default(),
+            binds: 0,
+            doubts: 0,
+            failing: false,
         }
     }
 
@@ -83,7 +95,7 @@ impl Fold {
             Kind::BindPart { portal, statement, values, last } => {
                 self.bind_part(portal, statement, values.into_owned(), last)
             }
-            Kind::Execute { n, portal, .. } => self.execute(n, t, &portal),
+            Kind::Execute { n, portal, .. } => self.execute(n, t, portal),
             Kind::Call { n, function, values } => self.call(n, t, function, values.into_owned()),
             Kind::CopyIn { n, bytes } => self.copy_in(n, bytes),
             Kind::Done { n, tag, rows, bytes, micros } => {
@@ -92,6 +104,7 @@ impl Fold {
             Kind::Failed { n, sqlstate, bytes, micros } => {
                 self.answer(n, failed(sqlstate, bytes, micros))
             }
+            Kind::Recovered => self.recovered(),
             Kind::End(_) => self.finish(),
             Kind::Start(_) => {}
         }
@@ -111,6 +124,7 @@ impl Fold {
 
     pub(super) fn query(&mut self, n: u64, at: u64, text: &[u8], truncated: bool) {
         let shown = show(text, truncated);
+        self.rename(shown.renames, &shown.text);
         let mut statement = blank(n, at);
         statement.text = Some(shown.text);
         statement.truncated = shown.truncated;
@@ -118,8 +132,11 @@ impl Fold {
     }
 
     pub(super) fn parse(&mut self, name: Text<'static>, text: &[u8], truncated: bool) {
-        let prepared =
-            Prepared::over(self.prepared.find(&name), show(text, truncated), self.failures);
+        let previous = self.prepared.find(&name);
+        let renamed = since(&self.renamed_statements, &name, previous.map(|it| it.renamings));
+        let mut prepared = Prepared::over(previous, renamed, show(text, truncated));
+        prepared.doubts_before = self.doubts;
+        prepared.renamings = self.renamed_statements.count();
         self.prepared.set(name, prepared);
     }
 
@@ -131,23 +148,68 @@ impl Fold {
         truncated: bool,
     ) {
         let prepared = self.prepared.find(&statement).cloned();
-        let prepared = prepared.map(|prepared| (statement, prepared));
-        self.portals.set(portal, Portal { prepared, values: values.into(), truncated });
+        let known = prepared.as_ref().map(|prepared| prepared.renamings);
+        let renamed = since(&self.renamed_statements, &statement, known);
+        self.binds += 1;
+        let mut bound = Portal {
+            id: self.binds,
+            prepared: prepared.map(|prepared| (statement, prepared)),
+            values: values.into(),
+            truncated,
+            doubts_before: self.doubts,
+            renamings: self.renamed_portals.count(),
+            ..Portal::unknown()
+        };
+        bound.rename(renamed, true);
+        if let Some(previous) = self.portal(&portal) {
+            bound.replace(previous);
+        }
+        self.portals.set(portal, bound);
     }
 
-    fn execute(&mut self, n: u64, at: u64, portal: &Text<'static>) {
-        let mut statement = blank(n, at);
-        let mut prepared = None;
-        if let Some(portal) = self.portals.find(portal) {
-            statement.values = Arc::clone(&portal.values);
-            statement.truncated = portal.truncated;
-            prepared.clone_from(&portal.prepared);
+    /// A portal by its name, with what SQL may have made of it; `None` where nothing is known.
+    fn portal(&self, name: &Text<'static>) -> Option<Portal> {
+        let known = self.portals.find(name);
+        let renamed = since(&self.renamed_portals, name, known.map(|portal| portal.renamings));
+        if known.is_none() && renamed.0.is_empty() && !renamed.1 {
+            return None;
         }
-        if let Some((_, prepared)) = &prepared {
+        let mut portal = known.cloned().unwrap_or_else(Portal::unknown);
+        portal.rename(renamed, false);
+        Some(portal)
+    }
+
+    /// A text was run that may give names a meaning.
+    fn rename(&mut self, renames: Renames, text: &Arc<str>) {
+        if renames.statements {
+            self.renamed_statements.note(text);
+        }
+        if renames.portals {
+            self.renamed_portals.note(text);
+        }
+    }
+
+    /// What was sent before is in doubt from here on.
+    fn recovered(&mut self) {
+        self.failing = false;
+        self.doubts += 1;
+    }
+
+    fn execute(&mut self, n: u64, at: u64, name: Text<'static>) {
+        let mut statement = blank(n, at);
+        let Some(portal) = self.portal(&name) else {
+            return self.wait(statement, None, true);
+        };
+        statement.values = Arc::clone(&portal.values);
+        statement.truncated = portal.truncated;
+        if let Some((_, prepared)) = &portal.prepared {
             statement.text = Some(Arc::clone(&prepared.shown.text));
             statement.truncated |= prepared.shown.truncated;
         }
-        self.wait(statement, prepared, true);
+        for (renames, text) in portal.renames() {
+            self.rename(renames, &text);
+        }
+        self.wait(statement, Some((name, portal)), true);
     }
 
     fn call(&mut self, n: u64, at: u64, function: u32, values: Vec<Value<'static>>) {
@@ -169,37 +231,38 @@ impl Fold {
         while self.waiting.front().is_some_and(|first| n != 0 && first.statement.n < n) {
             self.hand_out();
         }
-        let failures = self.failures;
-        self.failures += u64::from(failed);
+        if !failed && self.failing {
+            self.recovered();
+        }
+        let doubts = self.doubts;
+        self.failing |= failed;
+        self.doubts += u64::from(failed);
         let Some(waiting) = self.find(n) else { return };
         waiting.answered |= failed || waiting.single;
         waiting.statement.complete = true;
-        waiting.failures = Some(failures);
         if waiting.statement.outcomes.len() < MAX_OUTCOMES {
             waiting.statement.outcomes.push(outcome);
         } else {
             waiting.statement.more_outcomes += 1;
         }
-        // A success with no failure since its Parse: the target took it.
-        let settled = waiting
-            .prepared
-            .take_if(|(_, prepared)| !failed && prepared.failures_before == failures);
-        if let Some((name, taken)) = settled {
-            self.settle(&name, &taken);
+        let Some((name, portal)) = waiting.portal.take() else { return };
+        waiting.doubt(&portal, doubts);
+        if !failed {
+            self.settle(&name, &portal, doubts);
         }
     }
 
-    /// What a name stood for before is of no interest once its newest Parse is known to be taken.
-    fn settle(&mut self, name: &Text<'static>, taken: &Prepared) {
-        self.prepared.lighten(name, |held| {
-            if Arc::ptr_eq(&held.shown.text, &taken.shown.text) {
-                held.earlier.clear();
-            } else if let Some(at) =
-                held.earlier.iter().position(|text| Arc::ptr_eq(text, &taken.shown.text))
-            {
-                held.earlier.drain(..at);
-            }
-        });
+    /// A success with no doubt since its Parse or Bind: the target took it, so what the name stood
+    /// for before is of no interest.
+    fn settle(&mut self, name: &Text<'static>, portal: &Portal, doubts: u64) {
+        if portal.doubts_before == doubts {
+            self.portals.lighten(name, |held| held.settle(portal.id));
+        }
+        if let Some((name, prepared)) = &portal.prepared
+            && prepared.doubts_before == doubts
+        {
+            self.prepared.lighten(name, |held| held.settle(&prepared.shown.text));
+        }
     }
 
     fn find(&mut self, n: u64) -> Option<&mut Waiting> {
@@ -212,20 +275,16 @@ impl Fold {
     fn wait(
         &mut self,
         statement: Statement,
-        prepared: Option<(Text<'static>, Prepared)>,
+        portal: Option<(Text<'static>, Portal)>,
         single: bool,
     ) {
         let text = statement.text.as_ref().map_or(0, |text| text.len());
-        let weight = text + values_weight(&statement.values);
+        let weight = match &portal {
+            Some((name, portal)) => name.as_bytes().len() + portal.weight(),
+            None => text + values_weight(&statement.values),
+        };
         self.held += weight;
-        self.waiting.push_back(Waiting {
-            statement,
-            prepared,
-            single,
-            answered: false,
-            failures: None,
-            weight,
-        });
+        self.waiting.push_back(Waiting { statement, portal, single, answered: false, weight });
     }
 
     /// Hands out what is answered, and the oldest where too much waits.
@@ -241,20 +300,32 @@ impl Fold {
     }
 
     fn hand_out(&mut self) -> bool {
-        let Some(Waiting { mut statement, prepared, failures, weight, .. }) =
-            self.waiting.pop_front()
-        else {
+        let Some(mut waiting) = self.waiting.pop_front() else {
             return false;
         };
-        self.held = self.held.saturating_sub(weight);
-        if let Some((_, prepared)) = prepared
-            && prepared.failures_before != failures.unwrap_or(self.failures)
-        {
-            statement.otherwise = prepared.earlier;
+        self.held = self.held.saturating_sub(waiting.weight);
+        if let Some((_, portal)) = waiting.portal.take() {
+            waiting.doubt(&portal, self.doubts);
         }
-        self.ready.push_back(statement);
+        self.ready.push_back(waiting.statement);
         true
     }
+}
+
+impl Waiting {
+    fn doubt(&mut self, portal: &Portal, doubts: u64) {
+        let (otherwise, more) = portal.otherwise(doubts);
+        self.statement.otherwise = otherwise;
+        self.statement.truncated |= more;
+    }
+}
+
+/// The texts that may have renamed something since; none could rename what has no name.
+fn since(renamings: &Renamings, name: &Text<'_>, known: Option<u64>) -> (Vec<Shown>, bool) {
+    if name.as_bytes().is_empty() {
+        return (Vec::new(), false);
+    }
+    renamings.since(known.unwrap_or(0))
 }
 
 fn done(tag: Cow<'static, str>, rows: u64, bytes: u64, micros: u64) -> Outcome {
@@ -286,5 +357,6 @@ fn blank(n: u64, at_micros: u64) -> Statement {
 fn show(text: &[u8], truncated: bool) -> Shown {
     let kept = text.get(..MAX_SHOWN).unwrap_or(text);
     let truncated = truncated || kept.len() < text.len();
-    Shown { text: String::from_utf8_lossy(kept).into(), truncated }
+    let renames = Renames::of(kept, truncated);
+    Shown { text: String::from_utf8_lossy(kept).into(), truncated, renames }
 }

@@ -35,6 +35,9 @@
 //! - `n` numbers what the client asked to be executed in this session (`query`, `execute`, `call`),
 //!   from 1, rising. Answers (`done`, `failed`) carry the `n` they answer; one `query` of several
 //!   statements has several.
+//! - A failure makes the target skip what was sent until it is ready again, which `recovered` says.
+//!   So a `parse` or `bind` since the `failed` before it, or in flight then, may not have been taken:
+//!   its name may stand for what it stood for before. SQL changes names too (`PREPARE`, `DECLARE`).
 //! - Text is a JSON string, or `{"base64": "…"}` (standard alphabet, padded) where the bytes are
 //!   not UTF-8.
 //! - A bind value is `null`, a string, `{"base64": "…"}`, `{"sha256": "…", "len": n}` (lower-case
@@ -54,8 +57,10 @@ pub mod event;
 mod fold;
 pub mod frame;
 pub mod mask;
+mod names;
 mod prepared;
 pub mod reader;
+mod renamings;
 pub mod statements;
 
 pub use chain::{Chain, Digest, Head, MAGIC, MAX_PAYLOAD};
@@ -63,4 +68,4 @@ pub use event::{End, Event, Kind, PART_BYTES, Start, Text, Value};
 pub use frame::{WriteError, Writer};
 pub use mask::{Masker, mask, mask_value};
 pub use reader::{Reader, Tail, Verified};
-pub use statements::{Fold, Outcome, Statement, Statements};
+pub use statements::{Alternative, Fold, Outcome, Statement, Statements};

@@ -11,9 +11,18 @@
 //! - the further literals of a call, where one names a secret without its value (`format('…
 //!   PASSWORD %L', 'x')`).
 //!
-//! When in doubt more is masked. Not masked is what only the target can know to be a secret: a
-//! value whose name says nothing, the columns of a COPY, a name spelled with numeric escapes
-//! (`E'p\x61ssword=x'`).
+//! Which literal is a secret is guessed generously; where one ends never is. From the first place on
+//! that the target may read in another way (a backslash before a quote, a tag beyond ASCII), and
+//! behind 1 KiB of one secret, all is kept: evidence comes before secrecy, so a secret with such
+//! bytes may show.
+//!
+//! Not masked is what only the target can know to be a secret: a value whose name says nothing, the
+//! columns of a COPY, a name spelled with numeric escapes (`E'p\x61ssword=x'`).
+//!
+//! Masked is what bears a secret's name though it is run later: a string of SQL, as in `DO $$ …
+//! password := 'drop table x'; execute password; … $$` or `dblink_exec('password', 'drop table x')`,
+//! and code in bodies of other languages than SQL where it looks like that. The recording then shows
+//! that it was run and how it was named, but not the string.
 
 use std::borrow::Cow;
 

@@ -235,7 +235,66 @@ fn bind_values_lose_their_connection_secrets() {
 #[test]
 fn a_long_authority_is_a_secret_and_takes_bounded_memory() {
     let text = format!("select 'x://bob:{}@h/db'", "s".repeat(5000));
-    assert_eq!(masked(&text), "select 'x://bob:***/db'");
+    assert_eq!(masked(&text), format!("select 'x://bob:***{}@h/db'", "s".repeat(5000 - 1025)));
+}
+
+#[test]
+fn what_is_executed_is_never_hidden_by_two_readings_of_one_text() {
+    let long = "t".repeat(70_000);
+    let run = "drop table payroll";
+    let texts: &[Vec<u8>] = &[
+        // A literal with backslashes is continued by white space with a line end alone.
+        br"select password = jsonb E'{}' - '\' from (select null::jsonb as password) x; drop table payroll; --'".to_vec(),
+        br"select password = jsonb E'{}' / '\' from x; drop table payroll; --'".to_vec(),
+        br"select password = E'{}' '\'; drop table payroll; --'".to_vec(),
+        b"select password = E'' - \n'\\'; drop table payroll; --'".to_vec(),
+        b"select password = E'' /* \n */ '\\'; drop table payroll; --'".to_vec(),
+        // The tag of any length.
+        format!("select password = ${long}$ ' ${long}$; drop table payroll; --'").into_bytes(),
+        // `standard_conforming_strings` off.
+        br"select password = '\'' || '; drop table payroll; --'".to_vec(),
+        br"select '\'', password = ' ; drop table payroll; --'".to_vec(),
+        br"select 'x\\' || 'password= \', password = '; drop table payroll; --'".to_vec(),
+        // Characters whose second byte is a backslash, or a bar before a literal or a dollar.
+        b"select password = E'\x95\\'; drop table payroll; --'".to_vec(),
+        b"select password = E'\x95\\\\'; drop table payroll; --'".to_vec(),
+        b"select \x83|e'\\' as password, password = '; drop table payroll; --'".to_vec(),
+        b"select password = \x83|$a$ as x; drop table payroll; --$a$".to_vec(),
+        // Two spellings of one tag.
+        b"select password = $\xed\x40$ x $\xfa\x5c$; drop table payroll; --$\xed\x40$".to_vec(),
+        // A number ends where a tag begins.
+        b"select 1$a$ ' $a$, password = '; drop table payroll; --'".to_vec(),
+        // No secret is that long.
+        format!("select password = ' {} drop table payroll'", "x".repeat(1024)).into_bytes(),
+        format!("select 'password=\"{}drop table payroll'", "x".repeat(1025)).into_bytes(),
+        format!("select password = $a${}drop table payroll$a$", "x".repeat(1025)).into_bytes(),
+    ];
+    for text in texts {
+        let out = String::from_utf8_lossy(&mask(text)).into_owned();
+        assert!(out.contains(run), "{}: {out}", String::from_utf8_lossy(text));
+    }
+}
+
+#[test]
+fn a_secret_before_an_ambiguity_stays_hidden() {
+    let cases = [
+        (r"set password = 'hunter2\'; select 'x'", r"set password = '***'; select 'x'"),
+        (
+            r"alter role bob password 'hunter2'; select '\''",
+            r"alter role bob password '***'; select '\''",
+        ),
+        (
+            "alter role bob password E'a' -- b\n 'it\\'s hunter2' login",
+            "alter role bob password E'***' -- b\n '***' login",
+        ),
+        (
+            "select 名||'x'; alter role bob password E'\\'hunter2'",
+            "select 名||'x'; alter role bob password E'***'",
+        ),
+    ];
+    for (text, want) in cases {
+        assert_eq!(masked(text), want, "{text}");
+    }
 }
 
 /// Text made of what the lexer knows, in any order.

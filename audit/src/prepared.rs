@@ -3,28 +3,18 @@
 //! Names lead to what they stand for; the oldest are forgotten beyond a bound, because a recording
 //! doesn't say when a statement is closed. It doesn't say either which Parse the target took: a
 //! refused or skipped one leaves the statement before it in place. So where a failure came between
-//! a Parse and the first success that used it, what the name stood for before is kept as well:
-//! nobody can pass one statement off as another.
+//! a Parse or Bind and the first success that used it, what the name stood for before is kept as
+//! well: nobody can pass one statement off as another.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::event::{Text, Value};
-
-/// The most names of one sort that are kept.
-const MAX_NAMES: usize = 65_536;
-
-/// The most bytes that the kept names of one sort may stand for.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+use crate::names::Weight;
+use crate::renamings::Renames;
+use crate::statements::Alternative;
 
 /// The most earlier texts that are kept of one name.
 const MAX_EARLIER: usize = 8;
-
-/// What something kept in memory weighs.
-pub(crate) trait Weight {
-    /// Roughly, in bytes.
-    fn weight(&self) -> usize;
-}
 
 /// Text for display: the start of it, where it is very long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +23,8 @@ pub(crate) struct Shown {
     pub(crate) text: Arc<str>,
     /// Whether there is more than this.
     pub(crate) truncated: bool,
+    /// What running it may do to names.
+    pub(crate) renames: Renames,
 }
 
 /// A prepared statement as one Parse made it.
@@ -41,53 +33,203 @@ pub(crate) struct Prepared {
     /// Its text.
     pub(crate) shown: Shown,
     /// What the name may still stand for if that Parse was not taken, oldest first.
-    pub(crate) earlier: Vec<Arc<str>>,
-    /// How many failures the session had seen when the Parse was sent.
-    pub(crate) failures_before: u64,
+    pub(crate) earlier: Vec<Shown>,
+    /// Whether there is more of that.
+    pub(crate) more: bool,
+    /// How many doubts the session had seen when the Parse was sent.
+    pub(crate) doubts_before: u64,
+    /// How many texts that rename statements had been sent before.
+    pub(crate) renamings: u64,
+}
+
+/// What may have run: a text, where it is known, with values.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    /// The number of the Bind.
+    id: u64,
+    shown: Option<Shown>,
+    values: Arc<[Value<'static>]>,
 }
 
 /// A portal: a statement with its values.
 #[derive(Debug, Clone)]
 pub(crate) struct Portal {
+    /// The number of the Bind.
+    pub(crate) id: u64,
     /// The name of the statement that it was made from, and what that stood for.
     pub(crate) prepared: Option<(Text<'static>, Prepared)>,
     /// The values.
     pub(crate) values: Arc<[Value<'static>]>,
     /// Whether there are more or longer values than these.
     pub(crate) truncated: bool,
+    /// What the name may still stand for if that Bind was not taken, oldest first.
+    earlier: Vec<Candidate>,
+    /// What it may stand for even if it was.
+    renamed: Vec<Candidate>,
+    /// Whether there is more of either.
+    more: bool,
+    /// How many doubts the session had seen when the Bind was sent.
+    pub(crate) doubts_before: u64,
+    /// How many texts that rename portals had been sent before.
+    pub(crate) renamings: u64,
+}
+
+impl Shown {
+    /// Text that does nothing to names.
+    pub(crate) fn harmless(text: Arc<str>) -> Shown {
+        Shown { text, truncated: false, renames: Renames::default() }
+    }
 }
 
 impl Prepared {
     /// What a Parse makes of its name.
     pub(crate) fn over(
         previous: Option<&Prepared>,
+        (renamed, forgotten): (Vec<Shown>, bool),
         shown: Shown,
-        failures_before: u64,
     ) -> Prepared {
-        let mut new = Prepared { shown, earlier: Vec::new(), failures_before };
+        let mut new = Prepared {
+            shown,
+            earlier: Vec::new(),
+            more: forgotten,
+            doubts_before: 0,
+            renamings: 0,
+        };
         if let Some(previous) = previous {
+            new.more |= previous.more;
             new.earlier.clone_from(&previous.earlier);
-            new.earlier.push(Arc::clone(&previous.shown.text));
+            new.earlier.push(previous.shown.clone());
         }
-        new.earlier.retain(|text| *text != new.shown.text);
-        if new.earlier.len() > MAX_EARLIER {
-            new.earlier.truncate(MAX_EARLIER);
-            new.shown.truncated = true;
-        }
+        new.earlier.extend(renamed);
+        new.earlier.retain(|earlier| earlier.text != new.shown.text);
+        new.more |= new.earlier.len() > MAX_EARLIER;
+        new.earlier.truncate(MAX_EARLIER);
         new
+    }
+
+    /// Forgets what the name stood for before the Parse of `taken`, which the target took.
+    pub(crate) fn settle(&mut self, taken: &Arc<str>) {
+        if Arc::ptr_eq(&self.shown.text, taken) {
+            self.earlier.clear();
+            self.more = false;
+        } else if let Some(at) =
+            self.earlier.iter().position(|earlier| Arc::ptr_eq(&earlier.text, taken))
+        {
+            self.earlier.drain(..at);
+        }
+    }
+}
+
+impl Portal {
+    /// A portal that no Bind is known of.
+    pub(crate) fn unknown() -> Portal {
+        Portal {
+            id: 0,
+            prepared: None,
+            values: Arc::from([]),
+            truncated: false,
+            earlier: Vec::new(),
+            renamed: Vec::new(),
+            more: false,
+            doubts_before: 0,
+            renamings: 0,
+        }
+    }
+
+    /// Adds what SQL may have let the name stand for since.
+    pub(crate) fn rename(&mut self, (renamed, forgotten): (Vec<Shown>, bool), with_values: bool) {
+        let values = if with_values { Arc::clone(&self.values) } else { Arc::from([]) };
+        let id = self.id;
+        self.renamed.extend(renamed.into_iter().map(|shown| Candidate {
+            id,
+            shown: Some(shown),
+            values: Arc::clone(&values),
+        }));
+        self.more |= forgotten;
+    }
+
+    /// Keeps what the name stood for before this Bind.
+    pub(crate) fn replace(&mut self, previous: Portal) {
+        let own = previous.prepared.as_ref().map(|(_, prepared)| prepared.shown.clone());
+        let statement = previous.statement_earlier();
+        self.more |= previous.more || previous.prepared.is_some_and(|(_, prepared)| prepared.more);
+        self.earlier = previous.earlier;
+        self.earlier.extend(statement);
+        self.earlier.push(Candidate { id: previous.id, shown: own, values: previous.values });
+        self.earlier.extend(previous.renamed);
+        self.more |= self.earlier.len() > MAX_EARLIER;
+        self.earlier.truncate(MAX_EARLIER);
+    }
+
+    /// Forgets what the name stood for before the Bind of this number, which the target took.
+    pub(crate) fn settle(&mut self, taken: u64) {
+        self.earlier.retain(|earlier| earlier.id >= taken);
+        if self.id == taken {
+            self.more = false;
+        }
+    }
+
+    /// What may have run instead, given the doubts seen by the time of the answer; and whether
+    /// there is more.
+    pub(crate) fn otherwise(&self, doubts: u64) -> (Vec<Alternative>, bool) {
+        let (mut all, mut more) = (Vec::new(), self.more && !self.renamed.is_empty());
+        if self.doubts_before != doubts {
+            all.extend(self.earlier.iter().cloned());
+            more |= self.more;
+        }
+        if let Some((_, prepared)) = &self.prepared
+            && prepared.doubts_before != doubts
+        {
+            all.extend(self.statement_earlier());
+            more |= prepared.more;
+        }
+        all.extend(self.renamed.iter().cloned());
+        (all.into_iter().map(Candidate::into_alternative).collect(), more)
+    }
+
+    /// The texts that may give names a meaning when it is run, whatever it stands for.
+    pub(crate) fn renames(&self) -> Vec<(Renames, Arc<str>)> {
+        let statement = self
+            .prepared
+            .iter()
+            .flat_map(|(_, prepared)| std::iter::once(&prepared.shown).chain(&prepared.earlier));
+        let earlier = self.earlier.iter().filter_map(|earlier| earlier.shown.as_ref());
+        let renaming = statement.chain(earlier).filter(|shown| shown.renames != Renames::default());
+        renaming.map(|shown| (shown.renames, Arc::clone(&shown.text))).collect()
+    }
+
+    fn statement_earlier(&self) -> Vec<Candidate> {
+        let earlier = self.prepared.iter().flat_map(|(_, prepared)| &prepared.earlier);
+        let candidate = |shown: &Shown| Candidate {
+            id: self.id,
+            shown: Some(shown.clone()),
+            values: Arc::clone(&self.values),
+        };
+        earlier.map(candidate).collect()
+    }
+}
+
+impl Candidate {
+    fn into_alternative(self) -> Alternative {
+        Alternative { text: self.shown.map(|shown| shown.text), values: self.values }
+    }
+
+    fn weight(&self) -> usize {
+        self.shown.as_ref().map_or(0, |shown| shown.text.len()) + values_weight(&self.values)
     }
 }
 
 impl Weight for Prepared {
     fn weight(&self) -> usize {
-        self.shown.text.len() + self.earlier.iter().map(|text| text.len()).sum::<usize>()
+        self.shown.text.len() + self.earlier.iter().map(|earlier| earlier.text.len()).sum::<usize>()
     }
 }
 
 impl Weight for Portal {
     fn weight(&self) -> usize {
         let prepared = self.prepared.as_ref().map_or(0, |(_, prepared)| prepared.weight());
-        prepared + values_weight(&self.values)
+        let others = self.earlier.iter().chain(&self.renamed).map(Candidate::weight).sum::<usize>();
+        prepared + others + values_weight(&self.values)
     }
 }
 
@@ -103,100 +245,4 @@ fn value_weight(value: &Value<'_>) -> usize {
         Value::Null | Value::Hashed { .. } | Value::Omitted(_) => 0,
     };
     held + size_of::<Value<'_>>()
-}
-
-/// Things by name, the oldest forgotten beyond a bound.
-#[derive(Debug)]
-pub(crate) struct Names<T> {
-    held: HashMap<Arc<Text<'static>>, (u64, T)>,
-    by_age: BTreeMap<u64, Arc<Text<'static>>>,
-    next_age: u64,
-    weight: usize,
-}
-
-impl<T: Weight> Names<T> {
-    /// No name yet.
-    pub(crate) fn new() -> Names<T> {
-        Names { held: HashMap::new(), by_age: BTreeMap::new(), next_age: 0, weight: 0 }
-    }
-
-    /// What a name stands for.
-    pub(crate) fn find(&self, name: &Text<'static>) -> Option<&T> {
-        self.held.get(name).map(|(_, thing)| thing)
-    }
-
-    /// Changes what a name stands for into something no heavier.
-    pub(crate) fn lighten(&mut self, name: &Text<'static>, change: impl FnOnce(&mut T)) {
-        if let Some((_, thing)) = self.held.get_mut(name) {
-            let before = thing.weight();
-            change(thing);
-            self.weight = self.weight.saturating_sub(before.saturating_sub(thing.weight()));
-        }
-    }
-
-    /// Lets a name stand for something new.
-    pub(crate) fn set(&mut self, name: Text<'static>, thing: T) {
-        self.forget(&name);
-        let name = Arc::new(name);
-        self.weight += weight_of(&name, &thing);
-        self.by_age.insert(self.next_age, Arc::clone(&name));
-        self.held.insert(name, (self.next_age, thing));
-        self.next_age += 1;
-        while self.held.len() > MAX_NAMES || (self.weight > MAX_BYTES && self.held.len() > 1) {
-            let Some((_, oldest)) = self.by_age.pop_first() else {
-                return;
-            };
-            self.forget(&oldest);
-        }
-    }
-
-    fn forget(&mut self, name: &Text<'static>) {
-        if let Some((age, thing)) = self.held.remove(name) {
-            self.by_age.remove(&age);
-            self.weight = self.weight.saturating_sub(weight_of(name, &thing));
-        }
-    }
-}
-
-fn weight_of(name: &Text<'_>, thing: &impl Weight) -> usize {
-    name.as_bytes().len() + thing.weight()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn portal(bytes: usize) -> Portal {
-        Portal {
-            prepared: None,
-            values: Arc::from([Value::Bytes(vec![0; bytes].into())]),
-            truncated: false,
-        }
-    }
-
-    #[test]
-    fn the_oldest_names_are_forgotten_beyond_the_bounds() {
-        let mut names = Names::new();
-        for i in 0..=MAX_NAMES {
-            names.set(i.to_string().as_bytes().to_vec().into(), portal(0));
-        }
-        assert!(names.find(&"0".into()).is_none());
-        assert!(names.find(&"1".into()).is_some());
-        assert_eq!(names.held.len(), MAX_NAMES);
-
-        names.set("large".into(), portal(MAX_BYTES));
-        assert_eq!(names.held.len(), 1);
-        names.set("large".into(), portal(1));
-        assert_eq!((names.by_age.len(), names.held.len()), (1, 1));
-        assert!(names.weight < 1000);
-    }
-
-    #[test]
-    fn a_name_set_again_keeps_one_place() {
-        let mut names = Names::new();
-        for _ in 0..100 {
-            names.set("".into(), portal(10));
-        }
-        assert_eq!((names.by_age.len(), names.held.len()), (1, 1));
-    }
 }

@@ -156,6 +156,7 @@ impl<R: Read> Reader<R> {
             | Kind::CopyIn { .. }
             | Kind::Done { .. }
             | Kind::Failed { .. }
+            | Kind::Recovered
             | Kind::End(_) => self.events > 0 && !self.ended,
         }
     }

@@ -36,6 +36,15 @@ pub struct Outcome {
     pub sqlstate: Option<String>,
 }
 
+/// What may have run instead of what a statement shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alternative {
+    /// Its text, or that of the SQL which may have named it; `None` where that is not known.
+    pub text: Option<Arc<str>>,
+    /// The values bound to it.
+    pub values: Arc<[Value<'static>]>,
+}
+
 /// One execution in a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
@@ -46,9 +55,11 @@ pub struct Statement {
     /// Its text for display; `None` where what was executed is not known, such as a cursor or a
     /// forgotten name.
     pub text: Option<Arc<str>>,
-    /// What may have run instead, oldest first: the name was prepared anew, and a failure since
-    /// leaves it open whether the target took that.
-    pub otherwise: Vec<Arc<str>>,
+    /// What may have run instead, oldest first: the name was prepared or bound anew, and a failure
+    /// since leaves it open whether the target took that; or SQL such as `PREPARE` may have given
+    /// the name a meaning, and then it is that SQL. What a function does to names is not seen, and
+    /// neither is SQL put together as it runs.
+    pub otherwise: Vec<Alternative>,
     /// Whether the recording has more of the text, of what may have run instead, or of the values,
     /// than this.
     pub truncated: bool,

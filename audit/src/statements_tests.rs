@@ -37,6 +37,10 @@ fn fold(events: Vec<Event<'static>>) -> Vec<Statement> {
     Statements::new(events.into_iter().map(Ok::<_, Infallible>)).map(Result::unwrap).collect()
 }
 
+fn others(statement: &Statement) -> Vec<&str> {
+    statement.otherwise.iter().map(|other| other.text.as_deref().unwrap_or("?")).collect()
+}
+
 fn texts(statements: &[Statement]) -> Vec<&str> {
     statements.iter().map(|statement| statement.text.as_deref().unwrap_or("?")).collect()
 }
@@ -119,10 +123,10 @@ fn nobody_can_pass_one_statement_off_as_another_by_a_parse_that_fails() {
     };
     let refused = decoy(vec![failed(0)]);
     assert_eq!(refused.text.as_deref(), Some("select"));
-    assert_eq!(refused.otherwise, ["delete".into()]);
+    assert_eq!(others(&refused), ["delete"]);
     let skipped = decoy(vec![query(2, "select 1/0"), failed(2)]);
-    assert_eq!(skipped.otherwise, ["delete".into()]);
-    assert_eq!(decoy(vec![]).otherwise, [], "nothing failed, so the second was taken");
+    assert_eq!(others(&skipped), ["delete"]);
+    assert_eq!(others(&decoy(vec![])), [""; 0], "nothing failed, so the second was taken");
 }
 
 #[test]
@@ -147,6 +151,115 @@ fn a_statement_known_to_be_taken_stays_beyond_doubt() {
     ]);
     assert_eq!(texts(&rows), ["first", "second", "third", "third"]);
     assert!(rows.iter().all(|row| row.otherwise.is_empty()));
+}
+
+#[test]
+fn nobody_can_pass_one_statement_off_as_another_by_a_parse_that_is_skipped() {
+    let decoy = |recovered: Vec<Event<'static>>| {
+        let mut events = vec![parse("", "secret"), parse("x", "garbage"), failed(0)];
+        events.push(parse("", "harmless"));
+        events.extend(recovered);
+        events.extend([bind("", "", "1"), execute(1, ""), done(1, "SELECT 1")]);
+        fold(events).pop().unwrap()
+    };
+    assert_eq!(others(&decoy(vec![at(Kind::Recovered)])), ["secret"]);
+    assert_eq!(others(&decoy(vec![])), ["secret"], "an answer says as much");
+}
+
+#[test]
+fn nobody_can_pass_one_portal_off_as_another() {
+    let rows = fold(vec![
+        parse("s", "secret"),
+        parse("h", "harmless"),
+        query(1, "begin"),
+        done(1, "BEGIN"),
+        bind("p", "s", "1"),
+        query(2, "savepoint a"),
+        done(2, "SAVEPOINT"),
+        bind("p", "h", "2"),
+        failed(0),
+        at(Kind::Recovered),
+        query(3, "rollback to a"),
+        done(3, "ROLLBACK"),
+        execute(4, "p"),
+        done(4, "SELECT 1"),
+    ]);
+    assert_eq!((rows[3].text.as_deref(), others(&rows[3])), (Some("harmless"), vec!["secret"]));
+    assert_eq!(rows[3].otherwise[0].values[..], [Value::Text("1".into())]);
+    let skipped = fold(vec![
+        parse("s", "secret"),
+        bind("p", "s", "1"),
+        failed(0),
+        bind("p", "s", "2"),
+        at(Kind::Recovered),
+        execute(1, "p"),
+        done(1, "SELECT 1"),
+    ]);
+    assert_eq!(skipped[0].otherwise[0].values[..], [Value::Text("1".into())]);
+}
+
+#[test]
+fn what_was_sent_after_the_recovery_is_beyond_doubt() {
+    let rows = fold(vec![
+        parse("", "first"),
+        bind("", "", "1"),
+        execute(1, ""),
+        failed(1),
+        at(Kind::Recovered),
+        parse("", "second"),
+        bind("", "", "2"),
+        execute(2, ""),
+        done(2, "A"),
+    ]);
+    assert!(rows.iter().all(|row| row.otherwise.is_empty()), "{rows:?}");
+}
+
+#[test]
+fn sql_that_gives_names_a_meaning_leaves_them_in_doubt() {
+    let prepare = "deallocate s; PREPARE s as secret";
+    let run = |renaming: Vec<Event<'static>>, statement: &'static str, portal: &'static str| {
+        let mut events = vec![parse(statement, "harmless")];
+        events.extend([bind(portal, statement, "0"), execute(1, portal), done(1, "A")]);
+        events.extend(renaming);
+        events.extend([bind(portal, statement, "0"), execute(9, portal), done(9, "A")]);
+        fold(events).pop().unwrap()
+    };
+    let simple = || vec![query(2, prepare), done(2, "PREPARE")];
+    assert_eq!(others(&run(simple(), "s", "")), [prepare]);
+    assert_eq!(others(&run(simple(), "", "")), [""; 0], "SQL can't name what has no name");
+    let mut anew = simple();
+    anew.push(parse("s", "anew"));
+    assert_eq!(others(&run(anew.clone(), "s", "")), [""; 0]);
+    anew.extend([failed(0), at(Kind::Recovered)]);
+    assert_eq!(others(&run(anew, "s", "")), ["harmless", prepare]);
+    let extended = vec![parse("", prepare), bind("", "", "0"), execute(2, ""), done(2, "PREPARE")];
+    assert_eq!(others(&run(extended, "s", "")), [prepare]);
+
+    let declare = "close p; declare p cursor for secret";
+    let cursor = |portal: &'static str| {
+        let events = vec![
+            parse("s", "harmless"),
+            bind(portal, "s", "0"),
+            query(1, declare),
+            done(1, "DECLARE"),
+            execute(2, portal),
+            done(2, "SELECT 1"),
+        ];
+        fold(events).pop().unwrap()
+    };
+    assert_eq!(others(&cursor("p")), [declare]);
+    assert_eq!(others(&cursor("")), [""; 0]);
+    let unknown = fold(vec![query(1, declare), execute(2, "p"), done(2, "SELECT 1")]);
+    assert_eq!((unknown[1].text.as_deref(), others(&unknown[1])), (None, vec![declare]));
+}
+
+#[test]
+fn many_binds_in_flight_without_a_failure_are_beyond_doubt() {
+    let mut events = vec![parse("", "x")];
+    (1..100).for_each(|n| events.extend([bind("", "", "1"), execute(n, "")]));
+    events.extend((1..100).map(|n| done(n, "A")));
+    let rows = fold(events);
+    assert!(rows.iter().all(|row| row.otherwise.is_empty() && !row.truncated && row.complete));
 }
 
 #[test]

@@ -1,16 +1,22 @@
-//! What opens the target: obtained from control at the first use of a grant, and kept while its lease
-//! is live, so that later connections need no round trip and work while control is away.
+//! What opens the target: obtained from control at every connect, where the rules are asked again,
+//! also about the address from which this very connection comes.
+//!
+//! The trade: a connection within a minute of such an answer, for the same grant and from the same
+//! address, uses the kept credential and needs no round trip. A change of the rules that ends grants
+//! comes with the feed and doesn't wait for that minute. A kept certificate is never close to its end.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use certs::Identity;
 use dashmap::DashMap;
 use link::v1;
 use link::v1::credential::Credential as Wire;
-use policies::{GrantId, Timestamp};
+use policies::{GrantId, Timestamp, Ttl};
 use secrecy::SecretString;
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Status;
 
 use crate::clock::Clock;
@@ -21,6 +27,10 @@ use crate::session::Session;
 
 /// How long control may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// For how long an answer holds for more connections from the same address.
+const KEEP: Duration = Duration::from_secs(60);
+/// How long before its end a certificate is not used any more.
+const MARGIN: Ttl = Ttl::from_secs(60);
 
 /// What the gateway signs in with upstream.
 #[derive(Debug, Clone)]
@@ -49,13 +59,17 @@ pub(crate) enum BeginError {
 pub(crate) struct Credentials {
     clock: Clock,
     link: LinkClient,
-    kept: DashMap<GrantId, Kept>,
+    kept: DashMap<Use, Kept>,
 }
+
+/// What control's answer was about: a grant, and from where it is used.
+type Use = (GrantId, IpAddr);
 
 #[derive(Debug)]
 struct Kept {
     held: Arc<Held>,
     upstream: Upstream,
+    until: Instant,
 }
 
 impl Credentials {
@@ -63,17 +77,19 @@ impl Credentials {
         Self { clock, link, kept: DashMap::new() }
     }
 
-    /// Begins to use a grant: starts its clock at the first use, and obtains its credential.
+    /// Begins to use a grant: has the rules asked again, starts its clock at the first use, and
+    /// obtains its credential.
     pub(crate) async fn begin(&self, session: &Session) -> Result<Upstream, BeginError> {
         let pass = session.pass();
-        let grant = pass.admission.grant();
+        let usage = (pass.admission.grant().clone(), session.client().ip().to_canonical());
         if pass.held.is_claimed()
-            && let Some(kept) = self.kept(grant, &pass.held)
+            && let Some(kept) = self.kept(&usage, &pass.held)
         {
             return Ok(kept);
         }
+        let asked = self.clock.instant();
         let request = v1::BeginRequest {
-            grant: grant.to_string(),
+            grant: usage.0.to_string(),
             session: session.id().to_string(),
             client: session.client().to_string(),
         };
@@ -82,20 +98,41 @@ impl Credentials {
         if !pass.held.is_live(self.clock.now()) {
             return Err(BeginError::Over);
         }
-        let kept = Kept { held: Arc::clone(&pass.held), upstream: upstream.clone() };
-        self.kept.insert(grant.clone(), kept);
+        let until = self.until(asked, &upstream);
+        let kept = Kept { held: Arc::clone(&pass.held), upstream: upstream.clone(), until };
+        self.kept.insert(usage, kept);
         Ok(upstream)
     }
 
-    /// Forgets the credentials of leases that are over.
+    /// Forgets the credentials that were kept for long enough, and those of leases that are over.
     pub(crate) fn sweep(&self) {
-        let now = self.clock.now();
-        self.kept.retain(|_, kept| kept.held.is_live(now));
+        self.kept.retain(|_, kept| self.is_good(kept));
     }
 
-    fn kept(&self, grant: &GrantId, held: &Arc<Held>) -> Option<Upstream> {
-        let kept = self.kept.get(grant).filter(|kept| Arc::ptr_eq(&kept.held, held))?;
-        kept.held.is_live(self.clock.now()).then(|| kept.upstream.clone())
+    fn kept(&self, usage: &Use, held: &Arc<Held>) -> Option<Upstream> {
+        let kept = self.kept.get(usage).filter(|kept| Arc::ptr_eq(&kept.held, held))?;
+        self.is_good(&kept).then(|| kept.upstream.clone())
+    }
+
+    fn is_good(&self, kept: &Kept) -> bool {
+        self.clock.instant() < kept.until && kept.held.is_live(self.clock.now())
+    }
+
+    /// Until when the answer to what was asked then may be kept.
+    fn until(&self, asked: Instant, upstream: &Upstream) -> Instant {
+        let longest = asked + KEEP;
+        match upstream {
+            Upstream::Password(_) => longest,
+            Upstream::Certificate { chain_pem, key_pem } => {
+                let identity = Identity::from_pem(chain_pem.as_bytes(), key_pem).ok();
+                let ends = identity.and_then(|identity| identity.not_after());
+                // One that can't be read is not kept; whoever uses it will say what is wrong.
+                ends.map_or(asked, |ends| {
+                    let ends = Timestamp::from_millis(ends.saturating_sub(MARGIN.millis()));
+                    longest.min(self.clock.deadline(ends))
+                })
+            }
+        }
     }
 
     async fn fetch(&self, request: v1::BeginRequest) -> Result<(Timestamp, Upstream), BeginError> {
@@ -146,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_use_starts_the_clock_and_later_ones_need_nobody() {
+    async fn the_first_use_starts_the_clock_and_the_next_one_needs_nobody() {
         let rig = rig(claim(60, 600));
         let credentials = &rig.plane.credentials;
         let session = rig.open();
@@ -157,6 +194,69 @@ mod tests {
         let begins = rig.control.begins.lock().unwrap().clone();
         assert_eq!(begins.len(), 1);
         assert_eq!(begins[0].session, session.id().as_str());
+    }
+
+    fn begins(rig: &Rig) -> Vec<String> {
+        let begins = rig.control.begins.lock().unwrap();
+        begins.iter().map(|begin| begin.client.clone()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rules_are_asked_again_about_every_address() {
+        let rig = rig(Term::Until(at(600)));
+        let credentials = &rig.plane.credentials;
+        credentials.begin(&rig.open()).await.unwrap();
+        credentials.begin(&rig.open_from("[::ffff:192.0.2.7]:6666")).await.unwrap();
+        assert_eq!(begins(&rig).len(), 1);
+        credentials.begin(&rig.open_from("192.0.2.8:5555")).await.unwrap();
+        assert_eq!(begins(&rig), ["192.0.2.7:5555", "192.0.2.8:5555"]);
+        let no = Status::permission_denied("not from there");
+        *rig.control.begin_reply.lock().unwrap() = Some(Err(no));
+        let refused = credentials.begin(&rig.open_from("198.51.100.1:5555")).await;
+        assert_eq!(refused.unwrap_err().to_string(), "not from there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rules_are_asked_again_after_a_minute() {
+        let rig = rig(Term::Until(at(600)));
+        let credentials = &rig.plane.credentials;
+        credentials.begin(&rig.open()).await.unwrap();
+        let no = Status::permission_denied("not any more");
+        *rig.control.begin_reply.lock().unwrap() = Some(Err(no));
+        tokio::time::advance(KEEP - Duration::from_millis(500)).await;
+        // A use doesn't lengthen the minute, and a wall clock that is set back doesn't, either.
+        rig.plane.clock.step(-3_600_000);
+        credentials.begin(&rig.open()).await.unwrap();
+        tokio::time::advance(Duration::from_millis(500)).await;
+        let refused = credentials.begin(&rig.open()).await;
+        assert_eq!(refused.unwrap_err().to_string(), "not any more");
+        credentials.sweep();
+        assert!(credentials.kept.is_empty());
+    }
+
+    fn certificate(secs: u64) -> v1::Credential {
+        let now = at(0).millis();
+        let authority = certs::Authority::generate("CA", now).unwrap();
+        let issued = authority.issue_login("app", Duration::from_secs(secs), now).unwrap();
+        let pair = v1::Certificate {
+            chain_pem: issued.certificate.pem,
+            key_pem: issued.key_pem.expose_secret().to_owned(),
+        };
+        v1::Credential { credential: Some(Wire::Certificate(pair)) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_is_not_used_within_a_minute_of_its_end() {
+        for (life, used, expected) in [(600, 59, 1), (90, 29, 1), (90, 31, 2), (60, 0, 2)] {
+            let rig = rig(Term::Until(at(600)));
+            let credential = Some(certificate(life));
+            let reply = v1::BeginReply { ends_ms: at(600).millis(), credential };
+            *rig.control.begin_reply.lock().unwrap() = Some(Ok(reply));
+            rig.plane.credentials.begin(&rig.open()).await.unwrap();
+            tokio::time::advance(Duration::from_secs(used)).await;
+            rig.plane.credentials.begin(&rig.open()).await.unwrap();
+            assert_eq!(begins(&rig).len(), expected, "{life} s, used after {used} s");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Code, Status, Streaming};
 
-use crate::limits::HoldPlace;
+use crate::limits::{HoldPlace, Waits};
 use crate::plane::Plane;
 
 /// How long control may take over an answer that nobody has to think about.
@@ -103,14 +103,15 @@ pub(crate) struct Hold {
     events: Streaming<v1::AskEvent>,
     deadline: Instant,
     /// Frees the place and stops the clock when the wait is over, whichever way.
-    _place: HoldPlace,
+    place: HoldPlace,
     _waited: HistogramTimer,
 }
 
 impl Hold {
     /// Asks.
     pub(crate) async fn ask(plane: &Arc<Plane>, wish: Wish) -> Result<Self, HoldError> {
-        let place = plane.limits.hold(wish.client).ok_or(HoldError::TooMany)?;
+        let who = if wish.identity.is_some() { Waits::Known } else { Waits::Stranger };
+        let place = plane.limits.hold(wish.client, who).ok_or(HoldError::TooMany)?;
         let waited = plane.metrics.hold.start_timer();
         let patience = plane.clock.now().after(wish.patience).after(GRACE);
         let mut link = plane.link.clone();
@@ -120,7 +121,7 @@ impl Hold {
             deadline: plane.clock.deadline(patience),
             plane: Arc::clone(plane),
             events: events.into_inner(),
-            _place: place,
+            place,
             _waited: waited,
         })
     }
@@ -136,7 +137,7 @@ impl Hold {
         self.read(event).await
     }
 
-    async fn read(&self, event: v1::ask_event::Event) -> Result<HoldEvent, HoldError> {
+    async fn read(&mut self, event: v1::ask_event::Event) -> Result<HoldEvent, HoldError> {
         use v1::ask_event::Event;
         Ok(match event {
             Event::Confirm(confirm) => HoldEvent::Confirm {
@@ -144,7 +145,11 @@ impl Hold {
                 url: confirm.url,
                 patience: Ttl::from_millis(confirm.patience_ms),
             },
-            Event::Confirmed(identity) => HoldEvent::Confirmed(identity.try_into()?),
+            Event::Confirmed(identity) => {
+                let identity = identity.try_into()?;
+                self.place.confirmed();
+                HoldEvent::Confirmed(identity)
+            }
             Event::Asked(asked) => HoldEvent::Asked {
                 request: asked.request,
                 needs: asked.needs,

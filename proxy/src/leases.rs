@@ -4,12 +4,17 @@
 //! follows on the revision before it, and after a gap a new snapshot is wanted. Readers take no lock
 //! but that of one shard of the map, and allocate nothing. What a connection keeps of a lease is
 //! [`Held`], which says with one atomic load whether it is still live.
+//!
+//! How fresh all this is, is measured in monotonic time from the receipt of the last news: a wall
+//! clock that is set neither cuts anybody off nor stretches what is fresh. Time for which the machine
+//! was suspended doesn't count: the feed tells what happened meanwhile.
 
 mod held;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::{DashMap, Entry};
@@ -27,6 +32,10 @@ pub use held::Held;
 
 /// Many shards, so that none is large: one that grows is rehashed while its readers wait.
 const SHARDS: usize = 256;
+/// The most that one piece of news is fresh; also keeps instants from overflowing.
+const LONGEST_FRESH: Duration = Duration::from_secs(24 * 3600);
+/// Later than every now.
+const FAR: Timestamp = Timestamp::from_millis(i64::MAX);
 
 /// Everything that control knows for this proxy.
 #[derive(Debug, Clone, Default)]
@@ -88,7 +97,9 @@ pub struct Leases {
     by_key: DashMap<LeaseKey, Leased>,
     locks: ArcSwap<Locks>,
     world: ArcSwap<World>,
-    fresh_until: AtomicI64,
+    began: Instant,
+    /// In nanoseconds since it began; 0 before there is any news.
+    fresh_until: AtomicU64,
     revision: watch::Sender<Option<u64>>,
     /// Something changed that any session may have to look at: locks, or the time.
     alarm: watch::Sender<()>,
@@ -123,11 +134,12 @@ impl Leases {
         let locks = Locks { list: Vec::new(), since: clock.instant() };
         let world = World { targets: HashMap::new(), public_url: "".into() };
         Self {
+            began: clock.instant(),
             clock,
             by_key: DashMap::with_shard_amount(SHARDS),
             locks: ArcSwap::from_pointee(locks),
             world: ArcSwap::from_pointee(world),
-            fresh_until: AtomicI64::new(0),
+            fresh_until: AtomicU64::new(0),
             revision: watch::Sender::new(None),
             alarm: watch::Sender::new(()),
             book: Mutex::new(HashMap::new()),
@@ -143,7 +155,8 @@ impl Leases {
         let held = self.by_key.get(knock.key).map(|leased| leased.best(now));
         let locks = self.locks.load();
         let lease = held.as_ref().map(|held| (held.lease(), held.term()));
-        let admission = policies::admit(knock, lease, &locks.list, self.fresh_until(), now)?;
+        let fresh_until = if self.is_fresh() { FAR } else { now };
+        let admission = policies::admit(knock, lease, &locks.list, fresh_until, now)?;
         let held = held.ok_or(Denial::NoGrant)?;
         Ok(Pass { admission, held })
     }
@@ -162,8 +175,14 @@ impl Leases {
 
     /// Until when connections are admitted without further news.
     #[must_use]
-    pub fn fresh_until(&self) -> Timestamp {
-        Timestamp::from_millis(self.fresh_until.load(Ordering::Acquire))
+    pub fn fresh_until(&self) -> Instant {
+        self.began + Duration::from_nanos(self.fresh_until.load(Ordering::Acquire))
+    }
+
+    /// Whether connections are admitted as things stand.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.clock.instant() < self.fresh_until()
     }
 
     /// The revision that was applied last; none before the first snapshot.
@@ -205,6 +224,7 @@ impl Leases {
 
     /// Replaces everything. What the snapshot leaves out has ended.
     pub fn apply_snapshot(&self, revision: u64, fresh: Ttl, snapshot: Snapshot) {
+        let received = self.clock.instant();
         self.set_world(snapshot.targets, snapshot.public_url);
         self.set_locks(snapshot.locks);
         let mut book = self.write();
@@ -224,7 +244,7 @@ impl Leases {
             }
         }
         drop(book);
-        self.applied(revision, fresh);
+        self.applied(revision, received, fresh);
     }
 
     /// Applies what changed. What was applied before is ignored.
@@ -239,6 +259,7 @@ impl Leases {
         if revision != from.saturating_add(1) {
             return Err(LeaseError::Gap { from, to: revision });
         }
+        let received = self.clock.instant();
         self.change_locks(delta.locks, &delta.unlocked);
         let mut book = self.write();
         for (grant, end) in delta.gone {
@@ -250,7 +271,7 @@ impl Leases {
             self.put(&mut book, lease);
         }
         drop(book);
-        self.applied(revision, fresh);
+        self.applied(revision, received, fresh);
         Ok(())
     }
 
@@ -263,7 +284,7 @@ impl Leases {
         if revision != from {
             return Err(LeaseError::Gap { from, to: revision });
         }
-        self.applied(revision, fresh);
+        self.applied(revision, self.clock.instant(), fresh);
         Ok(())
     }
 
@@ -309,9 +330,11 @@ impl Leases {
         }
     }
 
-    fn applied(&self, revision: u64, fresh: Ttl) {
-        let until = self.clock.now().after(fresh);
-        self.fresh_until.store(until.millis(), Ordering::Release);
+    fn applied(&self, revision: u64, received: Instant, fresh: Ttl) {
+        let fresh = fresh.duration().min(LONGEST_FRESH);
+        let until = received.saturating_duration_since(self.began).saturating_add(fresh);
+        let until = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
+        self.fresh_until.store(until, Ordering::Release);
         self.revision.send_replace(Some(revision));
     }
 

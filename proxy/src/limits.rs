@@ -3,6 +3,9 @@
 //! A connection that hasn't authenticated is a stranger's. Strangers share a pool, per address and in
 //! all, in which the oldest makes room for the newest: a thousand that say nothing can't keep out one
 //! that does. Who has authenticated is never put out for another.
+//!
+//! Those who wait for a person have bounds of their own, and strangers among them tighter ones, so that
+//! they can't take all the places from those who are known.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -13,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::settings::LimitSettings;
+
+/// The most strangers of one address that wait for a person.
+const STRANGERS_HOLDING: usize = 8;
 
 /// The counts of one proxy. A copy counts the same.
 #[derive(Debug, Clone)]
@@ -33,8 +39,24 @@ struct Pool {
     /// By the order in which they came.
     strangers: BTreeMap<u64, Listed>,
     by_address: HashMap<IpAddr, BTreeSet<u64>>,
-    holds: usize,
-    holds_by_address: HashMap<IpAddr, usize>,
+    known_holds: Holds,
+    strange_holds: Holds,
+}
+
+/// Those who wait for a person.
+#[derive(Debug, Default)]
+struct Holds {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// Who waits for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// Somebody who has said who they are, and proved it.
+    Known,
+    /// Anybody.
+    Stranger,
 }
 
 #[derive(Debug)]
@@ -64,6 +86,7 @@ pub(crate) struct Slot {
 pub(crate) struct HoldPlace {
     limits: Limits,
     address: IpAddr,
+    who: Waits,
 }
 
 impl Limits {
@@ -96,18 +119,22 @@ impl Limits {
         Some(Slot { limits: self.clone(), number, evicted, known: Arc::default() })
     }
 
-    /// A place to wait for a person; none where too many wait, in all or from this address.
-    pub(crate) fn hold(&self, client: SocketAddr) -> Option<HoldPlace> {
+    /// A place to wait for a person; none where too many wait, in all or from this address. Of all
+    /// places strangers have at most half.
+    pub(crate) fn hold(&self, client: SocketAddr, who: Waits) -> Option<HoldPlace> {
         let settings = &self.0.settings;
         let address = network(client.ip());
         let mut pool = self.pool();
-        let here = pool.holds_by_address.get(&address).copied().unwrap_or(0);
-        if pool.holds >= settings.holds || here >= settings.holds_per_address {
+        let (known, strange) = (pool.known_holds.all, pool.strange_holds.all);
+        let crowded = strange >= settings.holds.div_ceil(2) && who == Waits::Stranger;
+        if crowded || known + strange >= settings.holds {
             return None;
         }
-        pool.holds += 1;
-        pool.holds_by_address.insert(address, here + 1);
-        Some(HoldPlace { limits: self.clone(), address })
+        if pool.holds(who).of(address) >= settings.holds_of_one_address(who) {
+            return None;
+        }
+        pool.holds(who).enter(address);
+        Some(HoldPlace { limits: self.clone(), address, who })
     }
 
     fn pool(&self) -> MutexGuard<'_, Pool> {
@@ -116,7 +143,7 @@ impl Limits {
 }
 
 /// What counts as one address: of IPv6, the network, which one host has whole.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
@@ -166,20 +193,63 @@ impl Drop for Slot {
     }
 }
 
-impl Drop for HoldPlace {
-    fn drop(&mut self) {
-        let mut pool = self.limits.pool();
-        pool.holds = pool.holds.saturating_sub(1);
-        let here = pool.holds_by_address.get(&self.address).copied().unwrap_or(0);
-        if here > 1 {
-            pool.holds_by_address.insert(self.address, here - 1);
-        } else {
-            pool.holds_by_address.remove(&self.address);
+impl LimitSettings {
+    fn holds_of_one_address(&self, who: Waits) -> usize {
+        match who {
+            Waits::Known => self.holds_per_address,
+            Waits::Stranger => self.holds_per_address.min(STRANGERS_HOLDING),
         }
     }
 }
 
+impl HoldPlace {
+    /// The stranger has become known: leaves its place to another one, where there is room among the
+    /// known ones of its address.
+    pub(crate) fn confirmed(&mut self) {
+        let limits = self.limits.clone();
+        let mut pool = limits.pool();
+        let most = limits.0.settings.holds_of_one_address(Waits::Known);
+        if self.who == Waits::Stranger && pool.known_holds.of(self.address) < most {
+            pool.strange_holds.leave(self.address);
+            pool.known_holds.enter(self.address);
+            self.who = Waits::Known;
+        }
+    }
+}
+
+impl Drop for HoldPlace {
+    fn drop(&mut self) {
+        self.limits.pool().holds(self.who).leave(self.address);
+    }
+}
+
+impl Holds {
+    fn of(&self, address: IpAddr) -> usize {
+        self.by_address.get(&address).copied().unwrap_or(0)
+    }
+
+    fn enter(&mut self, address: IpAddr) {
+        self.all += 1;
+        *self.by_address.entry(address).or_default() += 1;
+    }
+
+    fn leave(&mut self, address: IpAddr) {
+        self.all = self.all.saturating_sub(1);
+        match self.of(address) {
+            0 | 1 => self.by_address.remove(&address),
+            here => self.by_address.insert(address, here - 1),
+        };
+    }
+}
+
 impl Pool {
+    fn holds(&mut self, who: Waits) -> &mut Holds {
+        match who {
+            Waits::Known => &mut self.known_holds,
+            Waits::Stranger => &mut self.strange_holds,
+        }
+    }
+
     fn enter(&mut self, address: IpAddr) -> (u64, CancellationToken) {
         let (number, evicted) = (self.next, CancellationToken::new());
         self.next += 1;

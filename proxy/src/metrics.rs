@@ -31,6 +31,10 @@ const RECORDER_LAG: Named =
     ("postern_recorder_lag_bytes", "Bytes pushed to recordings and not yet written.");
 const RECORDER_FAILURES: Named =
     ("postern_recorder_failures_total", "Recordings that could not be written.");
+const RECORDER_UNSETTLED: Named = (
+    "postern_recorder_unsettled_total",
+    "Finished recordings that were left to the kernel to make durable.",
+);
 const FEED_REVISION: Named =
     ("postern_feed_revision", "The revision of the feed that was applied last.");
 const FEED_LEASE: Named = (
@@ -39,7 +43,7 @@ const FEED_LEASE: Named = (
 );
 const REPORTS_DROPPED: Named = (
     "postern_reports_dropped_total",
-    "Reports of denials that were dropped because too many waited.",
+    "Reports of denials that were left out because there were too many.",
 );
 
 /// The series of one proxy.
@@ -63,11 +67,13 @@ pub(crate) struct Metrics {
     pub(crate) recorder_lag: IntGauge,
     /// Recordings that could not be written on.
     pub(crate) recorder_failures: IntCounter,
+    /// Finished recordings that were left to the kernel to make durable.
+    pub(crate) recorder_unsettled: IntCounter,
     /// The revision of the feed that was applied last.
     pub(crate) feed_revision: IntGauge,
     /// For how much longer the feed is fresh.
     pub(crate) feed_lease: Gauge,
-    /// Reports of denials that were dropped because too many waited.
+    /// Reports of denials that were left out because there were too many.
     pub(crate) reports_dropped: IntCounter,
 }
 
@@ -88,6 +94,7 @@ impl Metrics {
             upstream_connect: place.histogram(&UPSTREAM_CONNECT, (1e-3, 2.0, 15))?,
             recorder_lag: place.gauge(&RECORDER_LAG)?,
             recorder_failures: place.counter(&RECORDER_FAILURES)?,
+            recorder_unsettled: place.counter(&RECORDER_UNSETTLED)?,
             feed_revision: place.gauge(&FEED_REVISION)?,
             feed_lease: place.register(Gauge::new(FEED_LEASE.0, FEED_LEASE.1)?)?,
             reports_dropped: place.counter(&REPORTS_DROPPED)?,
@@ -102,6 +109,19 @@ impl Metrics {
     /// Counts a denial.
     pub(crate) fn denied(&self, reason: &'static str) {
         self.denials.with_label_values(&[reason]).inc();
+    }
+
+    /// How many were denied for this reason.
+    #[cfg(test)]
+    pub(crate) fn denials(&self, reason: &'static str) -> u64 {
+        self.denials.with_label_values(&[reason]).get()
+    }
+
+    /// How many bytes were counted from and to clients.
+    #[cfg(test)]
+    pub(crate) fn bytes_counted(&self) -> (u64, u64) {
+        let of = |direction| self.bytes.with_label_values(&[direction]).get();
+        (of("in"), of("out"))
     }
 
     /// Counts a connection that was dropped before authentication.
@@ -190,6 +210,7 @@ mod tests {
             "postern_hold_seconds",
             "postern_recorder_failures_total",
             "postern_recorder_lag_bytes",
+            "postern_recorder_unsettled_total",
             "postern_reports_dropped_total",
             "postern_revoke_to_cut_seconds",
             "postern_sessions_live",

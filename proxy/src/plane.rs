@@ -44,6 +44,6 @@ impl Plane {
 
     /// Counts a denial and tells control of it.
     pub(crate) fn denied(&self, denied: Denied) {
-        self.reports.denied(self.clock.now(), denied);
+        self.reports.denied(self.clock.now(), self.clock.instant(), denied);
     }
 }

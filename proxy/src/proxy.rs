@@ -202,7 +202,7 @@ fn furnish(
         spool.map_err(|source| ProxyError::Recordings { folder: folder.clone(), source })?;
     // Every session may have its start and its end waiting, and its successor, too.
     let waiting = settings.limits.connections.saturating_mul(3);
-    let (reports, reporter) = Reports::new(waiting, Arc::clone(&metrics));
+    let (reports, reporter) = Reports::new(waiting, Arc::clone(&metrics), clock.instant());
     let leases = Arc::new(Leases::new(clock.clone()));
     let link = feed::client(link);
     let sessions = Sessions {
@@ -255,8 +255,8 @@ async fn keep_house(plane: Arc<Plane>) {
             plane.leases.wake_all();
         }
         plane.credentials.sweep();
-        let fresh = plane.clock.now().until(plane.leases.fresh_until());
-        plane.metrics.feed_lease.set(fresh.duration().as_secs_f64());
+        let fresh = plane.leases.fresh_until().saturating_duration_since(plane.clock.instant());
+        plane.metrics.feed_lease.set(fresh.as_secs_f64());
     }
 }
 

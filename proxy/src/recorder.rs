@@ -5,6 +5,11 @@
 //! written survives a kill of the process. It is made durable once, when the session ends, and that
 //! by a thread of its own, since a disk takes milliseconds. After one failed write everything fails:
 //! nothing passes unrecorded.
+//!
+//! On a disk that hangs, writes go on into the page cache until the kernel holds as much as it allows,
+//! and then they block: the sessions of that worker stand still, and nothing of theirs passes, recorded
+//! or not, until the disk answers. What finishes meanwhile waits for that one thread; beyond its queue
+//! it is left to the kernel, and counted.
 
 mod spool;
 
@@ -92,7 +97,7 @@ impl Recorder {
         self.push(&Event { t: self.elapsed(), kind: Kind::End(event) })?;
         self.flush()?;
         let file = self.file.take().map_or_else(gone, Ok)?;
-        self.spool.settle(file)?;
+        self.spool.settle(file);
         Ok(self.writer.head())
     }
 

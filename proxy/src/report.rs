@@ -1,9 +1,12 @@
 //! What happened here, told to control.
 //!
 //! Sessions and denials have a queue each, so that strangers who are turned away can't crowd out
-//! evidence. A session reserves the place of its end before it starts: where control has been away
-//! for so long that there is none, no session starts, and nothing about a session is ever dropped.
-//! Batches are sent again until they are delivered; control knows repeated ids.
+//! evidence; and of denials only so many are told as `brake.rs` lets pass. A session reserves the place
+//! of its end before it starts: where control has been away for so long that there is none, no session
+//! starts, and nothing about a session is ever dropped. Batches are sent again until they are
+//! delivered; control knows repeated ids.
+
+mod brake;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +18,14 @@ use link::v1::happening::Happening as What;
 use policies::Timestamp;
 use tokio::sync::mpsc::{self, OwnedPermit, Receiver, Sender};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::feed::{Backoff, LinkClient};
 use crate::hold::Identity;
+use crate::limits::network;
 use crate::metrics::Metrics;
+
+use brake::Brakes;
 
 /// How many denials may wait.
 const DENIALS: usize = 1_024;
@@ -32,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Reports {
     sessions: Sender<v1::Happening>,
     denials: Sender<v1::Happening>,
+    brakes: Arc<Brakes>,
     metrics: Arc<Metrics>,
     queued: Arc<AtomicU64>,
     delivered: watch::Receiver<u64>,
@@ -67,13 +75,13 @@ pub(crate) struct Denied {
 
 impl Reports {
     /// Queues for at most so many happenings of sessions.
-    pub(crate) fn new(capacity: usize, metrics: Arc<Metrics>) -> (Self, Reporter) {
+    pub(crate) fn new(capacity: usize, metrics: Arc<Metrics>, now: Instant) -> (Self, Reporter) {
         let (sessions, session_queue) = mpsc::channel(capacity.max(2));
         let (denials, denial_queue) = mpsc::channel(DENIALS);
         let (done, delivered) = watch::channel(0);
-        let queued = Arc::default();
+        let (queued, brakes) = (Arc::default(), Arc::new(Brakes::new(now)));
         let reporter = Reporter { sessions: session_queue, denials: denial_queue, delivered: done };
-        (Self { sessions, denials, metrics, queued, delivered }, reporter)
+        (Self { sessions, denials, brakes, metrics, queued, delivered }, reporter)
     }
 
     /// Reserves a place for something that may not be dropped.
@@ -82,9 +90,14 @@ impl Reports {
         Some(Place { permit, queued: Arc::clone(&self.queued) })
     }
 
-    /// Counts a denial and tells of it where there is room.
-    pub(crate) fn denied(&self, at: Timestamp, denied: Denied) {
+    /// Counts a denial and tells of it, where there were not too many and there is room.
+    pub(crate) fn denied(&self, at: Timestamp, now: Instant, denied: Denied) {
         self.metrics.denied(denied.reason);
+        let kind = (network(denied.client.ip()), denied.reason);
+        let Some(left_out) = self.brakes.pass(kind, denied.identity.is_some(), now) else {
+            self.metrics.reports_dropped.inc();
+            return;
+        };
         let what = What::Denied(v1::ConnectionDenied {
             identity: denied.identity.map(Into::into),
             target: denied.target,
@@ -92,7 +105,7 @@ impl Reports {
             database: denied.database,
             client: denied.client.to_string(),
             reason: denied.reason.to_owned(),
-            detail: denied.detail,
+            detail: left_out.told_with(denied.detail),
         });
         if self.denials.try_send(happening(at, what)).is_err() {
             self.metrics.reports_dropped.inc();
@@ -220,22 +233,52 @@ mod tests {
         assert_eq!(rig.control.told(), told);
     }
 
+    fn denied(client: &str) -> Denied {
+        Denied {
+            identity: None,
+            target: "orders".into(),
+            login: "app".into(),
+            database: String::new(),
+            client: client.parse().unwrap(),
+            reason: "no-grant",
+            detail: "no lease".into(),
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn denials_beyond_the_bound_are_counted_and_crowd_out_no_session() {
-        let rig = rig(LimitSettings::default());
-        rig.control.failing.store(usize::MAX, Ordering::SeqCst);
-        for _ in 0..DENIALS + 5 {
-            rig.plane.denied(Denied {
-                identity: None,
-                target: "orders".into(),
-                login: "app".into(),
-                database: String::new(),
-                client: "192.0.2.7:5555".parse().unwrap(),
-                reason: "no-grant",
-                detail: String::new(),
-            });
+        let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
+        let now = Instant::now();
+        let (reports, reporter) = Reports::new(2, Arc::clone(&metrics), now);
+        let told = u32::try_from(DENIALS).unwrap() + 5;
+        for second in 0..told {
+            let now = now + Duration::from_secs(second.into());
+            reports.denied(at(second.into()), now, denied("192.0.2.7:5555"));
         }
-        assert_eq!(rig.plane.metrics.reports_dropped.get(), 5);
-        assert!(rig.plane.reports.reserve().is_some());
+        assert_eq!(metrics.reports_dropped.get(), 5);
+        assert_eq!(reporter.denials.len(), DENIALS);
+        assert!(reports.reserve().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_strangers_is_told_in_a_few_words_and_counted_in_full() {
+        let rig = rig(LimitSettings::default());
+        for host in 0..1_000 {
+            rig.plane.denied(denied(&format!("[2001:db8::{host:x}]:5555")));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        rig.plane.denied(denied("[2001:db8::1]:5555"));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let reported = rig.control.reported.lock().unwrap();
+        let told = reported.iter().filter_map(|told| match told.happening.as_ref()? {
+            What::Denied(denied) => Some(denied.detail.as_str()),
+            What::Opened(_) | What::Ended(_) | What::Clock(_) => None,
+        });
+        let told: Vec<&str> = told.collect();
+        assert_eq!(told.len(), 11);
+        assert!(told[..10].iter().all(|detail| *detail == "no lease"));
+        assert_eq!(told[10], "no lease; and 990 more like it");
+        assert_eq!(rig.plane.metrics.reports_dropped.get(), 990);
+        assert_eq!(rig.plane.metrics.denials("no-grant"), 1_001);
     }
 }

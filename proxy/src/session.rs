@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use audit::Head;
@@ -78,6 +79,8 @@ pub(crate) struct Session {
     guard: Arc<Guard>,
     metrics: Arc<Metrics>,
     live: IntGauge,
+    /// What was counted of its bytes so far, in and out.
+    passed: (AtomicU64, AtomicU64),
     /// The place of its end in the report; taken when it ends.
     place: Option<Place>,
 }
@@ -135,6 +138,7 @@ impl Sessions {
             guard: Arc::new(guard),
             metrics: Arc::clone(&self.metrics),
             live,
+            passed: Default::default(),
             place: Some(place),
         }
     }
@@ -210,6 +214,13 @@ impl Session {
         }
     }
 
+    /// Counts bytes that passed since the last call, while it lives: at intervals, not per message.
+    pub(crate) fn passed(&self, bytes_in: u64, bytes_out: u64) {
+        self.passed.0.fetch_add(bytes_in, Ordering::Relaxed);
+        self.passed.1.fetch_add(bytes_out, Ordering::Relaxed);
+        self.metrics.bytes(bytes_in, bytes_out);
+    }
+
     /// Ends it.
     pub(crate) fn close(mut self, end: &End, tally: &Tally) {
         self.finish(end, tally);
@@ -221,17 +232,26 @@ impl Session {
         };
         self.cut_done();
         self.live.dec();
-        self.metrics.bytes(tally.bytes_in, tally.bytes_out);
+        let (bytes_in, bytes_out) = self.count_rest(tally);
         let ended = v1::SessionEnded {
             session: self.id.to_string(),
             end: end.code().to_owned(),
             detail: end.detail().unwrap_or_default().to_owned(),
-            bytes_in: tally.bytes_in,
-            bytes_out: tally.bytes_out,
+            bytes_in,
+            bytes_out,
             statements: tally.statements,
             head: tally.head.map(|head| head.to_string()).unwrap_or_default(),
         };
         place.tell(self.guard.clock.now(), What::Ended(ended));
+    }
+
+    /// Counts what wasn't yet, and returns what passed in all: a session that is dropped has no tally.
+    fn count_rest(&self, tally: &Tally) -> (u64, u64) {
+        let counted =
+            (self.passed.0.load(Ordering::Relaxed), self.passed.1.load(Ordering::Relaxed));
+        let all = (tally.bytes_in.max(counted.0), tally.bytes_out.max(counted.1));
+        self.metrics.bytes(all.0 - counted.0, all.1 - counted.1);
+        all
     }
 
     fn opened(&self) -> v1::SessionOpened {
@@ -287,15 +307,15 @@ impl Guard {
         if !self.held().is_live(now) {
             return Some(End::Expired);
         }
-        if self.is_cut_off(now) {
+        if self.is_cut_off() {
             return Some(End::Partitioned);
         }
         self.drained.is_cancelled().then_some(End::Drained)
     }
 
     /// Whether control is away for longer than the target allows.
-    fn is_cut_off(&self, now: Timestamp) -> bool {
-        now >= self.leases.fresh_until() && self.needs_control()
+    fn is_cut_off(&self) -> bool {
+        !self.leases.is_fresh() && self.needs_control()
     }
 
     fn needs_control(&self) -> bool {
@@ -304,9 +324,8 @@ impl Guard {
     }
 
     fn wake_at(&self) -> Instant {
-        let ends = self.held().term().deadline();
-        let at = if self.needs_control() { ends.min(self.leases.fresh_until()) } else { ends };
-        self.clock.deadline(at)
+        let ends = self.clock.deadline(self.held().term().deadline());
+        if self.needs_control() { ends.min(self.leases.fresh_until()) } else { ends }
     }
 
     fn held(&self) -> &Held {

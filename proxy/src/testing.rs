@@ -123,7 +123,7 @@ impl Rig {
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
         let link = feed::client(channel);
         let waiting = limits.connections.saturating_mul(3);
-        let (reports, reporter) = Reports::new(waiting, Arc::clone(&metrics));
+        let (reports, reporter) = Reports::new(waiting, Arc::clone(&metrics), clock.instant());
         tokio::spawn(reporter.run("proxy-1".into(), link.clone()));
         let leases = Arc::new(Leases::new(clock.clone()));
         let sessions = Sessions {
@@ -158,10 +158,15 @@ impl Rig {
 
     /// Lets Alice in.
     pub(crate) fn open(&self) -> Session {
+        self.open_from("192.0.2.7:5555")
+    }
+
+    /// Lets Alice in from there.
+    pub(crate) fn open_from(&self, client: &str) -> Session {
         let key = key("alice", "app@orders/shop");
         let pass = self.plane.admit(&Knock { key: &key, device: None }).unwrap();
-        let client = "192.0.2.7:5555".parse().unwrap();
-        let opening = Opening { pass, identity: alice(), client, application: "psql".into() };
+        let (client, application) = (client.parse().unwrap(), "psql".into());
+        let opening = Opening { pass, identity: alice(), client, application };
         self.plane.sessions.open(opening).unwrap()
     }
 }

@@ -9,8 +9,9 @@ use super::words::{Word, Words};
 /// What stands in for a secret.
 pub(super) const MASKED: &[u8] = b"***";
 
-/// The most bytes of a URI's authority that are held back before they are taken for a secret.
-const MAX_HELD: usize = 1024;
+/// The most bytes that are left out as one secret: no password is longer, so what follows is not
+/// lost.
+pub(super) const MAX_SECRET: usize = 1024;
 
 /// The bytes that spell one character, at most two.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +31,7 @@ impl Spelling {
         Spelling { bytes: [escape, byte], len: 2 }
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 }
@@ -77,6 +78,8 @@ pub(super) struct Content {
     words: Words,
     uri: Uri,
     held: Vec<u8>,
+    /// How many bytes of the present secret were left out.
+    hidden: usize,
     /// Whether a secret was named whose value must be elsewhere: a placeholder, or nothing.
     owed: bool,
 }
@@ -89,14 +92,27 @@ impl Content {
             State::Named { assigned } => self.named(byte, spelling, assigned, out),
             State::Seek => self.seek(byte, spelling, out),
             State::Dollar => self.dollar(byte, spelling, out),
-            State::Quoted { quote, escaped } => self.quoted(byte, spelling, quote, escaped),
+            State::Quoted { quote, escaped } => self.quoted(byte, spelling, quote, escaped, out),
             State::QuoteEnd { quote, spelling: end } => {
                 self.quote_end(byte, spelling, quote, end, out)
             }
             State::Bare { escaped } => self.bare(byte, spelling, escaped, out),
             State::Held => self.hold(byte, spelling, out),
             State::Swallowed => self.swallow(byte, spelling, out),
-            State::Lost => {}
+            State::Lost => self.hide(spelling, out),
+        }
+    }
+
+    fn open_secret(&mut self, out: &mut Vec<u8>) {
+        self.hidden = 0;
+        out.extend_from_slice(MASKED);
+    }
+
+    /// Leaves out what is secret, as long as that may be.
+    fn hide(&mut self, spelling: Spelling, out: &mut Vec<u8>) {
+        self.hidden = self.hidden.saturating_add(spelling.len);
+        if self.hidden > MAX_SECRET {
+            out.extend_from_slice(spelling.as_bytes());
         }
     }
 
@@ -150,7 +166,7 @@ impl Content {
             b'"' => State::Named { assigned },
             _ if assigned => {
                 self.owed |= matches!(byte, b'%' | b'$');
-                out.extend_from_slice(MASKED);
+                self.open_secret(out);
                 self.state = State::Bare { escaped: false };
                 return self.bare(byte, spelling, false, out);
             }
@@ -182,23 +198,31 @@ impl Content {
             self.state = State::Text;
             return self.text(byte, spelling, out);
         }
-        out.extend_from_slice(MASKED);
+        self.open_secret(out);
+        self.hide(spelling, out);
         self.state = State::Lost;
     }
 
     fn open(&mut self, quote: u8, spelling: Spelling, out: &mut Vec<u8>) {
         out.extend_from_slice(spelling.as_bytes());
-        out.extend_from_slice(MASKED);
+        self.open_secret(out);
         self.state = State::Quoted { quote, escaped: false };
     }
 
-    fn quoted(&mut self, byte: u8, spelling: Spelling, quote: u8, escaped: bool) {
-        self.state = match byte {
-            _ if escaped => State::Quoted { quote, escaped: false },
-            b'\\' => State::Quoted { quote, escaped: true },
-            byte if byte == quote => State::QuoteEnd { quote, spelling },
-            _ => State::Quoted { quote, escaped: false },
-        };
+    fn quoted(
+        &mut self,
+        byte: u8,
+        spelling: Spelling,
+        quote: u8,
+        escaped: bool,
+        out: &mut Vec<u8>,
+    ) {
+        if byte == quote && !escaped {
+            self.state = State::QuoteEnd { quote, spelling };
+            return;
+        }
+        self.hide(spelling, out);
+        self.state = State::Quoted { quote, escaped: !escaped && byte == b'\\' };
     }
 
     fn quote_end(
@@ -210,6 +234,8 @@ impl Content {
         out: &mut Vec<u8>,
     ) {
         if byte == quote {
+            self.hide(end, out);
+            self.hide(spelling, out);
             self.state = State::Quoted { quote, escaped: false };
             return;
         }
@@ -223,6 +249,7 @@ impl Content {
             self.state = State::Text;
             return self.text(byte, spelling, out);
         }
+        self.hide(spelling, out);
         self.state = State::Bare { escaped: !escaped && byte == b'\\' };
     }
 
@@ -233,8 +260,9 @@ impl Content {
             return self.text(byte, spelling, out);
         }
         self.held.extend_from_slice(spelling.as_bytes());
-        if self.held.len() > MAX_HELD {
-            out.extend_from_slice(MASKED);
+        if self.held.len() > MAX_SECRET {
+            self.open_secret(out);
+            self.hidden = self.held.len();
             self.held.clear();
             self.state = State::Swallowed;
         }
@@ -243,8 +271,9 @@ impl Content {
     fn swallow(&mut self, byte: u8, spelling: Spelling, out: &mut Vec<u8>) {
         if ends_authority(byte) {
             self.state = State::Text;
-            self.text(byte, spelling, out);
+            return self.text(byte, spelling, out);
         }
+        self.hide(spelling, out);
     }
 
     /// A port stays; anything else is a secret, up to the last `@`.

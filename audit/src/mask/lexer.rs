@@ -4,6 +4,9 @@
 //! Works byte by byte, so that the output can't depend on how the text was cut. It reads what
 //! PostgreSQL reads with `standard_conforming_strings` on. A body of code (`DO $$ … $$`, `AS $$ …
 //! $$`) is read like code; any other literal is content, see [`content`](super::content).
+//!
+//! Where settings, encodings or versions make PostgreSQL read differently, nothing from the first
+//! such difference on is masked: what is executed must never be taken for a secret.
 
 use super::content::{Content, Spelling};
 use super::dollar::{Closer, Found};
@@ -34,6 +37,20 @@ enum State {
     Line,
     /// In a comment in `/* */`, with the byte held back that may end or nest it.
     Block { depth: usize, held: Option<u8> },
+    /// Behind something that can be read in two ways: the rest is passed on.
+    Raw,
+}
+
+/// Whether a literal here would continue one with backslashes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Continues {
+    /// It would not.
+    #[default]
+    No,
+    /// It would on another line.
+    NextLine,
+    /// It would.
+    Here,
 }
 
 /// A literal in quotes.
@@ -73,10 +90,14 @@ pub struct Masker {
     words: Words,
     armed: Option<Armed>,
     content: Content,
-    /// The last byte of code, where a comment may begin with it.
+    /// The last byte of code, where a comment may begin with it, or of a literal in quotes.
     last: u8,
     /// Whether a literal with backslashes has just ended, so that another one would continue it.
-    continues: bool,
+    continues: Continues,
+    /// The same before a dash, which may begin a comment.
+    continued: Continues,
+    /// How many bytes of the present secret were left out.
+    hidden: usize,
     /// The end of the body of code that this is in.
     body: Option<Closer>,
 }
@@ -143,19 +164,32 @@ impl Masker {
             State::NameEnd { secret } => self.name_end(byte, secret, out),
             State::Line => self.line(byte, out),
             State::Block { .. } => self.block(byte, out),
+            State::Raw => out.push(byte),
         }
     }
 
     fn code(&mut self, byte: u8, out: &mut Vec<u8>) {
         out.push(byte);
         let before = std::mem::replace(&mut self.last, byte);
+        if byte == b'$' && self.words.blurs_dollar() {
+            self.state = State::Raw;
+            return;
+        }
         if Words::has(byte) || (byte == b'$' && !self.words.is_empty()) {
-            self.continues = false;
+            self.continues = Continues::No;
             self.words.push(byte);
             return;
         }
+        self.between_words(before, byte, out);
+        self.words.separate(before, byte);
+    }
+
+    fn between_words(&mut self, before: u8, byte: u8, out: &mut Vec<u8>) {
         match (before, byte) {
-            (b'-', b'-') => self.state = State::Line,
+            (b'-', b'-') => {
+                self.continues = self.continued;
+                self.state = State::Line;
+            }
             (b'/', b'*') => self.state = State::Block { depth: 1, held: None },
             (_, b'\'') => self.open_quote(out),
             (_, b'&') if self.words.is_letter(b'u') => self.words.drop_word(),
@@ -170,7 +204,7 @@ impl Masker {
 
     fn punctuation(&mut self, byte: u8) {
         self.end_word();
-        self.continues &= byte.is_ascii_whitespace() || matches!(byte, b'-' | b'/');
+        self.follow_continues(byte);
         let Some(armed) = &mut self.armed else { return };
         match byte {
             b';' => self.armed = None,
@@ -182,6 +216,18 @@ impl Masker {
             }
             _ => {}
         }
+    }
+
+    /// Only white space with a line end, and comments up to one, may stand between the parts of a
+    /// literal.
+    fn follow_continues(&mut self, byte: u8) {
+        let before = std::mem::take(&mut self.continues);
+        self.continued = if byte == b'-' { before } else { Continues::No };
+        self.continues = match (before, byte) {
+            (Continues::NextLine, b'\n' | b'\r') => Continues::Here,
+            (before, b' ' | b'\t' | b'\n' | b'\r' | 0x0c) => before,
+            _ => Continues::No,
+        };
     }
 
     fn end_word(&mut self) {
@@ -216,6 +262,7 @@ impl Masker {
                 self.dollar_held(held, out);
             }
             State::Block { held, .. } => self.comment(held.as_slice(), out),
+            raw @ State::Raw => self.state = raw,
             State::Code | State::Quote(_) | State::Tag(_) | State::Name { .. } | State::Line => {}
         }
         self.content.end(out);

@@ -67,6 +67,10 @@ pub(super) struct Words {
     /// The last bytes of the word, lower case.
     tail: u128,
     len: usize,
+    /// Whether it begins with a digit: then it is a number, and perhaps more.
+    number: bool,
+    /// Whether what stands right before it may belong to it, in another encoding.
+    blurred: bool,
     last: Word,
     before: Word,
 }
@@ -79,6 +83,7 @@ impl Words {
 
     /// Adds a byte to the word.
     pub(super) fn push(&mut self, byte: u8) {
+        self.number = if self.len == 0 { byte.is_ascii_digit() } else { self.number };
         self.tail = self.tail << 8 | u128::from(byte.to_ascii_lowercase());
         self.len = self.len.saturating_add(1);
     }
@@ -91,6 +96,22 @@ impl Words {
     /// Whether the word is exactly this letter.
     pub(super) fn is_letter(&self, letter: u8) -> bool {
         self.len == 1 && self.tail & 0xff == u128::from(letter)
+    }
+
+    /// Whether it can't be told if a `$` here belongs to the word or opens a literal.
+    pub(super) fn blurs_dollar(&self) -> bool {
+        self.blurred || (self.number && !self.is_empty())
+    }
+
+    /// Whether the word is this letter, however the bytes before it are read.
+    pub(super) fn is_surely_letter(&self, letter: u8) -> bool {
+        self.is_letter(letter) && !self.blurred
+    }
+
+    /// Takes note of the byte between words. Behind a byte of 0x80 or more it may be the second
+    /// byte of a character: of the encodings a client may choose, JOHAB has them from 0x31 on.
+    pub(super) fn separate(&mut self, before: u8, byte: u8) {
+        self.blurred = before >= 0x80 && byte > 0x30;
     }
 
     /// Forgets the word.

@@ -121,6 +121,16 @@ async fn dropping_a_hold_takes_the_wish_back_and_frees_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn strangers_who_wait_don_t_keep_out_who_is_known() {
+    let rig = Rig::with(LimitSettings { holds: 2, ..LimitSettings::default() });
+    let stranger = Hold::ask(&rig.plane, wish()).await;
+    assert!(stranger.is_ok());
+    assert!(matches!(Hold::ask(&rig.plane, wish()).await, Err(HoldError::TooMany)));
+    let known = Wish { identity: Some(alice()), ..wish() };
+    assert!(Hold::ask(&rig.plane, known).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_is_passed_on() {
     let rig = Rig::new();
     let (code, message, hint) = ("not-permitted".to_owned(), "no".to_owned(), "ask".to_owned());

@@ -52,7 +52,7 @@ async fn a_snapshot_says_why_something_is_gone_and_what_had_run_out_has_expired(
     let all = leases(vec![active("gr-1"), lease("gr-2", Term::Until(at(5)))]);
     let first = admit(&all).unwrap();
     let second = Arc::clone(&all.write()[&"gr-2".parse::<GrantId>().unwrap()]);
-    tokio::time::advance(std::time::Duration::from_secs(5)).await;
+    tokio::time::advance(Duration::from_secs(5)).await;
     let why = vec![(first.admission.grant().clone(), End::Done)];
     let snapshot = Snapshot { gone: why, ..snapshot(vec![], Partition::Cut) };
     all.apply_snapshot(8, LONG, snapshot);
@@ -87,11 +87,28 @@ async fn a_gap_is_an_error_and_what_was_applied_is_ignored() {
 async fn without_news_nobody_new_is_admitted() {
     let leases = leases(vec![active("gr-1")]);
     leases.apply_heartbeat(7, Ttl::from_secs(10)).unwrap();
-    tokio::time::advance(std::time::Duration::from_secs(9)).await;
+    tokio::time::advance(Duration::from_secs(9)).await;
     assert!(admit(&leases).is_ok());
-    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(admit(&leases).unwrap_err(), Denial::Stale);
     leases.apply_heartbeat(7, Ttl::from_secs(10)).unwrap();
+    assert!(admit(&leases).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_set_neither_ends_nor_stretches_freshness() {
+    let leases = leases(vec![lease("gr-1", Term::Until(at(100_000)))]);
+    leases.clock.step(3_600_000);
+    leases.apply_heartbeat(7, Ttl::from_secs(10)).unwrap();
+    leases.clock.step(-3_600_000);
+    tokio::time::advance(Duration::from_secs(9)).await;
+    leases.clock.step(7_200_000);
+    assert!(admit(&leases).is_ok());
+    leases.clock.step(-7_200_000);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(!leases.is_fresh());
+    assert_eq!(admit(&leases).unwrap_err(), Denial::Stale);
+    leases.apply_heartbeat(7, Ttl::from_millis(u64::MAX)).unwrap();
     assert!(admit(&leases).is_ok());
 }
 
@@ -146,11 +163,11 @@ async fn locks_come_and_go_with_deltas() {
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_revision_ends_with_it_or_with_the_deadline() {
     let leases = Arc::new(leases(vec![]));
-    let deadline = leases.clock.instant() + std::time::Duration::from_secs(5);
+    let deadline = leases.clock.instant() + Duration::from_secs(5);
     assert!(leases.reached(7, deadline).await);
     assert!(!leases.reached(8, deadline).await);
     let waiting = Arc::clone(&leases);
-    let later = deadline + std::time::Duration::from_secs(5);
+    let later = deadline + Duration::from_secs(5);
     let waiting = tokio::spawn(async move { waiting.reached(8, later).await });
     tokio::task::yield_now().await;
     leases.apply_delta(8, LONG, Delta::default()).unwrap();

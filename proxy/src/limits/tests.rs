@@ -107,13 +107,50 @@ fn one_ipv6_host_is_one_address() {
 fn waits_have_a_bound_per_address_and_in_all() {
     let limits = limits(100, 100, 100);
     let (here, there) = (from("192.0.2.1"), from("192.0.2.2"));
-    let first = limits.hold(here).unwrap();
-    let second = limits.hold(here).unwrap();
-    assert!(limits.hold(here).is_none());
-    let third = limits.hold(there).unwrap();
-    assert!(limits.hold(there).is_none());
+    let hold = |client| limits.hold(client, Waits::Known);
+    let first = hold(here).unwrap();
+    let second = hold(here).unwrap();
+    assert!(hold(here).is_none());
+    let third = hold(there).unwrap();
+    assert!(hold(there).is_none());
     drop((first, second, third));
-    assert!(limits.hold(here).is_some());
+    assert!(hold(here).is_some());
     let pool = limits.pool();
-    assert_eq!((pool.holds, pool.holds_by_address.len()), (0, 0));
+    assert_eq!((pool.known_holds.all, pool.known_holds.by_address.len()), (0, 0));
+}
+
+fn many_holds() -> Limits {
+    let settings = LimitSettings { holds: 100, holds_per_address: 32, ..LimitSettings::default() };
+    let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+    Limits::new(settings, Arc::new(metrics))
+}
+
+#[test]
+fn strangers_who_wait_leave_half_of_the_places_to_those_who_are_known() {
+    let limits = many_holds();
+    let client = |n: u16| SocketAddr::from(([0x2001, 0xdb8, 0, n / 16, 0, 0, 0, n % 16], 5_555));
+    let hold = |who| (0..4_096).filter_map(|n| limits.hold(client(n), who)).collect::<Vec<_>>();
+    let strangers = hold(Waits::Stranger);
+    assert_eq!(strangers.len(), 50);
+    assert_eq!(hold(Waits::Known).len(), 50);
+}
+
+#[test]
+fn strangers_of_one_network_have_few_places_and_take_none_from_its_known_ones() {
+    let limits = many_holds();
+    let client = |n: u16| SocketAddr::from(([0x2001, 0xdb8, 0, 1, 0, 0, 0, n], 5_555));
+    let hold = |who| (0..100).filter_map(|n| limits.hold(client(n), who)).collect::<Vec<_>>();
+    let mut strangers = hold(Waits::Stranger);
+    assert_eq!(strangers.len(), STRANGERS_HOLDING);
+    let known = hold(Waits::Known);
+    assert_eq!(known.len(), 32);
+    strangers[0].confirmed();
+    assert!(hold(Waits::Stranger).is_empty(), "there is no room among the known ones");
+    drop(known);
+    strangers[0].confirmed();
+    assert_eq!(hold(Waits::Stranger).len(), 1, "who is confirmed is no stranger");
+    drop(strangers);
+    let pool = limits.pool();
+    assert_eq!((pool.known_holds.all, pool.strange_holds.all), (0, 0));
+    assert!(pool.known_holds.by_address.is_empty() && pool.strange_holds.by_address.is_empty());
 }

@@ -111,7 +111,9 @@ impl Backend {
                 emit(done(b"FUNCTION CALL", flight.answered(now)))?;
             }
             b'E' => self.failed(body, flight.failed(now), emit)?,
-            b'Z' => flight.ready(),
+            b'Z' if flight.ready() => emit(Kind::Recovered)?,
+            b'1' | b'2' | b'3' | b'T' | b'n' => flight.stepped(),
+            b'G' => flight.copies_in(),
             _ => {}
         }
         Ok(())
@@ -169,10 +171,12 @@ mod tests {
         for piece in bytes.chunks(piece.max(1)) {
             held.extend_from_slice(piece);
             let scanned = backend.scan(&held, &mut flight, now, &mut |kind| {
-                noted.push(match kind {
-                    Kind::Done { tag, rows, bytes, .. } => format!("{tag}/{rows}/{bytes}"),
-                    Kind::Failed { sqlstate, .. } => sqlstate.into_owned(),
-                    other => format!("{other:?}"),
+                noted.push(if let Kind::Done { tag, rows, bytes, .. } = &kind {
+                    format!("{tag}/{rows}/{bytes}")
+                } else if let Kind::Failed { sqlstate, .. } = &kind {
+                    sqlstate.to_string()
+                } else {
+                    format!("{kind:?}")
                 });
                 Ok(())
             })?;
@@ -197,7 +201,8 @@ mod tests {
     async fn outcomes_are_noted_however_the_bytes_come() {
         for row in [10, 70_000] {
             let bytes = result_set(row);
-            let noted = vec![format!("SELECT 2/2/{}", 2 * (row + 5)), "57014".to_owned()];
+            let rows = format!("SELECT 2/2/{}", 2 * (row + 5));
+            let noted = vec![rows, "57014".to_owned(), "Recovered".to_owned()];
             for piece in [1, 2, 7, 4096, bytes.len()] {
                 assert_eq!(
                     run(&bytes, piece).unwrap(),

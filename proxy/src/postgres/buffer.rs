@@ -26,9 +26,22 @@ pub(super) struct Buffer {
     filled: bool,
     /// Bytes that went on, ever.
     pub(super) passed: u64,
+    /// As many of them as were told of.
+    told: u64,
 }
 
 impl Buffer {
+    /// A buffer with bytes that may go on at once.
+    pub(super) fn with(bytes: &[u8]) -> Self {
+        let (clear, end) = (bytes.len(), bytes.len());
+        Self { data: bytes.to_vec(), clear, end, ..Self::default() }
+    }
+
+    /// Bytes that went on since this was asked last.
+    pub(super) fn newly_passed(&mut self) -> u64 {
+        self.passed - std::mem::replace(&mut self.told, self.passed)
+    }
+
     /// Whether bytes wait to go on.
     pub(super) fn has_cleared(&self) -> bool {
         self.start < self.clear

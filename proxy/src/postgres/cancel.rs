@@ -4,6 +4,7 @@
 //! `pg_stat_activity`; the secret is ours. A request cancels only the very session whose secret it
 //! carries, in constant time, while that session lives, and a flood of them is cut off.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -19,10 +20,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::upstream::{DialError, connect};
+use crate::limits::network;
 
 /// How long a cancel may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Requests of one address a second; a person's Ctrl-C needs one.
+/// Requests of one address, or network of IPv6, a second; a person's Ctrl-C needs one.
 const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
 /// Addresses that are remembered before the quiet ones are forgotten.
 const ADDRESSES: usize = 10_000;
@@ -54,9 +56,11 @@ impl Route {
         request.put_slice(&self.secret);
         stream.write_all(&request).await.map_err(DialError::Unreachable)?;
         stream.flush().await.map_err(DialError::Unreachable)?;
-        // The target closes when it has read the request: then it is on its way.
-        let _ = stream.read(&mut [0; 1]).await;
-        Ok(())
+        // The target closes, not always in order, when it has read the request: then it is on its way.
+        match stream.read(&mut [0; 1]).await.map_err(|error| (error.kind(), error)) {
+            Ok(_) | Err((ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset, _)) => Ok(()),
+            Err((_, error)) => Err(DialError::Unreachable(error)),
+        }
     }
 }
 
@@ -124,7 +128,7 @@ impl Keys {
         if self.rate.len() > ADDRESSES {
             self.rate.retain_recent();
         }
-        self.rate.check_key(&client.ip()).ok()?;
+        self.rate.check_key(&network(client.ip())).ok()?;
         let keys = self.routes.get(&pid)?;
         // Every key of this process id is compared, and each in constant time.
         let mut found = None;
@@ -203,5 +207,20 @@ mod tests {
         }
         assert!(keys.find(7, issued.secret(), client(1)).is_none());
         assert!(keys.find(7, issued.secret(), client(2)).is_some());
+    }
+
+    #[test]
+    fn a_flood_from_one_ipv6_network_is_one_flood() {
+        let keys = Arc::new(Keys::default());
+        let issued = keys.issue(route(7), 0);
+        let from = |network: u16, host: u16| {
+            SocketAddr::from(([0x2001, 0xdb8, 0, network, 0, 0, 0, host], 5))
+        };
+        for host in 0..1_000 {
+            let _ = keys.find(7, b"????", from(1, host));
+        }
+        assert_eq!(keys.rate.len(), 1);
+        assert!(keys.find(7, issued.secret(), from(1, 2_000)).is_none());
+        assert!(keys.find(7, issued.secret(), from(2, 1)).is_some());
     }
 }

@@ -1,28 +1,32 @@
-//! What is under way in a session: executions that were sent and not yet answered.
+//! What is under way in a session: messages that were sent and not yet answered, oldest first.
 //!
-//! Answers come in the order of the questions. A simple query may have several, up to its
-//! ReadyForQuery; an Execute has one; an error skips everything up to the next Sync. A Sync that the
-//! target swallowed, as it does during `COPY … FROM STDIN`, is recognised by the next answer, which
-//! belongs to what stands behind it.
+//! The target answers in order, so this queue is a model of what it has still to do (protocol section
+//! "Message Flow"). A simple query or call is over at its ReadyForQuery. A step (Parse, Bind, Describe,
+//! Close) and an Execute have one answer each. An error in either skips everything up to the next
+//! Sync. During `COPY … FROM STDIN` the target swallows each Sync until the copy ends.
 
 use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-/// How many questions may be open before the client has to wait.
+/// How many messages may be open before the client has to wait.
 const MOST: usize = 65_536;
+/// Room that an idle session keeps.
+const KEPT: usize = 64;
 
-/// What is awaited.
+/// A message that has an answer, or that ends something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Awaited {
-    /// Answers to a simple query.
-    Query,
-    /// The answer to an Execute.
+    /// Parse, Bind, Describe or Close.
+    Step,
     Execute,
-    /// The answer to a FunctionCall.
+    /// A simple query.
+    Query,
+    /// A FunctionCall.
     Call,
-    /// The ReadyForQuery of a Sync.
     Sync,
+    /// CopyDone or CopyFail, which has no answer of its own.
+    CopyEnd,
 }
 
 #[derive(Debug)]
@@ -32,13 +36,19 @@ struct Unit {
     sent: Instant,
 }
 
-/// The open questions of a session, oldest first.
+/// The open messages of a session.
 #[derive(Debug, Default)]
 pub(super) struct Flight {
     units: VecDeque<Unit>,
     sent: u64,
     /// Bytes of rows and COPY data since the last answer.
     bytes: u64,
+    /// The target skips what comes until a Sync that hasn't been sent yet.
+    skipping: bool,
+    /// The target takes COPY data, and swallows each Sync until an end that hasn't been sent yet.
+    copying: bool,
+    /// Something failed since the last ReadyForQuery.
+    failed: bool,
 }
 
 /// To which execution an answer belongs, and what it cost.
@@ -51,13 +61,25 @@ pub(super) struct Answer {
 }
 
 impl Flight {
-    /// Notes an execution, and gives it its number.
+    /// Notes a message. An execution gets its number, which is returned.
     pub(super) fn send(&mut self, awaited: Awaited, now: Instant) -> u64 {
-        if awaited != Awaited::Sync {
+        if matches!(awaited, Awaited::Execute | Awaited::Query | Awaited::Call) {
             self.sent += 1;
         }
-        self.units.push_back(Unit { awaited, n: self.sent, sent: now });
+        if awaited == Awaited::CopyEnd && self.copying {
+            self.copying = false;
+        } else if !(self.copying && awaited == Awaited::Sync) {
+            self.queue(awaited, now);
+        }
         self.sent
+    }
+
+    fn queue(&mut self, awaited: Awaited, now: Instant) {
+        if self.skipping && awaited != Awaited::Sync {
+            return;
+        }
+        self.skipping = false;
+        self.units.push_back(Unit { awaited, n: self.sent, sent: now });
     }
 
     /// How many executions there were.
@@ -73,55 +95,90 @@ impl Flight {
         self.units.is_empty()
     }
 
+    /// Gives memory back.
+    pub(super) fn rest(&mut self) {
+        if self.units.is_empty() {
+            self.units.shrink_to(KEPT);
+        }
+    }
+
     /// Rows or COPY data came.
     pub(super) fn carried(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
+    /// A step was answered. RowDescription and NoData answer a query, too, and end nothing then.
+    pub(super) fn stepped(&mut self) {
+        self.skip_copy_ends();
+        self.units.pop_front_if(|unit| unit.awaited == Awaited::Step);
+    }
+
     /// A statement was answered well.
     pub(super) fn answered(&mut self, now: Instant) -> Answer {
-        let answer = self.answer(now);
+        self.skip_copy_ends();
+        self.copying = false;
+        let n = self.units.front().map(|unit| unit.n);
+        let answer = self.answer(n, now);
         self.units.pop_front_if(|unit| unit.awaited == Awaited::Execute);
         answer
     }
 
-    /// A statement was refused; in the extended protocol all up to the next Sync is skipped.
+    /// Something was refused; in the extended protocol all up to the next Sync is skipped.
     pub(super) fn failed(&mut self, now: Instant) -> Answer {
-        let answer = self.answer(now);
-        while self.units.pop_front_if(|unit| unit.awaited == Awaited::Execute).is_some() {}
+        self.skip_copy_ends();
+        self.copying = false;
+        self.failed = true;
+        let extended = |unit: &mut Unit| matches!(unit.awaited, Awaited::Step | Awaited::Execute);
+        if !self.units.front_mut().is_some_and(extended) {
+            let n = self.units.front().filter(|unit| unit.awaited != Awaited::Sync);
+            return self.answer(n.map(|unit| unit.n), now);
+        }
+        // The refusal of a step is that of the execution that it was for.
+        let mut units = self.units.iter().take_while(|unit| unit.awaited != Awaited::Sync);
+        let n = units.find(|unit| unit.awaited == Awaited::Execute).map(|unit| unit.n);
+        let answer = self.answer(n, now);
+        while self.units.pop_front_if(|unit| unit.awaited != Awaited::Sync).is_some() {}
+        self.skipping = self.units.is_empty();
         answer
     }
 
-    /// ReadyForQuery: the oldest query, call or Sync is over.
-    pub(super) fn ready(&mut self) {
+    /// The target takes COPY data: whatever Sync it got or gets before the end, it swallows.
+    pub(super) fn copies_in(&mut self) {
+        self.skip_copy_ends();
+        let Some(copy) = self.units.pop_front() else { return };
+        while self.units.pop_front_if(|unit| unit.awaited == Awaited::Sync).is_some() {}
+        let ended = self.units.pop_front_if(|unit| unit.awaited == Awaited::CopyEnd);
+        self.copying = ended.is_none();
+        self.units.push_front(copy);
+    }
+
+    /// ReadyForQuery: the oldest query, call or Sync is over. Whether something had failed before.
+    pub(super) fn ready(&mut self) -> bool {
         while let Some(unit) = self.units.pop_front() {
-            if unit.awaited != Awaited::Execute {
+            if matches!(unit.awaited, Awaited::Query | Awaited::Call | Awaited::Sync) {
                 break;
             }
         }
+        (self.skipping, self.copying) = (false, false);
+        std::mem::take(&mut self.failed)
     }
 
-    fn answer(&mut self, now: Instant) -> Answer {
+    /// The end of a copy that never began is ignored by the target.
+    fn skip_copy_ends(&mut self) {
+        while self.units.pop_front_if(|unit| unit.awaited == Awaited::CopyEnd).is_some() {}
+    }
+
+    fn answer(&mut self, n: Option<u64>, now: Instant) -> Answer {
         let bytes = std::mem::take(&mut self.bytes);
-        while self.has_question()
-            && self.units.pop_front_if(|unit| unit.awaited == Awaited::Sync).is_some()
-        {}
-        match self.units.front().filter(|unit| unit.awaited != Awaited::Sync) {
-            Some(unit) => {
-                let spent = now.saturating_duration_since(unit.sent).as_micros();
-                Answer { n: unit.n, bytes, micros: u64::try_from(spent).unwrap_or(u64::MAX) }
-            }
-            None => Answer { n: 0, bytes, micros: 0 },
-        }
-    }
-
-    fn has_question(&self) -> bool {
-        self.units.iter().any(|unit| unit.awaited != Awaited::Sync)
+        let sent = self.units.front().map_or(now, |unit| unit.sent);
+        let spent = now.saturating_duration_since(sent).as_micros();
+        Answer { n: n.unwrap_or(0), bytes, micros: u64::try_from(spent).unwrap_or(u64::MAX) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Awaited::{CopyEnd, Execute, Query, Step, Sync};
     use super::*;
 
     fn flight(sent: &[Awaited]) -> (Flight, Instant) {
@@ -134,17 +191,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_query_of_several_statements_has_several_answers() {
-        let (mut flight, now) = flight(&[Awaited::Query, Awaited::Query]);
+        let (mut flight, now) = flight(&[Query, Query]);
         assert_eq!([flight.answered(now).n, flight.answered(now).n], [1, 1]);
-        flight.ready();
+        assert!(!flight.ready());
         assert_eq!(flight.answered(now).n, 2);
     }
 
     #[tokio::test]
     async fn each_execute_of_a_pipeline_has_one_answer() {
-        use Awaited::{Execute, Sync};
-        let (mut flight, now) = flight(&[Execute, Execute, Sync, Execute, Sync]);
-        assert_eq!([flight.answered(now).n, flight.answered(now).n], [1, 2]);
+        let (mut flight, now) = flight(&[Step, Execute, Step, Execute, Sync, Execute, Sync]);
+        flight.stepped();
+        assert_eq!(flight.answered(now).n, 1);
+        flight.stepped();
+        assert_eq!(flight.answered(now).n, 2);
         flight.ready();
         assert_eq!(flight.answered(now).n, 3);
         flight.ready();
@@ -152,22 +211,62 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_skips_to_the_sync() {
-        use Awaited::{Execute, Sync};
-        let (mut flight, now) = flight(&[Execute, Execute, Sync, Execute, Sync]);
+    async fn an_error_skips_to_the_sync_and_is_told_when_it_is_over() {
+        let (mut flight, now) = flight(&[Execute, Execute, Query, Sync, Execute, Sync]);
         assert_eq!(flight.failed(now).n, 1);
-        flight.ready();
-        assert_eq!(flight.answered(now).n, 3);
+        assert!(flight.ready());
+        assert_eq!(flight.answered(now).n, 4);
+        assert!(!flight.ready());
     }
 
     #[tokio::test]
-    async fn a_sync_that_copy_swallowed_does_not_shift_the_answers() {
-        use Awaited::{Execute, Query, Sync};
-        let (mut flight, now) = flight(&[Execute, Sync, Sync]);
+    async fn a_refused_lone_parse_is_not_the_failure_of_what_follows() {
+        let (mut flight, now) = flight(&[Step, Sync, Step, Step, Execute, Sync]);
+        assert_eq!(flight.failed(now).n, 0);
+        assert!(flight.ready());
+        flight.stepped();
+        flight.stepped();
         assert_eq!(flight.answered(now).n, 1);
-        flight.ready();
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_the_sync_of_a_failed_segment_is_never_awaited() {
+        let (mut flight, now) = flight(&[Execute]);
+        flight.failed(now);
+        for _ in 0..2 * MOST {
+            flight.send(Execute, now);
+        }
         flight.send(Query, now);
-        assert_eq!(flight.answered(now).n, 2);
+        assert!(!flight.is_full() && flight.is_empty());
+        flight.send(Sync, now);
+        assert!(flight.ready());
+        let n = flight.send(Query, now);
+        assert_eq!(flight.answered(now).n, n);
+    }
+
+    #[tokio::test]
+    async fn a_sync_that_copy_swallows_does_not_shift_the_answers() {
+        let (mut early, now) = flight(&[Step, Execute, Sync]);
+        early.stepped();
+        early.copies_in();
+        for awaited in [Sync, CopyEnd, Sync] {
+            early.send(awaited, now);
+        }
+        let (mut late, _) = flight(&[Execute, Sync, CopyEnd, Sync]);
+        late.copies_in();
+        for mut flight in [early, late] {
+            assert_eq!(flight.answered(now).n, 1);
+            flight.ready();
+            assert!(flight.is_empty());
+            flight.send(Query, now);
+            assert_eq!(flight.answered(now).n, 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_of_a_copy_that_never_began_is_ignored() {
+        let (mut flight, now) = flight(&[CopyEnd, CopyEnd, Query]);
+        assert_eq!(flight.answered(now).n, 1);
         flight.ready();
         assert!(flight.is_empty());
     }

@@ -4,6 +4,8 @@
 //! held is recorded piece by piece, and its last byte goes on last (see [`Large`]). COPY data streams
 //! through, counted and not kept.
 
+use std::borrow::Cow;
+
 use audit::{Kind, Text, Value, mask, mask_value};
 use policies::Binds;
 use tokio::time::Instant;
@@ -24,11 +26,13 @@ pub(super) struct Frontend {
     passing: Option<Large>,
     /// The client has said goodbye.
     pub(super) said_goodbye: bool,
+    /// Bytes of COPY data since the last copy ended.
+    copied: u64,
 }
 
 impl Frontend {
     pub(super) fn new(binds: Binds) -> Self {
-        Self { binds, passing: None, said_goodbye: false }
+        Self { binds, passing: None, said_goodbye: false, copied: 0 }
     }
 
     /// Whether the target's side stands between two messages.
@@ -76,18 +80,27 @@ impl Frontend {
 
     /// Begins a message that isn't held: COPY data, or one beyond the limit.
     fn begin(
-        &self,
+        &mut self,
         kind: u8,
         whole: usize,
         flight: &mut Flight,
         now: Instant,
     ) -> Result<Option<Large>, WireError> {
         Ok(match kind {
-            b'd' => Some(Large::copy(whole)),
+            b'd' => {
+                self.copied += (whole - HEADER) as u64;
+                Some(Large::copy(whole))
+            }
             _ if whole <= WHOLE => None,
             b'Q' => Some(Large::query(whole, flight.send(Awaited::Query, now))),
-            b'P' => Some(Large::parse(whole)),
-            b'B' => Some(Large::bind(whole, self.binds)),
+            b'P' | b'B' => {
+                flight.send(Awaited::Step, now);
+                Some(if kind == b'P' {
+                    Large::parse(whole)
+                } else {
+                    Large::bind(whole, self.binds)
+                })
+            }
             b'F' => Some(Large::call(whole, self.binds, flight.send(Awaited::Call, now))),
             kind => {
                 let length = u32::try_from(whole).unwrap_or(u32::MAX);
@@ -96,6 +109,7 @@ impl Frontend {
         })
     }
 
+    /// Records what executes something, or prepares it.
     fn record(
         &mut self,
         kind: u8,
@@ -104,50 +118,81 @@ impl Frontend {
         now: Instant,
         emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
-        let wrong = || WireError::Body(char::from(kind));
+        let event = match kind {
+            b'Q' => query(body, flight, now),
+            b'P' => parse(body, flight, now),
+            b'B' => bind(body, self.binds, flight, now),
+            b'E' => execute(body, flight, now),
+            b'F' => call(body, self.binds, flight, now),
+            _ => return self.follow(kind, flight, now, emit),
+        };
+        emit(event.ok_or(WireError::Body(char::from(kind)))?)
+    }
+
+    /// Follows what executes nothing itself.
+    fn follow(
+        &mut self,
+        kind: u8,
+        flight: &mut Flight,
+        now: Instant,
+        emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
+    ) -> Result<(), WireError> {
         match kind {
-            b'Q' => {
-                let (text, _) =
-                    cstring(body).filter(|(_, rest)| rest.is_empty()).ok_or_else(wrong)?;
-                let n = flight.send(Awaited::Query, now);
-                emit(Kind::Query { n, text: Text::from(&*mask(text)) })
-            }
-            b'P' => {
-                let (statement, rest) = cstring(body).ok_or_else(wrong)?;
-                let (text, _) = cstring(rest).ok_or_else(wrong)?;
-                emit(Kind::Parse { statement: statement.into(), text: Text::from(&*mask(text)) })
-            }
-            b'B' => {
-                let (portal, rest) = cstring(body).ok_or_else(wrong)?;
-                let (statement, rest) = cstring(rest).ok_or_else(wrong)?;
-                let (values, _) = values(rest, self.binds).ok_or_else(wrong)?;
-                let (portal, statement) = (portal.into(), statement.into());
-                emit(Kind::Bind { portal, statement, values: values.into() })
-            }
-            b'E' => {
-                let (portal, rest) = cstring(body).ok_or_else(wrong)?;
-                let max_rows = u32::from_be_bytes(rest.try_into().map_err(|_| wrong())?);
-                let n = flight.send(Awaited::Execute, now);
-                emit(Kind::Execute { n, portal: portal.into(), max_rows })
-            }
-            b'F' => {
-                let (function, rest) = body.split_first_chunk::<4>().ok_or_else(wrong)?;
-                let (values, _) = values(rest, self.binds).ok_or_else(wrong)?;
-                let (n, function) =
-                    (flight.send(Awaited::Call, now), u32::from_be_bytes(*function));
-                emit(Kind::Call { n, function, values: values.into() })
-            }
-            b'S' => {
-                flight.send(Awaited::Sync, now);
-                Ok(())
+            b'D' | b'C' => flight.send(Awaited::Step, now),
+            b'S' => flight.send(Awaited::Sync, now),
+            b'c' | b'f' => {
+                let n = flight.send(Awaited::CopyEnd, now);
+                return emit(Kind::CopyIn { n, bytes: std::mem::take(&mut self.copied) });
             }
             b'X' => {
                 self.said_goodbye = true;
-                Ok(())
+                return Ok(());
             }
-            b'H' | b'D' | b'C' | b'c' | b'f' => Ok(()),
-            other => Err(WireError::Kind(char::from(other))),
-        }
+            b'H' => return Ok(()),
+            other => return Err(WireError::Kind(char::from(other))),
+        };
+        Ok(())
+    }
+}
+
+fn query<'b>(body: &'b [u8], flight: &mut Flight, now: Instant) -> Option<Kind<'b>> {
+    let (text, _) = cstring(body).filter(|(_, rest)| rest.is_empty())?;
+    Some(Kind::Query { n: flight.send(Awaited::Query, now), text: masked(text) })
+}
+
+fn parse<'b>(body: &'b [u8], flight: &mut Flight, now: Instant) -> Option<Kind<'b>> {
+    let (statement, rest) = cstring(body)?;
+    let (text, _) = cstring(rest)?;
+    flight.send(Awaited::Step, now);
+    Some(Kind::Parse { statement: statement.into(), text: masked(text) })
+}
+
+fn bind<'b>(body: &'b [u8], binds: Binds, flight: &mut Flight, now: Instant) -> Option<Kind<'b>> {
+    let (portal, rest) = cstring(body)?;
+    let (statement, rest) = cstring(rest)?;
+    let (values, _) = values(rest, binds)?;
+    flight.send(Awaited::Step, now);
+    Some(Kind::Bind { portal: portal.into(), statement: statement.into(), values: values.into() })
+}
+
+fn execute<'b>(body: &'b [u8], flight: &mut Flight, now: Instant) -> Option<Kind<'b>> {
+    let (portal, rest) = cstring(body)?;
+    let max_rows = u32::from_be_bytes(rest.try_into().ok()?);
+    let n = flight.send(Awaited::Execute, now);
+    Some(Kind::Execute { n, portal: portal.into(), max_rows })
+}
+
+fn call<'b>(body: &'b [u8], binds: Binds, flight: &mut Flight, now: Instant) -> Option<Kind<'b>> {
+    let (function, rest) = body.split_first_chunk::<4>()?;
+    let (values, _) = values(rest, binds)?;
+    let n = flight.send(Awaited::Call, now);
+    Some(Kind::Call { n, function: u32::from_be_bytes(*function), values: values.into() })
+}
+
+fn masked(text: &[u8]) -> Text<'_> {
+    match mask(text) {
+        Cow::Borrowed(text) => text.into(),
+        Cow::Owned(text) => text.into(),
     }
 }
 
@@ -196,10 +241,8 @@ pub(super) fn kept(value: &[u8], binary: bool, binds: Binds) -> Value<'_> {
         Binds::Omit => Value::omitted(value),
         Binds::Keep if binary => Value::binary(value),
         Binds::Keep => match mask_value(value) {
-            std::borrow::Cow::Borrowed(value) => Value::text(value),
-            std::borrow::Cow::Owned(masked) => {
-                Value::Text(String::from_utf8_lossy(&masked).into_owned().into())
-            }
+            Cow::Borrowed(value) => Value::text(value),
+            Cow::Owned(masked) => Value::Text(String::from_utf8_lossy(&masked).into_owned().into()),
         },
     }
 }
@@ -266,6 +309,7 @@ mod tests {
             r#"{"e":"parse","statement":"stmt","text":"select $1"}"#,
             r#"{"e":"bind","portal":"portal","statement":"stmt","values":["one",null,"password=*** host=x"]}"#,
             r#"{"e":"execute","n":2,"portal":"portal","max_rows":7}"#,
+            r#"{"e":"copy_in","n":2,"bytes":1000}"#,
             r#"{"e":"query","n":3,"text":"alter role app password '***'"}"#,
         ];
         for piece in [1, 2, 3, 100, bytes.len()] {

@@ -14,7 +14,7 @@ use crate::hold::{HoldError, RedeemError};
 use crate::session::OpenError;
 
 /// How long a client may take to read its refusal.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A refusal: its name for the audit log and metrics, and its words for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]

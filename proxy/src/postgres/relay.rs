@@ -42,6 +42,8 @@ pub(super) struct Relay {
     recorder: Recorder,
     /// The target takes no more; what it still says is passed on.
     upstream_deaf: bool,
+    /// Which sides stand in the middle of a message, by what was let through to them.
+    inside: Inside,
     unflushed: Unflushed,
     quiet: Quiet,
 }
@@ -49,6 +51,13 @@ pub(super) struct Relay {
 /// Where something was written that may still stand in a TLS layer.
 #[derive(Debug, Default)]
 struct Unflushed {
+    client: bool,
+    upstream: bool,
+}
+
+/// Which sides stand in the middle of a message.
+#[derive(Debug, Default)]
+struct Inside {
     client: bool,
     upstream: bool,
 }
@@ -83,17 +92,24 @@ pub(super) struct Remains {
 }
 
 impl Relay {
-    pub(super) fn new(client: Stream, upstream: Stream, recorder: Recorder, binds: Binds) -> Self {
+    /// A relay that begins with what the client is still to be told.
+    pub(super) fn new(
+        (client, hello): (Stream, &[u8]),
+        upstream: Stream,
+        recorder: Recorder,
+        binds: Binds,
+    ) -> Self {
         Self {
             client,
             upstream,
             up: Buffer::default(),
-            down: Buffer::default(),
+            down: Buffer::with(hello),
             frontend: Frontend::new(binds),
             backend: Backend::default(),
             flight: Flight::default(),
             recorder,
             upstream_deaf: false,
+            inside: Inside::default(),
             unflushed: Unflushed::default(),
             quiet: Quiet { timer: Box::pin(sleep(QUIET)), armed: false, traffic: false },
         }
@@ -111,11 +127,11 @@ impl Relay {
     /// Moves what can be moved now.
     fn pump(&mut self, cx: &mut Context<'_>, session: &Session) -> Result<(), Stop> {
         loop {
-            let waited = self.flight.is_full();
             self.pump_up(cx, session)?;
+            let waited = self.flight.is_full();
             self.pump_down(cx)?;
             if !waited || self.flight.is_full() {
-                return self.rest(cx);
+                return self.rest(cx, session);
             }
         }
     }
@@ -166,6 +182,7 @@ impl Relay {
             }
         }
         self.up.release(scanned);
+        self.inside.upstream = !self.frontend.at_boundary();
         Ok(scanned.clear > 0)
     }
 
@@ -199,6 +216,7 @@ impl Relay {
         let mut emit = |kind: Kind<'_>| recorder.push(&Event { t, kind }).map_err(WireError::Io);
         let scanned = backend.scan(down.held(), flight, now, &mut emit).map_err(broken)?;
         self.down.release(scanned);
+        self.inside.client = !self.backend.at_boundary();
         Ok(())
     }
 
@@ -214,8 +232,8 @@ impl Relay {
         poll_flush(&mut self.unflushed.client, &mut self.client, cx);
     }
 
-    /// Some time after traffic: writes outcomes, and gives memory back.
-    fn rest(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
+    /// Some time after traffic: writes outcomes, counts bytes, and gives memory back.
+    fn rest(&mut self, cx: &mut Context<'_>, session: &Session) -> Result<(), Stop> {
         if self.quiet.traffic && !self.quiet.armed {
             self.quiet.timer.as_mut().reset(Instant::now() + QUIET);
             (self.quiet.armed, self.quiet.traffic) = (true, false);
@@ -223,11 +241,14 @@ impl Relay {
         if self.quiet.armed && self.quiet.timer.as_mut().poll(cx).is_ready() {
             self.quiet.armed = false;
             self.recorder.flush().map_err(|error| broken(error.into()))?;
+            let (up, down) = (self.up.newly_passed(), self.down.newly_passed());
+            session.passed(up, down);
             self.up.rest();
             self.down.rest();
+            self.flight.rest();
             if self.quiet.traffic || self.up.is_large() || self.down.is_large() {
                 self.quiet.traffic = true;
-                return self.rest(cx);
+                return self.rest(cx, session);
             }
         }
         Ok(())
@@ -236,7 +257,7 @@ impl Relay {
     /// Parts the two sides: nothing new passes from here on.
     pub(super) fn part(mut self) -> (Leave, Remains) {
         self.down.discard_held();
-        let clean = !self.up.has_cleared() && self.frontend.at_boundary() && !self.upstream_deaf;
+        let clean = !self.up.has_cleared() && !self.inside.upstream && !self.upstream_deaf;
         let tally = Tally {
             bytes_in: self.up.passed,
             bytes_out: self.down.passed,
@@ -244,7 +265,7 @@ impl Relay {
             head: None,
         };
         let busy = !self.flight.is_empty();
-        let can_be_told = self.backend.at_boundary() && !self.backend.said_fatal;
+        let can_be_told = !self.inside.client && !self.backend.said_fatal;
         let leave = Leave { client: self.client, down: self.down, can_be_told };
         (leave, Remains { upstream: self.upstream, clean, busy, recorder: self.recorder, tally })
     }

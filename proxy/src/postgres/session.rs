@@ -9,13 +9,14 @@ use bytes::{BufMut, BytesMut};
 use pgwire::messages::startup::{BackendKeyData, SecretKey};
 use policies::End;
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::admit::{LetIn, NotIn, put_authenticated};
 use super::cancel::{Issued, Route};
 use super::refuse::{self, Refusal};
 use super::relay::{Relay, Remains, Stop};
-use super::release::release;
+use super::release::{Outside, release};
 use super::upstream::{Call, DialError, Greeting, Upstream, dial};
 use super::wire::{put, put_raw};
 use super::{Caller, Outcome, Visit};
@@ -24,6 +25,13 @@ use crate::session::{Opening, Session, Tally};
 
 /// The longest `application_name` that Postgres keeps (NAMEDATALEN - 1).
 const APPLICATION: usize = 63;
+
+/// All that a relay needs.
+struct Prepared {
+    upstream: Upstream,
+    recorder: Recorder,
+    credential: crate::credential::Upstream,
+}
 
 /// Why a session ended before its relay began.
 #[derive(Debug)]
@@ -60,38 +68,38 @@ impl Visit {
         self.run(caller, session, greeted).instrument(span).await
     }
 
-    async fn run(&self, mut caller: Caller, session: Session, greeted: bool) -> Outcome {
+    async fn run(&self, caller: Caller, session: Session, greeted: bool) -> Outcome {
         let prepared = tokio::select! {
             biased;
             end = session.ended() => Err(Failed::Refused(Refusal::cut(&end), end)),
             prepared = self.prepare(&caller, &session) => prepared,
         };
-        let (upstream, recorder) = match prepared {
+        let Prepared { upstream, recorder, credential } = match prepared {
             Ok(prepared) => prepared,
             Err(failed) => return self.fail(caller, session, failed).await,
         };
         tracing::info!("session opened");
-        let Upstream { stream, connector, greeting } = upstream;
+        let Upstream { stream, greeting } = upstream;
         let issued = greeting.key.clone().map(|(pid, secret)| {
+            let connector = self.plane.postgres.connectors.anonymous(&caller.target);
             let route = Route { target: caller.target.clone(), connector, pid, secret };
             self.plane.postgres.keys.issue(route, caller.startup.minor)
         });
         let hello = hello(&caller, &greeting, issued.as_ref(), greeted);
-        // A client that is gone by now shows at the relay's first read.
-        let _ = caller.stream.write_all(&hello).await;
-        let _ = caller.stream.flush().await;
         let binds = caller.target.recording.binds;
-        let relay = Relay::new(caller.stream, stream, recorder, binds);
-        self.relay(relay, session, issued).await;
+        let relay = Relay::new((caller.stream, &hello), stream, recorder, binds);
+        let outside = Outside {
+            connectors: &self.plane.postgres.connectors,
+            target: &caller.target,
+            resource: &caller.resource,
+            credential: &credential,
+        };
+        self.relay(relay, session, issued, &outside).await;
         "session"
     }
 
     /// Credential, target and recording.
-    async fn prepare(
-        &self,
-        caller: &Caller,
-        session: &Session,
-    ) -> Result<(Upstream, Recorder), Failed> {
+    async fn prepare(&self, caller: &Caller, session: &Session) -> Result<Prepared, Failed> {
         let credential = self.plane.credentials.begin(session).await;
         let credential = credential.map_err(|error| {
             Failed::Refused(Refusal::begin(&error, &caller.resource), End::Expired)
@@ -101,7 +109,7 @@ impl Visit {
             target: &caller.target,
             login: caller.resource.login.as_str(),
             database,
-            settings: &settings(caller, session),
+            settings: settings(caller, session),
             replication: caller.startup.replication.as_deref(),
             credential: &credential,
         };
@@ -114,7 +122,7 @@ impl Visit {
             let end = End::RecorderFailed;
             Failed::Refused(Refusal::cut(&end), end)
         })?;
-        Ok((upstream, recorder))
+        Ok(Prepared { upstream, recorder, credential })
     }
 
     fn not_dialled(&self, error: DialError, caller: &Caller) -> Failed {
@@ -137,15 +145,24 @@ impl Visit {
             Failed::Target(message) => {
                 session.close(&End::UpstreamLost, &Tally::default());
                 // The target's own words, untouched; who doesn't read them is left.
-                let _ = caller.stream.write_all(&message).await;
-                let _ = caller.stream.shutdown().await;
+                let _ = timeout(refuse::FAREWELL, async {
+                    caller.stream.write_all(&message).await?;
+                    caller.stream.shutdown().await
+                })
+                .await;
                 "refused-by-target"
             }
         }
     }
 
     /// Until the relay stops or the guard cuts it; and then to the very end.
-    async fn relay(&self, mut relay: Relay, session: Session, issued: Option<Issued>) {
+    async fn relay(
+        &self,
+        mut relay: Relay,
+        session: Session,
+        issued: Option<Issued>,
+        outside: &Outside<'_>,
+    ) {
         let end = tokio::select! {
             biased;
             end = session.ended() => end,
@@ -167,8 +184,10 @@ impl Visit {
             head.inspect_err(|error| tracing::error!(%error, "the recording has no end")).ok();
         tracing::info!(end = end.code(), statements = tally.statements, "session ended");
         session.close(&end, &tally);
-        let release = release(upstream, clean, busy, route.as_ref());
-        let (released, ()) = tokio::join!(release, leave.take(fatal));
+        let (released, ()) = tokio::join!(
+            release(upstream, clean, busy, route.as_ref(), outside),
+            leave.take(fatal)
+        );
         if !released {
             tracing::warn!("the target kept the connection open; it was dropped");
         }

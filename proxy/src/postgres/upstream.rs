@@ -41,8 +41,6 @@ const GREETING: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) stream: Stream,
-    /// With what it was dialled: a cancel takes the same way.
-    pub(super) connector: Option<Connector>,
     pub(super) greeting: Greeting,
 }
 
@@ -119,28 +117,37 @@ pub(super) struct Connectors {
 }
 
 impl Connectors {
+    /// For a cancel, which needs no identity; none where the target takes no TLS, or none can be had.
+    pub(super) fn anonymous(&self, target: &Arc<Target>) -> Option<Connector> {
+        self.prepared(target).unwrap_or_else(|error| {
+            tracing::error!(target = %target.name, %error, "a cancel can't reach the target");
+            None
+        })
+    }
+
     fn connector(
         &self,
         target: &Arc<Target>,
         credential: &credential::Upstream,
     ) -> Result<Option<Connector>, DialError> {
-        let identity = match credential {
-            credential::Upstream::Password(_) => None,
+        match credential {
+            credential::Upstream::Password(_) => self.prepared(target),
             credential::Upstream::Certificate { chain_pem, key_pem } => {
-                Some(Identity::from_pem(chain_pem.as_bytes(), key_pem).map_err(settings)?)
+                let identity = Identity::from_pem(chain_pem.as_bytes(), key_pem);
+                let identity = identity.map_err(settings)?;
+                tls(&target.tls)?.connector(&target.host, Some(&identity)).map_err(settings)
             }
-        };
-        if identity.is_none()
-            && let Some(kept) = self.prepared.get(&target.name)
+        }
+    }
+
+    fn prepared(&self, target: &Arc<Target>) -> Result<Option<Connector>, DialError> {
+        if let Some(kept) = self.prepared.get(&target.name)
             && Arc::ptr_eq(&kept.0, target)
         {
             return Ok(kept.1.clone());
         }
-        let connector =
-            tls(&target.tls)?.connector(&target.host, identity.as_ref()).map_err(settings)?;
-        if identity.is_none() {
-            self.prepared.insert(target.name.clone(), (Arc::clone(target), connector.clone()));
-        }
+        let connector = tls(&target.tls)?.connector(&target.host, None).map_err(settings)?;
+        self.prepared.insert(target.name.clone(), (Arc::clone(target), connector.clone()));
         Ok(connector)
     }
 }
@@ -180,35 +187,56 @@ pub(super) struct Call<'a> {
     pub(super) login: &'a str,
     pub(super) database: &'a str,
     /// Start-up parameters that pass on.
-    pub(super) settings: &'a BTreeMap<String, String>,
+    pub(super) settings: BTreeMap<String, String>,
     pub(super) replication: Option<&'a str>,
     pub(super) credential: &'a credential::Upstream,
 }
 
+/// Makes a target notice soon that its client has gone, even where this whole process was killed.
+/// Postgres has it since version 14; what doesn't know it is signed in to without.
+const NOTICE_GONE: (&str, &str) = ("client_connection_check_interval", "2s");
+
 /// Signs in to a target.
 pub(super) async fn dial(connectors: &Connectors, call: &Call<'_>) -> Result<Upstream, DialError> {
-    timeout(PATIENCE, sign_in(connectors, call)).await.map_err(|_| DialError::Late)?
+    let signed_in = async {
+        let first = sign_in(connectors, call, Some(NOTICE_GONE)).await;
+        match first {
+            Err(DialError::Refused(message)) if names(&message, NOTICE_GONE.0) => {
+                sign_in(connectors, call, None).await
+            }
+            first => first,
+        }
+    };
+    timeout(PATIENCE, signed_in).await.map_err(|_| DialError::Late)?
 }
 
-async fn sign_in(connectors: &Connectors, call: &Call<'_>) -> Result<Upstream, DialError> {
+fn names(message: &[u8], setting: &str) -> bool {
+    message.windows(setting.len()).any(|window| window == setting.as_bytes())
+}
+
+async fn sign_in(
+    connectors: &Connectors,
+    call: &Call<'_>,
+    more: Option<(&str, &str)>,
+) -> Result<Upstream, DialError> {
     let connector = connectors.connector(call.target, call.credential)?;
     let (mut stream, binding) = connect(call.target, connector.as_ref()).await?;
-    send(&mut stream, &startup(call)).await?;
+    send(&mut stream, &startup(call, more)).await?;
     authenticate(&mut stream, call.credential, binding).await?;
     let greeting = greeting(&mut stream).await?;
-    Ok(Upstream { stream, connector, greeting })
+    Ok(Upstream { stream, greeting })
 }
 
 /// Opens a connection of the kind that the target takes, for a session or for a cancel.
 pub(super) async fn connect(
     target: &Target,
     connector: Option<&Connector>,
-) -> Result<(Stream, ChannelBinding), DialError> {
+) -> Result<(Stream, Option<Vec<u8>>), DialError> {
     let tcp = TcpStream::connect((target.host.as_str(), target.port)).await;
     let mut tcp = tcp.map_err(DialError::Unreachable)?;
     tcp.set_nodelay(true).map_err(DialError::Unreachable)?;
     let Some(connector) = connector else {
-        return Ok((Stream::Plain(ReadAhead::new(tcp)), ChannelBinding::unsupported()));
+        return Ok((Stream::Plain(ReadAhead::new(tcp)), None));
     };
     let mut request = BytesMut::new();
     put(&mut request, &SslRequest::new());
@@ -222,14 +250,13 @@ pub(super) async fn connect(
     let stream = stream.map_err(DialError::Unverified)?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let binding = certificate.and_then(|certificate| certs::tls_server_end_point(certificate));
-    let binding =
-        binding.map_or_else(ChannelBinding::unsupported, ChannelBinding::tls_server_end_point);
     Ok((Stream::Dialed(Box::new(stream)), binding))
 }
 
-fn startup(call: &Call<'_>) -> BytesMut {
+fn startup(call: &Call<'_>, more: Option<(&str, &str)>) -> BytesMut {
     let mut startup = Startup::new();
-    startup.parameters.extend(call.settings.clone());
+    let more = more.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    startup.parameters.extend(call.settings.clone().into_iter().chain(more));
     startup.parameters.insert("user".to_owned(), call.login.to_owned());
     startup.parameters.insert("database".to_owned(), call.database.to_owned());
     let replication = call.replication.map(|mode| ("replication".to_owned(), mode.to_owned()));
@@ -272,7 +299,7 @@ async fn authentication(stream: &mut Stream) -> Result<(u32, Bytes), DialError> 
 async fn authenticate(
     stream: &mut Stream,
     credential: &credential::Upstream,
-    binding: ChannelBinding,
+    binding: Option<Vec<u8>>,
 ) -> Result<(), DialError> {
     match (authentication(stream).await?, credential) {
         ((0, _), _) => Ok(()),
@@ -293,19 +320,18 @@ async fn scram(
     stream: &mut Stream,
     password: &SecretString,
     offered: &Bytes,
-    binding: ChannelBinding,
+    binding: Option<Vec<u8>>,
 ) -> Result<(), DialError> {
     let offers =
         |name: &str| offered.split(|byte| *byte == 0).any(|other| other == name.as_bytes());
-    let encrypted = matches!(stream, Stream::Dialed(_));
-    let (mechanism, binding) = if encrypted && offers(SCRAM_SHA_256_PLUS) {
-        (SCRAM_SHA_256_PLUS, binding)
-    } else if offers(SCRAM_SHA_256) {
+    let (mechanism, binding) = match binding {
+        Some(binding) if offers(SCRAM_SHA_256_PLUS) => {
+            (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(binding))
+        }
         // Telling that we could have bound the channel exposes whoever took the offer away.
-        let binding = if encrypted { ChannelBinding::unrequested() } else { binding };
-        (SCRAM_SHA_256, binding)
-    } else {
-        return Err(DialError::Method("an unknown SASL mechanism"));
+        Some(_) if offers(SCRAM_SHA_256) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+        None if offers(SCRAM_SHA_256) => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+        _ => return Err(DialError::Method("an unknown SASL mechanism")),
     };
     let mut scram = ScramSha256::new(password.expose_secret().as_bytes(), binding);
     let first = SASLInitialResponse::new(

@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -13,7 +13,7 @@ use policies::SessionId;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// How many finished recordings may wait; one more is made durable where it ends.
+/// How many finished recordings may wait; one more is left to the kernel to make durable.
 const WAITING: usize = 1_024;
 
 /// Where recordings are written. A copy is the same place.
@@ -42,14 +42,7 @@ impl Spool {
         let counted = Arc::clone(&metrics);
         let names = File::open(folder)?;
         let thread = std::thread::Builder::new().name("postern-settle".to_owned());
-        let thread = thread.spawn(move || {
-            for file in finished {
-                if let Err(error) = file.sync_all().and_then(|()| names.sync_all()) {
-                    tracing::error!(%error, "a recording could not be made durable");
-                    counted.recorder_failures.inc();
-                }
-            }
-        })?;
+        let thread = thread.spawn(move || make_durable(&finished, &names, &counted))?;
         Ok(Self(Arc::new(Inner {
             folder: folder.to_owned(),
             proxy: proxy.to_owned(),
@@ -66,17 +59,17 @@ impl Spool {
         file.inspect_err(|_| self.0.metrics.recorder_failures.inc())
     }
 
-    /// Has a finished file made durable.
-    pub(super) fn settle(&self, file: File) -> io::Result<()> {
+    /// Has a finished file made durable, by the thread for that and never here: a disk that hangs
+    /// must not hold up the other sessions of this thread. Where too many wait, or the spool is
+    /// closed, the kernel writes the file out in its own time.
+    pub(super) fn settle(&self, file: File) {
         let settling = self.0.settling.lock().unwrap_or_else(PoisonError::into_inner);
-        let handed_over = match settling.as_ref() {
-            Some((waiting, _)) => waiting.try_send(file),
-            None => Err(TrySendError::Disconnected(file)),
-        };
+        let handed_over =
+            settling.as_ref().is_some_and(|(waiting, _)| waiting.try_send(file).is_ok());
         drop(settling);
-        match handed_over {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(file) | TrySendError::Disconnected(file)) => file.sync_all(),
+        if !handed_over {
+            tracing::warn!("a finished recording is left to the kernel to make durable");
+            self.0.metrics.recorder_unsettled.inc();
         }
     }
 
@@ -100,5 +93,43 @@ impl Spool {
 
     pub(super) fn proxy(&self) -> &str {
         &self.0.proxy
+    }
+}
+
+/// Makes finished recordings durable, until there will be no more.
+fn make_durable(finished: &Receiver<File>, names: &File, metrics: &Metrics) {
+    for file in finished {
+        if let Err(error) = file.sync_all().and_then(|()| names.sync_all()) {
+            tracing::error!(%error, "a recording could not be made durable");
+            metrics.recorder_failures.inc();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A spool whose disk hangs: nobody takes from its queue.
+    fn hung(folder: &Path) -> (Spool, Receiver<File>) {
+        let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
+        let (waiting, stuck) = sync_channel(2);
+        let settling = Mutex::new(Some((waiting, std::thread::spawn(|| ()))));
+        let (folder, proxy, clock) = (folder.to_owned(), String::new(), Clock::system());
+        (Spool(Arc::new(Inner { folder, proxy, clock, metrics, settling })), stuck)
+    }
+
+    #[test]
+    fn a_disk_that_hangs_holds_up_nobody_who_finishes() {
+        let folder = TempDir::new().unwrap();
+        let (spool, stuck) = hung(folder.path());
+        for number in 0..5 {
+            let session = format!("se-{number}").parse().unwrap();
+            spool.settle(spool.create(&session).unwrap());
+        }
+        assert_eq!(spool.metrics().recorder_unsettled.get(), 3);
+        assert_eq!(stuck.try_iter().count(), 2);
     }
 }

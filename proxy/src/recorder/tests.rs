@@ -130,4 +130,5 @@ async fn a_recording_is_finished_even_where_the_spool_is_closed() {
     rig.plane.spool.close();
     recorder.finish(&End::Drained, &Tally::default()).unwrap();
     assert_eq!(verify(&path(&rig, &session)).tail, Tail::Sealed);
+    assert_eq!(rig.plane.metrics.recorder_unsettled.get(), 1);
 }

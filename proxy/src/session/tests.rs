@@ -151,6 +151,43 @@ async fn a_clock_set_forward_ends_sessions_and_one_set_back_prolongs_none() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_set_forward_is_no_loss_of_control() {
+    let rig = rig(Partition::Cut);
+    rig.plane.leases.apply_heartbeat(1, Ttl::from_secs(20)).unwrap();
+    let session = rig.open();
+    rig.plane.clock.step(60_000);
+    rig.plane.leases.wake_all();
+    let ended = tokio::spawn(session.ended());
+    tokio::time::sleep(Duration::from_secs(19)).await;
+    assert!(!ended.is_finished());
+    assert_eq!(ended.await.unwrap(), End::Partitioned);
+    assert_eq!(rig.plane.clock.now(), at(60 + 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_are_counted_while_a_session_lives_and_each_once() {
+    let rig = rig(Partition::Cut);
+    let session = rig.open();
+    session.passed(10, 200);
+    session.passed(5, 0);
+    assert_eq!(rig.plane.metrics.bytes_counted(), (15, 200));
+    let tally = Tally { bytes_in: 17, bytes_out: 210, ..Tally::default() };
+    session.close(&End::Closed, &tally);
+    assert_eq!(rig.plane.metrics.bytes_counted(), (17, 210));
+    let dropped = rig.open();
+    dropped.passed(1, 2);
+    drop(dropped);
+    assert_eq!(rig.plane.metrics.bytes_counted(), (18, 212));
+    rig.plane.reports.flush().await;
+    let reported = rig.control.reported.lock().unwrap();
+    let bytes = reported.iter().filter_map(|told| match told.happening.as_ref()? {
+        What::Ended(ended) => Some((ended.bytes_in, ended.bytes_out)),
+        What::Opened(_) | What::Denied(_) | What::Clock(_) => None,
+    });
+    assert_eq!(bytes.collect::<Vec<_>>(), [(17, 210), (1, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_session_is_counted_and_told_once() {
     let rig = rig(Partition::Cut);
     let live = rig.plane.metrics.live(PROTOCOL);

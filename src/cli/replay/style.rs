@@ -1,6 +1,6 @@
 //! How a recording is shown: for people, or as one JSON object.
 
-use audit::{End, Head, Outcome, Start, Statement, Tail, Value as Bound};
+use audit::{Alternative, End, Head, Outcome, Start, Statement, Tail, Value as Bound};
 use serde_json::{Value, json};
 
 use crate::terminal::{self, Paint, moment, plain, plain_lines};
@@ -97,13 +97,22 @@ fn told(paint: Paint, statement: &Statement) -> String {
     let text = statement.text.as_deref().unwrap_or("(not known)");
     let mut told = format!("{}\n{}", paint.dim(&line), indented(text));
     for other in &statement.otherwise {
-        told += &format!("  or else, as an answer in between leaves open:\n{}", indented(other));
+        told += &alternative(other);
     }
     if !statement.values.is_empty() {
         told += &format!("    with {}\n", bound(&statement.values));
     }
     if statement.truncated {
         told += "    (the recording has more of this)\n";
+    }
+    told
+}
+
+fn alternative(other: &Alternative) -> String {
+    let text = indented(other.text.as_deref().unwrap_or("(not known)"));
+    let mut told = format!("  or else, as what came in between leaves open:\n{text}");
+    if !other.values.is_empty() {
+        told += &format!("    with {}\n", bound(&other.values));
     }
     told
 }
@@ -192,12 +201,14 @@ fn as_json(statement: &Statement) -> Value {
             "micros": outcome.micros, "sqlstate": outcome.sqlstate,
         })
     });
-    let otherwise: Vec<&str> = statement.otherwise.iter().map(AsRef::as_ref).collect();
+    let otherwise = statement.otherwise.iter();
+    let otherwise = otherwise
+        .map(|other| json!({ "text": other.text.as_deref(), "values": other.values.as_ref() }));
     json!({
         "n": statement.n,
         "at_micros": statement.at_micros,
         "text": statement.text.as_deref(),
-        "otherwise": otherwise,
+        "otherwise": otherwise.collect::<Vec<_>>(),
         "truncated": statement.truncated,
         "values": statement.values.as_ref(),
         "bytes_in": statement.bytes_in,

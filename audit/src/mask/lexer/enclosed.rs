@@ -1,12 +1,12 @@
 //! The lexer inside of something: a literal in quotes or dollars, a quoted name, a comment.
 
-use super::{Armed, Masker, Quote, State};
-use crate::mask::content::{MASKED, Spelling};
+use super::{Armed, Continues, Masker, Quote, State};
+use crate::mask::content::{MASKED, MAX_SECRET, Spelling};
 use crate::mask::dollar::{Closer, Found};
 use crate::mask::words::{Word, Words};
 
-/// The longest dollar tag that is taken for one.
-const MAX_TAG: usize = 64 * 1024;
+/// The longest dollar tag that is read as one: PostgreSQL knows no bound.
+const MAX_TAG: usize = 1024;
 
 impl Masker {
     /// Whether a literal here is taken for a secret. A body of code never is: naming a secret must
@@ -16,28 +16,46 @@ impl Masker {
     }
 
     pub(super) fn open_quote(&mut self, out: &mut Vec<u8>) {
-        let extended = self.continues || self.words.is_letter(b'e');
+        let extended = self.continues == Continues::Here || self.words.is_surely_letter(b'e');
+        self.continues = Continues::No;
         if [b'e', b'n', b'b', b'x'].iter().any(|letter| self.words.is_letter(*letter)) {
             self.words.drop_word();
         }
         self.end_word();
         let secret = self.expects_secret();
-        if secret {
-            out.extend_from_slice(MASKED);
-        }
+        self.open_secret(secret, out);
         self.state = State::Quote(Quote { extended, secret });
     }
 
+    fn open_secret(&mut self, secret: bool, out: &mut Vec<u8>) {
+        self.hidden = 0;
+        if secret {
+            out.extend_from_slice(MASKED);
+        }
+    }
+
+    /// A backslash has two readings: before a quote, where `standard_conforming_strings` may be
+    /// off; and behind a byte of 0x80 or more, with which it may make one character.
     pub(super) fn quote(&mut self, byte: u8, quote: Quote, out: &mut Vec<u8>) {
-        match byte {
-            b'\'' => self.state = State::QuoteEnd(quote),
-            b'\\' if quote.extended => self.state = State::Escape(quote),
+        match (std::mem::replace(&mut self.last, byte), byte) {
+            (b'\\', b'\'') if !quote.extended => self.give_up(byte, out),
+            (0x80.., b'\\') if quote.extended => self.give_up(byte, out),
+            (_, b'\'') => self.state = State::QuoteEnd(quote),
+            (_, b'\\') if quote.extended => self.state = State::Escape(quote),
             _ => self.literal(byte, Spelling::plain(byte), quote.secret, out),
         }
     }
 
+    /// From here on there is more than one reading.
+    fn give_up(&mut self, byte: u8, out: &mut Vec<u8>) {
+        self.content.end(out);
+        out.push(byte);
+        self.state = State::Raw;
+    }
+
     pub(super) fn escape(&mut self, byte: u8, quote: Quote, out: &mut Vec<u8>) {
         self.state = State::Quote(quote);
+        self.last = byte;
         self.literal(unescape(byte), Spelling::escaped(b'\\', byte), quote.secret, out);
     }
 
@@ -53,7 +71,7 @@ impl Masker {
     pub(super) fn close_quote(&mut self, quote: Quote, out: &mut Vec<u8>) {
         self.close_literal(quote.secret, out);
         out.push(b'\'');
-        self.continues = quote.extended;
+        self.continues = if quote.extended { Continues::NextLine } else { Continues::No };
     }
 
     /// One character of a literal.
@@ -64,8 +82,18 @@ impl Masker {
         secret: bool,
         out: &mut Vec<u8>,
     ) {
-        if !secret {
+        if secret {
+            self.hide(spelling.as_bytes(), out);
+        } else {
             self.content.step(byte, spelling, out);
+        }
+    }
+
+    /// Leaves out what is secret, as long as that may be.
+    fn hide(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.hidden = self.hidden.saturating_add(bytes.len());
+        if self.hidden > MAX_SECRET {
+            out.extend_from_slice(bytes);
         }
     }
 
@@ -83,8 +111,11 @@ impl Masker {
         let State::Tag(tag) = &mut self.state else {
             return;
         };
-        let fits = if tag.len() == 1 { !byte.is_ascii_digit() } else { tag.len() < MAX_TAG };
-        if byte == b'$' {
+        let fits = tag.len() > 1 || !byte.is_ascii_digit();
+        if byte >= 0x80 || tag.len() > MAX_TAG {
+            // One character may have several spellings, so the end of the literal is not known.
+            self.give_up(byte, out);
+        } else if byte == b'$' {
             let mut tag = std::mem::take(tag);
             tag.push(byte);
             out.push(byte);
@@ -100,9 +131,8 @@ impl Masker {
 
     pub(super) fn open_dollar(&mut self, closer: Closer, out: &mut Vec<u8>) {
         let secret = self.expects_secret();
-        if secret {
-            out.extend_from_slice(MASKED);
-        } else if self.body.is_none() && self.words.lead_to_code() {
+        self.open_secret(secret, out);
+        if !secret && self.body.is_none() && self.words.lead_to_code() {
             *self = Masker { body: Some(closer), ..Masker::default() };
             return;
         }
@@ -125,11 +155,12 @@ impl Masker {
     }
 
     pub(super) fn dollar_held(&mut self, held: usize, out: &mut Vec<u8>) {
-        let State::Dollar { closer, secret: false } = &self.state else {
+        let State::Dollar { closer, secret } = &self.state else {
             return;
         };
-        for byte in closer.tag().iter().take(held) {
-            self.content.step(*byte, Spelling::plain(*byte), out);
+        let (held, secret) = (closer.tag().get(..held).unwrap_or_default().to_vec(), *secret);
+        for byte in held {
+            self.literal(byte, Spelling::plain(byte), secret, out);
         }
     }
 
@@ -143,9 +174,7 @@ impl Masker {
     pub(super) fn open_name(&mut self, out: &mut Vec<u8>) {
         self.end_word();
         let secret = self.armed.is_some_and(|armed| armed.by);
-        if secret {
-            out.extend_from_slice(MASKED);
-        }
+        self.open_secret(secret, out);
         self.state = State::Name { secret };
     }
 
@@ -158,7 +187,9 @@ impl Masker {
     }
 
     pub(super) fn name_byte(&mut self, byte: u8, secret: bool, out: &mut Vec<u8>) {
-        if !secret {
+        if secret {
+            self.hide(&[byte], out);
+        } else {
             out.push(byte);
             self.words.push(byte);
         }
