@@ -54,7 +54,7 @@ folder=$(mktemp -d /tmp/postern-compare-XXXXXX)
 chmod 711 "$folder"
 
 declare -A is
-coproc GATE { exec "$gate"; }
+coproc GATE { TMPDIR=$folder exec "$gate"; }
 # A copy each, of which only this shell holds the second: the gate ends when it is closed.
 exec {told}<&"${GATE[0]}" {leash}>&"${GATE[1]}"
 eval "exec ${GATE[0]}<&- ${GATE[1]}>&-"

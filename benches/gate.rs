@@ -1,8 +1,8 @@
 //! A gateway in front of one throwaway Postgres, for `benches/compare.sh` to measure.
 //!
 //! It prints what there is to connect to, a line `name=value` each, and ends with its standard input.
-//! alice holds a grant, connects by certificate, and is recorded; the target also knows her
-//! certificate (as the name in it, `Alice`), so that the gateway can be compared with what it replaces in either way to sign in.
+//! alice holds a grant, connects by certificate, and is recorded. The target knows her certificate too,
+//! by the name in it (`Alice`), so that the gateway can be compared in either way to sign in.
 #![allow(clippy::panic, reason = "a bench that can't go on has failed")]
 
 use std::io::{Read, Write};
@@ -36,7 +36,9 @@ fn main() -> Result<()> {
     let cluster = cluster(&folder.path().join("state"))?;
     let config = write_config(folder.path(), &cluster)?;
     let config = Config::load(&config).map_err(|faults| anyhow::anyhow!("{faults}"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // A thread of its own, since what is spawned here has to go on while this one waits.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let gateway = runtime.block_on(Gateway::start(&config))?;
     let signed_in = runtime.block_on(sign_in(&gateway, folder.path()))?;
     tell(&cluster, &gateway, &signed_in)?;

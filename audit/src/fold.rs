@@ -43,8 +43,9 @@ pub struct Fold {
     prepared: Names<Prepared>,
     portals: Names<Portal>,
     joining: Option<Joining>,
-    /// How many texts may have changed what statements and portals stand for.
+    /// The texts that may have changed what prepared statements stand for.
     renamed_statements: Renamings,
+    /// The same for portals.
     renamed_portals: Renamings,
     /// Binds seen so far.
     binds: u64,

@@ -63,11 +63,11 @@ pub(crate) struct Portal {
     /// Whether there are more or longer values than these.
     pub(crate) truncated: bool,
     /// What the name may still stand for if that Bind was not taken, oldest first.
-    earlier: Vec<Candidate>,
+    pub(crate) earlier: Vec<Candidate>,
     /// What it may stand for even if it was.
-    renamed: Vec<Candidate>,
+    pub(crate) renamed: Vec<Candidate>,
     /// Whether there is more of either.
-    more: bool,
+    pub(crate) more: bool,
     /// How many doubts the session had seen when the Bind was sent.
     pub(crate) doubts_before: u64,
     /// How many texts that rename portals had been sent before.
@@ -184,7 +184,13 @@ impl Portal {
             more |= prepared.more;
         }
         all.extend(self.renamed.iter().cloned());
-        (all.into_iter().map(Candidate::into_alternative).collect(), more)
+        let mut otherwise = Vec::new();
+        for alternative in all.into_iter().map(Candidate::into_alternative) {
+            if !otherwise.contains(&alternative) {
+                otherwise.push(alternative);
+            }
+        }
+        (otherwise, more)
     }
 
     /// The texts that may give names a meaning when it is run, whatever it stands for.

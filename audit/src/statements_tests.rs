@@ -117,7 +117,10 @@ fn nobody_can_pass_one_statement_off_as_another_by_a_parse_that_fails() {
         let mut events =
             vec![parse("s", "delete"), bind("", "s", "1"), execute(1, ""), done(1, "DELETE 1")];
         events.push(parse("s", "select"));
-        events.extend(failure);
+        if !failure.is_empty() {
+            events.extend(failure);
+            events.push(at(Kind::Recovered));
+        }
         events.extend([bind("", "s", "2"), execute(9, ""), done(9, "?")]);
         fold(events).pop().unwrap()
     };
@@ -140,11 +143,13 @@ fn a_statement_known_to_be_taken_stays_beyond_doubt() {
         bind("", "", "1"),
         execute(2, ""),
         failed(2),
+        at(Kind::Recovered),
         parse("s", "third"),
         bind("", "s", "1"),
         execute(3, ""),
         done(3, "C"),
         failed(0),
+        at(Kind::Recovered),
         bind("", "s", "1"),
         execute(4, ""),
         done(4, "C"),
