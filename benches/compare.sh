@@ -110,7 +110,6 @@ for _ in $(seq 100); do
 done
 psql -qXAtc 'select 1' "$through_bouncer" >/dev/null || { cat "$folder/bouncer.log" >&2; exit 1; }
 
-# The first use of a grant is written down and made durable: not while the disk is busy with --init.
 psql -qXAtc 'select 1' "${is[postern]}" >/dev/null
 
 # What a session of your own can look at meanwhile, e.g. with perf.

@@ -3,6 +3,9 @@
 //! It prints what there is to connect to, a line `name=value` each, and ends with its standard input.
 //! alice holds a grant, connects by certificate, and is recorded. The target knows her certificate too,
 //! by the name in it (`Alice`), so that the gateway can be compared in either way to sign in.
+//!
+//! With `--revoke N` it opens N sessions itself, revokes the grant, and prints how long the cuts took by
+//! the gateway's own histogram.
 #![allow(clippy::panic, reason = "a bench that can't go on has failed")]
 
 use std::io::{Read, Write};
@@ -11,10 +14,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use mimalloc::MiMalloc;
+use policies::GrantId;
 use postern::config::Config;
 use postern::throwaway::{Cluster, Options};
 use postern::up::Gateway;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::ExposeSecret;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// What the released program has too.
 #[global_allocator]
@@ -41,6 +48,11 @@ fn main() -> Result<()> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let gateway = runtime.block_on(Gateway::start(&config))?;
     let signed_in = runtime.block_on(sign_in(&gateway, folder.path()))?;
+    if let Some(sessions) = std::env::args().skip_while(|word| word != "--revoke").nth(1) {
+        runtime.block_on(revoke(&gateway, &signed_in, sessions.parse()?))?;
+        runtime.block_on(gateway.shutdown(Duration::from_secs(5)));
+        return Ok(());
+    }
     tell(&cluster, &gateway, &signed_in)?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     runtime.block_on(gateway.shutdown(Duration::from_secs(5)));
@@ -53,7 +65,7 @@ fn cluster(state: &Path) -> Result<Cluster> {
     let now = i64::try_from(UNIX_EPOCH.elapsed()?.as_millis())?;
     let authority = certs::Authority::load_or_generate(&state.join("authority"), "Postern", now)?;
     let cluster = Cluster::start(Options {
-        max_connections: 600,
+        max_connections: 1_100,
         client_ca: Some(authority.ca_pem().to_owned()),
         hba: vec!["hostssl all \"Alice\" 127.0.0.1/32 cert".to_owned()],
         ..Options::default()
@@ -86,9 +98,14 @@ listen = "127.0.0.1:0"
 tls = "off"
 [limits]
 per_address = 20000
+[metrics]
+listen = "127.0.0.1:0"
 [people.alice]
 name = "Alice"
 groups = ["engineering"]
+[people.bob]
+name = "Bob"
+admin = true
 [targets.bench]
 kind = "postgres"
 address = "localhost:{port}"
@@ -104,11 +121,12 @@ password_file = "app"
     Ok(path)
 }
 
-/// Where alice's certificate lies.
+/// Where alice's certificate lies, and what it opens.
 struct SignedIn {
     cert: PathBuf,
     key: PathBuf,
     ca: PathBuf,
+    grant: GrantId,
 }
 
 /// Signs alice in, gives her a certificate, and a grant for longer than any bench runs.
@@ -126,11 +144,12 @@ async fn sign_in(gateway: &Gateway, folder: &Path) -> Result<SignedIn> {
         reason: "a bench".to_owned(),
         source: None,
     };
-    control.ask(&actor, wish).await?.grant.context("no grant")?;
+    let grant = control.ask(&actor, wish).await?.grant.context("no grant")?;
     let files = SignedIn {
         cert: folder.join("client.crt"),
         key: folder.join("client.key"),
         ca: folder.join("ca.crt"),
+        grant: grant.id,
     };
     certs::store::write_private(&files.key, request.key_pem.expose_secret().as_bytes())?;
     std::fs::write(&files.cert, issued.pem)?;
@@ -141,7 +160,7 @@ async fn sign_in(gateway: &Gateway, folder: &Path) -> Result<SignedIn> {
 fn tell(cluster: &Cluster, gateway: &Gateway, signed_in: &SignedIn) -> Result<()> {
     let port = gateway.postgres_addr().context("it doesn't listen")?.port();
     let scram = cluster.psql("select rolpassword from pg_authid where rolname = 'app'")?;
-    let SignedIn { cert, key, ca } = signed_in;
+    let SignedIn { cert, key, ca, .. } = signed_in;
     let (cert, key, ca) = (cert.display(), key.display(), ca.display());
     let to = |port: u16, ca: &dyn std::fmt::Display, user: &str| {
         format!(
@@ -163,4 +182,47 @@ fn tell(cluster: &Cluster, gateway: &Gateway, signed_in: &SignedIn) -> Result<()
     writeln!(out, "postern={} {by_certificate}", to(port, &ca, "app"))?;
     writeln!(out, "ready=yes")?;
     Ok(out.flush()?)
+}
+
+/// Opens so many sessions, ends the grant under them, and tells how long the cuts took.
+async fn revoke(gateway: &Gateway, signed_in: &SignedIn, sessions: usize) -> Result<()> {
+    let tls = MakeRustlsConnect::new(client_tls(signed_in)?);
+    let port = gateway.postgres_addr().context("it doesn't listen")?.port();
+    let conninfo = format!("host=localhost port={port} dbname=bench user=app sslmode=require");
+    let (mut clients, mut ended) = (Vec::new(), tokio::task::JoinSet::new());
+    for _ in 0..sessions {
+        let (client, connection) = tokio_postgres::connect(&conninfo, tls.clone()).await?;
+        clients.push(client);
+        ended.spawn(connection);
+    }
+    let control = gateway.control();
+    let invite = control.invite(None, &"bob".parse()?).await?;
+    let bob = control.sign_in(&invite.code, None).await?.actor;
+    let began = std::time::Instant::now();
+    control.revoke(&bob, &signed_in.grant, "a bench".to_owned()).await?;
+    while ended.join_next().await.is_some() {}
+    let took = began.elapsed();
+    println!("{sessions} live sessions: the last was cut {took:?} after the revoke was asked for");
+    let url = format!("http://{}/metrics", gateway.metrics_addr().context("no metrics")?);
+    let metrics = reqwest::get(url).await?.text().await?;
+    let buckets = metrics.lines().filter_map(|line| {
+        let bound = line.strip_prefix("postern_revoke_to_cut_seconds_bucket{le=\"")?;
+        let (bound, count) = bound.split_once("\"} ")?;
+        Some((bound.to_owned(), count.parse::<usize>().ok()?))
+    });
+    let buckets: Vec<(String, usize)> = buckets.collect();
+    for (name, share) in [("half", 50), ("99 in 100", 99), ("all", 100)] {
+        let within = buckets.iter().find(|(_, count)| count * 100 >= sessions * share);
+        println!("{name} within {} s", within.map_or("+Inf", |(bound, _)| bound));
+    }
+    Ok(())
+}
+
+fn client_tls(signed_in: &SignedIn) -> Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&signed_in.ca)?)?;
+    let chain = vec![CertificateDer::from_pem_file(&signed_in.cert)?];
+    let key = PrivateKeyDer::from_pem_file(&signed_in.key)?;
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    Ok(config.with_client_auth_cert(chain, key)?)
 }

@@ -267,10 +267,15 @@ async fn secrets_are_neither_in_the_log_nor_in_the_arguments_or_environment() {
     let apart = Apart::new().await;
     let gateway = apart.start().await;
     let mut stream = apart.session().await;
-    send(&mut stream, &query("select 'a' as canary_statement; alter role app_rw password 'canary-new'")).await;
+    send(
+        &mut stream,
+        &query("select 'a' as canary_statement; alter role app_rw password 'canary-new'"),
+    )
+    .await;
     read_until(&mut stream, b'Z').await;
     let process = PathBuf::from(format!("/proc/{}", gateway.0.id()));
-    for path in [process.join("cmdline"), process.join("environ"), apart.folder.path().join("log")] {
+    for path in [process.join("cmdline"), process.join("environ"), apart.folder.path().join("log")]
+    {
         let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
         for secret in [support::SECRET_RW, support::SECRET_RO, "canary-new", "canary_statement"] {
             assert!(!text.contains(secret), "{} holds {secret}", path.display());

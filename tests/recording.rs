@@ -301,7 +301,10 @@ async fn a_statement_whose_end_never_passed_is_never_completed_by_our_goodbye() 
     let statement = query(&format!("insert into t values (1) -- {}", "z".repeat(400_000)));
     let (most, last) = statement.split_at(statement.len() - 2);
     send(&mut stream, most).await;
-    until("most of it is on its way", || std::fs::metadata(&bed.recordings()[0]).unwrap().len() > 390_000).await;
+    until("most of it is on its way", || {
+        std::fs::metadata(&bed.recordings()[0]).unwrap().len() > 390_000
+    })
+    .await;
     // The rest comes together with something that ends the session.
     send(&mut stream, &[last, b"?\0\0\0\x04"].concat()).await;
     assert_eq!(read_error(&mut stream).await.field(b'C'), "08P01");
@@ -341,7 +344,8 @@ async fn outcomes_belong_to_their_statements_whatever_failed_before() {
         .map(|statement| {
             let text = statement.text.as_deref().unwrap_or_default().to_owned();
             let outcome = statement.outcomes.first();
-            let how = outcome.map(|outcome| outcome.sqlstate.as_deref().unwrap_or(&outcome.tag).to_owned());
+            let how = outcome
+                .map(|outcome| outcome.sqlstate.as_deref().unwrap_or(&outcome.tag).to_owned());
             format!("{text}: {}", how.unwrap_or_default())
         })
         .collect();

@@ -11,7 +11,7 @@
 
 mod held;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,8 +19,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use dashmap::{DashMap, Entry};
 use policies::{
-    Admission, Denial, End, GrantId, Knock, Lease, LeaseKey, Lock, LockId, Target, TargetName,
-    Timestamp, Ttl,
+    Admission, Denial, End, GrantId, Knock, Lease, LeaseKey, Lock, LockId, Resource, Target,
+    TargetName, Timestamp, Ttl,
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -103,8 +103,16 @@ pub struct Leases {
     revision: watch::Sender<Option<u64>>,
     /// Something changed that any session may have to look at: locks, or the time.
     alarm: watch::Sender<()>,
-    /// The same leases by grant; whoever holds it is the writer.
-    book: Mutex<HashMap<GrantId, Arc<Held>>>,
+    book: Mutex<Book>,
+}
+
+/// The same leases by grant; whoever holds it is the writer.
+#[derive(Debug, Default)]
+struct Book {
+    held: HashMap<GrantId, Arc<Held>>,
+    /// The resources that leases are for. Leases share their names, so that a look-up among a million
+    /// leases reads few places of memory.
+    resources: HashSet<Resource>,
 }
 
 /// The leases under one key: nearly always one.
@@ -127,6 +135,15 @@ struct World {
     public_url: Arc<str>,
 }
 
+impl Book {
+    fn share_names(&mut self, lease: &mut Lease) {
+        match self.resources.get(&lease.key.resource) {
+            Some(known) => lease.key.resource = known.clone(),
+            None => drop(self.resources.insert(lease.key.resource.clone())),
+        }
+    }
+}
+
 impl Leases {
     /// An empty table, which admits nobody before its first snapshot.
     #[must_use]
@@ -142,7 +159,7 @@ impl Leases {
             fresh_until: AtomicU64::new(0),
             revision: watch::Sender::new(None),
             alarm: watch::Sender::new(()),
-            book: Mutex::new(HashMap::new()),
+            book: Mutex::new(Book::default()),
         }
     }
 
@@ -228,17 +245,17 @@ impl Leases {
         self.set_world(snapshot.targets, snapshot.public_url);
         self.set_locks(snapshot.locks);
         let mut book = self.write();
-        let before = std::mem::take(&mut *book);
+        let before = std::mem::take(&mut *book).held;
         for lease in snapshot.leases {
             // What stays keeps its identity, so that live sessions stay bound to it.
             if let Some(held) = before.get(&lease.grant) {
-                book.insert(lease.grant.clone(), Arc::clone(held));
+                book.held.insert(lease.grant.clone(), Arc::clone(held));
             }
             self.put(&mut book, lease);
         }
         let mut why: HashMap<GrantId, End> = snapshot.gone.into_iter().collect();
         for (grant, held) in before {
-            if !book.contains_key(&grant) {
+            if !book.held.contains_key(&grant) {
                 let end = why.remove(&grant).unwrap_or_else(|| self.unexplained(&held));
                 self.end(&held, end);
             }
@@ -263,7 +280,7 @@ impl Leases {
         self.change_locks(delta.locks, &delta.unlocked);
         let mut book = self.write();
         for (grant, end) in delta.gone {
-            if let Some(held) = book.remove(&grant) {
+            if let Some(held) = book.held.remove(&grant) {
                 self.end(&held, end);
             }
         }
@@ -288,22 +305,23 @@ impl Leases {
         Ok(())
     }
 
-    fn write(&self) -> std::sync::MutexGuard<'_, HashMap<GrantId, Arc<Held>>> {
+    fn write(&self) -> std::sync::MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters a lease, or its new term.
-    fn put(&self, book: &mut HashMap<GrantId, Arc<Held>>, lease: Lease) {
-        if let Some(held) = book.get(&lease.grant) {
+    fn put(&self, book: &mut Book, mut lease: Lease) {
+        if let Some(held) = book.held.get(&lease.grant) {
             if held.lease().key == lease.key {
                 held.renew(lease.term);
                 return;
             }
             self.end(held, End::Revoked("the grant was replaced".to_owned()));
         }
+        book.share_names(&mut lease);
         let (grant, key) = (lease.grant.clone(), lease.key.clone());
         let held = Arc::new(Held::new(lease));
-        book.insert(grant, Arc::clone(&held));
+        book.held.insert(grant, Arc::clone(&held));
         match self.by_key.entry(key) {
             Entry::Occupied(mut entry) => entry.get_mut().more.push(held),
             Entry::Vacant(entry) => {

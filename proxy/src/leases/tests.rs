@@ -51,7 +51,7 @@ async fn what_a_snapshot_leaves_out_is_revoked() {
 async fn a_snapshot_says_why_something_is_gone_and_what_had_run_out_has_expired() {
     let all = leases(vec![active("gr-1"), lease("gr-2", Term::Until(at(5)))]);
     let first = admit(&all).unwrap();
-    let second = Arc::clone(&all.write()[&"gr-2".parse::<GrantId>().unwrap()]);
+    let second = Arc::clone(&all.write().held[&"gr-2".parse::<GrantId>().unwrap()]);
     tokio::time::advance(Duration::from_secs(5)).await;
     let why = vec![(first.admission.grant().clone(), End::Done)];
     let snapshot = Snapshot { gone: why, ..snapshot(vec![], Partition::Cut) };
@@ -294,7 +294,7 @@ proptest! {
                 seen.extend(pass);
             }
             for pass in &seen {
-                let listed = leases.write().get(pass.admission.grant()).cloned();
+                let listed = leases.write().held.get(pass.admission.grant()).cloned();
                 let is_listed = listed.is_some_and(|held| Arc::ptr_eq(&held, &pass.held));
                 prop_assert_eq!(pass.held.is_live(at(1)), is_listed);
                 prop_assert_eq!(pass.held.over().is_none(), is_listed);

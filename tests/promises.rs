@@ -1,0 +1,32 @@
+//! What SECURITY.md claims is shown by tests that exist.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
+
+use std::path::Path;
+
+#[test]
+fn every_test_that_the_security_page_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let (_, table) = page.split_once("## Attacks").expect("the table of attacks");
+    let named: Vec<&str> =
+        table.split('`').skip(1).step_by(2).filter(|name| !name.contains('/')).collect();
+    assert!(named.len() > 40, "{} tests are named", named.len());
+    let mut sources = String::new();
+    for folder in ["tests", "policies", "audit", "certs", "link", "proxy", "control", "src"] {
+        read(&root.join(folder), &mut sources);
+    }
+    let gone: Vec<_> =
+        named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert!(gone.is_empty(), "no such tests: {gone:?}");
+}
+
+fn read(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            read(&path, into);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            into.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
