@@ -105,6 +105,14 @@ fn the_dashboard_shows_every_metric() {
 }
 
 #[test]
+fn every_metric_that_is_asked_for_is_one_that_the_code_has() {
+    let code = ["proxy/src/metrics.rs", "control/src/metrics.rs"].map(read).concat();
+    let unknown: Vec<_> =
+        METRICS.iter().filter(|(name, _)| !code.contains(&format!("\"{name}\""))).collect();
+    assert!(unknown.is_empty(), "no such metrics: {unknown:?}");
+}
+
+#[test]
 fn panels_of_the_dashboard_have_titles_and_do_not_overlap() {
     let dashboard = dashboard();
     let mut taken = BTreeSet::new();

@@ -46,6 +46,8 @@ forbid (principal, action == Action::"connect", resource);
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub rules: &'static str,
+    /// The gateway's name, by which the command line connects.
+    pub host: &'static str,
     pub max_connections: u32,
     /// Lines of the section `[targets.orders]`.
     pub target: String,
@@ -60,6 +62,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             rules: OPEN,
+            host: "gate.example.com",
             max_connections: 100,
             target: String::new(),
             limits: "per_address = 20000".to_owned(),
@@ -314,7 +317,7 @@ fn write_config(
     setup: &Setup,
     cluster: &Cluster,
 ) -> PathBuf {
-    let Setup { rules, target, limits, more, .. } = setup;
+    let Setup { rules, host, target, limits, more, .. } = setup;
     let policies = folder.join("policies");
     std::fs::create_dir(&policies).unwrap();
     std::fs::write(policies.join("access.cedar"), rules).unwrap();
@@ -341,7 +344,7 @@ fn write_config(
     let text = format!(
         r#"
 [gateway]
-host = "gate.example.com"
+host = "{host}"
 public_url = "http://localhost:0"
 state = "{state}"
 [postgres]
