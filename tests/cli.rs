@@ -72,7 +72,7 @@ fn id(value: &Value, prefix: &str) -> Option<String> {
         Value::String(text) if text.starts_with(prefix) => Some(text.clone()),
         Value::Array(items) => items.iter().find_map(|item| id(item, prefix)),
         Value::Object(fields) => fields.values().find_map(|item| id(item, prefix)),
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
