@@ -271,7 +271,11 @@ struct Worker {
 
 impl Worker {
     fn start(self, number: usize) -> io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // What other threads wake comes first: a cut must not queue behind everybody's traffic.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .global_queue_interval(1)
+            .enable_all()
+            .build()?;
         let thread = std::thread::Builder::new().name(format!("postern-worker-{number}"));
         thread.spawn(move || runtime.block_on(self.run()))
     }
