@@ -6,7 +6,7 @@
 
 use thiserror::Error;
 
-use crate::{DeviceId, GrantId, Lease, LeaseKey, Lock, Term, Timestamp};
+use crate::{DeviceId, Lease, LeaseKey, Lock, Term, Timestamp};
 
 /// An identified connection that wants in.
 #[derive(Debug, Clone, Copy)]
@@ -20,18 +20,11 @@ pub struct Knock<'a> {
 /// Proof that a connection was let in. Only [`admit`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
-    grant: GrantId,
     key: LeaseKey,
     term: Term,
 }
 
 impl Admission {
-    /// The grant that lets it in.
-    #[must_use]
-    pub fn grant(&self) -> &GrantId {
-        &self.grant
-    }
-
     /// Who, and what for.
     #[must_use]
     pub fn key(&self) -> &LeaseKey {
@@ -95,12 +88,12 @@ pub fn admit<'l>(
     if let Some(lock) = locks.into_iter().find(|lock| lock.blocks(knock, now)) {
         return Err(Denial::Locked(lock.reason.clone()));
     }
-    let (lease, term) = held.filter(|(lease, _)| lease.key == *knock.key).ok_or(Denial::NoGrant)?;
+    let (_, term) = held.filter(|(lease, _)| lease.key == *knock.key).ok_or(Denial::NoGrant)?;
     if now >= term.deadline() {
         return Err(Denial::Expired);
     }
     // The two keys are equal; the knock's was just made, so that no memory is waited for.
-    Ok(Admission { grant: lease.grant.clone(), key: knock.key.clone(), term })
+    Ok(Admission { key: knock.key.clone(), term })
 }
 
 #[cfg(test)]
@@ -108,7 +101,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::{LockId, PrincipalId, Ttl};
+    use crate::{GrantId, LockId, PrincipalId, Ttl};
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_millis(secs * 1_000)

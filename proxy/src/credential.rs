@@ -81,7 +81,7 @@ impl Credentials {
     /// obtains its credential.
     pub(crate) async fn begin(&self, session: &Session) -> Result<Upstream, BeginError> {
         let pass = session.pass();
-        let usage = (pass.admission.grant().clone(), session.client().ip().to_canonical());
+        let usage = (pass.grant().clone(), session.client().ip().to_canonical());
         if pass.held.is_claimed()
             && let Some(kept) = self.kept(&usage, &pass.held)
         {

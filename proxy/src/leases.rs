@@ -12,6 +12,7 @@
 mod held;
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -94,7 +95,9 @@ pub struct Pass {
 #[derive(Debug)]
 pub struct Leases {
     clock: Clock,
-    by_key: DashMap<LeaseKey, Leased>,
+    /// By the fingerprint of the key: the key itself is compared once, where the lease lies.
+    by_key: DashMap<u64, Leased>,
+    fingerprints: RandomState,
     locks: ArcSwap<Locks>,
     world: ArcSwap<World>,
     began: Instant,
@@ -115,7 +118,7 @@ struct Book {
     resources: HashSet<Resource>,
 }
 
-/// The leases under one key: nearly always one.
+/// The leases under one fingerprint: nearly always one.
 #[derive(Debug)]
 struct Leased {
     first: Arc<Held>,
@@ -144,6 +147,14 @@ impl Book {
     }
 }
 
+impl Pass {
+    /// The grant that lets it in.
+    #[must_use]
+    pub fn grant(&self) -> &GrantId {
+        &self.held.lease().grant
+    }
+}
+
 impl Leases {
     /// An empty table, which admits nobody before its first snapshot.
     #[must_use]
@@ -154,6 +165,7 @@ impl Leases {
             began: clock.instant(),
             clock,
             by_key: DashMap::with_shard_amount(SHARDS),
+            fingerprints: RandomState::new(),
             locks: ArcSwap::from_pointee(locks),
             world: ArcSwap::from_pointee(world),
             fresh_until: AtomicU64::new(0),
@@ -169,7 +181,8 @@ impl Leases {
     /// Whatever keeps it out.
     pub fn admit(&self, knock: &Knock<'_>) -> Result<Pass, Denial> {
         let now = self.clock.now();
-        let held = self.by_key.get(knock.key).map(|leased| leased.best(now));
+        let found = self.by_key.get(&self.fingerprint(knock.key));
+        let held = found.map(|leased| leased.best(knock.key, now));
         let locks = self.locks.load();
         let lease = held.as_ref().map(|held| (held.lease(), held.term()));
         let fresh_until = if self.is_fresh() { FAR } else { now };
@@ -319,7 +332,7 @@ impl Leases {
             self.end(held, End::Revoked("the grant was replaced".to_owned()));
         }
         book.share_names(&mut lease);
-        let (grant, key) = (lease.grant.clone(), lease.key.clone());
+        let (grant, key) = (lease.grant.clone(), self.fingerprint(&lease.key));
         let held = Arc::new(Held::new(lease));
         book.held.insert(grant, Arc::clone(&held));
         match self.by_key.entry(key) {
@@ -333,11 +346,15 @@ impl Leases {
     /// Ends a lease and takes it out of the map.
     fn end(&self, held: &Arc<Held>, end: End) {
         held.end(end, self.clock.instant());
-        if let Entry::Occupied(mut entry) = self.by_key.entry(held.lease().key.clone())
+        if let Entry::Occupied(mut entry) = self.by_key.entry(self.fingerprint(&held.lease().key))
             && entry.get_mut().leave(held)
         {
             entry.remove();
         }
+    }
+
+    fn fingerprint(&self, key: &LeaseKey) -> u64 {
+        self.fingerprints.hash_one(key)
     }
 
     fn unexplained(&self, held: &Held) -> End {
@@ -382,12 +399,15 @@ impl Leases {
 
 impl Leased {
     /// The one to be admitted by: one in use rather than one whose clock would have to start.
-    fn best(&self, now: Timestamp) -> Arc<Held> {
+    fn best(&self, key: &LeaseKey, now: Timestamp) -> Arc<Held> {
         if self.more.is_empty() {
             return Arc::clone(&self.first);
         }
-        let rank =
-            |held: &&Arc<Held>| (held.is_live(now), held.is_claimed(), held.term().deadline());
+        // Two keys of one fingerprint hardly ever meet, but must not hide each other.
+        let rank = |held: &&Arc<Held>| {
+            let fits = held.lease().key == *key;
+            (fits, held.is_live(now), held.is_claimed(), held.term().deadline())
+        };
         let all = std::iter::once(&self.first).chain(&self.more);
         Arc::clone(all.max_by_key(rank).unwrap_or(&self.first))
     }

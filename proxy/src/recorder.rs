@@ -138,7 +138,7 @@ fn start<'a>(spool: &'a Spool, session: &'a Session) -> Start<'a> {
         name: Cow::Borrowed(&identity.name),
         authn: identity.authn.method.to_string().into(),
         authn_at: identity.authn.at.to_string().into(),
-        grant: session.pass().admission.grant().as_str().into(),
+        grant: session.pass().grant().as_str().into(),
         target: key.resource.target.as_str().into(),
         kind: "postgres".into(),
         login: key.resource.login.as_str().into(),

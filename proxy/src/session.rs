@@ -257,7 +257,7 @@ impl Session {
     fn opened(&self) -> v1::SessionOpened {
         v1::SessionOpened {
             session: self.id.to_string(),
-            grant: self.pass().admission.grant().to_string(),
+            grant: self.pass().grant().to_string(),
             identity: Some(self.identity.clone().into()),
             resource: Some(self.key().resource.clone().into()),
             client: self.client.to_string(),

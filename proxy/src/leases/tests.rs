@@ -53,7 +53,7 @@ async fn a_snapshot_says_why_something_is_gone_and_what_had_run_out_has_expired(
     let first = admit(&all).unwrap();
     let second = Arc::clone(&all.write().held[&"gr-2".parse::<GrantId>().unwrap()]);
     tokio::time::advance(Duration::from_secs(5)).await;
-    let why = vec![(first.admission.grant().clone(), End::Done)];
+    let why = vec![(first.grant().clone(), End::Done)];
     let snapshot = Snapshot { gone: why, ..snapshot(vec![], Partition::Cut) };
     all.apply_snapshot(8, LONG, snapshot);
     assert_eq!(first.held.over().unwrap().end, End::Done);
@@ -142,9 +142,9 @@ async fn what_has_ended_does_not_come_back() {
 async fn of_two_grants_the_one_in_use_is_used_and_the_other_remains() {
     let leases = leases(vec![lease("gr-1", claim(900, 900)), active("gr-2")]);
     let first = admit(&leases).unwrap();
-    assert_eq!(first.admission.grant().as_str(), "gr-2");
+    assert_eq!(first.grant().as_str(), "gr-2");
     leases.apply_delta(8, LONG, gone("gr-2", End::Done)).unwrap();
-    assert_eq!(admit(&leases).unwrap().admission.grant().as_str(), "gr-1");
+    assert_eq!(admit(&leases).unwrap().grant().as_str(), "gr-1");
     leases.apply_delta(9, LONG, gone("gr-1", End::Done)).unwrap();
     assert!(leases.by_key.is_empty());
 }
@@ -294,7 +294,7 @@ proptest! {
                 seen.extend(pass);
             }
             for pass in &seen {
-                let listed = leases.write().held.get(pass.admission.grant()).cloned();
+                let listed = leases.write().held.get(pass.grant()).cloned();
                 let is_listed = listed.is_some_and(|held| Arc::ptr_eq(&held, &pass.held));
                 prop_assert_eq!(pass.held.is_live(at(1)), is_listed);
                 prop_assert_eq!(pass.held.over().is_none(), is_listed);
