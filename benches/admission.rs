@@ -95,7 +95,7 @@ impl Beside {
                 (turn % size, turn / size + usize::try_from(revision).unwrap());
             let gone = leases.admit(&Knock { key: &key(number), device: None }).unwrap();
             let delta = Delta {
-                gone: vec![(gone.admission.grant().clone(), End::Done)],
+                gone: vec![(gone.grant().clone(), End::Done)],
                 leases: vec![lease(number, generation)],
                 ..Delta::default()
             };
