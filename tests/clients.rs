@@ -120,24 +120,60 @@ async fn ctrl_c_in_psql_cancels_the_query_and_keeps_the_session() {
     let mut terminal = client("script", &["-qec", &typed, "/dev/null"]);
     let mut child = terminal.stdin(Stdio::piped()).env("PAGER", "cat").spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
+    let mut seen = Seen::by(child.stdout.take().unwrap());
+    seen.wait_for("orders=>").await;
     input.write_all(b"select pg_sleep(600);\n").unwrap();
     support::until("the target runs the query", || {
-        let seen = "select count(*) from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'";
-        bed.cluster.psql(seen).unwrap().trim() == "1"
+        let running = "select count(*) from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'";
+        bed.cluster.psql(running).unwrap().trim() == "1"
     })
     .await;
     input.write_all(b"\x03").unwrap();
-    support::until("the target cancelled it", || {
-        let seen = "select count(*) from pg_stat_activity where query like 'select pg_sleep%' and state = 'idle'";
-        bed.cluster.psql(seen).unwrap().trim() == "1"
-    })
-    .await;
-    input.write_all(b"select 'still ' || 'here';\n\\q\n").unwrap();
-    let mut out = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-    assert!(child.wait().unwrap().success(), "{out}");
-    assert!(out.contains("canceling statement due to user request"), "{out}");
-    assert!(out.contains("still here"), "{out}");
+    seen.wait_for("canceling statement due to user request").await;
+    // The prompt comes back before the next line is typed, as before a person's eyes.
+    seen.wait_for("orders=>").await;
+    input.write_all(b"select 'still ' || 'here';\n").unwrap();
+    seen.wait_for("still here").await;
+    input.write_all(b"\\q\n").unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// What a terminal shows, read as it comes.
+struct Seen {
+    shown: tokio::sync::mpsc::Receiver<String>,
+    text: String,
+}
+
+impl Seen {
+    fn by(mut out: std::process::ChildStdout) -> Self {
+        let (show, shown) = tokio::sync::mpsc::channel(64);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = out.read(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+                if show.blocking_send(text).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { shown, text: String::new() }
+    }
+
+    /// Waits until the text is shown, and forgets all up to its end.
+    async fn wait_for(&mut self, wanted: &str) {
+        let shown = async {
+            loop {
+                if let Some(at) = self.text.find(wanted) {
+                    self.text.drain(..at + wanted.len());
+                    return;
+                }
+                let more = self.shown.recv().await;
+                self.text += &more.unwrap_or_else(|| panic!("{wanted} never came: {}", self.text));
+            }
+        };
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(60), shown).await;
+        assert!(waited.is_ok(), "{wanted} did not come: {}", self.text);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
