@@ -13,6 +13,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::chain::Digest;
+use crate::ssh::Ssh;
 
 /// The most bytes of text in one `query_part` or `parse_part`: whatever they are, escaped they fit
 /// into one frame.
@@ -139,6 +140,8 @@ pub enum Kind<'a> {
     /// The target is ready again after a failure: what was sent between the failure and here may have
     /// been skipped.
     Recovered,
+    /// Something happened in an SSH session.
+    Ssh(Ssh<'a>),
     /// The session ended: always the last event.
     End(End<'a>),
 }
@@ -160,11 +163,11 @@ pub struct Start<'a> {
     pub grant: Cow<'a, str>,
     /// The name of the target.
     pub target: Cow<'a, str>,
-    /// The kind of target, such as `postgres`.
+    /// The kind of target: `postgres` or `ssh`.
     pub kind: Cow<'a, str>,
     /// The upstream account.
     pub login: Cow<'a, str>,
-    /// The database.
+    /// The database; empty where the target has none.
     pub database: Cow<'a, str>,
     /// The client's address.
     pub client: Cow<'a, str>,

@@ -107,7 +107,7 @@ impl Fold {
             }
             Kind::Recovered => self.recovered(),
             Kind::End(_) => self.finish(),
-            Kind::Start(_) => {}
+            Kind::Start(_) | Kind::Ssh(_) => {}
         }
         self.release();
     }

@@ -45,11 +45,13 @@
 //! - What is too large for one frame comes in parts (`query_part`, `parse_part`, `bind_part`), in
 //!   order, the last one with `"last": true`. A part may end within a character and then comes as
 //!   base64.
+//! - What happens in an SSH session is one kind, `ssh`, and [`ssh::Ssh`] lists what may have happened,
+//!   spelled the same way under `ssh`. `ch` numbers the channels of the connection, from 0.
 //!
 //! # Modules
 //!
 //! [`frame`] writes, [`reader`] reads and verifies, [`statements`] folds events into what a person
-//! wants to see, [`mod@mask`] takes secrets out of SQL before it is recorded. Nothing here knows a
+//! wants to see, [`mod@ssh`] has what SSH leaves, [`mod@mask`] takes secrets out of SQL before it is recorded. Nothing here knows a
 //! clock, a file or a socket.
 
 pub mod chain;
@@ -61,6 +63,7 @@ mod names;
 mod prepared;
 pub mod reader;
 mod renamings;
+pub mod ssh;
 pub mod statements;
 
 pub use chain::{Chain, Digest, Head, MAGIC, MAX_PAYLOAD};
@@ -68,4 +71,5 @@ pub use event::{End, Event, Kind, PART_BYTES, Start, Text, Value};
 pub use frame::{WriteError, Writer};
 pub use mask::{Masker, mask, mask_value};
 pub use reader::{Reader, Tail, Verified};
+pub use ssh::Ssh;
 pub use statements::{Alternative, Fold, Outcome, Statement, Statements};

@@ -157,6 +157,7 @@ impl<R: Read> Reader<R> {
             | Kind::Done { .. }
             | Kind::Failed { .. }
             | Kind::Recovered
+            | Kind::Ssh(_)
             | Kind::End(_) => self.events > 0 && !self.ended,
         }
     }
