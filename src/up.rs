@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use crate::config::{Config, Faults};
+use crate::config::{Config, Faults, PostgresAuth};
 use identity::Tls;
 
 pub(crate) use run::Signals;
@@ -325,6 +325,7 @@ fn proxy_settings(config: &Config, tls: &Tls) -> proxy::Settings {
         postgres: config.postgres.listen.iter().map(|listener| listener.value).collect(),
         host_names: vec![config.gateway.host.clone()],
         tls: Arc::clone(&tls.postgres),
+        bearer: config.postgres.auth == PostgresAuth::Oauth,
         recordings: config.gateway.recordings.clone(),
         workers: 0,
         limits: LimitSettings {

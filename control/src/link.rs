@@ -52,16 +52,27 @@ impl Link for LinkService {
         &self,
         request: Request<v1::RedeemRequest>,
     ) -> Result<Response<v1::Identity>, Status> {
-        let v1::RedeemRequest { token, resource, .. } = request.into_inner();
+        let v1::RedeemRequest { token, resource, kind, .. } = request.into_inner();
         let token = SecretString::from(token);
         let resource = parse_resource(resource)?;
-        let redeemed = self.0.redeem(&token, &resource).await.map_err(status)?;
+        let redeemed = match kind.as_str() {
+            "" | "token" => self.0.redeem(&token, &resource).await.map_err(status)?,
+            "oauth" => return Err(no_issuer()),
+            other => return Err(invalid(format!("there are no tokens of kind {other:?}"))),
+        };
         let Redeemed { principal, authn } = redeemed;
         Ok(Response::new(v1::Identity {
             principal: principal.id.into(),
             name: principal.name,
             authn: Some(authn.into()),
         }))
+    }
+
+    async fn discover(
+        &self,
+        _: Request<v1::DiscoverRequest>,
+    ) -> Result<Response<v1::Discovery>, Status> {
+        Err(no_issuer())
     }
 
     async fn ask(
@@ -175,6 +186,10 @@ fn to_wire(credential: &Upstream) -> v1::Credential {
         }),
     };
     v1::Credential { credential: Some(credential) }
+}
+
+fn no_issuer() -> Status {
+    Status::failed_precondition("no issuer's access tokens are taken here")
 }
 
 fn missing(field: &str) -> Status {

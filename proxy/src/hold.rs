@@ -1,4 +1,4 @@
-//! Asking control on behalf of a connection: who holds this token, and may this person come in?
+//! Asking control on behalf of a connection: whose is this token, and may this person come in?
 //!
 //! Where the answer takes a person's act, the connection waits here and hears how it goes. A grant is
 //! told only once the lease table has it, so that the next step can't miss it. Dropping a [`Hold`]
@@ -13,8 +13,9 @@ use policies::{Authn, GrantId, PrincipalId, Resource, Ttl};
 use prometheus::HistogramTimer;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Response, Status, Streaming};
 
 use crate::limits::{HoldPlace, Waits};
 use crate::plane::Plane;
@@ -177,21 +178,46 @@ impl Hold {
     }
 }
 
-/// Exchanges the token of a password field for the principal whose it is.
+/// What a client offers as a proof of who it is.
+#[derive(Debug)]
+pub(crate) enum Proof {
+    /// A token of ours, from the password field.
+    Token(SecretString),
+    /// An access token of an issuer.
+    Bearer(SecretString),
+}
+
+/// Exchanges a proof for the principal whose it is.
 pub(crate) async fn redeem(
     plane: &Plane,
-    token: &SecretString,
+    proof: &Proof,
     resource: &Resource,
     client: SocketAddr,
 ) -> Result<Identity, RedeemError> {
+    let (kind, token) = match proof {
+        Proof::Token(token) => ("token", token),
+        Proof::Bearer(token) => ("oauth", token),
+    };
     let request = v1::RedeemRequest {
         token: token.expose_secret().to_owned(),
         resource: Some(resource.clone().into()),
         client: client.to_string(),
+        kind: kind.to_owned(),
     };
     let mut link = plane.link.clone();
-    match timeout(ANSWER, link.redeem(request)).await {
-        Ok(Ok(identity)) => Ok(identity.into_inner().try_into()?),
+    let identity = answered(timeout(ANSWER, link.redeem(request)).await)?;
+    Ok(identity.try_into()?)
+}
+
+/// Where a client gets an access token that control takes.
+pub(crate) async fn discover(plane: &Plane) -> Result<v1::Discovery, RedeemError> {
+    let mut link = plane.link.clone();
+    answered(timeout(ANSWER, link.discover(v1::DiscoverRequest {})).await)
+}
+
+fn answered<T>(answer: Result<Result<Response<T>, Status>, Elapsed>) -> Result<T, RedeemError> {
+    match answer {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) if is_verdict(&status) => {
             Err(RedeemError::Refused(status.message().to_owned()))
         }

@@ -16,6 +16,9 @@ pub struct Settings {
     pub host_names: Vec<String>,
     /// TLS towards clients: client certificates welcome, no tickets.
     pub tls: Arc<rustls::ServerConfig>,
+    /// Whether clients without a certificate are asked for an issuer's access token, where they don't
+    /// say how they want to be asked.
+    pub bearer: bool,
     /// The folder of recordings; made where it isn't there.
     pub recordings: PathBuf,
     /// Worker threads; 0 is one per processor.

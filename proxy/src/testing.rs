@@ -183,6 +183,7 @@ pub(crate) fn settings(recordings: std::path::PathBuf, limits: LimitSettings) ->
         postgres: vec!["127.0.0.1:0".parse().unwrap()],
         host_names: vec!["gate.example.com".into()],
         tls: Arc::new(tls),
+        bearer: false,
         recordings,
         workers: 2,
         limits,
@@ -269,6 +270,13 @@ impl Link for Control {
             "broken" => Err(Status::internal("secret reason")),
             _ => Err(Status::unauthenticated("no such token")),
         }
+    }
+
+    async fn discover(
+        &self,
+        _: Request<v1::DiscoverRequest>,
+    ) -> Result<Response<v1::Discovery>, Status> {
+        Err(Status::failed_precondition("no issuer is set"))
     }
 
     async fn ask(&self, _: Request<v1::AskRequest>) -> Result<Response<Self::AskStream>, Status> {

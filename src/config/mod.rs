@@ -26,7 +26,8 @@ pub use fault::{Fault, Faults, Site, Spot};
 pub use inventory::{Environment, Identities};
 pub use read::Located;
 pub use sections::{
-    Api, ApiTls, Gateway, Grants, IdentityFiles, Limits, Log, LogFormat, Metrics, Postgres, SignIn,
+    Api, ApiTls, Gateway, Grants, IdentityFiles, Limits, Log, LogFormat, Metrics, Postgres,
+    PostgresAuth, SignIn,
 };
 pub use target::{Secret, Target, Tls};
 

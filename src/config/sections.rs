@@ -55,6 +55,17 @@ pub struct Postgres {
     pub listen: Vec<Located<SocketAddr>>,
     /// What to present; `None` for one that the gateway's own authority issues.
     pub identity: Option<IdentityFiles>,
+    /// How clients without a certificate are asked who they are, where they don't say how.
+    pub auth: PostgresAuth,
+}
+
+/// How clients without a certificate are asked who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostgresAuth {
+    /// People confirm in a browser; programs are asked for a token of ours.
+    Token,
+    /// For an issuer's access token (`OAUTHBEARER`).
+    Oauth,
 }
 
 /// The listener of pages and API.
@@ -171,8 +182,10 @@ pub(super) fn postgres(mut section: Section<'_>, base: &Path) -> Postgres {
         None => vec![section.located(SocketAddr::from(([127, 0, 0, 1], 5432)))],
     };
     let identity = identity(&mut section, base);
+    let ways = [("token", PostgresAuth::Token), ("oauth", PostgresAuth::Oauth)];
+    let auth = section.value("auth").and_then(|value| value.choice(&ways));
     section.finish();
-    Postgres { listen, identity }
+    Postgres { listen, identity, auth: auth.unwrap_or(PostgresAuth::Token) }
 }
 
 fn addresses(value: Value<'_>) -> Vec<Located<SocketAddr>> {

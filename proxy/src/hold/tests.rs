@@ -146,7 +146,7 @@ async fn a_token_names_a_person_or_nobody() {
     let wish = wish();
     let redeem = async |token: &str| {
         let token = SecretString::from(token);
-        redeem(&rig.plane, &token, &wish.resource, wish.client).await
+        redeem(&rig.plane, &Proof::Token(token), &wish.resource, wish.client).await
     };
     assert_eq!(redeem("good").await.unwrap(), alice());
     let refused = redeem("bad").await.unwrap_err();

@@ -1,33 +1,45 @@
-//! Who is it? A client certificate, a token in the password field, or nobody yet.
+//! Who is it? A client certificate, a token in the password field, an issuer's access token, or nobody
+//! yet.
 //!
 //! The order is the design's: a certificate was verified by TLS and is read here; a token is asked for
 //! in clear, which is only ever inside TLS, from clients that nobody types into; a person at a terminal
-//! confirms in a browser, later. SCRAM is never offered: there is no password to prove.
+//! confirms in a browser, later. SCRAM is never offered: there is no password to prove. `OAUTHBEARER`
+//! is offered to clients that ask for it and on listeners that are set to it, since most know it not.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use pgwire::messages::startup::Authentication;
 use policies::{Authn, Hold, Method, Resource, Target};
 use secrecy::SecretString;
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 use super::entry::Arrival;
 use super::refuse::Refusal;
-use super::startup::Startup;
+use super::sasl::{self, Failure};
+use super::startup::{Auth, Startup};
 use super::wire::{Fatal, HEADER, WireError, cstring, put, read_message};
 use crate::Plane;
-use crate::hold::{Identity, redeem};
+use crate::hold::{HoldError, Identity, Proof, RedeemError, discover, redeem};
+use crate::limits::{Slot, Waits};
 
 /// The longest password message; a token is much shorter.
 const PASSWORD: usize = 4 * 1024;
 /// What every token begins with, so that a password typed by mistake never leaves this process.
 const TOKEN: &str = "pst_";
+/// How long a client may take to get an access token: its person may have to sign in for it.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a client may take to acknowledge that its access token isn't taken.
+const ACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 /// Why it isn't known who it is.
 #[derive(Debug)]
 pub(super) enum IdentifyError {
     Refused(Refusal),
+    /// The client asked where access tokens come from, and will come again with one.
+    Discovered(Fatal),
     Wire(WireError),
 }
 
@@ -41,6 +53,14 @@ impl From<std::io::Error> for IdentifyError {
     fn from(error: std::io::Error) -> Self {
         Self::Wire(error.into())
     }
+}
+
+/// What is known of a connection before its identity.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Knocking<'a> {
+    pub(super) resource: &'a Resource,
+    pub(super) client: SocketAddr,
+    pub(super) slot: &'a Slot,
 }
 
 /// Whether this client waits while a person decides.
@@ -57,18 +77,26 @@ pub(super) async fn identify(
     plane: &Plane,
     arrival: &mut Arrival,
     target: &Target,
-    resource: &Resource,
-    client: SocketAddr,
+    knocking: Knocking<'_>,
 ) -> Result<Option<Identity>, IdentifyError> {
     if let Some(certificate) = &arrival.certificate {
         return by_certificate(plane, certificate).map(Some).map_err(IdentifyError::Refused);
     }
-    if waits(target, &arrival.startup) && !arrival.startup.options.token {
-        return Ok(None);
+    match way(plane, target, &arrival.startup) {
+        Auth::Confirm => Ok(None),
+        Auth::Token => by_token(plane, arrival, knocking).await.map(Some),
+        Auth::Oauth => by_bearer(plane, arrival, knocking).await.map(Some),
     }
-    let token = ask_for_token(arrival).await?;
-    let identity = redeem(plane, &token, resource, client).await;
-    identity.map(Some).map_err(|error| IdentifyError::Refused(Refusal::token(&error)))
+}
+
+/// How a client without a certificate is asked: as it wants to be, or else as the listener is set.
+fn way(plane: &Plane, target: &Target, startup: &Startup) -> Auth {
+    match startup.options.auth {
+        Some(wish @ (Auth::Token | Auth::Oauth)) => wish,
+        None if plane.settings.bearer => Auth::Oauth,
+        Some(Auth::Confirm) | None if waits(target, startup) => Auth::Confirm,
+        Some(Auth::Confirm) | None => Auth::Token,
+    }
 }
 
 fn by_certificate(plane: &Plane, certificate: &[u8]) -> Result<Identity, Refusal> {
@@ -92,6 +120,16 @@ fn by_certificate(plane: &Plane, certificate: &[u8]) -> Result<Identity, Refusal
     Ok(Identity { name: person.principal_id, principal, authn })
 }
 
+async fn by_token(
+    plane: &Plane,
+    arrival: &mut Arrival,
+    knocking: Knocking<'_>,
+) -> Result<Identity, IdentifyError> {
+    let proof = Proof::Token(ask_for_token(arrival).await?);
+    let identity = redeem(plane, &proof, knocking.resource, knocking.client).await;
+    identity.map_err(|error| IdentifyError::Refused(Refusal::token(&error)))
+}
+
 async fn ask_for_token(arrival: &mut Arrival) -> Result<SecretString, IdentifyError> {
     let mut out = BytesMut::new();
     put(&mut out, &Authentication::CleartextPassword);
@@ -113,4 +151,58 @@ fn not_a_token() -> Refusal {
     let hint = "Put a token of `postern token LOGIN@TARGET` into the password field, \
                 or connect with the certificate of `postern login`.";
     Refusal::new("token", fatal.hint(hint))
+}
+
+async fn by_bearer(
+    plane: &Plane,
+    arrival: &mut Arrival,
+    knocking: Knocking<'_>,
+) -> Result<Identity, IdentifyError> {
+    let Some(token) = wait_for_bearer(plane, arrival, knocking).await? else {
+        let place = tell_issuer(plane, arrival).await?;
+        let fatal = Fatal::new("28000", "no access token was shown");
+        let hint = format!("Come again with one, from the issuer of {place}.");
+        return Err(IdentifyError::Discovered(fatal.hint(hint)));
+    };
+    let proof = Proof::Bearer(token);
+    match redeem(plane, &proof, knocking.resource, knocking.client).await {
+        Ok(identity) => Ok(identity),
+        Err(error @ RedeemError::Refused(_)) => {
+            let place = tell_issuer(plane, arrival).await?;
+            Err(IdentifyError::Refused(Refusal::bearer(&error, Some(&place))))
+        }
+        Err(error) => Err(IdentifyError::Refused(Refusal::bearer(&error, None))),
+    }
+}
+
+/// Asks for an access token. Its person may have to sign in for it, so that the connection counts as
+/// one that waits for a person, with the bounds and the patience of those.
+async fn wait_for_bearer(
+    plane: &Plane,
+    arrival: &mut Arrival,
+    knocking: Knocking<'_>,
+) -> Result<Option<SecretString>, IdentifyError> {
+    let refused = |error| IdentifyError::Refused(Refusal::hold(&error, knocking.resource));
+    let place = plane.limits.hold(knocking.client, Waits::Stranger);
+    let _place = place.ok_or_else(|| refused(HoldError::TooMany))?;
+    knocking.slot.authenticated();
+    let response = tokio::select! {
+        response = timeout(PATIENCE, sasl::ask(&mut arrival.stream)) => response,
+        () = plane.sessions.drained.cancelled() => return Err(refused(HoldError::Draining)),
+    };
+    let response = response.map_err(|_| refused(HoldError::Lapsed))??;
+    response.map_err(|why| IdentifyError::Refused(Refusal::new("bearer", Fatal::from(&why))))
+}
+
+/// Tells a client without a good token where to get one: the place.
+async fn tell_issuer(plane: &Plane, arrival: &mut Arrival) -> Result<String, IdentifyError> {
+    let issuer = discover(plane).await;
+    let issuer = issuer.map_err(|error| IdentifyError::Refused(Refusal::bearer(&error, None)))?;
+    let place = issuer.openid_configuration.clone();
+    let failure = Failure::invalid_token(issuer.scope, issuer.openid_configuration);
+    match timeout(ACKNOWLEDGED, sasl::fail(&mut arrival.stream, &failure)).await {
+        Ok(told) => told?,
+        Err(_) => tracing::debug!("a client did not acknowledge that its token isn't taken"),
+    }
+    Ok(place)
 }

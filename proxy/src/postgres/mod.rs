@@ -15,6 +15,7 @@ mod large;
 mod refuse;
 mod relay;
 mod release;
+mod sasl;
 mod session;
 mod startup;
 mod stream;
@@ -28,7 +29,7 @@ use policies::{Resource, Target, TargetName};
 use tokio::net::TcpStream;
 
 use self::entry::{Arrival, Entry, EntryError};
-use self::identify::IdentifyError;
+use self::identify::{IdentifyError, Knocking};
 use self::refuse::Refusal;
 use self::stream::Stream;
 use self::wire::Fatal;
@@ -80,7 +81,7 @@ impl Visit {
     /// From the first byte to a known wish; the listener holds the deadline over it.
     async fn arrive(&self, tcp: TcpStream, slot: &Slot) -> Result<Caller, Outcome> {
         let arrival = self.enter(tcp, slot).await?;
-        self.introduce(arrival).await
+        self.introduce(arrival, slot).await
     }
 
     async fn enter(&self, tcp: TcpStream, slot: &Slot) -> Result<Arrival, Outcome> {
@@ -124,7 +125,7 @@ impl Visit {
     }
 
     /// What does it want, and who is it?
-    async fn introduce(&self, mut arrival: Arrival) -> Result<Caller, Outcome> {
+    async fn introduce(&self, mut arrival: Arrival, slot: &Slot) -> Result<Caller, Outcome> {
         let (target, resource) = match self.wish(&arrival) {
             Ok(wish) => wish,
             Err(fatal) => {
@@ -132,14 +133,17 @@ impl Visit {
                 return Err(self.turn_away(arrival, &refusal).await);
             }
         };
-        let who =
-            identify::identify(&self.plane, &mut arrival, &target, &resource, self.peer).await;
-        match who {
+        let knocking = Knocking { resource: &resource, client: self.peer, slot };
+        match identify::identify(&self.plane, &mut arrival, &target, knocking).await {
             Ok(identity) => {
                 let Arrival { stream, startup, .. } = arrival;
                 Ok(Caller { stream, startup, target, resource, identity })
             }
             Err(IdentifyError::Refused(refusal)) => Err(self.turn_away(arrival, &refusal).await),
+            Err(IdentifyError::Discovered(fatal)) => {
+                refuse::tell(arrival.stream, &fatal).await;
+                Err("discovery")
+            }
             Err(IdentifyError::Wire(error)) => {
                 tracing::debug!(peer = %self.peer, %error, "the connection broke while signing in");
                 Err("broken")

@@ -65,6 +65,23 @@ impl Refusal {
         }
     }
 
+    /// An access token that isn't taken, and where to get another one, where that is known.
+    pub(super) fn bearer(error: &RedeemError, place: Option<&str>) -> Self {
+        match error {
+            RedeemError::Refused(why) => {
+                let hint = match place {
+                    Some(place) => format!("Get one for this gateway from the issuer of {place}."),
+                    None => "Ask who runs the gateway which issuer it trusts.".to_owned(),
+                };
+                Self::new("bearer", Fatal::new("28P01", why.clone()).hint(hint))
+            }
+            RedeemError::Unreachable(_) | RedeemError::Late | RedeemError::Malformed(_) => {
+                let fatal = Fatal::new("57P03", "the access token can't be checked now");
+                Self::new("control-unreachable", fatal.hint("Try again in a moment."))
+            }
+        }
+    }
+
     pub(super) fn open(error: &OpenError) -> Self {
         let reason = match error {
             OpenError::Draining => "draining",

@@ -5,6 +5,7 @@
 //! on to the target; what would change identity (`role`, `session_authorization`) does not.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use policies::{Database, Login, NameError, Resource, Target, TargetName, Ttl};
 use thiserror::Error;
@@ -131,8 +132,32 @@ pub(super) struct Options {
     /// How long the grant is wanted for.
     pub(super) ttl: Option<Ttl>,
     pub(super) reason: String,
-    /// Ask for a token although the client could be held.
-    pub(super) token: bool,
+    /// How the client wants to say who it is, where it has no certificate.
+    pub(super) auth: Option<Auth>,
+}
+
+/// How a client without a certificate says who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Auth {
+    /// By a token of ours in the password field.
+    Token,
+    /// By an access token of an issuer (`OAUTHBEARER`).
+    Oauth,
+    /// By a person who confirms in a browser, where the target keeps connections waiting.
+    Confirm,
+}
+
+impl FromStr for Auth {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "token" => Ok(Self::Token),
+            "oauth" => Ok(Self::Oauth),
+            "confirm" => Ok(Self::Confirm),
+            _ => Err("one of `token`, `oauth` and `confirm` is wanted"),
+        }
+    }
 }
 
 impl Startup {
@@ -272,8 +297,10 @@ impl Draft {
                 )
             }
             "reason" => self.options.reason = value.chars().take(500).collect(),
-            "auth" if value == "token" => self.options.token = true,
-            "auth" => return Err(wrong("the one value is `token`".to_owned())),
+            "auth" => {
+                let read = value.parse();
+                self.options.auth = Some(read.map_err(|why: &str| wrong(why.to_owned()))?);
+            }
             _ => return Err(wrong("there is no such option".to_owned())),
         }
         Ok(())
@@ -386,6 +413,7 @@ mod tests {
     #[case(&[("user", "a"), ("options", "-c shared_preload_libraries=x")])]
     #[case(&[("user", "a"), ("options", "-c postern.taget=orders")])]
     #[case(&[("user", "a"), ("options", "-c postern.hold=soon")])]
+    #[case(&[("user", "a"), ("options", "-c postern.auth=none")])]
     #[case(&[("user", "a"), ("options", "-d 5")])]
     #[case(&[("user", "a"), ("options", "-c")])]
     #[case(&[("user", "a"), ("nonsense", "1")])]
