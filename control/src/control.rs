@@ -14,6 +14,7 @@ use tracing::Instrument;
 use crate::audit::{By, Event};
 use crate::feed::{Feed, Mirror, REMEMBERED, REMEMBERED_AT_MOST};
 use crate::holds::Holds;
+use crate::issuers::Issuers;
 use crate::login::Limits;
 use crate::metrics::Counts;
 use crate::store::{self, Store};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     /// Requests about which something was decided, once that is committed.
     pub(crate) decided: broadcast::Sender<RequestId>,
     pub(crate) holds: Holds,
+    pub(crate) issuers: Issuers,
     pub(crate) limits: Limits,
     pub(crate) counts: Counts,
     pub(crate) closing: CancellationToken,
@@ -63,6 +65,7 @@ impl Control {
             feed: Feed::new(mirror, settings.base_url(), settings.feed_fresh),
             holds: Holds::new(counts.holds.clone()),
             inventory: ArcSwap::new(Arc::clone(&inventory)),
+            issuers: Issuers::new(clock.clone())?,
             limits: Limits::new(),
             closing: CancellationToken::new(),
             work: TaskTracker::new(),

@@ -42,6 +42,12 @@ pub enum ControlError {
     /// What the store holds can't be read.
     #[error("the store holds something unreadable")]
     Unreadable(#[from] Unreadable),
+    /// An issuer can't be asked, or says what can't be believed.
+    #[error("{0}")]
+    Issuer(#[from] crate::IssuerError),
+    /// No client for issuers can be made on this machine.
+    #[error("issuers can't be asked from this machine")]
+    Http(#[from] crate::issuers::http::HttpError),
     /// The work was broken off.
     #[error("the work was broken off")]
     Broken,
@@ -123,6 +129,7 @@ impl ControlError {
             Self::Unauthenticated => "unauthenticated",
             Self::Issue(_) => "issue",
             Self::Store(_) | Self::Migrate(_) | Self::Unreadable(_) => "store",
+            Self::Issuer(_) | Self::Http(_) => "issuer-unavailable",
             Self::Broken => "broken",
         }
     }

@@ -214,6 +214,8 @@ fn status(error: ControlError) -> Status {
         | ControlError::Store(_)
         | ControlError::Migrate(_)
         | ControlError::Unreadable(_)
+        | ControlError::Issuer(_)
+        | ControlError::Http(_)
         | ControlError::Broken => {
             tracing::error!(error = &error as &dyn std::error::Error, "a proxy's call failed");
             Status::unavailable("control can't answer now")

@@ -272,6 +272,8 @@ impl Story<'_> {
             | ControlError::Migrate(_)
             | ControlError::Unreadable(_)
             | ControlError::Issue(_)
+            | ControlError::Issuer(_)
+            | ControlError::Http(_)
             | ControlError::Broken => {
                 tracing::error!(
                     error = error as &dyn std::error::Error,

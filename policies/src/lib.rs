@@ -29,8 +29,8 @@ pub use identity::{Authn, Method, Principal};
 pub use lease::{Lease, LeaseKey, Term};
 pub use lock::{Lock, Subject};
 pub use name::{
-    Database, DeviceId, Environment, GrantId, GroupName, LockId, Login, NameError, PrincipalId,
-    RequestId, SessionId, TargetName,
+    Database, DeviceId, Environment, GrantId, GroupName, IssuerName, LockId, Login, NameError,
+    PrincipalId, RequestId, SessionId, TargetName,
 };
 pub use policy::{PolicyError, PolicyFault, RuleBook, SCHEMA, Source};
 pub use quorum::{Quorum, QuorumError, outstanding};

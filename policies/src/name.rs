@@ -127,6 +127,8 @@ names! {
     DeviceId, "device", key;
     /// A service behind the gateway; also a host name label below the gateway's own name.
     TargetName, "target", label;
+    /// An identity provider, as the configuration names it; also a part of its pages' paths.
+    IssuerName, "issuer", label;
     /// An environment such as `prod`, which rules speak of.
     Environment, "environment", label;
     /// An upstream account.

@@ -180,7 +180,8 @@ impl From<ControlError> for Problem {
             ControlError::Issue(_) | ControlError::Unreadable(_) | ControlError::Broken => {
                 return Self::incident(Kind::Internal, &error);
             }
-            ControlError::Store(_) | ControlError::Migrate(_) => {
+            ControlError::Issuer(_) => Kind::Unavailable,
+            ControlError::Store(_) | ControlError::Migrate(_) | ControlError::Http(_) => {
                 return Self::incident(Kind::Unavailable, &error);
             }
         };

@@ -1,0 +1,274 @@
+//! Issuers: what they say about themselves, and whether a token is really theirs.
+//!
+//! An issuer is named by its address, exactly as it writes it into its tokens; only addresses of
+//! the configuration are ever asked. What it publishes (`metadata`, `keys`) is fetched by `http`
+//! within bounds, kept, and fetched again when it is old or when a token names a key that isn't
+//! there, which anybody can make happen and is therefore rare. [`Issuers::verify`] is the one way
+//! from a text to [`Claims`]: id tokens, logout tokens and bearer tokens all take it.
+
+pub(crate) mod http;
+mod jwt;
+mod keys;
+mod metadata;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use policies::{Timestamp, Ttl};
+use thiserror::Error;
+use url::{Host, Url};
+
+use crate::Clock;
+use http::{Http, HttpError};
+pub(crate) use jwt::{Claims, Expect, JwtError, Typ};
+use keys::Keys;
+pub(crate) use metadata::Metadata;
+
+/// For how long what was fetched is taken as new.
+const FRESH: Ttl = Ttl::from_secs(15 * 60);
+/// For how long it is used while the issuer can't be reached.
+const STALE: Ttl = Ttl::from_secs(24 * 3_600);
+/// After a failure, the issuer is left alone for so long.
+const REST: Ttl = Ttl::from_secs(3);
+/// So often, at most, does an unknown key make us ask again.
+const ROTATION: Ttl = Ttl::from_secs(10);
+
+/// An issuer's address, exactly as it names itself: over TLS, or on loopback.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IssuerUrl(Arc<str>);
+
+/// Why a text is no address of an issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{text}` is no issuer's address: {rule}")]
+pub struct IssuerUrlError {
+    text: String,
+    rule: &'static str,
+}
+
+impl IssuerUrl {
+    /// The address as the issuer writes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this may be asked on behalf of the issuer: over TLS, or on loopback as it is itself.
+    fn allows(&self, endpoint: &Url) -> bool {
+        is_safe(endpoint) && (endpoint.scheme() == "https" || self.0.starts_with("http:"))
+    }
+}
+
+impl FromStr for IssuerUrl {
+    type Err = IssuerUrlError;
+
+    fn from_str(text: &str) -> Result<Self, IssuerUrlError> {
+        let refused = |rule| Err(IssuerUrlError { text: text.to_owned(), rule });
+        let Ok(url) = Url::parse(text) else {
+            return refused("it is written as `https://login.example.com`");
+        };
+        if !is_safe(&url) {
+            return refused("it has to be `https`, or `http` on loopback");
+        }
+        let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        if bare { Ok(Self(text.into())) } else { refused("it has no query, fragment or user") }
+    }
+}
+
+impl fmt::Display for IssuerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn is_safe(url: &Url) -> bool {
+    match url.scheme() {
+        "https" => url.host().is_some(),
+        "http" => is_loopback(url),
+        _ => false,
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// Why nothing is known of an issuer.
+#[derive(Debug, Error)]
+pub enum IssuerError {
+    /// It didn't answer, or not as it should.
+    #[error("cannot read what `{issuer}` publishes")]
+    Unreadable {
+        /// The issuer.
+        issuer: IssuerUrl,
+        /// What happened.
+        source: HttpError,
+    },
+    /// It names itself otherwise.
+    #[error("`{issuer}` calls itself `{named}`: write its address as it does")]
+    Misnamed {
+        /// The issuer as it was configured.
+        issuer: IssuerUrl,
+        /// What it says.
+        named: String,
+    },
+    /// It names an address that must not be asked.
+    #[error("`{issuer}` publishes an address that is neither https nor its own loopback: `{url}`")]
+    Unsafe {
+        /// The issuer.
+        issuer: IssuerUrl,
+        /// The address.
+        url: String,
+    },
+    /// It failed a moment ago.
+    #[error("`{0}` failed a moment ago: try again in some seconds")]
+    Resting(IssuerUrl),
+}
+
+/// All issuers that were asked about.
+pub(crate) struct Issuers {
+    http: Http,
+    clock: Clock,
+    known: Mutex<BTreeMap<IssuerUrl, Arc<Source>>>,
+}
+
+/// One issuer: what it published last, and the turn to ask it.
+#[derive(Default)]
+struct Source {
+    published: ArcSwapOption<Published>,
+    turn: tokio::sync::Mutex<Tried>,
+}
+
+/// When it was asked last in vain, and because of an unknown key.
+#[derive(Default)]
+struct Tried {
+    failed: Option<Timestamp>,
+    rotation: Option<Timestamp>,
+}
+
+/// What an issuer publishes.
+struct Published {
+    metadata: Arc<Metadata>,
+    keys: Keys,
+    at: Timestamp,
+}
+
+impl Issuers {
+    /// # Errors
+    /// Where no HTTP client can be made here.
+    pub(crate) fn new(clock: Clock) -> Result<Self, HttpError> {
+        Ok(Self { http: Http::new()?, clock, known: Mutex::default() })
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// What this issuer says about itself.
+    ///
+    /// # Errors
+    /// Where it can't be reached and nothing is kept, or says what must not be believed.
+    pub(crate) async fn metadata(&self, issuer: &IssuerUrl) -> Result<Arc<Metadata>, IssuerError> {
+        Ok(Arc::clone(&self.published(issuer).await?.metadata))
+    }
+
+    /// The claims of a token of this issuer that is all that is expected of it.
+    ///
+    /// # Errors
+    /// Why it isn't.
+    pub(crate) async fn verify(
+        &self,
+        issuer: &IssuerUrl,
+        jwt: &str,
+        expect: &Expect<'_>,
+    ) -> Result<Claims, JwtError> {
+        let token = jwt::Token::read(jwt)?;
+        let published = self.published(issuer).await?;
+        let now = self.clock.now();
+        match token.verify(&published.keys, issuer, expect, now) {
+            Err(JwtError::UnknownKey) => {
+                let newer = self.rotated(issuer, &published).await?;
+                token.verify(&newer.keys, issuer, expect, now)
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn source(&self, issuer: &IssuerUrl) -> Arc<Source> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(issuer.clone()).or_default())
+    }
+
+    async fn published(&self, issuer: &IssuerUrl) -> Result<Arc<Published>, IssuerError> {
+        let source = self.source(issuer);
+        let kept = |most| {
+            let published = source.published.load_full();
+            published.filter(|published| published.at.until(self.clock.now()) < most)
+        };
+        if let Some(published) = kept(FRESH) {
+            return Ok(published);
+        }
+        let mut tried = source.turn.lock().await;
+        if let Some(published) = kept(FRESH) {
+            return Ok(published);
+        }
+        let now = self.clock.now();
+        if tried.failed.is_some_and(|at| at.until(now) < REST) {
+            return kept(STALE).ok_or_else(|| IssuerError::Resting(issuer.clone()));
+        }
+        let failure = match self.fetch(issuer, &source).await {
+            Ok(published) => return Ok(published),
+            Err(error) => error,
+        };
+        tried.failed = Some(self.clock.now());
+        kept(STALE).ok_or(failure)
+    }
+
+    /// What the issuer publishes by now, since a token names a key that wasn't there before.
+    async fn rotated(
+        &self,
+        issuer: &IssuerUrl,
+        seen: &Arc<Published>,
+    ) -> Result<Arc<Published>, JwtError> {
+        let source = self.source(issuer);
+        let mut tried = source.turn.lock().await;
+        let newer = source.published.load_full().filter(|kept| !Arc::ptr_eq(kept, seen));
+        if let Some(newer) = newer {
+            return Ok(newer);
+        }
+        let now = self.clock.now();
+        if tried.rotation.is_some_and(|at| at.until(now) < ROTATION) {
+            return Err(JwtError::UnknownKey);
+        }
+        tried.rotation = Some(now);
+        Ok(self.fetch(issuer, &source).await?)
+    }
+
+    async fn fetch(
+        &self,
+        issuer: &IssuerUrl,
+        source: &Source,
+    ) -> Result<Arc<Published>, IssuerError> {
+        let metadata = metadata::fetch(&self.http, issuer).await?;
+        let keys = self.http.json(&metadata.jwks_uri).await;
+        let keys =
+            keys.map_err(|source| IssuerError::Unreadable { issuer: issuer.clone(), source })?;
+        let published = Arc::new(Published {
+            metadata: Arc::new(metadata),
+            keys: Keys::read(keys),
+            at: self.clock.now(),
+        });
+        source.published.store(Some(Arc::clone(&published)));
+        tracing::debug!(%issuer, keys = published.keys.len(), "an issuer was asked");
+        Ok(published)
+    }
+}
