@@ -139,12 +139,14 @@ impl From<RequestError> for ControlError {
     fn from(error: RequestError) -> Self {
         let told = error.to_string();
         match error {
+            RequestError::NeedsStepUp | RequestError::Unfit(_) => Self::Forbidden(told),
             RequestError::Own | RequestError::NotTheirs | RequestError::NotAsked(_) => {
                 Self::Forbidden(told)
             }
             RequestError::Over(_)
             | RequestError::Lapsed
             | RequestError::Twice
+            | RequestError::TooEarly
             | RequestError::Changed => Self::Conflict(told),
         }
     }

@@ -126,7 +126,7 @@ impl Change {
         let asker = crate::actor::Asker { principal: grant.principal.clone(), device: None };
         self.control().not_locked(&asker, &grant.resource, self.now)?;
         let asked_from = self.stored(&grant.request).await?.source;
-        let facts = Facts { now: self.now, source: source.or(asked_from) };
+        let facts = Facts::new(self.now, source.or(asked_from));
         self.covers(&grant, &facts).await?;
         Ok(used)
     }

@@ -38,7 +38,7 @@ impl Inventory {
         source: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<(), Rejection> {
-        let facts = Facts { now, source };
+        let facts = Facts::new(now, source);
         let (_, terms) = self.judge(&request.principal, &request.resource, &facts)?;
         let asked = &request.terms.approvals;
         let covered = |wanted: &Quorum| {

@@ -65,7 +65,8 @@ impl Control {
         let Stored { request, source, .. } = stored;
         let missing = match &request.state {
             RequestState::NeedsApproval { approvals } => request.missing(approvals),
-            RequestState::Granted { .. }
+            RequestState::NeedsStepUp
+            | RequestState::Granted { .. }
             | RequestState::Denied { .. }
             | RequestState::Withdrawn { .. }
             | RequestState::Lapsed { .. } => 0,

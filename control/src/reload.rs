@@ -77,7 +77,7 @@ impl Change {
 
     async fn review(&mut self, grant: &Grant) -> Result<(), ControlError> {
         let source = self.stored(&grant.request).await?.source;
-        let facts = Facts { now: self.now, source };
+        let facts = Facts::new(self.now, source);
         self.covers(grant, &facts).await
     }
 

@@ -156,7 +156,7 @@ impl Change {
         wish: Wish,
         waiting: Waiting,
     ) -> Result<(Request, Option<Grant>), ControlError> {
-        let facts = Facts { now: self.now, source: wish.source };
+        let facts = Facts::new(self.now, wish.source);
         let (resource, terms) = self.inventory.judge(&asker.principal, &wish.resource, &facts)?;
         self.control().not_locked(asker, &resource, self.now)?;
         if let Some(grant) = self.live_grant(asker, &resource, &facts).await? {
@@ -246,6 +246,7 @@ impl Change {
             resource,
             (ttl, wish.reason),
             terms,
+            None,
             (self.now, patience),
         );
         self.add_request(&request, wish.source).await?;
@@ -266,7 +267,7 @@ impl Change {
         let by = self.acting(actor)?.principal;
         let Stored { request, source, .. } = self.stored(id).await?;
         let detail = json!({ "digest": digest, "shorten": shorten });
-        let event = RequestEvent::Approve { by, digest, shorten };
+        let event = RequestEvent::Approve { by, digest, shorten, step_up: None };
         let next = request.apply(event, self.now)?;
         if let Err(why) = self.inventory.still_asks(&request, source, self.now) {
             self.withdraw_for(&request, &why.to_string()).await?;
@@ -329,7 +330,8 @@ impl Change {
         let request = self.stored(&grant.request).await?.request;
         let approvals = match &request.state {
             RequestState::Granted { approvals, .. } => approvals.as_slice(),
-            RequestState::NeedsApproval { .. }
+            RequestState::NeedsStepUp
+            | RequestState::NeedsApproval { .. }
             | RequestState::Denied { .. }
             | RequestState::Withdrawn { .. }
             | RequestState::Lapsed { .. } => &[],

@@ -44,7 +44,7 @@ impl Control {
 
     fn verdict(&self, actor: &Actor, resource: &Resource) -> Verdict {
         let now = self.now();
-        let facts = Facts { now, source: None };
+        let facts = Facts::new(now, None);
         if let Err(rejection) = self.not_locked(&actor.asker(), resource, now) {
             return Verdict::Denied(rejection);
         }

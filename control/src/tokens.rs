@@ -170,7 +170,7 @@ impl Change {
         uses: Option<u32>,
     ) -> Result<Minted, ControlError> {
         let person = self.acting(actor)?;
-        let facts = Facts { now: self.now, source: None };
+        let facts = Facts::new(self.now, None);
         let (resource, _) = self.inventory.judge(&person.principal.id, wish, &facts)?;
         let token = TokenView {
             id: ids::fresh_text("tk"),

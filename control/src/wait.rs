@@ -171,7 +171,7 @@ impl Story<'_> {
         let found = store::requests::find(db, id).await?;
         let request = found.ok_or(ControlError::NotFound("request"))?.request;
         let told = match &request.state {
-            RequestState::NeedsApproval { .. } => return Ok(None),
+            RequestState::NeedsStepUp | RequestState::NeedsApproval { .. } => return Ok(None),
             RequestState::Granted { .. } => {
                 let none = || ControlError::NotFound("grant");
                 let grant = store::grants::id_for(db, id).await?.ok_or_else(none)?;
@@ -192,7 +192,8 @@ impl Story<'_> {
     fn grant(&self, grant: &policies::Grant, request: &Request, revision: u64) -> v1::Granted {
         let approvals = match &request.state {
             RequestState::Granted { approvals, .. } => approvals.as_slice(),
-            RequestState::NeedsApproval { .. }
+            RequestState::NeedsStepUp
+            | RequestState::NeedsApproval { .. }
             | RequestState::Denied { .. }
             | RequestState::Withdrawn { .. }
             | RequestState::Lapsed { .. } => &[],

@@ -74,6 +74,8 @@ words! {
     method_word, method_of, Method {
         "certificate" => Method::Certificate, "token" => Method::Token,
         "confirmed" => Method::Confirmed, "link" => Method::Link,
+        "passkey" => Method::Passkey, "oidc" => Method::Oidc,
+        "bearer" => Method::Bearer, "workload" => Method::Workload,
     }
 }
 

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::policy::RuleBook;
 use crate::quorum::strictest;
-use crate::{Principal, Quorum, Resource, Target, Timestamp, Ttl};
+use crate::{Principal, Quorum, Resource, StepUpKind, Target, Timestamp, Ttl};
 
 /// What rules may ask about the moment of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,29 @@ pub struct Facts {
     pub now: Timestamp,
     /// Where the connection comes from, where there is one.
     pub source: Option<IpAddr>,
+    /// The kind and age of the youngest step-up that serves here, where there is one.
+    pub step_up: Option<(StepUpKind, Ttl)>,
+    /// What is unusual about it.
+    pub risk: Risk,
+}
+
+/// What is unusual about somebody's wish. By default, nothing is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Risk {
+    /// They have never come from this network.
+    pub new_network: bool,
+    /// They have never come with this device.
+    pub new_device: bool,
+    /// How often somebody failed lately in their name.
+    pub failed_attempts: u32,
+}
+
+impl Facts {
+    /// The facts of a moment and a place, with no step-up and nothing unusual.
+    #[must_use]
+    pub fn new(now: Timestamp, source: Option<IpAddr>) -> Self {
+        Self { now, source, step_up: None, risk: Risk::default() }
+    }
 }
 
 /// The answer of the rules.
@@ -41,6 +64,9 @@ pub struct Terms {
     pub approvals: Vec<Quorum>,
     /// The longest that the grant may last.
     pub limit: Option<Ttl>,
+    /// How old a step-up may be when somebody asks, approves or connects; none where none is wanted.
+    #[serde(default)]
+    pub step_up: Option<Ttl>,
     /// The rules that say so, by their titles.
     pub rules: Vec<String>,
 }
@@ -111,6 +137,7 @@ impl Question<'_> {
         let mut absolute = Vec::new();
         let mut quorums = Vec::new();
         let mut limits = BTreeSet::new();
+        let mut step_ups = BTreeSet::new();
         for id in forbidding {
             let rule = self.book.rules.get(id).ok_or_else(|| Refusal::Faulty(id.to_string()))?;
             rules.push(rule.title.clone());
@@ -119,13 +146,15 @@ impl Question<'_> {
             }
             quorums.extend(rule.obligations.approvals.iter().cloned());
             limits.extend(rule.obligations.limit);
+            step_ups.extend(rule.obligations.step_up);
         }
         rules.sort();
         absolute.sort();
         if !absolute.is_empty() {
             return Err(Refusal::Forbidden(absolute));
         }
-        Ok(Terms { approvals: strictest(quorums), limit: limits.first().copied(), rules })
+        let (limit, step_up) = (limits.first().copied(), step_ups.first().copied());
+        Ok(Terms { approvals: strictest(quorums), limit, step_up, rules })
     }
 
     fn pose(&self) -> Result<(Request, Entities), String> {
@@ -150,6 +179,15 @@ impl Question<'_> {
             ("database".to_owned(), text(database)),
             ("time".to_owned(), instant(self.facts.now)),
         ];
+        let Risk { new_network, new_device, failed_attempts } = self.facts.risk;
+        pairs.extend([
+            ("new_network".to_owned(), RestrictedExpression::new_bool(new_network)),
+            ("new_device".to_owned(), RestrictedExpression::new_bool(new_device)),
+            ("failed_attempts".to_owned(), RestrictedExpression::new_long(failed_attempts.into())),
+        ]);
+        if let Some((kind, age)) = self.facts.step_up {
+            pairs.push(("step_up".to_owned(), step_up(kind, age)?));
+        }
         if let Some(source) = self.facts.source {
             pairs.push(("source".to_owned(), RestrictedExpression::new_ip(source.to_string())));
         }
@@ -192,6 +230,15 @@ fn text(value: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(value.to_owned())
 }
 
+/// Age is in whole seconds: a step-up of this moment is 0 old.
+fn step_up(kind: StepUpKind, age: Ttl) -> Result<RestrictedExpression, String> {
+    let fields = [
+        ("kind".to_owned(), text(kind.word())),
+        ("age".to_owned(), RestrictedExpression::new_long(age.millis() / 1_000)),
+    ];
+    RestrictedExpression::new_record(fields).map_err(|error| error.to_string())
+}
+
 fn instant(at: Timestamp) -> RestrictedExpression {
     RestrictedExpression::new_datetime(at.to_string())
 }
@@ -221,11 +268,27 @@ mod tests {
         forbid (principal, action, resource)
         when { context has source && !context.source.isInRange(ip("10.0.0.0/8")) };
 
+        @id("laptops touch") @step_up("5m")
+        forbid (principal in Group::"laptops", action, resource);
+
+        @id("laptops touch soon") @step_up("90s")
+        forbid (principal in Group::"laptops", action, resource)
+        unless { context has step_up && context.step_up.kind == "passkey" && context.step_up.age < 60 };
+
+        @id("nobody who failed three times")
+        forbid (principal, action, resource)
+        when { context.failed_attempts >= 3 || (context.new_network && context.new_device) };
+
         @id("contractors never see reporting")
         forbid (principal in Group::"contractors", action, resource) when { context.database == "reporting" };
     "#;
 
     fn decide(groups: &str, wish: &str, source: Option<&str>) -> Decision {
+        let now = Timestamp::from_millis(1_790_000_000_000);
+        decide_by(groups, wish, &Facts::new(now, source.map(|ip| ip.parse().unwrap())))
+    }
+
+    fn decide_by(groups: &str, wish: &str, facts: &Facts) -> Decision {
         let book =
             RuleBook::load(&[Source { name: "a.cedar".into(), text: RULES.into() }]).unwrap();
         let principal = Principal {
@@ -235,11 +298,39 @@ mod tests {
         };
         let wish: Resource = wish.parse().unwrap();
         let target = orders();
-        let facts = Facts {
-            now: Timestamp::from_millis(1_790_000_000_000),
-            source: source.map(|ip| ip.parse().unwrap()),
+        book.decide(&principal, &target, &wish, facts)
+    }
+
+    #[rstest]
+    #[case(None, Some(90))]
+    #[case(Some((StepUpKind::Totp, 1)), Some(90))]
+    #[case(Some((StepUpKind::Passkey, 61)), Some(90))]
+    #[case(Some((StepUpKind::Passkey, 59)), Some(300))]
+    fn the_youngest_step_up_that_any_rule_wants_is_wanted(
+        #[case] given: Option<(StepUpKind, u64)>,
+        #[case] within: Option<u64>,
+    ) {
+        let now = Timestamp::from_millis(0);
+        let step_up = given.map(|(kind, age)| (kind, Ttl::from_secs(age)));
+        let facts = Facts { step_up, ..Facts::new(now, None) };
+        let Decision::Allow(terms) = decide_by("engineering laptops", "app_ro@orders/shop", &facts)
+        else {
+            panic!("denied");
         };
-        book.decide(&principal, &target, &wish, &facts)
+        assert_eq!(terms.step_up, within.map(Ttl::from_secs));
+    }
+
+    #[test]
+    fn rules_can_ask_what_is_unusual() {
+        let unusual = [
+            Risk { failed_attempts: 3, ..Risk::default() },
+            Risk { new_network: true, new_device: true, failed_attempts: 0 },
+        ];
+        for risk in unusual {
+            let facts = Facts { risk, ..Facts::new(Timestamp::from_millis(0), None) };
+            let decision = decide_by("engineering", "app_ro@orders/shop", &facts);
+            assert!(matches!(decision, Decision::Deny(Refusal::Forbidden(_))), "{decision:?}");
+        }
     }
 
     #[rstest]
@@ -296,7 +387,7 @@ mod tests {
             name: "Alice".into(),
             groups: BTreeSet::new(),
         };
-        let facts = Facts { now: Timestamp::from_millis(0), source: None };
+        let facts = Facts::new(Timestamp::from_millis(0), None);
         let wish = "app_ro@orders/shop".parse().unwrap();
         let decision = book.decide(&principal, &orders(), &wish, &facts);
         assert!(matches!(decision, Decision::Deny(Refusal::Faulty(_))), "{decision:?}");
@@ -310,7 +401,7 @@ mod tests {
             name: "Alice".into(),
             groups: BTreeSet::new(),
         };
-        let facts = Facts { now: Timestamp::from_millis(0), source: None };
+        let facts = Facts::new(Timestamp::from_millis(0), None);
         let wish = "app_ro@orders/shop".parse().unwrap();
         let decision = book.decide(&principal, &orders(), &wish, &facts);
         assert_eq!(decision, Decision::Deny(Refusal::NotPermitted));

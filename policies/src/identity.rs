@@ -30,6 +30,14 @@ pub enum Method {
     Confirmed,
     /// A one-time sign-in link.
     Link,
+    /// A passkey, with user verification.
+    Passkey,
+    /// The web login of an OpenID Connect issuer.
+    Oidc,
+    /// A bearer token of an issuer, over SASL OAUTHBEARER (RFC 7628).
+    Bearer,
+    /// A workload's signed token, exchanged for a certificate (RFC 8693).
+    Workload,
 }
 
 impl fmt::Display for Method {
@@ -39,6 +47,10 @@ impl fmt::Display for Method {
             Self::Token => "token",
             Self::Confirmed => "confirmed",
             Self::Link => "link",
+            Self::Passkey => "passkey",
+            Self::Oidc => "oidc",
+            Self::Bearer => "bearer",
+            Self::Workload => "workload",
         })
     }
 }

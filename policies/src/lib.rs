@@ -18,11 +18,12 @@ mod name;
 mod policy;
 mod quorum;
 mod request;
+mod step_up;
 mod target;
 mod time;
 
 pub use admit::{Admission, Denial, Knock, admit};
-pub use decide::{Decision, Facts, Refusal, Terms};
+pub use decide::{Decision, Facts, Refusal, Risk, Terms};
 pub use end::End;
 pub use grant::{Grant, GrantError, GrantEvent, GrantState};
 pub use identity::{Authn, Method, Principal};
@@ -30,11 +31,12 @@ pub use lease::{Lease, LeaseKey, Term};
 pub use lock::{Lock, Subject};
 pub use name::{
     Database, DeviceId, Environment, GrantId, GroupName, IssuerName, LockId, Login, NameError,
-    PrincipalId, RequestId, SessionId, TargetName,
+    PrincipalId, RequestId, SessionId, StepUpId, TargetName,
 };
 pub use policy::{PolicyError, PolicyFault, RuleBook, SCHEMA, Source};
 pub use quorum::{Quorum, QuorumError, outstanding};
 pub use request::{Approval, Digest, Request, RequestError, RequestEvent, RequestState};
+pub use step_up::{Bound, Need, Purpose, StepUp, StepUpError, StepUpKind};
 pub use target::{
     Binds, Credential, Hold, Kind, Partition, Recording, Resource, ResourceError, Target,
     UpstreamTls,

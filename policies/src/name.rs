@@ -143,6 +143,8 @@ names! {
     SessionId, "session", id;
     /// A lock.
     LockId, "lock", id;
+    /// A step-up.
+    StepUpId, "step-up", id;
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Rules: Cedar policies, loaded whole or not at all.
 //!
 //! `permit` says who may have what. `forbid` without obligations is absolute. `forbid` with
-//! obligations (`@approvals`, `@limit`) is discharged only by meeting them, so nobody can add a
+//! obligations (`@approvals`, `@step_up`, `@limit`) is discharged only by meeting them, so nobody can add a
 //! `permit` that gets around it. The two effects are kept as two sets, since both answers are
 //! wanted: whether anything permits, and everything that forbids.
 //!
@@ -57,11 +57,13 @@ pub struct PolicyError(pub Vec<PolicyFault>);
 pub(crate) struct Obligations {
     pub(crate) approvals: Vec<Quorum>,
     pub(crate) limit: Option<Ttl>,
+    /// How old a step-up may be.
+    pub(crate) step_up: Option<Ttl>,
 }
 
 impl Obligations {
     pub(crate) fn is_absolute(&self) -> bool {
-        self.approvals.is_empty() && self.limit.is_none()
+        self.approvals.is_empty() && self.limit.is_none() && self.step_up.is_none()
     }
 }
 
@@ -208,12 +210,12 @@ fn obligations(policy: &Policy) -> Result<Obligations, String> {
         match key {
             "id" | "description" => continue,
             "approvals" => found.approvals = approvals(value)?,
-            "limit" => {
-                found.limit = Some(value.parse().map_err(|error| format!("@limit: {error}"))?)
-            }
+            "limit" => found.limit = Some(span(key, value)?),
+            "step_up" => found.step_up = Some(span(key, value)?),
             other => {
                 return Err(format!(
-                    "unknown annotation `@{other}`: known are @id, @description, @approvals and @limit"
+                    "unknown annotation `@{other}`: known are @id, @description, @approvals, \
+                     @step_up and @limit"
                 ));
             }
         }
@@ -222,6 +224,10 @@ fn obligations(policy: &Policy) -> Result<Obligations, String> {
         }
     }
     Ok(found)
+}
+
+fn span(key: &str, text: &str) -> Result<Ttl, String> {
+    text.parse().map_err(|error| format!("@{key}: {error}"))
 }
 
 fn approvals(text: &str) -> Result<Vec<Quorum>, String> {
@@ -304,6 +310,9 @@ mod tests {
         for bad in [
             "@approvals(\"dba\")",
             "@limit(\"soon\")",
+            "@step_up(\"\")",
+            "@step_up(\"passkey\")",
+            "@stepup(\"5m\")",
             "@aproval(\"1 of dba\")",
             "@approvals(\"\")",
         ] {

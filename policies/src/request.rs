@@ -11,8 +11,13 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::{
-    GroupName, Principal, PrincipalId, RequestId, Resource, Terms, Timestamp, Ttl, outstanding,
+    GroupName, Need, Principal, PrincipalId, Purpose, RequestId, Resource, StepUp, StepUpError,
+    StepUpId, Terms, Timestamp, Ttl, outstanding,
 };
+
+/// How old a step-up may be that no rule asks for: nobody is shut out by it, but it has to be about
+/// this very act.
+const UNRULED: Ttl = Ttl::from_secs(300);
 
 /// SHA-256 over what was asked, in lower-case hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,6 +56,9 @@ pub struct Request {
     pub asked_at: Timestamp,
     /// When it lapses if nobody decides.
     pub lapses_at: Timestamp,
+    /// With what the one who asks proved themselves, where the terms want it.
+    #[serde(default)]
+    pub step_up: Option<StepUpId>,
     /// Where it stands.
     pub state: RequestState,
 }
@@ -59,6 +67,8 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum RequestState {
+    /// The one who asks has to prove themselves before anybody is asked.
+    NeedsStepUp,
     /// It waits for people.
     NeedsApproval {
         /// Who said yes so far.
@@ -101,6 +111,9 @@ pub struct Approval {
     pub groups: BTreeSet<GroupName>,
     /// What they saw.
     pub digest: Digest,
+    /// With what they proved themselves, where they did.
+    #[serde(default)]
+    pub step_up: Option<StepUpId>,
     /// When.
     pub at: Timestamp,
 }
@@ -108,6 +121,11 @@ pub struct Approval {
 /// What can happen to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestEvent {
+    /// The one who asks proves themselves.
+    StepUp {
+        /// With what.
+        step_up: StepUp,
+    },
     /// Somebody says yes to what they saw, perhaps for a shorter time.
     Approve {
         /// Who.
@@ -116,6 +134,8 @@ pub enum RequestEvent {
         digest: Digest,
         /// For how long at most.
         shorten: Option<Ttl>,
+        /// With what they prove themselves, where they do.
+        step_up: Option<StepUp>,
     },
     /// Somebody says no.
     Deny {
@@ -154,13 +174,23 @@ pub enum RequestError {
     /// They said yes before.
     #[error("you have already approved this request")]
     Twice,
+    /// The terms want a step-up of whoever acts.
+    #[error("this takes a fresh step-up")]
+    NeedsStepUp,
+    /// The one who asked hasn't proved themselves yet.
+    #[error("the one who asked has to prove themselves first")]
+    TooEarly,
+    /// The step-up that was given doesn't serve here.
+    #[error("the step-up doesn't serve here: {0}")]
+    Unfit(#[from] StepUpError),
     /// The request isn't what they saw.
     #[error("the request has changed since you looked at it: look again")]
     Changed,
 }
 
 impl Request {
-    /// The request as it is asked: granted at once where nobody has to be asked.
+    /// The request as it is asked: granted at once where it takes nothing. A step-up that doesn't
+    /// serve is as good as none.
     #[must_use]
     pub fn ask(
         id: RequestId,
@@ -168,16 +198,52 @@ impl Request {
         resource: Resource,
         (ttl, reason): (Ttl, String),
         terms: Terms,
+        step_up: Option<&StepUp>,
         (now, patience): (Timestamp, Ttl),
     ) -> Self {
         let ttl = terms.limit.map_or(ttl, |limit| ttl.min(limit));
-        let state = if terms.approvals.is_empty() {
-            RequestState::Granted { at: now, approvals: Vec::new() }
-        } else {
-            RequestState::NeedsApproval { approvals: Vec::new() }
+        let (asked_at, lapses_at) = (now, now.after(patience));
+        let state = RequestState::NeedsStepUp;
+        let asked = Self {
+            id,
+            principal,
+            resource,
+            ttl,
+            reason,
+            terms,
+            asked_at,
+            lapses_at,
+            step_up: None,
+            state,
         };
-        let lapses_at = now.after(patience);
-        Self { id, principal, resource, ttl, reason, terms, asked_at: now, lapses_at, state }
+        let proved =
+            step_up.map_or(Err(RequestError::NeedsStepUp), |given| asked.proved(given, now));
+        match (asked.terms.step_up, proved) {
+            (_, Ok(proved)) => proved,
+            (Some(_), Err(_)) => asked,
+            (None, Err(_)) => Self { state: asked.after(Vec::new(), now), ..asked },
+        }
+    }
+
+    /// The request once the one who asks has proved themselves.
+    fn proved(&self, given: &StepUp, now: Timestamp) -> Result<Self, RequestError> {
+        let subject = self.resource.to_string();
+        self.fits(given, &self.principal, (Purpose::Ask, &subject), now)?;
+        let state = self.after(Vec::new(), now);
+        Ok(Self { state, step_up: Some(given.id.clone()), ..self.clone() })
+    }
+
+    /// Where no rule says how fresh, a touch is good for as long as anybody waits for it.
+    fn fits(
+        &self,
+        given: &StepUp,
+        principal: &PrincipalId,
+        (purpose, subject): (Purpose, &str),
+        now: Timestamp,
+    ) -> Result<(), RequestError> {
+        let within = self.terms.step_up.unwrap_or(UNRULED);
+        let need = Need { principal, purpose, subject, bound: None, within };
+        Ok(given.serves(&need, now)?)
     }
 
     /// The digest of what is asked. It doesn't move when people approve.
@@ -185,7 +251,8 @@ impl Request {
     pub fn digest(&self) -> Digest {
         let mut hash = Sha256::new();
         let terms: Vec<String> = self.terms.approvals.iter().map(ToString::to_string).collect();
-        for part in [
+        let step_up = self.terms.step_up.map(|within| format!("step-up {within}"));
+        let parts = [
             "postern request v1",
             self.id.as_str(),
             self.principal.as_str(),
@@ -194,7 +261,8 @@ impl Request {
             &self.reason,
             &terms.join(","),
             &self.asked_at.millis().to_string(),
-        ] {
+        ];
+        for part in parts.into_iter().chain(step_up.as_deref()) {
             // Lengths keep two different requests from running together into one text.
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
@@ -205,7 +273,7 @@ impl Request {
     /// Whether somebody still has to decide.
     #[must_use]
     pub fn is_pending(&self) -> bool {
-        matches!(self.state, RequestState::NeedsApproval { .. })
+        matches!(self.state, RequestState::NeedsStepUp | RequestState::NeedsApproval { .. })
     }
 
     /// The one transition.
@@ -213,46 +281,80 @@ impl Request {
     /// # Errors
     /// Where the event has no place in the present state, or comes from the wrong person.
     pub fn apply(&self, event: RequestEvent, now: Timestamp) -> Result<Self, RequestError> {
-        let RequestState::NeedsApproval { approvals } = &self.state else {
+        if !self.is_pending() {
             return Err(RequestError::Over(self.state.word()));
-        };
+        }
         let late = now >= self.lapses_at;
-        let (state, ttl) = match event {
-            RequestEvent::Tick if late => (RequestState::Lapsed { at: now }, self.ttl),
-            RequestEvent::Tick => (self.state.clone(), self.ttl),
+        let state = match event {
+            RequestEvent::Tick if late => RequestState::Lapsed { at: now },
+            RequestEvent::Tick => self.state.clone(),
             _ if late => return Err(RequestError::Lapsed),
             RequestEvent::Withdraw { by } if by == self.principal => {
-                (RequestState::Withdrawn { at: now }, self.ttl)
+                RequestState::Withdrawn { at: now }
             }
             RequestEvent::Withdraw { .. } => return Err(RequestError::NotTheirs),
             RequestEvent::Deny { by, reason } => {
                 self.may_decide(&by)?;
-                (RequestState::Denied { by: by.id, reason, at: now }, self.ttl)
+                RequestState::Denied { by: by.id, reason, at: now }
             }
-            RequestEvent::Approve { by, digest, shorten } => {
-                let approval = self.approval(by, digest, approvals, now)?;
-                let all = approvals.iter().cloned().chain([approval]).collect();
-                (self.after(all, now), shorten.map_or(self.ttl, |wish| wish.min(self.ttl)))
+            RequestEvent::StepUp { step_up } => return self.touched(&step_up, now),
+            RequestEvent::Approve { by, digest, shorten, step_up } => {
+                return self.approved(by, (digest, shorten), step_up.as_ref(), now);
             }
         };
-        Ok(Self { state, ttl, ..self.clone() })
+        Ok(Self { state, ..self.clone() })
     }
 
-    fn approval(
+    fn touched(&self, given: &StepUp, now: Timestamp) -> Result<Self, RequestError> {
+        match &self.state {
+            RequestState::NeedsStepUp => self.proved(given, now),
+            RequestState::NeedsApproval { .. } => Err(RequestError::Over("proved")),
+            RequestState::Granted { .. }
+            | RequestState::Denied { .. }
+            | RequestState::Withdrawn { .. }
+            | RequestState::Lapsed { .. } => Err(RequestError::Over(self.state.word())),
+        }
+    }
+
+    fn approved(
         &self,
         by: Principal,
-        digest: Digest,
-        before: &[Approval],
+        (digest, shorten): (Digest, Option<Ttl>),
+        given: Option<&StepUp>,
         now: Timestamp,
-    ) -> Result<Approval, RequestError> {
+    ) -> Result<Self, RequestError> {
         self.may_decide(&by)?;
-        if before.iter().any(|approval| approval.by == by.id) {
+        let RequestState::NeedsApproval { approvals } = &self.state else {
+            return Err(RequestError::TooEarly);
+        };
+        if approvals.iter().any(|approval| approval.by == by.id) {
             return Err(RequestError::Twice);
         }
         if digest != self.digest() {
             return Err(RequestError::Changed);
         }
-        Ok(Approval { by: by.id, groups: by.groups, digest, at: now })
+        let step_up = self.touch_of(&by.id, given, now)?;
+        let approval = Approval { by: by.id, groups: by.groups, digest, step_up, at: now };
+        let all = approvals.iter().cloned().chain([approval]).collect();
+        let ttl = shorten.map_or(self.ttl, |wish| wish.min(self.ttl));
+        Ok(Self { state: self.after(all, now), ttl, ..self.clone() })
+    }
+
+    /// An approver's step-up: wanted where the terms say so, and right wherever it is given.
+    fn touch_of(
+        &self,
+        by: &PrincipalId,
+        given: Option<&StepUp>,
+        now: Timestamp,
+    ) -> Result<Option<StepUpId>, RequestError> {
+        match (given, self.terms.step_up) {
+            (None, Some(_)) => Err(RequestError::NeedsStepUp),
+            (None, None) => Ok(None),
+            (Some(given), _) => {
+                self.fits(given, by, (Purpose::Approve, self.id.as_str()), now)?;
+                Ok(Some(given.id.clone()))
+            }
+        }
     }
 
     fn after(&self, approvals: Vec<Approval>, now: Timestamp) -> RequestState {
@@ -291,7 +393,7 @@ impl RequestState {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
-            Self::NeedsApproval { .. } => "pending",
+            Self::NeedsStepUp | Self::NeedsApproval { .. } => "pending",
             Self::Granted { .. } => "granted",
             Self::Denied { .. } => "denied",
             Self::Withdrawn { .. } => "withdrawn",
@@ -322,7 +424,7 @@ mod tests {
         let terms = Terms {
             approvals: quorum.iter().map(|text| text.parse().unwrap()).collect(),
             limit: Some(Ttl::from_secs(3_600)),
-            rules: vec![],
+            ..Terms::default()
         };
         Request::ask(
             RequestId::new("rq-1").unwrap(),
@@ -330,13 +432,14 @@ mod tests {
             "app_rw@orders/shop".parse().unwrap(),
             (Ttl::from_secs(7_200), "fix order 7".into()),
             terms,
+            None,
             (at(0), Ttl::from_secs(600)),
         )
     }
 
     fn approve(request: &Request, by: Principal) -> Result<Request, RequestError> {
         let digest = request.digest();
-        request.apply(RequestEvent::Approve { by, digest, shorten: None }, at(1))
+        request.apply(RequestEvent::Approve { by, digest, shorten: None, step_up: None }, at(1))
     }
 
     #[test]
@@ -382,6 +485,7 @@ mod tests {
             by: person("bob", &["dba"]),
             digest: request.digest(),
             shorten: None,
+            step_up: None,
         };
         assert_eq!(edited.apply(event, at(1)), Err(RequestError::Changed));
     }
@@ -394,6 +498,7 @@ mod tests {
                 by: person("bob", &["dba"]),
                 digest: request.digest(),
                 shorten: Some(Ttl::from_secs(wish)),
+                step_up: None,
             };
             assert_eq!(request.apply(event, at(1)).unwrap().ttl, Ttl::from_secs(got));
         }
@@ -417,13 +522,96 @@ mod tests {
         assert_eq!(request.apply(by("alice"), at(1)).unwrap().state.word(), "withdrawn");
     }
 
+    fn stepped(quorum: &[&str]) -> Request {
+        let request = asked(&["9 of nobody"]);
+        let terms = Terms {
+            approvals: quorum.iter().map(|text| text.parse().unwrap()).collect(),
+            step_up: Some(Ttl::from_secs(60)),
+            ..request.terms
+        };
+        let wish = (request.ttl, request.reason);
+        let patience = (at(0), Ttl::from_secs(600));
+        Request::ask(request.id, request.principal, request.resource, wish, terms, None, patience)
+    }
+
+    fn touch(by: &str, purpose: Purpose, subject: &str, secs: i64) -> StepUp {
+        crate::step_up::tests::touch(by, purpose, subject, at(secs))
+    }
+
+    #[test]
+    fn nobody_is_asked_before_the_one_who_asks_has_proved_themselves() {
+        let request = stepped(&["1 of dba"]);
+        assert_eq!((&request.state, request.is_pending()), (&RequestState::NeedsStepUp, true));
+        assert_eq!(approve(&request, person("bob", &["dba"])), Err(RequestError::TooEarly));
+        let prove = |step_up| request.apply(RequestEvent::StepUp { step_up }, at(10));
+        let wish = "app_rw@orders/shop";
+        for (wrong, why) in [
+            (touch("bob", Purpose::Ask, wish, 9), StepUpError::AnotherPerson),
+            (touch("alice", Purpose::Approve, wish, 9), StepUpError::AnotherPurpose),
+            (touch("alice", Purpose::Ask, "app_ro@orders/shop", 9), StepUpError::AnotherSubject),
+            (touch("alice", Purpose::Ask, wish, -50), StepUpError::Stale),
+        ] {
+            assert_eq!(prove(wrong), Err(RequestError::Unfit(why)));
+        }
+        let proved = prove(touch("alice", Purpose::Connect, wish, 9)).unwrap();
+        assert_eq!(proved.state, RequestState::NeedsApproval { approvals: vec![] });
+        assert_eq!(proved.step_up.as_ref().map(StepUpId::as_str), Some("su-1"));
+        assert_eq!(proved.digest(), request.digest());
+    }
+
+    #[test]
+    fn an_approval_takes_a_touch_for_this_very_request() {
+        let step_up = touch("alice", Purpose::Ask, "app_rw@orders/shop", 0);
+        let request =
+            stepped(&["1 of dba"]).apply(RequestEvent::StepUp { step_up }, at(1)).unwrap();
+        let say = |step_up| {
+            let (by, digest) = (person("bob", &["dba"]), request.digest());
+            request.apply(RequestEvent::Approve { by, digest, shorten: None, step_up }, at(70))
+        };
+        assert_eq!(say(None), Err(RequestError::NeedsStepUp));
+        for (who, purpose, subject, secs) in [
+            ("carol", Purpose::Approve, "rq-1", 69),
+            ("bob", Purpose::Connect, "rq-1", 69),
+            ("bob", Purpose::Approve, "rq-2", 69),
+            ("bob", Purpose::Approve, "rq-1", 10),
+        ] {
+            let given = Some(touch(who, purpose, subject, secs));
+            assert!(matches!(say(given), Err(RequestError::Unfit(_))), "{who} {purpose} {subject}");
+        }
+        let granted = say(Some(touch("bob", Purpose::Approve, "rq-1", 69))).unwrap();
+        assert_eq!(granted.state.word(), "granted");
+    }
+
+    #[test]
+    fn a_wish_that_takes_only_a_touch_is_granted_by_it() {
+        let request = stepped(&[]);
+        assert!(request.is_pending());
+        let step_up = touch("alice", Purpose::Ask, "app_rw@orders/shop", 0);
+        let granted = request.apply(RequestEvent::StepUp { step_up }, at(1)).unwrap();
+        assert_eq!(granted.state.word(), "granted");
+    }
+
+    fn any_touch() -> impl Strategy<Value = Option<StepUp>> {
+        let people = prop::sample::select(vec!["alice", "bob", "carol"]);
+        let purposes = prop::sample::select(vec![Purpose::Ask, Purpose::Approve, Purpose::Connect]);
+        let subjects = prop::sample::select(vec!["rq-1", "app_rw@orders/shop", "rq-2"]);
+        let touch = (people, purposes, subjects, 0..120_i64)
+            .prop_map(|(who, purpose, subject, secs)| touch(who, purpose, subject, secs));
+        prop::option::of(touch)
+    }
+
     fn any_event(request: Request) -> impl Strategy<Value = RequestEvent> {
         let people = prop::sample::select(vec!["alice", "bob", "carol", "dave"]);
         let groups = prop::sample::subsequence(vec!["dba", "leads"], 0..=2);
         (people, groups, 0..5_u8).prop_map(move |(id, groups, kind)| {
             let by = person(id, &groups);
             match kind {
-                0 | 1 => RequestEvent::Approve { by, digest: request.digest(), shorten: None },
+                0 | 1 => RequestEvent::Approve {
+                    by,
+                    digest: request.digest(),
+                    shorten: None,
+                    step_up: None,
+                },
                 2 => RequestEvent::Deny { by, reason: "no".into() },
                 3 => RequestEvent::Withdraw { by: by.id },
                 _ => RequestEvent::Tick,
@@ -431,7 +619,36 @@ mod tests {
         })
     }
 
+    fn any_touched_event() -> impl Strategy<Value = RequestEvent> {
+        let people = prop::sample::select(vec!["alice", "bob", "carol"]);
+        (people, any_touch(), 0..3_u8).prop_map(|(who, given, kind)| match (given, kind) {
+            (Some(step_up), 0) => RequestEvent::StepUp { step_up },
+            (step_up, 0 | 1) => RequestEvent::Approve {
+                by: person(who, &["dba"]),
+                digest: stepped(&["1 of dba"]).digest(),
+                shorten: None,
+                step_up,
+            },
+            (_, _) => RequestEvent::Tick,
+        })
+    }
+
     proptest! {
+        #[test]
+        fn no_order_of_events_grants_without_its_step_ups(
+            events in prop::collection::vec((any_touched_event(), 0..300_i64), 0..16)
+        ) {
+            let (mut request, mut now) = (stepped(&["1 of dba"]), 0);
+            for (event, step) in events {
+                now += step / 10;
+                request = request.apply(event, at(now)).unwrap_or(request);
+            }
+            if let RequestState::Granted { approvals, .. } = &request.state {
+                prop_assert!(request.step_up.is_some());
+                prop_assert!(approvals.iter().all(|yes| yes.step_up.is_some()));
+            }
+        }
+
         #[test]
         fn no_order_of_events_grants_without_its_approvals(
             events in prop::collection::vec((any_event(asked(&["1 of dba", "1 of leads"])), 0..700_i64), 0..12)

@@ -101,7 +101,7 @@ fn decide(book: &RuleBook, case: &Case) -> String {
     let database = case.database.as_deref().unwrap_or("shop");
     let target = target(&case.environment, &case.login, database);
     let resource = target.resolve(&case.login.parse().unwrap(), None).unwrap();
-    let facts = Facts { now: Timestamp::from_millis(1_800_000_000_000), source: case.source };
+    let facts = Facts::new(Timestamp::from_millis(1_800_000_000_000), case.source);
     match book.decide(&principal, &target, &resource, &facts) {
         Decision::Deny(refusal) => format!("deny: {refusal}"),
         Decision::Allow(terms) => {

@@ -76,6 +76,7 @@ async fn a_change_that_was_cut_short_is_pending_or_granted_but_never_both() {
             by: actor("carol").principal,
             digest: request.digest(),
             shorten: None,
+            step_up: None,
         };
         let next = request.apply(approve, change.now).unwrap();
         let by = &actor("carol");

@@ -93,7 +93,8 @@ fn approvals(state: &RequestState) -> Vec<Approval> {
         RequestState::NeedsApproval { approvals } | RequestState::Granted { approvals, .. } => {
             approvals.as_slice()
         }
-        RequestState::Denied { .. }
+        RequestState::NeedsStepUp
+        | RequestState::Denied { .. }
         | RequestState::Withdrawn { .. }
         | RequestState::Lapsed { .. } => &[],
     };
@@ -103,7 +104,7 @@ fn approvals(state: &RequestState) -> Vec<Approval> {
 
 fn decided(state: &RequestState) -> Option<Decided> {
     let (by, reason, at) = match state {
-        RequestState::NeedsApproval { .. } => return None,
+        RequestState::NeedsStepUp | RequestState::NeedsApproval { .. } => return None,
         RequestState::Denied { by, reason, at } => (Some(by.to_string()), Some(reason.clone()), at),
         RequestState::Granted { at, .. }
         | RequestState::Withdrawn { at }
