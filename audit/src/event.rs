@@ -232,6 +232,14 @@ impl Text<'_> {
             Text::Bytes(bytes) => bytes,
         }
     }
+
+    /// The same, borrowing nothing.
+    pub fn into_owned(self) -> Text<'static> {
+        match self {
+            Text::Utf8(text) => Text::Utf8(Cow::Owned(text.into_owned())),
+            Text::Bytes(bytes) => Text::Bytes(Cow::Owned(bytes.into_owned())),
+        }
+    }
 }
 
 impl<'a> From<&'a [u8]> for Text<'a> {

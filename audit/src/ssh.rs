@@ -3,7 +3,8 @@
 //! One recording is one connection. Its channels are told apart by `ch`, the number that the gateway gave
 //! each, from 0. What a client asks for is recorded before it goes on, what the target answers before the
 //! client reads it. The bytes of a terminal are kept as they were; those of other channels are counted.
-//! File operations are in [`file`].
+//! File operations are in [`file`], the terminal as asciicast in [`cast`], what may be kept of what was
+//! typed in [`echo`].
 
 use std::borrow::Cow;
 
@@ -11,8 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Text, Value};
 
+pub mod cast;
+pub mod echo;
 pub mod file;
 
+pub use cast::Cast;
+pub use echo::Echo;
 pub use file::{Attributes, FileOp, OpenMode, Transfer, Transferred};
 
 /// What happened in an SSH session: the `ssh` of an event whose `e` is `ssh`, and its fields.

@@ -115,6 +115,84 @@ pub enum FileOp<'a> {
     },
 }
 
+impl FileOp<'_> {
+    /// The operation in one word, as in its `op`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            FileOp::Open { .. } => "open",
+            FileOp::List { .. } => "list",
+            FileOp::Remove { .. } => "remove",
+            FileOp::Rmdir { .. } => "rmdir",
+            FileOp::Mkdir { .. } => "mkdir",
+            FileOp::Rename { .. } => "rename",
+            FileOp::Symlink { .. } => "symlink",
+            FileOp::Link { .. } => "link",
+            FileOp::SetStat { .. } => "set_stat",
+            FileOp::SetOpen { .. } => "set_open",
+            FileOp::Stat { .. } => "stat",
+            FileOp::ReadLink { .. } => "read_link",
+            FileOp::RealPath { .. } => "real_path",
+            FileOp::Copy { .. } => "copy",
+            FileOp::Extended { .. } => "extended",
+        }
+    }
+
+    /// The paths that it names: the one it acts on, and the other one of a rename or a link.
+    pub fn paths(&self) -> (Option<&[u8]>, Option<&[u8]>) {
+        let (one, other) = match self {
+            FileOp::Open { path, .. }
+            | FileOp::List { path }
+            | FileOp::Remove { path }
+            | FileOp::Rmdir { path }
+            | FileOp::Mkdir { path }
+            | FileOp::SetStat { path, .. }
+            | FileOp::Stat { path, .. }
+            | FileOp::ReadLink { path }
+            | FileOp::RealPath { path }
+            | FileOp::Extended { path, .. } => (Some(path), None),
+            FileOp::Rename { from, to, .. } => (Some(from), Some(to)),
+            FileOp::Symlink { path, target } | FileOp::Link { path, target } => {
+                (Some(path), Some(target))
+            }
+            FileOp::SetOpen { .. } | FileOp::Copy { .. } => (None, None),
+        };
+        (one.map(Text::as_bytes), other.map(Text::as_bytes))
+    }
+
+    /// The same, borrowing nothing.
+    pub fn into_owned(self) -> FileOp<'static> {
+        match self {
+            FileOp::Open { path, mode } => FileOp::Open { path: path.into_owned(), mode },
+            FileOp::List { path } => FileOp::List { path: path.into_owned() },
+            FileOp::Remove { path } => FileOp::Remove { path: path.into_owned() },
+            FileOp::Rmdir { path } => FileOp::Rmdir { path: path.into_owned() },
+            FileOp::Mkdir { path } => FileOp::Mkdir { path: path.into_owned() },
+            FileOp::Rename { from, to, replace } => {
+                FileOp::Rename { from: from.into_owned(), to: to.into_owned(), replace }
+            }
+            FileOp::Symlink { path, target } => {
+                FileOp::Symlink { path: path.into_owned(), target: target.into_owned() }
+            }
+            FileOp::Link { path, target } => {
+                FileOp::Link { path: path.into_owned(), target: target.into_owned() }
+            }
+            FileOp::SetStat { path, follow, attributes } => {
+                FileOp::SetStat { path: path.into_owned(), follow, attributes }
+            }
+            FileOp::SetOpen { opened, attributes } => FileOp::SetOpen { opened, attributes },
+            FileOp::Stat { path, follow } => FileOp::Stat { path: path.into_owned(), follow },
+            FileOp::ReadLink { path } => FileOp::ReadLink { path: path.into_owned() },
+            FileOp::RealPath { path } => FileOp::RealPath { path: path.into_owned() },
+            FileOp::Copy { opened, offset, bytes, into } => {
+                FileOp::Copy { opened, offset, bytes, into }
+            }
+            FileOp::Extended { name, path } => {
+                FileOp::Extended { name: name.into_owned(), path: path.into_owned() }
+            }
+        }
+    }
+}
+
 /// What a file was opened for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -164,7 +242,7 @@ pub struct Transfer {
     /// What the client read, as the target answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<Transferred>,
-    /// What the client wrote, of which the target refused nothing that isn't counted in `refused`.
+    /// What the client wrote; without a digest where the target refused a piece of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written: Option<Transferred>,
     /// Reads and writes that the target refused; the end of the file is none.
@@ -182,8 +260,8 @@ pub struct Transferred {
     pub bytes: u64,
     /// Where in the file the first one belongs.
     pub from: u64,
-    /// SHA-256 of them; `None` where they left holes, overlapped or were too far out of order, so that
-    /// no digest would be that of a piece of the file.
+    /// SHA-256 of them; `None` where a piece did not begin where the one before it ended (a hole, an
+    /// overlap, another order), since no digest would be that of a piece of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Digest>,
 }
