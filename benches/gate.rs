@@ -104,6 +104,8 @@ tls = "off"
 per_address = 20000
 [metrics]
 listen = "127.0.0.1:0"
+[sign_in]
+links = "sign-in"
 [people.alice]
 name = "Alice"
 groups = ["engineering"]
@@ -137,7 +139,7 @@ struct SignedIn {
 async fn sign_in(gateway: &Gateway, folder: &Path) -> Result<SignedIn> {
     let control = gateway.control();
     let invite = control.invite(None, &"alice".parse()?).await?;
-    let actor = control.sign_in(&invite.code, None).await?.actor;
+    let actor = control.sign_in(&invite.code, control::Origin::default()).await?.actor;
     let request = certs::NewRequest::generate()?;
     let device = "laptop".parse()?;
     let issued = control.issue_certificate(&actor, &request.csr_pem, &device);
@@ -201,7 +203,7 @@ async fn revoke(gateway: &Gateway, signed_in: &SignedIn, sessions: usize) -> Res
     }
     let control = gateway.control();
     let invite = control.invite(None, &"bob".parse()?).await?;
-    let bob = control.sign_in(&invite.code, None).await?.actor;
+    let bob = control.sign_in(&invite.code, control::Origin::default()).await?.actor;
     let began = std::time::Instant::now();
     control.revoke(&bob, &signed_in.grant, "a bench".to_owned()).await?;
     while ended.join_next().await.is_some() {}

@@ -355,7 +355,11 @@ fn control_settings(
         claim_within: grants.claim_within,
         request_patience: grants.request_patience,
         hold_patience: config.limits.hold,
-        login_ttl: sign_in.session,
+        sign_in: control::SignIn {
+            links: sign_in.links,
+            idle: sign_in.idle,
+            absolute: sign_in.absolute,
+        },
         certificate_ttl: sign_in.certificate,
         token_ttl: sign_in.token,
         token_ttl_max: sign_in.token_max,

@@ -223,7 +223,7 @@ async fn after_a_kill_the_grant_is_still_good_and_no_session_stays_live() {
         let control = again.control();
         let invite =
             control.invite(None, &policies::PrincipalId::new("bob").unwrap()).await.unwrap();
-        control.sign_in(&invite.code, None).await.unwrap().actor
+        control.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor
     };
     let filter = control::SessionFilter {
         live: Some(true),

@@ -1,6 +1,6 @@
 //! An authenticated person, as actions take them, and what they may do by their office.
 
-use policies::{Authn, DeviceId, Principal, PrincipalId};
+use policies::{Authn, DeviceId, LoginId, Principal, PrincipalId};
 
 use crate::ControlError;
 
@@ -13,6 +13,8 @@ pub struct Actor {
     pub admin: bool,
     /// Whether they may see everybody's sessions, recordings and the audit log.
     pub auditor: bool,
+    /// The login session that they act in.
+    pub login: LoginId,
     /// How they proved it.
     pub authn: Authn,
 }

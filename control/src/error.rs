@@ -30,6 +30,9 @@ pub enum ControlError {
     /// Nobody is signed in, or the proof isn't accepted.
     #[error("not signed in, or the proof is no longer good")]
     Unauthenticated,
+    /// A link only lets them register a passkey, which isn't done yet.
+    #[error("register a passkey first: this sign-in is good for nothing else until then")]
+    EnrolFirst,
     /// A certificate could not be issued.
     #[error("cannot issue a certificate")]
     Issue(#[from] certs::IssueError),
@@ -127,6 +130,7 @@ impl ControlError {
             Self::RateLimited => "rate-limited",
             Self::Busy => "busy",
             Self::Unauthenticated => "unauthenticated",
+            Self::EnrolFirst => "enrol-first",
             Self::Issue(_) => "issue",
             Self::Store(_) | Self::Migrate(_) | Self::Unreadable(_) => "store",
             Self::Issuer(_) | Self::Http(_) => "issuer-unavailable",

@@ -33,6 +33,7 @@ mod link;
 mod lists;
 mod locks;
 mod login;
+mod logins;
 mod metrics;
 mod pages;
 mod publish;
@@ -56,10 +57,13 @@ pub use error::{ControlError, Rejection, Unreadable};
 pub use inventory::{Inventory, Person, Secrets};
 pub use issuers::{IssuerError, IssuerUrl, IssuerUrlError};
 pub use link::LinkService;
-pub use login::{Invite, LoginSession};
+pub use login::Invite;
+pub use logins::{
+    AtIssuer, LoginEnd, LoginEnded, LoginKind, LoginRecord, LoginSession, Origin, Rank,
+};
 pub use reload::Reloaded;
 pub use requests::Wish;
-pub use settings::{Gateway, Settings};
+pub use settings::{Gateway, Links, Settings, SignIn};
 pub use tokens::Minted;
 pub use view::{
     Asked, AuditView, GrantFilter, GrantView, HoldView, LockView, LoginView, Page, Paging,

@@ -6,18 +6,18 @@ use std::num::NonZeroU32;
 
 use certs::{Csr, Issued, PersonCert};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
-use policies::{Authn, DeviceId, Method, PrincipalId, Timestamp, Ttl};
+use policies::{DeviceId, Method, PrincipalId, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use crate::audit::{By, Event};
+use crate::logins::{LoginSession, NewLogin, Origin, Rank};
 use crate::publish::Change;
-use crate::store::{self, login::Stored};
-use crate::{Actor, Control, ControlError, Person, ids};
+use crate::settings::Links;
+use crate::{Actor, Control, ControlError, Person, ids, store};
 
 const INVITE_TTL: Ttl = Ttl::from_secs(24 * 3_600);
 const INVITE: &str = "";
-const SESSION: &str = "psl_";
 
 /// A one-time sign-in link.
 #[derive(Debug)]
@@ -27,17 +27,6 @@ pub struct Invite {
     /// The whole link. Its code stands behind `#`, which browsers send to nobody.
     pub url: SecretString,
     /// Until when it is good.
-    pub expires_at: Timestamp,
-}
-
-/// A signed-in person's session with control.
-#[derive(Debug)]
-pub struct LoginSession {
-    /// The bearer token. Only its digest is stored.
-    pub token: SecretString,
-    /// Who signed in.
-    pub actor: Actor,
-    /// Until when the token is good.
     pub expires_at: Timestamp,
 }
 
@@ -111,14 +100,15 @@ impl Control {
         .await
     }
 
-    /// Uses a link up and opens a session.
+    /// Uses a link up and opens a session: a full one, or one that may register a passkey and do
+    /// nothing else, as the settings say.
     ///
     /// # Errors
     /// Where the code isn't good, without saying why, or too many are tried.
     pub async fn sign_in(
         &self,
         code: &SecretString,
-        device: Option<DeviceId>,
+        origin: Origin,
     ) -> Result<LoginSession, ControlError> {
         self.0.limits.sign_in()?;
         if !ids::is_secret(code.expose_secret(), INVITE) {
@@ -127,43 +117,9 @@ impl Control {
         let (control, digest) = (self.clone(), ids::hash(code));
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            let session = change.sign_in(&digest, device).await?;
+            let session = change.sign_in(&digest, origin).await?;
             change.commit().await?;
             Ok(session)
-        })
-        .await
-    }
-
-    /// Who holds this token, as they are now.
-    ///
-    /// # Errors
-    /// Where it isn't good, or they are disabled.
-    pub async fn authenticate(&self, token: &SecretString) -> Result<Actor, ControlError> {
-        if !ids::is_secret(token.expose_secret(), SESSION) {
-            return Err(ControlError::Unauthenticated);
-        }
-        let mut db = self.0.store.read().await?;
-        let found = store::login::find(&mut db, &ids::hash(token)).await?;
-        let live = found.filter(|login| self.now() < login.expires_at);
-        let login = live.ok_or(ControlError::Unauthenticated)?;
-        let inventory = self.0.inventory.load();
-        let person = inventory.person(&login.principal);
-        person.map(|person| actor(person, &login)).map_err(|_| ControlError::Unauthenticated)
-    }
-
-    /// Ends the session of this token.
-    ///
-    /// # Errors
-    /// Where there is none.
-    pub async fn sign_out(&self, token: &SecretString) -> Result<(), ControlError> {
-        let (control, digest) = (self.clone(), ids::hash(token));
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let found = store::login::delete(change.db(), &digest).await?;
-            let (id, principal) = found.ok_or(ControlError::Unauthenticated)?;
-            let by = By::Principal(store::parse("principal", &principal)?);
-            change.record(Event::new(by, "login.signed-out", id, json!({}))).await?;
-            change.commit().await.map(drop)
         })
         .await
     }
@@ -210,26 +166,17 @@ impl Change {
     async fn sign_in(
         &mut self,
         code: &ids::Hash,
-        device: Option<DeviceId>,
+        origin: Origin,
     ) -> Result<LoginSession, ControlError> {
         let now = self.now;
         let found = store::login::use_invite(self.db(), code, now).await?;
         let principal = found.ok_or(ControlError::Unauthenticated)?;
-        let person = self.inventory.person(&principal);
-        let person = person.map_err(|_| ControlError::Unauthenticated)?.clone();
-        let login = Stored {
-            id: ids::fresh_text("ls"),
-            principal,
-            device,
-            signed_in_at: now,
-            expires_at: now.after(self.control().settings().login_ttl),
+        let rank = match self.control().settings().sign_in.links {
+            Links::Enrol => Rank::Enrolling,
+            Links::SignIn => Rank::Full,
         };
-        let token = ids::fresh_secret(SESSION);
-        store::login::insert(self.db(), &ids::hash(&token), &login).await?;
-        let actor = actor(&person, &login);
-        let detail = json!({ "device": login.device, "method": Method::Link });
-        self.record(Event::new(&actor, "login.signed-in", &login.id, detail)).await?;
-        Ok(LoginSession { token, actor, expires_at: login.expires_at })
+        let method = Method::Link;
+        self.open_login(NewLogin { principal, method, rank, issuer: None, by: None, origin }).await
     }
 
     fn issue(&self, person: &Person, csr: &Csr, device: &DeviceId) -> Result<Issued, ControlError> {
@@ -242,19 +189,5 @@ impl Change {
             max_life: settings.certificate_ttl.duration(),
         };
         Ok(settings.authority.issue_person(&wanted, csr, self.now.millis())?)
-    }
-}
-
-fn actor(person: &Person, login: &Stored) -> Actor {
-    Actor {
-        principal: person.principal.clone(),
-        admin: person.admin,
-        auditor: person.auditor,
-        authn: Authn {
-            method: Method::Link,
-            at: login.signed_in_at,
-            evidence: login.id.clone(),
-            device: login.device.clone(),
-        },
     }
 }

@@ -36,6 +36,7 @@ impl Control {
             change.decide_by(next);
             let withdrawn = change.review_requests().await?;
             change.review_grants().await?;
+            change.end_logins_of_strangers().await?;
             let revoked: Vec<GrantId> = change.ended().cloned().collect();
             let detail = json!({ "revoked": revoked, "withdrawn": withdrawn });
             let event = Event::new(By::Control, "inventory.taken", "inventory", detail);

@@ -23,8 +23,8 @@ pub struct Settings {
     pub request_patience: Ttl,
     /// How long a waiting connection's code is good.
     pub hold_patience: Ttl,
-    /// How long a login session lasts.
-    pub login_ttl: Ttl,
+    /// How people sign in, and for how long.
+    pub sign_in: SignIn,
     /// How long a person's certificate lasts.
     pub certificate_ttl: Ttl,
     /// How long a token lasts where nobody says.
@@ -35,6 +35,27 @@ pub struct Settings {
     pub feed_fresh: Ttl,
     /// Who signs certificates.
     pub authority: Arc<certs::Authority>,
+}
+
+/// How people sign in, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignIn {
+    /// What a one-time link opens.
+    pub links: Links,
+    /// How long a browser may be left alone.
+    pub idle: Ttl,
+    /// How long a login session lasts at most.
+    pub absolute: Ttl,
+}
+
+/// What a one-time link opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Links {
+    /// A session that may register a passkey and do nothing else until that is done.
+    #[default]
+    Enrol,
+    /// A full session, for a demo or a lab.
+    SignIn,
 }
 
 /// Where people's clients reach the gateway.

@@ -57,7 +57,8 @@ impl Control {
         let db = &mut *self.0.store.read().await?;
         Ok(!store::grants::ending(db, now, 1).await?.is_empty()
             || !store::requests::lapsing(db, now, 1).await?.is_empty()
-            || !store::locks::over(db, now).await?.is_empty())
+            || !store::locks::over(db, now).await?.is_empty()
+            || !store::logins::over(db, now, 1).await?.is_empty())
     }
 
     async fn sweep_some(&self, now: Timestamp) -> Result<(), ControlError> {
@@ -73,6 +74,7 @@ impl Control {
         for lock in store::locks::over(change.db(), now).await? {
             change.lift_lock(&lock.id, By::Control).await?;
         }
+        change.end_logins_by_time(now, BATCH).await?;
         change.commit().await.map(drop)
     }
 

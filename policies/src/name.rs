@@ -145,6 +145,8 @@ names! {
     LockId, "lock", id;
     /// A step-up.
     StepUpId, "step-up", id;
+    /// A person's login session with control.
+    LoginId, "login session", id;
 }
 
 #[cfg(test)]

@@ -211,7 +211,7 @@ mod tests {
             let fault = Fault::new(Site::at(&"f".into(), 1, 1, 99, line), "no");
             assert!(!fault.to_string().contains("hunter2"), "{fault}");
         }
-        for line in ["password_file = \"a\"", "token = \"1h\"", "[login]"] {
+        for line in ["password_file = \"a\"", "token = \"1h\"", "[sign_in]"] {
             assert_eq!(without_secret(line), line);
         }
     }

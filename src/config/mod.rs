@@ -58,7 +58,7 @@ pub struct Config {
     pub limits: Limits,
     /// The times of requests and grants.
     pub grants: Grants,
-    /// How long a sign-in lasts, and what it brings.
+    /// How people sign in, how long that lasts, and what it brings.
     pub sign_in: SignIn,
     /// The folder of the policies.
     pub policies: Located<PathBuf>,
@@ -152,7 +152,7 @@ impl Config {
                 self.grants.claim_within != newer.grants.claim_within
                     || self.grants.request_patience != newer.grants.request_patience,
             ),
-            ("login", self.sign_in != newer.sign_in),
+            ("sign_in", self.sign_in != newer.sign_in),
         ];
         let differing = differs.into_iter().filter(|(_, differs)| *differs);
         differing.map(|(section, _)| section).collect()
@@ -182,7 +182,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
     let log = sections::log(root.section("log"));
     let limits = sections::limits(root.section("limits"));
     let grants = sections::grants(root.section("grants"));
-    let sign_in = sections::sign_in(root.section("login"));
+    let sign_in = sections::sign_in(root.section("sign_in"));
     let policies = sections::policies(root.section("policies"), base);
     let people = people(root.section("people"));
     let targets = root.section("targets").sections::<TargetName>("targets");

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use control::Links;
 use policies::Ttl;
 use url::Url;
 
@@ -137,11 +138,15 @@ pub struct Grants {
     pub default: Ttl,
 }
 
-/// How long a sign-in lasts, and what it brings.
+/// How people sign in, how long that lasts, and what it brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignIn {
-    /// A login session.
-    pub session: Ttl,
+    /// What a one-time link opens.
+    pub links: Links,
+    /// How long a browser may be left alone.
+    pub idle: Ttl,
+    /// A login session at most.
+    pub absolute: Ttl,
     /// A person's certificate.
     pub certificate: Ttl,
     /// A token, where nobody says.
@@ -330,9 +335,13 @@ pub(super) fn grants(mut section: Section<'_>) -> Grants {
 }
 
 pub(super) fn sign_in(mut section: Section<'_>) -> SignIn {
+    let links = [("enrol", Links::Enrol), ("sign-in", Links::SignIn)];
+    let links = section.value("links").and_then(|value| value.choice(&links));
     let most = section.value("token_max");
     let sign_in = SignIn {
-        session: section.take_or("session", minutes(12 * 60)),
+        links: links.unwrap_or_default(),
+        idle: section.take_or("idle", minutes(60)),
+        absolute: section.take_or("absolute", minutes(12 * 60)),
         certificate: section.take_or("certificate", minutes(12 * 60)),
         token: section.take_or("token", minutes(60)),
         token_max: most.and_then(Ttl::read).unwrap_or(minutes(24 * 60)),

@@ -148,7 +148,7 @@ fn paths_are_read_from_the_folder_of_the_file() {
 )]
 #[case::halves_of_a_pair(
     "[gateway]\nhost = \"gate.example.com\"\n[postgres]\nkey = \"a\"\nlisten = []\n\
-     [api]\ntls = { certificate = \"a\" }\n[login]\ntoken = \"2h\"\ntoken_max = \"1h\"\n\
+     [api]\ntls = { certificate = \"a\" }\n[sign_in]\ntoken = \"2h\"\ntoken_max = \"1h\"\n\
      [log]\nfilter = \"a=b=c\"\n",
     &[
         "4:7: `key` needs its `certificate`",

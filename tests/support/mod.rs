@@ -123,7 +123,7 @@ impl Bed {
         let control = self.gateway.control();
         let id = PrincipalId::new(name).unwrap();
         let invite = control.invite(None, &id).await.unwrap();
-        control.sign_in(&invite.code, None).await.unwrap().actor
+        control.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor
     }
 
     /// A live grant for alice, as the rules give it without asking anybody.
@@ -356,6 +356,8 @@ tls = "off"
 listen = "127.0.0.1:0"
 [limits]
 {limits}
+[sign_in]
+links = "sign-in"
 [people.alice]
 name = "Alice"
 groups = ["engineering"]

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use policies::{DeviceId, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use super::error::{Kind, Problem, Problems};
 use super::extract::Body;
 use super::guard::Source;
 use super::{Api, wire};
-use crate::{Actor, LoginSession};
+use crate::{Actor, LoginKind, LoginSession, Origin};
 
 /// A one-time code, and what else to give in one go.
 #[derive(Deserialize, ToSchema)]
@@ -95,11 +95,13 @@ impl From<certs::Issued> for Certificate {
 pub(crate) async fn login(
     State(api): State<Api>,
     source: Source,
+    headers: HeaderMap,
     Body(login): Body<Login>,
 ) -> Result<Json<LoggedIn>, Problem> {
     api.bounds.sign_in(source)?;
     let wanted = wanted(login.csr.as_deref(), login.device.as_ref())?;
-    let session = api.control.sign_in(&login.code, login.device.clone()).await?;
+    let origin = origin(LoginKind::Terminal, login.device.clone(), source, &headers);
+    let session = api.control.sign_in(&login.code, origin).await?;
     let certificate = match wanted {
         Some((csr, device)) => {
             Some(api.control.issue_certificate(&session.actor, csr, device).await?.into())
@@ -107,6 +109,17 @@ pub(crate) async fn login(
         None => None,
     };
     Ok(Json(logged_in(&api, &session, certificate)))
+}
+
+/// Where a request comes from, as its login session keeps it.
+pub(crate) fn origin(
+    kind: LoginKind,
+    device: Option<DeviceId>,
+    Source(address): Source,
+    headers: &HeaderMap,
+) -> Origin {
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    Origin { kind, device, address, agent: agent.unwrap_or_default().to_owned() }
 }
 
 /// A code is good once, so what else was sent is looked at before it is spent.

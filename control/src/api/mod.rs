@@ -14,7 +14,7 @@ pub(crate) mod guard;
 mod holds;
 mod invites;
 mod locks;
-mod login;
+pub(crate) mod login;
 mod meta;
 mod page;
 mod replay;

@@ -12,11 +12,12 @@ use serde::Deserialize;
 use super::markup::Markup;
 use super::session::{Act, Next, ours, public_url, sent, set_cookie};
 use super::{Page, Turned, hidden};
-use crate::ControlError;
 use crate::api::Api;
 use crate::api::error::Problem;
 use crate::api::extract::{Asked, Filled};
 use crate::api::guard::Source;
+use crate::api::login::origin;
+use crate::{ControlError, LoginKind};
 
 /// What a sign-in link carries.
 #[derive(Deserialize)]
@@ -62,7 +63,8 @@ pub(super) async fn sign_in(
     ours(&headers, public)?;
     api.bounds.sign_in(source)?;
     let Filled(form) = form?;
-    let login = api.control.sign_in(&form.code, None).await?;
+    let origin = origin(LoginKind::Browser, None, source, &headers);
+    let login = api.control.sign_in(&form.code, origin).await?;
     if let Some(former) = sent(&headers, public) {
         leave(&api, &former).await?;
     }

@@ -9,6 +9,7 @@ pub(crate) mod feed;
 pub(crate) mod grants;
 pub(crate) mod locks;
 pub(crate) mod login;
+pub(crate) mod logins;
 pub(crate) mod requests;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
@@ -89,9 +90,15 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 }
 
 fn migrations() -> Migrator {
-    let core = include_str!("../../migrations/0001_core.sql").into_sql_str();
-    let name = Cow::Borrowed("core");
-    Migrator::with_migrations(vec![Migration::new(1, name, MigrationType::Simple, core, false)])
+    let each = [
+        (1, "core", include_str!("../../migrations/0001_core.sql")),
+        (2, "logins", include_str!("../../migrations/0002_logins.sql")),
+    ];
+    let migrations = each.map(|(version, name, sql)| {
+        let name = Cow::Borrowed(name);
+        Migration::new(version, name, MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    Migrator::with_migrations(migrations.into())
 }
 
 /// The JSON of a body column.

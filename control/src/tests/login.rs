@@ -13,7 +13,7 @@ async fn a_link_signs_in_once() {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let (control, code) = (world.control.clone(), invite.code.clone());
-        tasks.spawn(async move { control.sign_in(&code, None).await });
+        tasks.spawn(async move { control.sign_in(&code, crate::Origin::default()).await });
     }
     let signed_in: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
     assert_eq!(signed_in.len(), 1);
@@ -29,11 +29,11 @@ async fn links_and_sessions_end() {
     let alice = "alice".parse().unwrap();
     let old = world.control.invite(None, &alice).await.unwrap();
     let invite = world.control.invite(None, &alice).await.unwrap();
-    let session = world.control.sign_in(&invite.code, None).await.unwrap();
+    let session = world.control.sign_in(&invite.code, crate::Origin::default()).await.unwrap();
     world.pass(43_200);
     assert!(world.control.authenticate(&session.token).await.is_err());
     world.pass(43_200);
-    assert!(world.control.sign_in(&old.code, None).await.is_err());
+    assert!(world.control.sign_in(&old.code, crate::Origin::default()).await.is_err());
 }
 
 #[tokio::test]
@@ -52,12 +52,12 @@ async fn somebody_who_is_disabled_is_signed_out_and_stays_out() {
     let alice = "alice".parse().unwrap();
     let first = world.control.invite(None, &alice).await.unwrap();
     let second = world.control.invite(None, &alice).await.unwrap();
-    let session = world.control.sign_in(&first.code, None).await.unwrap();
+    let session = world.control.sign_in(&first.code, crate::Origin::default()).await.unwrap();
     let mut without = inventory(RULES);
     without.people.get_mut(&alice).unwrap().disabled = true;
     world.control.reload(without).await.unwrap();
     assert!(world.control.authenticate(&session.token).await.is_err());
-    assert!(world.control.sign_in(&second.code, None).await.is_err());
+    assert!(world.control.sign_in(&second.code, crate::Origin::default()).await.is_err());
 }
 
 #[tokio::test]
@@ -66,8 +66,10 @@ async fn guessing_links_is_bounded() {
     let guess = SecretString::from("a".repeat(52));
     let mut limited = false;
     for _ in 0..1_000 {
-        limited |=
-            matches!(world.control.sign_in(&guess, None).await, Err(ControlError::RateLimited));
+        limited |= matches!(
+            world.control.sign_in(&guess, crate::Origin::default()).await,
+            Err(ControlError::RateLimited)
+        );
     }
     assert!(limited);
 }
@@ -77,7 +79,11 @@ async fn a_certificate_is_issued_for_the_sessions_own_device() {
     let world = World::new().await;
     let laptop = "laptop-7".parse().unwrap();
     let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
-    let session = world.control.sign_in(&invite.code, Some(laptop)).await.unwrap();
+    let session = world
+        .control
+        .sign_in(&invite.code, crate::Origin { device: Some(laptop), ..Default::default() })
+        .await
+        .unwrap();
     let request = NewRequest::generate().unwrap();
     let laptop = "laptop-7".parse().unwrap();
     let control = &world.control;

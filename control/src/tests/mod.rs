@@ -119,7 +119,11 @@ fn settings(folder: &TempDir, authority: &Arc<certs::Authority>) -> Settings {
         claim_within: Ttl::from_secs(900),
         request_patience: Ttl::from_secs(1_800),
         hold_patience: Ttl::from_secs(600),
-        login_ttl: Ttl::from_secs(43_200),
+        sign_in: crate::SignIn {
+            links: crate::Links::SignIn,
+            idle: Ttl::from_secs(3_600),
+            absolute: Ttl::from_secs(43_200),
+        },
         certificate_ttl: Ttl::from_secs(43_200),
         token_ttl: Ttl::from_secs(3_600),
         token_ttl_max: Ttl::from_secs(86_400),
@@ -196,10 +200,11 @@ pub(crate) fn actor(id: &str) -> Actor {
         principal: person.principal.clone(),
         admin: person.admin,
         auditor: person.auditor,
+        login: "ls-aaaaaaaaaaaa".parse().unwrap(),
         authn: Authn {
             method: Method::Link,
             at: Timestamp::from_millis(START),
-            evidence: "ls-1".into(),
+            evidence: "ls-aaaaaaaaaaaa".into(),
             device: None,
         },
     }

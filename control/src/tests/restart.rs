@@ -11,7 +11,7 @@ async fn a_restart_keeps_what_was_acknowledged() {
     let pending = world.ask("bob", "app_rw@orders").await.unwrap().request;
     let done = world.control.done(&actor("alice"), &read.id).await.unwrap();
     let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
-    let session = world.control.sign_in(&invite.code, None).await.unwrap();
+    let session = world.control.sign_in(&invite.code, crate::Origin::default()).await.unwrap();
     let revision = world.control.0.feed.revision();
 
     let world = world.reopened().await;

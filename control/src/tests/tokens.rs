@@ -91,7 +91,7 @@ async fn no_secret_stands_in_the_store() {
     let world = World::new().await;
     let minted = mint(&world, None).await;
     let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
-    let session = world.control.sign_in(&invite.code, None).await.unwrap();
+    let session = world.control.sign_in(&invite.code, crate::Origin::default()).await.unwrap();
     let grant = world.read_grant().await;
     world.control.begin(&grant.id, None).await.unwrap();
     world.control.redeem(&minted.token, &shop()).await.unwrap();

@@ -245,7 +245,11 @@ fn settings(folder: &TempDir, public_url: &str) -> Settings {
         claim_within: Ttl::from_secs(900),
         request_patience: Ttl::from_secs(1_800),
         hold_patience: Ttl::from_secs(600),
-        login_ttl: Ttl::from_secs(12 * 3_600),
+        sign_in: control::SignIn {
+            links: control::Links::SignIn,
+            idle: Ttl::from_secs(3_600),
+            absolute: Ttl::from_secs(43_200),
+        },
         certificate_ttl: Ttl::from_secs(12 * 3_600),
         token_ttl: Ttl::from_secs(3_600),
         token_ttl_max: Ttl::from_secs(24 * 3_600),

@@ -1,0 +1,456 @@
+//! Login sessions: opened by whatever proved who somebody is, raised, seen, and ended.
+//!
+//! [`Change::open_login`] is the only way in, for links, passkeys, issuers and terminals alike. A
+//! session has one token in force; every rise of privilege replaces it, so that whoever had planted
+//! or seen the one before holds nothing. Who somebody is and what they may do is never kept here: it
+//! is taken from the inventory in force each time.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use policies::{Authn, DeviceId, LoginId, Method, PrincipalId, Timestamp, Ttl};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::value::{Error, StrDeserializer};
+use serde_json::json;
+
+use crate::audit::{By, Event, clip};
+use crate::publish::Change;
+use crate::{Actor, Control, ControlError, Person, Unreadable, ids, store};
+
+const TOKEN: &str = "psl_";
+/// The most of what a client calls itself that is kept.
+const AGENT_MAX: usize = 200;
+/// Being seen is written down at most so often, and at least sixteen times before idleness ends it.
+const SEEN_EVERY: Ttl = Ttl::from_secs(60);
+
+/// Where somebody signs in from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// With what.
+    pub kind: LoginKind,
+    /// The device that certificates are for.
+    pub device: Option<DeviceId>,
+    /// The address of the socket's other end, where it is known.
+    pub address: Option<IpAddr>,
+    /// What the client calls itself; not checked.
+    pub agent: String,
+}
+
+/// With what somebody signs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LoginKind {
+    /// A browser, which holds a cookie and is left alone at times.
+    Browser,
+    /// A terminal, which holds a token in a file of its own.
+    #[default]
+    Terminal,
+}
+
+/// What a session may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// Register a passkey, and nothing else.
+    Enrolling,
+    /// All that its person may.
+    Full,
+}
+
+/// Why a login session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginEnd {
+    /// Its person signed out.
+    SignedOut,
+    /// Its person, or an admin, ended it from elsewhere.
+    Ended,
+    /// Its time was over.
+    Expired,
+    /// Nobody was there for too long.
+    Idle,
+    /// Its person is disabled, or no longer known.
+    Disabled,
+    /// The issuer says that its session there is over.
+    IssuerLogout,
+    /// The issuer no longer vouches for its person.
+    IssuerRefused,
+}
+
+/// The session at an issuer that a login came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtIssuer {
+    /// The issuer's name in the configuration.
+    pub issuer: String,
+    /// Who it is there.
+    pub subject: String,
+    /// The issuer's name of the session, where it has one.
+    pub sid: Option<String>,
+}
+
+/// A proof of who somebody is, fresh from where it was checked.
+#[derive(Debug, Clone)]
+pub(crate) struct NewLogin {
+    pub(crate) principal: PrincipalId,
+    pub(crate) method: Method,
+    pub(crate) rank: Rank,
+    pub(crate) issuer: Option<AtIssuer>,
+    /// The session in which they let this one in, where there is one.
+    pub(crate) by: Option<LoginId>,
+    pub(crate) origin: Origin,
+}
+
+/// A login session as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginRecord {
+    /// Its name; no secret.
+    pub id: LoginId,
+    /// Whose it is.
+    pub principal: PrincipalId,
+    /// With what they signed in.
+    pub kind: LoginKind,
+    /// What it may do.
+    pub rank: Rank,
+    /// How they proved who they are.
+    pub method: Method,
+    /// The device that certificates are for.
+    pub device: Option<DeviceId>,
+    /// The session at an issuer that it came from.
+    pub issuer: Option<AtIssuer>,
+    /// The session in which its person let this one in.
+    pub by: Option<LoginId>,
+    /// Where they signed in from.
+    pub address: Option<IpAddr>,
+    /// What the client called itself; not checked.
+    pub agent: String,
+    /// When they signed in.
+    pub signed_in_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub seen_at: Timestamp,
+    /// When it ends unless it is used; none where idleness doesn't end it.
+    pub idle_at: Option<Timestamp>,
+    /// When it ends at last.
+    pub expires_at: Timestamp,
+    /// How it ended.
+    pub ended: Option<LoginEnded>,
+}
+
+/// When and why a login session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoginEnded {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub why: LoginEnd,
+}
+
+/// Which login sessions are meant, of those that are live.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Which<'a> {
+    /// This one.
+    One(&'a LoginId),
+    /// All of a person's.
+    Of(&'a PrincipalId),
+    /// Those of one session at an issuer: its name and the session's.
+    Sid(&'a str, &'a str),
+    /// Those of one subject of an issuer: its name and the subject's.
+    Subject(&'a str, &'a str),
+}
+
+/// A signed-in person's session with control.
+#[derive(Debug)]
+pub struct LoginSession {
+    /// The bearer token. Only its digest is stored.
+    pub token: SecretString,
+    /// Who signed in.
+    pub actor: Actor,
+    /// What it may do.
+    pub rank: Rank,
+    /// Until when the token is good at most.
+    pub expires_at: Timestamp,
+}
+
+impl LoginRecord {
+    /// When time ends it.
+    #[must_use]
+    pub fn ends_at(&self) -> Timestamp {
+        self.idle_at.map_or(self.expires_at, |idle| idle.min(self.expires_at))
+    }
+
+    fn actor(&self, person: &Person) -> Actor {
+        Actor {
+            principal: person.principal.clone(),
+            admin: person.admin,
+            auditor: person.auditor,
+            login: self.id.clone(),
+            authn: Authn {
+                method: self.method,
+                at: self.signed_in_at,
+                evidence: self.id.to_string(),
+                device: self.device.clone(),
+            },
+        }
+    }
+
+    fn idle_from(&self, now: Timestamp, idle: Ttl) -> Option<Timestamp> {
+        match self.kind {
+            LoginKind::Browser => Some(now.after(idle)),
+            LoginKind::Terminal => None,
+        }
+    }
+}
+
+impl Control {
+    /// Who holds this token, as they are now.
+    ///
+    /// # Errors
+    /// Where it isn't good, they are disabled, or they have to register a passkey first.
+    pub async fn authenticate(&self, token: &SecretString) -> Result<Actor, ControlError> {
+        let (actor, rank) = self.recognise(token).await?;
+        match rank {
+            Rank::Full => Ok(actor),
+            Rank::Enrolling => Err(ControlError::EnrolFirst),
+        }
+    }
+
+    /// The same for the page that registers passkeys, which a session that may do nothing else may
+    /// see as well.
+    ///
+    /// # Errors
+    /// Where the token isn't good, or they are disabled.
+    pub(crate) async fn recognise(
+        &self,
+        token: &SecretString,
+    ) -> Result<(Actor, Rank), ControlError> {
+        if !ids::is_secret(token.expose_secret(), TOKEN) {
+            return Err(ControlError::Unauthenticated);
+        }
+        let mut db = self.0.store.read().await?;
+        let found = store::logins::by_token(&mut db, &ids::hash(token)).await?;
+        drop(db);
+        let now = self.now();
+        let live = found.filter(|login| now < login.ends_at());
+        let login = live.ok_or(ControlError::Unauthenticated)?;
+        let inventory = self.0.inventory.load_full();
+        let person =
+            inventory.person(&login.principal).map_err(|_| ControlError::Unauthenticated)?;
+        let actor = login.actor(person);
+        let rank = login.rank;
+        self.see(login, now).await?;
+        Ok((actor, rank))
+    }
+
+    /// Writes down that a session is in use, now and then.
+    async fn see(&self, login: LoginRecord, now: Timestamp) -> Result<(), ControlError> {
+        let idle = self.settings().sign_in.idle;
+        let often = Ttl::from_millis(idle.millis() / 16).min(SEEN_EVERY);
+        if now < login.seen_at.after(often) {
+            return Ok(());
+        }
+        let control = self.clone();
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let idle_at = login.idle_from(now, idle);
+            store::logins::seen(change.db(), &login.id, now, idle_at).await?;
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+
+    /// Gives the actor's session another token, since they have just proved more than before: the
+    /// one before is dead at once.
+    ///
+    /// # Errors
+    /// Where the session is over.
+    pub(crate) async fn raise(&self, actor: &Actor) -> Result<SecretString, ControlError> {
+        let (control, actor) = (self.clone(), actor.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let token = change.rotate(&actor.login, None).await?;
+            change.commit().await?;
+            Ok(token)
+        })
+        .await
+    }
+
+    /// Ends the session of this token.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn sign_out(&self, token: &SecretString) -> Result<(), ControlError> {
+        let (control, digest) = (self.clone(), ids::hash(token));
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let found = store::logins::by_token(change.db(), &digest).await?;
+            let login = found.ok_or(ControlError::Unauthenticated)?;
+            let by = By::Principal(login.principal);
+            change.end_logins(Which::One(&login.id), LoginEnd::SignedOut, by).await?;
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+}
+
+impl Change {
+    /// Opens a session for somebody who has just proved who they are: the one way in.
+    ///
+    /// # Errors
+    /// Where they are unknown or disabled.
+    pub(crate) async fn open_login(&mut self, new: NewLogin) -> Result<LoginSession, ControlError> {
+        let now = self.now;
+        let person = self.inventory.person(&new.principal);
+        let person = person.map_err(|_| ControlError::Unauthenticated)?.clone();
+        let ttl = self.control().settings().sign_in;
+        let mut login = LoginRecord {
+            id: ids::fresh("ls")?,
+            principal: new.principal,
+            kind: new.origin.kind,
+            rank: new.rank,
+            method: new.method,
+            device: new.origin.device,
+            issuer: new.issuer,
+            by: new.by,
+            address: new.origin.address,
+            agent: clip(&new.origin.agent, AGENT_MAX),
+            signed_in_at: now,
+            seen_at: now,
+            idle_at: None,
+            expires_at: now.after(ttl.absolute),
+            ended: None,
+        };
+        login.idle_at = login.idle_from(now, ttl.idle);
+        let token = ids::fresh_secret(TOKEN);
+        store::logins::insert(self.db(), &ids::hash(&token), &login).await?;
+        let actor = login.actor(&person);
+        self.record(Event::new(&actor, "login.signed-in", &login.id, told(&login))).await?;
+        Ok(LoginSession { token, actor, rank: login.rank, expires_at: login.expires_at })
+    }
+
+    /// Gives a session another token, and the rank and method of what its person has just proved
+    /// where that changes them. The token before is dead with the commit.
+    ///
+    /// # Errors
+    /// Where the session is over.
+    pub(crate) async fn rotate(
+        &mut self,
+        id: &LoginId,
+        raised: Option<(Rank, Method)>,
+    ) -> Result<SecretString, ControlError> {
+        let now = self.now;
+        let found = store::logins::find(self.db(), id).await?;
+        let live = found.filter(|login| login.ended.is_none() && now < login.ends_at());
+        let mut login = live.ok_or(ControlError::Unauthenticated)?;
+        if let Some((rank, method)) = raised {
+            (login.rank, login.method) = (rank, method);
+        }
+        login.seen_at = now;
+        login.idle_at = login.idle_from(now, self.control().settings().sign_in.idle);
+        let token = ids::fresh_secret(TOKEN);
+        store::logins::rotate(self.db(), &ids::hash(&token), &login).await?;
+        let by = By::Principal(login.principal);
+        let detail = json!({ "rank": login.rank.word(), "method": login.method });
+        self.record(Event::new(by, "login.rotated", id, detail)).await?;
+        Ok(token)
+    }
+
+    /// Ends live sessions, and names them.
+    pub(crate) async fn end_logins(
+        &mut self,
+        which: Which<'_>,
+        why: LoginEnd,
+        by: impl Into<By>,
+    ) -> Result<Vec<LoginId>, ControlError> {
+        let (now, by) = (self.now, by.into());
+        let ended = store::logins::end(self.db(), which, why, now).await?;
+        for (id, whose) in &ended {
+            let detail = json!({ "principal": whose, "why": why.word() });
+            self.record(Event::new(by.clone(), "login.ended", id, detail)).await?;
+        }
+        Ok(ended.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// Ends the sessions of people who are disabled or no longer known.
+    pub(crate) async fn end_logins_of_strangers(&mut self) -> Result<(), ControlError> {
+        for id in store::logins::people(self.db()).await? {
+            if self.inventory.person(&id).is_err() {
+                self.end_logins(Which::Of(&id), LoginEnd::Disabled, By::Control).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the sessions whose time is over.
+    pub(crate) async fn end_logins_by_time(
+        &mut self,
+        now: Timestamp,
+        most: i64,
+    ) -> Result<(), ControlError> {
+        for login in store::logins::over(self.db(), now, most).await? {
+            let why = if login.expires_at <= now { LoginEnd::Expired } else { LoginEnd::Idle };
+            self.end_logins(Which::One(&login.id), why, By::Control).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the audit log tells of a sign-in.
+fn told(login: &LoginRecord) -> serde_json::Value {
+    let at_issuer = login.issuer.as_ref();
+    json!({
+        "method": login.method, "kind": login.kind.word(), "rank": login.rank.word(),
+        "device": login.device, "address": login.address, "agent": login.agent,
+        "issuer": at_issuer.map(|at| &at.issuer), "subject": at_issuer.map(|at| &at.subject),
+        "by": login.by, "expires_at": login.expires_at.to_string(),
+    })
+}
+
+/// The method that a stored word means.
+pub(crate) fn method(word: &str) -> Result<Method, ControlError> {
+    let read = Method::deserialize(StrDeserializer::<Error>::new(word));
+    read.map_err(|error| Unreadable::new("method", error).into())
+}
+
+/// Words of a small enum, each way.
+macro_rules! words {
+    ($name:ident, $what:literal, $($variant:ident = $word:literal),+ $(,)?) => {
+        impl $name {
+            /// As one word.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    other => Err(format!("`{other}` is no {}", $what)),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+    };
+}
+
+words!(LoginKind, "kind of login", Browser = "browser", Terminal = "terminal");
+words!(Rank, "rank of login", Enrolling = "enrolling", Full = "full");
+words!(
+    LoginEnd,
+    "end of a login",
+    SignedOut = "signed-out",
+    Ended = "ended",
+    Expired = "expired",
+    Idle = "idle",
+    Disabled = "disabled",
+    IssuerLogout = "issuer-logout",
+    IssuerRefused = "issuer-refused",
+);
