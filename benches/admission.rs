@@ -58,7 +58,7 @@ fn asked(turn: usize, size: usize) -> usize {
 }
 
 fn admit(leases: &Leases, key: &LeaseKey) -> bool {
-    leases.admit(&Knock { key, device: None }).is_ok()
+    leases.admit(&Knock { key, device: None, credential: None }).is_ok()
 }
 
 /// Threads that work beside what is measured, until they are dropped.
@@ -93,7 +93,8 @@ impl Beside {
             revision += 1;
             let (number, generation) =
                 (turn % size, turn / size + usize::try_from(revision).unwrap());
-            let gone = leases.admit(&Knock { key: &key(number), device: None }).unwrap();
+            let gone =
+                leases.admit(&Knock { key: &key(number), device: None, credential: None }).unwrap();
             let delta = Delta {
                 gone: vec![(gone.grant().clone(), End::Done)],
                 leases: vec![lease(number, generation)],

@@ -24,6 +24,8 @@ pub struct Actor {
 pub(crate) struct Asker {
     pub(crate) principal: PrincipalId,
     pub(crate) device: Option<DeviceId>,
+    /// The certificate or token of an identified connection.
+    pub(crate) credential: Option<String>,
 }
 
 impl Actor {
@@ -42,6 +44,10 @@ impl Actor {
     }
 
     pub(crate) fn asker(&self) -> Asker {
-        Asker { principal: self.principal.id.clone(), device: self.authn.device.clone() }
+        Asker {
+            principal: self.principal.id.clone(),
+            device: self.authn.device.clone(),
+            credential: None,
+        }
     }
 }

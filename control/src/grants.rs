@@ -123,7 +123,11 @@ impl Change {
     ) -> Result<Grant, ControlError> {
         let grant = self.granted(id).await?;
         let used = self.step(&grant, GrantEvent::Use, holder(&grant)).await?;
-        let asker = crate::actor::Asker { principal: grant.principal.clone(), device: None };
+        let asker = crate::actor::Asker {
+            principal: grant.principal.clone(),
+            device: None,
+            credential: None,
+        };
         self.control().not_locked(&asker, &grant.resource, self.now)?;
         let asked_from = self.stored(&grant.request).await?.source;
         let facts = Facts::new(self.now, source.or(asked_from));

@@ -89,7 +89,11 @@ impl Control {
         now: Timestamp,
     ) -> Result<(), Rejection> {
         let key = LeaseKey { principal: asker.principal.clone(), resource: resource.clone() };
-        let knock = Knock { key: &key, device: asker.device.as_ref() };
+        let knock = Knock {
+            key: &key,
+            device: asker.device.as_ref(),
+            credential: asker.credential.as_deref(),
+        };
         let why = self.0.feed.locked(|lock| lock.blocks(&knock, now));
         why.map_or(Ok(()), |why| Err(Rejection::Locked(why)))
     }
@@ -124,6 +128,7 @@ fn shuts_out(lock: &Lock, asker: &Asker, now: Timestamp) -> bool {
         && match &lock.subject {
             Subject::Principal(id) => *id == asker.principal,
             Subject::Device(id) => asker.device.as_ref() == Some(id),
+            Subject::Credential(id) => asker.credential.as_deref() == Some(id.as_str()),
             Subject::Target(_) | Subject::Login(_, _) => false,
         }
 }

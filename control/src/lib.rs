@@ -21,6 +21,7 @@ mod api;
 mod audit;
 mod clock;
 mod control;
+mod credentials;
 mod error;
 mod feed;
 mod grants;

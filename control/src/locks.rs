@@ -47,10 +47,30 @@ impl Control {
         self.to_the_end(async move {
             let mut change = control.change().await?;
             change.administering(&actor)?;
+            control.can_be_lifted(&id)?;
             change.lift_lock(&id, &actor).await?;
             change.commit().await.map(drop)
         })
         .await
+    }
+
+    /// What was taken back stays taken back: its copies may be anywhere.
+    fn can_be_lifted(&self, id: &LockId) -> Result<(), ControlError> {
+        let locks = self.0.feed.locks();
+        let lock = locks.iter().find(|lock| lock.id == *id);
+        match lock.map(|lock| &lock.subject) {
+            Some(Subject::Credential(credential)) => {
+                let told = format!("`{credential}` was taken back for good: sign in again instead");
+                Err(ControlError::Conflict(told))
+            }
+            Some(
+                Subject::Principal(_)
+                | Subject::Device(_)
+                | Subject::Target(_)
+                | Subject::Login(_, _),
+            )
+            | None => Ok(()),
+        }
     }
 
     /// The locks that hold: all of them for admins and auditors, for others those on themselves
@@ -77,7 +97,7 @@ fn check(
     let own = match subject {
         Subject::Principal(id) => *id == actor.principal.id,
         Subject::Device(id) => actor.authn.device.as_ref() == Some(id),
-        Subject::Target(_) | Subject::Login(_, _) => false,
+        Subject::Credential(_) | Subject::Target(_) | Subject::Login(_, _) => false,
     };
     if own {
         let told = "this would lock yourself out, and nobody locked out can lift a lock";
@@ -93,6 +113,7 @@ fn concerns(subject: &Subject, actor: &Actor) -> bool {
     match subject {
         Subject::Principal(id) => *id == actor.principal.id,
         Subject::Device(id) => actor.authn.device.as_ref() == Some(id),
+        Subject::Credential(_) => false,
         Subject::Target(_) | Subject::Login(_, _) => true,
     }
 }

@@ -1,12 +1,11 @@
-//! Signing in: a one-time link opens a session with control, and a session gets a certificate.
+//! One-time links: an admin or the operator makes them, and whose they are signs in with them.
 //!
-//! Codes and tokens leave this file once, to the one they are for; the store keeps digests.
+//! A code leaves this file once, to the one it is for; the store keeps its digest.
 
 use std::num::NonZeroU32;
 
-use certs::{Csr, Issued, PersonCert};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
-use policies::{DeviceId, Method, PrincipalId, Timestamp, Ttl};
+use policies::{Method, PrincipalId, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
@@ -14,7 +13,7 @@ use crate::audit::{By, Event};
 use crate::logins::{LoginSession, NewLogin, Origin, Rank};
 use crate::publish::Change;
 use crate::settings::Links;
-use crate::{Actor, Control, ControlError, Person, ids, store};
+use crate::{Actor, Control, ControlError, ids, store};
 
 const INVITE_TTL: Ttl = Ttl::from_secs(24 * 3_600);
 const INVITE: &str = "";
@@ -123,43 +122,6 @@ impl Control {
         })
         .await
     }
-
-    /// Issues a client certificate for the key of this request. A session that belongs to a device
-    /// gets certificates for that device only, so that a lock on it holds.
-    ///
-    /// # Errors
-    /// Where the request is malformed, the actor or the device is locked, or it is another device.
-    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, %device))]
-    pub async fn issue_certificate(
-        &self,
-        actor: &Actor,
-        csr_pem: &str,
-        device: &DeviceId,
-    ) -> Result<Issued, ControlError> {
-        let csr =
-            Csr::from_pem(csr_pem).map_err(|error| ControlError::Invalid(error.to_string()))?;
-        let (control, mut actor, device) = (self.clone(), actor.clone(), device.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let own = actor.authn.device.get_or_insert_with(|| device.clone());
-            if *own != device {
-                let told = format!("this session belongs to device `{own}`");
-                return Err(ControlError::Forbidden(told));
-            }
-            let person = change.acting(&actor)?;
-            let issued = change.issue(&person, &csr, &device)?;
-            let detail = json!({
-                "principal": person.principal.id, "device": device,
-                "fingerprint": issued.fingerprint,
-                "not_after": Timestamp::from_millis(issued.not_after).to_string(),
-            });
-            let event = Event::new(&actor, "certificate.issued", &issued.serial, detail);
-            change.record(event).await?;
-            change.commit().await?;
-            Ok(issued)
-        })
-        .await
-    }
 }
 
 impl Change {
@@ -177,17 +139,5 @@ impl Change {
         };
         let method = Method::Link;
         self.open_login(NewLogin { principal, method, rank, issuer: None, by: None, origin }).await
-    }
-
-    fn issue(&self, person: &Person, csr: &Csr, device: &DeviceId) -> Result<Issued, ControlError> {
-        let settings = self.control().settings();
-        let wanted = PersonCert {
-            principal_id: person.principal.id.as_str(),
-            name: &person.principal.name,
-            device: device.as_str(),
-            not_after: self.now.after(settings.certificate_ttl).millis(),
-            max_life: settings.certificate_ttl.duration(),
-        };
-        Ok(settings.authority.issue_person(&wanted, csr, self.now.millis())?)
     }
 }

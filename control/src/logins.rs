@@ -76,6 +76,34 @@ pub enum LoginEnd {
     IssuerRefused,
 }
 
+impl LoginEnd {
+    /// Whether only time passed: then what the session brought ends by its own time.
+    pub(crate) fn is_by_time(self) -> bool {
+        match self {
+            Self::Expired | Self::Idle => true,
+            Self::SignedOut
+            | Self::Ended
+            | Self::Disabled
+            | Self::IssuerLogout
+            | Self::IssuerRefused => false,
+        }
+    }
+
+    /// In words for people.
+    #[must_use]
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::SignedOut => "signed out",
+            Self::Ended => "ended from elsewhere",
+            Self::Expired => "its time was over",
+            Self::Idle => "left alone for too long",
+            Self::Disabled => "its person is disabled or no longer known",
+            Self::IssuerLogout => "signed out at the issuer",
+            Self::IssuerRefused => "the issuer no longer vouches for its person",
+        }
+    }
+}
+
 /// The session at an issuer that a login came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AtIssuer {
@@ -242,7 +270,7 @@ impl Control {
     /// Writes down that a session is in use, now and then.
     async fn see(&self, login: LoginRecord, now: Timestamp) -> Result<(), ControlError> {
         let idle = self.settings().sign_in.idle;
-        let often = Ttl::from_millis(idle.millis() / 16).min(SEEN_EVERY);
+        let often = Ttl::from_millis(idle.millis().unsigned_abs() / 16).min(SEEN_EVERY);
         if now < login.seen_at.after(often) {
             return Ok(());
         }
@@ -352,7 +380,7 @@ impl Change {
         Ok(token)
     }
 
-    /// Ends live sessions, and names them.
+    /// Ends live sessions with all that they brought, and names them.
     pub(crate) async fn end_logins(
         &mut self,
         which: Which<'_>,
@@ -364,6 +392,7 @@ impl Change {
         for (id, whose) in &ended {
             let detail = json!({ "principal": whose, "why": why.word() });
             self.record(Event::new(by.clone(), "login.ended", id, detail)).await?;
+            self.take_back(id, whose, why).await?;
         }
         Ok(ended.into_iter().map(|(id, _)| id).collect())
     }

@@ -182,10 +182,10 @@ impl Change {
             revoked_at: None,
         };
         let secret = ids::fresh_secret("");
-        let device = actor.authn.device.as_ref();
-        store::tokens::insert(self.db(), &token, device, &ids::hash(&secret)).await?;
+        let whose = (&actor.login, actor.authn.device.as_ref());
+        store::tokens::insert(self.db(), &token, whose, &ids::hash(&secret)).await?;
         let detail = json!({
-            "resource": token.resource.to_string(), "uses": uses,
+            "resource": token.resource.to_string(), "uses": uses, "login": actor.login,
             "expires_at": token.expires_at.to_string(),
         });
         self.record(Event::new(actor, "token.minted", &token.id, detail)).await?;

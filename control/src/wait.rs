@@ -289,13 +289,18 @@ impl Story<'_> {
             | ControlError::Invalid(_)
             | ControlError::RateLimited
             | ControlError::Busy
-            | ControlError::Unauthenticated => refused(error.code(), &error.to_string()),
+            | ControlError::Unauthenticated
+            | ControlError::EnrolFirst => refused(error.code(), &error.to_string()),
         }
     }
 }
 
 fn asker(principal: &PrincipalId, authn: &Authn) -> Asker {
-    Asker { principal: principal.clone(), device: authn.device.clone() }
+    Asker {
+        principal: principal.clone(),
+        device: authn.device.clone(),
+        credential: Some(authn.evidence.clone()),
+    }
 }
 
 /// The address of an `address:port`, or of an address alone.

@@ -15,6 +15,8 @@ pub struct Knock<'a> {
     pub key: &'a LeaseKey,
     /// The device that the proof of identity belongs to, where it has one.
     pub device: Option<&'a DeviceId>,
+    /// Which certificate or token it was, as [`crate::Authn::evidence`] names it.
+    pub credential: Option<&'a str>,
 }
 
 /// Proof that a connection was let in. Only [`admit`] makes one.
@@ -145,7 +147,7 @@ mod tests {
         #[case] expected: &str,
     ) {
         let (lease, key) = (lease(term), key(who, what));
-        let knock = Knock { key: &key, device: None };
+        let knock = Knock { key: &key, device: None, credential: None };
         let verdict = admit(&knock, Some((&lease, term)), [], at(1_000), at(now));
         assert_eq!(verdict.map_or_else(|denial| denial.code(), |_| "in"), expected);
     }
@@ -168,7 +170,7 @@ mod tests {
     ) {
         let lease = lease(Term::Until(at(100)));
         let device = DeviceId::new("laptop").unwrap();
-        let knock = Knock { key: &lease.key, device: Some(&device) };
+        let knock = Knock { key: &lease.key, device: Some(&device), credential: None };
         let locks = [lock(subject, until)];
         let verdict = admit(&knock, Some((&lease, lease.term)), &locks, at(1_000), at(10));
         assert_eq!(verdict.map_or_else(|denial| denial.code(), |_| "in"), expected);
@@ -177,7 +179,7 @@ mod tests {
     #[test]
     fn without_a_lease_nobody_is_let_in() {
         let key = key("alice", "app_rw@orders/shop");
-        let knock = Knock { key: &key, device: None };
+        let knock = Knock { key: &key, device: None, credential: None };
         assert_eq!(admit(&knock, None, [], at(1), at(0)), Err(Denial::NoGrant));
     }
 }

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, Knock, LockId, Login, PrincipalId, TargetName, Timestamp};
+use crate::{CredentialId, DeviceId, Knock, LockId, Login, PrincipalId, TargetName, Timestamp};
 
-/// Blocks a principal, a device, a target or a login of a target.
+/// Blocks a principal, a device, a credential, a target or a login of a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
     /// Its name.
@@ -24,8 +24,8 @@ pub struct Lock {
     pub until: Option<Timestamp>,
 }
 
-/// What a lock blocks, written `principal:alice`, `device:laptop-7`, `target:orders` or
-/// `login:app_rw@orders`.
+/// What a lock blocks, written `principal:alice`, `device:laptop-7`, `credential:0f3a…`,
+/// `target:orders` or `login:app_rw@orders`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Subject {
@@ -33,6 +33,8 @@ pub enum Subject {
     Principal(PrincipalId),
     /// A device.
     Device(DeviceId),
+    /// One certificate or token, for good: what was taken back doesn't come back.
+    Credential(CredentialId),
     /// A target, with all its logins.
     Target(TargetName),
     /// One login of a target.
@@ -48,6 +50,7 @@ impl Lock {
             && match &self.subject {
                 Subject::Principal(id) => *id == knock.key.principal,
                 Subject::Device(id) => knock.device == Some(id),
+                Subject::Credential(id) => knock.credential == Some(id.as_str()),
                 Subject::Target(name) => *name == resource.target,
                 Subject::Login(target, login) => {
                     *target == resource.target && *login == resource.login
@@ -61,6 +64,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Principal(id) => write!(f, "principal:{id}"),
             Self::Device(id) => write!(f, "device:{id}"),
+            Self::Credential(id) => write!(f, "credential:{id}"),
             Self::Target(name) => write!(f, "target:{name}"),
             Self::Login(target, login) => write!(f, "login:{login}@{target}"),
         }
@@ -74,6 +78,7 @@ impl FromStr for Subject {
         let parsed = match text.split_once(':') {
             Some(("principal", id)) => id.parse().map(Self::Principal),
             Some(("device", id)) => id.parse().map(Self::Device),
+            Some(("credential", id)) => id.parse().map(Self::Credential),
             Some(("target", name)) => name.parse().map(Self::Target),
             Some(("login", wish)) => {
                 let (login, target) = wish.rsplit_once('@').ok_or_else(|| form(text))?;
@@ -87,7 +92,8 @@ impl FromStr for Subject {
 
 fn form(text: &str) -> String {
     format!(
-        "`{text}` can't be locked: write principal:NAME, device:ID, target:NAME or login:LOGIN@TARGET"
+        "`{text}` can't be locked: write principal:NAME, device:ID, credential:ID, \
+         target:NAME or login:LOGIN@TARGET"
     )
 }
 
@@ -110,7 +116,13 @@ mod tests {
 
     #[test]
     fn subjects_are_written_and_read() {
-        for text in ["principal:alice", "device:laptop-7", "target:orders", "login:a@b@orders"] {
+        for text in [
+            "principal:alice",
+            "device:laptop-7",
+            "credential:0f",
+            "target:orders",
+            "login:a@b@orders",
+        ] {
             assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
         }
         for text in ["alice", "user:alice", "target:Orders", "login:app_rw", "principal:"] {

@@ -145,6 +145,8 @@ names! {
     LockId, "lock", id;
     /// A step-up.
     StepUpId, "step-up", id;
+    /// One proof of identity: the serial of a certificate, or the public part of a token.
+    CredentialId, "credential", key;
     /// A person's login session with control.
     LoginId, "login session", id;
 }

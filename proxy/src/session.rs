@@ -91,7 +91,7 @@ struct Guard {
     clock: Clock,
     leases: Arc<Leases>,
     pass: Pass,
-    device: Option<policies::DeviceId>,
+    authn: policies::Authn,
     drained: CancellationToken,
     /// When this proxy heard of the end that cuts this session.
     heard: OnceLock<Instant>,
@@ -123,7 +123,7 @@ impl Sessions {
         let guard = Guard {
             clock: self.clock.clone(),
             leases: Arc::clone(&self.leases),
-            device: opening.identity.authn.device.clone(),
+            authn: opening.identity.authn.clone(),
             pass: opening.pass,
             drained: self.drained.clone(),
             heard: OnceLock::new(),
@@ -299,7 +299,11 @@ impl Guard {
             let _ = self.heard.set(over.at);
             return Some(over.end.clone());
         }
-        let knock = Knock { key: self.pass.admission.key(), device: self.device.as_ref() };
+        let knock = Knock {
+            key: self.pass.admission.key(),
+            device: self.authn.device.as_ref(),
+            credential: Some(&self.authn.evidence),
+        };
         if let Some((end, since)) = self.leases.lock_on(&knock, now) {
             let _ = self.heard.set(since);
             return Some(end);

@@ -164,7 +164,7 @@ impl Rig {
     /// Lets Alice in from there.
     pub(crate) fn open_from(&self, client: &str) -> Session {
         let key = key("alice", "app@orders/shop");
-        let pass = self.plane.admit(&Knock { key: &key, device: None }).unwrap();
+        let pass = self.plane.admit(&Knock { key: &key, device: None, credential: None }).unwrap();
         let (client, application) = (client.parse().unwrap(), "psql".into());
         let opening = Opening { pass, identity: alice(), client, application };
         self.plane.sessions.open(opening).unwrap()

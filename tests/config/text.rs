@@ -21,7 +21,7 @@ fn the_least_configuration_gets_all_defaults() {
         config.grants.claim_within,
         config.grants.request_patience,
         config.grants.default,
-        config.sign_in.session,
+        config.sign_in.absolute,
         config.sign_in.certificate,
         config.sign_in.token,
         config.sign_in.token_max,

@@ -5,6 +5,7 @@
 //! same query serves a reader and a change in the making.
 
 pub(crate) mod audit;
+pub(crate) mod credentials;
 pub(crate) mod feed;
 pub(crate) mod grants;
 pub(crate) mod locks;

@@ -1,6 +1,6 @@
 //! The table of tokens. It holds the digest of a secret, never the secret.
 
-use policies::{DeviceId, PrincipalId, Timestamp};
+use policies::{DeviceId, LoginId, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::parse;
@@ -40,13 +40,13 @@ fn read(row: Row) -> Result<Stored, ControlError> {
 pub(crate) async fn insert(
     db: &mut SqliteConnection,
     token: &TokenView,
-    device: Option<&DeviceId>,
+    (login, device): (&LoginId, Option<&DeviceId>),
     digest: &Hash,
 ) -> Result<(), ControlError> {
     sqlx::query(
         "INSERT INTO tokens \
-         (id, principal, resource, device, digest, minted_at, expires_at, uses_left) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+         (id, principal, resource, device, digest, minted_at, expires_at, uses_left, login) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(&token.id)
     .bind(token.principal.as_str())
@@ -56,6 +56,7 @@ pub(crate) async fn insert(
     .bind(token.minted_at.millis())
     .bind(token.expires_at.millis())
     .bind(token.uses_left)
+    .bind(login.as_str())
     .execute(db)
     .await?;
     Ok(())

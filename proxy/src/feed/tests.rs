@@ -43,7 +43,7 @@ async fn reached(rig: &Rig, revision: u64) {
 
 fn admit(rig: &Rig) -> Result<(), Denial> {
     let key = key("alice", "app@orders/shop");
-    rig.plane.leases.admit(&Knock { key: &key, device: None }).map(|_| ())
+    rig.plane.leases.admit(&Knock { key: &key, device: None, credential: None }).map(|_| ())
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ fn leases(list: Vec<Lease>) -> Leases {
 
 fn admit(leases: &Leases) -> Result<Pass, Denial> {
     let key = key("alice", "app@orders/shop");
-    leases.admit(&Knock { key: &key, device: None })
+    leases.admit(&Knock { key: &key, device: None, credential: None })
 }
 
 fn active(grant: &str) -> Lease {
@@ -286,7 +286,7 @@ proptest! {
                     (matches!(lease.term, Term::Until(_)), lease.term.deadline())
                 };
                 let best = of_person.max_by_key(rank);
-                let pass = leases.admit(&Knock { key: &key, device: None }).ok();
+                let pass = leases.admit(&Knock { key: &key, device: None, credential: None }).ok();
                 prop_assert_eq!(
                     pass.as_ref().map(|pass| pass.admission.term()),
                     best.map(|lease| lease.term)

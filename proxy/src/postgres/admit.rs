@@ -75,7 +75,9 @@ impl Visit {
     fn look_up(&self, identity: &Identity, caller: &Caller) -> Result<Pass, Denial> {
         let (principal, resource) = (identity.principal.clone(), caller.resource.clone());
         let key = LeaseKey { principal, resource };
-        let knock = Knock { key: &key, device: identity.authn.device.as_ref() };
+        let authn = &identity.authn;
+        let knock =
+            Knock { key: &key, device: authn.device.as_ref(), credential: Some(&authn.evidence) };
         self.plane.admit(&knock)
     }
 
