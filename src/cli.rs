@@ -5,6 +5,7 @@ mod admin;
 mod confirm;
 mod decide;
 mod login;
+mod logins;
 mod psql;
 mod replay;
 mod sessions;
@@ -53,6 +54,7 @@ enum Command {
     Doctor(set_up::Doctor),
     Login(login::Login),
     Logout(login::Logout),
+    Logins(logins::Logins),
     Ls(access::Ls),
     Request(access::Request),
     Withdraw(access::Withdraw),
@@ -190,6 +192,8 @@ fn client_code(error: &ClientError) -> u8 {
         },
         ClientError::Unreachable { .. } => 7,
         ClientError::Insecure(_) => 2,
+        ClientError::Disowned => 4,
+        ClientError::Unanswered => 3,
         ClientError::Home(_)
         | ClientError::Authority(_)
         | ClientError::Setup(_)
@@ -230,6 +234,7 @@ impl Command {
             Self::Doctor(command) => command.run().await,
             Self::Login(command) => command.run().await,
             Self::Logout(command) => command.run().await,
+            Self::Logins(command) => command.run().await,
             Self::Ls(command) => command.run().await,
             Self::Request(command) => command.run().await,
             Self::Withdraw(command) => command.run().await,
@@ -324,7 +329,8 @@ mod tests {
         for (status, code) in
             [(400, 2), (401, 3), (403, 4), (404, 5), (409, 6), (429, 7), (500, 1), (503, 7)]
         {
-            let problem = Problem { status, title: String::new(), detail: String::new() };
+            let (title, detail, error) = (String::new(), String::new(), None);
+            let problem = Problem { status, title, detail, error };
             let failure = Failure::from(ClientError::Problem(problem));
             assert_eq!(failure.code(), code, "{status}");
         }

@@ -3,6 +3,7 @@
 //! A [`Home`] keeps what a sign-in gave; a [`Client`] sends the token to that address and nowhere
 //! else: over TLS, or over loopback, and never after a redirect.
 
+mod device;
 mod error;
 mod home;
 mod login;
@@ -16,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::{Host, Url};
 
+pub use device::{Waiting, begin};
 pub use error::{ClientError, Problem};
 pub(crate) use home::database_name;
 pub use home::{Home, HomeError, Place, Session};

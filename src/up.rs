@@ -89,7 +89,6 @@ pub struct Gateway {
     api_addr: SocketAddr,
     postgres: Vec<SocketAddr>,
     metrics: Option<SocketAddr>,
-    first_start: bool,
     stop: CancellationToken,
     tasks: TaskTracker,
     runtime: Option<Runtime>,
@@ -157,12 +156,6 @@ impl Gateway {
         &self.control
     }
 
-    /// Whether there was no store before this start.
-    #[must_use]
-    pub fn is_first_start(&self) -> bool {
-        self.first_start
-    }
-
     /// Takes people, targets, rules and secrets of this configuration, all or nothing.
     ///
     /// # Errors
@@ -218,7 +211,7 @@ impl fmt::Debug for Gateway {
 async fn begin(config: Config) -> Result<Gateway, UpError> {
     let clock = Clock::system();
     let prepared = Prepared::load(config, &clock).await?;
-    let Prepared { config, inventory, tls, first_start } = prepared;
+    let Prepared { config, inventory, tls } = prepared;
     let api = bind("pages and API", config.api.listen.value).await?;
     let (api_listener, api_addr) = api;
     let metrics_listener = match &config.metrics {
@@ -252,18 +245,7 @@ async fn begin(config: Config) -> Result<Gateway, UpError> {
     }
     proxy.ready().await;
     let (proxy, runtime) = (Some(proxy), None);
-    Ok(Gateway {
-        control,
-        proxy,
-        api_url,
-        api_addr,
-        postgres,
-        metrics,
-        first_start,
-        stop,
-        tasks,
-        runtime,
-    })
+    Ok(Gateway { control, proxy, api_url, api_addr, postgres, metrics, stop, tasks, runtime })
 }
 
 async fn sweep(control: Control, stop: CancellationToken) {
@@ -275,7 +257,6 @@ struct Prepared {
     config: Config,
     inventory: control::Inventory,
     tls: Tls,
-    first_start: bool,
 }
 
 impl Prepared {
@@ -289,9 +270,8 @@ impl Prepared {
         let inventory = config.inventory()?;
         let identities = config.identities()?;
         certs::store::create_private_dir(&config.gateway.state)?;
-        let first_start = !config.gateway.database().exists();
         let tls = Tls::load(&config, identities, clock)?;
-        Ok(Self { config, inventory, tls, first_start })
+        Ok(Self { config, inventory, tls })
     }
 }
 

@@ -33,7 +33,8 @@ impl Person {
         let person = Self { home };
         let id = PrincipalId::new(name).unwrap();
         let invite = bed.gateway.control().invite(None, &id).await.unwrap();
-        let (code, out, errors) = person.run_with(&["login"], invite.url.expose_secret()).await;
+        let (code, out, errors) =
+            person.run_with(&["login", "--link"], invite.url.expose_secret()).await;
         assert_eq!(code, 0, "{out}{errors}");
         person
     }

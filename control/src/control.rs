@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::audit::{By, Event};
+use crate::device::Devices;
 use crate::feed::{Feed, Mirror, REMEMBERED, REMEMBERED_AT_MOST};
 use crate::holds::Holds;
 use crate::issuers::Issuers;
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) decided: broadcast::Sender<RequestId>,
     pub(crate) holds: Holds,
     pub(crate) issuers: Issuers,
+    pub(crate) devices: Devices,
     pub(crate) limits: Limits,
     pub(crate) counts: Counts,
     pub(crate) closing: CancellationToken,
@@ -64,6 +66,7 @@ impl Control {
         let control = Self(Arc::new(Shared {
             feed: Feed::new(mirror, settings.base_url(), settings.feed_fresh),
             holds: Holds::new(counts.holds.clone()),
+            devices: Devices::default(),
             inventory: ArcSwap::new(Arc::clone(&inventory)),
             issuers: Issuers::new(clock.clone())?,
             limits: Limits::new(),

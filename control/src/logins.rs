@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::audit::{By, Event, clip};
 use crate::publish::Change;
-use crate::{Actor, Control, ControlError, Person, Unreadable, ids, store};
+use crate::{Actor, Control, ControlError, Page, Paging, Person, Scope, Unreadable, ids, store};
 
 const TOKEN: &str = "psl_";
 /// The most of what a client calls itself that is kept.
@@ -318,7 +318,91 @@ impl Control {
     }
 }
 
+impl Control {
+    /// Login sessions, newest first. `Inbox` is read as `Mine`.
+    ///
+    /// # Errors
+    /// Where the actor wants everybody's and oversees nothing.
+    pub async fn logins(
+        &self,
+        actor: &Actor,
+        (scope, live): (Scope, Option<bool>),
+        paging: Paging,
+    ) -> Result<Page<LoginRecord>, ControlError> {
+        let whose = match scope {
+            Scope::Mine | Scope::Inbox => Some(&actor.principal.id),
+            Scope::All => actor.must_oversee().map(|()| None)?,
+        };
+        let db = &mut *self.0.store.read().await?;
+        let wanted = (whose, live);
+        let rows = store::logins::list(db, wanted, paging.before(), paging.size()).await?;
+        let next = paging.next(rows.len(), rows.last().map(|row| row.seq));
+        let items = rows.into_iter().map(|row| row.login).collect();
+        Ok(Page { items, next })
+    }
+
+    /// Whether anybody has ever signed in here.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn anybody_signed_in(&self) -> Result<bool, ControlError> {
+        store::audit::has(&mut *self.0.store.read().await?, "login.signed-in").await
+    }
+
+    /// Ends a login session with all that it brought: one's own, or as an admin anybody's.
+    ///
+    /// # Errors
+    /// Where there is none of that name that the actor may end, or it is over.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, login = %id))]
+    pub async fn end_login(&self, actor: &Actor, id: &LoginId) -> Result<(), ControlError> {
+        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let found = store::logins::find(change.db(), &id).await?;
+            let login = found.ok_or(ControlError::NotFound("login session"))?;
+            if change.may_end(&actor, &login.principal).is_err() {
+                return Err(ControlError::NotFound("login session"));
+            }
+            let ended = change.end_logins(Which::One(&id), LoginEnd::Ended, &actor).await?;
+            if ended.is_empty() {
+                return Err(ControlError::Conflict("this login session is over".to_owned()));
+            }
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+
+    /// Ends all login sessions of a person: one's own, or as an admin anybody's.
+    ///
+    /// # Errors
+    /// Where they are another's, and the actor no admin.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, %whose))]
+    pub async fn end_all_logins(
+        &self,
+        actor: &Actor,
+        whose: &PrincipalId,
+    ) -> Result<Vec<LoginId>, ControlError> {
+        let (control, actor, whose) = (self.clone(), actor.clone(), whose.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.may_end(&actor, &whose)?;
+            let ended = change.end_logins(Which::Of(&whose), LoginEnd::Ended, &actor).await?;
+            change.commit().await?;
+            Ok(ended)
+        })
+        .await
+    }
+}
+
 impl Change {
+    /// Whoever is locked may still sign out; ending what is another's takes an admin.
+    fn may_end(&self, actor: &Actor, whose: &PrincipalId) -> Result<(), ControlError> {
+        if *whose == actor.principal.id {
+            return Ok(());
+        }
+        self.administering(actor).map(drop)
+    }
+
     /// Opens a session for somebody who has just proved who they are: the one way in.
     ///
     /// # Errors

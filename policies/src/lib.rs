@@ -30,7 +30,8 @@ pub use identity::{Authn, Method, Principal};
 pub use lease::{Lease, LeaseKey, Term};
 pub use lock::{Lock, Subject};
 pub use name::{
-    CredentialId, Database, DeviceId, Environment, GrantId, GroupName, IssuerName, LockId, Login, LoginId, NameError, PrincipalId, RequestId, SessionId, StepUpId, TargetName,
+    CredentialId, Database, DeviceId, Environment, GrantId, GroupName, IssuerName, LockId, Login,
+    LoginId, NameError, PrincipalId, RequestId, SessionId, StepUpId, TargetName,
 };
 pub use policy::{PolicyError, PolicyFault, RuleBook, SCHEMA, Source};
 pub use quorum::{Quorum, QuorumError, outstanding};

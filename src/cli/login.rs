@@ -12,14 +12,19 @@ use super::Failure;
 use crate::client::{self, Client, ClientError, Home, HomeError, Offer, Session};
 use crate::terminal::{self, Paint, moment, plain};
 
-/// Sign in with a one-time link, and get a client certificate
+/// Sign this terminal in by a browser, and get a client certificate
 ///
-/// The code is a secret, so it is never an argument: it is asked for, or read from standard input,
-/// `--code-file` or the environment variable POSTERN_CODE. The whole sign-in link will do, too.
+/// It shows a code to type on a page of the gateway, where you are signed in or sign in then. With
+/// `--link` it takes a one-time link instead, where the gateway lets links sign in. The link's code is
+/// a secret, so it is never an argument: it is asked for, or read from `--code-file` or the
+/// environment variable POSTERN_CODE.
 #[derive(Debug, Args)]
 pub(super) struct Login {
     /// The gateway's address, such as https://gate.example.com
     url: Option<Url>,
+    /// Sign in with a one-time link, which is asked for
+    #[arg(long)]
+    link: bool,
     /// A file that holds the code or the link
     #[arg(long, value_name = "FILE")]
     code_file: Option<PathBuf>,
@@ -28,30 +33,57 @@ pub(super) struct Login {
     ca: Option<PathBuf>,
 }
 
-/// Sign out: the token and the certificate's key are forgotten
+/// Sign out: the token and the certificate die at the gateway, and are removed here
 #[derive(Debug, Args)]
 pub(super) struct Logout {}
 
 impl Login {
     pub(super) async fn run(self) -> Result<(), Failure> {
         if self.url.as_ref().is_some_and(|url| url.fragment().is_some()) {
-            let why = "a code on the command line can be read by others: run `postern login` and paste the link";
+            let why = "a code on the command line can be read by others: run `postern login --link` and paste the link";
             return Err(Failure::Usage(why.into()));
         }
         let home = Home::find()?;
-        let (linked, code) = split(&self.code()?)?;
-        let url = self.url.clone().or(linked).or_else(|| home.session().ok().map(|was| was.url));
-        let url = url.ok_or_else(|| {
-            Failure::Usage("which gateway? name its address, or paste the whole link".into())
-        })?;
-        let ca_pem = match &self.ca {
-            Some(file) => {
-                Some(fs::read(file).map_err(Failure::io(format!("read `{}`", file.display())))?)
-            }
-            None => home.ca()?,
-        };
-        let session = client::login(&home, Offer { url, code, ca_pem }).await?;
+        let by_link =
+            self.link || self.code_file.is_some() || std::env::var_os("POSTERN_CODE").is_some();
+        let session =
+            if by_link { self.by_link(&home).await? } else { self.by_browser(&home).await? };
         Ok(terminal::print(&welcome(&home, &session))?)
+    }
+
+    async fn by_browser(&self, home: &Home) -> Result<Session, Failure> {
+        let (url, ca_pem) = (self.address(home, None)?, self.ca(home)?);
+        let waiting = client::begin(home, url, ca_pem.as_deref()).await?;
+        terminal::note(&format!(
+            "open  {}\nand type  {}  to sign in this terminal, {}\n(waiting; Ctrl-C to give up)",
+            plain(waiting.page()),
+            plain(waiting.user_code()),
+            waiting.device(),
+        ));
+        Ok(waiting.finish(home).await?)
+    }
+
+    async fn by_link(&self, home: &Home) -> Result<Session, Failure> {
+        let (linked, code) = split(&self.code()?)?;
+        let (url, ca_pem) = (self.address(home, linked)?, self.ca(home)?);
+        Ok(client::login(home, Offer { url, code, ca_pem }).await?)
+    }
+
+    /// The address that was named, or that stands in the link, or of the sign-in before.
+    fn address(&self, home: &Home, linked: Option<Url>) -> Result<Url, Failure> {
+        let url = self.url.clone().or(linked).or_else(|| home.session().ok().map(|was| was.url));
+        url.ok_or_else(|| {
+            Failure::Usage("which gateway? name its address: `postern login URL`".into())
+        })
+    }
+
+    fn ca(&self, home: &Home) -> Result<Option<Vec<u8>>, Failure> {
+        match &self.ca {
+            Some(file) => {
+                fs::read(file).map(Some).map_err(Failure::io(format!("read `{}`", file.display())))
+            }
+            None => Ok(home.ca()?),
+        }
     }
 
     fn code(&self) -> Result<String, Failure> {
@@ -104,18 +136,29 @@ impl Logout {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let home = Home::find()?;
         let told = match Client::signed_in(&home) {
-            Ok(client) => client.post(&["logout"], &Value::Null, None).await,
-            Err(ClientError::Home(HomeError::NotSignedIn)) => Ok(Value::Null),
+            Ok(client) => client.post(&["logout"], &Value::Null, None).await.map(drop),
             Err(error) => Err(error),
         };
         home.forget()?;
-        if let Err(error) = told {
-            terminal::note(
-                "the gateway was not told, so the token is good until it ends by itself:",
-            );
-            return Err(error.into());
+        match told {
+            Ok(()) => {
+                Ok(terminal::print("signed out: token and certificate are dead, and removed\n")?)
+            }
+            Err(ClientError::Home(HomeError::NotSignedIn)) => {
+                Ok(terminal::print("nobody was signed in\n")?)
+            }
+            // What it brought never outlives a sign-in.
+            Err(ClientError::Problem(problem)) if problem.status == 401 => {
+                Ok(terminal::print("the sign-in was over already; its files are removed\n")?)
+            }
+            Err(error) => {
+                terminal::note(
+                    "the gateway was not told, so a copy of the token or the certificate is good \
+                     until it ends by itself; an admin can end it with `postern logins`:",
+                );
+                Err(error.into())
+            }
         }
-        Ok(terminal::print("signed out\n")?)
     }
 }
 

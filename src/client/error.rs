@@ -40,6 +40,12 @@ pub enum ClientError {
     /// A key can't be made.
     #[error(transparent)]
     Key(#[from] certs::CsrError),
+    /// The person said that this terminal isn't theirs.
+    #[error("the code was answered with a no")]
+    Disowned,
+    /// Nobody typed the code in time.
+    #[error("nobody typed the code in time")]
+    Unanswered,
     /// A file can't be written.
     #[error("the file can't be written")]
     Write(#[source] io::Error),
@@ -58,13 +64,17 @@ pub struct Problem {
     /// What is wrong with this very request.
     #[serde(default)]
     pub detail: String,
+    /// An error code of OAuth, where the endpoint is one of its kind.
+    #[serde(default)]
+    pub error: Option<String>,
 }
 
 impl Problem {
     /// The problem of this answer. The status is the one that HTTP says.
     pub(super) fn read(status: u16, body: &[u8]) -> Self {
         let read = serde_json::from_slice::<Self>(body).ok();
-        let bare = Self { status, title: format!("HTTP status {status}"), detail: String::new() };
+        let title = format!("HTTP status {status}");
+        let bare = Self { status, title, detail: String::new(), error: None };
         read.map_or(bare, |problem| Self { status, ..problem })
     }
 
@@ -83,9 +93,7 @@ impl ClientError {
     #[must_use]
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
-            Self::Home(HomeError::NotSignedIn) => Some(
-                "run `postern login URL`; an admin makes the sign-in link with `postern invite`",
-            ),
+            Self::Home(HomeError::NotSignedIn) => Some("run `postern login URL`"),
             Self::Problem(problem) => match problem.status {
                 401 => Some("sign in again: `postern login`"),
                 429 => Some("wait a minute and try again"),
@@ -97,6 +105,7 @@ impl ClientError {
                  gateway's state folder and name it with `postern login --ca FILE`",
             ),
             Self::Unreachable { .. } => Some("is the gateway up, and is this its address?"),
+            Self::Disowned | Self::Unanswered => Some("run `postern login` again for a new code"),
             Self::Home(_)
             | Self::Insecure(_)
             | Self::Authority(_)

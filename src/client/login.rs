@@ -65,23 +65,36 @@ pub async fn login(home: &Home, offer: Offer) -> Result<Session, ClientError> {
     let code = offer.code.expose_secret();
     let body = json!({ "code": code, "device": device.as_str(), "csr": wish.csr_pem });
     let answer = client.post(&["login"], &body, None).await?;
-    let answer: LoggedIn = understood(answer)?;
+    save(home, Fresh { url: offer.url, device, key: wish.key_pem, answer })
+}
+
+/// What a gateway answered to somebody who has just signed in, and the key that they made for it.
+pub(super) struct Fresh {
+    pub(super) url: Url,
+    pub(super) device: DeviceId,
+    pub(super) key: SecretString,
+    pub(super) answer: serde_json::Value,
+}
+
+/// Saves a sign-in: the session last, so that there is none without its files.
+pub(super) fn save(home: &Home, fresh: Fresh) -> Result<Session, ClientError> {
+    let answer: LoggedIn = understood(fresh.answer)?;
     let gateway = answer.gateway.map(checked).transpose()?;
     home.save_authority(&answer.ca_pem)?;
     if let Some(certificate) = &answer.certificate {
-        home.save_certificate(&wish.key_pem, &certificate.pem)?;
+        home.save_certificate(&fresh.key, &certificate.pem)?;
     }
     if let Some(gateway) = &gateway {
         let targets = answer.targets.into_iter().map(|target| (target.name, target.databases));
         home.save_services(gateway, &targets.collect::<Vec<_>>())?;
     }
     let session = Session {
-        url: offer.url,
+        url: fresh.url,
         token: answer.token,
         expires_at: answer.expires_at,
         principal: answer.principal.id,
         name: answer.principal.name,
-        device,
+        device: fresh.device,
         certificate_until: answer.certificate.map(|certificate| certificate.not_after),
         gateway,
     };
@@ -109,7 +122,9 @@ pub async fn renew(home: &Home, now: jiff::Timestamp) -> Result<Session, ClientE
     Ok(session)
 }
 
-fn understood<T: serde::de::DeserializeOwned>(answer: serde_json::Value) -> Result<T, ClientError> {
+pub(super) fn understood<T: serde::de::DeserializeOwned>(
+    answer: serde_json::Value,
+) -> Result<T, ClientError> {
     serde_json::from_value(answer).map_err(|_| ClientError::Strange("an unknown answer"))
 }
 
@@ -124,7 +139,7 @@ fn checked(place: Place) -> Result<Place, ClientError> {
 }
 
 /// The name of this machine's key: as before, or the host's name with something to tell two apart.
-fn device(home: &Home) -> Result<DeviceId, ClientError> {
+pub(super) fn device(home: &Home) -> Result<DeviceId, ClientError> {
     match home.session() {
         Ok(session) => return Ok(session.device),
         Err(HomeError::NotSignedIn | HomeError::Unreadable(_)) => {}

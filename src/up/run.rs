@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use control::Links;
 use policies::PrincipalId;
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -62,14 +63,19 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Prints sign-in links: for the admins at the very first start, and for whoever is named.
+/// Prints one-time links: for the admins until somebody has signed in, and for whoever is named.
 async fn invite(gateway: &Gateway, config: &Config, start: &Start) -> Result<(), UpError> {
     let admins = config.people.iter().filter(|(_, person)| person.admin && !person.disabled);
-    let admins = admins.map(|(id, _)| id).filter(|_| gateway.is_first_start());
+    let nobody_yet = !gateway.control().anybody_signed_in().await?;
+    let admins = admins.map(|(id, _)| id).filter(|_| nobody_yet);
     for id in admins.chain(&start.invite) {
         let invite = gateway.control().invite(None, id).await?;
         let (until, url) = (invite.expires_at, invite.url.expose_secret());
-        let line = format!("sign-in link for {id}, good once, until {until}:\n    {url}\n");
+        let opens = match config.sign_in.links {
+            Links::Enrol => "registers a passkey",
+            Links::SignIn => "signs in",
+        };
+        let line = format!("link that {opens} for {id}, good once, until {until}:\n    {url}\n");
         // Where nobody reads standard output any more, `--invite` makes another one later.
         let _ = terminal::print(&line);
     }

@@ -29,6 +29,9 @@ pub(crate) struct Problem {
     status: u16,
     /// What is wrong with this very request.
     detail: String,
+    /// An error code of OAuth (RFC 6749, 5.2), where the endpoint is one of its kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
     /// Under this name the operators find the cause in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     incident: Option<String>,
@@ -136,8 +139,14 @@ impl Problem {
             title: kind.title(),
             status: kind.status().as_u16(),
             detail: detail.into(),
+            error: None,
             incident: None,
         }
+    }
+
+    /// With an error code that OAuth's clients look for.
+    pub(crate) fn coded(self, error: &'static str) -> Self {
+        Self { error: Some(error), ..self }
     }
 
     /// A failure whose cause is for the log alone.

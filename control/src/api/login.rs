@@ -134,7 +134,11 @@ fn wanted<'a>(
     Ok(Some((csr, device)))
 }
 
-fn logged_in(api: &Api, session: &LoginSession, certificate: Option<Certificate>) -> LoggedIn {
+pub(crate) fn logged_in(
+    api: &Api,
+    session: &LoginSession,
+    certificate: Option<Certificate>,
+) -> LoggedIn {
     let settings = api.control.settings();
     let gateway = settings
         .gateway

@@ -7,6 +7,7 @@
 
 mod audit;
 mod auth;
+mod device;
 pub(crate) mod error;
 pub(crate) mod extract;
 mod grants;
@@ -15,6 +16,7 @@ mod holds;
 mod invites;
 mod locks;
 pub(crate) mod login;
+mod logins;
 mod meta;
 mod page;
 mod replay;
@@ -101,6 +103,11 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(login::logout))
         .routes(routes!(login::certificate))
         .routes(routes!(login::me))
+        .routes(routes!(device::ask))
+        .routes(routes!(device::token))
+        .routes(routes!(logins::list))
+        .routes(routes!(logins::end))
+        .routes(routes!(logins::end_all))
         .routes(routes!(targets::list))
         .routes(routes!(requests::list, requests::ask))
         .routes(routes!(requests::show))

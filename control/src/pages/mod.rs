@@ -1,11 +1,13 @@
 //! The pages: what people see in a browser, made here, without any script.
 //!
 //! `session` says who looks and whether a form is ours, `markup` keeps text text, and one file
-//! serves each page: `sign_in`, `home` (my access and my inbox) and `confirm` (a connection that
-//! waits). No address acts by itself: whatever changes something is a form that a person sends.
+//! serves each page: `sign_in`, `home` (my access and my inbox), `logins` (where I am signed in), `device` (a terminal that waits) and
+//! `confirm` (a connection that waits). No address acts by itself: whatever changes something is a form that a person sends.
 
 mod confirm;
+mod device;
 mod home;
+mod logins;
 mod markup;
 mod session;
 mod sign_in;
@@ -32,6 +34,12 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/", get(home::show))
         .route("/login", get(sign_in::show).post(sign_in::sign_in))
         .route("/logout", post(sign_in::sign_out))
+        .route("/device", get(device::ask).post(device::look))
+        .route("/device/confirm", post(device::confirm))
+        .route("/device/deny", post(device::deny))
+        .route("/logins", get(logins::show))
+        .route("/logins/end", post(logins::end_all))
+        .route("/logins/{id}/end", post(logins::end))
         .route("/requests/{id}/approve", post(home::approve))
         .route("/requests/{id}/deny", post(home::deny))
         .route("/requests/{id}/withdraw", post(home::withdraw))
@@ -78,7 +86,7 @@ impl Page {
             Some((actor, seal)) => head
                 .raw("<span>")
                 .text(&actor.principal.name)
-                .raw("</span><form method=\"post\" action=\"/logout\">")
+                .raw("</span><a href=\"/logins\">Sign-ins</a><form method=\"post\" action=\"/logout\">")
                 .piece(&hidden("seal", seal))
                 .raw("<button class=\"plain\">Sign out</button></form>"),
             None => head,

@@ -166,13 +166,16 @@ pub(super) fn sent(headers: &HeaderMap, public: &Url) -> Option<SecretString> {
     cookie(headers, cookie_name(public))
 }
 
+/// The pages that signing in may lead to, besides those of waiting connections.
+const PAGES: [&str; 2] = ["/device", "/logins"];
+
 /// Where to go after signing in: one of our own pages, never an address that somebody sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Next(String);
 
 impl Next {
     pub(super) fn of(path: &str) -> Self {
-        let own = path.strip_prefix("/c/").is_some_and(is_id);
+        let own = PAGES.contains(&path) || path.strip_prefix("/c/").is_some_and(is_id);
         Self(if own { path } else { "/" }.to_owned())
     }
 
@@ -226,6 +229,8 @@ mod tests {
 
     #[rstest]
     #[case("/c/ho-abcdefabcdef", "/c/ho-abcdefabcdef")]
+    #[case("/device", "/device")]
+    #[case("/device?code=KXQT-7M4P", "/")]
     #[case("/", "/")]
     #[case("//evil.example.com", "/")]
     #[case("/\\evil.example.com", "/")]

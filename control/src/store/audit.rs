@@ -23,6 +23,12 @@ pub(crate) async fn insert(
     Ok(())
 }
 
+/// Whether there is any event of this kind.
+pub(crate) async fn has(db: &mut SqliteConnection, kind: &str) -> Result<bool, ControlError> {
+    let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM audit WHERE kind = $1)");
+    Ok(query.bind(kind).fetch_one(db).await?)
+}
+
 pub(crate) async fn page(
     db: &mut SqliteConnection,
     paging: Paging,

@@ -1,9 +1,11 @@
 //! Journeys through control, on a real SQLite file.
 
+mod device;
 mod feed;
 mod grants;
 mod link;
 mod login;
+mod logins;
 mod reload;
 mod requests;
 mod restart;

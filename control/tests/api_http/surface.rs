@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, World, from};
 
-const OPEN: [&str; 3] = ["GET /health", "GET /openapi.json", "POST /login"];
+const OPEN: [&str; 5] =
+    ["GET /health", "GET /openapi.json", "POST /login", "POST /device", "POST /device/token"];
 
 /// Every operation of the document, as `POST /requests/{id}/approve`, with what it says of it.
 pub(crate) async fn operations(world: &World) -> Vec<(String, Value)> {
@@ -85,7 +86,19 @@ async fn the_document_describes_answers_problems_and_the_login() {
 async fn the_document_asks_for_no_field_that_is_refused() {
     let world = World::new().await;
     let document = world.call("", "GET /openapi.json", Value::Null).await.json();
-    for name in ["Ask", "Yes", "Because", "Login", "Minting", "Locking", "Code", "Whom"] {
+    for name in [
+        "Ask",
+        "Yes",
+        "Because",
+        "Login",
+        "Terminal",
+        "DeviceCode",
+        "Everywhere",
+        "Minting",
+        "Locking",
+        "Code",
+        "Whom",
+    ] {
         let schema = &document["components"]["schemas"][name];
         assert_eq!(schema["additionalProperties"], false, "{name}");
     }

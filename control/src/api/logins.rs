@@ -1,0 +1,83 @@
+//! Login sessions: a person lists and ends their own, an admin anybody's.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use policies::{LoginId, PrincipalId};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::auth::Caller;
+use super::error::{Problem, Problems};
+use super::extract::{Asked, At, Body};
+use super::page::{Listed, paging};
+use super::requests::scope;
+use super::{Api, wire};
+
+/// Which login sessions to list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Query {
+    /// Whose: `mine` (the default) or `all`.
+    scope: Option<String>,
+    /// Only those that are good, or only those that are over.
+    live: Option<bool>,
+    cursor: Option<String>,
+    /// At most 200.
+    limit: Option<u32>,
+}
+
+/// Lists login sessions, newest first.
+#[utoipa::path(get, path = "/logins", tag = "logins", params(Query),
+    responses((status = 200, body = Listed<wire::LoginSession>), Problems))]
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Asked(query): Asked<Query>,
+) -> Result<Json<Listed<wire::LoginSession>>, Problem> {
+    let scope = scope(query.scope.as_deref())?;
+    let paging = paging(query.cursor.as_deref(), query.limit)?;
+    let page = api.control.logins(&actor, (scope, query.live), paging).await?;
+    Ok(Json(Listed::of(&page)))
+}
+
+/// Ends a login session, with its certificates and tokens: one's own, or as an admin anybody's.
+#[utoipa::path(delete, path = "/logins/{id}", tag = "logins", params(("id" = String, Path)),
+    responses((status = 204, description = "The session is over"), Problems))]
+pub(crate) async fn end(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    At(id): At<LoginId>,
+) -> Result<StatusCode, Problem> {
+    api.control.end_login(&actor, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whose login sessions to end.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Everywhere {
+    /// Without, one's own.
+    #[schema(value_type = Option<String>, example = "alice")]
+    principal: Option<PrincipalId>,
+}
+
+/// How many ended.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Ended {
+    ended: usize,
+}
+
+/// Ends all login sessions of a person, this one among them where it is one's own.
+#[utoipa::path(post, path = "/logins/end", tag = "logins", request_body = Everywhere,
+    responses((status = 200, body = Ended), Problems))]
+pub(crate) async fn end_all(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Body(wish): Body<Everywhere>,
+) -> Result<Json<Ended>, Problem> {
+    let whose = wish.principal.unwrap_or_else(|| actor.principal.id.clone());
+    let ended = api.control.end_all_logins(&actor, &whose).await?.len();
+    Ok(Json(Ended { ended }))
+}

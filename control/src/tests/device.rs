@@ -1,0 +1,157 @@
+//! A terminal that is signed in by a browser: one reader, one answer, one session.
+
+use certs::NewRequest;
+use policies::{Digest, Ttl};
+use secrecy::SecretString;
+
+use super::{World, actor};
+use crate::{Actor, ControlError, LoginKind, Offered, Origin, Polled};
+
+/// Somebody signed in with a browser.
+async fn browser(world: &World, who: &str) -> (Actor, SecretString) {
+    let invite = world.control.invite(None, &who.parse().unwrap()).await.unwrap();
+    let origin = Origin { kind: LoginKind::Browser, ..Origin::default() };
+    let session = world.control.sign_in(&invite.code, origin).await.unwrap();
+    (session.actor, session.token)
+}
+
+fn offered(world: &World) -> Offered {
+    let csr = NewRequest::generate().unwrap().csr_pem;
+    let address = Some("192.0.2.7".parse().unwrap());
+    let origin = Origin { address, agent: "postern/1".into(), ..Origin::default() };
+    world.control.ask_device(&csr, "laptop-7".parse().unwrap(), &origin).unwrap()
+}
+
+#[tokio::test]
+async fn a_terminal_is_signed_in_as_who_typed_its_code_once() {
+    let world = World::new().await;
+    let control = &world.control;
+    let (alice, _) = browser(&world, "alice").await;
+    let codes = offered(&world);
+    assert!(matches!(control.poll_device(&codes.device_code).await.unwrap(), Polled::Pending));
+    let view = control.device_by_code(&alice, &codes.user_code).unwrap();
+    assert_eq!((view.device.as_str(), view.agent.as_str()), ("laptop-7", "postern/1"));
+    control.confirm_device(&alice, &codes.user_code, view.digest.clone()).await.unwrap();
+    let again = control.confirm_device(&alice, &codes.user_code, view.digest).await;
+    assert!(matches!(again, Err(ControlError::NotFound(_))), "{again:?}");
+    world.pass(5);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (control, code) = (control.clone(), codes.device_code.clone());
+        tasks.spawn(async move { control.poll_device(&code).await.unwrap() });
+    }
+    let polled = tasks.join_all().await;
+    let mut sessions = polled.into_iter().filter_map(|polled| match polled {
+        Polled::SignedIn(both) => Some(*both),
+        Polled::Pending | Polled::SlowDown | Polled::Denied | Polled::Expired => None,
+    });
+    let (session, issued) = sessions.next().unwrap();
+    assert!(sessions.next().is_none(), "two terminals got in by one code");
+    let who = control.authenticate(&session.token).await.unwrap();
+    assert_eq!(who.principal.id, alice.principal.id);
+    assert_ne!(who.login, alice.login);
+    assert_eq!(who.authn.device, Some("laptop-7".parse().unwrap()));
+    assert!(issued.pem.contains("BEGIN CERTIFICATE"));
+    let kinds = world.kinds().await;
+    assert_eq!(
+        kinds[kinds.len() - 3..],
+        ["device.confirmed", "login.signed-in", "certificate.issued"]
+    );
+}
+
+#[tokio::test]
+async fn a_code_is_of_no_use_in_another_login_session_than_the_first_that_read_it() {
+    let world = World::new().await;
+    let control = &world.control;
+    let ((alice, _), (bob, _)) = (browser(&world, "alice").await, browser(&world, "bob").await);
+    let (elsewhere, _) = browser(&world, "alice").await;
+    let codes = offered(&world);
+    let view = control.device_by_code(&alice, &codes.user_code).unwrap();
+    for other in [&bob, &elsewhere] {
+        assert!(control.device_by_code(other, &codes.user_code).is_err());
+        let stolen = control.confirm_device(other, &codes.user_code, view.digest.clone()).await;
+        assert!(matches!(stolen, Err(ControlError::NotFound(_))), "{stolen:?}");
+        assert!(control.deny_device(other, &codes.user_code).await.is_err());
+    }
+    let other =
+        control.confirm_device(&alice, &codes.user_code, Digest::from("x".to_owned())).await;
+    assert!(matches!(other, Err(ControlError::Conflict(_))), "{other:?}");
+    control.confirm_device(&alice, &codes.user_code, view.digest).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_code_that_nobody_read_confirms_nothing() {
+    let world = World::new().await;
+    let (alice, _) = browser(&world, "alice").await;
+    let codes = offered(&world);
+    let blind =
+        world.control.confirm_device(&alice, &codes.user_code, Digest::from("x".to_owned()));
+    assert!(matches!(blind.await, Err(ControlError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_terminal_hears_no_and_late_and_too_fast() {
+    let world = World::new().await;
+    let control = &world.control;
+    let (alice, _) = browser(&world, "alice").await;
+    let poll = async |codes: &Offered| control.poll_device(&codes.device_code).await.unwrap();
+    let denied = offered(&world);
+    control.device_by_code(&alice, &denied.user_code).unwrap();
+    control.deny_device(&alice, &denied.user_code).await.unwrap();
+    assert!(matches!(poll(&denied).await, Polled::Denied));
+    let fast = offered(&world);
+    assert!(matches!(poll(&fast).await, Polled::Pending));
+    assert!(matches!(poll(&fast).await, Polled::SlowDown));
+    world.pass(6);
+    assert!(matches!(poll(&fast).await, Polled::SlowDown), "five seconds more are wanted");
+    world.pass(15);
+    assert!(matches!(poll(&fast).await, Polled::Pending));
+    world.clock.advance(Ttl::from_secs(600));
+    assert!(control.device_by_code(&alice, &fast.user_code).is_err());
+    assert!(matches!(poll(&fast).await, Polled::Expired));
+    let unknown = control.poll_device(&SecretString::from("pdc_none")).await.unwrap();
+    assert!(matches!(unknown, Polled::Expired));
+}
+
+#[tokio::test]
+async fn a_yes_is_worth_nothing_once_its_own_session_is_over_or_its_person_locked() {
+    let world = World::new().await;
+    let control = &world.control;
+    let (alice, token) = browser(&world, "alice").await;
+    let codes = offered(&world);
+    let view = control.device_by_code(&alice, &codes.user_code).unwrap();
+    control.confirm_device(&alice, &codes.user_code, view.digest).await.unwrap();
+    control.sign_out(&token).await.unwrap();
+    let refused = control.poll_device(&codes.device_code).await;
+    assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{refused:?}");
+
+    let (alice, _) = browser(&world, "alice").await;
+    let codes = offered(&world);
+    let view = control.device_by_code(&alice, &codes.user_code).unwrap();
+    control.confirm_device(&alice, &codes.user_code, view.digest).await.unwrap();
+    let lost = policies::Subject::Device("laptop-7".parse().unwrap());
+    control.lock(&actor("eve"), lost, "lost".into(), None).await.unwrap();
+    let refused = control.poll_device(&codes.device_code).await;
+    assert_eq!(refused.unwrap_err().code(), "locked");
+}
+
+#[tokio::test]
+async fn codes_are_not_guessed_and_terminals_not_stacked() {
+    let world = World::new().await;
+    let control = &world.control;
+    let (mallory, _) = browser(&world, "mallory").await;
+    let mut limited = false;
+    for _ in 0..100 {
+        let looked = control.device_by_code(&mallory, "AAAA-AAAA");
+        limited |= matches!(looked, Err(ControlError::RateLimited));
+    }
+    assert!(limited);
+    let csr = NewRequest::generate().unwrap().csr_pem;
+    let origin = Origin { address: Some("192.0.2.9".parse().unwrap()), ..Origin::default() };
+    let ask = || control.ask_device(&csr, "laptop-7".parse().unwrap(), &origin);
+    let taken = (0..30).filter(|_| ask().is_ok()).count();
+    assert_eq!(taken, 20);
+    world.clock.advance(Ttl::from_secs(600));
+    assert!(ask().is_ok(), "what is over makes room");
+    assert!(control.ask_device("none", "laptop-7".parse().unwrap(), &origin).is_err());
+}

@@ -1,0 +1,205 @@
+//! Login sessions: one token in force, an end by idleness and at last, and what dies with them.
+
+use certs::NewRequest;
+use policies::Method;
+
+use super::{RULES, START, World, actor, inventory};
+use crate::logins::{AtIssuer, NewLogin, Which};
+use crate::{
+    Control, ControlError, LoginEnd, LoginKind, LoginSession, Origin, Paging, Rank, Scope,
+};
+
+async fn signed_in(control: &Control, who: &str, kind: LoginKind) -> LoginSession {
+    let invite = control.invite(None, &who.parse().unwrap()).await.unwrap();
+    let device = (kind == LoginKind::Terminal).then(|| "laptop".parse().unwrap());
+    let origin = Origin { kind, device, ..Origin::default() };
+    control.sign_in(&invite.code, origin).await.unwrap()
+}
+
+async fn opened(control: &Control, rank: Rank, issuer: Option<AtIssuer>) -> LoginSession {
+    let mut change = control.change().await.unwrap();
+    let origin = Origin { kind: LoginKind::Browser, ..Origin::default() };
+    let (principal, method, by) = ("alice".parse().unwrap(), Method::Link, None);
+    let new = NewLogin { principal, method, rank, issuer, by, origin };
+    let session = change.open_login(new).await.unwrap();
+    change.commit().await.unwrap();
+    session
+}
+
+#[tokio::test]
+async fn a_rise_of_privilege_replaces_the_token_and_the_one_before_is_dead_at_once() {
+    let world = World::new().await;
+    let before = signed_in(&world.control, "alice", LoginKind::Browser).await;
+    let after = world.control.raise(&before.actor).await.unwrap();
+    assert!(world.control.authenticate(&before.token).await.is_err());
+    let who = world.control.authenticate(&after).await.unwrap();
+    assert_eq!(who.login, before.actor.login);
+    assert!(world.kinds().await.contains(&"login.rotated".to_owned()));
+}
+
+#[tokio::test]
+async fn a_session_that_enrols_may_do_nothing_else_until_it_is_raised() {
+    let world = World::new().await;
+    let control = &world.control;
+    let session = opened(control, Rank::Enrolling, None).await;
+    let refused = control.authenticate(&session.token).await;
+    assert!(matches!(refused, Err(ControlError::EnrolFirst)), "{refused:?}");
+    let (_, rank) = control.recognise(&session.token).await.unwrap();
+    assert_eq!(rank, Rank::Enrolling);
+    let mut change = control.change().await.unwrap();
+    let raised = change.rotate(&session.actor.login, Some((Rank::Full, Method::Link))).await;
+    change.commit().await.unwrap();
+    assert!(control.authenticate(&raised.unwrap()).await.is_ok());
+    assert!(control.recognise(&session.token).await.is_err());
+}
+
+#[tokio::test]
+async fn a_browser_that_is_left_alone_is_signed_out_and_one_in_use_is_not() {
+    let world = World::new().await;
+    let control = &world.control;
+    let idle = signed_in(control, "alice", LoginKind::Browser).await;
+    let used = signed_in(control, "alice", LoginKind::Browser).await;
+    let terminal = signed_in(control, "alice", LoginKind::Terminal).await;
+    for _ in 0..2 {
+        world.pass(2_000);
+        control.authenticate(&used.token).await.unwrap();
+    }
+    control.sweep().await.unwrap();
+    assert!(control.authenticate(&idle.token).await.is_err());
+    assert!(control.authenticate(&used.token).await.is_ok());
+    assert!(control.authenticate(&terminal.token).await.is_ok());
+    let over =
+        control.logins(&idle.actor, (Scope::Mine, Some(false)), Paging::default()).await.unwrap();
+    let ended: Vec<_> =
+        over.items.iter().map(|login| (&login.id, login.ended.unwrap().why)).collect();
+    assert_eq!(ended, [(&idle.actor.login, LoginEnd::Idle)]);
+}
+
+#[tokio::test]
+async fn no_use_prolongs_a_session_beyond_its_last_end() {
+    let world = World::new().await;
+    let session = signed_in(&world.control, "alice", LoginKind::Browser).await;
+    for _ in 0..14 {
+        world.pass(3_000);
+        world.control.authenticate(&session.token).await.unwrap();
+    }
+    world.pass(1_200);
+    assert!(world.control.authenticate(&session.token).await.is_err());
+}
+
+#[tokio::test]
+async fn what_a_sign_in_brought_dies_with_it_and_is_never_let_back() {
+    let world = World::new().await;
+    let control = &world.control;
+    let session = signed_in(control, "alice", LoginKind::Terminal).await;
+    let csr = NewRequest::generate().unwrap().csr_pem;
+    let laptop = "laptop".parse().unwrap();
+    let issued = control.issue_certificate(&session.actor, &csr, &laptop).await.unwrap();
+    let resource = "app_ro@orders".parse().unwrap();
+    let minted = control.mint_token(&session.actor, &resource, None, None).await.unwrap();
+    control.sign_out(&session.token).await.unwrap();
+    let locks = control.locks(&actor("eve")).await.unwrap();
+    let mut locked: Vec<String> = locks.iter().map(|view| view.lock.subject.to_string()).collect();
+    locked.sort();
+    let mut wanted = [format!("credential:{}", issued.serial), format!("credential:{}", minted.id)];
+    wanted.sort();
+    assert_eq!(locked, wanted);
+    let ends = locks.iter().map(|view| view.lock.until.unwrap().millis()).max();
+    assert_eq!(ends, Some(issued.not_after));
+    assert!(control.redeem(&minted.token, &resource).await.is_err());
+    let refused = control.unlock(&actor("eve"), &locks[0].lock.id).await;
+    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
+    let late = control.issue_certificate(&session.actor, &csr, &laptop).await;
+    assert!(matches!(late, Err(ControlError::Unauthenticated)), "{late:?}");
+    assert!(control.locks(&actor("bob")).await.unwrap().is_empty(), "others see whose it was");
+}
+
+#[tokio::test]
+async fn a_certificate_never_outlives_the_sign_in_that_it_came_with() {
+    let world = World::new().await;
+    let session = signed_in(&world.control, "alice", LoginKind::Terminal).await;
+    world.pass(40_000);
+    let csr = NewRequest::generate().unwrap().csr_pem;
+    let laptop = "laptop".parse().unwrap();
+    let issued = world.control.issue_certificate(&session.actor, &csr, &laptop).await.unwrap();
+    assert_eq!(issued.not_after, START + 43_200_000);
+}
+
+#[tokio::test]
+async fn an_end_at_the_issuer_ends_exactly_the_sessions_that_came_from_it() {
+    let world = World::new().await;
+    let control = &world.control;
+    let at = |subject: &str, sid: &str| {
+        let (issuer, sid) = ("corp".to_owned(), Some(sid.to_owned()));
+        Some(AtIssuer { issuer, subject: subject.to_owned(), sid })
+    };
+    let one = opened(control, Rank::Full, at("s1", "a")).await;
+    let other = opened(control, Rank::Full, at("s1", "b")).await;
+    let third = opened(control, Rank::Full, at("s2", "a2")).await;
+    let mut change = control.change().await.unwrap();
+    let why = LoginEnd::IssuerLogout;
+    let by = crate::audit::By::Control;
+    let ended = change.end_logins(Which::Sid("corp", "a"), why, by.clone()).await.unwrap();
+    assert_eq!(ended, [one.actor.login]);
+    let ended = change.end_logins(Which::Subject("corp", "s1"), why, by.clone()).await.unwrap();
+    assert_eq!(ended, [other.actor.login]);
+    assert!(change.end_logins(Which::Sid("other", "a2"), why, by).await.unwrap().is_empty());
+    change.commit().await.unwrap();
+    assert!(control.authenticate(&one.token).await.is_err());
+    assert!(control.authenticate(&third.token).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_office_that_was_taken_away_is_gone_from_sessions_that_are_open() {
+    let world = World::new().await;
+    let control = &world.control;
+    let session = signed_in(control, "eve", LoginKind::Browser).await;
+    let before = control.authenticate(&session.token).await.unwrap();
+    assert!(before.admin && control.invite(Some(&before), &"bob".parse().unwrap()).await.is_ok());
+    let mut without = inventory(RULES);
+    let eve = without.people.get_mut(&"eve".parse().unwrap()).unwrap();
+    (eve.admin, eve.auditor) = (false, false);
+    eve.principal.groups = ["dba".parse().unwrap()].into();
+    control.reload(without).await.unwrap();
+    let after = control.authenticate(&session.token).await.unwrap();
+    assert!(!after.admin && !after.auditor);
+    assert_eq!(
+        after.principal.groups.iter().map(|group| group.as_str()).collect::<Vec<_>>(),
+        ["dba"]
+    );
+    // Not even an actor that was made before the change still has the office.
+    let refused = control.invite(Some(&before), &"bob".parse().unwrap()).await;
+    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn somebody_who_comes_back_after_being_disabled_has_to_sign_in_again() {
+    let world = World::new().await;
+    let control = &world.control;
+    let session = signed_in(control, "alice", LoginKind::Browser).await;
+    let mut without = inventory(RULES);
+    without.people.get_mut(&"alice".parse().unwrap()).unwrap().disabled = true;
+    control.reload(without).await.unwrap();
+    control.reload(inventory(RULES)).await.unwrap();
+    assert!(control.authenticate(&session.token).await.is_err());
+}
+
+#[tokio::test]
+async fn one_ends_ones_own_sessions_and_an_admin_anybodys() {
+    let world = World::new().await;
+    let control = &world.control;
+    let alice = signed_in(control, "alice", LoginKind::Browser).await;
+    let other = signed_in(control, "alice", LoginKind::Terminal).await;
+    let (bob, eve) = (actor("bob"), actor("eve"));
+    let refused = control.end_login(&bob, &alice.actor.login).await;
+    assert!(matches!(refused, Err(ControlError::NotFound(_))), "{refused:?}");
+    let refused = control.end_all_logins(&bob, &alice.actor.principal.id).await;
+    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    control.end_login(&alice.actor, &other.actor.login).await.unwrap();
+    assert!(control.authenticate(&other.token).await.is_err());
+    let again = control.end_login(&alice.actor, &other.actor.login).await;
+    assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
+    let ended = control.end_all_logins(&eve, &alice.actor.principal.id).await.unwrap();
+    assert_eq!(ended, [alice.actor.login]);
+    assert!(control.authenticate(&alice.token).await.is_err());
+}
