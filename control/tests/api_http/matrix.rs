@@ -15,12 +15,17 @@ const WHO: [&str; 4] = ["dave", "bob", "erin", "carol"];
 /// The operation, its body, and what each of [`WHO`] gets.
 ///
 /// In braces stands what is alice's: `{request}` (pending, for `app_rw`), `{grant}` (for `app_ro`),
-/// `{session}`, `{token}`, `{lock}` (set by carol), and what is in the body: `{digest}` of the request,
+/// `{session}`, `{token}`, `{lock}` (set by carol), `{login}` (her login session), and what is in the body: `{digest}` of the request,
 /// `{code}` of a waiting connection.
 const ROWS: &[(&str, &str, [u16; 4])] = &[
     ("GET /me", "", [200, 200, 200, 200]),
     ("POST /logout", "", [204, 204, 204, 204]),
     ("POST /certificate", r#"{"csr":"none","device":"d"}"#, [400, 400, 400, 400]),
+    ("GET /logins", "", [200, 200, 200, 200]),
+    ("GET /logins?scope=all", "", [403, 403, 200, 200]),
+    ("DELETE /logins/{login}", "", [404, 404, 404, 204]),
+    ("POST /logins/end", "{}", [200, 200, 200, 200]),
+    ("POST /logins/end", r#"{"principal":"alice"}"#, [403, 403, 403, 200]),
     ("GET /targets", "", [200, 200, 200, 200]),
     ("GET /requests", "", [200, 200, 200, 200]),
     ("GET /requests?scope=inbox", "", [200, 200, 200, 200]),
@@ -66,6 +71,8 @@ impl Hers {
         let resource = json!({ "resource": "app_ro@orders" });
         let token = world.call(&alice, "POST /tokens", resource).await.json()["id"].clone();
         world.session(text(&grant), "se-aaaaaaaaaaaa").await;
+        let logins = world.call(&alice, "GET /logins", Value::Null).await.json();
+        let login = logins["items"][0]["id"].clone();
         let carol = world.login("carol").await;
         let lock = json!({ "subject": "device:lost", "reason": "lost" });
         let lock = world.call(&carol, "POST /locks", lock).await.json()["id"].clone();
@@ -76,6 +83,7 @@ impl Hers {
             ("{session}", "se-aaaaaaaaaaaa".into()),
             ("{token}", text(&token).into()),
             ("{lock}", text(&lock).into()),
+            ("{login}", text(&login).into()),
         ])
     }
 

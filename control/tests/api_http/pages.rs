@@ -188,6 +188,11 @@ async fn every_form_of_the_pages_wants_our_own_page_and_a_login() {
         (Browser::of(&world, "alice").await, Browser { world: &world, cookie: String::new() });
     for path in [
         "/logout",
+        "/logins/end",
+        "/logins/ls-aaaaaaaaaaaa/end",
+        "/device",
+        "/device/confirm",
+        "/device/deny",
         "/requests/rq-aaaaaaaaaaaa/approve",
         "/requests/rq-aaaaaaaaaaaa/deny",
         "/requests/rq-aaaaaaaaaaaa/withdraw",
