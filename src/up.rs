@@ -340,6 +340,8 @@ fn control_settings(
             idle: sign_in.idle,
             absolute: sign_in.absolute,
         },
+        attestation: None,
+        totp: None,
         certificate_ttl: sign_in.certificate,
         token_ttl: sign_in.token,
         token_ttl_max: sign_in.token_max,

@@ -18,6 +18,7 @@ use crate::holds::Holds;
 use crate::issuers::Issuers;
 use crate::login::Limits;
 use crate::metrics::Counts;
+use crate::passkeys::{Nonces, Party};
 use crate::store::{self, Store};
 use crate::{Clock, ControlError, Inventory, LinkService, Settings};
 
@@ -41,6 +42,9 @@ pub(crate) struct Shared {
     pub(crate) issuers: Issuers,
     pub(crate) devices: Devices,
     pub(crate) limits: Limits,
+    /// None where the public address has no host name: passkeys need one.
+    pub(crate) party: Option<Party>,
+    pub(crate) nonces: Nonces,
     pub(crate) counts: Counts,
     pub(crate) closing: CancellationToken,
     work: TaskTracker,
@@ -70,6 +74,8 @@ impl Control {
             inventory: ArcSwap::new(Arc::clone(&inventory)),
             issuers: Issuers::new(clock.clone())?,
             limits: Limits::new(),
+            party: Party::of(&settings.public_url, settings.attestation.clone()),
+            nonces: Nonces::new(),
             closing: CancellationToken::new(),
             work: TaskTracker::new(),
             settings,

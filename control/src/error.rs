@@ -3,6 +3,8 @@
 use policies::{GrantError, Refusal, RequestError, ResourceError, TargetName};
 use thiserror::Error;
 
+use crate::Unproven;
+
 /// Why an action was not done.
 #[derive(Debug, Error)]
 pub enum ControlError {
@@ -33,6 +35,9 @@ pub enum ControlError {
     /// A link only lets them register a passkey, which isn't done yet.
     #[error("register a passkey first: this sign-in is good for nothing else until then")]
     EnrolFirst,
+    /// What came back from an authenticator proves nothing here.
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
     /// A certificate could not be issued.
     #[error("cannot issue a certificate")]
     Issue(#[from] certs::IssueError),
@@ -131,6 +136,7 @@ impl ControlError {
             Self::Busy => "busy",
             Self::Unauthenticated => "unauthenticated",
             Self::EnrolFirst => "enrol-first",
+            Self::Unproven(why) => why.code(),
             Self::Issue(_) => "issue",
             Self::Store(_) | Self::Migrate(_) | Self::Unreadable(_) => "store",
             Self::Issuer(_) | Self::Http(_) => "issuer-unavailable",

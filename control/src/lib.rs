@@ -19,6 +19,7 @@
 mod actor;
 mod api;
 mod audit;
+mod ceremony;
 mod clock;
 mod control;
 mod credentials;
@@ -38,7 +39,9 @@ mod login;
 mod logins;
 mod metrics;
 mod pages;
+mod passkeys;
 mod publish;
+mod recovery;
 mod reload;
 mod requests;
 mod sessions;
@@ -49,10 +52,12 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod totp;
 mod view;
 mod wait;
 
 pub use actor::Actor;
+pub use ceremony::{Challenge, Factors, Proof, Statement};
 pub use clock::Clock;
 pub use control::Control;
 pub use device::{DeviceView, Offered, Polled};
@@ -64,10 +69,16 @@ pub use login::Invite;
 pub use logins::{
     AtIssuer, LoginEnd, LoginEnded, LoginKind, LoginRecord, LoginSession, Origin, Rank,
 };
+pub use passkeys::{
+    Assertion, AttestationRoots, Enrolled, EvidenceError, PasskeyView, PublicKey, Unproven,
+    verify_assertion,
+};
+pub use recovery::RecoveryView;
 pub use reload::Reloaded;
 pub use requests::Wish;
 pub use settings::{Gateway, Links, Settings, SignIn};
 pub use tokens::Minted;
+pub use totp::{TotpKey, TotpSecret};
 pub use view::{
     Asked, AuditView, GrantFilter, GrantView, HoldView, LockView, LoginView, Page, Paging,
     RequestFilter, RequestView, Scope, SessionEnd, SessionFilter, SessionView, Standing,

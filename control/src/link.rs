@@ -205,9 +205,10 @@ fn status(error: ControlError) -> Status {
     let told = error.to_string();
     match error {
         ControlError::NotFound(_) => Status::not_found(told),
-        ControlError::Forbidden(_) | ControlError::Refused(_) | ControlError::EnrolFirst => {
-            Status::permission_denied(told)
-        }
+        ControlError::Forbidden(_)
+        | ControlError::Refused(_)
+        | ControlError::EnrolFirst
+        | ControlError::Unproven(_) => Status::permission_denied(told),
         ControlError::Conflict(_) => Status::failed_precondition(told),
         ControlError::Invalid(_) => Status::invalid_argument(told),
         ControlError::RateLimited | ControlError::Busy => Status::resource_exhausted(told),

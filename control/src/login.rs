@@ -3,6 +3,7 @@
 //! A code leaves this file once, to the one it is for; the store keeps its digest.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use policies::{Method, PrincipalId, Timestamp, Ttl};
@@ -34,20 +35,29 @@ pub(crate) struct Limits {
     sign_ins: DefaultDirectRateLimiter,
     codes_each: DefaultKeyedRateLimiter<PrincipalId>,
     codes: DefaultDirectRateLimiter,
+    challenges_each: DefaultKeyedRateLimiter<PrincipalId>,
+    proofs_each: DefaultKeyedRateLimiter<PrincipalId>,
+    typed_each: DefaultKeyedRateLimiter<PrincipalId>,
 }
 
 impl Limits {
     pub(crate) fn new() -> Self {
         let each_minute =
             |count| Quota::per_minute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN));
+        // Six digits are guessed in the end: five at once, then one every two minutes.
+        let few = Quota::with_period(Duration::from_secs(120)).unwrap_or(each_minute(1));
+        let few = few.allow_burst(NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN));
         Self {
             sign_ins: RateLimiter::direct(each_minute(600)),
             codes_each: RateLimiter::keyed(each_minute(20)),
             codes: RateLimiter::direct(each_minute(600)),
+            challenges_each: RateLimiter::keyed(each_minute(60)),
+            proofs_each: RateLimiter::keyed(each_minute(30)),
+            typed_each: RateLimiter::keyed(few),
         }
     }
 
-    fn sign_in(&self) -> Result<(), ControlError> {
+    pub(crate) fn sign_in(&self) -> Result<(), ControlError> {
         self.sign_ins.check().map_err(|_| ControlError::RateLimited)
     }
 
@@ -58,7 +68,25 @@ impl Limits {
         self.codes.check().map_err(|_| ControlError::RateLimited)
     }
 
+    /// Counts one question to somebody.
+    pub(crate) fn challenge(&self, of: &PrincipalId) -> Result<(), ControlError> {
+        self.challenges_each.check_key(of).map_err(|_| ControlError::RateLimited)
+    }
+
+    /// Counts one proof of somebody's, good or not.
+    pub(crate) fn proof(&self, by: &PrincipalId) -> Result<(), ControlError> {
+        self.proofs_each.check_key(by).map_err(|_| ControlError::RateLimited)
+    }
+
+    /// Counts one code of an authenticator app, good or not.
+    pub(crate) fn typed(&self, by: &PrincipalId) -> Result<(), ControlError> {
+        self.typed_each.check_key(by).map_err(|_| ControlError::RateLimited)
+    }
+
     pub(crate) fn forget(&self) {
+        self.challenges_each.retain_recent();
+        self.proofs_each.retain_recent();
+        self.typed_each.retain_recent();
         self.codes_each.retain_recent();
     }
 }
@@ -84,17 +112,9 @@ impl Control {
                 }
                 None => By::Operator,
             };
-            change.inventory.person(&principal)?;
-            let code = ids::fresh_secret(INVITE);
-            let expires_at = change.now.after(INVITE_TTL);
-            store::login::insert_invite(change.db(), &ids::hash(&code), &principal, expires_at)
-                .await?;
-            let detail = json!({ "expires_at": expires_at.to_string() });
-            change.record(Event::new(by, "invite.made", &principal, detail)).await?;
+            let invite = change.make_invite(by, &principal).await?;
             change.commit().await?;
-            let base = control.settings().base_url();
-            let url = format!("{base}/login#{}", code.expose_secret()).into();
-            Ok(Invite { code, url, expires_at })
+            Ok(invite)
         })
         .await
     }
@@ -125,6 +145,24 @@ impl Control {
 }
 
 impl Change {
+    /// Makes a one-time link for somebody.
+    pub(crate) async fn make_invite(
+        &mut self,
+        by: By,
+        principal: &PrincipalId,
+    ) -> Result<Invite, ControlError> {
+        self.inventory.person(principal)?;
+        let code = ids::fresh_secret(INVITE);
+        let expires_at = self.now.after(INVITE_TTL);
+        let digest = ids::hash(&code);
+        store::login::insert_invite(self.db(), &digest, principal, expires_at).await?;
+        let detail = json!({ "expires_at": expires_at.to_string() });
+        self.record(Event::new(by, "invite.made", principal, detail)).await?;
+        let base = self.control().settings().base_url();
+        let url = format!("{base}/login#{}", code.expose_secret()).into();
+        Ok(Invite { code, url, expires_at })
+    }
+
     async fn sign_in(
         &mut self,
         code: &ids::Hash,

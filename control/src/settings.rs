@@ -6,6 +6,8 @@ use std::sync::Arc;
 use policies::Ttl;
 use url::Url;
 
+use crate::{AttestationRoots, TotpKey};
+
 /// How control is set up. What can change while it runs is in [`crate::Inventory`].
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -25,6 +27,10 @@ pub struct Settings {
     pub hold_patience: Ttl,
     /// How people sign in, and for how long.
     pub sign_in: SignIn,
+    /// Whose authenticators may be registered; without, everybody's.
+    pub attestation: Option<AttestationRoots>,
+    /// The key that seals the secrets of authenticator apps; without, their codes are not taken.
+    pub totp: Option<TotpKey>,
     /// How long a person's certificate lasts.
     pub certificate_ttl: Ttl,
     /// How long a token lasts where nobody says.

@@ -92,6 +92,7 @@ impl Control {
         self.to_the_end(async move {
             let mut change = control.change().await?;
             store::login::forget(change.db(), before).await?;
+            store::challenges::forget(change.db(), before).await?;
             change.commit().await.map(drop)
         })
         .await

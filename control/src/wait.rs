@@ -290,7 +290,8 @@ impl Story<'_> {
             | ControlError::RateLimited
             | ControlError::Busy
             | ControlError::Unauthenticated
-            | ControlError::EnrolFirst => refused(error.code(), &error.to_string()),
+            | ControlError::EnrolFirst
+            | ControlError::Unproven(_) => refused(error.code(), &error.to_string()),
         }
     }
 }

@@ -179,7 +179,9 @@ impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
         let kind = match &error {
             ControlError::NotFound(_) => Kind::NotFound,
-            ControlError::Forbidden(_) | ControlError::EnrolFirst => Kind::Forbidden,
+            ControlError::Forbidden(_) | ControlError::EnrolFirst | ControlError::Unproven(_) => {
+                Kind::Forbidden
+            }
             ControlError::Refused(rejection) => refused(rejection),
             ControlError::Conflict(_) => Kind::Conflict,
             ControlError::Invalid(_) => Kind::Invalid,

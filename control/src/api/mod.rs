@@ -19,6 +19,7 @@ pub(crate) mod login;
 mod logins;
 mod meta;
 mod page;
+mod passkeys;
 mod replay;
 mod requests;
 mod sessions;
@@ -122,6 +123,10 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(locks::unlock))
         .routes(routes!(tokens::list, tokens::mint))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(passkeys::list))
+        .routes(routes!(passkeys::rename))
+        .routes(routes!(passkeys::removal))
+        .routes(routes!(passkeys::remove))
         .routes(routes!(holds::lookup))
         .routes(routes!(holds::confirm))
         .routes(routes!(sessions::list))

@@ -1,4 +1,5 @@
-//! The pages: what people see in a browser, made here, without any script.
+//! The pages: what people see in a browser, made here; script runs only where a
+//! passkey is used, and is one file of ours.
 //!
 //! `session` says who looks and whether a form is ours, `markup` keeps text text, and one file
 //! serves each page: `sign_in`, `home` (my access and my inbox), `logins` (where I am signed in), `device` (a terminal that waits) and
@@ -7,10 +8,13 @@
 mod confirm;
 mod device;
 mod home;
+mod keys;
 mod logins;
 mod markup;
+mod recovery;
 mod session;
 mod sign_in;
+mod touch;
 
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -27,6 +31,9 @@ const STYLE: &str = include_str!("style.css");
 
 /// Nothing is loaded but our style sheet, and forms go nowhere but here.
 const CSP: &str = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// The same where a ceremony is: our one script runs it.
+const CSP_WITH_SCRIPT: &str = "default-src 'none'; script-src 'self'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// The routes of the pages.
 pub(crate) fn routes() -> Router<Api> {
@@ -46,6 +53,18 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/grants/{id}/done", post(home::done))
         .route("/c/{id}", get(confirm::ask).post(confirm::look))
         .route("/c/{id}/confirm", post(confirm::confirm))
+        .route("/login/passkey", post(sign_in::with_passkey))
+        .route("/keys", get(keys::show))
+        .route("/keys/add", post(keys::add))
+        .route("/keys/register", post(keys::register))
+        .route("/keys/{id}/rename", post(keys::rename))
+        .route("/keys/{id}/remove", post(keys::remove))
+        .route("/keys/totp/add", post(keys::add_app))
+        .route("/keys/totp/confirm", post(keys::confirm_app))
+        .route("/keys/totp/remove", post(keys::remove_app))
+        .route("/recovery", get(recovery::show).post(recovery::ask))
+        .route("/recovery/{id}", get(recovery::look).post(recovery::consent))
+        .route("/assets/passkey.js", get(touch::script))
         .route("/style.css", get(style))
 }
 
@@ -63,16 +82,23 @@ struct Page {
     title: &'static str,
     actor: Option<(Actor, String)>,
     body: Markup,
+    /// Whether a passkey may be used on it.
+    script: bool,
 }
 
 impl Page {
     fn new(title: &'static str, body: Markup) -> Self {
-        Self { status: StatusCode::OK, title, actor: None, body }
+        Self { status: StatusCode::OK, title, actor: None, body, script: false }
     }
 
     /// With the name of the one who looks, and a way out.
     fn of(self, visitor: &session::Visitor) -> Self {
         Self { actor: Some((visitor.actor.clone(), visitor.seal())), ..self }
+    }
+
+    /// With the script that runs WebAuthn.
+    fn with_script(self) -> Self {
+        Self { script: true, ..self }
     }
 
     fn html(&self) -> Markup {
@@ -81,12 +107,15 @@ impl Page {
             .raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")
             .raw("<link rel=\"stylesheet\" href=\"/style.css\"><title>")
             .raw(self.title)
-            .raw(" · Postern</title></head><body><header><a href=\"/\">Postern</a>");
+            .raw(" · Postern</title>");
+        let script = "<script type=\"module\" src=\"/assets/passkey.js\"></script>";
+        let head = if self.script { head.raw(script) } else { head };
+        let head = head.raw("</head><body><header><a href=\"/\">Postern</a>");
         let head = match &self.actor {
             Some((actor, seal)) => head
                 .raw("<span>")
                 .text(&actor.principal.name)
-                .raw("</span><a href=\"/logins\">Sign-ins</a><form method=\"post\" action=\"/logout\">")
+                .raw("</span><a href=\"/keys\">Keys</a><a href=\"/logins\">Sign-ins</a><form method=\"post\" action=\"/logout\">")
                 .piece(&hidden("seal", seal))
                 .raw("<button class=\"plain\">Sign out</button></form>"),
             None => head,
@@ -101,10 +130,11 @@ impl Page {
 
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
+        let csp = if self.script { CSP_WITH_SCRIPT } else { CSP };
         let mut response = (self.status, Html(self.html().finish())).into_response();
         response
             .headers_mut()
-            .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+            .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(csp));
         response
     }
 }
@@ -123,6 +153,8 @@ fn hidden(name: &'static str, value: &str) -> Markup {
 enum Turned {
     /// They have to sign in first.
     SignIn(Next),
+    /// They have to register a passkey first.
+    Enrol,
     /// Something is wrong.
     Wrong(Problem),
 }
@@ -137,6 +169,7 @@ impl IntoResponse for Turned {
     fn into_response(self) -> Response {
         match self {
             Self::SignIn(next) => to_login(&next).into_response(),
+            Self::Enrol => Redirect::to("/keys").into_response(),
             Self::Wrong(problem) => wrong(&problem).into_response(),
         }
     }

@@ -17,10 +17,10 @@ use subtle::ConstantTimeEq;
 use url::Url;
 
 use super::Turned;
-use crate::Actor;
 use crate::api::Api;
 use crate::api::error::{Kind, Problem};
 use crate::api::extract::Filled;
+use crate::{Actor, Proof};
 
 /// Somebody who is signed in with a browser.
 pub(super) struct Visitor {
@@ -41,6 +41,28 @@ pub(super) struct Fields {
     pub(super) reason: String,
     #[serde(default)]
     pub(super) shorten: String,
+    #[serde(default)]
+    pub(super) challenge: String,
+    #[serde(default)]
+    pub(super) proof: String,
+    #[serde(default)]
+    pub(super) totp: String,
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) principal: String,
+}
+
+impl Fields {
+    /// What a form of `touch` sent; none where it wasn't one of those.
+    pub(super) fn proof(&mut self) -> Option<Proof> {
+        let (proof, totp) = (std::mem::take(&mut self.proof), std::mem::take(&mut self.totp));
+        match (self.challenge.is_empty(), proof.is_empty(), totp.is_empty()) {
+            (true, _, _) => None,
+            (false, true, false) => Some(Proof::Totp(totp.into())),
+            (false, _, _) => Some(Proof::Passkey(proof)),
+        }
+    }
 }
 
 /// A form that a signed-in person sent from one of our pages.
@@ -78,6 +100,7 @@ impl FromRequestParts<Api> for Visitor {
         match api.control.authenticate(&token).await {
             Ok(actor) => Ok(Self { actor, token }),
             Err(crate::ControlError::Unauthenticated) => Err(to_login()),
+            Err(crate::ControlError::EnrolFirst) => Err(Turned::Enrol),
             Err(other) => Err(Problem::from(other).into()),
         }
     }
@@ -90,10 +113,46 @@ impl FromRequest<Api> for Act {
         ours(request.headers(), public_url(api))?;
         let (mut parts, body) = request.into_parts();
         let visitor = Visitor::from_request_parts(&mut parts, api).await?;
-        let request = Request::from_parts(parts, body);
+        Self::read(visitor, Request::from_parts(parts, body), api).await
+    }
+}
+
+impl Act {
+    async fn read(visitor: Visitor, request: Request, api: &Api) -> Result<Self, Turned> {
         let Filled(fields) = Filled::<Fields>::from_request(request, api).await?;
         visitor.sealed(&fields)?;
         Ok(Self { visitor, fields })
+    }
+}
+
+/// Somebody whose login may so far do nothing but register a passkey, or anybody else.
+pub(super) struct Enrollee(pub(super) Visitor);
+
+/// A form that such a person sent from one of our pages.
+pub(super) struct Enrolling(pub(super) Act);
+
+impl FromRequestParts<Api> for Enrollee {
+    type Rejection = Turned;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Turned> {
+        let to_login = || Turned::SignIn(Next::of(parts.uri.path()));
+        let token = cookie(&parts.headers, cookie_name(public_url(api))).ok_or_else(to_login)?;
+        match api.control.recognise(&token).await {
+            Ok((actor, _)) => Ok(Self(Visitor { actor, token })),
+            Err(crate::ControlError::Unauthenticated) => Err(to_login()),
+            Err(other) => Err(Problem::from(other).into()),
+        }
+    }
+}
+
+impl FromRequest<Api> for Enrolling {
+    type Rejection = Turned;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Turned> {
+        ours(request.headers(), public_url(api))?;
+        let (mut parts, body) = request.into_parts();
+        let Enrollee(visitor) = Enrollee::from_request_parts(&mut parts, api).await?;
+        Act::read(visitor, Request::from_parts(parts, body), api).await.map(Self)
     }
 }
 
@@ -167,7 +226,7 @@ pub(super) fn sent(headers: &HeaderMap, public: &Url) -> Option<SecretString> {
 }
 
 /// The pages that signing in may lead to, besides those of waiting connections.
-const PAGES: [&str; 2] = ["/device", "/logins"];
+const PAGES: [&str; 4] = ["/device", "/keys", "/logins", "/recovery"];
 
 /// Where to go after signing in: one of our own pages, never an address that somebody sent.
 #[derive(Debug, Clone, PartialEq, Eq)]

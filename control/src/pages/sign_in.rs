@@ -11,13 +11,14 @@ use serde::Deserialize;
 
 use super::markup::Markup;
 use super::session::{Act, Next, ours, public_url, sent, set_cookie};
+use super::touch;
 use super::{Page, Turned, hidden};
 use crate::api::Api;
 use crate::api::error::Problem;
 use crate::api::extract::{Asked, Filled};
 use crate::api::guard::Source;
 use crate::api::login::origin;
-use crate::{ControlError, LoginKind};
+use crate::{ControlError, LoginKind, LoginSession, Rank};
 
 /// What a sign-in link carries.
 #[derive(Deserialize)]
@@ -38,9 +39,22 @@ pub(super) struct Form {
     next: String,
 }
 
-pub(super) async fn show(link: Result<Asked<Link>, Problem>) -> Result<Page, Turned> {
+/// The form of a passkey.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Touch {
+    challenge: String,
+    proof: String,
+    #[serde(default)]
+    next: String,
+}
+
+pub(super) async fn show(
+    State(api): State<Api>,
+    link: Result<Asked<Link>, Problem>,
+) -> Result<Page, Turned> {
     let Asked(link) = link?;
-    let body = Markup::new()
+    let body = passkey(&api, &link)
         .raw("<form class=\"card\" method=\"post\" action=\"/login\">")
         .piece(&hidden("next", Next::of(&link.next).path()))
         .raw("<label>The code of your sign-in link")
@@ -50,7 +64,16 @@ pub(super) async fn show(link: Result<Asked<Link>, Problem>) -> Result<Page, Tur
         .raw("\"></label><button>Sign in</button></form>")
         .raw("<p class=\"quiet\">The code is what stands after <code>#</code> in the link.")
         .raw(" It is good once. Ask an admin, or run <code>postern invite</code>, for a new one.</p>");
-    Ok(Page::new("Sign in", body))
+    Ok(Page::new("Sign in", body).with_script())
+}
+
+/// Nothing, where passkeys don't work at our address.
+fn passkey(api: &Api, link: &Link) -> Markup {
+    let challenge = api.control.sign_in_challenge().ok();
+    let fields = hidden("next", Next::of(&link.next).path());
+    let button = "Sign in with a passkey";
+    let form = touch::Form { action: "/login/passkey", fields, button };
+    challenge.map_or_else(Markup::new, |challenge| touch::prove(&challenge, &form))
 }
 
 pub(super) async fn sign_in(
@@ -65,12 +88,40 @@ pub(super) async fn sign_in(
     let Filled(form) = form?;
     let origin = origin(LoginKind::Browser, None, source, &headers);
     let login = api.control.sign_in(&form.code, origin).await?;
-    if let Some(former) = sent(&headers, public) {
-        leave(&api, &former).await?;
+    enter(&api, &headers, &login, &form.next).await
+}
+
+pub(super) async fn with_passkey(
+    State(api): State<Api>,
+    source: Source,
+    headers: HeaderMap,
+    form: Result<Filled<Touch>, Problem>,
+) -> Result<Response, Turned> {
+    ours(&headers, public_url(&api))?;
+    api.bounds.sign_in(source)?;
+    let Filled(form) = form?;
+    let origin = origin(LoginKind::Browser, None, source, &headers);
+    let login = api.control.sign_in_with_passkey(&form.challenge, &form.proof, origin).await?;
+    enter(&api, &headers, &login, &form.next).await
+}
+
+/// Hands the browser its cookie, and ends the login that it had before.
+async fn enter(
+    api: &Api,
+    headers: &HeaderMap,
+    login: &LoginSession,
+    next: &str,
+) -> Result<Response, Turned> {
+    let public = public_url(api);
+    if let Some(former) = sent(headers, public) {
+        leave(api, &former).await?;
     }
     let span = api.control.now().until(login.expires_at);
     let cookie = set_cookie(public, Some((&login.token, span)));
-    let next = Redirect::to(Next::of(&form.next).path());
+    let next = match login.rank {
+        Rank::Full => Redirect::to(Next::of(next).path()),
+        Rank::Enrolling => Redirect::to("/keys"),
+    };
     Ok((cookie.map(|cookie| [(header::SET_COOKIE, cookie)]), next).into_response())
 }
 

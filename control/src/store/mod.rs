@@ -5,15 +5,19 @@
 //! same query serves a reader and a change in the making.
 
 pub(crate) mod audit;
+pub(crate) mod challenges;
 pub(crate) mod credentials;
 pub(crate) mod feed;
 pub(crate) mod grants;
 pub(crate) mod locks;
 pub(crate) mod login;
 pub(crate) mod logins;
+pub(crate) mod passkeys;
+pub(crate) mod recoveries;
 pub(crate) mod requests;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
+pub(crate) mod totp;
 
 use std::borrow::Cow;
 use std::fs::OpenOptions;
@@ -94,6 +98,7 @@ fn migrations() -> Migrator {
     let each = [
         (1, "core", include_str!("../../migrations/0001_core.sql")),
         (2, "logins", include_str!("../../migrations/0002_logins.sql")),
+        (3, "passkeys", include_str!("../../migrations/0003_passkeys.sql")),
     ];
     let migrations = each.map(|(version, name, sql)| {
         let name = Cow::Borrowed(name);

@@ -1,8 +1,10 @@
 //! Journeys through control, on a real SQLite file.
 
 mod device;
+mod factors;
 mod feed;
 mod grants;
+mod keys;
 mod link;
 mod login;
 mod logins;
@@ -24,7 +26,7 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 
 use crate::{
-    Actor, Asked, Clock, Control, ControlError, Inventory, Person, Secrets, Settings, Wish,
+    Actor, Asked, Clock, Control, ControlError, Inventory, Person, Secrets, Settings, TotpKey, Wish,
 };
 
 pub(crate) const START: i64 = 1_800_000_000_000;
@@ -126,6 +128,8 @@ fn settings(folder: &TempDir, authority: &Arc<certs::Authority>) -> Settings {
             idle: Ttl::from_secs(3_600),
             absolute: Ttl::from_secs(43_200),
         },
+        attestation: None,
+        totp: Some(TotpKey::new(&[7; 32]).unwrap()),
         certificate_ttl: Ttl::from_secs(43_200),
         token_ttl: Ttl::from_secs(3_600),
         token_ttl_max: Ttl::from_secs(86_400),

@@ -250,6 +250,8 @@ fn settings(folder: &TempDir, public_url: &str) -> Settings {
             idle: Ttl::from_secs(3_600),
             absolute: Ttl::from_secs(43_200),
         },
+        attestation: None,
+        totp: None,
         certificate_ttl: Ttl::from_secs(12 * 3_600),
         token_ttl: Ttl::from_secs(3_600),
         token_ttl_max: Ttl::from_secs(24 * 3_600),

@@ -1,0 +1,196 @@
+//! Recovery: somebody has lost every passkey.
+//!
+//! An admin asks for it, with a reason; a second person with an office has to agree. Then the
+//! person's passkeys and app are gone, their login sessions end, and a one-time link lets them
+//! register anew. Nobody can do it alone, and nobody to themselves; both acts are audited.
+
+use policies::{PrincipalId, Purpose, Timestamp, Ttl};
+use serde_json::json;
+
+use crate::audit::{By, Event, clip};
+use crate::logins::{LoginEnd, Which};
+use crate::publish::Change;
+use crate::{Actor, Control, ControlError, Invite, Proof, Statement, ids, store};
+
+/// How long a second person has to agree.
+const PATIENCE: Ttl = Ttl::from_secs(24 * 3_600);
+/// The longest reason, in letters.
+const REASON_MAX: usize = 500;
+
+/// A recovery that waits for a second person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryView {
+    /// Its name.
+    pub id: String,
+    /// Whose factors are to be removed.
+    pub principal: PrincipalId,
+    /// The admin who wants it.
+    pub asked_by: PrincipalId,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub asked_at: Timestamp,
+    /// Until when somebody may agree.
+    pub expires_at: Timestamp,
+}
+
+impl RecoveryView {
+    /// What the second person agrees to.
+    #[must_use]
+    pub fn statement(&self) -> Statement {
+        let line = |label: &str, text: String| (label.to_owned(), text);
+        Statement {
+            purpose: Purpose::Administer,
+            subject: self.id.clone(),
+            lines: vec![
+                line("Remove", "every passkey and authenticator app".to_owned()),
+                line("Of", self.principal.to_string()),
+                line("Asked by", self.asked_by.to_string()),
+                line("Reason", self.reason.clone()),
+                line("Asked", self.asked_at.to_string()),
+            ],
+        }
+    }
+}
+
+impl Control {
+    /// What an admin agrees to who asks for a recovery.
+    #[must_use]
+    pub fn recovery_wish(&self, principal: &PrincipalId, reason: &str) -> Statement {
+        let line = |label: &str, text: &str| (label.to_owned(), text.to_owned());
+        Statement {
+            purpose: Purpose::Administer,
+            subject: "recovery".to_owned(),
+            lines: vec![
+                line("Ask to remove", "every passkey and authenticator app"),
+                line("Of", principal.as_str()),
+                line("Reason", reason),
+            ],
+        }
+    }
+
+    /// Asks for a person's factors to be removed.
+    ///
+    /// # Errors
+    /// Where the actor is no admin, it is themselves, or their own proof is missing or not good.
+    pub async fn ask_recovery(
+        &self,
+        actor: &Actor,
+        principal: &PrincipalId,
+        reason: &str,
+        proven: Option<(&str, Proof)>,
+    ) -> Result<RecoveryView, ControlError> {
+        may_ask(actor, principal)?;
+        self.administer(actor, &self.recovery_wish(principal, reason), proven).await?;
+        let (control, actor, principal) = (self.clone(), actor.clone(), principal.clone());
+        let reason = clip(reason, REASON_MAX);
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.administering(&actor)?;
+            change.inventory.person(&principal)?;
+            let view = RecoveryView {
+                id: ids::fresh_text("rc"),
+                principal,
+                asked_by: actor.principal.id.clone(),
+                reason,
+                asked_at: change.now,
+                expires_at: change.now.after(PATIENCE),
+            };
+            store::recoveries::insert(change.db(), &view).await?;
+            let detail = json!({ "principal": view.principal, "reason": view.reason });
+            change.record(Event::new(&actor, "recovery.asked", &view.id, detail)).await?;
+            change.commit().await?;
+            Ok(view)
+        })
+        .await
+    }
+
+    /// Recoveries that wait for a second person: for admins and auditors.
+    ///
+    /// # Errors
+    /// Where the actor is neither.
+    pub async fn recoveries(&self, actor: &Actor) -> Result<Vec<RecoveryView>, ControlError> {
+        actor.must_oversee()?;
+        store::recoveries::waiting(&mut *self.0.store.read().await?, self.now()).await
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// Where there is none of that name, or the actor is neither an admin nor an auditor.
+    pub async fn recovery(&self, actor: &Actor, id: &str) -> Result<RecoveryView, ControlError> {
+        actor.must_oversee()?;
+        let db = &mut *self.0.store.read().await?;
+        let found = store::recoveries::find(db, id, self.now()).await?;
+        found.ok_or(ControlError::NotFound("recovery"))
+    }
+
+    /// Agrees to a recovery, as the second person: the factors are gone, and the link is for the
+    /// person to register anew.
+    ///
+    /// # Errors
+    /// Where the actor asked for it, it is about themselves, they hold no office, or their own proof
+    /// is missing or not good.
+    pub async fn agree_to_recovery(
+        &self,
+        actor: &Actor,
+        id: &str,
+        proven: Option<(&str, Proof)>,
+    ) -> Result<Invite, ControlError> {
+        let view = self.recovery(actor, id).await?;
+        may_agree(actor, &view)?;
+        self.administer(actor, &view.statement(), proven).await?;
+        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let invite = change.recover(&actor, &id).await?;
+            change.commit().await?;
+            Ok(invite)
+        })
+        .await
+    }
+}
+
+fn may_ask(actor: &Actor, principal: &PrincipalId) -> Result<(), ControlError> {
+    let told = match (actor.admin, actor.principal.id == *principal) {
+        (false, _) => "this takes an admin",
+        (true, true) => "nobody recovers their own account: ask another admin",
+        (true, false) => return Ok(()),
+    };
+    Err(ControlError::Forbidden(told.to_owned()))
+}
+
+fn may_agree(actor: &Actor, view: &RecoveryView) -> Result<(), ControlError> {
+    if [&view.asked_by, &view.principal].contains(&&actor.principal.id) {
+        let told = "a second person has to agree to this: another admin or an auditor";
+        return Err(ControlError::Forbidden(told.to_owned()));
+    }
+    Ok(())
+}
+
+impl Change {
+    async fn recover(&mut self, actor: &Actor, id: &str) -> Result<Invite, ControlError> {
+        self.acting(actor)?;
+        let now = self.now;
+        let found = store::recoveries::find(self.db(), id, now).await?;
+        let view = found.ok_or(ControlError::NotFound("recovery"))?;
+        may_agree(actor, &view)?;
+        if !store::recoveries::done(self.db(), id, now).await? {
+            return Err(ControlError::NotFound("recovery"));
+        }
+        let whose = &view.principal;
+        let keys = store::passkeys::of(self.db(), whose).await?;
+        for kept in &keys {
+            store::passkeys::remove(self.db(), &kept.view.id).await?;
+        }
+        let totp = store::totp::remove(self.db(), whose).await?;
+        let removed: Vec<&str> = keys.iter().map(|kept| kept.view.id.as_str()).collect();
+        let detail = json!({
+            "principal": whose, "asked_by": view.asked_by, "reason": view.reason,
+            "passkeys": removed, "totp": totp, "digest": view.statement().digest(),
+        });
+        self.record(Event::new(actor, "recovery.done", id, detail)).await?;
+        self.end_logins(Which::Of(whose), LoginEnd::Ended, By::from(actor)).await?;
+        self.make_invite(By::from(actor), whose).await
+    }
+}
