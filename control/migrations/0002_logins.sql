@@ -50,3 +50,7 @@ CREATE INDEX certificates_of ON certificates (login) WHERE revoked_at IS NULL;
 
 ALTER TABLE tokens ADD COLUMN login TEXT;
 CREATE INDEX tokens_of ON tokens (login) WHERE revoked_at IS NULL;
+
+-- The story of one thing is read from the log by these.
+CREATE INDEX audit_about ON audit (subject, id);
+CREATE INDEX audit_by ON audit (actor, id);

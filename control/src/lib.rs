@@ -47,6 +47,7 @@ mod requests;
 mod sessions;
 mod settings;
 mod store;
+mod story;
 mod sweep;
 mod targets;
 #[cfg(test)]
@@ -77,6 +78,7 @@ pub use recovery::RecoveryView;
 pub use reload::Reloaded;
 pub use requests::Wish;
 pub use settings::{Gateway, Links, Settings, SignIn};
+pub use story::Story;
 pub use tokens::Minted;
 pub use totp::{TotpKey, TotpSecret};
 pub use view::{

@@ -1,6 +1,6 @@
 //! For admins and auditors: `audit`, `lock`, `unlock`, `locks`, `invite`.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use policies::{LockId, PrincipalId, Subject, Ttl};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,12 +8,29 @@ use serde_json::{Value, json};
 use super::{Failure, Shape, client, read, read_all, show};
 use crate::terminal::{self, moment, plain};
 
-/// Read the audit log, newest first
+/// Read the audit log, newest first, or what it tells of one thing
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Audit {
+    #[command(subcommand)]
+    command: Option<AuditCommand>,
     /// How many events at most
     #[arg(long, default_value_t = 50)]
     limit: usize,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    Show(AuditShow),
+}
+
+/// Tell what became of a session, a grant, a request, a login session, a certificate or a person
+#[derive(Debug, Args)]
+struct AuditShow {
+    /// Its id, such as se-… or gr-…, a certificate's serial, or a person
+    about: String,
     #[command(flatten)]
     shape: Shape,
 }
@@ -73,6 +90,9 @@ struct Event {
 
 impl Audit {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        if let Some(AuditCommand::Show(show)) = self.command {
+            return show.run().await;
+        }
         let events = client()?.list(&["audit"], &[], self.limit).await?;
         show(self.shape, &Value::from(events.clone()), || {
             let events: Vec<Event> = read_all(&events)?;
@@ -80,6 +100,22 @@ impl Audit {
             Ok(terminal::table(&["id", "when", "who", "what", "to", "detail"], &rows))
         })
     }
+}
+
+impl AuditShow {
+    async fn run(self) -> Result<(), Failure> {
+        let answer = client()?.get(&["audit", &self.about], &[]).await?;
+        show(self.shape, &answer, || {
+            let story: Story = read(&answer)?;
+            let lines = story.told.iter().map(|line| format!("{}\n", plain(line)));
+            Ok(lines.collect())
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Story {
+    told: Vec<String>,
 }
 
 impl Event {

@@ -2,12 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
 use super::error::{Problem, Problems};
-use super::extract::Asked;
+use super::extract::{Asked, At};
 use super::page::{Listed, paging};
 use super::{Api, wire};
 
@@ -32,4 +32,28 @@ pub(crate) async fn list(
     let paging = paging(query.cursor.as_deref(), query.limit)?;
     let page = api.control.audit(&actor, paging).await?;
     Ok(Json(Listed::of(&page)))
+}
+
+/// What became of something.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Story {
+    about: String,
+    /// In plain words, oldest first.
+    told: Vec<String>,
+    /// The events that it is told from.
+    events: Vec<wire::AuditEvent>,
+}
+
+/// Tells what became of a session, a grant, a request, a login session, a certificate or a person:
+/// who it was, how and when they proved it, and whose approvals let them in. For auditors and admins.
+#[utoipa::path(get, path = "/audit/{id}", tag = "audit", params(("id" = String, Path)),
+    responses((status = 200, body = Story), Problems))]
+pub(crate) async fn story(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    At(id): At<String>,
+) -> Result<Json<Story>, Problem> {
+    let story = api.control.story(&actor, &id).await?;
+    let events = story.events.iter().map(wire::AuditEvent::from).collect();
+    Ok(Json(Story { about: story.about, told: story.told, events }))
 }

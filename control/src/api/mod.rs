@@ -133,6 +133,7 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(sessions::show))
         .routes(routes!(sessions::recording))
         .routes(routes!(audit::list))
+        .routes(routes!(audit::story))
         .routes(routes!(invites::invite));
     OpenApiRouter::with_openapi(Described::openapi()).nest("/api/v1", v1).split_for_parts()
 }

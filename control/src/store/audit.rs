@@ -33,7 +33,7 @@ pub(crate) async fn page(
     db: &mut SqliteConnection,
     paging: Paging,
 ) -> Result<Page<AuditView>, ControlError> {
-    let rows: Vec<(i64, i64, String, String, String, String)> = sqlx::query_as(
+    let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, at, actor, kind, subject, detail FROM audit WHERE id < $1 \
          ORDER BY id DESC LIMIT $2",
     )
@@ -42,16 +42,41 @@ pub(crate) async fn page(
     .fetch_all(db)
     .await?;
     let next = paging.next(rows.len(), rows.last().map(|row| row.0));
-    let items = rows.into_iter().map(|(id, at, actor, kind, subject, detail)| {
-        Ok::<_, ControlError>(AuditView {
-            id,
-            at: Timestamp::from_millis(at),
-            actor,
-            kind,
-            subject,
-            detail: from_json(&detail)?,
-        })
+    Ok(Page { items: views(rows)?, next })
+}
+
+type Row = (i64, i64, String, String, String, String);
+
+fn views(rows: Vec<Row>) -> Result<Vec<AuditView>, ControlError> {
+    let views = rows.into_iter().map(|(id, at, actor, kind, subject, detail)| {
+        let (at, detail) = (Timestamp::from_millis(at), from_json(&detail)?);
+        Ok(AuditView { id, at, actor, kind, subject, detail })
     });
-    let items = items.collect::<Result<_, _>>()?;
-    Ok(Page { items, next })
+    views.collect()
+}
+
+/// The newest events about this thing.
+pub(crate) async fn about(
+    db: &mut SqliteConnection,
+    subject: &str,
+    most: i64,
+) -> Result<Vec<AuditView>, ControlError> {
+    let query = sqlx::query_as(
+        "SELECT id, at, actor, kind, subject, detail FROM audit WHERE subject = $1 \
+         ORDER BY id DESC LIMIT $2",
+    );
+    views(query.bind(subject).bind(most).fetch_all(db).await?)
+}
+
+/// The newest events of this actor's doing.
+pub(crate) async fn by(
+    db: &mut SqliteConnection,
+    actor: &str,
+    most: i64,
+) -> Result<Vec<AuditView>, ControlError> {
+    let query = sqlx::query_as(
+        "SELECT id, at, actor, kind, subject, detail FROM audit WHERE actor = $1 \
+         ORDER BY id DESC LIMIT $2",
+    );
+    views(query.bind(actor).bind(most).fetch_all(db).await?)
 }

@@ -61,6 +61,7 @@ const ROWS: &[(&str, &str, [u16; 4])] = &[
     ("GET /sessions/{session}", "", [404, 404, 200, 200]),
     ("GET /sessions/{session}/recording", "", [403, 403, 200, 200]),
     ("GET /audit", "", [403, 403, 200, 200]),
+    ("GET /audit/{session}", "", [403, 403, 200, 200]),
     ("POST /invites", r#"{"principal":"alice"}"#, [403, 403, 403, 200]),
 ];
 

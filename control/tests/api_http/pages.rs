@@ -334,3 +334,78 @@ async fn a_long_form_is_refused() {
     assert_eq!(alice.post("/logout", &unknown).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(world.call("", "GET /health", json!(null)).await.status, 200);
 }
+
+#[tokio::test]
+async fn signing_in_leaves_nothing_to_whoever_planted_a_cookie() {
+    let world = World::new().await;
+    // Mallory's own session, planted in dave's browser before he signs in.
+    let planted = Browser::of(&world, "alice").await;
+    let code = world.code("dave").await;
+    let answer = planted.post("/login", &format!("code={code}")).await;
+    let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert_ne!(cookie, planted.cookie);
+    assert_eq!(planted.get("/").await.header("location"), "/login", "the planted session lives on");
+    let dave = Browser { world: &world, cookie };
+    assert!(dave.get("/").await.text.contains("Dave"));
+    // A sign-in that fails opens nothing and raises nothing.
+    let answer = planted.post("/login", &format!("code={code}")).await;
+    assert_eq!((answer.status, answer.header("set-cookie")), (StatusCode::UNAUTHORIZED, ""));
+}
+
+#[tokio::test]
+async fn one_sees_and_ends_where_one_is_signed_in() {
+    let world = World::new().await;
+    let (alice, other) = (Browser::of(&world, "alice").await, Browser::of(&world, "alice").await);
+    let page = alice.get("/logins").await.text;
+    assert_eq!(page.matches("A browser").count(), 2, "{page}");
+    assert_eq!(page.matches("(this one)").count(), 1, "{page}");
+    let actor = signed_in(&world).await;
+    let mine = (control::Scope::Mine, Some(true));
+    let own = world.control.logins(&actor, mine, control::Paging::default());
+    let newest = own.await.unwrap().items[1].id.clone();
+    let form = format!("seal={}", alice.seal().await);
+    let answer = alice.post(&format!("/logins/{newest}/end"), &form).await;
+    assert_eq!(answer.header("location"), "/logins");
+    assert_eq!(other.get("/").await.header("location"), "/login");
+    assert_eq!(alice.post("/logins/end", &form).await.header("location"), "/login");
+    assert_eq!(alice.get("/logins").await.header("location"), "/login?next=/logins");
+}
+
+async fn signed_in(world: &World) -> control::Actor {
+    let token = world.login("alice").await;
+    world.control.authenticate(&token.into()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_terminal_elsewhere_comes_with_a_warning_and_polls_as_the_standard_says() {
+    let world = World::new().await;
+    let alice = Browser::of(&world, "alice").await;
+    let csr = certs::NewRequest::generate().unwrap().csr_pem;
+    let ask = json!({ "device": "laptop-7", "csr": csr });
+    let codes = world.call("", "POST /device", ask).await.json();
+    assert_eq!(codes["verification_uri"], "https://gate.example.com/device");
+    assert_eq!((&codes["expires_in"], &codes["interval"]), (&json!(600), &json!(5)));
+    let poll = json!({ "device_code": codes["device_code"] });
+    let pending = world.call("", "POST /device/token", poll.clone()).await;
+    assert_eq!(pending.refused(400)["error"], "authorization_pending");
+    assert_eq!(
+        world.call("", "POST /device/token", poll.clone()).await.json()["error"],
+        "slow_down"
+    );
+    let form = format!("seal={}&code={}", alice.seal().await, codes["user_code"].as_str().unwrap());
+    let page = alice.post("/device", &form).await.text;
+    // Whose address isn't known is somewhere else.
+    for part in ["another address", "laptop-7", "Nobody who helps you", "unknown"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let yes = format!("{form}&digest={}", field(&page, "digest"));
+    assert_eq!(alice.post("/device/confirm", &yes).await.status, StatusCode::OK);
+    world.clock.advance(policies::Ttl::from_secs(10));
+    let got = world.call("", "POST /device/token", poll.clone()).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    let got = got.json();
+    assert!(got["certificate"]["pem"].as_str().unwrap().contains("BEGIN CERTIFICATE"));
+    let me = world.call(got["token"].as_str().unwrap(), "GET /me", Value::Null).await.json();
+    assert_eq!(me["principal"]["id"], "alice");
+    assert_eq!(world.call("", "POST /device/token", poll).await.json()["error"], "expired_token");
+}

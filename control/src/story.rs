@@ -1,0 +1,186 @@
+//! What became of something, told from the audit log alone: for a session who it was, how they had
+//! proved it, when and with which key or device, and whose approvals and step-ups let it in.
+//!
+//! The log names things by their ids. The story follows these from event to event, and tells each in
+//! plain words, oldest first; the events themselves come with it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::Value;
+
+use crate::{Actor, AuditView, Control, ControlError, store};
+
+/// How many things a story follows, so that it stays one.
+const THINGS: usize = 40;
+/// How many events it tells at most.
+const EVENTS: i64 = 500;
+
+/// What became of something.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Story {
+    /// Of what.
+    pub about: String,
+    /// In plain words, oldest first.
+    pub told: Vec<String>,
+    /// The events that it is told from.
+    pub events: Vec<AuditView>,
+}
+
+impl Control {
+    /// What became of a session, a grant, a request, a login session, a certificate or a person:
+    /// for admins and auditors.
+    ///
+    /// # Errors
+    /// Where the actor is neither, or the log knows nothing of it.
+    pub async fn story(&self, actor: &Actor, about: &str) -> Result<Story, ControlError> {
+        actor.must_oversee()?;
+        let db = &mut *self.0.store.read().await?;
+        let mut events = BTreeMap::new();
+        let (mut seen, mut next) = (BTreeSet::new(), VecDeque::from([about.to_owned()]));
+        while let Some(id) = next.pop_front().filter(|_| seen.len() < THINGS) {
+            if !seen.insert(id.clone()) {
+                continue;
+            }
+            for event in store::audit::about(db, &id, EVENTS).await? {
+                ids_in(&event.detail, &mut next);
+                events.insert(event.id, event);
+            }
+        }
+        let people = store::audit::by(db, &format!("principal:{about}"), EVENTS).await?;
+        events.extend(people.into_iter().map(|event| (event.id, event)));
+        if events.is_empty() {
+            return Err(ControlError::NotFound("thing in the audit log"));
+        }
+        let events: Vec<AuditView> = events.into_values().collect();
+        let told = events.iter().map(tell).collect();
+        Ok(Story { about: about.to_owned(), told, events })
+    }
+}
+
+/// The things that a detail speaks of: our ids, and the proof by which a connection was identified.
+fn ids_in(detail: &Value, found: &mut VecDeque<String>) {
+    match detail {
+        Value::String(text) if is_id(text) => found.push_back(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| ids_in(item, found)),
+        Value::Object(fields) => {
+            let proof = fields.get("evidence").and_then(Value::as_str);
+            found.extend(proof.map(str::to_owned));
+            fields.values().for_each(|value| ids_in(value, found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// As `gr-` and twelve letters and digits.
+fn is_id(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.split_once('-').is_some_and(|(prefix, rest)| {
+        prefix.len() == 2 && rest.len() == 12 && rest.bytes().all(fits)
+    })
+}
+
+/// One event as a sentence.
+fn tell(event: &AuditView) -> String {
+    let said = |key: &str| text(event.detail.get(key));
+    let who = event.actor.strip_prefix("principal:").unwrap_or(&event.actor);
+    let it = &event.subject;
+    let words = match event.kind.as_str() {
+        "login.signed-in" => format!(
+            "{who} signed in by {}, with a {} at {} ({}){}: {it}",
+            said("method"),
+            said("kind"),
+            said("address"),
+            said("agent"),
+            after(", let in from ", event.detail.get("by")),
+        ),
+        "login.rotated" => {
+            format!("{who} proved more than before in {it}, which got another token")
+        }
+        "login.ended" => format!("{it} ended: {}", said("why")),
+        "device.confirmed" => format!(
+            "{who} said in {} that the terminal {} at {} is theirs: {it}",
+            said("login"),
+            said("device"),
+            said("address"),
+        ),
+        "certificate.issued" => format!(
+            "certificate {it} was issued to {who} for device {} in {}, until {}",
+            said("device"),
+            said("login"),
+            said("not_after"),
+        ),
+        "token.minted" => {
+            format!("{who} made token {it} for {} in {}", said("resource"), said("login"))
+        }
+        "hold.confirmed" => format!(
+            "{who} confirmed the connection {it} to {} from {} ({})",
+            said("resource"),
+            said("client"),
+            said("application"),
+        ),
+        "request.asked" => format!(
+            "{who} asked for {} for {}, because of \"{}\", which takes {}: {it}",
+            said("resource"),
+            said("ttl"),
+            said("reason"),
+            said("needs"),
+        ),
+        "request.approved" => {
+            format!("{who} approved {it}{}", after(", with step-up ", event.detail.get("step_up")))
+        }
+        "grant.given" => format!(
+            "grant {it} was given to {} for {} for {}, approved by {}",
+            said("principal"),
+            said("resource"),
+            said("ttl"),
+            said("approved_by"),
+        ),
+        "grant.used" => format!("grant {it} was first used, and ends at {}", said("ends")),
+        "grant.ended" => format!("grant {it} ended: {} {}", said("end"), said("detail")),
+        "session.opened" => opened(event),
+        "session.ended" => format!(
+            "session {it} ended: {} {}, after {} statements",
+            said("end"),
+            said("detail"),
+            said("statements"),
+        ),
+        other => format!("{who}: {other} {it} {}", event.detail),
+    };
+    format!("{}  {}", event.at, words.trim_end())
+}
+
+fn opened(event: &AuditView) -> String {
+    let said = |key: &str| text(event.detail.get(key));
+    let authn = event.detail.get("authn");
+    let proof = |key: &str| text(authn.and_then(|authn| authn.get(key)));
+    format!(
+        "session {} of {} on {} began on {} from {} ({}), identified by {} {}{}",
+        event.subject,
+        said("principal"),
+        said("resource"),
+        said("grant"),
+        said("client"),
+        said("application"),
+        proof("method"),
+        proof("evidence"),
+        after(" of device ", authn.and_then(|authn| authn.get("device"))),
+    )
+}
+
+fn after(lead: &str, value: Option<&Value>) -> String {
+    let known = value.filter(|value| !value.is_null());
+    known.map_or_else(String::new, |value| format!("{lead}{}", text(Some(value))))
+}
+
+/// A value in words; `nobody` stands for an empty list, `unknown` for what isn't there.
+fn text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "unknown".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) if items.is_empty() => "nobody".to_owned(),
+        Some(Value::Array(items)) => {
+            items.iter().map(|item| text(Some(item))).collect::<Vec<_>>().join(", ")
+        }
+        Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Object(_))) => other.to_string(),
+    }
+}
