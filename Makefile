@@ -53,7 +53,7 @@ deny:
 
 shell:
 	@if command -v shellcheck >/dev/null; then \
-	    set -x; shellcheck .ci/run tests/tools/install && shellcheck -s sh src/throwaway/supervise.sh; \
+	    set -x; shellcheck .ci/run tests/tools/install && shellcheck -s sh src/throwaway/supervise*.sh; \
 	else \
 	    echo 'shellcheck is not installed: shell scripts are not checked'; \
 	fi

@@ -1,7 +1,10 @@
 //! What people see: text that can't act on their terminal, tables, colours, times and questions.
 //!
 //! Statements, reasons, client names and server messages come from others. Whatever of that is
-//! printed passes [`plain`] or [`plain_lines`] first, JSON passes [`json`].
+//! printed passes [`plain`] or [`plain_lines`] first, JSON passes [`json`], the output of a terminal passes
+//! `Harmless`.
+
+mod harmless;
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -9,6 +12,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
+
+pub(crate) use harmless::Harmless;
 
 /// Text for one line: what would act on a terminal, or disguise other text, is shown as an escape.
 #[must_use]
@@ -45,9 +50,17 @@ fn acts(letter: char) -> bool {
 /// A value as indented JSON in which every such character is escaped.
 #[must_use]
 pub fn json(value: &Value) -> String {
-    let mut shown = String::new();
+    let mut shown = json_text(&format!("{value:#}"));
+    shown.push('\n');
+    shown
+}
+
+/// JSON, or lines of it, with the same escapes. In JSON such characters stand in strings only.
+#[must_use]
+pub(crate) fn json_text(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
     let mut units = [0; 2];
-    for letter in format!("{value:#}").chars() {
+    for letter in text.chars() {
         if acts(letter) && letter != '\n' {
             for unit in letter.encode_utf16(&mut units) {
                 // Writing to a string can't fail.
@@ -57,7 +70,6 @@ pub fn json(value: &Value) -> String {
             shown.push(letter);
         }
     }
-    shown.push('\n');
     shown
 }
 
@@ -144,6 +156,12 @@ impl Paint {
     pub fn for_stdout() -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self(io::stdout().is_terminal() && !unwanted)
+    }
+
+    /// No colours.
+    #[cfg(test)]
+    pub(crate) fn off() -> Self {
+        Self(false)
     }
 
     /// Whether there are colours.

@@ -7,21 +7,25 @@
 //!
 //! The server listens on a free port of 127.0.0.1 with TLS and SCRAM only, and on a socket inside the
 //! private folder, where the superuser is trusted. It skips every `fsync`: its data is not meant to last.
+//!
+//! [`Sshd`] is the same for SSH.
 
 mod layout;
+mod leash;
 mod programs;
+mod sshd;
 
 use std::fs;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::thread;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use layout::Layout;
+use leash::Leash;
 use programs::Programs;
+pub use sshd::{SshOptions, Sshd};
 
 /// The superuser of every throwaway cluster, reachable over its private socket only.
 pub const SUPERUSER: &str = "postgres";
@@ -64,9 +68,8 @@ impl Default for Options {
 pub struct Cluster {
     programs: Programs,
     port: u16,
-    supervisor: Child,
-    /// The end of this pipe is the supervisor's order to stop.
-    leash: Option<ChildStdin>,
+    // INVARIANT: dropped before the folder.
+    _leash: Leash,
     layout: Layout,
 }
 
@@ -87,11 +90,11 @@ impl Cluster {
 
     fn start_at(port: u16, programs: &Programs, options: &Options) -> Result<Self, Error> {
         let layout = Layout::create(port, options)?;
-        let mut supervisor = supervise(&layout, programs)?;
-        let leash = supervisor.stdin.take();
-        let mut cluster = Self { programs: programs.clone(), port, supervisor, leash, layout };
-        cluster.wait_until_ready()?;
-        Ok(cluster)
+        let (folder, account) = (layout.folder(), layout.account());
+        let mut leash = Leash::start(SUPERVISOR, folder, programs.folder(), account)?;
+        let pid_file = layout.pid_file();
+        leash.wait(|| is_ready(&pid_file), |log| Error::Server { log })?;
+        Ok(Self { programs: programs.clone(), port, _leash: leash, layout })
     }
 
     /// The port on 127.0.0.1, where TLS is required.
@@ -164,74 +167,12 @@ impl Cluster {
 
     /// Ends the server and removes its folder; dropping does the same.
     pub fn stop(self) {}
-
-    fn wait_until_ready(&mut self) -> Result<(), Error> {
-        for _ in 0..START_POLLS {
-            if self.is_ready() {
-                return Ok(());
-            }
-            if self.has_ended() {
-                return Err(Error::Server { log: self.last_words() });
-            }
-            thread::sleep(POLL);
-        }
-        Err(Error::Slow)
-    }
-
-    /// The server writes its state into the eighth line of its pid file, where `pg_ctl` looks too.
-    fn is_ready(&self) -> bool {
-        fs::read_to_string(self.layout.pid_file())
-            .is_ok_and(|text| text.lines().nth(7).is_some_and(|state| state.trim() == "ready"))
-    }
-
-    fn has_ended(&mut self) -> bool {
-        !matches!(self.supervisor.try_wait(), Ok(None))
-    }
-
-    /// What the supervisor said at its end: the tail of the server's log, whose file is gone by then.
-    fn last_words(&mut self) -> String {
-        let mut words = String::new();
-        match self.supervisor.stderr.take().map(|mut stderr| stderr.read_to_string(&mut words)) {
-            Some(Ok(_)) | None => words.trim().to_owned(),
-            Some(Err(error)) => format!("(its log could not be read: {error})"),
-        }
-    }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        drop(self.leash.take());
-        for _ in 0..END_POLLS {
-            if self.has_ended() {
-                return;
-            }
-            thread::sleep(POLL);
-        }
-        // The supervisor kills a server that does not stop; if it hangs itself, it must not hang us.
-        drop(self.supervisor.kill());
-        drop(self.supervisor.wait());
-    }
-}
-
-/// Starts the supervisor in a process group of its own, so that a Ctrl-C at the terminal reaches only us.
-fn supervise(layout: &Layout, programs: &Programs) -> Result<Child, Error> {
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", SUPERVISOR, "postern-throwaway"])
-        .args([layout.folder(), programs.folder()])
-        .env_clear()
-        .env("PATH", programs::search_path())
-        .envs([("LC_ALL", "C"), ("TZ", "UTC")])
-        .current_dir(layout.folder())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    if let Some(account) = layout.account() {
-        // Dropping root this way drops its supplementary groups too.
-        command.uid(account.uid).gid(account.gid);
-    }
-    command.spawn().map_err(Error::io("start the supervisor"))
+/// The server writes its state into the eighth line of its pid file, where `pg_ctl` looks too.
+fn is_ready(pid_file: &Path) -> bool {
+    fs::read_to_string(pid_file)
+        .is_ok_and(|text| text.lines().nth(7).is_some_and(|state| state.trim() == "ready"))
 }
 
 fn free_port() -> Result<u16, Error> {
@@ -268,7 +209,7 @@ pub enum Error {
     WrongFolder(PathBuf),
     /// Run as root, and there is no account to run the server as.
     #[error(
-        "PostgreSQL does not run as root, and there is neither an account `postgres` nor `nobody`"
+        "the server does not run as root, and there is neither an account `postgres` nor `nobody`"
     )]
     NoAccount,
     /// Something around the server failed.
@@ -289,8 +230,20 @@ pub enum Error {
         log: String,
     },
     /// The server neither ended nor took connections in a minute.
-    #[error("the PostgreSQL server took no connections within a minute")]
+    #[error("the server took no connections within a minute")]
     Slow,
+    /// There is no sshd here, or not what it needs.
+    #[error(
+        "no OpenSSH server found with `ssh-keygen` and `libnss_wrapper.so`; \
+         `tests/tools/install --demo` installs them"
+    )]
+    NoSshd,
+    /// The sshd ended instead of taking connections.
+    #[error("the OpenSSH server did not start: {log}")]
+    Sshd {
+        /// The tail of what it logged.
+        log: String,
+    },
     /// A statement of [`Cluster::psql`] failed.
     #[error("{message}")]
     Psql {

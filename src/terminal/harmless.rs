@@ -115,7 +115,7 @@ impl Harmless {
             // The cursor is saved, restored, or moved by one line.
             '7' | '8' | 'D' | 'E' | 'M' => self.pass(&format!("\u{1b}{letter}"), out),
             '\u{1b}' => self.state = State::Escape,
-            letter if is_final(letter) || ('0'..='9').contains(&letter) => {}
+            letter if is_final(letter) || ('0'..='?').contains(&letter) => {}
             letter => self.text(letter, out),
         }
     }

@@ -105,7 +105,7 @@ impl Layout {
 }
 
 /// A folder that only its owner can enter, at a path short enough for a socket.
-fn private_folder() -> io::Result<TempDir> {
+pub(super) fn private_folder() -> io::Result<TempDir> {
     let usual = env::temp_dir();
     let parent = if is_suitable(&usual) { usual } else { PathBuf::from("/tmp") };
     tempfile::Builder::new()
@@ -127,7 +127,7 @@ fn is_suitable(parent: &Path) -> bool {
 }
 
 /// None where we are not root (whoever made `folder` owns it), else the account to run as.
-fn account_for(folder: &Path) -> Result<Option<Account>, Error> {
+pub(super) fn account_for(folder: &Path) -> Result<Option<Account>, Error> {
     let owner = fs::metadata(folder).map_err(Error::io("look at the private folder"))?.uid();
     if owner != 0 {
         return Ok(None);

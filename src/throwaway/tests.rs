@@ -2,6 +2,8 @@ use super::*;
 use std::env;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Child;
+use std::thread;
 
 const OWNER: &str = "POSTERN_THROWAWAY_OWNER";
 

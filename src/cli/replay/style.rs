@@ -15,14 +15,25 @@ pub(super) enum Style {
     Json,
 }
 
+/// What a session is a list of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum List {
+    /// Statements of Postgres.
+    Statements,
+    /// Events of SSH.
+    Events,
+}
+
 /// What is known once a recording was read to its end.
 #[derive(Debug)]
 pub(super) struct Closing<'a> {
     pub(super) end: Option<End<'a>>,
     pub(super) tail: Tail,
     pub(super) head: Option<Head>,
-    /// How many statements there were.
-    pub(super) statements: u64,
+    /// How many statements or events there were.
+    pub(super) shown: u64,
+    /// What they are called.
+    pub(super) list: List,
 }
 
 impl Style {
@@ -46,10 +57,7 @@ impl Style {
     pub(super) fn statement(self, statement: &Statement, first: bool) -> String {
         match self {
             Self::Text(paint) => told(paint, statement),
-            Self::Json => {
-                let before = if first { "\"statements\": [" } else { "," };
-                format!("{before}\n{}", terminal::json(&as_json(statement)).trim_end())
-            }
+            Self::Json => List::Statements.item(&as_json(statement), first),
         }
     }
 
@@ -66,7 +74,9 @@ impl Style {
 
 fn heading(paint: Paint, start: &Start<'_>) -> String {
     let title = paint.bold(&format!("session {}", plain(&start.session)));
-    let what = format!("{}@{}/{}", start.login, start.target, start.database);
+    let database =
+        if start.database.is_empty() { String::new() } else { format!("/{}", start.database) };
+    let what = format!("{}@{}{database}", start.login, start.target);
     format!(
         "{title}\n{} ({}) as {}, by grant {}\nfrom {} {}, known by {}\nbegan {}\n\n",
         plain(&start.name),
@@ -159,7 +169,7 @@ fn cut(text: &str) -> String {
     }
 }
 
-fn duration(micros: u64) -> String {
+pub(super) fn duration(micros: u64) -> String {
     let span = std::time::Duration::from_micros(micros);
     match micros {
         0..1_000 => format!("{micros}us"),
@@ -230,10 +240,31 @@ fn recording_json(tail: Tail, head: Option<Head>) -> Value {
     }
 }
 
+impl List {
+    /// The list that an event of this session begins with.
+    pub(super) fn of(start: &Start<'_>) -> Self {
+        if start.kind == "ssh" { Self::Events } else { Self::Statements }
+    }
+
+    fn opening(self) -> String {
+        let name = match self {
+            Self::Statements => "statements",
+            Self::Events => "events",
+        };
+        format!("\"{name}\": [")
+    }
+
+    /// One of the list.
+    pub(super) fn item(self, value: &Value, first: bool) -> String {
+        let before = if first { self.opening() } else { ",".to_owned() };
+        format!("{before}\n{}", terminal::json(value).trim_end())
+    }
+}
+
 impl Closing<'_> {
     /// What follows the statements.
     fn json(&self) -> String {
-        let opened = if self.statements > 0 { "" } else { "\"statements\": [" };
+        let opened = if self.shown > 0 { String::new() } else { self.list.opening() };
         let end = self.end.as_ref();
         let end = end.map(|end| format!("\"end\": {},\n", terminal::json(&json!(end)).trim_end()));
         let recording = recording_json(self.tail, self.head);
