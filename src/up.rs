@@ -7,6 +7,7 @@
 
 mod http;
 mod identity;
+mod keys;
 mod metrics;
 mod run;
 
@@ -28,6 +29,7 @@ use url::Url;
 
 use crate::config::{Config, Faults, PostgresAuth};
 use identity::Tls;
+use keys::Keys;
 
 pub(crate) use run::Signals;
 pub use run::{Start, read, run};
@@ -54,6 +56,9 @@ pub enum UpError {
     /// The listeners' certificate can't be used.
     #[error("the gateway's certificate can't be used")]
     Tls(#[from] certs::TlsError),
+    /// The key of the authenticator apps is no key.
+    #[error("`{}` has not 32 bytes: restore it, or remove it and let people add their apps anew", .0.display())]
+    TotpKey(std::path::PathBuf),
     /// A listener can't be had.
     #[error("can't listen on `{address}` for {what}")]
     Listen {
@@ -211,7 +216,7 @@ impl fmt::Debug for Gateway {
 async fn begin(config: Config) -> Result<Gateway, UpError> {
     let clock = Clock::system();
     let prepared = Prepared::load(config, &clock).await?;
-    let Prepared { config, inventory, tls } = prepared;
+    let Prepared { config, inventory, tls, keys } = prepared;
     let api = bind("pages and API", config.api.listen.value).await?;
     let (api_listener, api_addr) = api;
     let metrics_listener = match &config.metrics {
@@ -225,7 +230,7 @@ async fn begin(config: Config) -> Result<Gateway, UpError> {
     let proxy = Proxy::start(proxy_settings(&config, &tls), channel, &registry).await?;
     let postgres = proxy.addresses().to_vec();
     let api_url = with_real_port(&config.gateway.public_url, api_addr);
-    let settings = control_settings(&config, &tls, &api_url, &postgres);
+    let settings = control_settings(&config, &tls, keys, &api_url, &postgres);
     let control = Control::open(settings, inventory, clock).await?;
     control.metrics(&registry);
 
@@ -257,6 +262,7 @@ struct Prepared {
     config: Config,
     inventory: control::Inventory,
     tls: Tls,
+    keys: Keys,
 }
 
 impl Prepared {
@@ -271,7 +277,8 @@ impl Prepared {
         let identities = config.identities()?;
         certs::store::create_private_dir(&config.gateway.state)?;
         let tls = Tls::load(&config, identities, clock)?;
-        Ok(Self { config, inventory, tls })
+        let keys = Keys::load(&config)?;
+        Ok(Self { config, inventory, tls, keys })
     }
 }
 
@@ -321,6 +328,7 @@ fn proxy_settings(config: &Config, tls: &Tls) -> proxy::Settings {
 fn control_settings(
     config: &Config,
     tls: &Tls,
+    keys: Keys,
     public_url: &Url,
     postgres: &[SocketAddr],
 ) -> control::Settings {
@@ -340,8 +348,8 @@ fn control_settings(
             idle: sign_in.idle,
             absolute: sign_in.absolute,
         },
-        attestation: None,
-        totp: None,
+        attestation: keys.attestation,
+        totp: keys.totp,
         certificate_ttl: sign_in.certificate,
         token_ttl: sign_in.token,
         token_ttl_max: sign_in.token_max,

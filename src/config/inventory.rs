@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use certs::store::{self, StoreError};
 use certs::{Identity, TlsError, UpstreamMode};
-use control::{Inventory, Secrets};
+use control::{AttestationRoots, Inventory, Secrets};
 use policies::{Credential, Login, Principal, PrincipalId, RuleBook, Source, TargetName};
 use policies::{Target as Ready, UpstreamTls};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
@@ -121,6 +121,21 @@ impl Config {
             Identities { postgres: read(self.postgres.identity.as_ref()), api: read(api) };
         Faults::none_in(faults)?;
         Ok(identities)
+    }
+
+    /// Reads the certificates of makers of authenticators.
+    ///
+    /// # Errors
+    /// Where there is no certificate to be read.
+    pub fn attestation_roots(&self) -> Result<Option<AttestationRoots>, Faults> {
+        let Some(file) = &self.passkeys.roots else { return Ok(None) };
+        let fault = |why: String| {
+            let told = format!("`{}`: {why}", file.value.display());
+            Fault::new(file.site.clone(), told).mend("name a file of certificates in PEM")
+        };
+        let text =
+            std::fs::read_to_string(&file.value).map_err(|error| fault(error.to_string()))?;
+        Ok(Some(AttestationRoots::from_pem(&text).map_err(fault)?))
     }
 
     /// What is allowed, but hardly meant.

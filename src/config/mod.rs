@@ -26,8 +26,8 @@ pub use fault::{Fault, Faults, Site, Spot};
 pub use inventory::{Environment, Identities};
 pub use read::Located;
 pub use sections::{
-    Api, ApiTls, Gateway, Grants, IdentityFiles, Limits, Log, LogFormat, Metrics, Postgres,
-    PostgresAuth, SignIn,
+    Api, ApiTls, Gateway, Grants, IdentityFiles, Limits, Log, LogFormat, Metrics, Passkeys,
+    Postgres, PostgresAuth, SignIn, Totp,
 };
 pub use target::{Secret, Target, Tls};
 
@@ -60,6 +60,10 @@ pub struct Config {
     pub grants: Grants,
     /// How people sign in, how long that lasts, and what it brings.
     pub sign_in: SignIn,
+    /// Whose authenticators may be registered.
+    pub passkeys: Passkeys,
+    /// Whether codes of authenticator apps are taken.
+    pub totp: Totp,
     /// The folder of the policies.
     pub policies: Located<PathBuf>,
     /// The people.
@@ -100,6 +104,7 @@ pub struct Checked {
 /// Everything that is wrong with the file or, where nothing is, with what it names.
 pub fn check(path: &Path) -> Result<Checked, Faults> {
     let config = Config::load(path)?;
+    config.attestation_roots()?;
     match (config.inventory(), config.identities()) {
         (Ok(inventory), Ok(identities)) => Ok(Checked { config, inventory, identities }),
         (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),
@@ -153,6 +158,8 @@ impl Config {
                     || self.grants.request_patience != newer.grants.request_patience,
             ),
             ("sign_in", self.sign_in != newer.sign_in),
+            ("passkeys", self.passkeys != newer.passkeys),
+            ("totp", self.totp != newer.totp),
         ];
         let differing = differs.into_iter().filter(|(_, differs)| *differs);
         differing.map(|(section, _)| section).collect()
@@ -183,6 +190,8 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
     let limits = sections::limits(root.section("limits"));
     let grants = sections::grants(root.section("grants"));
     let sign_in = sections::sign_in(root.section("sign_in"));
+    let passkeys = sections::passkeys(root.section("passkeys"), base);
+    let totp = sections::totp(root.section("totp"));
     let policies = sections::policies(root.section("policies"), base);
     let people = people(root.section("people"));
     let targets = root.section("targets").sections::<TargetName>("targets");
@@ -206,6 +215,8 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
         limits,
         grants,
         sign_in,
+        passkeys,
+        totp,
         policies,
         people,
         targets,

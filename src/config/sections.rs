@@ -33,6 +33,12 @@ impl Gateway {
         self.state.join("postern.db")
     }
 
+    /// The file of the key that seals the secrets of authenticator apps.
+    #[must_use]
+    pub fn totp_key(&self) -> PathBuf {
+        self.state.join("totp.key")
+    }
+
     /// The folder of the authority.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
@@ -125,6 +131,20 @@ pub struct Limits {
     pub handshake: Ttl,
     /// How long a connection waits for a person.
     pub hold: Ttl,
+}
+
+/// Whose authenticators may be registered.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Passkeys {
+    /// The certificates of their makers; without, everybody's may.
+    pub roots: Option<Located<PathBuf>>,
+}
+
+/// Codes of authenticator apps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totp {
+    /// Whether they are taken.
+    pub enabled: bool,
 }
 
 /// The times of requests and grants.
@@ -354,6 +374,34 @@ pub(super) fn sign_in(mut section: Section<'_>) -> SignIn {
     }
     section.finish();
     sign_in
+}
+
+/// Whose passkeys are taken, and whether codes are.
+pub(super) fn passkeys(mut section: Section<'_>, base: &Path) -> Passkeys {
+    let policy = section.value("attestation");
+    let listed = policy.and_then(|value| value.choice(&[("none", false), ("listed", true)]));
+    let given = section.value("attestation_roots");
+    let roots = given.and_then(|value| path(value, base));
+    if let (Some(true), Some(value), None) = (listed, policy, given) {
+        value.fault_to_mend(
+            "`listed` wants the certificates of the makers",
+            "name their file with `attestation_roots`, or write `attestation = \"none\"`",
+        );
+    }
+    if let Some(value) = given.filter(|_| listed != Some(true)) {
+        value.fault_to_mend(
+            "`attestation_roots` counts for nothing without `attestation = \"listed\"`",
+            "write that too, or remove this",
+        );
+    }
+    section.finish();
+    Passkeys { roots }
+}
+
+pub(super) fn totp(mut section: Section<'_>) -> Totp {
+    let totp = Totp { enabled: section.take_or("enabled", false) };
+    section.finish();
+    totp
 }
 
 const fn minutes(count: u64) -> Ttl {

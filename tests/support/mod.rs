@@ -14,6 +14,7 @@
     reason = "a test that can't go on has failed"
 )]
 
+pub mod browser;
 pub mod raw;
 
 use std::collections::BTreeMap;

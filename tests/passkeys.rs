@@ -1,0 +1,98 @@
+//! Passkeys in a real browser: register, sign in, and prove a touch.
+
+mod support;
+
+use serde_json::Value;
+
+use support::Bed;
+use support::browser::Browser;
+
+/// The details of all events of a kind, newest first.
+async fn events(bed: &Bed, kind: &str) -> Vec<Value> {
+    let bob = bed.actor("bob").await;
+    let paging = control::Paging { cursor: None, limit: Some(200) };
+    let page = bed.gateway.control().audit(&bob, paging).await.unwrap();
+    let of = page.items.into_iter().filter(|event| event.kind == kind);
+    of.map(|event| event.detail).collect()
+}
+
+/// Signs somebody in by a link, and registers a passkey.
+async fn register(bed: &Bed, browser: &mut Browser, who: &str) {
+    use secrecy::ExposeSecret;
+    let invite = bed.gateway.control().invite(None, &who.parse().unwrap()).await.unwrap();
+    let code = invite.code.expose_secret();
+    browser.go(&format!("{}login?code={code}", bed.gateway.api_url())).await;
+    browser.press("Sign in").await;
+    browser.go(&format!("{}keys", bed.gateway.api_url())).await;
+    let seen = browser.press("Add a passkey").await;
+    assert!(seen.title.starts_with("A new passkey"), "{seen:?}");
+    browser.fill("What to call it", "blue key").await;
+    let seen = browser.press("Make the passkey").await;
+    assert!(seen.url.ends_with("/keys") && seen.text.contains("blue key"), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_passkey_is_registered_and_signs_in_by_itself() {
+    let bed = Bed::start().await;
+    let mut browser = Browser::open().await;
+    register(&bed, &mut browser, "alice").await;
+    let seen = browser.press("Sign out").await;
+    assert!(seen.url.ends_with("/login"), "{seen:?}");
+    let seen = browser.press("Sign in with a passkey").await;
+    assert!(seen.title.starts_with("My access") && seen.text.contains("Alice"), "{seen:?}");
+    assert_eq!(events(&bed, "login.proven").await.len(), 1);
+
+    // Another one takes a touch, and the same authenticator doesn't hold two.
+    browser.go(&format!("{}keys", bed.gateway.api_url())).await;
+    let seen = browser.press("Add a passkey").await;
+    assert!(seen.text.contains("Add a passkey") && seen.text.contains("Alice"), "{seen:?}");
+    browser.press("Confirm with a passkey that I have").await;
+    assert_eq!(events(&bed, "step-up.given").await.len(), 1);
+    browser.fill("What to call it", "again").await;
+    let seen = browser.press("Make the passkey").await;
+    assert!(seen.text.contains("holds a passkey of yours already"), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_touch_without_verification_counts_for_nothing() {
+    let bed = Bed::start().await;
+    let mut browser = Browser::open().await;
+    register(&bed, &mut browser, "alice").await;
+    let unverified = serde_json::json!({ "act": "verified", "verified": false });
+    browser.act(unverified).await;
+
+    // A browser that keeps to what it is asked doesn't even send it.
+    browser.press("Add a passkey").await;
+    let seen = browser.press("Confirm with a passkey that I have").await;
+    assert!(seen.text.contains("The passkey was not used"), "{seen:?}");
+    assert!(events(&bed, "step-up.refused").await.is_empty());
+
+    // One that doesn't is refused by us.
+    browser.say("careless").await;
+    let seen = browser.press("Confirm with a passkey that I have").await;
+    assert!(seen.text.contains("did not check that it is you"), "{seen:?}");
+    let refused = events(&bed, "step-up.refused").await;
+    assert_eq!(refused[0]["reason"], "uv-missing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_passkey_is_of_no_use_under_another_address() {
+    let bed = Bed::start().await;
+    let mut browser = Browser::open().await;
+    register(&bed, &mut browser, "alice").await;
+    let elsewhere = bed.gateway.api_url().as_str().replace("localhost", "127.0.0.1");
+    browser.go(&format!("{elsewhere}login")).await;
+    let seen = browser.press("Sign in with a passkey").await;
+    assert!(seen.text.contains("don't work under the address"), "{seen:?}");
+    assert!(events(&bed, "login.proven").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_no_passkey_is_told_so() {
+    let bed = Bed::start().await;
+    let mut browser = Browser::open().await;
+    let seen = browser.go(&format!("{}login", bed.gateway.api_url())).await;
+    assert!(seen.text.contains("Sign in with a passkey"), "{seen:?}");
+    let seen = browser.press("Sign in with a passkey").await;
+    assert!(seen.text.contains("The passkey was not used"), "{seen:?}");
+}

@@ -1,0 +1,67 @@
+//! Debian's Chromium with a virtual authenticator, driven through `browser.js`.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// A browser, closed when it is dropped.
+pub struct Browser {
+    says: Lines<BufReader<ChildStdout>>,
+    acts: ChildStdin,
+    _child: Child,
+}
+
+/// How the page stands after an act.
+#[derive(Debug)]
+pub struct Seen {
+    pub url: String,
+    pub title: String,
+    pub text: String,
+}
+
+impl Browser {
+    /// Opens one whose authenticator verifies its person.
+    pub async fn open() -> Self {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let mut child = Command::new("node")
+            .arg(format!("{root}/tests/support/browser.js"))
+            .env("NODE_PATH", format!("{root}/.cache/node/node_modules"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node is installed");
+        let says = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut browser = Self { says, acts: child.stdin.take().unwrap(), _child: child };
+        browser.act(json!({ "act": "key", "verified": true })).await;
+        browser
+    }
+
+    pub async fn act(&mut self, act: Value) -> Seen {
+        self.acts.write_all(format!("{act}\n").as_bytes()).await.unwrap();
+        let line = self.says.next_line().await.unwrap().expect("the browser has stopped");
+        let seen: Value = serde_json::from_str(&line).unwrap();
+        assert!(seen["failed"].is_null(), "{act}: {seen}");
+        let text = |name: &str| seen[name].as_str().unwrap().to_owned();
+        Seen { url: text("url"), title: text("title"), text: text("text") }
+    }
+
+    pub async fn go(&mut self, url: &str) -> Seen {
+        self.act(json!({ "act": "open", "url": url })).await
+    }
+
+    pub async fn fill(&mut self, label: &str, text: &str) {
+        self.act(json!({ "act": "fill", "label": label, "text": text })).await;
+    }
+
+    /// Presses a button, and waits for the page that comes, or for the script's word that none does.
+    pub async fn press(&mut self, button: &str) -> Seen {
+        self.act(json!({ "act": "press", "button": button })).await
+    }
+
+    pub async fn say(&mut self, act: &str) -> Seen {
+        self.act(json!({ "act": act })).await
+    }
+}
