@@ -63,7 +63,14 @@ impl Clock {
     /// Now, for every decision.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.wall().max(self.steady()))
+        self.reading().0
+    }
+
+    /// Now, and the monotonic instant at which it is so.
+    #[must_use]
+    pub fn reading(&self) -> (Timestamp, Instant) {
+        let instant = monotonic();
+        (Timestamp::from_millis(self.wall().max(self.steady(instant))), instant)
     }
 
     /// The monotonic instant, to measure with.
@@ -82,7 +89,7 @@ impl Clock {
     /// By how many milliseconds the wall clock was set since the last call, where it was.
     #[must_use]
     pub fn jump(&self) -> Option<i64> {
-        let ahead = self.wall().saturating_sub(self.steady());
+        let ahead = self.wall().saturating_sub(self.steady(monotonic()));
         let jump = ahead.saturating_sub(self.0.ahead.load(Ordering::Relaxed));
         let jumped = jump.saturating_abs() > JUMP_MS;
         // Small adjustments are followed, so that they don't add up to a jump.
@@ -99,8 +106,8 @@ impl Clock {
         };
     }
 
-    fn steady(&self) -> i64 {
-        let elapsed = monotonic().saturating_duration_since(self.0.started);
+    fn steady(&self, at: Instant) -> i64 {
+        let elapsed = at.saturating_duration_since(self.0.started);
         let millis = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
         self.0.wall_at_start.saturating_add(millis)
     }
@@ -109,7 +116,9 @@ impl Clock {
         match &self.0.wall {
             Wall::System => system_wall(),
             #[cfg(test)]
-            Wall::Ahead(ahead) => self.steady().saturating_add(ahead.load(Ordering::Relaxed)),
+            Wall::Ahead(ahead) => {
+                self.steady(monotonic()).saturating_add(ahead.load(Ordering::Relaxed))
+            }
         }
     }
 }

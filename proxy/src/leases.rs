@@ -9,10 +9,11 @@
 //! clock that is set neither cuts anybody off nor stretches what is fresh. Time for which the machine
 //! was suspended doesn't count: the feed tells what happened meanwhile.
 
+mod fingerprint;
 mod held;
+mod leased;
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,8 +21,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use dashmap::{DashMap, Entry};
 use policies::{
-    Admission, Denial, End, GrantId, Knock, Lease, LeaseKey, Lock, LockId, Resource, Target,
-    TargetName, Timestamp, Ttl,
+    Admission, Denial, End, GrantId, Knock, Lease, Lock, LockId, Resource, Target, TargetName,
+    Timestamp, Ttl,
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -29,7 +30,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
 
+use fingerprint::{Fingerprint, Fingerprints, Placed};
 pub use held::Held;
+use leased::Leased;
 
 /// Many shards, so that none is large: one that grows is rehashed while its readers wait.
 const SHARDS: usize = 256;
@@ -95,9 +98,8 @@ pub struct Pass {
 #[derive(Debug)]
 pub struct Leases {
     clock: Clock,
-    /// By the fingerprint of the key: the key itself is compared once, where the lease lies.
-    by_key: DashMap<u64, Leased>,
-    fingerprints: RandomState,
+    by_key: DashMap<Fingerprint, Leased, Placed>,
+    fingerprints: Fingerprints,
     locks: ArcSwap<Locks>,
     world: ArcSwap<World>,
     began: Instant,
@@ -113,16 +115,9 @@ pub struct Leases {
 #[derive(Debug, Default)]
 struct Book {
     held: HashMap<GrantId, Arc<Held>>,
-    /// The resources that leases are for. Leases share their names, so that a look-up among a million
-    /// leases reads few places of memory.
+    /// The resources that leases are for. Leases share their names: there are few of them, and many
+    /// leases.
     resources: HashSet<Resource>,
-}
-
-/// The leases under one fingerprint: nearly always one.
-#[derive(Debug)]
-struct Leased {
-    first: Arc<Held>,
-    more: Vec<Arc<Held>>,
 }
 
 #[derive(Debug)]
@@ -164,8 +159,8 @@ impl Leases {
         Self {
             began: clock.instant(),
             clock,
-            by_key: DashMap::with_shard_amount(SHARDS),
-            fingerprints: RandomState::new(),
+            by_key: DashMap::with_hasher_and_shard_amount(Placed::new(), SHARDS),
+            fingerprints: Fingerprints::new(),
             locks: ArcSwap::from_pointee(locks),
             world: ArcSwap::from_pointee(world),
             fresh_until: AtomicU64::new(0),
@@ -180,13 +175,13 @@ impl Leases {
     /// # Errors
     /// Whatever keeps it out.
     pub fn admit(&self, knock: &Knock<'_>) -> Result<Pass, Denial> {
-        let now = self.clock.now();
-        let found = self.by_key.get(&self.fingerprint(knock.key));
-        let held = found.map(|leased| leased.best(knock.key, now));
+        let (now, instant) = self.clock.reading();
+        let found = self.by_key.get(&self.fingerprints.of(knock.key));
+        let held = found.map(|leased| leased.best(now));
         let locks = self.locks.load();
-        let lease = held.as_ref().map(|held| (held.lease(), held.term()));
-        let fresh_until = if self.is_fresh() { FAR } else { now };
-        let admission = policies::admit(knock, lease, &locks.list, fresh_until, now)?;
+        let term = held.as_ref().map(|held| held.term());
+        let fresh_until = if instant < self.fresh_until() { FAR } else { now };
+        let admission = policies::admit(knock, term, &locks.list, fresh_until, now)?;
         let held = held.ok_or(Denial::NoGrant)?;
         Ok(Pass { admission, held })
     }
@@ -332,13 +327,13 @@ impl Leases {
             self.end(held, End::Revoked("the grant was replaced".to_owned()));
         }
         book.share_names(&mut lease);
-        let (grant, key) = (lease.grant.clone(), self.fingerprint(&lease.key));
+        let (grant, key) = (lease.grant.clone(), self.fingerprints.of(&lease.key));
         let held = Arc::new(Held::new(lease));
         book.held.insert(grant, Arc::clone(&held));
         match self.by_key.entry(key) {
-            Entry::Occupied(mut entry) => entry.get_mut().more.push(held),
+            Entry::Occupied(mut entry) => entry.get_mut().add(held),
             Entry::Vacant(entry) => {
-                entry.insert(Leased { first: held, more: Vec::new() });
+                entry.insert(Leased::new(held));
             }
         }
     }
@@ -346,15 +341,12 @@ impl Leases {
     /// Ends a lease and takes it out of the map.
     fn end(&self, held: &Arc<Held>, end: End) {
         held.end(end, self.clock.instant());
-        if let Entry::Occupied(mut entry) = self.by_key.entry(self.fingerprint(&held.lease().key))
+        if let Entry::Occupied(mut entry) =
+            self.by_key.entry(self.fingerprints.of(&held.lease().key))
             && entry.get_mut().leave(held)
         {
             entry.remove();
         }
-    }
-
-    fn fingerprint(&self, key: &LeaseKey) -> u64 {
-        self.fingerprints.hash_one(key)
     }
 
     fn unexplained(&self, held: &Held) -> End {
@@ -393,37 +385,6 @@ impl Leases {
         if self.locks.load().list != list {
             self.locks.store(Arc::new(Locks { list, since: self.clock.instant() }));
             self.wake_all();
-        }
-    }
-}
-
-impl Leased {
-    /// The one to be admitted by: one in use rather than one whose clock would have to start.
-    fn best(&self, key: &LeaseKey, now: Timestamp) -> Arc<Held> {
-        if self.more.is_empty() {
-            return Arc::clone(&self.first);
-        }
-        // Two keys of one fingerprint hardly ever meet, but must not hide each other.
-        let rank = |held: &&Arc<Held>| {
-            let fits = held.lease().key == *key;
-            (fits, held.is_live(now), held.is_claimed(), held.term().deadline())
-        };
-        let all = std::iter::once(&self.first).chain(&self.more);
-        Arc::clone(all.max_by_key(rank).unwrap_or(&self.first))
-    }
-
-    /// Takes one out; true where none is left.
-    fn leave(&mut self, gone: &Arc<Held>) -> bool {
-        self.more.retain(|held| !Arc::ptr_eq(held, gone));
-        if !Arc::ptr_eq(&self.first, gone) {
-            return false;
-        }
-        match self.more.pop() {
-            Some(next) => {
-                self.first = next;
-                false
-            }
-            None => true,
         }
     }
 }

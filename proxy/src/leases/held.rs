@@ -13,8 +13,8 @@ const ENDED: i64 = i64::MIN;
 
 /// A lease, live until its term is over or somebody ends it.
 #[derive(Debug)]
-// In this order: what an admission reads lies together, since among a million leases each place of
-// memory is waited for.
+// In this order: all that an admission reads lies beside the counts of its `Arc`, since among a
+// million leases each place of memory is waited for.
 #[repr(C)]
 pub struct Held {
     /// By when it is over, in milliseconds.
@@ -63,9 +63,12 @@ impl Held {
     #[must_use]
     pub fn term(&self) -> Term {
         let ends = Timestamp::from_millis(self.ends.load(Ordering::Acquire));
+        if self.is_claimed() {
+            return Term::Until(ends);
+        }
         match self.lease.term {
-            Term::Claim { ttl, .. } if !self.is_claimed() => Term::Claim { by: ends, ttl },
-            Term::Claim { .. } | Term::Until(_) => Term::Until(ends),
+            Term::Claim { ttl, .. } => Term::Claim { by: ends, ttl },
+            Term::Until(_) => Term::Until(ends),
         }
     }
 

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use policies::{Partition, Term};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use rstest::rstest;
 
 use super::*;
 use crate::testing::{LONG, at, claim, key, lease, lock, snapshot, target};
@@ -147,6 +148,28 @@ async fn of_two_grants_the_one_in_use_is_used_and_the_other_remains() {
     assert_eq!(admit(&leases).unwrap().grant().as_str(), "gr-1");
     leases.apply_delta(9, LONG, gone("gr-1", End::Done)).unwrap();
     assert!(leases.by_key.is_empty());
+}
+
+#[rstest]
+#[case("alice", "app@orders/shop", true)]
+#[case("bob", "app@orders/shop", false)]
+#[case("alic", "app@orders/shop", false)]
+#[case("ALICE", "app@orders/shop", false)]
+#[case("alice", "app_ro@orders/shop", false)]
+#[case("alice", "app@orders", false)]
+#[case("alice", "app@orders/sho", false)]
+#[case("alice", "app@orders/reporting", false)]
+#[case("alice", "app@billing/shop", false)]
+#[tokio::test(start_paused = true)]
+async fn a_lease_lets_in_who_and_what_it_is_for_to_the_byte(
+    #[case] who: &str,
+    #[case] what: &str,
+    #[case] is_let_in: bool,
+) {
+    let leases = leases(vec![active("gr-1")]);
+    let key = key(who, what);
+    let verdict = leases.admit(&Knock { key: &key, device: None, credential: None }).map(|_| ());
+    assert_eq!(verdict, if is_let_in { Ok(()) } else { Err(Denial::NoGrant) });
 }
 
 #[tokio::test(start_paused = true)]
@@ -300,7 +323,7 @@ proptest! {
                 prop_assert_eq!(pass.held.over().is_none(), is_listed);
             }
         }
-        let listed: usize = leases.by_key.iter().map(|leased| 1 + leased.more.len()).sum();
+        let listed: usize = leases.by_key.iter().map(|leased| leased.all().count()).sum();
         prop_assert_eq!(listed, model.leases.len());
     }
 }
