@@ -15,7 +15,7 @@ mod support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
-use support::{Bed, Files, client, psql, run};
+use support::{Bed, Files, client, psql, resident, run};
 
 /// A gateway with a grant for alice's application login.
 async fn bed() -> (Bed, Files) {
@@ -227,13 +227,6 @@ async fn heavy_a_gigabyte_is_copied_both_ways_in_flat_memory() {
     assert!(child.wait().unwrap().success());
     assert_eq!(bytes, 1 << 30);
     assert!(most < before + 64 * 1024, "memory went from {before} to {most} KiB");
-}
-
-/// Resident memory of this process, in KiB.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

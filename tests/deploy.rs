@@ -18,7 +18,7 @@ use serde_json::Value;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Every metric, and whether it is a histogram (which is asked for by its buckets, sum and count).
-const METRICS: [(&str, bool); 15] = [
+const METRICS: [(&str, bool); 17] = [
     ("postern_connections_total", false),
     ("postern_denials_total", false),
     ("postern_admission_seconds", true),
@@ -29,6 +29,8 @@ const METRICS: [(&str, bool); 15] = [
     ("postern_bytes_total", false),
     ("postern_recorder_lag_bytes", false),
     ("postern_recorder_failures_total", false),
+    ("postern_recorder_unsettled_total", false),
+    ("postern_reports_dropped_total", false),
     ("postern_upstream_connect_seconds", true),
     ("postern_upstream_failures_total", false),
     ("postern_feed_revision", false),

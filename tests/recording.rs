@@ -18,7 +18,7 @@ use std::path::Path;
 
 use audit::{Kind, Reader, Statements, Tail};
 use support::raw::{framed, query, read_error, read_until, send, session};
-use support::{Bed, Files, SECRET_RO, SECRET_RW, Setup, psql, run, until};
+use support::{Bed, Files, SECRET_RO, SECRET_RW, Setup, psql, resident, run, until};
 
 async fn bed_with(target: &str) -> (Bed, Files) {
     let bed = Bed::with(Setup { target: target.to_owned(), ..Setup::default() }).await;
@@ -213,12 +213,6 @@ async fn heavy_a_statement_of_hundreds_of_megabytes_is_recorded_in_bounded_memor
     let path = sealed(&bed).await;
     assert!(std::fs::metadata(&path).unwrap().len() > length as u64);
     assert!(most < 160 * 1024, "{most} KiB were resident");
-}
-
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -112,6 +112,9 @@ impl Control {
                 }
                 None => By::Operator,
             };
+            if !change.inventory.people.contains_key(&principal) {
+                return Err(ControlError::NotFound("person"));
+            }
             let invite = change.make_invite(by, &principal).await?;
             change.commit().await?;
             Ok(invite)

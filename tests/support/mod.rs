@@ -281,6 +281,13 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     panic!("it never came true that {what}");
 }
 
+/// Resident memory of this process, in KiB.
+pub fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 pub fn private_folder() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
     let permissions = std::fs::Permissions::from_mode(0o700);

@@ -43,7 +43,18 @@ async fn only_admins_and_the_operator_invite() {
     assert!(world.control.invite(Some(&actor("eve")), &alice).await.is_ok());
     let refused = world.control.invite(Some(&actor("bob")), &alice).await;
     assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
-    assert!(world.control.invite(None, &"nobody".parse().unwrap()).await.is_err());
+}
+
+#[tokio::test]
+async fn an_invitation_for_somebody_unknown_says_that_there_is_no_such_person() {
+    let world = World::new().await;
+    let nobody = "nobody".parse().unwrap();
+    for by in [None, Some(&actor("eve"))] {
+        let refused = world.control.invite(by, &nobody).await;
+        assert!(matches!(refused, Err(ControlError::NotFound("person"))), "{refused:?}");
+    }
+    let refused = world.control.invite(Some(&actor("bob")), &nobody).await;
+    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
 }
 
 #[tokio::test]
