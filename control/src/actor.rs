@@ -1,6 +1,6 @@
 //! An authenticated person, as actions take them, and what they may do by their office.
 
-use policies::{Authn, DeviceId, LoginId, Principal, PrincipalId};
+use policies::{Authn, Bound, DeviceId, LoginId, Principal, PrincipalId};
 
 use crate::ControlError;
 
@@ -26,6 +26,8 @@ pub(crate) struct Asker {
     pub(crate) device: Option<DeviceId>,
     /// The certificate or token of an identified connection.
     pub(crate) credential: Option<String>,
+    /// Where a touch for their connection is good, where it is one.
+    pub(crate) place: Option<Bound>,
 }
 
 impl Actor {
@@ -48,6 +50,7 @@ impl Actor {
             principal: self.principal.id.clone(),
             device: self.authn.device.clone(),
             credential: None,
+            place: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What control answers where it doesn't do what was asked: one enum for its boundary.
 
-use policies::{GrantError, Refusal, RequestError, ResourceError, TargetName};
+use policies::{GrantError, Refusal, RequestError, ResourceError, StepUpId, TargetName};
 use thiserror::Error;
 
 use crate::Unproven;
@@ -17,6 +17,22 @@ pub enum ControlError {
     /// Access was asked for and isn't given.
     #[error(transparent)]
     Refused(#[from] Rejection),
+    /// It takes a fresh step-up, which is given on a page.
+    #[error("{why}: prove yourself at {url}")]
+    StepUpNeeded {
+        /// The page.
+        url: String,
+        /// Who wants it, or why.
+        why: String,
+    },
+    /// The step-up that was given isn't good for this.
+    #[error("the step-up `{id}` doesn't serve here: {why}")]
+    Unfit {
+        /// Which.
+        id: StepUpId,
+        /// Why.
+        why: String,
+    },
     /// The thing is not, or no longer, in a state for it.
     #[error("{0}")]
     Conflict(String),
@@ -130,6 +146,8 @@ impl ControlError {
             Self::NotFound(_) => "not-found",
             Self::Forbidden(_) => "forbidden",
             Self::Refused(rejection) => rejection.code(),
+            Self::StepUpNeeded { .. } => "step-up-needed",
+            Self::Unfit { .. } => "step-up-unfit",
             Self::Conflict(_) => "conflict",
             Self::Invalid(_) => "invalid",
             Self::RateLimited => "rate-limited",

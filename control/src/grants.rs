@@ -3,11 +3,16 @@
 use std::net::IpAddr;
 
 use certs::IssuedKey;
-use policies::{Credential, End, Facts, Grant, GrantEvent, GrantId, Timestamp, Ttl};
+use policies::{
+    Authn, Credential, End, Facts, Grant, GrantEvent, GrantId, Purpose, SessionId, Timestamp, Ttl,
+};
 use secrecy::SecretString;
+use serde_json::json;
 
+use crate::actor::Asker;
+use crate::audit::Event;
 use crate::publish::Change;
-use crate::{Actor, Control, ControlError, store};
+use crate::{Actor, Control, ControlError, step_up, store};
 
 /// How long an upstream certificate lasts. It only has to open a connection: the life of a
 /// certificate is not the life of a lease.
@@ -17,6 +22,15 @@ const CERTIFICATE_LIFE: Ttl = Ttl::from_secs(600);
 pub(crate) struct Begun {
     pub(crate) ends: Timestamp,
     pub(crate) credential: Upstream,
+    /// Whether the credential may serve the next connection too.
+    pub(crate) keep: bool,
+}
+
+/// A connection that begins to use a grant.
+pub(crate) struct Visit {
+    pub(crate) session: SessionId,
+    pub(crate) authn: Option<Authn>,
+    pub(crate) source: Option<IpAddr>,
 }
 
 /// How the gateway signs in upstream.
@@ -71,21 +85,18 @@ impl Control {
         .await
     }
 
-    /// A connection begins to use a grant. The first one starts its clock.
+    /// A connection begins to use a grant. The first one starts its clock. Where it takes a step-up
+    /// that isn't there, nothing has begun.
     #[tracing::instrument(skip_all, fields(grant = %id))]
-    pub(crate) async fn begin(
-        &self,
-        id: &GrantId,
-        source: Option<IpAddr>,
-    ) -> Result<Begun, ControlError> {
+    pub(crate) async fn begin(&self, id: &GrantId, visit: Visit) -> Result<Begun, ControlError> {
         let (control, id) = (self.clone(), id.clone());
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            let grant = change.use_grant(&id, source).await?;
+            let (grant, keep) = change.use_grant(&id, &visit).await?;
             let ends = grant.deadline().ok_or(ControlError::NotFound("grant"))?;
             let credential = change.upstream(&grant)?;
             change.commit().await?;
-            Ok(Begun { ends, credential })
+            Ok(Begun { ends, credential, keep })
         })
         .await
     }
@@ -115,24 +126,28 @@ impl Change {
         Ok(request.may_decide(&person.principal)?)
     }
 
-    /// Asks the rules once more, with where this very connection comes from, and uses the grant.
+    /// Asks the rules once more, with where this very connection comes from and what was touched for
+    /// it, and uses the grant.
     async fn use_grant(
         &mut self,
         id: &GrantId,
-        source: Option<IpAddr>,
-    ) -> Result<Grant, ControlError> {
+        visit: &Visit,
+    ) -> Result<(Grant, bool), ControlError> {
         let grant = self.granted(id).await?;
         let used = self.step(&grant, GrantEvent::Use, holder(&grant)).await?;
-        let asker = crate::actor::Asker {
-            principal: grant.principal.clone(),
-            device: None,
-            credential: None,
-        };
+        let asker = visitor(&grant, visit);
         self.control().not_locked(&asker, &grant.resource, self.now)?;
         let asked_from = self.stored(&grant.request).await?.source;
-        let facts = Facts::new(self.now, source.or(asked_from));
-        self.covers(&grant, &facts).await?;
-        Ok(used)
+        let given = self.youngest(&asker, &grant.resource, Purpose::Connect).await?;
+        let facts = Facts::new(self.now, visit.source.or(asked_from));
+        let facts = step_up::facts(facts, given.as_ref());
+        let terms = self.covers(&grant, &facts).await?;
+        if let Some(step_up) = self.touched(&terms, given.as_ref())? {
+            let detail = json!({ "grant": grant.id, "step_up": step_up::told(step_up) });
+            let event = Event::new(holder(&grant), "session.proved", &visit.session, detail);
+            self.record(event).await?;
+        }
+        Ok((used, terms.step_up.is_none()))
     }
 
     fn upstream(&self, grant: &Grant) -> Result<Upstream, ControlError> {
@@ -152,6 +167,16 @@ impl Change {
                 Ok(Upstream::Certificate(Box::new(issued)))
             }
         }
+    }
+}
+
+fn visitor(grant: &Grant, visit: &Visit) -> Asker {
+    let authn = visit.authn.as_ref();
+    Asker {
+        principal: grant.principal.clone(),
+        device: authn.and_then(|authn| authn.device.clone()),
+        credential: authn.map(|authn| authn.evidence.clone()),
+        place: step_up::place(authn, visit.source),
     }
 }
 

@@ -8,14 +8,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use policies::{Digest, Timestamp};
+use policies::{Digest, PrincipalId, StepUpId, Timestamp};
 use prometheus::IntGauge;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
 use crate::audit::Event;
-use crate::{Actor, Control, ControlError, HoldView, ids};
+use crate::{Actor, Control, ControlError, HoldView, ids, step_up};
 
 /// How many wait at once.
 const MOST: usize = 10_000;
@@ -83,22 +83,27 @@ impl Holds {
         holds.any(|hold| hold.view.id == id && now < hold.view.expires_at)
     }
 
-    fn view(&self, code: &str, now: Timestamp) -> Option<HoldView> {
+    /// What waits under this code, for whom it may be. To others, a known person's connection is as
+    /// if there were none.
+    fn view(
+        &self,
+        code: &str,
+        who: &PrincipalId,
+        now: Timestamp,
+    ) -> Result<HoldView, ControlError> {
         let table = lock(&self.table);
         let hold = table.by_code.get(code).map(|hold| &hold.view);
-        hold.filter(|view| now < view.expires_at).cloned()
+        let live = hold.filter(|view| now < view.expires_at);
+        let own = live.filter(|view| view.principal.as_ref().is_none_or(|owner| owner == who));
+        own.cloned().ok_or(ControlError::NotFound("waiting connection"))
     }
 
-    /// Takes the hold out, if it still reads as it was confirmed: nobody else can any more.
-    fn take(&self, code: &str, digest: &Digest, now: Timestamp) -> Result<Hold, ControlError> {
+    /// Takes the hold out, if it is still the one that was looked at: nobody else can any more.
+    fn take(&self, code: &str, view: &HoldView) -> Result<Hold, ControlError> {
         let mut table = lock(&self.table);
-        let live = table.by_code.get(code).filter(|hold| now < hold.view.expires_at);
-        let hold = live.ok_or(ControlError::NotFound("waiting connection"))?;
-        if hold.view.digest != *digest {
-            let told = "this isn't the connection that you looked at: look again";
-            return Err(ControlError::Conflict(told.to_owned()));
-        }
-        table.by_code.remove(code).ok_or(ControlError::NotFound("waiting connection"))
+        let same = table.by_code.get(code).is_some_and(|hold| hold.view == *view);
+        let taken = same.then(|| table.by_code.remove(code)).flatten();
+        taken.ok_or(ControlError::NotFound("waiting connection"))
     }
 }
 
@@ -145,6 +150,8 @@ pub(crate) fn digest(view: &HoldView) -> Digest {
     for part in [
         "postern hold v1",
         &view.id,
+        view.principal.as_ref().map_or("", PrincipalId::as_str),
+        &view.place.as_ref().map(ToString::to_string).unwrap_or_default(),
         &view.resource.to_string(),
         &view.client,
         &view.application,
@@ -174,37 +181,56 @@ impl Control {
         self.0.limits.code(&actor.principal.id)?;
         let none = || ControlError::NotFound("waiting connection");
         let code = ids::read_code(code).ok_or_else(none)?;
-        self.0.holds.view(&code, self.now()).ok_or_else(none)
+        self.0.holds.view(&code, &actor.principal.id, self.now())
     }
 
     /// Confirms that a waiting connection is the actor's own. It goes on in their name.
     ///
     /// # Errors
-    /// Where it is gone, reads otherwise than the digest says, or the actor is locked.
+    /// Where it is gone or another's, reads otherwise than the digest says, takes a step-up that
+    /// wasn't given, or the actor is locked.
     #[tracing::instrument(skip_all, fields(actor = %actor.principal.id))]
     pub async fn confirm(
         &self,
         actor: &Actor,
         code: &str,
         digest: Digest,
+        step_up: Option<StepUpId>,
     ) -> Result<HoldView, ControlError> {
         self.0.limits.code(&actor.principal.id)?;
         let none = || ControlError::NotFound("waiting connection");
         let code = ids::read_code(code).ok_or_else(none)?;
         let (control, actor) = (self.clone(), actor.clone());
         self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.acting(&actor)?;
-            let Hold { view, answer } = control.0.holds.take(&code, &digest, change.now)?;
-            let detail = json!({
-                "resource": view.resource.to_string(), "client": view.client,
-                "application": view.application, "digest": digest,
-            });
-            change.record(Event::new(&actor, "hold.confirmed", &view.id, detail)).await?;
-            change.commit().await?;
-            answer.send(actor).map_err(|_| none())?;
-            Ok(view)
+            let confirmed = control.confirmed(&actor, &code, (&digest, step_up.as_ref())).await;
+            control.audited(&actor, confirmed).await
         })
         .await
+    }
+
+    async fn confirmed(
+        &self,
+        actor: &Actor,
+        code: &str,
+        (digest, step_up): (&Digest, Option<&StepUpId>),
+    ) -> Result<HoldView, ControlError> {
+        let mut change = self.change().await?;
+        change.acting(actor)?;
+        let looked_at = self.0.holds.view(code, &actor.principal.id, change.now)?;
+        if looked_at.digest != *digest {
+            let told = "this isn't the connection that you looked at: look again";
+            return Err(ControlError::Conflict(told.to_owned()));
+        }
+        let step_up = change.for_hold(actor, &looked_at, step_up).await?;
+        let Hold { view, answer } = self.0.holds.take(code, &looked_at)?;
+        let detail = json!({
+            "resource": view.resource.to_string(), "client": view.client,
+            "application": view.application, "digest": digest,
+            "step_up": step_up.as_ref().map(step_up::told),
+        });
+        change.record(Event::new(actor, "hold.confirmed", &view.id, detail)).await?;
+        change.commit().await?;
+        answer.send(actor.clone()).map_err(|_| ControlError::NotFound("waiting connection"))?;
+        Ok(view)
     }
 }

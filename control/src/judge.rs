@@ -3,8 +3,6 @@
 //! It is asked when somebody asks, again when somebody approves, at every connection, and about
 //! every live grant when the inventory changes.
 
-use std::net::IpAddr;
-
 use policies::{
     Approval, Decision, Facts, Knock, LeaseKey, Lock, PrincipalId, Quorum, Request, Resource,
     Subject, Terms, Timestamp, Ttl, outstanding,
@@ -32,14 +30,8 @@ impl Inventory {
     }
 
     /// Whether a pending request still asks the people that the rules want.
-    pub(crate) fn still_asks(
-        &self,
-        request: &Request,
-        source: Option<IpAddr>,
-        now: Timestamp,
-    ) -> Result<(), Rejection> {
-        let facts = Facts::new(now, source);
-        let (_, terms) = self.judge(&request.principal, &request.resource, &facts)?;
+    pub(crate) fn still_asks(&self, request: &Request, facts: &Facts) -> Result<(), Rejection> {
+        let (_, terms) = self.judge(&request.principal, &request.resource, facts)?;
         let asked = &request.terms.approvals;
         let covered = |wanted: &Quorum| {
             let same = asked.iter().find(|quorum| quorum.group == wanted.group);
@@ -48,22 +40,42 @@ impl Inventory {
         if !terms.approvals.iter().all(covered) {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));
         }
+        if let Some(wanted) = terms.step_up
+            && request.terms.step_up.is_none_or(|asked| asked > wanted)
+        {
+            return Err(Rejection::NotCovered(format!("a step-up of the last {wanted}")));
+        }
         within(&terms, request.ttl)
     }
 
-    /// Whether what was given, on these approvals, would be given again.
+    /// Whether what was given, on these approvals, would be given again: by which terms.
     pub(crate) fn still_gives(
         &self,
         request: &Request,
         (approvals, ttl): (&[Approval], Ttl),
         facts: &Facts,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Terms, Rejection> {
         let (_, terms) = self.judge(&request.principal, &request.resource, facts)?;
         let people = approvals.iter().map(|yes| (&yes.by, &yes.groups));
         if outstanding(&terms.approvals, people) > 0 {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));
         }
-        within(&terms, ttl)
+        within(&terms, ttl).map(|()| terms)
+    }
+}
+
+/// Whether everybody proved themselves whom the rules want to. How long ago no longer matters: a
+/// step-up opens, and ends nothing.
+pub(crate) fn was_proved(
+    terms: &Terms,
+    request: &Request,
+    approvals: &[Approval],
+) -> Result<(), Rejection> {
+    let proved =
+        request.step_up.is_some() && approvals.iter().all(|approval| approval.step_up.is_some());
+    match terms.step_up.filter(|_| !proved) {
+        Some(wanted) => Err(Rejection::NotCovered(format!("a step-up of the last {wanted}"))),
+        None => Ok(()),
     }
 }
 

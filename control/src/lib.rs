@@ -46,6 +46,8 @@ mod reload;
 mod requests;
 mod sessions;
 mod settings;
+mod statement;
+mod step_up;
 mod store;
 mod story;
 mod sweep;
@@ -76,7 +78,7 @@ pub use passkeys::{
 };
 pub use recovery::RecoveryView;
 pub use reload::Reloaded;
-pub use requests::Wish;
+pub use requests::{Wish, Yes};
 pub use settings::{Gateway, Links, Settings, SignIn};
 pub use story::Story;
 pub use tokens::Minted;

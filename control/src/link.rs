@@ -1,7 +1,7 @@
 //! The gRPC service that proxies talk to. Here the wire is parsed, and errors become statuses.
 
 use link::v1::{self, link_server::Link};
-use policies::{GrantId, Resource, SessionId, Timestamp, Ttl};
+use policies::{Authn, GrantId, Resource, SessionId, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -10,11 +10,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::audit::clip;
-use crate::grants::{Begun, Upstream};
+use crate::grants::{Begun, Upstream, Visit};
 use crate::requests::Waiting;
 use crate::tokens::Redeemed;
 use crate::wait::{self, Caller};
-use crate::{Control, ControlError};
+use crate::{Control, ControlError, step_up};
 
 /// How many events may wait for a slow proxy before it lags behind the feed.
 const OUTBOX: usize = 64;
@@ -89,16 +89,26 @@ impl Link for LinkService {
         &self,
         request: Request<v1::BeginRequest>,
     ) -> Result<Response<v1::BeginReply>, Status> {
-        let v1::BeginRequest { grant, session, client } = request.into_inner();
+        let v1::BeginRequest { grant, session, client, authn } = request.into_inner();
         let grant: GrantId = grant.parse().map_err(invalid)?;
         let session: SessionId = session.parse().map_err(invalid)?;
         tracing::debug!(%grant, %session, "a session begins");
-        let begun = self.0.begin(&grant, wait::source(&client)).await;
-        let Begun { ends, credential } = begun.map_err(status)?;
-        Ok(Response::new(v1::BeginReply {
-            ends_ms: Timestamp::millis(ends),
-            credential: Some(to_wire(&credential)),
-        }))
+        let authn = authn.map(Authn::try_from).transpose()?;
+        let visit = Visit { session, authn, source: wait::source(&client) };
+        match self.0.begin(&grant, visit).await {
+            Ok(Begun { ends, credential, keep }) => Ok(Response::new(v1::BeginReply {
+                ends_ms: Timestamp::millis(ends),
+                credential: Some(to_wire(&credential)),
+                step_up_needed: None,
+                keep,
+            })),
+            Err(ControlError::StepUpNeeded { url, why }) => {
+                let needed = v1::StepUpNeeded { message: why, hint: step_up::how(&url) };
+                let nothing = v1::BeginReply::default();
+                Ok(Response::new(v1::BeginReply { step_up_needed: Some(needed), ..nothing }))
+            }
+            Err(error) => Err(status(error)),
+        }
     }
 
     async fn report(
@@ -208,7 +218,9 @@ fn status(error: ControlError) -> Status {
         ControlError::Forbidden(_)
         | ControlError::Refused(_)
         | ControlError::EnrolFirst
-        | ControlError::Unproven(_) => Status::permission_denied(told),
+        | ControlError::Unproven(_)
+        | ControlError::StepUpNeeded { .. }
+        | ControlError::Unfit { .. } => Status::permission_denied(told),
         ControlError::Conflict(_) => Status::failed_precondition(told),
         ControlError::Invalid(_) => Status::invalid_argument(told),
         ControlError::RateLimited | ControlError::Busy => Status::resource_exhausted(told),

@@ -82,7 +82,7 @@ impl Change {
         let detail = json!({
             "resource": request.resource.to_string(), "ttl": request.ttl, "reason": request.reason,
             "needs": needs, "rules": request.terms.rules, "digest": request.digest(),
-            "source": source,
+            "source": source, "step_up": request.step_up,
         });
         let event = Event::new(by, "request.asked", &request.id, detail);
         self.record(event).await?;

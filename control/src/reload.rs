@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use policies::{End, Facts, Grant, GrantEvent, GrantId, RequestId};
+use policies::{End, Grant, GrantEvent, GrantId, RequestId};
 use serde_json::json;
 
 use crate::audit::{By, Event};
+use crate::judge::was_proved;
 use crate::publish::Change;
+use crate::requests::approvals;
+use crate::store::requests::Stored;
 use crate::{Control, ControlError, Inventory, Rejection, store};
 
 /// What a reload changed.
@@ -56,8 +59,8 @@ impl Change {
             if self.lapse(&request).await? {
                 continue;
             }
-            let asks = self.inventory.still_asks(&request, stored.source, self.now);
-            if let Err(why) = asks {
+            let facts = self.facts_of(&request, stored.source).await?;
+            if let Err(why) = self.inventory.still_asks(&request, &facts) {
                 self.withdraw_for(&request, &why.to_string()).await?;
                 withdrawn.push(request.id);
             }
@@ -77,9 +80,10 @@ impl Change {
     }
 
     async fn review(&mut self, grant: &Grant) -> Result<(), ControlError> {
-        let source = self.stored(&grant.request).await?.source;
-        let facts = Facts::new(self.now, source);
-        self.covers(grant, &facts).await
+        let Stored { request, source, .. } = self.stored(&grant.request).await?;
+        let facts = self.facts_of(&request, source).await?;
+        let terms = self.covers(grant, &facts).await?;
+        Ok(was_proved(&terms, &request, approvals(&request))?)
     }
 
     async fn end_by_rules(&mut self, grant: &Grant, why: &Rejection) -> Result<(), ControlError> {

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use policies::{
-    Digest, Facts, Grant, GrantEvent, Request, RequestEvent, RequestId, RequestState, Resource,
-    Terms, Ttl,
+    Approval, Digest, Facts, Grant, GrantEvent, Purpose, Request, RequestEvent, RequestId,
+    RequestState, Resource, StepUp, StepUpId, Terms, Ttl,
 };
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::audit::By;
 use crate::judge::needs;
 use crate::publish::Change;
 use crate::store::{self, requests::Stored};
-use crate::{Actor, Asked, Control, ControlError, Rejection, ids};
+use crate::{Actor, Asked, Control, ControlError, Rejection, ids, step_up};
 
 /// The longest reason, in bytes.
 const REASON_MAX: usize = 2_000;
@@ -31,6 +31,17 @@ pub struct Wish {
     pub reason: String,
     /// Where the connection comes from that waits for it, where there is one.
     pub source: Option<IpAddr>,
+}
+
+/// An approver's yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Yes {
+    /// What they read.
+    pub digest: Digest,
+    /// For how long at most.
+    pub shorten: Option<Ttl>,
+    /// With what they proved themselves, where they did.
+    pub step_up: Option<StepUpId>,
 }
 
 /// Whether somebody is there to wait for people's approval.
@@ -70,25 +81,33 @@ impl Control {
     /// Says yes to what the digest stands for, perhaps for a shorter time.
     ///
     /// # Errors
-    /// Where the actor isn't asked, the request has changed or is over, or the rules would no
-    /// longer give it: then it is withdrawn.
+    /// Where the actor isn't asked or has to prove themselves, the request has changed or is over,
+    /// or the rules would no longer give it: then it is withdrawn.
     #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, request = %id))]
     pub async fn approve(
         &self,
         actor: &Actor,
         id: &RequestId,
-        digest: Digest,
-        shorten: Option<Ttl>,
+        yes: Yes,
     ) -> Result<(Request, Option<Grant>), ControlError> {
         let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let verdict = change.approve(&actor, &id, digest, shorten).await?;
-            change.commit().await?;
-            verdict
-                .map_err(|why| ControlError::Conflict(format!("the request was withdrawn: {why}")))
+            let said = control.approved(&actor, &id, yes).await;
+            control.audited(&actor, said).await
         })
         .await
+    }
+
+    async fn approved(
+        &self,
+        actor: &Actor,
+        id: &RequestId,
+        yes: Yes,
+    ) -> Result<(Request, Option<Grant>), ControlError> {
+        let mut change = self.change().await?;
+        let verdict = change.approve(actor, id, yes).await?;
+        change.commit().await?;
+        verdict.map_err(|why| ControlError::Conflict(format!("the request was withdrawn: {why}")))
     }
 
     /// Says no.
@@ -156,20 +175,39 @@ impl Change {
         wish: Wish,
         waiting: Waiting,
     ) -> Result<(Request, Option<Grant>), ControlError> {
-        let facts = Facts::new(self.now, wish.source);
-        let (resource, terms) = self.inventory.judge(&asker.principal, &wish.resource, &facts)?;
+        self.inventory.person(&asker.principal)?;
+        let (_, resource) = self.inventory.resolve(&wish.resource)?;
+        let proof = self.youngest(asker, &resource, Purpose::Ask).await?;
+        let facts = step_up::facts(Facts::new(self.now, wish.source), proof.as_ref());
+        let (resource, terms) = self.inventory.judge(&asker.principal, &resource, &facts)?;
         self.control().not_locked(asker, &resource, self.now)?;
         if let Some(grant) = self.live_grant(asker, &resource, &facts).await? {
             let stored = self.stored(&grant.request).await?;
             return Ok((stored.request, Some(grant)));
         }
         if let Some(request) = self.joined(asker, &resource, &wish, waiting).await? {
-            return Ok((request, None));
+            return self.stands_by(request, proof).await;
+        }
+        if waiting == Waiting::No {
+            self.touched(&terms, proof.as_ref())?;
         }
         if waiting == Waiting::No && !terms.approvals.is_empty() {
             return Err(Rejection::NeedsApproval(needs(&terms.approvals)).into());
         }
-        self.ask_anew(asker, resource, wish, terms).await
+        self.ask_anew(asker, resource, wish, (terms, proof)).await
+    }
+
+    /// A request that waited for the touch of the one who asks goes on with one that serves.
+    async fn stands_by(
+        &mut self,
+        request: Request,
+        proof: Option<StepUp>,
+    ) -> Result<(Request, Option<Grant>), ControlError> {
+        let fresh = self.touched(&request.terms, proof.as_ref()).ok().flatten().cloned();
+        match fresh.filter(|_| request.state == RequestState::NeedsStepUp) {
+            Some(proof) => self.proved(&request, proof).await,
+            None => Ok((request, None)),
+        }
     }
 
     /// Their live grant for it. One that only time has ended is ended here.
@@ -207,7 +245,8 @@ impl Change {
         if self.lapse(&request).await? {
             return Ok(None);
         }
-        if let Err(why) = self.inventory.still_asks(&request, source, self.now) {
+        let facts = self.facts_of(&request, source).await?;
+        if let Err(why) = self.inventory.still_asks(&request, &facts) {
             self.withdraw_for(&request, &why.to_string()).await?;
             return Ok(None);
         }
@@ -229,7 +268,7 @@ impl Change {
         asker: &Asker,
         resource: Resource,
         wish: Wish,
-        terms: Terms,
+        (terms, proof): (Terms, Option<StepUp>),
     ) -> Result<(Request, Option<Grant>), ControlError> {
         if store::requests::count_pending_of(self.db(), &asker.principal).await? >= PENDING_EACH {
             let told = format!("{PENDING_EACH} of your requests wait already");
@@ -246,7 +285,7 @@ impl Change {
             resource,
             (ttl, wish.reason),
             terms,
-            None,
+            proof.as_ref(),
             (self.now, patience),
         );
         self.add_request(&request, wish.source).await?;
@@ -261,15 +300,18 @@ impl Change {
         &mut self,
         actor: &Actor,
         id: &RequestId,
-        digest: Digest,
-        shorten: Option<Ttl>,
+        Yes { digest, shorten, step_up }: Yes,
     ) -> Result<Result<(Request, Option<Grant>), Rejection>, ControlError> {
         let by = self.acting(actor)?.principal;
         let Stored { request, source, .. } = self.stored(id).await?;
-        let detail = json!({ "digest": digest, "shorten": shorten });
-        let event = RequestEvent::Approve { by, digest, shorten, step_up: None };
+        request.may_decide(&by)?;
+        let step_up = self.for_approval(actor, &request, step_up.as_ref()).await?;
+        let proof = step_up.as_ref().map(step_up::told);
+        let detail = json!({ "digest": digest, "shorten": shorten, "step_up": proof });
+        let event = RequestEvent::Approve { by, digest, shorten, step_up };
         let next = request.apply(event, self.now)?;
-        if let Err(why) = self.inventory.still_asks(&request, source, self.now) {
+        let facts = self.facts_of(&request, source).await?;
+        if let Err(why) = self.inventory.still_asks(&request, &facts) {
             self.withdraw_for(&request, &why.to_string()).await?;
             return Ok(Err(why));
         }
@@ -321,23 +363,27 @@ impl Change {
         found.ok_or(ControlError::NotFound("request"))
     }
 
-    /// Whether a grant would be given again, under these facts.
+    /// Whether a grant would be given again, under these facts: by which terms.
     pub(crate) async fn covers(
         &mut self,
         grant: &Grant,
         facts: &Facts,
-    ) -> Result<(), ControlError> {
+    ) -> Result<Terms, ControlError> {
         let request = self.stored(&grant.request).await?.request;
-        let approvals = match &request.state {
-            RequestState::Granted { approvals, .. } => approvals.as_slice(),
-            RequestState::NeedsStepUp
-            | RequestState::NeedsApproval { .. }
-            | RequestState::Denied { .. }
-            | RequestState::Withdrawn { .. }
-            | RequestState::Lapsed { .. } => &[],
-        };
-        let given = (approvals, grant.ttl);
+        let given = (approvals(&request), grant.ttl);
         Ok(self.inventory.still_gives(&request, given, facts)?)
+    }
+}
+
+/// Who said yes, where it was granted.
+pub(crate) fn approvals(request: &Request) -> &[Approval] {
+    match &request.state {
+        RequestState::Granted { approvals, .. } => approvals.as_slice(),
+        RequestState::NeedsStepUp
+        | RequestState::NeedsApproval { .. }
+        | RequestState::Denied { .. }
+        | RequestState::Withdrawn { .. }
+        | RequestState::Lapsed { .. } => &[],
     }
 }
 

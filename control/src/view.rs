@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use policies::{
-    Authn, Credential, Database, Environment, Grant, GrantId, Kind, Lock, Login, PrincipalId,
-    Quorum, Request, Resource, SessionId, TargetName, Timestamp, Ttl,
+    Authn, Bound, Credential, Database, Environment, Grant, GrantId, Kind, Lock, Login,
+    PrincipalId, Quorum, Request, Resource, SessionId, TargetName, Timestamp, Ttl,
 };
 
 use crate::Rejection;
@@ -299,8 +299,12 @@ pub enum Verdict {
 pub struct HoldView {
     /// Its name, public.
     pub id: String,
+    /// Whose it is, where it is known: nobody else can let it go on.
+    pub principal: Option<PrincipalId>,
     /// What it wants.
     pub resource: Resource,
+    /// Where a touch for it is good.
+    pub place: Option<Bound>,
     /// Address and port that it comes from.
     pub client: String,
     /// The address alone, where it is one.

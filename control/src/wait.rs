@@ -14,8 +14,8 @@ use tonic::Status;
 
 use crate::actor::Asker;
 use crate::holds::{self, Place};
-use crate::requests::Waiting;
-use crate::{Control, ControlError, HoldView, Rejection, Wish, ids, store};
+use crate::requests::{Waiting, approvals};
+use crate::{Control, ControlError, HoldView, Rejection, Wish, ids, step_up, store};
 
 /// A connection that wants a grant.
 #[derive(Debug)]
@@ -58,15 +58,31 @@ impl Story<'_> {
         if self.caller.waiting == Waiting::No {
             let known = self.caller.identity.as_ref();
             let (principal, authn) = known.ok_or_else(|| self.unidentified())?;
-            return self.at_once(asker(principal, authn)).await;
+            return self.at_once(self.known(principal, authn)).await;
         }
         let entered = self.control.0.holds.enter(self.source());
         let mut place = entered.map_err(|error| self.why(&error))?;
         let asker = match &self.caller.identity {
-            Some((principal, authn)) => asker(principal, authn),
-            None => self.confirmed(&mut place).await?,
+            Some((principal, authn)) => {
+                let known = self.known(principal, authn);
+                self.touched(&mut place, &known).await?;
+                known
+            }
+            None => self.confirmed(&mut place, None).await?,
         };
-        self.granted(asker).await
+        let granted = self.granted(asker.clone()).await?;
+        // Others may have taken longer to say yes than a touch lasts.
+        self.touched(&mut place, &asker).await?;
+        Ok(granted)
+    }
+
+    /// Has a known person touch for this connection, where the rules want it and they didn't lately.
+    async fn touched(&self, place: &mut Place, asker: &Asker) -> Result<(), v1::Refused> {
+        let wanted = self.control.wants_touch(asker, &self.caller.resource, self.source()).await;
+        if wanted.map_err(|error| self.why(&error))? {
+            self.confirmed(place, Some(asker)).await?;
+        }
+        Ok(())
     }
 
     async fn at_once(&self, asker: Asker) -> Result<v1::Granted, v1::Refused> {
@@ -77,10 +93,14 @@ impl Story<'_> {
         Ok(self.grant(&grant, request, revision))
     }
 
-    /// Waits until a person says that this connection is theirs.
-    async fn confirmed(&self, place: &mut Place) -> Result<Asker, v1::Refused> {
+    /// Waits until a person says that this connection is theirs: anybody, or the one who is known.
+    async fn confirmed(
+        &self,
+        place: &mut Place,
+        known: Option<&Asker>,
+    ) -> Result<Asker, v1::Refused> {
         let patience = self.patience(self.control.settings().hold_patience);
-        let view = self.view(patience)?;
+        let view = self.view(patience, known)?;
         let id = view.id.clone();
         let (code, answered) = place.offer(view);
         let url = format!("{}/c/{id}", self.control.settings().base_url());
@@ -89,13 +109,14 @@ impl Story<'_> {
         let answer = tokio::time::timeout(patience.duration(), answered).await;
         let late = |_| refused("unconfirmed", "nobody confirmed this connection in time");
         let actor = answer.map_err(late)?.map_err(|_| gone())?;
-        let authn = Authn {
+        let identified = self.caller.identity.as_ref().map(|(_, authn)| authn.clone());
+        let authn = identified.unwrap_or_else(|| Authn {
             method: Method::Confirmed,
             at: self.control.now(),
             evidence: id,
             device: actor.authn.device.clone(),
-        };
-        let asker = asker(&actor.principal.id, &authn);
+        });
+        let asker = self.known(&actor.principal.id, &authn);
         self.say(Event::Confirmed(v1::Identity {
             principal: actor.principal.id.into(),
             name: actor.principal.name,
@@ -105,14 +126,20 @@ impl Story<'_> {
         Ok(asker)
     }
 
-    fn view(&self, patience: Ttl) -> Result<HoldView, v1::Refused> {
+    fn view(&self, patience: Ttl, known: Option<&Asker>) -> Result<HoldView, v1::Refused> {
         let inventory = self.control.0.inventory.load();
         let resolved = inventory.resolve(&self.caller.resource);
         let (_, resource) = resolved.map_err(|error| self.why(&error.into()))?;
         let now = self.control.now();
         let mut view = HoldView {
             id: ids::fresh_text("ho"),
+            principal: known.map(|asker| asker.principal.clone()),
             resource,
+            // The one who will confirm it is unknown yet, and with them, the connection's device.
+            place: match known {
+                Some(asker) => asker.place.clone(),
+                None => step_up::place(None, self.source()),
+            },
             client: self.caller.client.clone(),
             source: self.source(),
             application: self.caller.application.clone(),
@@ -190,20 +217,12 @@ impl Story<'_> {
     }
 
     fn grant(&self, grant: &policies::Grant, request: &Request, revision: u64) -> v1::Granted {
-        let approvals = match &request.state {
-            RequestState::Granted { approvals, .. } => approvals.as_slice(),
-            RequestState::NeedsStepUp
-            | RequestState::NeedsApproval { .. }
-            | RequestState::Denied { .. }
-            | RequestState::Withdrawn { .. }
-            | RequestState::Lapsed { .. } => &[],
-        };
         let inventory = self.control.0.inventory.load();
         v1::Granted {
             grant: grant.id.to_string(),
             revision,
             ttl_ms: grant.ttl.millis().cast_unsigned(),
-            approved_by: approvals.iter().map(|yes| inventory.name(&yes.by)).collect(),
+            approved_by: approvals(request).iter().map(|yes| inventory.name(&yes.by)).collect(),
         }
     }
 
@@ -222,6 +241,15 @@ impl Story<'_> {
             ttl: self.caller.ttl,
             reason: self.caller.reason.clone(),
             source: self.source(),
+        }
+    }
+
+    fn known(&self, principal: &PrincipalId, authn: &Authn) -> Asker {
+        Asker {
+            principal: principal.clone(),
+            device: authn.device.clone(),
+            credential: Some(authn.evidence.clone()),
+            place: step_up::place(Some(authn), self.source()),
         }
     }
 
@@ -269,6 +297,9 @@ impl Story<'_> {
     fn why(&self, error: &ControlError) -> v1::Refused {
         match error {
             ControlError::Refused(Rejection::NeedsApproval(_)) => self.must_ask(&error.to_string()),
+            ControlError::StepUpNeeded { url, why } => {
+                v1::Refused { hint: step_up::how(url), ..refused(error.code(), why) }
+            }
             ControlError::Store(_)
             | ControlError::Migrate(_)
             | ControlError::Unreadable(_)
@@ -285,6 +316,7 @@ impl Story<'_> {
             ControlError::NotFound(_)
             | ControlError::Forbidden(_)
             | ControlError::Refused(_)
+            | ControlError::Unfit { .. }
             | ControlError::Conflict(_)
             | ControlError::Invalid(_)
             | ControlError::RateLimited
@@ -293,14 +325,6 @@ impl Story<'_> {
             | ControlError::EnrolFirst
             | ControlError::Unproven(_) => refused(error.code(), &error.to_string()),
         }
-    }
-}
-
-fn asker(principal: &PrincipalId, authn: &Authn) -> Asker {
-    Asker {
-        principal: principal.clone(),
-        device: authn.device.clone(),
-        credential: Some(authn.evidence.clone()),
     }
 }
 

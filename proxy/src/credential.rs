@@ -52,6 +52,9 @@ pub(crate) enum BeginError {
     Empty,
     #[error("the grant has ended")]
     Over,
+    /// The rules want a fresh touch for this very connection; what to do where it can't wait.
+    #[error("{message}")]
+    StepUp { message: String, hint: String },
 }
 
 /// The credentials of the grants in use.
@@ -92,15 +95,19 @@ impl Credentials {
             grant: usage.0.to_string(),
             session: session.id().to_string(),
             client: session.client().to_string(),
+            authn: Some(session.identity().authn.clone().into()),
         };
-        let (ends, upstream) = self.fetch(request).await?;
+        let (ends, upstream, keep) = self.fetch(request).await?;
         pass.held.begin(ends);
         if !pass.held.is_live(self.clock.now()) {
             return Err(BeginError::Over);
         }
-        let until = self.until(asked, &upstream);
-        let kept = Kept { held: Arc::clone(&pass.held), upstream: upstream.clone(), until };
-        self.kept.insert(usage, kept);
+        // Where each connection takes a touch, nothing is kept for the next one.
+        if keep {
+            let until = self.until(asked, &upstream);
+            let kept = Kept { held: Arc::clone(&pass.held), upstream: upstream.clone(), until };
+            self.kept.insert(usage, kept);
+        }
         Ok(upstream)
     }
 
@@ -135,7 +142,10 @@ impl Credentials {
         }
     }
 
-    async fn fetch(&self, request: v1::BeginRequest) -> Result<(Timestamp, Upstream), BeginError> {
+    async fn fetch(
+        &self,
+        request: v1::BeginRequest,
+    ) -> Result<(Timestamp, Upstream, bool), BeginError> {
         let mut link = self.link.clone();
         let reply = match timeout(ANSWER, link.begin(request)).await {
             Ok(Ok(reply)) => reply.into_inner(),
@@ -145,6 +155,9 @@ impl Credentials {
             Ok(Err(status)) => return Err(BeginError::Unreachable(status)),
             Err(_) => return Err(BeginError::Late),
         };
+        if let Some(v1::StepUpNeeded { message, hint }) = reply.step_up_needed {
+            return Err(BeginError::StepUp { message, hint });
+        }
         let credential = reply.credential.and_then(|outer| outer.credential);
         let upstream = match credential.ok_or(BeginError::Empty)? {
             Wire::Password(password) => Upstream::Password(password.into()),
@@ -152,7 +165,7 @@ impl Credentials {
                 Upstream::Certificate { chain_pem: pair.chain_pem, key_pem: pair.key_pem.into() }
             }
         };
-        Ok((Timestamp::from_millis(reply.ends_ms), upstream))
+        Ok((Timestamp::from_millis(reply.ends_ms), upstream, reply.keep))
     }
 }
 
@@ -170,9 +183,31 @@ mod tests {
         rig.grant(vec![lease("gr-1", term)], Partition::UntilLeaseEnd);
         let credential = v1::Credential { credential: Some(Wire::Password("secret".into())) };
         let ends_ms = at(600).millis();
-        let reply = v1::BeginReply { ends_ms, credential: Some(credential) };
+        let reply = reply(ends_ms, Some(credential));
         *rig.control.begin_reply.lock().unwrap() = Some(Ok(reply));
         rig
+    }
+
+    fn reply(ends_ms: i64, credential: Option<v1::Credential>) -> v1::BeginReply {
+        v1::BeginReply { ends_ms, credential, keep: true, step_up_needed: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_each_connection_takes_a_touch_nothing_is_kept() {
+        let rig = rig(claim(60, 600));
+        let session = rig.open();
+        let credential = v1::Credential { credential: Some(Wire::Password("secret".into())) };
+        let touched = v1::BeginReply { keep: false, ..reply(at(600).millis(), Some(credential)) };
+        *rig.control.begin_reply.lock().unwrap() = Some(Ok(touched));
+        rig.plane.credentials.begin(&session).await.unwrap();
+        let needed = v1::StepUpNeeded { message: "touch".into(), hint: "there".into() };
+        let stale = v1::BeginReply { step_up_needed: Some(needed), ..v1::BeginReply::default() };
+        *rig.control.begin_reply.lock().unwrap() = Some(Ok(stale));
+        let refused = rig.plane.credentials.begin(&session).await.unwrap_err();
+        assert!(matches!(refused, BeginError::StepUp { .. }), "{refused}");
+        assert!(rig.plane.credentials.kept.is_empty());
+        let authn = rig.control.begins.lock().unwrap()[0].authn.clone().unwrap();
+        assert_eq!(authn.device.as_deref(), Some("laptop"), "control hears which device it is");
     }
 
     fn password(upstream: Upstream) -> String {
@@ -250,7 +285,7 @@ mod tests {
         for (life, used, expected) in [(600, 59, 1), (90, 29, 1), (90, 31, 2), (60, 0, 2)] {
             let rig = rig(Term::Until(at(600)));
             let credential = Some(certificate(life));
-            let reply = v1::BeginReply { ends_ms: at(600).millis(), credential };
+            let reply = reply(at(600).millis(), credential);
             *rig.control.begin_reply.lock().unwrap() = Some(Ok(reply));
             rig.plane.credentials.begin(&rig.open()).await.unwrap();
             tokio::time::advance(Duration::from_secs(used)).await;

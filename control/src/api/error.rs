@@ -32,6 +32,10 @@ pub(crate) struct Problem {
     /// An error code of OAuth (RFC 6749, 5.2), where the endpoint is one of its kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
+    /// The page where one proves oneself, where that is what is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "https://gate.example.com/r/rq-2b7c")]
+    url: Option<String>,
     /// Under this name the operators find the cause in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     incident: Option<String>,
@@ -42,6 +46,7 @@ pub(crate) struct Problem {
 pub(crate) enum Kind {
     Invalid,
     Unauthenticated,
+    StepUpNeeded,
     Forbidden,
     NotFound,
     WrongMethod,
@@ -57,9 +62,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Invalid,
         Self::Unauthenticated,
+        Self::StepUpNeeded,
         Self::Forbidden,
         Self::NotFound,
         Self::WrongMethod,
@@ -78,7 +84,7 @@ impl Kind {
         match self {
             Self::Invalid => StatusCode::BAD_REQUEST,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::StepUpNeeded | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
@@ -97,6 +103,7 @@ impl Kind {
         match self {
             Self::Invalid => "invalid",
             Self::Unauthenticated => "unauthenticated",
+            Self::StepUpNeeded => "step-up-needed",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not-found",
             Self::WrongMethod => "wrong-method",
@@ -116,6 +123,7 @@ impl Kind {
         match self {
             Self::Invalid => "The request is not valid",
             Self::Unauthenticated => "Sign in first",
+            Self::StepUpNeeded => "Prove yourself first",
             Self::Forbidden => "You may not do this",
             Self::NotFound => "There is no such thing, or it isn't yours to see",
             Self::WrongMethod => "This can't be done here",
@@ -140,6 +148,7 @@ impl Problem {
             status: kind.status().as_u16(),
             detail: detail.into(),
             error: None,
+            url: None,
             incident: None,
         }
     }
@@ -178,8 +187,15 @@ fn chain(error: &dyn Error) -> String {
 impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
         let kind = match &error {
+            ControlError::StepUpNeeded { url, .. } => {
+                let needed = Self::new(Kind::StepUpNeeded, error.to_string());
+                return Self { url: Some(url.clone()), ..needed };
+            }
             ControlError::NotFound(_) => Kind::NotFound,
-            ControlError::Forbidden(_) | ControlError::EnrolFirst | ControlError::Unproven(_) => {
+            ControlError::Forbidden(_)
+            | ControlError::EnrolFirst
+            | ControlError::Unproven(_)
+            | ControlError::Unfit { .. } => {
                 Kind::Forbidden
             }
             ControlError::Refused(rejection) => refused(rejection),

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use policies::Digest;
+use policies::{Digest, StepUpId};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -48,6 +48,9 @@ pub(crate) struct Confirmation {
     code: String,
     /// The digest of the connection that was read.
     digest: String,
+    /// The step-up by which one proved oneself on the connection's page, where that is wanted.
+    #[schema(value_type = Option<String>)]
+    step_up: Option<StepUpId>,
 }
 
 /// Confirms that the waiting connection is one's own; it goes on as this person.
@@ -60,6 +63,6 @@ pub(crate) async fn confirm(
     Body(said): Body<Confirmation>,
 ) -> Result<Json<wire::Hold>, Problem> {
     let digest = Digest::from(said.digest);
-    let view = api.control.confirm(&actor, &said.code, digest).await?;
+    let view = api.control.confirm(&actor, &said.code, digest, said.step_up).await?;
     Ok(Json(wire::Hold::new(&view, differs(&view, source))))
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use policies::{Digest, RequestId, Ttl};
+use policies::{Digest, RequestId, StepUpId, Ttl};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -140,6 +140,9 @@ pub(crate) struct Yes {
     /// For how long at most.
     #[schema(value_type = Option<String>, example = "30m")]
     shorten: Option<Ttl>,
+    /// The step-up by which one proved oneself on the request's page, where that is wanted.
+    #[schema(value_type = Option<String>)]
+    step_up: Option<StepUpId>,
 }
 
 /// Says yes to a request.
@@ -152,8 +155,9 @@ pub(crate) async fn approve(
     At(id): At<RequestId>,
     Body(yes): Body<Yes>,
 ) -> Result<Json<Answer>, Problem> {
-    let digest = Digest::from(yes.digest);
-    let (_, grant) = api.control.approve(&actor, &id, digest, yes.shorten).await?;
+    let Yes { digest, shorten, step_up } = yes;
+    let yes = crate::Yes { digest: Digest::from(digest), shorten, step_up };
+    let (_, grant) = api.control.approve(&actor, &id, yes).await?;
     let request = shown(&api, &actor, &id).await?;
     let grant = grant.as_ref().map(wire::Grant::from);
     Ok(Json(Answer { request, grant }))

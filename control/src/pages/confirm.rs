@@ -114,7 +114,7 @@ pub(super) async fn confirm(
         return Err(gone().into());
     }
     let digest = Digest::from(fields.digest);
-    let view = api.control.confirm(actor, &fields.code, digest).await?;
+    let view = api.control.confirm(actor, &fields.code, digest, None).await?;
     let body = Markup::new()
         .raw("<div class=\"card\"><h3>")
         .text(&view.resource)

@@ -10,7 +10,7 @@ use super::{Page, Turned, hidden};
 use crate::api::Api;
 use crate::api::error::{Kind, Problem};
 use crate::api::extract::At;
-use crate::{GrantFilter, GrantView, Paging, RequestFilter, RequestView, Scope, Standing};
+use crate::{GrantFilter, GrantView, Paging, RequestFilter, RequestView, Scope, Standing, Yes};
 
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
     let actor = &visitor.actor;
@@ -126,7 +126,8 @@ pub(super) async fn approve(
         text => Some(text.parse::<Ttl>().map_err(invalid)?),
     };
     let digest = Digest::from(act.fields.digest);
-    api.control.approve(&act.visitor.actor, &id, digest, shorten).await?;
+    let yes = Yes { digest, shorten, step_up: None };
+    api.control.approve(&act.visitor.actor, &id, yes).await?;
     Ok(Redirect::to("/"))
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod passkeys;
 pub(crate) mod recoveries;
 pub(crate) mod requests;
 pub(crate) mod sessions;
+pub(crate) mod step_ups;
 pub(crate) mod tokens;
 pub(crate) mod totp;
 
@@ -99,6 +100,7 @@ fn migrations() -> Migrator {
         (1, "core", include_str!("../../migrations/0001_core.sql")),
         (2, "logins", include_str!("../../migrations/0002_logins.sql")),
         (3, "passkeys", include_str!("../../migrations/0003_passkeys.sql")),
+        (4, "step_ups", include_str!("../../migrations/0004_step_ups.sql")),
     ];
     let migrations = each.map(|(version, name, sql)| {
         let name = Cow::Borrowed(name);

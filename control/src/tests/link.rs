@@ -11,6 +11,7 @@ fn begin(grant: &policies::Grant, client: &str) -> Request<v1::BeginRequest> {
         grant: grant.id.to_string(),
         session: "se-1".into(),
         client: client.into(),
+        authn: Some(actor("alice").authn.into()),
     })
 }
 

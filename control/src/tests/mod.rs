@@ -11,6 +11,7 @@ mod logins;
 mod reload;
 mod requests;
 mod restart;
+mod step_up;
 mod tokens;
 mod wait;
 
@@ -91,7 +92,10 @@ impl World {
     ) -> Result<Option<Grant>, ControlError> {
         let view = self.control.request(&actor("eve"), id).await?;
         let digest = view.request.digest();
-        let approved = self.control.approve(&actor(who), id, digest, None).await;
+        let approved = self
+            .control
+            .approve(&actor(who), id, crate::Yes { digest, shorten: None, step_up: None })
+            .await;
         approved.map(|(_, grant)| grant)
     }
 

@@ -68,7 +68,10 @@ async fn approving_twice_or_something_else_or_too_late_is_refused() {
     let world = World::new().await;
     let id = world.ask("alice", "app_rw@orders").await.unwrap().request.id;
     let other = "0".repeat(64).into();
-    let refused = world.control.approve(&actor("bob"), &id, other, None).await;
+    let refused = world
+        .control
+        .approve(&actor("bob"), &id, crate::Yes { digest: other, shorten: None, step_up: None })
+        .await;
     assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
     world.approve("bob", &id).await.unwrap();
     let refused = world.approve("bob", &id).await;
@@ -96,7 +99,10 @@ async fn of_fifty_verdicts_at_once_there_is_one_outcome() {
                     control.withdraw(&actor("alice"), &id).await.map(|_| None)
                 } else {
                     let by = actor(&format!("dba-{number}"));
-                    control.approve(&by, &id, digest, None).await.map(|(_, grant)| grant)
+                    control
+                        .approve(&by, &id, crate::Yes { digest, shorten: None, step_up: None })
+                        .await
+                        .map(|(_, grant)| grant)
                 }
             });
         }

@@ -33,9 +33,9 @@ pub(super) fn waiting(who: Option<&str>, what: &str) -> v1::AskRequest {
     }
 }
 
-type Events = ReceiverStream<Result<v1::AskEvent, Status>>;
+pub(super) type Events = ReceiverStream<Result<v1::AskEvent, Status>>;
 
-async fn ask(world: &World, request: v1::AskRequest) -> Events {
+pub(super) async fn ask(world: &World, request: v1::AskRequest) -> Events {
     service(world).ask(Request::new(request)).await.unwrap().into_inner()
 }
 
@@ -51,7 +51,7 @@ async fn confirm_code(events: &mut Events) -> String {
 
 async fn confirm(world: &World, who: &str, code: &str) -> Result<(), ControlError> {
     let view = world.control.hold_by_code(&actor(who), code).await?;
-    world.control.confirm(&actor(who), code, view.digest).await.map(drop)
+    world.control.confirm(&actor(who), code, view.digest, None).await.map(drop)
 }
 
 #[tokio::test]
@@ -83,12 +83,12 @@ async fn one_confirmation_wins() {
     let mut events = ask(&world, waiting(None, "app_ro@orders")).await;
     let code = confirm_code(&mut events).await;
     let view = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
-    let wrong = world.control.confirm(&actor("alice"), &code, "0".repeat(64).into()).await;
+    let wrong = world.control.confirm(&actor("alice"), &code, "0".repeat(64).into(), None).await;
     assert!(matches!(wrong, Err(ControlError::Conflict(_))), "{wrong:?}");
     let mut tasks = tokio::task::JoinSet::new();
     for who in ["alice", "bob", "carol", "eve"] {
         let (control, code, digest) = (world.control.clone(), code.clone(), view.digest.clone());
-        tasks.spawn(async move { control.confirm(&actor(who), &code, digest).await });
+        tasks.spawn(async move { control.confirm(&actor(who), &code, digest, None).await });
     }
     let won = tasks.join_all().await.into_iter().filter(Result::is_ok).count();
     assert_eq!(won, 1);
@@ -104,7 +104,7 @@ async fn the_code_of_a_connection_that_left_is_dead() {
     while world.control.hold_waits(&view.id) {
         tokio::task::yield_now().await;
     }
-    let late = world.control.confirm(&actor("alice"), &code, view.digest).await;
+    let late = world.control.confirm(&actor("alice"), &code, view.digest, None).await;
     assert!(matches!(late, Err(ControlError::NotFound(_))), "{late:?}");
     assert_eq!(world.control.0.counts.holds.get(), 0);
     assert!(!world.kinds().await.iter().any(|kind| kind.starts_with("request")));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use pgwire::messages::startup::{Authentication, NegotiateProtocolVersion};
-use policies::{Denial, Knock, LeaseKey, Ttl};
+use policies::{Denial, Knock, LeaseKey, Resource, Ttl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::refuse::Refusal;
@@ -68,7 +68,7 @@ impl Visit {
                 Err(denial) => return Err(Refusal::denial(&denial, &caller.resource).into()),
             }
         }
-        self.wait(caller).await
+        self.wait(caller, false).await
     }
 
     /// The hot path: the lease table, and nothing else.
@@ -81,26 +81,29 @@ impl Visit {
         self.plane.admit(&knock)
     }
 
-    async fn wait(&self, caller: &mut Caller) -> Result<LetIn, NotIn> {
+    /// Waits for what people have to do, telling the caller of it.
+    pub(super) async fn wait(&self, caller: &mut Caller, greeted: bool) -> Result<LetIn, NotIn> {
         let waits = identify::waits(&caller.target, &caller.startup);
         let hold = Hold::ask(&self.plane, self.wish_of(caller, waits)).await;
         let mut hold = hold.map_err(|error| Refusal::hold(&error, &caller.resource))?;
-        let mut teller = Teller { greeted: false, waits };
+        let mut teller = Teller { greeted, waits };
         loop {
             let event = tokio::select! {
                 biased;
                 event = hold.next() => event.map_err(|error| Refusal::hold(&error, &caller.resource))?,
                 () = left(&mut caller.stream) => return Err(NotIn::Left),
             };
+            teller.tell(caller, &event).await?;
             if let HoldEvent::Confirmed(identity) = &event {
                 caller.identity = Some(identity.clone());
             }
-            teller.tell(caller, &event).await?;
             match event {
                 HoldEvent::Granted { .. } => return self.let_in(caller, teller.greeted),
-                HoldEvent::Refused { code: _, message, hint } => {
+                HoldEvent::Refused { code, message, hint } => {
                     let fatal = super::Fatal::new("28000", message).hint(hint);
-                    return Err(Refusal::new("no-grant", fatal).into());
+                    let touch = code == "step-up-needed";
+                    let reason = if touch { "step-up-needed" } else { "no-grant" };
+                    return Err(Refusal::new(reason, fatal).into());
                 }
                 HoldEvent::Confirm { .. } | HoldEvent::Confirmed(_) | HoldEvent::Asked { .. } => {}
             }
@@ -150,13 +153,7 @@ impl Teller {
         let mut out = BytesMut::new();
         if !self.greeted {
             put_authenticated(&mut out, caller);
-            put_notice(
-                &mut out,
-                &format!(
-                    "no live grant for {} on {}",
-                    caller.resource.login, caller.resource.target
-                ),
-            );
+            put_notice(&mut out, &headline(caller, event));
             self.greeted = true;
         }
         lines.iter().for_each(|line| put_notice(&mut out, line));
@@ -168,6 +165,17 @@ impl Teller {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(NotIn::Left),
         }
+    }
+}
+
+/// Why it waits. Whoever is known and has to confirm nevertheless has to touch.
+fn headline(caller: &Caller, event: &HoldEvent) -> String {
+    let Resource { login, target, .. } = &caller.resource;
+    let touch = matches!(event, HoldEvent::Confirm { .. }) && caller.identity.is_some();
+    if touch {
+        format!("{login} on {target} takes a fresh touch of yours")
+    } else {
+        format!("no live grant for {login} on {target}")
     }
 }
 

@@ -98,6 +98,7 @@ impl Refusal {
             BeginError::Unreachable(_) | BeginError::Late => {
                 ("control-unreachable", "57P03", "Try again in a moment.".to_owned())
             }
+            BeginError::StepUp { message: _, hint } => ("step-up-needed", "28000", hint.clone()),
             BeginError::Empty => (
                 "no-credential",
                 "28000",

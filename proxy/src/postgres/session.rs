@@ -19,7 +19,8 @@ use super::relay::{Relay, Remains, Stop};
 use super::release::{Outside, release};
 use super::upstream::{Call, DialError, Greeting, Upstream, dial};
 use super::wire::{put, put_raw};
-use super::{Caller, Outcome, Visit};
+use super::{Caller, Outcome, Visit, identify};
+use crate::credential::BeginError;
 use crate::recorder::Recorder;
 use crate::session::{Opening, Session, Tally};
 
@@ -40,6 +41,8 @@ enum Failed {
     Refused(Refusal, End),
     /// The target refuses, in its own.
     Target(bytes::Bytes),
+    /// The client left while it waited.
+    Left,
 }
 
 impl Visit {
@@ -68,11 +71,11 @@ impl Visit {
         self.run(caller, session, greeted).instrument(span).await
     }
 
-    async fn run(&self, caller: Caller, session: Session, greeted: bool) -> Outcome {
+    async fn run(&self, mut caller: Caller, session: Session, mut greeted: bool) -> Outcome {
         let prepared = tokio::select! {
             biased;
             end = session.ended() => Err(Failed::Refused(Refusal::cut(&end), end)),
-            prepared = self.prepare(&caller, &session) => prepared,
+            prepared = self.prepare(&mut caller, &session, &mut greeted) => prepared,
         };
         let Prepared { upstream, recorder, credential } = match prepared {
             Ok(prepared) => prepared,
@@ -99,11 +102,13 @@ impl Visit {
     }
 
     /// Credential, target and recording.
-    async fn prepare(&self, caller: &Caller, session: &Session) -> Result<Prepared, Failed> {
-        let credential = self.plane.credentials.begin(session).await;
-        let credential = credential.map_err(|error| {
-            Failed::Refused(Refusal::begin(&error, &caller.resource), End::Expired)
-        })?;
+    async fn prepare(
+        &self,
+        caller: &mut Caller,
+        session: &Session,
+        greeted: &mut bool,
+    ) -> Result<Prepared, Failed> {
+        let credential = self.credential(caller, session, greeted).await?;
         let database = caller.resource.database.as_ref().map_or("", |database| database.as_str());
         let call = Call {
             target: &caller.target,
@@ -125,6 +130,27 @@ impl Visit {
         Ok(Prepared { upstream, recorder, credential })
     }
 
+    /// What opens the target. Where the rules want a touch for this very connection, it waits for
+    /// one, as it would for a grant; the guard stands over the wait as over everything.
+    async fn credential(
+        &self,
+        caller: &mut Caller,
+        session: &Session,
+        greeted: &mut bool,
+    ) -> Result<crate::credential::Upstream, Failed> {
+        let waits = identify::waits(&caller.target, &caller.startup);
+        let begun = self.plane.credentials.begin(session).await;
+        let begun = if waits && matches!(begun, Err(BeginError::StepUp { .. })) {
+            *greeted = self.wait(caller, *greeted).await?.greeted;
+            self.plane.credentials.begin(session).await
+        } else {
+            begun
+        };
+        begun.map_err(|error| {
+            Failed::Refused(Refusal::begin(&error, &caller.resource), not_begun(&error))
+        })
+    }
+
     fn not_dialled(&self, error: DialError, caller: &Caller) -> Failed {
         self.plane.metrics.upstream_failed(&caller.target.name);
         if let DialError::Refused(message) = error {
@@ -141,6 +167,10 @@ impl Visit {
             Failed::Refused(refusal, end) => {
                 session.close(&end, &Tally::default());
                 self.refuse(caller, &refusal).await
+            }
+            Failed::Left => {
+                session.close(&End::Closed, &Tally::default());
+                "left"
             }
             Failed::Target(message) => {
                 session.close(&End::UpstreamLost, &Tally::default());
@@ -193,6 +223,29 @@ impl Visit {
         if !released {
             tracing::warn!("the target kept the connection open; it was dropped");
         }
+    }
+}
+
+impl From<NotIn> for Failed {
+    fn from(not_in: NotIn) -> Self {
+        match not_in {
+            NotIn::Left => Self::Left,
+            NotIn::Refused(refusal) => {
+                let end = End::Policy(refusal.fatal.message.clone());
+                Self::Refused(refusal, end)
+            }
+        }
+    }
+}
+
+fn not_begun(error: &BeginError) -> End {
+    match error {
+        BeginError::StepUp { .. } => End::Policy(error.to_string()),
+        BeginError::Refused(_)
+        | BeginError::Unreachable(_)
+        | BeginError::Late
+        | BeginError::Empty
+        | BeginError::Over => End::Expired,
     }
 }
 

@@ -22,6 +22,14 @@ pub(crate) struct AccessRequest {
     /// Why, in the words of the one who asks.
     reason: String,
     state: &'static str,
+    /// Where the one who asks has to prove themselves before anybody is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "/r/rq-2b7c")]
+    prove_at: Option<String>,
+    /// How old the step-up of an approver may be, where one is wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "5m")]
+    step_up: Option<String>,
     /// Whose approval it takes.
     #[schema(example = json!(["2 of dba"]))]
     needs: Vec<String>,
@@ -50,6 +58,9 @@ pub(crate) struct AccessRequest {
 pub(crate) struct Approval {
     by: String,
     at: String,
+    /// The step-up by which they proved themselves; the audit log has it under this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_up: Option<String>,
 }
 
 /// How a request ended.
@@ -74,6 +85,8 @@ impl From<&RequestView> for AccessRequest {
             ttl: request.ttl.to_string(),
             reason: request.reason.clone(),
             state: request.state.word(),
+            prove_at: prove_at(request),
+            step_up: request.terms.step_up.map(|within| within.to_string()),
             needs: needs.collect(),
             missing: view.missing,
             approvals: approvals(&request.state),
@@ -88,6 +101,11 @@ impl From<&RequestView> for AccessRequest {
     }
 }
 
+fn prove_at(request: &policies::Request) -> Option<String> {
+    let waits = request.state == RequestState::NeedsStepUp;
+    waits.then(|| format!("/r/{}", request.id))
+}
+
 fn approvals(state: &RequestState) -> Vec<Approval> {
     let said = match state {
         RequestState::NeedsApproval { approvals } | RequestState::Granted { approvals, .. } => {
@@ -98,7 +116,11 @@ fn approvals(state: &RequestState) -> Vec<Approval> {
         | RequestState::Withdrawn { .. }
         | RequestState::Lapsed { .. } => &[],
     };
-    let wire = said.iter().map(|yes| Approval { by: yes.by.to_string(), at: yes.at.to_string() });
+    let wire = said.iter().map(|yes| Approval {
+        by: yes.by.to_string(),
+        at: yes.at.to_string(),
+        step_up: yes.step_up.as_ref().map(ToString::to_string),
+    });
     wire.collect()
 }
 

@@ -1,0 +1,317 @@
+//! Step-ups: kept as they are given, and looked for where the rules want one.
+//!
+//! They are wanted when somebody asks, when somebody approves, and at every connection, where a touch
+//! serves the device or address of that connection alone. Whoever has something to prove themselves
+//! with does so at every approval and confirmation, whatever the rules say. A step-up opens; it never
+//! ends anything: a session outlives the touch that let it in.
+
+use std::net::IpAddr;
+
+use policies::{
+    Authn, Bound, Facts, Grant, Method, Need, Purpose, Request, RequestEvent, RequestId, Resource,
+    StepUp, StepUpId, Terms, Timestamp, Ttl,
+};
+use serde_json::{Value, json};
+use sqlx::SqliteConnection;
+
+use crate::actor::Asker;
+use crate::audit::Event;
+use crate::publish::Change;
+use crate::statement::{self, Statement};
+use crate::{Actor, Control, ControlError, HoldView, store};
+
+/// How old a touch may be that no rule asks for.
+const UNRULED: Ttl = Ttl::from_secs(300);
+/// How far back rules may look for a step-up.
+const REMEMBERED: Ttl = Ttl::from_secs(24 * 3_600);
+
+/// Where a connection is, as far as touches are bound to it. One that a person confirmed has the
+/// address it came from; the device of that person's browser is another.
+pub(crate) fn place(authn: Option<&Authn>, source: Option<IpAddr>) -> Option<Bound> {
+    let own = authn.filter(|authn| authn.method != Method::Confirmed);
+    let device = own.and_then(|authn| authn.device.clone()).map(Bound::Device);
+    device.or_else(|| source.map(|address| Bound::Address(address.to_canonical())))
+}
+
+/// What audit events tell of a step-up: with which key, and what was agreed to.
+pub(crate) fn told(given: &StepUp) -> Value {
+    json!({
+        "id": given.id, "kind": given.kind, "credential": given.credential,
+        "digest": given.digest, "at": given.at.to_string(), "bound": given.bound,
+    })
+}
+
+/// The kind and age of a step-up, for rules.
+pub(crate) fn facts(facts: Facts, given: Option<&StepUp>) -> Facts {
+    let step_up = given.map(|given| (given.kind, given.age(facts.now)));
+    Facts { step_up, ..facts }
+}
+
+impl Control {
+    /// The one who asked stands by a request with a step-up; from then on others are asked.
+    ///
+    /// # Errors
+    /// Where the step-up doesn't serve, or the request isn't theirs or doesn't wait for one.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, request = %id))]
+    pub async fn stand_by(
+        &self,
+        actor: &Actor,
+        id: &RequestId,
+        given: &StepUpId,
+    ) -> Result<Request, ControlError> {
+        let (control, actor, id, given) = (self.clone(), actor.clone(), id.clone(), given.clone());
+        self.to_the_end(async move {
+            let stood = control.stood_by(&actor, &id, &given).await;
+            control.audited(&actor, stood).await
+        })
+        .await
+    }
+
+    async fn stood_by(
+        &self,
+        actor: &Actor,
+        id: &RequestId,
+        given: &StepUpId,
+    ) -> Result<Request, ControlError> {
+        let mut change = self.change().await?;
+        change.acting(actor)?;
+        let request = change.stored(id).await?.request;
+        let name = change.inventory.name(&request.principal);
+        let need = Wanted {
+            within: request.terms.step_up,
+            ..Wanted::new(actor, Purpose::Ask, request.resource.to_string())
+        };
+        let shown = [statement::of_wish(&request, &name)];
+        let step_up = change.given(&need, given, &shown).await?;
+        let (next, _) = change.proved(&request, step_up).await?;
+        change.commit().await?;
+        Ok(next)
+    }
+
+    /// Whether a connection has to be touched for before it goes on. What the rules refuse is told
+    /// when it is asked for; it takes no touch.
+    pub(crate) async fn wants_touch(
+        &self,
+        asker: &Asker,
+        wish: &Resource,
+        source: Option<IpAddr>,
+    ) -> Result<bool, ControlError> {
+        let now = self.now();
+        let inventory = self.0.inventory.load_full();
+        let (_, resource) = inventory.resolve(wish)?;
+        let given = {
+            let db = &mut *self.0.store.read().await?;
+            youngest(db, asker, (&resource, Purpose::Connect), now).await?
+        };
+        let facts = facts(Facts::new(now, source), given.as_ref());
+        let judged = inventory.judge(&asker.principal, &resource, &facts);
+        let within = judged.ok().and_then(|(_, terms)| terms.step_up);
+        let fresh = |within| given.as_ref().is_some_and(|given| now < given.at.after(within));
+        Ok(within.is_some_and(|within| !fresh(within)))
+    }
+
+    /// Writes down that a step-up wasn't taken, where that is how something ended.
+    pub(crate) async fn audited<T>(
+        &self,
+        actor: &Actor,
+        ended: Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        if let Err(ControlError::Unfit { id, why }) = &ended {
+            let mut change = self.change().await?;
+            let event = Event::new(actor, "step-up.refused", id, json!({ "reason": why }));
+            change.record(event).await?;
+            change.commit().await?;
+        }
+        ended
+    }
+
+    /// A step-up is wanted: why, and where it is given.
+    pub(crate) fn step_up_needed(&self, page: &str, why: &str) -> ControlError {
+        let url = format!("{}{page}", self.settings().base_url());
+        ControlError::StepUpNeeded { url, why: why.to_owned() }
+    }
+}
+
+async fn youngest(
+    db: &mut SqliteConnection,
+    asker: &Asker,
+    (resource, purpose): (&Resource, Purpose),
+    now: Timestamp,
+) -> Result<Option<StepUp>, ControlError> {
+    let subject = resource.to_string();
+    let given = store::step_ups::of(db, &asker.principal, &subject).await?;
+    let need = Need {
+        principal: &asker.principal,
+        purpose,
+        subject: &subject,
+        bound: asker.place.as_ref(),
+        within: REMEMBERED,
+    };
+    Ok(given.into_iter().find(|given| given.serves(&need, now).is_ok()))
+}
+
+/// What somebody does whose client can't wait for a touch. It is bound to the device or the address,
+/// so that one client of theirs opens the way for the others.
+pub(crate) fn how(url: &str) -> String {
+    format!("connect with psql from here, which waits for your touch, then try again; see {url}")
+}
+
+/// What a step-up has to be good for.
+pub(crate) struct Wanted<'a> {
+    actor: &'a Actor,
+    purpose: Purpose,
+    subject: String,
+    bound: Option<Bound>,
+    within: Option<Ttl>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(actor: &'a Actor, purpose: Purpose, subject: String) -> Self {
+        Self { actor, purpose, subject, bound: None, within: None }
+    }
+}
+
+impl Change {
+    /// Keeps a step-up, in the transaction of its audit event.
+    pub(crate) async fn keep_step_up(&mut self, given: &StepUp) -> Result<(), ControlError> {
+        store::step_ups::insert(self.db(), given).await
+    }
+
+    /// The youngest step-up of theirs that serves for this, however old within a day.
+    pub(crate) async fn youngest(
+        &mut self,
+        asker: &Asker,
+        resource: &Resource,
+        purpose: Purpose,
+    ) -> Result<Option<StepUp>, ControlError> {
+        let now = self.now;
+        youngest(self.db(), asker, (resource, purpose), now).await
+    }
+
+    /// The facts of a request that was asked before, with the step-up that it was asked with.
+    pub(crate) async fn facts_of(
+        &mut self,
+        request: &Request,
+        source: Option<IpAddr>,
+    ) -> Result<Facts, ControlError> {
+        let facts = Facts::new(self.now, source);
+        let Some(id) = &request.step_up else {
+            return Ok(facts);
+        };
+        let found = store::step_ups::find(self.db(), id).await?;
+        // As old as it was then: what was right when it was asked doesn't turn wrong by waiting.
+        let step_up = found.map(|given| (given.kind, given.age(request.asked_at)));
+        Ok(Facts { step_up, ..facts })
+    }
+
+    /// Whether this connection has to be touched for before it goes on: a step-up that is fresh
+    /// enough for these terms, from where the connection is.
+    pub(crate) fn touched<'g>(
+        &self,
+        terms: &Terms,
+        given: Option<&'g StepUp>,
+    ) -> Result<Option<&'g StepUp>, ControlError> {
+        let Some(within) = terms.step_up else {
+            return Ok(None);
+        };
+        match given.filter(|given| self.now < given.at.after(within)) {
+            Some(given) => Ok(Some(given)),
+            None => {
+                let told = format!("the rules want a touch of the last {within} here");
+                Err(self.control().step_up_needed("/", &told))
+            }
+        }
+    }
+
+    /// A step-up for a request of somebody's, on which others wait.
+    pub(crate) async fn proved(
+        &mut self,
+        request: &Request,
+        step_up: StepUp,
+    ) -> Result<(Request, Option<Grant>), ControlError> {
+        let detail = json!({ "step_up": told(&step_up) });
+        let by = crate::audit::By::Principal(step_up.principal.clone());
+        let next = request.apply(RequestEvent::StepUp { step_up }, self.now)?;
+        self.put_request(&next, by, "request.proved", detail).await?;
+        if next.is_pending() {
+            return Ok((next, None));
+        }
+        let grant = self.give(&next).await?;
+        Ok((next, Some(grant)))
+    }
+
+    /// The step-up with which an approver says yes, where they gave one.
+    pub(crate) async fn for_approval(
+        &mut self,
+        actor: &Actor,
+        request: &Request,
+        given: Option<&StepUpId>,
+    ) -> Result<Option<StepUp>, ControlError> {
+        let need = Wanted::new(actor, Purpose::Approve, request.id.to_string());
+        let need = Wanted { within: request.terms.step_up, ..need };
+        let name = self.inventory.name(&request.principal);
+        let shown = [statement::of_approval(request, &name)];
+        self.wanted(&need, given, &shown, &format!("/r/{}", request.id)).await
+    }
+
+    /// The step-up with which a person lets their waiting connection go on, where it takes one.
+    pub(crate) async fn for_hold(
+        &mut self,
+        actor: &Actor,
+        view: &HoldView,
+        given: Option<&StepUpId>,
+    ) -> Result<Option<StepUp>, ControlError> {
+        let facts = Facts::new(self.now, view.source);
+        let judged = self.inventory.judge(&actor.principal.id, &view.resource, &facts);
+        let need = Wanted {
+            bound: view.place.clone(),
+            // What the rules refuse is told to the connection, with why; it takes no touch.
+            within: judged.ok().and_then(|(_, terms)| terms.step_up),
+            ..Wanted::new(actor, Purpose::Connect, view.resource.to_string())
+        };
+        let shown = [false, true].map(|elsewhere| statement::of_hold(view, actor, elsewhere));
+        self.wanted(&need, given, &shown, &format!("/c/{}", view.id)).await
+    }
+
+    /// The step-up that was given, if it is about what was shown; none where none is wanted.
+    async fn wanted(
+        &mut self,
+        need: &Wanted<'_>,
+        given: Option<&StepUpId>,
+        shown: &[Statement],
+        page: &str,
+    ) -> Result<Option<StepUp>, ControlError> {
+        let Some(id) = given else {
+            return match need.within {
+                None => Ok(None),
+                Some(_) => Err(self.control().step_up_needed(page, "this takes a fresh touch")),
+            };
+        };
+        self.given(need, id, shown).await.map(Some)
+    }
+
+    async fn given(
+        &mut self,
+        need: &Wanted<'_>,
+        id: &StepUpId,
+        shown: &[Statement],
+    ) -> Result<StepUp, ControlError> {
+        let unfit = |why: &str| ControlError::Unfit { id: id.clone(), why: why.to_owned() };
+        let found = store::step_ups::find(self.db(), id).await?;
+        let step_up = found.ok_or_else(|| unfit("there is none of that name"))?;
+        let asked = Need {
+            principal: &need.actor.principal.id,
+            purpose: need.purpose,
+            subject: &need.subject,
+            bound: need.bound.as_ref(),
+            within: need.within.unwrap_or(UNRULED),
+        };
+        let served = step_up.serves(&asked, self.now);
+        served.map_err(|why| unfit(&why.to_string()))?;
+        if shown.iter().any(|statement| statement.digest() == step_up.digest) {
+            Ok(step_up)
+        } else {
+            Err(unfit("what was agreed to reads otherwise"))
+        }
+    }
+}
