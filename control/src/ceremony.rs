@@ -375,6 +375,7 @@ impl Change {
             "subject": step_up.subject, "digest": step_up.digest, "bound": step_up.bound,
             "credential": step_up.credential, "evidence": evidence,
         });
+        self.keep_step_up(step_up).await?;
         let by = By::Principal(step_up.principal.clone());
         self.record(Event::new(by, "step-up.given", &step_up.id, detail)).await
     }

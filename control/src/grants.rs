@@ -142,7 +142,7 @@ impl Change {
         let facts = Facts::new(self.now, visit.source.or(asked_from));
         let facts = step_up::facts(facts, given.as_ref());
         let terms = self.covers(&grant, &facts).await?;
-        if let Some(step_up) = self.touched(&terms, given.as_ref())? {
+        if let Some(step_up) = self.fresh(&terms, given.as_ref())? {
             let detail = json!({ "grant": grant.id, "step_up": step_up::told(step_up) });
             let event = Event::new(holder(&grant), "session.proved", &visit.session, detail);
             self.record(event).await?;

@@ -74,11 +74,17 @@ impl Control {
         Ok(RequestView {
             name: self.0.inventory.load().name(&request.principal),
             source,
+            prove_at: self.prove_at(&request),
             missing,
             may_decide: request.is_pending() && decides(actor, &request),
             grant: store::grants::id_for(db, &request.id).await?,
             request,
         })
+    }
+
+    fn prove_at(&self, request: &policies::Request) -> Option<String> {
+        let waits = request.state == RequestState::NeedsStepUp;
+        waits.then(|| format!("{}/r/{}", self.settings().base_url(), request.id))
     }
 
     /// One grant: for its holder, those who may revoke it, admins and auditors.

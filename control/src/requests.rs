@@ -189,7 +189,7 @@ impl Change {
             return self.stands_by(request, proof).await;
         }
         if waiting == Waiting::No {
-            self.touched(&terms, proof.as_ref())?;
+            self.fresh(&terms, proof.as_ref())?;
         }
         if waiting == Waiting::No && !terms.approvals.is_empty() {
             return Err(Rejection::NeedsApproval(needs(&terms.approvals)).into());
@@ -203,7 +203,7 @@ impl Change {
         request: Request,
         proof: Option<StepUp>,
     ) -> Result<(Request, Option<Grant>), ControlError> {
-        let fresh = self.touched(&request.terms, proof.as_ref()).ok().flatten().cloned();
+        let fresh = self.fresh(&request.terms, proof.as_ref()).ok().flatten().cloned();
         match fresh.filter(|_| request.state == RequestState::NeedsStepUp) {
             Some(proof) => self.proved(&request, proof).await,
             None => Ok((request, None)),

@@ -1,36 +1,10 @@
-//! What people are shown before they prove that they agree: each line of it, and its digest.
+//! What people are shown before they agree: to a waiting connection, or to a request.
 //!
 //! A page shows these lines and nothing else, so that what was proved is what was read.
 
-use policies::{Digest, Purpose, Request};
-use sha2::{Digest as _, Sha256};
+use policies::{Purpose, Request};
 
-use crate::{Actor, HoldView, ids};
-
-/// What somebody is to agree to, exactly as they are shown it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Statement {
-    /// What the proof is for.
-    pub(crate) purpose: Purpose,
-    /// The one thing that it is good for: a resource, or a request.
-    pub(crate) subject: String,
-    /// Each line of it: its label and its text.
-    pub(crate) lines: Vec<(String, String)>,
-}
-
-impl Statement {
-    /// SHA-256 over every part, each behind its length, so that no two statements run together.
-    pub(crate) fn digest(&self) -> Digest {
-        let mut hash = Sha256::new();
-        let head = ["postern statement v1", self.purpose.word(), self.subject.as_str()];
-        let lines = self.lines.iter().flat_map(|(label, text)| [label.as_str(), text.as_str()]);
-        for part in head.into_iter().chain(lines) {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
-        }
-        ids::hex(&hash.finalize()).into()
-    }
-}
+use crate::{Actor, HoldView, Statement};
 
 fn statement(purpose: Purpose, subject: String, lines: Vec<(&str, String)>) -> Statement {
     let lines = lines.into_iter().map(|(label, text)| (label.to_owned(), text)).collect();
@@ -80,23 +54,4 @@ fn asked(request: &Request, name: &str) -> Vec<(&'static str, String)> {
         ("Request", request.id.to_string()),
         ("Digest", request.digest().to_string()),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statements_that_read_differently_have_different_digests() {
-        let said = |purpose, lines| statement(purpose, "a@o".into(), lines).digest();
-        let one = said(Purpose::Ask, vec![("For", "1h".to_owned())]);
-        for other in [
-            said(Purpose::Approve, vec![("For", "1h".to_owned())]),
-            said(Purpose::Ask, vec![("For", "2h".to_owned())]),
-            said(Purpose::Ask, vec![("For1h", String::new())]),
-            said(Purpose::Ask, vec![("For", "1h".to_owned()), ("", String::new())]),
-        ] {
-            assert_ne!(one, other);
-        }
-    }
 }

@@ -8,17 +8,17 @@
 use std::net::IpAddr;
 
 use policies::{
-    Authn, Bound, Facts, Grant, Method, Need, Purpose, Request, RequestEvent, RequestId, Resource,
-    StepUp, StepUpId, Terms, Timestamp, Ttl,
+    Authn, Bound, Facts, Grant, Method, Need, PrincipalId, Purpose, Request, RequestEvent,
+    RequestId, Resource, StepUp, StepUpId, Terms, Timestamp, Ttl,
 };
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 use crate::actor::Asker;
 use crate::audit::Event;
+use crate::inventory::Inventory;
 use crate::publish::Change;
-use crate::statement::{self, Statement};
-use crate::{Actor, Control, ControlError, HoldView, store};
+use crate::{Actor, Control, ControlError, HoldView, Statement, statement, store};
 
 /// How old a touch may be that no rule asks for.
 const UNRULED: Ttl = Ttl::from_secs(300);
@@ -86,6 +86,30 @@ impl Control {
         let (next, _) = change.proved(&request, step_up).await?;
         change.commit().await?;
         Ok(next)
+    }
+
+    /// What this person does to agree to something, where the rules want a touch of that age.
+    pub(crate) async fn way(
+        &self,
+        actor: &Actor,
+        within: Option<Ttl>,
+    ) -> Result<Way, ControlError> {
+        let factors = self.factors(&actor.principal.id).await?;
+        Ok(match (factors.any(), within) {
+            (true, _) => Way::Touch,
+            (false, Some(_)) => Way::Enrol,
+            (false, None) => Way::Click,
+        })
+    }
+
+    /// The same for a waiting connection.
+    pub(crate) async fn way_for(
+        &self,
+        actor: &Actor,
+        view: &HoldView,
+    ) -> Result<Way, ControlError> {
+        let within = self.0.inventory.load().touch_for(actor, view, self.now());
+        self.way(actor, within).await
     }
 
     /// Whether a connection has to be touched for before it goes on. What the rules refuse is told
@@ -156,6 +180,27 @@ pub(crate) fn how(url: &str) -> String {
     format!("connect with psql from here, which waits for your touch, then try again; see {url}")
 }
 
+/// How somebody agrees to something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By a click: they have nothing to prove themselves with, and no rule wants it.
+    Click,
+    /// By a proof.
+    Touch,
+    /// By a proof, but they have nothing to prove themselves with.
+    Enrol,
+}
+
+impl Inventory {
+    /// How old a touch may be with which this person lets a connection go on, where the rules want
+    /// one. What they refuse is told to the connection, with why; it takes no touch.
+    fn touch_for(&self, actor: &Actor, view: &HoldView, now: Timestamp) -> Option<Ttl> {
+        let facts = Facts::new(now, view.source);
+        let judged = self.judge(&actor.principal.id, &view.resource, &facts);
+        judged.ok().and_then(|(_, terms)| terms.step_up)
+    }
+}
+
 /// What a step-up has to be good for.
 pub(crate) struct Wanted<'a> {
     actor: &'a Actor,
@@ -206,7 +251,7 @@ impl Change {
 
     /// Whether this connection has to be touched for before it goes on: a step-up that is fresh
     /// enough for these terms, from where the connection is.
-    pub(crate) fn touched<'g>(
+    pub(crate) fn fresh<'g>(
         &self,
         terms: &Terms,
         given: Option<&'g StepUp>,
@@ -261,12 +306,9 @@ impl Change {
         view: &HoldView,
         given: Option<&StepUpId>,
     ) -> Result<Option<StepUp>, ControlError> {
-        let facts = Facts::new(self.now, view.source);
-        let judged = self.inventory.judge(&actor.principal.id, &view.resource, &facts);
         let need = Wanted {
             bound: view.place.clone(),
-            // What the rules refuse is told to the connection, with why; it takes no touch.
-            within: judged.ok().and_then(|(_, terms)| terms.step_up),
+            within: self.inventory.touch_for(actor, view, self.now),
             ..Wanted::new(actor, Purpose::Connect, view.resource.to_string())
         };
         let shown = [false, true].map(|elsewhere| statement::of_hold(view, actor, elsewhere));
@@ -282,12 +324,18 @@ impl Change {
         page: &str,
     ) -> Result<Option<StepUp>, ControlError> {
         let Some(id) = given else {
-            return match need.within {
-                None => Ok(None),
-                Some(_) => Err(self.control().step_up_needed(page, "this takes a fresh touch")),
-            };
+            if need.within.is_none() && !self.has_factor(&need.actor.principal.id).await? {
+                return Ok(None);
+            }
+            return Err(self.control().step_up_needed(page, "this takes a fresh touch of yours"));
         };
         self.given(need, id, shown).await.map(Some)
+    }
+
+    async fn has_factor(&mut self, who: &PrincipalId) -> Result<bool, ControlError> {
+        let app = self.control().settings().totp.is_some();
+        Ok(store::passkeys::count(self.db(), who).await? > 0
+            || (app && store::totp::confirmed(self.db(), who).await?))
     }
 
     async fn given(

@@ -130,6 +130,8 @@ pub struct RequestView {
     pub source: Option<IpAddr>,
     /// How many more people have to say yes.
     pub missing: usize,
+    /// Where the one who asks proves themselves, while nobody is asked before they have.
+    pub prove_at: Option<String>,
     /// Whether the reader may say yes or no now.
     pub may_decide: bool,
     /// The grant that followed.

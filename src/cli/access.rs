@@ -96,6 +96,7 @@ pub(super) struct Asked {
     pub(super) ttl: String,
     pub(super) reason: String,
     pub(super) state: String,
+    pub(super) prove_at: Option<String>,
     pub(super) needs: Vec<String>,
     pub(super) asked_at: String,
     pub(super) lapses_at: String,
@@ -221,6 +222,9 @@ pub(super) fn told(answer: &Value) -> Result<String, Failure> {
     }
     let asked: Asked = read(answer.get("request").unwrap_or(answer))?;
     let (id, needs) = (plain(&asked.id), plain(&asked.needs.join(" and ")));
+    if let Some(url) = &asked.prove_at {
+        return Ok(format!("{id} waits for you: prove that it is you at {}\n", plain(url)));
+    }
     Ok(match asked.state.as_str() {
         "pending" => {
             let until = moment(&asked.lapses_at);

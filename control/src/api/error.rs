@@ -195,9 +195,7 @@ impl From<ControlError> for Problem {
             ControlError::Forbidden(_)
             | ControlError::EnrolFirst
             | ControlError::Unproven(_)
-            | ControlError::Unfit { .. } => {
-                Kind::Forbidden
-            }
+            | ControlError::Unfit { .. } => Kind::Forbidden,
             ControlError::Refused(rejection) => refused(rejection),
             ControlError::Conflict(_) => Kind::Conflict,
             ControlError::Invalid(_) => Kind::Invalid,

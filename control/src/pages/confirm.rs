@@ -6,16 +6,18 @@
 //! differs, and why a confirmation carries the digest of what was on the page.
 
 use axum::extract::State;
-use policies::Digest;
+use policies::{Digest, Purpose};
 
 use super::markup::Markup;
 use super::session::{Act, Visitor, is_id};
-use super::{Page, Turned, hidden};
-use crate::HoldView;
+use super::touch::{self, Form};
+use super::{Page, Turned, hidden, request};
 use crate::api::error::{Kind, Problem};
 use crate::api::extract::At;
 use crate::api::guard::Source;
 use crate::api::{Api, differs};
+use crate::step_up::Way;
+use crate::{HoldView, statement};
 
 pub(super) async fn ask(
     State(api): State<Api>,
@@ -60,37 +62,35 @@ pub(super) async fn look(
     if view.id != id {
         return Err(gone().into());
     }
-    let body = warning(&view, source)
-        .piece(&statement(&view, &visitor))
-        .piece(&form(&id, "/confirm\">", &visitor))
+    let elsewhere = differs(&view, source);
+    let shown = statement::of_hold(&view, &visitor.actor, elsewhere);
+    let fields = Markup::new()
+        .piece(&hidden("seal", &visitor.seal()))
         .piece(&hidden("code", &fields.code))
-        .piece(&hidden("digest", &view.digest.to_string()))
-        .raw("<button>Yes, this is my connection</button></form>")
+        .piece(&hidden("digest", &view.digest.to_string()));
+    let action = format!("/c/{id}/confirm");
+    let agree = Form { action: &action, fields, button: "Yes, this is my connection" };
+    let way = api.control.way_for(&visitor.actor, &view).await?;
+    let act = match way {
+        Way::Touch => request::agree(&api, &visitor, &shown, &agree).await?,
+        Way::Enrol => touch::shown(&shown).piece(&request::enrol()),
+        Way::Click => touch::shown(&shown).piece(&click(&agree)),
+    };
+    let body = warning(&view, source)
+        .piece(&act)
         .raw("<p class=\"quiet\">If it isn't yours, leave this page: it lapses by itself.</p>");
-    Ok(Page::new("Is this your connection?", body).of(&visitor))
+    Ok(Page::new("Is this your connection?", body).of(&visitor).with_script())
 }
 
-fn statement(view: &HoldView, visitor: &Visitor) -> Markup {
-    let principal = &visitor.actor.principal;
-    let list = Markup::new()
-        .raw("<div class=\"card\"><dl>")
-        .row("As", format_args!("{} ({})", principal.name, principal.id))
-        .row("Target", &view.resource.target)
-        .row("Login", &view.resource.login);
-    let list = match &view.resource.database {
-        Some(database) => list.row("Database", database),
-        None => list,
-    };
-    let list = match view.ttl {
-        Some(ttl) => list.row("For", ttl),
-        None => list.row("For", "the target's usual time"),
-    };
-    list.row("Reason", &view.reason)
-        .row("Client address", &view.client)
-        .row("Program (unchecked)", &view.application)
-        .row("Waits since", view.asked_at)
-        .row("Waits until", view.expires_at)
-        .raw("</dl></div>")
+fn click(form: &Form<'_>) -> Markup {
+    Markup::new()
+        .raw("<form class=\"card\" method=\"post\" action=\"")
+        .text(form.action)
+        .raw("\">")
+        .piece(&form.fields)
+        .raw("<button>")
+        .raw(form.button)
+        .raw("</button></form>")
 }
 
 fn warning(view: &HoldView, source: Source) -> Markup {
@@ -106,15 +106,27 @@ fn warning(view: &HoldView, source: Source) -> Markup {
 pub(super) async fn confirm(
     State(api): State<Api>,
     id: Result<At<String>, Problem>,
-    Act { visitor, fields }: Act,
+    source: Source,
+    Act { visitor, mut fields }: Act,
 ) -> Result<Page, Turned> {
     let At(id) = id?;
     let actor = &visitor.actor;
-    if api.control.hold_by_code(actor, &fields.code).await?.id != id {
+    let view = api.control.hold_by_code(actor, &fields.code).await?;
+    if view.id != id {
         return Err(gone().into());
     }
+    let challenge = fields.challenge.clone();
+    let step_up = match fields.proof() {
+        Some(proof) => {
+            let digest = statement::of_hold(&view, actor, differs(&view, source)).digest();
+            let (purpose, place) = (Purpose::Connect, view.place);
+            let proved = api.control.prove(actor, &challenge, proof, purpose, &digest, place);
+            Some(proved.await?.id)
+        }
+        None => None,
+    };
     let digest = Digest::from(fields.digest);
-    let view = api.control.confirm(actor, &fields.code, digest, None).await?;
+    let view = api.control.confirm(actor, &fields.code, digest, step_up).await?;
     let body = Markup::new()
         .raw("<div class=\"card\"><h3>")
         .text(&view.resource)

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Redirect;
-use policies::{Digest, GrantId, GrantState, RequestId, Ttl};
+use policies::{Digest, GrantId, GrantState, Purpose, RequestId, RequestState, Ttl};
 
 use super::markup::Markup;
 use super::session::{Act, Visitor};
@@ -10,7 +10,9 @@ use super::{Page, Turned, hidden};
 use crate::api::Api;
 use crate::api::error::{Kind, Problem};
 use crate::api::extract::At;
-use crate::{GrantFilter, GrantView, Paging, RequestFilter, RequestView, Scope, Standing, Yes};
+use crate::{
+    GrantFilter, GrantView, Paging, RequestFilter, RequestView, Scope, Standing, Yes, statement,
+};
 
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
     let actor = &visitor.actor;
@@ -21,8 +23,9 @@ pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Pag
     let mine = api.control.requests(actor, pending(Scope::Mine), first).await?;
     let inbox = api.control.requests(actor, pending(Scope::Inbox), first).await?;
     let seal = visitor.seal();
+    let touch = api.control.factors(&actor.principal.id).await?.any();
     let body = who(&visitor)
-        .piece(&section("Waiting for my verdict", &inbox.items, |view| asked(view, &seal)))
+        .piece(&section("Waiting for my verdict", &inbox.items, |view| asked(view, touch, &seal)))
         .piece(&section("What I can use now", &grants.items, |view| granted(view, &seal)))
         .piece(&section("What I asked for", &mine.items, |view| waiting(view, &seal)));
     Ok(Page::new("My access", body).of(&visitor))
@@ -71,7 +74,7 @@ fn granted(view: &GrantView, seal: &str) -> Markup {
         .raw("<button class=\"plain\">I am done</button></form>")
 }
 
-fn described(view: &RequestView) -> Markup {
+pub(super) fn described(view: &RequestView) -> Markup {
     let request = &view.request;
     let needs: Vec<String> = request.terms.approvals.iter().map(ToString::to_string).collect();
     Markup::new()
@@ -88,26 +91,46 @@ fn described(view: &RequestView) -> Markup {
 }
 
 fn waiting(view: &RequestView, seal: &str) -> Markup {
-    described(view)
-        .piece(&form_of(&view.request.id, "/withdraw\">", seal))
+    let page = described(view);
+    let page = if view.request.state == RequestState::NeedsStepUp {
+        page.raw("<p class=\"warn\">Nobody is asked yet: <a href=\"/r/")
+            .text(&view.request.id)
+            .raw("\">prove that it is you</a>.</p>")
+    } else {
+        page
+    };
+    page.piece(&form_of(&view.request.id, "/withdraw\">", seal))
         .raw("<button class=\"plain\">Take it back</button></form>")
 }
 
+/// What takes a touch is decided on a page of its own.
+fn asked(view: &RequestView, touch: bool, seal: &str) -> Markup {
+    if touch || view.request.terms.step_up.is_some() {
+        return described(view)
+            .raw("<p><a href=\"/r/")
+            .text(&view.request.id)
+            .raw("\">Decide on it</a></p>");
+    }
+    described(view).piece(&verdict(view, seal)).piece(&denial(view, seal))
+}
+
 /// Two forms, so that the return key in the one for a no can't say yes.
-fn asked(view: &RequestView, seal: &str) -> Markup {
-    let id = &view.request.id;
+pub(super) fn verdict(view: &RequestView, seal: &str) -> Markup {
     let digest = view.request.digest().to_string();
-    described(view)
-        .piece(&form_of(id, "/approve\">", seal))
+    form_of(&view.request.id, "/approve\">", seal)
         .piece(&hidden("digest", &digest))
         .raw("<label>Shorter, if you like<input name=\"shorten\" placeholder=\"30m\"")
         .raw(" maxlength=\"20\" autocomplete=\"off\"></label><button>Approve</button></form>")
-        .piece(&form_of(id, "/deny\">", seal))
+}
+
+/// The form for a no.
+pub(super) fn denial(view: &RequestView, seal: &str) -> Markup {
+    form_of(&view.request.id, "/deny\">", seal)
         .raw("<label>Why not<input name=\"reason\" required maxlength=\"500\"></label>")
         .raw("<button class=\"stop\">Deny</button></form>")
 }
 
-fn form_of(id: &RequestId, verb: &'static str, seal: &str) -> Markup {
+pub(super) fn form_of(id: &RequestId, verb: &'static str, seal: &str) -> Markup {
     Markup::new()
         .raw("<form method=\"post\" action=\"/requests/")
         .text(id)
@@ -118,16 +141,27 @@ fn form_of(id: &RequestId, verb: &'static str, seal: &str) -> Markup {
 pub(super) async fn approve(
     State(api): State<Api>,
     id: Result<At<RequestId>, Problem>,
-    act: Act,
+    Act { visitor, mut fields }: Act,
 ) -> Result<Redirect, Turned> {
     let At(id) = id?;
-    let shorten = match act.fields.shorten.trim() {
+    let actor = &visitor.actor;
+    let challenge = fields.challenge.clone();
+    let step_up = match fields.proof() {
+        Some(proof) => {
+            let view = api.control.request(actor, &id).await?;
+            let digest = statement::of_approval(&view.request, &view.name).digest();
+            let (purpose, place) = (Purpose::Approve, None);
+            let proved = api.control.prove(actor, &challenge, proof, purpose, &digest, place);
+            Some(proved.await?.id)
+        }
+        None => None,
+    };
+    let shorten = match fields.shorten.trim() {
         "" => None,
         text => Some(text.parse::<Ttl>().map_err(invalid)?),
     };
-    let digest = Digest::from(act.fields.digest);
-    let yes = Yes { digest, shorten, step_up: None };
-    api.control.approve(&act.visitor.actor, &id, yes).await?;
+    let yes = Yes { digest: Digest::from(fields.digest), shorten, step_up };
+    api.control.approve(actor, &id, yes).await?;
     Ok(Redirect::to("/"))
 }
 

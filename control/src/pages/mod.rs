@@ -12,6 +12,7 @@ mod keys;
 mod logins;
 mod markup;
 mod recovery;
+mod request;
 mod session;
 mod sign_in;
 mod touch;
@@ -50,6 +51,8 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/requests/{id}/approve", post(home::approve))
         .route("/requests/{id}/deny", post(home::deny))
         .route("/requests/{id}/withdraw", post(home::withdraw))
+        .route("/r/{id}", get(request::show))
+        .route("/r/{id}/prove", post(request::prove))
         .route("/grants/{id}/done", post(home::done))
         .route("/c/{id}", get(confirm::ask).post(confirm::look))
         .route("/c/{id}/confirm", post(confirm::confirm))

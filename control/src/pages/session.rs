@@ -234,7 +234,8 @@ pub(super) struct Next(String);
 
 impl Next {
     pub(super) fn of(path: &str) -> Self {
-        let own = PAGES.contains(&path) || path.strip_prefix("/c/").is_some_and(is_id);
+        let own = PAGES.contains(&path)
+            || ["/c/", "/r/"].iter().any(|at| path.strip_prefix(at).is_some_and(is_id));
         Self(if own { path } else { "/" }.to_owned())
     }
 
@@ -290,6 +291,8 @@ mod tests {
     #[case("/c/ho-abcdefabcdef", "/c/ho-abcdefabcdef")]
     #[case("/device", "/device")]
     #[case("/device?code=KXQT-7M4P", "/")]
+    #[case("/r/rq-abcdefabcdef", "/r/rq-abcdefabcdef")]
+    #[case("/r/../login", "/")]
     #[case("/", "/")]
     #[case("//evil.example.com", "/")]
     #[case("/\\evil.example.com", "/")]

@@ -93,8 +93,8 @@ async fn no_secret_stands_in_the_store() {
     let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
     let session = world.control.sign_in(&invite.code, crate::Origin::default()).await.unwrap();
     let grant = world.read_grant().await;
-    let session = "se-1".parse().unwrap();
-    let visit = crate::grants::Visit { session, authn: None, source: None };
+    let visit =
+        crate::grants::Visit { session: "se-1".parse().unwrap(), authn: None, source: None };
     world.control.begin(&grant.id, visit).await.unwrap();
     world.control.redeem(&minted.token, &shop()).await.unwrap();
     let mut raw = world.raw().await;

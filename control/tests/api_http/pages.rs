@@ -205,6 +205,7 @@ async fn every_form_of_the_pages_wants_our_own_page_and_a_login() {
         "/keys/totp/remove",
         "/recovery",
         "/recovery/rc-aaaaaaaaaaaa",
+        "/r/rq-aaaaaaaaaaaa/prove",
         "/requests/rq-aaaaaaaaaaaa/approve",
         "/requests/rq-aaaaaaaaaaaa/deny",
         "/requests/rq-aaaaaaaaaaaa/withdraw",

@@ -24,7 +24,7 @@ pub(crate) struct AccessRequest {
     state: &'static str,
     /// Where the one who asks has to prove themselves before anybody is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "/r/rq-2b7c")]
+    #[schema(example = "https://gate.example.com/r/rq-2b7c")]
     prove_at: Option<String>,
     /// How old the step-up of an approver may be, where one is wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,7 +85,7 @@ impl From<&RequestView> for AccessRequest {
             ttl: request.ttl.to_string(),
             reason: request.reason.clone(),
             state: request.state.word(),
-            prove_at: prove_at(request),
+            prove_at: view.prove_at.clone(),
             step_up: request.terms.step_up.map(|within| within.to_string()),
             needs: needs.collect(),
             missing: view.missing,
@@ -99,11 +99,6 @@ impl From<&RequestView> for AccessRequest {
             grant: view.grant.as_ref().map(ToString::to_string),
         }
     }
-}
-
-fn prove_at(request: &policies::Request) -> Option<String> {
-    let waits = request.state == RequestState::NeedsStepUp;
-    waits.then(|| format!("/r/{}", request.id))
 }
 
 fn approvals(state: &RequestState) -> Vec<Approval> {
