@@ -76,7 +76,7 @@ async fn opening_the_connection_is_the_request_and_it_goes_on_when_approved() {
     let (alice, bob) = (bed.actor("alice").await, bed.actor("bob").await);
     let control = bed.gateway.control();
     let seen = control.hold_by_code(&alice, &code).await.unwrap();
-    control.confirm(&alice, &code, seen.digest.clone()).await.unwrap();
+    control.confirm(&alice, &code, seen.digest.clone(), None).await.unwrap();
     told.line_with("confirmed by Alice");
     let asked = told.line_with("needs 1 of dba");
     let request = asked
@@ -87,7 +87,8 @@ async fn opening_the_connection_is_the_request_and_it_goes_on_when_approved() {
         .parse()
         .unwrap();
     let shown = control.request(&bob, &request).await.unwrap();
-    control.approve(&bob, &request, shown.request.digest(), None).await.unwrap();
+    let yes = control::Yes { digest: shown.request.digest(), shorten: None, step_up: None };
+    control.approve(&bob, &request, yes).await.unwrap();
     told.line_with("approved by Bob");
     assert_eq!(out(child), (true, "through".to_owned()));
 }
