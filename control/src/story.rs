@@ -113,11 +113,21 @@ fn tell(event: &AuditView) -> String {
             format!("{who} made token {it} for {} in {}", said("resource"), said("login"))
         }
         "hold.confirmed" => format!(
-            "{who} confirmed the connection {it} to {} from {} ({})",
+            "{who} confirmed the connection {it} to {} from {} ({}){}",
             said("resource"),
             said("client"),
             said("application"),
+            proved(event),
         ),
+        "step-up.given" => format!(
+            "{who} proved themselves by {} {} to {} {}: {it}",
+            said("kind"),
+            said("credential"),
+            said("purpose"),
+            said("subject"),
+        ),
+        "request.proved" => format!("{who} stood by {it}{}", proved(event)),
+        "session.proved" => format!("session {it} of {who} went on{}", proved(event)),
         "request.asked" => format!(
             "{who} asked for {} for {}, because of \"{}\", which takes {}: {it}",
             said("resource"),
@@ -126,7 +136,7 @@ fn tell(event: &AuditView) -> String {
             said("needs"),
         ),
         "request.approved" => {
-            format!("{who} approved {it}{}", after(", with step-up ", event.detail.get("step_up")))
+            format!("{who} approved {it}{}", proved(event))
         }
         "grant.given" => format!(
             "grant {it} was given to {} for {} for {}, approved by {}",
@@ -147,6 +157,15 @@ fn tell(event: &AuditView) -> String {
         other => format!("{who}: {other} {it} {}", event.detail),
     };
     format!("{}  {}", event.at, words.trim_end())
+}
+
+/// With what somebody proved themselves for it, where they did.
+fn proved(event: &AuditView) -> String {
+    let given = event.detail.get("step_up").filter(|given| !given.is_null());
+    let said = |key: &str| text(given.and_then(|given| given.get(key)));
+    given.map_or_else(String::new, |_| {
+        format!(", with {} {} ({})", said("kind"), said("credential"), said("id"))
+    })
 }
 
 fn opened(event: &AuditView) -> String {
