@@ -3,7 +3,7 @@
 //! One recording is one connection. Its channels are told apart by `ch`, the number that the gateway gave
 //! each, from 0. What a client asks for is recorded before it goes on, what the target answers before the
 //! client reads it. The bytes of a terminal are kept as they were; those of other channels are counted.
-//! File operations are in [`file`], the terminal as asciicast in [`cast`], what may be kept of what was
+//! File operations are in [`mod@file`], the terminal as asciicast in [`cast`], what may be kept of what was
 //! typed in [`echo`].
 
 use std::borrow::Cow;

@@ -7,6 +7,7 @@ use super::frame::{HELD_MAX, PACKET_MAX};
 use super::*;
 
 mod random;
+mod real;
 
 /// One field of a packet.
 #[derive(Clone)]
