@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use certs::{Csr, Issued};
-use policies::{DeviceId, Digest, LoginId, Method, PrincipalId, Timestamp, Ttl};
+use policies::{DeviceId, Digest, LoginId, Method, PrincipalId, Purpose, StepUpId, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -20,7 +20,9 @@ use crate::credentials::read_csr;
 use crate::ids::Hash;
 use crate::logins::{AtIssuer, NewLogin};
 use crate::publish::Change;
-use crate::{Actor, Control, ControlError, LoginSession, Origin, Rank, ids, store};
+use crate::{
+    Actor, Control, ControlError, LoginSession, Origin, Proof, Rank, Statement, ids, store,
+};
 
 /// How long a code is good.
 const PATIENCE: Ttl = Ttl::from_secs(600);
@@ -116,6 +118,25 @@ struct Voucher {
     login: LoginId,
     method: Method,
     issuer: Option<AtIssuer>,
+}
+
+impl DeviceView {
+    /// What a person who has a passkey agrees to by it.
+    #[must_use]
+    pub fn statement(&self, actor: &Actor) -> Statement {
+        let principal = &actor.principal;
+        let address = self.address.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
+        let lines = [
+            ("Signs in as", format!("{} ({})", principal.name, principal.id)),
+            ("Device (its own word)", self.device.to_string()),
+            ("Its address", address),
+            ("Program (unchecked)", self.agent.clone()),
+            ("Waits since", self.asked_at.to_string()),
+            ("Waits until", self.expires_at.to_string()),
+        ];
+        let lines = lines.map(|(label, text)| (label.to_owned(), text)).into();
+        Statement { purpose: Purpose::SignIn, subject: self.id.clone(), lines }
+    }
 }
 
 impl Devices {
@@ -299,18 +320,22 @@ impl Control {
         ids::read_code(code).ok_or(ControlError::NotFound("waiting terminal"))
     }
 
-    /// Says that a waiting terminal is the actor's own: it will be signed in as they are.
+    /// Says that a waiting terminal is the actor's own: it will be signed in as they are. Whoever has
+    /// a passkey says so by it: the name of the challenge, and what came back.
     ///
     /// # Errors
-    /// Where it is gone, reads otherwise than the digest says, or the actor is locked.
+    /// Where it is gone, reads otherwise than the digest says, the actor is locked, or has to prove
+    /// themselves and doesn't.
     #[tracing::instrument(skip_all, fields(actor = %actor.principal.id))]
     pub async fn confirm_device(
         &self,
         actor: &Actor,
         code: &str,
         digest: Digest,
+        proof: Option<(&str, Proof)>,
     ) -> Result<DeviceView, ControlError> {
         let code = self.typed(actor, code)?;
+        let step_up = self.touched(actor, &code, proof).await?;
         let (control, actor) = (self.clone(), actor.clone());
         self.to_the_end(async move {
             let mut change = control.change().await?;
@@ -319,13 +344,40 @@ impl Control {
             let devices = &control.0.devices;
             let view = devices.claim(&code, (&actor.login, Some(&digest)), change.now)?;
             change
-                .record(Event::new(&actor, "device.confirmed", &view.id, told(&view, &actor)))
+                .record(Event::new(
+                    &actor,
+                    "device.confirmed",
+                    &view.id,
+                    told(&view, &actor, step_up.as_ref()),
+                ))
                 .await?;
             change.commit().await?;
             devices.answer(&code, Answer::Yes(voucher));
             Ok(view)
         })
         .await
+    }
+
+    /// The proof of somebody who has something to prove themselves with; none of others.
+    async fn touched(
+        &self,
+        actor: &Actor,
+        code: &str,
+        proof: Option<(&str, Proof)>,
+    ) -> Result<Option<StepUpId>, ControlError> {
+        let Some((challenge, proof)) = proof else {
+            return if self.factors(&actor.principal.id).await?.any() {
+                let told = "confirm the terminal with your passkey: load the page again";
+                Err(ControlError::Forbidden(told.to_owned()))
+            } else {
+                Ok(None)
+            };
+        };
+        let view = self.0.devices.read(code, &actor.login, self.now());
+        let digest = view.ok_or(ControlError::NotFound("waiting terminal"))?;
+        let digest = digest.statement(actor).digest();
+        let proven = self.prove(actor, challenge, proof, Purpose::SignIn, &digest, None).await?;
+        Ok(Some(proven.id))
     }
 
     /// Says that a waiting terminal is not the actor's.
@@ -342,7 +394,7 @@ impl Control {
             let view = devices.claim(&code, (&actor.login, None), change.now)?;
             devices.answer(&code, Answer::No);
             change
-                .record(Event::new(&actor, "device.denied", &view.id, told(&view, &actor)))
+                .record(Event::new(&actor, "device.denied", &view.id, told(&view, &actor, None)))
                 .await?;
             change.commit().await.map(drop)
         })
@@ -373,10 +425,10 @@ impl Control {
 }
 
 /// What the audit log tells of an answer.
-fn told(view: &DeviceView, actor: &Actor) -> serde_json::Value {
+fn told(view: &DeviceView, actor: &Actor, step_up: Option<&StepUpId>) -> serde_json::Value {
     json!({
         "device": view.device, "address": view.address, "agent": view.agent,
-        "digest": view.digest, "login": actor.login,
+        "digest": view.digest, "login": actor.login, "step_up": step_up,
     })
 }
 
@@ -411,6 +463,8 @@ impl Change {
         let (rank, by) = (Rank::Full, Some(login));
         let new = NewLogin { principal, method, rank, issuer, by, origin };
         let session = self.open_login(new).await?;
+        let (actor, detail) = (&session.actor, json!({ "terminal": ask.view.id }));
+        self.record(Event::new(actor, "device.signed-in", &actor.login, detail)).await?;
         let issued = self.certify(&session.actor, &ask.csr, &ask.view.device).await?;
         Ok((session, issued))
     }

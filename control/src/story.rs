@@ -71,11 +71,11 @@ fn ids_in(detail: &Value, found: &mut VecDeque<String>) {
     }
 }
 
-/// As `gr-` and twelve letters and digits.
+/// As `gr-` and twelve letters and digits, or a few more.
 fn is_id(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     text.split_once('-').is_some_and(|(prefix, rest)| {
-        prefix.len() == 2 && rest.len() == 12 && rest.bytes().all(fits)
+        prefix.len() == 2 && (12..=24).contains(&rest.len()) && rest.bytes().all(fits)
     })
 }
 
@@ -103,6 +103,7 @@ fn tell(event: &AuditView) -> String {
             said("device"),
             said("address"),
         ),
+        "device.signed-in" => format!("the terminal {} got {it}", said("terminal")),
         "certificate.issued" => format!(
             "certificate {it} was issued to {who} for device {} in {}, until {}",
             said("device"),

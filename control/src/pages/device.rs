@@ -9,6 +9,7 @@ use policies::Digest;
 
 use super::markup::Markup;
 use super::session::{Act, Visitor};
+use super::touch::{self, Form};
 use super::{Page, Turned, hidden};
 use crate::DeviceView;
 use crate::api::Api;
@@ -38,35 +39,37 @@ pub(super) async fn look(
     source: Source,
     Act { visitor, fields }: Act,
 ) -> Result<Page, Turned> {
-    let view = api.control.device_by_code(&visitor.actor, &fields.code)?;
+    let actor = &visitor.actor;
+    let view = api.control.device_by_code(actor, &fields.code)?;
+    let statement = view.statement(actor);
     let both = hidden("seal", &visitor.seal()).piece(&hidden("code", &fields.code));
-    let body = warning(&view, source)
-        .piece(&statement(&view, &visitor))
-        .raw("<form class=\"card\" method=\"post\" action=\"/device/confirm\">")
-        .piece(&both)
-        .piece(&hidden("digest", &view.digest.to_string()))
-        .raw("<button>Yes, this is my terminal</button></form>")
+    let no = Markup::new()
         .raw("<form method=\"post\" action=\"/device/deny\">")
         .piece(&both)
         .raw("<button class=\"stop\">No, it isn't mine</button></form>")
         .piece(&hint());
-    Ok(Page::new("Is this your terminal?", body).of(&visitor))
+    let fields = both.piece(&hidden("digest", &view.digest.to_string()));
+    let form = Form { action: "/device/confirm", fields, button: "Yes, this is my terminal" };
+    let head = warning(&view, source).piece(&touch::shown(&statement));
+    if !api.control.factors(&actor.principal.id).await?.any() {
+        let body = head.piece(&clicked(&form)).piece(&no);
+        return Ok(Page::new("Is this your terminal?", body).of(&visitor));
+    }
+    let challenge = api.control.challenge(actor, &statement).await?;
+    let body = head.piece(&touch::prove(&challenge, &form)).piece(&no);
+    Ok(Page::new("Is this your terminal?", body).of(&visitor).with_script())
 }
 
-fn statement(view: &DeviceView, visitor: &Visitor) -> Markup {
-    let principal = &visitor.actor.principal;
-    let list = Markup::new()
-        .raw("<div class=\"card\"><dl>")
-        .row("Signs in as", format_args!("{} ({})", principal.name, principal.id))
-        .row("Device (its own word)", &view.device);
-    let list = match view.address {
-        Some(address) => list.row("Its address", address),
-        None => list.row("Its address", "unknown"),
-    };
-    list.row("Program (unchecked)", &view.agent)
-        .row("Waits since", view.asked_at)
-        .row("Waits until", view.expires_at)
-        .raw("</dl></div>")
+/// The form of somebody who has nothing to prove themselves with.
+fn clicked(form: &Form<'_>) -> Markup {
+    Markup::new()
+        .raw("<form class=\"card\" method=\"post\" action=\"")
+        .text(form.action)
+        .raw("\">")
+        .piece(&form.fields)
+        .raw("<button>")
+        .raw(form.button)
+        .raw("</button></form>")
 }
 
 fn warning(view: &DeviceView, Source(address): Source) -> Markup {
@@ -83,10 +86,11 @@ fn warning(view: &DeviceView, Source(address): Source) -> Markup {
 
 pub(super) async fn confirm(
     State(api): State<Api>,
-    Act { visitor, fields }: Act,
+    Act { visitor, mut fields }: Act,
 ) -> Result<Page, Turned> {
-    let digest = Digest::from(fields.digest);
-    let view = api.control.confirm_device(&visitor.actor, &fields.code, digest).await?;
+    let proof = fields.proof().map(|proof| (fields.challenge.as_str(), proof));
+    let (actor, digest) = (&visitor.actor, Digest::from(fields.digest));
+    let view = api.control.confirm_device(actor, &fields.code, digest, proof).await?;
     let body = Markup::new()
         .raw("<div class=\"card\"><h3>")
         .text(&view.device)

@@ -5,7 +5,7 @@ use policies::{Digest, Ttl};
 use secrecy::SecretString;
 
 use super::{World, actor};
-use crate::{Actor, ControlError, LoginKind, Offered, Origin, Polled};
+use crate::{Actor, ControlError, LoginKind, Offered, Origin, Polled, Proof};
 
 /// Somebody signed in with a browser.
 async fn browser(world: &World, who: &str) -> (Actor, SecretString) {
@@ -31,8 +31,8 @@ async fn a_terminal_is_signed_in_as_who_typed_its_code_once() {
     assert!(matches!(control.poll_device(&codes.device_code).await.unwrap(), Polled::Pending));
     let view = control.device_by_code(&alice, &codes.user_code).unwrap();
     assert_eq!((view.device.as_str(), view.agent.as_str()), ("laptop-7", "postern/1"));
-    control.confirm_device(&alice, &codes.user_code, view.digest.clone()).await.unwrap();
-    let again = control.confirm_device(&alice, &codes.user_code, view.digest).await;
+    control.confirm_device(&alice, &codes.user_code, view.digest.clone(), None).await.unwrap();
+    let again = control.confirm_device(&alice, &codes.user_code, view.digest, None).await;
     assert!(matches!(again, Err(ControlError::NotFound(_))), "{again:?}");
     world.pass(5);
     let mut tasks = tokio::task::JoinSet::new();
@@ -53,10 +53,8 @@ async fn a_terminal_is_signed_in_as_who_typed_its_code_once() {
     assert_eq!(who.authn.device, Some("laptop-7".parse().unwrap()));
     assert!(issued.pem.contains("BEGIN CERTIFICATE"));
     let kinds = world.kinds().await;
-    assert_eq!(
-        kinds[kinds.len() - 3..],
-        ["device.confirmed", "login.signed-in", "certificate.issued"]
-    );
+    let last = ["device.confirmed", "login.signed-in", "device.signed-in", "certificate.issued"];
+    assert_eq!(kinds[kinds.len() - 4..], last);
 }
 
 #[tokio::test]
@@ -69,14 +67,15 @@ async fn a_code_is_of_no_use_in_another_login_session_than_the_first_that_read_i
     let view = control.device_by_code(&alice, &codes.user_code).unwrap();
     for other in [&bob, &elsewhere] {
         assert!(control.device_by_code(other, &codes.user_code).is_err());
-        let stolen = control.confirm_device(other, &codes.user_code, view.digest.clone()).await;
+        let stolen =
+            control.confirm_device(other, &codes.user_code, view.digest.clone(), None).await;
         assert!(matches!(stolen, Err(ControlError::NotFound(_))), "{stolen:?}");
         assert!(control.deny_device(other, &codes.user_code).await.is_err());
     }
     let other =
-        control.confirm_device(&alice, &codes.user_code, Digest::from("x".to_owned())).await;
+        control.confirm_device(&alice, &codes.user_code, Digest::from("x".to_owned()), None).await;
     assert!(matches!(other, Err(ControlError::Conflict(_))), "{other:?}");
-    control.confirm_device(&alice, &codes.user_code, view.digest).await.unwrap();
+    control.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
 }
 
 #[tokio::test]
@@ -85,7 +84,7 @@ async fn a_code_that_nobody_read_confirms_nothing() {
     let (alice, _) = browser(&world, "alice").await;
     let codes = offered(&world);
     let blind =
-        world.control.confirm_device(&alice, &codes.user_code, Digest::from("x".to_owned()));
+        world.control.confirm_device(&alice, &codes.user_code, Digest::from("x".to_owned()), None);
     assert!(matches!(blind.await, Err(ControlError::NotFound(_))));
 }
 
@@ -120,7 +119,7 @@ async fn a_yes_is_worth_nothing_once_its_own_session_is_over_or_its_person_locke
     let (alice, token) = browser(&world, "alice").await;
     let codes = offered(&world);
     let view = control.device_by_code(&alice, &codes.user_code).unwrap();
-    control.confirm_device(&alice, &codes.user_code, view.digest).await.unwrap();
+    control.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
     control.sign_out(&token).await.unwrap();
     let refused = control.poll_device(&codes.device_code).await;
     assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{refused:?}");
@@ -128,7 +127,7 @@ async fn a_yes_is_worth_nothing_once_its_own_session_is_over_or_its_person_locke
     let (alice, _) = browser(&world, "alice").await;
     let codes = offered(&world);
     let view = control.device_by_code(&alice, &codes.user_code).unwrap();
-    control.confirm_device(&alice, &codes.user_code, view.digest).await.unwrap();
+    control.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
     let lost = policies::Subject::Device("laptop-7".parse().unwrap());
     control.lock(&actor("eve"), lost, "lost".into(), None).await.unwrap();
     let refused = control.poll_device(&codes.device_code).await;
@@ -154,4 +153,33 @@ async fn codes_are_not_guessed_and_terminals_not_stacked() {
     world.clock.advance(Ttl::from_secs(600));
     assert!(ask().is_ok(), "what is over makes room");
     assert!(control.ask_device("none", "laptop-7".parse().unwrap(), &origin).is_err());
+}
+
+#[tokio::test]
+async fn whoever_has_a_passkey_signs_terminals_in_by_it_and_by_nothing_less() {
+    let world = World::new().await;
+    let control = &world.control;
+    let (alice, mut key) = world.enrolled("alice").await;
+    let codes = offered(&world);
+    let view = control.device_by_code(&alice, &codes.user_code).unwrap();
+    let digest = view.digest.clone();
+    let clicked = control.confirm_device(&alice, &codes.user_code, digest.clone(), None).await;
+    assert!(matches!(clicked, Err(ControlError::Forbidden(_))), "{clicked:?}");
+
+    // A touch for another terminal is no touch for this one.
+    let other = offered(&world);
+    let view_of_other = control.device_by_code(&alice, &other.user_code).unwrap();
+    let challenge = control.challenge(&alice, &view_of_other.statement(&alice)).await.unwrap();
+    let touched = Proof::Passkey(key.touch(&challenge));
+    let proof = Some((challenge.id.as_str(), touched));
+    let swapped = control.confirm_device(&alice, &codes.user_code, digest.clone(), proof).await;
+    assert!(swapped.is_err(), "{swapped:?}");
+
+    let challenge = control.challenge(&alice, &view.statement(&alice)).await.unwrap();
+    let touched = Proof::Passkey(key.touch(&challenge));
+    let proof = Some((challenge.id.as_str(), touched));
+    control.confirm_device(&alice, &codes.user_code, digest, proof).await.unwrap();
+    world.pass(5);
+    let polled = control.poll_device(&codes.device_code).await.unwrap();
+    assert!(matches!(polled, Polled::SignedIn(_)), "{polled:?}");
 }
