@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod home;
 mod login;
+mod workload;
 
 use std::fs::File;
 use std::io::Write;
@@ -22,6 +23,7 @@ pub use error::{ClientError, Problem};
 pub(crate) use home::database_name;
 pub use home::{Home, HomeError, Place, Session};
 pub use login::{Offer, login, renew};
+pub use workload::{Proof, exchange};
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longer than the API takes at most to give up by itself.
@@ -129,6 +131,22 @@ impl Client {
             request = request.header("idempotency-key", key);
         }
         self.answer(request).await
+    }
+
+    /// Sends a form.
+    ///
+    /// # Errors
+    /// Where the gateway can't be reached or says no.
+    pub async fn send_form(
+        &self,
+        path: &[&str],
+        fields: &[(&str, &str)],
+    ) -> Result<Value, ClientError> {
+        const FORM: &str = "application/x-www-form-urlencoded";
+        let body =
+            url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = self.request(Method::POST, path, &[]);
+        self.answer(request.header("content-type", FORM).body(body)).await
     }
 
     /// Takes away.

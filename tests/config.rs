@@ -13,6 +13,8 @@ mod deploy;
 mod named;
 #[path = "config/text.rs"]
 mod text;
+#[path = "config/workloads.rs"]
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::fs;

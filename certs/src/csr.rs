@@ -8,7 +8,7 @@
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData, SubjectPublicKeyInfo};
 use rustls::pki_types::CertificateSigningRequestDer;
 use rustls::pki_types::pem::PemObject;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry as oid;
 use x509_parser::prelude::FromDer;
@@ -61,6 +61,12 @@ impl Csr {
         Ok(Self { key })
     }
 
+    /// The public key (SubjectPublicKeyInfo, RFC 5280) in DER, by which two requests are compared.
+    #[must_use]
+    pub fn public_key_der(&self) -> Vec<u8> {
+        self.key.subject_public_key_info()
+    }
+
     pub(crate) fn public_key(&self) -> &impl PublicKeyData {
         &self.key
     }
@@ -91,7 +97,15 @@ pub struct NewRequest {
 impl NewRequest {
     /// Makes a key and its request.
     pub fn generate() -> Result<Self, CsrError> {
-        let mut key = KeyPair::generate().map_err(CsrError::Generate)?;
+        Self::with(KeyPair::generate().map_err(CsrError::Generate)?)
+    }
+
+    /// Makes a request for a key that was made before, which [`Self::key_pem`] gave.
+    pub fn again(key_pem: &SecretString) -> Result<Self, CsrError> {
+        Self::with(KeyPair::from_pem(key_pem.expose_secret()).map_err(CsrError::Generate)?)
+    }
+
+    fn with(mut key: KeyPair) -> Result<Self, CsrError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         let csr_pem = params

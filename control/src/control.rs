@@ -20,6 +20,7 @@ use crate::login::Limits;
 use crate::metrics::Counts;
 use crate::passkeys::{Nonces, Party};
 use crate::store::{self, Store};
+use crate::workloads::Exchanges;
 use crate::{Clock, ControlError, Inventory, LinkService, Settings};
 
 /// How many decisions somebody may lag behind before they look for themselves.
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     /// None where the public address has no host name: passkeys need one.
     pub(crate) party: Option<Party>,
     pub(crate) nonces: Nonces,
+    pub(crate) exchanges: Exchanges,
     pub(crate) counts: Counts,
     pub(crate) closing: CancellationToken,
     work: TaskTracker,
@@ -76,6 +78,7 @@ impl Control {
             limits: Limits::new(),
             party: Party::of(&settings.public_url, settings.attestation.clone()),
             nonces: Nonces::new(),
+            exchanges: Exchanges::new(),
             closing: CancellationToken::new(),
             work: TaskTracker::new(),
             settings,

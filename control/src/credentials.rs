@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::audit::Event;
 use crate::publish::Change;
+use crate::workloads::is_reserved;
 use crate::{Actor, Control, ControlError, LoginEnd, ids, store};
 
 /// Something that a login session brought, which could be copied.
@@ -57,6 +58,10 @@ impl Change {
         csr: &Csr,
         device: &DeviceId,
     ) -> Result<Issued, ControlError> {
+        if is_reserved(device) {
+            let told = "devices of people have other names than those of workloads";
+            return Err(ControlError::Invalid(told.to_owned()));
+        }
         let mut actor = actor.clone();
         let own = actor.authn.device.get_or_insert_with(|| device.clone());
         if *own != *device {

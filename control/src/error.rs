@@ -101,6 +101,11 @@ pub enum Rejection {
     /// The rules ask for more than what was given or asked.
     #[error("the rules now ask for more: {0}")]
     NotCovered(String),
+    /// The rules want a touch, and the one who asks is a program.
+    #[error(
+        "the rules want a step-up here, which a workload can't give: nobody is there to touch a key"
+    )]
+    NobodyThere,
     /// The rules ask for people's approval, and nobody waits for it here.
     #[error("this takes approval: {0}")]
     NeedsApproval(String),
@@ -133,6 +138,7 @@ impl Rejection {
             Self::Locked(_) => "locked",
             Self::Rules(_) => "not-permitted",
             Self::NotCovered(_) => "not-covered",
+            Self::NobodyThere => "workload-step-up",
             Self::NeedsApproval(_) => "no-grant",
         }
     }

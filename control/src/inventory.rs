@@ -5,17 +5,22 @@
 use std::collections::BTreeMap;
 
 use policies::{
-    Credential, Login, Principal, PrincipalId, Refusal, Resource, RuleBook, Target, TargetName,
+    Credential, IssuerName, Login, Principal, PrincipalId, Refusal, Resource, RuleBook, Target,
+    TargetName,
 };
 use secrecy::SecretString;
 
-use crate::{ControlError, Rejection};
+use crate::{Bearer, ControlError, Rejection, Workload};
 
 /// Everything that can change by a reload.
 #[derive(Debug)]
 pub struct Inventory {
-    /// People by their keys.
+    /// People and workloads by their keys.
     pub people: BTreeMap<PrincipalId, Person>,
+    /// Which of them are workloads, and whose tokens stand for them.
+    pub workloads: BTreeMap<PrincipalId, Workload>,
+    /// Issuers whose access tokens are taken from clients.
+    pub bearers: BTreeMap<IssuerName, Bearer>,
     /// Targets by their names.
     pub targets: BTreeMap<TargetName, Target>,
     /// The rules in force.
@@ -76,7 +81,9 @@ impl Inventory {
                 target.databases.is_empty().then(|| format!("target `{name}` has no database"));
             misnamed.into_iter().chain(empty)
         });
-        misnamed.chain(targets).chain(self.unsaid_secrets())
+        let workloads = self.workloads.keys().filter(|id| !self.people.contains_key(*id));
+        let workloads = workloads.map(|id| format!("workload `{id}` is no principal"));
+        misnamed.chain(workloads).chain(targets).chain(self.unsaid_secrets())
     }
 
     fn unsaid_secrets(&self) -> impl Iterator<Item = String> {

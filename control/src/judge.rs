@@ -24,6 +24,9 @@ impl Inventory {
         let person = self.person(id)?;
         let (target, resource) = self.resolve(wish)?;
         match self.rules.decide(&person.principal, target, &resource, facts) {
+            Decision::Allow(terms) if terms.step_up.is_some() && self.is_workload(id) => {
+                Err(Rejection::NobodyThere)
+            }
             Decision::Allow(terms) => Ok((resource, terms)),
             Decision::Deny(refusal) => Err(refusal.into()),
         }

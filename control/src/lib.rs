@@ -19,6 +19,7 @@
 mod actor;
 mod api;
 mod audit;
+mod bearer;
 mod ceremony;
 mod clock;
 mod control;
@@ -58,8 +59,10 @@ mod tokens;
 mod totp;
 mod view;
 mod wait;
+mod workloads;
 
 pub use actor::Actor;
+pub use bearer::Bearer;
 pub use ceremony::{Challenge, Factors, Proof, Statement};
 pub use clock::Clock;
 pub use control::Control;
@@ -88,3 +91,4 @@ pub use view::{
     RequestFilter, RequestView, Scope, SessionEnd, SessionFilter, SessionView, Standing,
     TargetView, TokenView, Verdict,
 };
+pub use workloads::{Pattern, PatternError, Workload};

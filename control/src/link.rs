@@ -10,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::audit::clip;
+use crate::bearer::{BearerError, Discovery};
 use crate::grants::{Begun, Upstream, Visit};
 use crate::requests::Waiting;
 use crate::tokens::Redeemed;
@@ -57,7 +58,7 @@ impl Link for LinkService {
         let resource = parse_resource(resource)?;
         let redeemed = match kind.as_str() {
             "" | "token" => self.0.redeem(&token, &resource).await.map_err(status)?,
-            "oauth" => return Err(no_issuer()),
+            "oauth" => self.0.redeem_bearer(&token).await.map_err(bearer_status)?,
             other => return Err(invalid(format!("there are no tokens of kind {other:?}"))),
         };
         let Redeemed { principal, authn } = redeemed;
@@ -72,7 +73,9 @@ impl Link for LinkService {
         &self,
         _: Request<v1::DiscoverRequest>,
     ) -> Result<Response<v1::Discovery>, Status> {
-        Err(no_issuer())
+        let found = self.0.discovery().map_err(bearer_status)?;
+        let Discovery { openid_configuration, scope } = found;
+        Ok(Response::new(v1::Discovery { openid_configuration, scope }))
     }
 
     async fn ask(
@@ -198,8 +201,18 @@ fn to_wire(credential: &Upstream) -> v1::Credential {
     v1::Credential { credential: Some(credential) }
 }
 
-fn no_issuer() -> Status {
-    Status::failed_precondition("no issuer's access tokens are taken here")
+/// Why an access token isn't taken is told where it was proven to be one.
+fn bearer_status(error: BearerError) -> Status {
+    let told = error.to_string();
+    match error {
+        BearerError::NoIssuer => Status::failed_precondition(told),
+        BearerError::Unproven
+        | BearerError::Token(_)
+        | BearerError::Nobody
+        | BearerError::Unknown
+        | BearerError::Rejected(_) => Status::unauthenticated(told),
+        BearerError::Failed(error) => status(error),
+    }
 }
 
 fn missing(field: &str) -> Status {

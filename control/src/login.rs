@@ -155,6 +155,10 @@ impl Change {
         principal: &PrincipalId,
     ) -> Result<Invite, ControlError> {
         self.inventory.person(principal)?;
+        if self.inventory.is_workload(principal) {
+            let told = "a workload doesn't sign in: it shows a token of its issuer";
+            return Err(ControlError::Invalid(told.to_owned()));
+        }
         let code = ids::fresh_secret(INVITE);
         let expires_at = self.now.after(INVITE_TTL);
         let digest = ids::hash(&code);

@@ -411,6 +411,9 @@ impl Change {
         let now = self.now;
         let person = self.inventory.person(&new.principal);
         let person = person.map_err(|_| ControlError::Unauthenticated)?.clone();
+        if self.inventory.is_workload(&new.principal) {
+            return Err(ControlError::Unauthenticated);
+        }
         let ttl = self.control().settings().sign_in;
         let mut login = LoginRecord {
             id: ids::fresh("ls")?,

@@ -93,6 +93,7 @@ impl Control {
             let mut change = control.change().await?;
             store::login::forget(change.db(), before).await?;
             store::challenges::forget(change.db(), before).await?;
+            store::exchanges::forget(change.db(), before).await?;
             change.commit().await.map(drop)
         })
         .await

@@ -2,18 +2,24 @@
 
 use policies::{Credential, Facts, Login, Resource, Target};
 
+use crate::actor::Asker;
 use crate::{Actor, Control, LoginView, TargetView, Verdict};
 
 impl Control {
     /// All targets, and for each login what asking for it would come to.
     #[must_use]
     pub fn targets(&self, actor: &Actor) -> Vec<TargetView> {
-        let inventory = self.0.inventory.load();
-        let targets = inventory.targets.values();
-        targets.map(|target| self.target(actor, target)).collect()
+        self.targets_of(&actor.asker())
     }
 
-    fn target(&self, actor: &Actor, target: &Target) -> TargetView {
+    /// The same, for somebody who has no login session.
+    pub(crate) fn targets_of(&self, asker: &Asker) -> Vec<TargetView> {
+        let inventory = self.0.inventory.load();
+        let targets = inventory.targets.values();
+        targets.map(|target| self.target(asker, target)).collect()
+    }
+
+    fn target(&self, asker: &Asker, target: &Target) -> TargetView {
         let logins = target.logins.iter();
         TargetView {
             name: target.name.clone(),
@@ -22,14 +28,14 @@ impl Control {
             databases: target.databases.clone(),
             default_ttl: target.default_ttl,
             logins: logins
-                .map(|(login, credential)| self.login(actor, target, login, *credential))
+                .map(|(login, credential)| self.login(asker, target, login, *credential))
                 .collect(),
         }
     }
 
     fn login(
         &self,
-        actor: &Actor,
+        asker: &Asker,
         target: &Target,
         login: &Login,
         credential: Credential,
@@ -39,17 +45,17 @@ impl Control {
             login: login.clone(),
             database: target.default_database().cloned(),
         };
-        LoginView { login: login.clone(), credential, verdict: self.verdict(actor, &resource) }
+        LoginView { login: login.clone(), credential, verdict: self.verdict(asker, &resource) }
     }
 
-    fn verdict(&self, actor: &Actor, resource: &Resource) -> Verdict {
+    fn verdict(&self, asker: &Asker, resource: &Resource) -> Verdict {
         let now = self.now();
         let facts = Facts::new(now, None);
-        if let Err(rejection) = self.not_locked(&actor.asker(), resource, now) {
+        if let Err(rejection) = self.not_locked(asker, resource, now) {
             return Verdict::Denied(rejection);
         }
         let inventory = self.0.inventory.load();
-        match inventory.judge(&actor.principal.id, resource, &facts) {
+        match inventory.judge(&asker.principal, resource, &facts) {
             Err(rejection) => Verdict::Denied(rejection),
             Ok((_, terms)) if terms.approvals.is_empty() => Verdict::Free { limit: terms.limit },
             Ok((_, terms)) => Verdict::Approval { needs: terms.approvals, limit: terms.limit },

@@ -40,6 +40,21 @@ pub enum Method {
     Workload,
 }
 
+/// What the name of a workload's device begins with. No person's device is called so.
+pub const WORKLOAD_DEVICE: &str = "workload:";
+
+impl Method {
+    /// How somebody with a client certificate for this device proved who they are.
+    #[must_use]
+    pub fn of_certificate(device: &DeviceId) -> Self {
+        if device.as_str().starts_with(WORKLOAD_DEVICE) {
+            Self::Workload
+        } else {
+            Self::Certificate
+        }
+    }
+}
+
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -26,7 +26,7 @@ pub use admit::{Admission, Denial, Knock, admit};
 pub use decide::{Decision, Facts, Refusal, Risk, Terms};
 pub use end::End;
 pub use grant::{Grant, GrantError, GrantEvent, GrantState};
-pub use identity::{Authn, Method, Principal};
+pub use identity::{Authn, Method, Principal, WORKLOAD_DEVICE};
 pub use lease::{Lease, LeaseKey, Term};
 pub use lock::{Lock, Subject};
 pub use name::{

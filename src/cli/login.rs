@@ -1,7 +1,7 @@
 //! `postern login` and `logout`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use secrecy::SecretString;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::Failure;
-use crate::client::{self, Client, ClientError, Home, HomeError, Offer, Session};
+use crate::client::{self, Client, ClientError, Home, HomeError, Offer, Proof, Session};
 use crate::terminal::{self, Paint, moment, plain};
 
 /// Sign this terminal in by a browser, and get a client certificate
@@ -31,6 +31,12 @@ pub(super) struct Login {
     /// The certificate of the gateway's own authority, where it uses one
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// Sign a program in, by its name in the gateway's configuration
+    #[arg(long, value_name = "NAME", requires = "token_file", conflicts_with_all = ["code_file", "link"])]
+    workload: Option<String>,
+    /// A file that holds the program's token of its issuer
+    #[arg(long, value_name = "FILE", requires = "workload")]
+    token_file: Option<PathBuf>,
 }
 
 /// Sign out: the token and the certificate die at the gateway, and are removed here
@@ -44,6 +50,9 @@ impl Login {
             return Err(Failure::Usage(why.into()));
         }
         let home = Home::find()?;
+        if let (Some(workload), Some(file)) = (&self.workload, &self.token_file) {
+            return self.exchange(&home, workload, file).await;
+        }
         let by_link =
             self.link || self.code_file.is_some() || std::env::var_os("POSTERN_CODE").is_some();
         let session =
@@ -86,6 +95,26 @@ impl Login {
         }
     }
 
+    async fn exchange(&self, home: &Home, workload: &str, file: &Path) -> Result<(), Failure> {
+        let url = self.address(home, None)?;
+        if let Ok(session) = home.session() {
+            let why = format!(
+                "`{}` is the sign-in of {}: set `POSTERN_HOME` to a folder for the workload",
+                home.folder().display(),
+                plain(&session.name)
+            );
+            return Err(Failure::Usage(why));
+        }
+        let token = fs::read_to_string(file);
+        let token = token.map_err(Failure::io(format!("read `{}`", file.display())))?;
+        let (workload, token) = (workload.to_owned(), SecretString::from(token.trim()));
+        let proof = Proof { url, workload, token, ca_pem: self.ca(home)? };
+        let until = client::exchange(home, &proof).await?;
+        let (name, until) = (plain(&proof.workload), moment(&until));
+        let text = format!("signed in as workload {name} until {until}\n{}", services(home));
+        Ok(terminal::print(&text)?)
+    }
+
     fn code(&self) -> Result<String, Failure> {
         let text = match (&self.code_file, std::env::var("POSTERN_CODE")) {
             (Some(file), _) => fs::read_to_string(file)
@@ -118,18 +147,20 @@ fn split(text: &str) -> Result<(Option<Url>, SecretString), Failure> {
 }
 
 fn welcome(home: &Home, session: &Session) -> String {
-    let paint = Paint::for_stdout();
     let until = moment(&session.expires_at);
     let mut text = format!("signed in as {} until {until}\n", plain(&session.name));
     text += "`postern ls` lists what you can reach.\n";
     if session.gateway.is_some() {
-        let services = home.services();
-        text += "psql finds every target as a service:\n";
-        let line =
-            format!("PGSERVICEFILE={} psql \"service=TARGET user=LOGIN\"", services.display());
-        text += &format!("    {}\n", paint.command(&line));
+        text += &services(home);
     }
     text
+}
+
+fn services(home: &Home) -> String {
+    let paint = Paint::for_stdout();
+    let services = home.services();
+    let line = format!("PGSERVICEFILE={} psql \"service=TARGET user=LOGIN\"", services.display());
+    format!("psql finds every target as a service:\n    {}\n", paint.command(&line))
 }
 
 impl Logout {

@@ -51,7 +51,7 @@ pub enum ClientError {
     Write(#[source] io::Error),
 }
 
-/// A refusal as the gateway words it (RFC 9457).
+/// A refusal as the gateway words it (RFC 9457, or RFC 6749 where a token is exchanged).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Error)]
 #[error("{}", self.told())]
 pub struct Problem {
@@ -59,10 +59,10 @@ pub struct Problem {
     #[serde(default)]
     pub status: u16,
     /// What kind it is.
-    #[serde(default)]
+    #[serde(default, alias = "error")]
     pub title: String,
     /// What is wrong with this very request.
-    #[serde(default)]
+    #[serde(default, alias = "error_description")]
     pub detail: String,
     /// An error code of OAuth, where the endpoint is one of its kind.
     #[serde(default)]

@@ -129,7 +129,7 @@ pub(super) fn understood<T: serde::de::DeserializeOwned>(
 }
 
 /// The host goes into files of libpq, where a line break would begin another setting.
-fn checked(place: Place) -> Result<Place, ClientError> {
+pub(super) fn checked(place: Place) -> Result<Place, ClientError> {
     let fits = |letter: char| !letter.is_control() && !letter.is_whitespace();
     if !place.host.is_empty() && place.host.chars().all(fits) {
         Ok(place)

@@ -99,8 +99,14 @@ impl Config {
         let Some(rules) = rules else {
             return Err(Fault::new(self.policies.site.clone(), "there are no rules").into());
         };
-        let people = self.people.iter().map(|(id, person)| (id.clone(), known(id, person)));
-        Ok(Inventory { people: people.collect(), targets, rules, secrets })
+        let programs = self.workloads.iter().map(|(id, workload)| (id, &workload.person));
+        let people = self.people.iter().chain(programs);
+        let people = people.map(|(id, person)| (id.clone(), known(id, person)));
+        let workloads = self.workloads.iter();
+        let workloads = workloads.map(|(id, workload)| (id.clone(), workload.proof.clone()));
+        let (people, workloads) = (people.collect(), workloads.collect());
+        let bearers = BTreeMap::new();
+        Ok(Inventory { people, workloads, bearers, targets, rules, secrets })
     }
 
     /// Reads the certificates and keys of the listeners.

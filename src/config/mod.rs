@@ -15,6 +15,7 @@ mod nearest;
 mod read;
 mod sections;
 mod target;
+mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ pub use sections::{
     Postgres, PostgresAuth, SignIn, Totp,
 };
 pub use target::{Secret, Target, Tls};
+pub use workload::Workload;
 
 use read::{Document, Section};
 
@@ -68,6 +70,8 @@ pub struct Config {
     pub policies: Located<PathBuf>,
     /// The people.
     pub people: BTreeMap<PrincipalId, Person>,
+    /// Programs that prove who they are by a token of an issuer.
+    pub workloads: BTreeMap<PrincipalId, Workload>,
     /// The targets.
     pub targets: BTreeMap<TargetName, Target>,
 }
@@ -194,6 +198,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
     let totp = sections::totp(root.section("totp"));
     let policies = sections::policies(root.section("policies"), base);
     let people = people(root.section("people"));
+    let workloads = workload::workloads(root.section("workloads"), &people);
     let targets = root.section("targets").sections::<TargetName>("targets");
     let targets = targets.into_iter().filter_map(|(name, section)| {
         let target = target::target(name.clone(), section, grants.default, base)?;
@@ -219,6 +224,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
         totp,
         policies,
         people,
+        workloads,
         targets,
     })
 }

@@ -328,6 +328,11 @@ impl<'d> Section<'d> {
         self.document.site(self.span.clone())
     }
 
+    /// Faults the name of the section.
+    pub(super) fn fault(&self, message: impl Into<String>) {
+        self.document.put(Fault::new(self.site(), message));
+    }
+
     /// Faults the section as a whole.
     pub(super) fn missing(&self, message: impl Into<String>, example: &str) {
         let message = format!("{} in [{}]", message.into(), self.path);

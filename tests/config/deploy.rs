@@ -25,7 +25,8 @@ fn the_reference_configuration_loads_without_a_warning() {
     let set = reference();
     let inventory = set.inventory(&[("ORDERS_STAGING_APP_RW", "three")]).unwrap();
     assert_eq!(set.config().warnings(&inventory), Vec::<String>::new());
-    assert_eq!((inventory.people.len(), inventory.targets.len()), (4, 2));
+    let counts = (inventory.people.len(), inventory.workloads.len(), inventory.targets.len());
+    assert_eq!(counts, (5, 1, 2), "a workload is a principal like a person");
     assert_eq!(password(&inventory).as_deref(), Some("two"));
 }
 

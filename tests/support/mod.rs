@@ -16,6 +16,7 @@
 
 pub mod browser;
 pub mod raw;
+pub mod signer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,8 @@ pub struct Setup {
     pub max_connections: u32,
     /// Lines of the section `[targets.orders]`.
     pub target: String,
+    /// Lines of the section `[postgres]`.
+    pub postgres: String,
     /// Lines of the section `[limits]`.
     pub limits: String,
     /// Whole sections at the end of the file.
@@ -66,6 +69,7 @@ impl Default for Setup {
             host: "gate.example.com",
             max_connections: 100,
             target: String::new(),
+            postgres: String::new(),
             limits: "per_address = 20000".to_owned(),
             more: String::new(),
             programs: None,
@@ -325,7 +329,7 @@ fn write_config(
     setup: &Setup,
     cluster: &Cluster,
 ) -> PathBuf {
-    let Setup { rules, host, target, limits, more, .. } = setup;
+    let Setup { rules, host, target, postgres, limits, more, .. } = setup;
     let policies = folder.join("policies");
     std::fs::create_dir(&policies).unwrap();
     std::fs::write(policies.join("access.cedar"), rules).unwrap();
@@ -357,6 +361,7 @@ public_url = "http://localhost:0"
 state = "{state}"
 [postgres]
 listen = ["127.0.0.1:0"]
+{postgres}
 [api]
 listen = "127.0.0.1:0"
 tls = "off"

@@ -218,9 +218,11 @@ fn refused(rejection: &Rejection) -> Kind {
     match rejection {
         Rejection::NoTarget(_) | Rejection::NoResource(_) => Kind::NotFound,
         Rejection::NeedsApproval(_) | Rejection::NotCovered(_) => Kind::Conflict,
-        Rejection::Unknown | Rejection::Disabled | Rejection::Locked(_) | Rejection::Rules(_) => {
-            Kind::Forbidden
-        }
+        Rejection::Unknown
+        | Rejection::Disabled
+        | Rejection::Locked(_)
+        | Rejection::Rules(_)
+        | Rejection::NobodyThere => Kind::Forbidden,
     }
 }
 

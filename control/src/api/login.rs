@@ -63,6 +63,13 @@ pub(crate) struct Gateway {
     port: u16,
 }
 
+impl Gateway {
+    pub(crate) fn of(api: &Api) -> Option<Self> {
+        let gateway = api.control.settings().gateway.as_ref();
+        gateway.map(|gateway| Self { host: gateway.host.clone(), port: gateway.port })
+    }
+}
+
 /// Who is signed in.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Me {
@@ -140,10 +147,6 @@ pub(crate) fn logged_in(
     certificate: Option<Certificate>,
 ) -> LoggedIn {
     let settings = api.control.settings();
-    let gateway = settings
-        .gateway
-        .as_ref()
-        .map(|gateway| Gateway { host: gateway.host.clone(), port: gateway.port });
     let targets = api.control.targets(&session.actor);
     LoggedIn {
         token: session.token.expose_secret().to_owned(),
@@ -151,7 +154,7 @@ pub(crate) fn logged_in(
         me: Me::from(&session.actor),
         certificate,
         ca_pem: settings.authority.ca_pem().to_owned(),
-        gateway,
+        gateway: Gateway::of(api),
         targets: targets.iter().map(wire::Target::from).collect(),
     }
 }

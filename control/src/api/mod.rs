@@ -9,6 +9,7 @@ mod audit;
 mod auth;
 mod device;
 pub(crate) mod error;
+mod exchange;
 pub(crate) mod extract;
 mod grants;
 pub(crate) mod guard;
@@ -105,6 +106,7 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(login::certificate))
         .routes(routes!(login::me))
         .routes(routes!(device::ask))
+        .routes(routes!(exchange::exchange))
         .routes(routes!(device::token))
         .routes(routes!(logins::list))
         .routes(routes!(logins::end))

@@ -7,6 +7,7 @@
 pub(crate) mod audit;
 pub(crate) mod challenges;
 pub(crate) mod credentials;
+pub(crate) mod exchanges;
 pub(crate) mod feed;
 pub(crate) mod grants;
 pub(crate) mod locks;
@@ -101,6 +102,7 @@ fn migrations() -> Migrator {
         (2, "logins", include_str!("../../migrations/0002_logins.sql")),
         (3, "passkeys", include_str!("../../migrations/0003_passkeys.sql")),
         (4, "step_ups", include_str!("../../migrations/0004_step_ups.sql")),
+        (6, "workloads", include_str!("../../migrations/0006_workloads.sql")),
     ];
     let migrations = each.map(|(version, name, sql)| {
         let name = Cow::Borrowed(name);

@@ -159,6 +159,8 @@ pub(crate) fn inventory(rules: &str) -> Inventory {
     let source = Source { name: "access.cedar".into(), text: rules.into() };
     Inventory {
         people: people.into_iter().map(|person| (person.principal.id.clone(), person)).collect(),
+        workloads: BTreeMap::new(),
+        bearers: BTreeMap::new(),
         targets: BTreeMap::from([(name("orders"), orders())]),
         rules: RuleBook::load(&[source]).unwrap(),
         secrets,

@@ -272,6 +272,8 @@ fn inventory() -> Inventory {
     let orders = target();
     Inventory {
         people: people.into_iter().map(|person| (person.principal.id.clone(), person)).collect(),
+        workloads: BTreeMap::new(),
+        bearers: BTreeMap::new(),
         targets: BTreeMap::from([(orders.name.clone(), orders)]),
         rules: RuleBook::load(&[rules]).unwrap(),
         secrets: Secrets::default(),

@@ -6,8 +6,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, World, from};
 
-const OPEN: [&str; 5] =
-    ["GET /health", "GET /openapi.json", "POST /login", "POST /device", "POST /device/token"];
+const OPEN: [&str; 6] = [
+    "GET /health",
+    "GET /openapi.json",
+    "POST /login",
+    "POST /device",
+    "POST /device/token",
+    "POST /token-exchange",
+];
 
 /// Every operation of the document, as `POST /requests/{id}/approve`, with what it says of it.
 pub(crate) async fn operations(world: &World) -> Vec<(String, Value)> {

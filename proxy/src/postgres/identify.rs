@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use pgwire::messages::startup::Authentication;
-use policies::{Authn, Hold, Method, Resource, Target};
+use policies::{Authn, DeviceId, Hold, Method, Resource, Target};
 use secrecy::SecretString;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -109,10 +109,10 @@ fn by_certificate(plane: &Plane, certificate: &[u8]) -> Result<Identity, Refusal
         certs::identify(certificate, now.millis()).map_err(|why| refuse(why.to_string()))?;
     let principal =
         person.principal_id.parse().map_err(|why: policies::NameError| refuse(why.to_string()))?;
-    let device =
+    let device: DeviceId =
         person.device.parse().map_err(|why: policies::NameError| refuse(why.to_string()))?;
     let authn = Authn {
-        method: Method::Certificate,
+        method: Method::of_certificate(&device),
         at: now,
         evidence: person.serial,
         device: Some(device),

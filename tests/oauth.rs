@@ -1,0 +1,136 @@
+//! `OAUTHBEARER`: a real libpq 18 shows an access token of an issuer, and whoever it names comes in.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    clippy::disallowed_methods,
+    reason = "a journey reads best in one piece, and one that can't go on has failed"
+)]
+
+mod support;
+
+use control::Bearer;
+use policies::{IssuerName, Principal, PrincipalId};
+use postern::config::Config;
+use serde_json::{Value, json};
+use support::raw::{framed, read, read_error, secure, send, startup};
+use support::signer::{Signer, now};
+use support::{Bed, Setup, client, run};
+
+const OPENED: &str = "options='-c postern.auth=oauth'";
+
+/// A gateway that knows alice of the issuer `corp`.
+async fn bed(signer: &Signer, auth: &str) -> Bed {
+    let bed = Bed::with(Setup { postgres: auth.to_owned(), ..Setup::default() }).await;
+    let config = Config::load(&bed.config).unwrap();
+    let mut inventory = config.inventory().unwrap();
+    let corp = IssuerName::new("corp").unwrap();
+    let bearer = Bearer {
+        issuer: signer.url.parse().unwrap(),
+        audience: "postern".to_owned(),
+        scope: "openid postern".to_owned(),
+    };
+    inventory.bearers.insert(corp, bearer);
+    let id = PrincipalId::new("corp:a1").unwrap();
+    let alice = inventory.people.values().find(|person| person.principal.id.as_str() == "alice");
+    let mut alice = alice.unwrap().clone();
+    alice.principal = Principal { id: id.clone(), ..alice.principal };
+    inventory.people.insert(id, alice);
+    bed.gateway.control().reload(inventory).await.unwrap();
+    bed
+}
+
+async fn libpq(bed: &Bed, signer: &Signer, more: &str, token: &str) -> (bool, String) {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let script = format!("{root}/tests/clients/oauth_journey.py");
+    let mut command = client(&format!("{root}/.cache/venv/bin/python"), &[&script]);
+    let conninfo = bed.token_conninfo("app_ro", "orders");
+    let issuer = &signer.url;
+    let conninfo = format!("{conninfo} oauth_issuer={issuer} oauth_client_id=psql {more}");
+    // An issuer on loopback has no TLS, which libpq takes only in tests.
+    command.env("CONNINFO", conninfo).env("TOKEN", token).env("PGOAUTHDEBUG", "UNSAFE");
+    let (done, out, errors) = run(command).await;
+    (done, out + &errors)
+}
+
+fn token(signer: &Signer, claims: &Value) -> String {
+    signer.signed(&json!({ "alg": "EdDSA", "kid": "one", "typ": "at+jwt" }), claims)
+}
+
+#[tokio::test]
+async fn libpq_18_discovers_the_issuer_and_comes_in_with_its_token() {
+    let signer = Signer::start().await;
+    let bed = bed(&signer, "").await;
+    let good = token(&signer, &json!({ "sub": "a1", "jti": "t-1" }));
+    let (done, told) = libpq(&bed, &signer, OPENED, &good).await;
+    let place = format!("{}/.well-known/openid-configuration", signer.url);
+    let asked = format!("asked for a token of {place} for openid postern\n");
+    assert!(done && told.starts_with(&asked) && told.trim().ends_with("app_ro"), "{told}");
+    let overseer = bed.actor("bob").await;
+    let paging = || control::Paging { cursor: None, limit: Some(200) };
+    let filter = control::SessionFilter { scope: control::Scope::All, ..Default::default() };
+    let sessions = bed.gateway.control().sessions(&overseer, filter, paging()).await.unwrap();
+    let session = &sessions.items[0];
+    assert_eq!(session.principal.as_str(), "corp:a1");
+    assert_eq!(session.authn.method, policies::Method::Bearer);
+    assert_eq!(session.authn.evidence, "t-1");
+    let audit = bed.gateway.control().audit(&overseer, paging()).await.unwrap();
+    let denied = audit.items.iter().filter(|event| event.kind == "connection.denied").count();
+    assert_eq!(denied, 0, "a look for the issuer is no attempt to come in");
+}
+
+#[tokio::test]
+async fn a_listener_may_ask_everybody_for_a_token() {
+    let signer = Signer::start().await;
+    let bed = bed(&signer, "auth = \"oauth\"").await;
+    let good = token(&signer, &json!({ "sub": "a1" }));
+    let (done, told) = libpq(&bed, &signer, "", &good).await;
+    assert!(done, "{told}");
+}
+
+#[tokio::test]
+async fn an_access_token_that_is_not_for_us_is_refused_with_a_hint() {
+    let signer = Signer::start().await;
+    let bed = bed(&signer, "").await;
+    let other = Signer::start().await;
+    for (bad, why) in [
+        (token(&signer, &json!({ "sub": "a1", "aud": "another" })), "for somebody else"),
+        (token(&signer, &json!({ "sub": "a1", "exp": now() - 60 })), "has expired"),
+        (token(&signer, &json!({ "sub": "b2" })), "sign in once with the browser"),
+        (token(&signer, &json!({})), "names nobody"),
+        (token(&other, &json!({ "sub": "a1" })), "not one of an issuer"),
+        (token(&other, &json!({ "sub": "a1", "iss": signer.url })), "not one of an issuer"),
+        ("opaque".to_owned(), "not one of an issuer"),
+    ] {
+        let (done, told) = libpq(&bed, &signer, OPENED, &bad).await;
+        assert!(!done && told.contains(why) && told.contains("Get one for this gateway"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_sasl_response_of_another_mechanism_or_form_is_a_protocol_error() {
+    let signer = Signer::start().await;
+    let bed = bed(&signer, "").await;
+    let oauth = |response: &str| {
+        let length = i32::try_from(response.len()).unwrap().to_be_bytes();
+        framed(Some(b'p'), &[b"OAUTHBEARER\0", &length[..], response.as_bytes()].concat())
+    };
+    for reply in [
+        framed(Some(b'p'), b"SCRAM-SHA-256\0\0\0\0\x01n"),
+        framed(Some(b'p'), b"secret\0"),
+        oauth("n,a=bob,\x01auth=Bearer a\x01\x01"),
+        oauth("n,,\x01auth=Bearer a\x01auth=Bearer b\x01\x01"),
+        oauth("p=tls-server-end-point,,\x01auth=Bearer a\x01\x01"),
+    ] {
+        let mut stream = secure(&bed, None).await;
+        let options =
+            [("user", "app_ro"), ("database", "orders"), ("options", "-c postern.auth=oauth")];
+        send(&mut stream, &startup(0x0003_0000, &options)).await;
+        let offer = read(&mut stream).await.unwrap();
+        assert_eq!((offer.kind, &offer.body[..]), (b'R', &b"\0\0\0\x0aOAUTHBEARER\0\0"[..]));
+        send(&mut stream, &reply).await;
+        assert_eq!(read_error(&mut stream).await.field(b'C'), "08P01");
+    }
+}
