@@ -1,10 +1,11 @@
-//! Postern's X.509: one small authority, what it issues, what it recognises, and the TLS
+//! Postern's certificates. X.509: one small authority, what it issues, what it recognises, and the TLS
 //! configurations of both legs.
 //!
 //! A certificate's life runs top-down through the files: an [`Authority`] is made or loaded, a
 //! [`Csr`] proves that somebody holds a key, the authority issues, a listener asks for client
 //! certificates of that authority only, and [`identify`] turns what the handshake verified into a
-//! [`Person`]. [`UpstreamTls`] is the other leg. [`store`] keeps private files private.
+//! [`Person`]. [`UpstreamTls`] is the other leg. [`SshAuthority`] and [`identify_ssh`] are the same for
+//! SSH. [`store`] keeps private files private.
 //!
 //! Nothing here reads a clock: `now` is an argument, in unix milliseconds. The one exception is a
 //! handshake, where rustls asks the `time_provider` of the configuration that it was given.
@@ -27,6 +28,8 @@ mod identity;
 mod issue;
 mod names;
 mod server;
+mod ssh;
+mod ssh_identity;
 pub mod store;
 mod upstream;
 mod x509;
@@ -39,5 +42,7 @@ pub use identity::{Identity, TlsError, roots_from_file, roots_from_pem};
 pub use issue::{IssueError, Issued, IssuedKey, PersonCert};
 pub use names::NameError;
 pub use server::{RECORD_PAYLOAD, server_config, web_config};
+pub use ssh::{LoginCert, SshAuthority, SshError, SshIssued, SshIssuedKey, new_ssh_key};
+pub use ssh_identity::{SshPerson, SshRejection, check_host, identify_ssh};
 pub use upstream::{Connector, UnknownMode, UpstreamMode, UpstreamTls};
 pub use x509::{Person, Rejection, identify};

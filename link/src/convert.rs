@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use policies::{
     Authn, Binds, Credential, End, Hold, Kind, Lease, LeaseKey, Lock, Method, Partition, Recording,
-    Resource, Target, Term, Timestamp, Ttl, UpstreamTls,
+    Resource, Ssh, Target, Term, Timestamp, Ttl, UpstreamTls,
 };
 use thiserror::Error;
 
@@ -58,7 +58,7 @@ macro_rules! words {
 }
 
 words! {
-    kind_word, kind_of, Kind { "postgres" => Kind::Postgres }
+    kind_word, kind_of, Kind { "postgres" => Kind::Postgres, "ssh" => Kind::Ssh }
     hold_word, hold_of, Hold {
         "interactive" => Hold::Interactive, "always" => Hold::Always, "never" => Hold::Never,
     }
@@ -70,6 +70,7 @@ words! {
     }
     credential_word, credential_of, Credential {
         "password" => Credential::Password, "certificate" => Credential::Certificate,
+        "key" => Credential::Key,
     }
     method_word, method_of, Method {
         "certificate" => Method::Certificate, "token" => Method::Token,
@@ -267,6 +268,31 @@ impl TryFrom<v1::UpstreamTls> for UpstreamTls {
     }
 }
 
+impl From<Ssh> for v1::Ssh {
+    fn from(ssh: Ssh) -> Self {
+        Self {
+            host_keys: ssh.host_keys,
+            host_authorities: ssh.host_authorities,
+            channels: ssh.channels.iter().map(ToString::to_string).collect(),
+            env: ssh.env,
+        }
+    }
+}
+
+impl TryFrom<v1::Ssh> for Ssh {
+    type Error = Malformed;
+
+    fn try_from(wire: v1::Ssh) -> Result<Self, Malformed> {
+        let channels = wire.channels.iter().map(|word| parse("channel", word));
+        Ok(Self {
+            host_keys: wire.host_keys,
+            host_authorities: wire.host_authorities,
+            channels: channels.collect::<Result<_, _>>()?,
+            env: wire.env,
+        })
+    }
+}
+
 impl From<Target> for v1::Target {
     fn from(target: Target) -> Self {
         let logins =
@@ -286,6 +312,7 @@ impl From<Target> for v1::Target {
             binds: binds_word(target.recording.binds),
             default_ttl_ms: target.default_ttl.millis().cast_unsigned(),
             replication: target.replication,
+            ssh: target.ssh.map(Into::into),
         }
     }
 }
@@ -313,6 +340,7 @@ impl TryFrom<v1::Target> for Target {
             recording: Recording { binds: binds_of(&wire.binds)? },
             default_ttl: Ttl::from_millis(wire.default_ttl_ms),
             replication: wire.replication,
+            ssh: wire.ssh.map(TryInto::try_into).transpose()?,
         })
     }
 }
@@ -341,6 +369,7 @@ mod tests {
             recording: Recording { binds: Binds::Hash },
             default_ttl: Ttl::from_secs(60),
             replication: true,
+            ssh: None,
         }
     }
 

@@ -164,7 +164,7 @@ impl Question<'_> {
         let request = Request::new(
             uid("Person", self.principal.id.as_str())?,
             uid("Action", "connect")?,
-            uid("Database", self.target.name.as_str())?,
+            uid(self.target.kind.entity(), self.target.name.as_str())?,
             self.context()?,
             Some(&self.book.schema),
         )
@@ -210,14 +210,14 @@ impl Question<'_> {
         let parents: HashSet<EntityUid> = environment.collect::<Result<_, String>>()?;
         let attributes = [("name".to_owned(), text(self.target.name.as_str()))];
         let labels = self.target.labels.iter().map(|(key, value)| (key.clone(), text(value)));
-        let database = Entity::new_with_tags(
-            uid("Database", self.target.name.as_str())?,
+        let thing = Entity::new_with_tags(
+            uid(self.target.kind.entity(), self.target.name.as_str())?,
             attributes,
             parents.clone(),
             labels,
         )
         .map_err(|error| error.to_string())?;
-        Ok(std::iter::once(database).chain(parents.into_iter().map(Entity::with_uid)))
+        Ok(std::iter::once(thing).chain(parents.into_iter().map(Entity::with_uid)))
     }
 }
 

@@ -19,6 +19,7 @@ mod policy;
 mod quorum;
 mod request;
 mod step_up;
+mod ssh;
 mod target;
 mod time;
 
@@ -37,6 +38,7 @@ pub use policy::{PolicyError, PolicyFault, RuleBook, SCHEMA, Source};
 pub use quorum::{Quorum, QuorumError, outstanding};
 pub use request::{Approval, Digest, Request, RequestError, RequestEvent, RequestState};
 pub use step_up::{Bound, Need, Purpose, StepUp, StepUpError, StepUpKind};
+pub use ssh::{Channel, Ssh, UnknownChannel};
 pub use target::{
     Binds, Credential, Hold, Kind, Partition, Recording, Resource, ResourceError, Target,
     UpstreamTls,

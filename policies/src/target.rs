@@ -7,9 +7,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Database, Environment, Login, NameError, TargetName, Ttl};
+use crate::{Database, Environment, Login, NameError, Ssh, TargetName, Ttl};
 
-/// A service behind the gateway. It has at least one database; the first is the default.
+/// A service behind the gateway. A Postgres target has at least one database; the first is the default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// Its name.
@@ -40,6 +40,8 @@ pub struct Target {
     pub default_ttl: Ttl,
     /// Whether replication connections may be asked for at all.
     pub replication: bool,
+    /// What is particular to an SSH target; nothing else has it.
+    pub ssh: Option<Ssh>,
 }
 
 /// What a target speaks.
@@ -48,6 +50,27 @@ pub struct Target {
 pub enum Kind {
     /// The Postgres frontend/backend protocol, version 3.
     Postgres,
+    /// SSH, version 2.
+    Ssh,
+}
+
+impl Kind {
+    /// Its name in configurations, on the wire and in recordings.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Ssh => "ssh",
+        }
+    }
+
+    /// What rules call such a target.
+    pub(crate) fn entity(self) -> &'static str {
+        match self {
+            Self::Postgres => "Database",
+            Self::Ssh => "Host",
+        }
+    }
 }
 
 /// How the gateway signs in upstream. Only the kind is here; the secret is elsewhere.
@@ -56,8 +79,10 @@ pub enum Kind {
 pub enum Credential {
     /// A password from a file or the environment.
     Password,
-    /// A client certificate of our authority, whose common name is the login.
+    /// A certificate of our authority for the login: X.509 for Postgres, OpenSSH's for SSH.
     Certificate,
+    /// A private key from a file, for SSH.
+    Key,
 }
 
 /// How a target's identity is verified.
@@ -232,6 +257,7 @@ pub(crate) fn orders() -> Target {
         recording: Recording { binds: Binds::Keep },
         default_ttl: Ttl::from_secs(3600),
         replication: false,
+        ssh: None,
     }
 }
 

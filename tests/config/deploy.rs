@@ -128,5 +128,6 @@ fn target(environment: &str, login: &str, database: &str) -> Target {
         recording: policies::Recording { binds: Binds::Keep },
         default_ttl: Ttl::from_secs(3600),
         replication: false,
+        ssh: None,
     }
 }

@@ -202,6 +202,7 @@ fn orders() -> Target {
         recording: Recording { binds: Binds::Keep },
         default_ttl: Ttl::from_secs(3_600),
         replication: false,
+        ssh: None,
     }
 }
 

@@ -303,5 +303,6 @@ fn target() -> Target {
         recording: Recording { binds: Binds::Keep },
         default_ttl: Ttl::from_secs(3_600),
         replication: false,
+        ssh: None,
     }
 }

@@ -41,9 +41,7 @@ impl From<&TargetView> for Target {
     fn from(view: &TargetView) -> Self {
         Self {
             name: view.name.to_string(),
-            kind: match view.kind {
-                policies::Kind::Postgres => "postgres",
-            },
+            kind: view.kind.word(),
             environment: view.environment.as_ref().map(ToString::to_string),
             databases: view.databases.iter().map(ToString::to_string).collect(),
             default_ttl: view.default_ttl.to_string(),

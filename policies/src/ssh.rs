@@ -1,0 +1,152 @@
+//! What is particular to an SSH target: how it proves itself, and what may be opened on it.
+//!
+//! Every kind of channel is a permission of its own. Those that lead around the recording are refused
+//! unless they are written down.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// How an SSH target is verified, and what it lets people do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ssh {
+    /// Public host keys, one of which the target has to prove, each as OpenSSH writes one.
+    pub host_keys: Vec<String>,
+    /// Public keys of authorities whose host certificates for the target's host are trusted.
+    pub host_authorities: Vec<String>,
+    /// What may be opened.
+    pub channels: BTreeSet<Channel>,
+    /// Names of environment variables that are passed on; a `*` at the end stands for any rest.
+    pub env: Vec<String>,
+}
+
+/// A kind of channel, or of what is asked for on one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Channel {
+    /// A login shell.
+    Shell,
+    /// A command, which is what `scp -O`, `rsync` and `git` use, too.
+    Exec,
+    /// The file transfer subsystem, decoded file by file.
+    Sftp,
+    /// Any other subsystem; its bytes are counted, not decoded.
+    Subsystem,
+    /// Connections through the target to an address (`-L`, `-D`).
+    DirectTcpip,
+    /// Connections through the target to a socket path.
+    DirectStreamlocal,
+}
+
+/// A word that names no kind of channel.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is no kind of channel")]
+pub struct UnknownChannel(String);
+
+impl Channel {
+    /// All kinds.
+    pub const ALL: [Self; 6] = [
+        Self::Shell,
+        Self::Exec,
+        Self::Sftp,
+        Self::Subsystem,
+        Self::DirectTcpip,
+        Self::DirectStreamlocal,
+    ];
+
+    /// What is allowed where nobody says: everything that is recorded.
+    #[must_use]
+    pub fn recorded() -> BTreeSet<Self> {
+        BTreeSet::from([Self::Shell, Self::Exec, Self::Sftp])
+    }
+
+    /// Its name in configurations.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Shell => "shell",
+            Self::Exec => "exec",
+            Self::Sftp => "sftp",
+            Self::Subsystem => "subsystem",
+            Self::DirectTcpip => "direct-tcpip",
+            Self::DirectStreamlocal => "direct-streamlocal",
+        }
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl FromStr for Channel {
+    type Err = UnknownChannel;
+
+    fn from_str(text: &str) -> Result<Self, UnknownChannel> {
+        let found = Self::ALL.into_iter().find(|channel| channel.word() == text);
+        found.ok_or_else(|| UnknownChannel(text.chars().take(64).collect()))
+    }
+}
+
+impl Ssh {
+    /// Whether this kind may be opened.
+    #[must_use]
+    pub fn allows(&self, channel: Channel) -> bool {
+        self.channels.contains(&channel)
+    }
+
+    /// Whether this environment variable is passed on.
+    #[must_use]
+    pub fn passes(&self, variable: &str) -> bool {
+        self.env.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => variable.starts_with(start),
+            None => variable == pattern,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ssh(env: &[&str]) -> Ssh {
+        Ssh {
+            host_keys: Vec::new(),
+            host_authorities: Vec::new(),
+            channels: Channel::recorded(),
+            env: env.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn every_kind_has_its_word_and_those_around_the_recording_are_not_allowed_by_themselves() {
+        for channel in Channel::ALL {
+            assert_eq!(channel.word().parse(), Ok(channel));
+            let leads_around = matches!(
+                channel,
+                Channel::Subsystem | Channel::DirectTcpip | Channel::DirectStreamlocal
+            );
+            assert_eq!(ssh(&[]).allows(channel), !leads_around, "{channel}");
+        }
+        assert!("tunnel".parse::<Channel>().is_err());
+    }
+
+    #[test]
+    fn only_variables_that_are_named_pass() {
+        let ssh = ssh(&["LANG", "LC_*"]);
+        for (name, passes) in [
+            ("LANG", true),
+            ("LANGUAGE", false),
+            ("LC_ALL", true),
+            ("LD_PRELOAD", false),
+            ("BASH_ENV", false),
+            ("lc_all", false),
+        ] {
+            assert_eq!(ssh.passes(name), passes, "{name}");
+        }
+    }
+}
