@@ -10,6 +10,7 @@ mod psql;
 mod replay;
 mod sessions;
 mod set_up;
+mod ssh;
 
 use std::io;
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ enum Command {
     Done(access::Done),
     Token(access::Token),
     Psql(psql::Psql),
+    SshConfig(ssh::SshConfig),
     Confirm(confirm::Confirm),
     Approve(decide::Approve),
     Deny(decide::Deny),
@@ -199,6 +201,7 @@ fn client_code(error: &ClientError) -> u8 {
         | ClientError::Setup(_)
         | ClientError::Strange(_)
         | ClientError::Key(_)
+        | ClientError::SshKey(_)
         | ClientError::Write(_) => 1,
     }
 }
@@ -241,6 +244,7 @@ impl Command {
             Self::Done(command) => command.run().await,
             Self::Token(command) => command.run().await,
             Self::Psql(command) => command.run().await,
+            Self::SshConfig(command) => command.run().await,
             Self::Confirm(command) => command.run().await,
             Self::Approve(command) => command.run().await,
             Self::Deny(command) => command.run().await,

@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod home;
 mod login;
+mod ssh;
 mod workload;
 
 use std::fs::File;
@@ -23,6 +24,7 @@ pub use error::{ClientError, Problem};
 pub(crate) use home::database_name;
 pub use home::{Home, HomeError, Place, Session};
 pub use login::{Offer, login, renew};
+pub use ssh::certify;
 pub use workload::{Proof, exchange};
 
 const CONNECT: Duration = Duration::from_secs(10);

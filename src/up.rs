@@ -50,6 +50,9 @@ pub enum UpError {
     /// The authority can't be loaded or made.
     #[error("the authority can't be used")]
     Authority(#[from] certs::AuthorityError),
+    /// The SSH authority can't be loaded or made.
+    #[error("the SSH authority can't be used")]
+    Ssh(#[from] certs::SshError),
     /// The listeners' certificate can't be issued.
     #[error("the gateway's certificate can't be issued")]
     Issue(#[from] certs::IssueError),
@@ -93,6 +96,7 @@ pub struct Gateway {
     api_url: Url,
     api_addr: SocketAddr,
     postgres: Vec<SocketAddr>,
+    ssh: Vec<SocketAddr>,
     metrics: Option<SocketAddr>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -147,6 +151,12 @@ impl Gateway {
     #[must_use]
     pub fn postgres_addr(&self) -> Option<SocketAddr> {
         self.postgres.first().copied()
+    }
+
+    /// Where SSH clients are listened to, in the order of the configuration.
+    #[must_use]
+    pub fn ssh_addrs(&self) -> &[SocketAddr] {
+        &self.ssh
     }
 
     /// Where Prometheus is listened to, where it is.
@@ -216,7 +226,7 @@ impl fmt::Debug for Gateway {
 async fn begin(config: Config) -> Result<Gateway, UpError> {
     let clock = Clock::system();
     let prepared = Prepared::load(config, &clock).await?;
-    let Prepared { config, inventory, tls, keys } = prepared;
+    let Prepared { config, inventory, tls, keys, ssh } = prepared;
     let api = bind("pages and API", config.api.listen.value).await?;
     let (api_listener, api_addr) = api;
     let metrics_listener = match &config.metrics {
@@ -227,10 +237,14 @@ async fn begin(config: Config) -> Result<Gateway, UpError> {
 
     let registry = Registry::new();
     let (channel, connections) = link::pipe();
-    let proxy = Proxy::start(proxy_settings(&config, &tls), channel, &registry).await?;
+    let proxy =
+        Proxy::start(proxy_settings(&config, &tls, ssh.as_ref()), channel, &registry).await?;
     let postgres = proxy.addresses().to_vec();
     let api_url = with_real_port(&config.gateway.public_url, api_addr);
-    let settings = control_settings(&config, &tls, keys, &api_url, &postgres);
+    let ssh_addrs = proxy.ssh_addresses().to_vec();
+    let ssh =
+        ssh.map(|authority| control::Ssh { authority, gateway: reached_at(&config, &ssh_addrs) });
+    let settings = control_settings(&config, &tls, (keys, ssh), &api_url, &postgres);
     let control = Control::open(settings, inventory, clock).await?;
     control.metrics(&registry);
 
@@ -250,7 +264,18 @@ async fn begin(config: Config) -> Result<Gateway, UpError> {
     }
     proxy.ready().await;
     let (proxy, runtime) = (Some(proxy), None);
-    Ok(Gateway { control, proxy, api_url, api_addr, postgres, metrics, stop, tasks, runtime })
+    Ok(Gateway {
+        control,
+        proxy,
+        api_url,
+        api_addr,
+        postgres,
+        ssh: ssh_addrs,
+        metrics,
+        stop,
+        tasks,
+        runtime,
+    })
 }
 
 async fn sweep(control: Control, stop: CancellationToken) {
@@ -263,6 +288,7 @@ struct Prepared {
     inventory: control::Inventory,
     tls: Tls,
     keys: Keys,
+    ssh: Option<Arc<certs::SshAuthority>>,
 }
 
 impl Prepared {
@@ -278,7 +304,10 @@ impl Prepared {
         certs::store::create_private_dir(&config.gateway.state)?;
         let tls = Tls::load(&config, identities, clock)?;
         let keys = Keys::load(&config)?;
-        Ok(Self { config, inventory, tls, keys })
+        let folder = config.gateway.authority();
+        let load = |_| certs::SshAuthority::load_or_generate(&folder).map(Arc::new);
+        let ssh = config.ssh.as_ref().map(load).transpose()?;
+        Ok(Self { config, inventory, tls, keys, ssh })
     }
 }
 
@@ -302,7 +331,16 @@ fn with_real_port(url: &Url, bound: SocketAddr) -> Url {
     url
 }
 
-fn proxy_settings(config: &Config, tls: &Tls) -> proxy::Settings {
+fn proxy_settings(
+    config: &Config,
+    tls: &Tls,
+    authority: Option<&Arc<certs::SshAuthority>>,
+) -> proxy::Settings {
+    let ssh = config.ssh.iter().flat_map(|ssh| &ssh.listen).map(|listener| listener.value);
+    let ssh = authority.map(|authority| proxy::SshSettings {
+        listen: ssh.collect(),
+        authority: Arc::clone(authority),
+    });
     let limits = &config.limits;
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let connections = count(limits.connections);
@@ -310,6 +348,7 @@ fn proxy_settings(config: &Config, tls: &Tls) -> proxy::Settings {
     proxy::Settings {
         name: PROXY.to_owned(),
         postgres: config.postgres.listen.iter().map(|listener| listener.value).collect(),
+        ssh,
         host_names: vec![config.gateway.host.clone()],
         tls: Arc::clone(&tls.postgres),
         bearer: config.postgres.auth == PostgresAuth::Oauth,
@@ -328,17 +367,15 @@ fn proxy_settings(config: &Config, tls: &Tls) -> proxy::Settings {
 fn control_settings(
     config: &Config,
     tls: &Tls,
-    keys: Keys,
+    (keys, ssh): (Keys, Option<control::Ssh>),
     public_url: &Url,
     postgres: &[SocketAddr],
 ) -> control::Settings {
     let (grants, sign_in) = (&config.grants, &config.sign_in);
-    let port = postgres.first().map(SocketAddr::port);
-    let host = config.gateway.host.clone();
     control::Settings {
         database: config.gateway.database(),
         public_url: public_url.clone(),
-        gateway: port.map(|port| control::Gateway { host, port }),
+        gateway: reached_at(config, postgres),
         recordings: config.gateway.recordings.clone(),
         claim_within: grants.claim_within,
         request_patience: grants.request_patience,
@@ -355,5 +392,12 @@ fn control_settings(
         token_ttl_max: sign_in.token_max,
         feed_fresh: FEED_FRESH,
         authority: Arc::clone(&tls.authority),
+        ssh,
     }
+}
+
+/// Where people's clients reach these listeners.
+fn reached_at(config: &Config, listeners: &[SocketAddr]) -> Option<control::Gateway> {
+    let port = listeners.first()?.port();
+    Some(control::Gateway { host: config.gateway.host.clone(), port })
 }

@@ -40,11 +40,12 @@ pub enum SshError {
         /// The file.
         path: PathBuf,
     },
-    /// A text is no public key of a kind that is certified.
-    #[error(
-        "this is no Ed25519 public key in OpenSSH's format: make one with `ssh-keygen -t ed25519`"
-    )]
+    /// A text is no public key, or of a kind that isn't certified.
+    #[error("this is no public key as it is wanted: `ssh-keygen -t ed25519` makes one")]
     PublicKey,
+    /// A text is no private key that can be used.
+    #[error("this is no Ed25519 or ECDSA private key without a passphrase, in OpenSSH's format")]
+    PrivateKey,
     /// A name can't stand in a certificate.
     #[error("`{name}` can't stand in an SSH certificate")]
     Name {
@@ -76,6 +77,18 @@ pub struct SshIssued {
     pub serial: u64,
     /// When it ends, in unix milliseconds.
     pub not_after: i64,
+}
+
+impl SshIssued {
+    /// The name by which it is known in audit logs and locks.
+    pub fn evidence(&self) -> String {
+        evidence(self.serial)
+    }
+}
+
+/// The name by which a certificate with this serial number is known.
+pub(crate) fn evidence(serial: u64) -> String {
+    format!("ssh-{serial:016x}")
 }
 
 /// A certificate with a key that was made for it.
@@ -206,6 +219,22 @@ impl fmt::Debug for SshAuthority {
 pub fn new_ssh_key() -> Result<(SecretString, String), SshError> {
     let key = generate()?;
     Ok((secret(&key)?, line(&key)?))
+}
+
+/// Reads a public key as OpenSSH writes one: algorithm and key, and perhaps a comment, which is left
+/// out of what is returned.
+pub fn read_public_key(line: &str) -> Result<String, SshError> {
+    let mut key = PublicKey::from_openssh(line.trim()).map_err(|_| SshError::PublicKey)?;
+    key.set_comment("");
+    key.to_openssh().map_err(SshError::Sign)
+}
+
+/// Checks that a text is a private key that the gateway can sign in with: Ed25519 or ECDSA, in OpenSSH's
+/// format, without a passphrase. RSA keys are not kept (RUSTSEC-2023-0071).
+pub fn check_private_key(text: &SecretString) -> Result<(), SshError> {
+    let key = PrivateKey::from_openssh(text.expose_secret()).map_err(|_| SshError::PrivateKey)?;
+    let usable = matches!(key.algorithm(), Algorithm::Ed25519 | Algorithm::Ecdsa { .. });
+    if usable && !key.is_encrypted() { Ok(()) } else { Err(SshError::PrivateKey) }
 }
 
 /// What all certificates have in common.

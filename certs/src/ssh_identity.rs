@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use ssh_key::certificate::CertType;
 use ssh_key::{Certificate, HashAlg, PublicKey};
 
-use crate::ssh::DEVICE;
+use crate::ssh::{DEVICE, evidence};
 
 /// A person, as a certificate of ours names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub struct SshPerson {
     pub principal_id: String,
     /// The device that the key lives on.
     pub device: String,
-    /// The certificate's serial number.
-    pub serial: u64,
+    /// The name by which the certificate is known in audit logs and locks.
+    pub evidence: String,
 }
 
 /// Why a certificate proves nothing here.
@@ -76,7 +76,7 @@ pub fn identify_ssh(
     Ok(SshPerson {
         principal_id: principal.clone(),
         device: device.ok_or(SshRejection::Device)?.clone(),
-        serial: certificate.serial(),
+        evidence: evidence(certificate.serial()),
     })
 }
 

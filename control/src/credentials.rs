@@ -91,7 +91,7 @@ impl Change {
         Ok(issued)
     }
 
-    async fn live_until(&mut self, id: &LoginId) -> Result<Timestamp, ControlError> {
+    pub(crate) async fn live_until(&mut self, id: &LoginId) -> Result<Timestamp, ControlError> {
         let now = self.now;
         let found = store::logins::find(self.db(), id).await?;
         let live = found.filter(|login| login.ended.is_none() && now < login.ends_at());

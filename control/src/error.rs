@@ -57,6 +57,9 @@ pub enum ControlError {
     /// A certificate could not be issued.
     #[error("cannot issue a certificate")]
     Issue(#[from] certs::IssueError),
+    /// An SSH certificate could not be issued.
+    #[error("cannot issue an SSH certificate")]
+    IssueSsh(#[source] certs::SshError),
     /// The store failed; nothing was changed.
     #[error("the store can't be used")]
     Store(#[from] sqlx::Error),
@@ -161,7 +164,7 @@ impl ControlError {
             Self::Unauthenticated => "unauthenticated",
             Self::EnrolFirst => "enrol-first",
             Self::Unproven(why) => why.code(),
-            Self::Issue(_) => "issue",
+            Self::Issue(_) | Self::IssueSsh(_) => "issue",
             Self::Store(_) | Self::Migrate(_) | Self::Unreadable(_) => "store",
             Self::Issuer(_) | Self::Http(_) => "issuer-unavailable",
             Self::Broken => "broken",

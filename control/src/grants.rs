@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use certs::IssuedKey;
+use certs::{IssuedKey, LoginCert, SshIssuedKey};
 use policies::{
-    Authn, Credential, End, Facts, Grant, GrantEvent, GrantId, Purpose, SessionId, Timestamp, Ttl,
+    Authn, Channel, Credential, End, Facts, Grant, GrantEvent, GrantId, Kind, Purpose, Resource,
+    SessionId, Target, Timestamp, Ttl,
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -37,6 +38,10 @@ pub(crate) struct Visit {
 pub(crate) enum Upstream {
     Password(SecretString),
     Certificate(Box<IssuedKey>),
+    /// A key that was made for this login, with its certificate.
+    SshCertificate(Box<SshIssuedKey>),
+    /// A private key in OpenSSH's format.
+    SshKey(SecretString),
 }
 
 impl Control {
@@ -159,14 +164,44 @@ impl Change {
                 let secret = secret.ok_or(ControlError::NotFound("upstream password"))?;
                 Ok(Upstream::Password(secret.clone()))
             }
-            Credential::Certificate => {
-                let life = CERTIFICATE_LIFE.duration();
-                let login = resource.login.as_str();
-                let authority = &self.control().settings().authority;
-                let issued = authority.issue_login(login, life, self.now.millis())?;
-                Ok(Upstream::Certificate(Box::new(issued)))
+            Credential::Key => {
+                let secret = self.inventory.secrets.get(&target.name, &resource.login);
+                let secret = secret.ok_or(ControlError::NotFound("upstream key"))?;
+                Ok(Upstream::SshKey(secret.clone()))
             }
+            Credential::Certificate => match target.kind {
+                Kind::Postgres => {
+                    let life = CERTIFICATE_LIFE.duration();
+                    let login = resource.login.as_str();
+                    let authority = &self.control().settings().authority;
+                    let issued = authority.issue_login(login, life, self.now.millis())?;
+                    Ok(Upstream::Certificate(Box::new(issued)))
+                }
+                Kind::Ssh => self.ssh_certificate(grant, target, &resource),
+            },
         }
+    }
+
+    /// The person's name and the grant are in the key id, which the target's own log shows.
+    fn ssh_certificate(
+        &self,
+        grant: &Grant,
+        target: &Target,
+        resource: &Resource,
+    ) -> Result<Upstream, ControlError> {
+        let ssh = self.control().settings().ssh.as_ref();
+        let ssh = ssh.ok_or(ControlError::NotFound("authority for SSH"))?;
+        let channels = target.ssh.as_ref().map(|ssh| &ssh.channels);
+        let forwards = [Channel::DirectTcpip, Channel::DirectStreamlocal];
+        let wish = LoginCert {
+            login: resource.login.as_str(),
+            key_id: &format!("postern {} {}", grant.principal, grant.id),
+            forwards: channels.is_some_and(|all| forwards.iter().any(|kind| all.contains(kind))),
+            life: CERTIFICATE_LIFE.duration(),
+        };
+        let issued = ssh.authority.issue_login(&wish, self.now.millis());
+        let issued = issued.map_err(ControlError::IssueSsh)?;
+        Ok(Upstream::SshCertificate(Box::new(issued)))
     }
 }
 

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use policies::{
-    Credential, IssuerName, Login, Principal, PrincipalId, Refusal, Resource, RuleBook, Target,
-    TargetName,
+    Credential, IssuerName, Kind, Login, Principal, PrincipalId, Refusal, Resource, RuleBook,
+    Target, TargetName,
 };
 use secrecy::SecretString;
 
@@ -77,8 +77,8 @@ impl Inventory {
         let targets = self.targets.iter().flat_map(|(name, target)| {
             let misnamed = (*name != target.name)
                 .then(|| format!("target `{name}` is filed under another's name"));
-            let empty =
-                target.databases.is_empty().then(|| format!("target `{name}` has no database"));
+            let lacks_one = target.kind == Kind::Postgres && target.databases.is_empty();
+            let empty = lacks_one.then(|| format!("target `{name}` has no database"));
             misnamed.into_iter().chain(empty)
         });
         let workloads = self.workloads.keys().filter(|id| !self.people.contains_key(*id));

@@ -47,6 +47,7 @@ mod reload;
 mod requests;
 mod sessions;
 mod settings;
+mod ssh;
 mod statement;
 mod step_up;
 mod store;
@@ -82,7 +83,7 @@ pub use passkeys::{
 pub use recovery::RecoveryView;
 pub use reload::Reloaded;
 pub use requests::{Wish, Yes};
-pub use settings::{Gateway, Links, Settings, SignIn};
+pub use settings::{Gateway, Links, Settings, SignIn, Ssh};
 pub use story::Story;
 pub use tokens::Minted;
 pub use totp::{TotpKey, TotpSecret};

@@ -197,6 +197,14 @@ fn to_wire(credential: &Upstream) -> v1::Credential {
             chain_pem: issued.certificate.pem.clone(),
             key_pem: issued.key_pem.expose_secret().to_owned(),
         }),
+        Upstream::SshKey(secret) => v1::credential::Credential::SshKey(v1::SshKey {
+            private_key: secret.expose_secret().to_owned(),
+            certificate: None,
+        }),
+        Upstream::SshCertificate(issued) => v1::credential::Credential::SshKey(v1::SshKey {
+            private_key: issued.key.expose_secret().to_owned(),
+            certificate: Some(issued.certificate.line.clone()),
+        }),
     };
     v1::Credential { credential: Some(credential) }
 }
@@ -239,6 +247,7 @@ fn status(error: ControlError) -> Status {
         ControlError::RateLimited | ControlError::Busy => Status::resource_exhausted(told),
         ControlError::Unauthenticated => Status::unauthenticated("the token is not valid here"),
         ControlError::Issue(_)
+        | ControlError::IssueSsh(_)
         | ControlError::Store(_)
         | ControlError::Migrate(_)
         | ControlError::Unreadable(_)

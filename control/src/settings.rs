@@ -41,6 +41,17 @@ pub struct Settings {
     pub feed_fresh: Ttl,
     /// Who signs certificates.
     pub authority: Arc<certs::Authority>,
+    /// The SSH side, where the gateway has one.
+    pub ssh: Option<Ssh>,
+}
+
+/// What control needs to know of the SSH side.
+#[derive(Debug, Clone)]
+pub struct Ssh {
+    /// Who signs SSH certificates.
+    pub authority: Arc<certs::SshAuthority>,
+    /// Where SSH clients reach the gateway, where it is known.
+    pub gateway: Option<Gateway>,
 }
 
 /// How people sign in, and for how long.

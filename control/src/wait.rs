@@ -306,6 +306,7 @@ impl Story<'_> {
             | ControlError::Issue(_)
             | ControlError::Issuer(_)
             | ControlError::Http(_)
+            | ControlError::IssueSsh(_)
             | ControlError::Broken => {
                 tracing::error!(
                     error = error as &dyn std::error::Error,

@@ -275,6 +275,8 @@ impl From<Ssh> for v1::Ssh {
             host_authorities: ssh.host_authorities,
             channels: ssh.channels.iter().map(ToString::to_string).collect(),
             env: ssh.env,
+            read_only: ssh.read_only,
+            under: ssh.under,
         }
     }
 }
@@ -289,6 +291,8 @@ impl TryFrom<v1::Ssh> for Ssh {
             host_authorities: wire.host_authorities,
             channels: channels.collect::<Result<_, _>>()?,
             env: wire.env,
+            read_only: wire.read_only,
+            under: wire.under,
         })
     }
 }

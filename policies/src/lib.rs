@@ -18,8 +18,8 @@ mod name;
 mod policy;
 mod quorum;
 mod request;
-mod step_up;
 mod ssh;
+mod step_up;
 mod target;
 mod time;
 
@@ -37,8 +37,8 @@ pub use name::{
 pub use policy::{PolicyError, PolicyFault, RuleBook, SCHEMA, Source};
 pub use quorum::{Quorum, QuorumError, outstanding};
 pub use request::{Approval, Digest, Request, RequestError, RequestEvent, RequestState};
-pub use step_up::{Bound, Need, Purpose, StepUp, StepUpError, StepUpKind};
 pub use ssh::{Channel, Ssh, UnknownChannel};
+pub use step_up::{Bound, Need, Purpose, StepUp, StepUpError, StepUpKind};
 pub use target::{
     Binds, Credential, Hold, Kind, Partition, Recording, Resource, ResourceError, Target,
     UpstreamTls,

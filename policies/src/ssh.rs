@@ -21,6 +21,10 @@ pub struct Ssh {
     pub channels: BTreeSet<Channel>,
     /// Names of environment variables that are passed on; a `*` at the end stands for any rest.
     pub env: Vec<String>,
+    /// Whether file transfers may only read.
+    pub read_only: bool,
+    /// The folders that file transfers are limited to, where there are any.
+    pub under: Vec<String>,
 }
 
 /// A kind of channel, or of what is asked for on one.
@@ -119,6 +123,8 @@ mod tests {
             host_authorities: Vec::new(),
             channels: Channel::recorded(),
             env: env.iter().map(ToString::to_string).collect(),
+            read_only: false,
+            under: Vec::new(),
         }
     }
 

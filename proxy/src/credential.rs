@@ -14,7 +14,8 @@ use dashmap::DashMap;
 use link::v1;
 use link::v1::credential::Credential as Wire;
 use policies::{GrantId, Timestamp, Ttl};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use ssh_key::{Certificate as SshCertificate, PrivateKey};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
@@ -36,7 +37,15 @@ const MARGIN: Ttl = Ttl::from_secs(60);
 #[derive(Debug, Clone)]
 pub(crate) enum Upstream {
     Password(SecretString),
-    Certificate { chain_pem: String, key_pem: SecretString },
+    Certificate {
+        chain_pem: String,
+        key_pem: SecretString,
+    },
+    /// A key for SSH, with the certificate of it where the target wants one.
+    SshKey {
+        key: Arc<PrivateKey>,
+        certificate: Option<Box<SshCertificate>>,
+    },
 }
 
 /// Why there is no credential.
@@ -50,6 +59,8 @@ pub(crate) enum BeginError {
     Late,
     #[error("control gave no credential")]
     Empty,
+    #[error("the credential can't be used")]
+    Unusable(#[from] ssh_key::Error),
     #[error("the grant has ended")]
     Over,
     /// The rules want a fresh touch for this very connection; what to do where it can't wait.
@@ -129,17 +140,24 @@ impl Credentials {
     fn until(&self, asked: Instant, upstream: &Upstream) -> Instant {
         let longest = asked + KEEP;
         match upstream {
-            Upstream::Password(_) => longest,
+            Upstream::Password(_) | Upstream::SshKey { certificate: None, .. } => longest,
+            Upstream::SshKey { certificate: Some(certificate), .. } => {
+                let ends = certificate.valid_before().saturating_mul(1_000);
+                self.before(longest, i64::try_from(ends).unwrap_or(i64::MAX))
+            }
             Upstream::Certificate { chain_pem, key_pem } => {
                 let identity = Identity::from_pem(chain_pem.as_bytes(), key_pem).ok();
                 let ends = identity.and_then(|identity| identity.not_after());
                 // One that can't be read is not kept; whoever uses it will say what is wrong.
-                ends.map_or(asked, |ends| {
-                    let ends = Timestamp::from_millis(ends.saturating_sub(MARGIN.millis()));
-                    longest.min(self.clock.deadline(ends))
-                })
+                ends.map_or(asked, |ends| self.before(longest, ends))
             }
         }
+    }
+
+    /// The earlier of the two, with a margin before the end of a certificate.
+    fn before(&self, longest: Instant, ends_ms: i64) -> Instant {
+        let ends = Timestamp::from_millis(ends_ms.saturating_sub(MARGIN.millis()));
+        longest.min(self.clock.deadline(ends))
     }
 
     async fn fetch(
@@ -164,19 +182,25 @@ impl Credentials {
             Wire::Certificate(pair) => {
                 Upstream::Certificate { chain_pem: pair.chain_pem, key_pem: pair.key_pem.into() }
             }
+            Wire::SshKey(pair) => ssh_key(pair)?,
         };
         Ok((Timestamp::from_millis(reply.ends_ms), upstream, reply.keep))
     }
 }
 
+fn ssh_key(pair: v1::SshKey) -> Result<Upstream, BeginError> {
+    let private = SecretString::from(pair.private_key);
+    let key = Arc::new(PrivateKey::from_openssh(private.expose_secret())?);
+    let certificate = pair.certificate.map(|line| SshCertificate::from_openssh(&line));
+    Ok(Upstream::SshKey { key, certificate: certificate.transpose()?.map(Box::new) })
+}
+
 #[cfg(test)]
 mod tests {
-    use policies::{End, Partition, Term};
-    use secrecy::ExposeSecret;
-
     use super::*;
     use crate::leases::Delta;
     use crate::testing::{LONG, Rig, at, claim, lease};
+    use policies::{End, Partition, Term};
 
     fn rig(term: Term) -> Rig {
         let rig = Rig::new();
@@ -213,7 +237,7 @@ mod tests {
     fn password(upstream: Upstream) -> String {
         match upstream {
             Upstream::Password(password) => password.expose_secret().to_owned(),
-            Upstream::Certificate { .. } => panic!("a certificate"),
+            Upstream::Certificate { .. } | Upstream::SshKey { .. } => panic!("no password"),
         }
     }
 

@@ -3,7 +3,7 @@
 //! A connection passes through the files in this order:
 //!
 //! 1. `listener` accepts it, within `limits`.
-//! 2. `postgres` speaks its protocol and finds out who it is; `hold` asks control where a token has
+//! 2. `postgres` or `ssh` speaks its protocol and finds out who it is; `hold` asks control where a token has
 //!    to be redeemed or a person has to act.
 //! 3. `leases` admits it, from what `feed` heard from control, by the time of `clock`.
 //! 4. `credential` obtains what opens the target.
@@ -25,6 +25,7 @@ mod recorder;
 mod report;
 mod session;
 mod settings;
+mod ssh;
 #[cfg(test)]
 mod testing;
 
@@ -37,6 +38,6 @@ pub mod bench {
 pub use clock::Clock;
 pub use leases::{Delta, Held, LeaseError, Leases, Pass, Snapshot};
 pub use proxy::{Proxy, ProxyError};
-pub use settings::{LimitSettings, Settings};
+pub use settings::{LimitSettings, Settings, SshSettings};
 
 pub(crate) use plane::Plane;

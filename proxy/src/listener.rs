@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use policies::Kind;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::limits::{Slot, Stranger};
 use crate::plane::Plane;
-use crate::postgres;
+use crate::{postgres, ssh};
 
 /// How many connections the kernel keeps for us.
 const BACKLOG: i32 = 1_024;
@@ -54,11 +55,11 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
 /// Accepts and serves until the listener is stopped; what is being served goes on.
 pub(crate) async fn run(
     plane: Arc<Plane>,
-    listener: TcpListener,
+    (kind, listener): (Kind, TcpListener),
     sessions: TaskTracker,
     stop: CancellationToken,
 ) {
-    let each = |stream, peer| take(&plane, &sessions, stream, peer);
+    let each = |stream, peer| take(&plane, kind, &sessions, (stream, peer));
     tokio::select! {
         () = stop.cancelled() => {}
         () = accept_all(|cx| listener.poll_accept(cx), each) => {}
@@ -94,7 +95,12 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Serves one connection in a task of its own, where there is a place for it.
-fn take(plane: &Arc<Plane>, sessions: &TaskTracker, stream: TcpStream, peer: SocketAddr) {
+fn take(
+    plane: &Arc<Plane>,
+    kind: Kind,
+    sessions: &TaskTracker,
+    (stream, peer): (TcpStream, SocketAddr),
+) {
     let Some(slot) = plane.limits.enter(peer) else {
         return;
     };
@@ -102,15 +108,22 @@ fn take(plane: &Arc<Plane>, sessions: &TaskTracker, stream: TcpStream, peer: Soc
         tracing::debug!(%error, "the connection was gone before it began");
         return;
     }
-    sessions.spawn(serve(Arc::clone(plane), stream, peer, slot));
+    sessions.spawn(serve(Arc::clone(plane), kind, stream, peer, slot));
 }
 
 /// Serves, unless the connection is put out while it is a stranger's.
-async fn serve(plane: Arc<Plane>, stream: TcpStream, peer: SocketAddr, slot: Slot) {
+async fn serve(plane: Arc<Plane>, kind: Kind, stream: TcpStream, peer: SocketAddr, slot: Slot) {
     let put_out = put_out(Arc::clone(&plane), slot.stranger());
+    let serving = async {
+        match kind {
+            Kind::Postgres => postgres::serve(Arc::clone(&plane), stream, peer, slot).await,
+            // Boxed, since a connection of the one kind should not take up the other's memory.
+            Kind::Ssh => Box::pin(ssh::serve(Arc::clone(&plane), stream, peer, slot)).await,
+        }
+    };
     tokio::select! {
-        () = postgres::serve(Arc::clone(&plane), stream, peer, slot) => {}
-        why = put_out => plane.metrics.connection("postgres", why),
+        () = serving => {}
+        why = put_out => plane.metrics.connection(kind.word(), why),
     }
 }
 
@@ -190,6 +203,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
         let (sessions, stop) = (TaskTracker::new(), CancellationToken::new());
+        let listener = (Kind::Postgres, listener);
         let running = run(Arc::clone(&rig.plane), listener, sessions.clone(), stop.clone());
         let running = tokio::spawn(running);
         for _ in 0..5 {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use policies::Kind;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
@@ -67,6 +68,7 @@ pub enum ProxyError {
 pub struct Proxy {
     plane: Arc<Plane>,
     addresses: Vec<SocketAddr>,
+    ssh_addresses: Vec<SocketAddr>,
     sessions: TaskTracker,
     workers: Vec<JoinHandle<()>>,
     stop: Stop,
@@ -100,7 +102,10 @@ impl Proxy {
         link: Channel,
         registry: &prometheus::Registry,
     ) -> Result<Self, ProxyError> {
-        let (addresses, by_worker) = listen(&settings)?;
+        let mut by_worker: Vec<_> = (0..workers(&settings)).map(|_| Vec::new()).collect();
+        let ssh = settings.ssh.as_ref().map_or(&[][..], |ssh| &ssh.listen);
+        let addresses = listen(Kind::Postgres, &settings.postgres, &mut by_worker)?;
+        let ssh_addresses = listen(Kind::Ssh, ssh, &mut by_worker)?;
         let (plane, reporter) = furnish(settings, link, registry)?;
         let tasks = start_tasks(&plane, reporter);
         let sessions = TaskTracker::new();
@@ -118,10 +123,16 @@ impl Proxy {
             };
             workers.push(worker.start(number).map_err(ProxyError::Worker)?);
         }
-        Ok(Self { plane, addresses, sessions, workers, stop, tasks })
+        Ok(Self { plane, addresses, ssh_addresses, sessions, workers, stop, tasks })
     }
 
-    /// Where it listens, in the order of the settings.
+    /// Where it listens for SSH clients, in the order of the settings.
+    #[must_use]
+    pub fn ssh_addresses(&self) -> &[SocketAddr] {
+        &self.ssh_addresses
+    }
+
+    /// Where it listens for Postgres clients, in the order of the settings.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -163,23 +174,26 @@ impl Proxy {
     }
 }
 
-/// Where it listens, and the listeners of each worker.
-type Listeners = (Vec<SocketAddr>, Vec<Vec<std::net::TcpListener>>);
+/// The listeners of one worker.
+type Listeners = Vec<(Kind, std::net::TcpListener)>;
 
-fn listen(settings: &Settings) -> Result<Listeners, ProxyError> {
-    let workers = workers(settings);
+/// Listens, with every worker, and says where.
+fn listen(
+    kind: Kind,
+    wanted: &[SocketAddr],
+    by_worker: &mut [Listeners],
+) -> Result<Vec<SocketAddr>, ProxyError> {
     let mut addresses = Vec::new();
-    let mut by_worker: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
-    for address in &settings.postgres {
+    for address in wanted {
         let failed = |source| ProxyError::Listen { address: *address, source };
-        let shared = listener::bind(*address, workers).map_err(failed)?;
+        let shared = listener::bind(*address, by_worker.len()).map_err(failed)?;
         let first = shared.first().map(std::net::TcpListener::local_addr).transpose();
         addresses.extend(first.map_err(failed)?);
         for (own, listener) in by_worker.iter_mut().zip(shared) {
-            own.push(listener);
+            own.push((kind, listener));
         }
     }
-    Ok((addresses, by_worker))
+    Ok(addresses)
 }
 
 fn workers(settings: &Settings) -> usize {
@@ -263,7 +277,7 @@ async fn keep_house(plane: Arc<Plane>) {
 /// One thread that serves connections.
 struct Worker {
     plane: Arc<Plane>,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Listeners,
     sessions: TaskTracker,
     accepting: CancellationToken,
     all: CancellationToken,
@@ -282,7 +296,7 @@ impl Worker {
 
     /// Serves until everything has to stop; dropping the runtime then drops what is left.
     async fn run(self) {
-        for listener in self.listeners {
+        for (kind, listener) in self.listeners {
             let listener = match TcpListener::from_std(listener) {
                 Ok(listener) => listener,
                 Err(error) => {
@@ -291,6 +305,7 @@ impl Worker {
                 }
             };
             let (plane, sessions) = (Arc::clone(&self.plane), self.sessions.clone());
+            let listener = (kind, listener);
             tokio::spawn(listener::run(plane, listener, sessions, self.accepting.clone()));
         }
         self.all.cancelled().await;

@@ -140,7 +140,7 @@ fn start<'a>(spool: &'a Spool, session: &'a Session) -> Start<'a> {
         authn_at: identity.authn.at.to_string().into(),
         grant: session.pass().grant().as_str().into(),
         target: key.resource.target.as_str().into(),
-        kind: "postgres".into(),
+        kind: session.kind().word().into(),
         login: key.resource.login.as_str().into(),
         database: database.into(),
         client: session.client().to_string().into(),

@@ -221,7 +221,13 @@ mod tests {
         let open = || {
             let client = "192.0.2.7:5555".parse().unwrap();
             let (identity, application) = (alice(), String::new());
-            rig.plane.sessions.open(Opening { pass: pass.clone(), identity, client, application })
+            rig.plane.sessions.open(Opening {
+                kind: policies::Kind::Postgres,
+                pass: pass.clone(),
+                identity,
+                client,
+                application,
+            })
         };
         assert!(matches!(open(), Err(OpenError::Backlogged)));
         rig.control.failing.store(0, Ordering::SeqCst);

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use audit::Head;
 use link::v1;
 use link::v1::happening::Happening as What;
-use policies::{End, Knock, LeaseKey, Partition, SessionId, Timestamp};
+use policies::{End, Kind, Knock, LeaseKey, Partition, SessionId, Timestamp};
 use prometheus::IntGauge;
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
@@ -23,9 +23,6 @@ use crate::hold::Identity;
 use crate::leases::{Held, Leases, Pass};
 use crate::metrics::Metrics;
 use crate::report::{Place, Reports};
-
-/// The protocol of every session so far.
-const PROTOCOL: &str = "postgres";
 
 /// Opens sessions and ends them all when the gateway shuts down.
 #[derive(Debug)]
@@ -40,6 +37,7 @@ pub(crate) struct Sessions {
 /// What a session begins with.
 #[derive(Debug)]
 pub(crate) struct Opening {
+    pub(crate) kind: Kind,
     pub(crate) pass: Pass,
     pub(crate) identity: Identity,
     pub(crate) client: SocketAddr,
@@ -72,6 +70,7 @@ pub(crate) struct Tally {
 #[derive(Debug)]
 pub(crate) struct Session {
     id: SessionId,
+    kind: Kind,
     identity: Identity,
     client: SocketAddr,
     application: String,
@@ -118,7 +117,7 @@ impl Sessions {
     }
 
     fn make(&self, opening: Opening, started: Timestamp, place: Place) -> Session {
-        let live = self.metrics.live(PROTOCOL);
+        let live = self.metrics.live(opening.kind.word());
         live.inc();
         let guard = Guard {
             clock: self.clock.clone(),
@@ -131,6 +130,7 @@ impl Sessions {
         };
         Session {
             id: session_id(),
+            kind: opening.kind,
             identity: opening.identity,
             client: opening.client,
             application: opening.application,
@@ -165,6 +165,11 @@ impl Session {
     /// Its name.
     pub(crate) fn id(&self) -> &SessionId {
         &self.id
+    }
+
+    /// What it speaks.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// The lease by which it was let in.

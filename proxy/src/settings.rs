@@ -12,6 +12,8 @@ pub struct Settings {
     pub name: String,
     /// Where it listens for Postgres clients.
     pub postgres: Vec<SocketAddr>,
+    /// The SSH side, where there is one.
+    pub ssh: Option<SshSettings>,
     /// The names below which a server name chooses a target: `orders.gate.example.com`.
     pub host_names: Vec<String>,
     /// TLS towards clients: client certificates welcome, no tickets.
@@ -25,6 +27,15 @@ pub struct Settings {
     pub workers: usize,
     /// How much of what at once.
     pub limits: LimitSettings,
+}
+
+/// How SSH clients are served.
+#[derive(Debug, Clone)]
+pub struct SshSettings {
+    /// Where it listens for SSH clients.
+    pub listen: Vec<SocketAddr>,
+    /// The authority that people's certificates come from, and that vouches for the host key.
+    pub authority: Arc<certs::SshAuthority>,
 }
 
 /// How much of what at once.

@@ -68,6 +68,7 @@ pub(crate) fn target(partition: Partition) -> Target {
         recording: Recording { binds: Binds::Keep },
         default_ttl: Ttl::from_secs(60),
         replication: false,
+        ssh: None,
     }
 }
 
@@ -166,7 +167,13 @@ impl Rig {
         let key = key("alice", "app@orders/shop");
         let pass = self.plane.admit(&Knock { key: &key, device: None, credential: None }).unwrap();
         let (client, application) = (client.parse().unwrap(), "psql".into());
-        let opening = Opening { pass, identity: alice(), client, application };
+        let opening = Opening {
+            kind: policies::Kind::Postgres,
+            pass,
+            identity: alice(),
+            client,
+            application,
+        };
         self.plane.sessions.open(opening).unwrap()
     }
 }
@@ -181,6 +188,7 @@ pub(crate) fn settings(recordings: std::path::PathBuf, limits: LimitSettings) ->
     Settings {
         name: "proxy-1".into(),
         postgres: vec!["127.0.0.1:0".parse().unwrap()],
+        ssh: None,
         host_names: vec!["gate.example.com".into()],
         tls: Arc::new(tls),
         bearer: false,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::Failure;
-use crate::client::{self, Client, ClientError, Home, HomeError, Offer, Proof, Session};
+use crate::client::{self, Client, ClientError, Home, HomeError, Offer, Place, Proof, Session};
 use crate::terminal::{self, Paint, moment, plain};
 
 /// Sign this terminal in by a browser, and get a client certificate
@@ -57,7 +57,12 @@ impl Login {
             self.link || self.code_file.is_some() || std::env::var_os("POSTERN_CODE").is_some();
         let session =
             if by_link { self.by_link(&home).await? } else { self.by_browser(&home).await? };
-        Ok(terminal::print(&welcome(&home, &session))?)
+        // A sign-in that may only register a passkey gets no certificate yet.
+        let ssh = match client::certify(&home).await {
+            Err(ClientError::Problem(_)) => None,
+            certified => certified?,
+        };
+        Ok(terminal::print(&welcome(&home, &session, ssh.as_ref()))?)
     }
 
     async fn by_browser(&self, home: &Home) -> Result<Session, Failure> {
@@ -146,12 +151,26 @@ fn split(text: &str) -> Result<(Option<Url>, SecretString), Failure> {
     Ok((Some(url), code))
 }
 
-fn welcome(home: &Home, session: &Session) -> String {
+fn welcome(home: &Home, session: &Session, ssh: Option<&Place>) -> String {
+    let paint = Paint::for_stdout();
     let until = moment(&session.expires_at);
     let mut text = format!("signed in as {} until {until}\n", plain(&session.name));
     text += "`postern ls` lists what you can reach.\n";
     if session.gateway.is_some() {
         text += &services(home);
+    }
+    if let Some(gateway) = ssh {
+        text +=
+            "ssh reaches a target through the gateway (`postern ssh-config` makes it shorter):\n";
+        let (key, known) = (home.ssh_key(), home.known_hosts());
+        let line = format!(
+            "ssh -i {} -o UserKnownHostsFile={} -p {} LOGIN@TARGET@{}",
+            key.display(),
+            known.display(),
+            gateway.port,
+            gateway.host,
+        );
+        text += &format!("    {}\n", paint.command(&line));
     }
     text
 }

@@ -46,6 +46,9 @@ pub enum ClientError {
     /// Nobody typed the code in time.
     #[error("nobody typed the code in time")]
     Unanswered,
+    /// A key for SSH can't be made.
+    #[error("can't make a key for SSH")]
+    SshKey(#[from] certs::SshError),
     /// A file can't be written.
     #[error("the file can't be written")]
     Write(#[source] io::Error),
@@ -112,6 +115,7 @@ impl ClientError {
             | Self::Setup(_)
             | Self::Strange(_)
             | Self::Key(_)
+            | Self::SshKey(_)
             | Self::Write(_) => None,
         }
     }

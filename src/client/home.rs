@@ -24,6 +24,9 @@ const CERTIFICATE: &str = "client.crt";
 const KEY: &str = "client.key";
 const AUTHORITY: &str = "ca.crt";
 const SERVICES: &str = "pg_service.conf";
+const SSH_KEY: &str = "id_ed25519";
+const SSH_CERTIFICATE: &str = "id_ed25519-cert.pub";
+const KNOWN_HOSTS: &str = "known_hosts";
 
 /// Why what a sign-in left can't be used.
 #[derive(Debug, Error)]
@@ -54,6 +57,9 @@ pub enum HomeError {
     /// The gateway didn't say where its Postgres clients go.
     #[error("the gateway doesn't say where Postgres clients connect: sign in again")]
     NoGateway,
+    /// The gateway takes no SSH clients.
+    #[error("the gateway takes no SSH clients")]
+    NoSsh,
 }
 
 /// The folder of one person's sign-in.
@@ -151,6 +157,18 @@ impl Home {
         self.0.join(SERVICES)
     }
 
+    /// The file of the SSH key; its certificate is beside it.
+    #[must_use]
+    pub fn ssh_key(&self) -> PathBuf {
+        self.0.join(SSH_KEY)
+    }
+
+    /// The file of the host keys to trust: the gateway's authority vouches for all of them.
+    #[must_use]
+    pub fn known_hosts(&self) -> PathBuf {
+        self.0.join(KNOWN_HOSTS)
+    }
+
     /// The sign-in.
     ///
     /// # Errors
@@ -198,6 +216,21 @@ impl Home {
         Ok(store::write_public(&self.authority(), pem.as_bytes())?)
     }
 
+    /// Saves an SSH key and its certificate, the key first, and who vouches for host keys.
+    pub(super) fn save_ssh(
+        &self,
+        key: &SecretString,
+        certificate: &str,
+        authority: &str,
+    ) -> Result<(), HomeError> {
+        store::create_private_dir(&self.0)?;
+        store::write_private(&self.ssh_key(), key.expose_secret().as_bytes())?;
+        let certificate = format!("{}\n", certificate.trim_end());
+        store::write_public(&self.0.join(SSH_CERTIFICATE), certificate.as_bytes())?;
+        let known = format!("@cert-authority * {}\n", authority.trim_end());
+        Ok(store::write_public(&self.known_hosts(), known.as_bytes())?)
+    }
+
     /// Saves an entry for each database of each target.
     pub(super) fn save_services(
         &self,
@@ -234,7 +267,7 @@ impl Home {
     /// # Errors
     /// Where a file can't be removed.
     pub fn forget(&self) -> Result<(), HomeError> {
-        for name in [SESSION, KEY, CERTIFICATE, SERVICES] {
+        for name in [SESSION, KEY, CERTIFICATE, SERVICES, SSH_KEY, SSH_CERTIFICATE, KNOWN_HOSTS] {
             let path = self.0.join(name);
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {

@@ -253,6 +253,7 @@ impl Gathered<'_> {
             recording: target.recording,
             default_ttl: target.ttl,
             replication: target.replication,
+            ssh: target.ssh.clone(),
         }
     }
 
@@ -261,6 +262,13 @@ impl Gathered<'_> {
             Secret::File(file) => self.file(file),
             Secret::Variable(name) => variable(self.environment, name),
             Secret::Certificate => return Credential::Certificate,
+            Secret::Key(file) => {
+                match self.key(file) {
+                    Ok(key) => self.secrets.insert(target.clone(), login.clone(), key),
+                    Err(fault) => self.faults.push(fault),
+                }
+                return Credential::Key;
+            }
         };
         match password {
             Ok(password) => self.secrets.insert(target.clone(), login.clone(), password),
@@ -269,7 +277,21 @@ impl Gathered<'_> {
         Credential::Password
     }
 
+    fn key(&self, file: &Located<PathBuf>) -> Result<SecretString, Fault> {
+        let text = self.text(file)?;
+        let unusable = |error: certs::SshError| Fault::new(file.site.clone(), error.to_string());
+        certs::check_private_key(&text).map_err(unusable)?;
+        Ok(text)
+    }
+
     fn file(&self, file: &Located<PathBuf>) -> Result<SecretString, Fault> {
+        let text = self.text(file)?;
+        let what = format!("`{}`", file.value.display());
+        password(text.expose_secret(), &what, &file.site)
+    }
+
+    /// A secret file as text.
+    fn text(&self, file: &Located<PathBuf>) -> Result<SecretString, Fault> {
         let path = &file.value;
         let read = if self.environment.keeps(path) {
             store::read_public(path).map(SecretSlice::from)
@@ -280,7 +302,7 @@ impl Gathered<'_> {
         let what = format!("`{}`", path.display());
         let text = std::str::from_utf8(bytes.expose_secret())
             .map_err(|_| Fault::new(file.site.clone(), format!("{what} is not text")))?;
-        password(text, &what, &file.site)
+        Ok(text.into())
     }
 
     fn tls(&mut self, tls: &Tls) -> UpstreamTls {

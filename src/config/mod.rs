@@ -14,6 +14,7 @@ mod inventory;
 mod nearest;
 mod read;
 mod sections;
+mod ssh;
 mod target;
 mod workload;
 
@@ -28,7 +29,7 @@ pub use inventory::{Environment, Identities};
 pub use read::Located;
 pub use sections::{
     Api, ApiTls, Gateway, Grants, IdentityFiles, Limits, Log, LogFormat, Metrics, Passkeys,
-    Postgres, PostgresAuth, SignIn, Totp,
+    Postgres, PostgresAuth, SignIn, Ssh, Totp,
 };
 pub use target::{Secret, Target, Tls};
 pub use workload::Workload;
@@ -50,6 +51,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// The listeners for Postgres clients.
     pub postgres: Postgres,
+    /// The listeners for SSH clients, where there are to be any.
+    pub ssh: Option<Ssh>,
     /// The listener of pages and API.
     pub api: Api,
     /// The listener for Prometheus, where there is to be one.
@@ -152,6 +155,7 @@ impl Config {
         let differs = [
             ("gateway", self.gateway != newer.gateway),
             ("postgres", self.postgres != newer.postgres),
+            ("ssh", self.ssh != newer.ssh),
             ("api", self.api != newer.api),
             ("metrics", self.metrics != newer.metrics),
             ("log", self.log != newer.log),
@@ -188,6 +192,8 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
     let api = sections::api(root.section("api"), base);
     let gateway = sections::gateway(root.section("gateway"), &api, base);
     let postgres = sections::postgres(root.section("postgres"), base);
+    let has_ssh = root.has("ssh");
+    let ssh = Some(sections::ssh(root.section("ssh"))).filter(|_| has_ssh);
     let has_metrics = root.has("metrics");
     let metrics = Some(sections::metrics(root.section("metrics"))).filter(|_| has_metrics);
     let log = sections::log(root.section("log"));
@@ -208,12 +214,14 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
     let document = root.document();
     root.finish();
     let listeners = postgres.listen.iter().chain([&api.listen]);
+    let listeners = listeners.chain(ssh.iter().flat_map(|ssh| &ssh.listen));
     let listeners = listeners.chain(metrics.iter().map(|metrics| &metrics.listen));
     once_each(listeners, document);
     Some(Config {
         file: path.to_owned(),
         gateway: gateway?,
         postgres,
+        ssh,
         api,
         metrics,
         log,

@@ -75,6 +75,13 @@ pub enum PostgresAuth {
     Oauth,
 }
 
+/// The listeners for SSH clients.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ssh {
+    /// Where to listen.
+    pub listen: Vec<Located<SocketAddr>>,
+}
+
 /// The listener of pages and API.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Api {
@@ -211,6 +218,15 @@ pub(super) fn postgres(mut section: Section<'_>, base: &Path) -> Postgres {
     let auth = section.value("auth").and_then(|value| value.choice(&ways));
     section.finish();
     Postgres { listen, identity, auth: auth.unwrap_or(PostgresAuth::Token) }
+}
+
+pub(super) fn ssh(mut section: Section<'_>) -> Ssh {
+    let listen = match section.value("listen") {
+        Some(value) => addresses(value),
+        None => vec![section.located(SocketAddr::from(([127, 0, 0, 1], 2222)))],
+    };
+    section.finish();
+    Ssh { listen }
 }
 
 fn addresses(value: Value<'_>) -> Vec<Located<SocketAddr>> {

@@ -46,6 +46,8 @@ pub struct Target {
     pub ttl: Ttl,
     /// Whether replication may be asked for.
     pub replication: bool,
+    /// What is particular to an SSH target.
+    pub ssh: Option<policies::Ssh>,
 }
 
 /// How a target's identity is verified.
@@ -68,6 +70,8 @@ pub enum Secret {
     Variable(Located<String>),
     /// No secret: the gateway's authority issues a certificate.
     Certificate,
+    /// A file that holds a private key, for SSH.
+    Key(Located<PathBuf>),
 }
 
 pub(super) fn target(
@@ -76,12 +80,15 @@ pub(super) fn target(
     default_ttl: Ttl,
     base: &Path,
 ) -> Option<Target> {
-    let name = section.located(name);
-    let kinds = [("postgres", Kind::Postgres)];
+    let kinds = [("postgres", Kind::Postgres), ("ssh", Kind::Ssh)];
     let kind = match section.value("kind") {
         Some(value) => value.choice(&kinds),
         None => Some(Kind::Postgres),
     };
+    if kind == Some(Kind::Ssh) {
+        return super::ssh::target(name, section, default_ttl, base);
+    }
+    let name = section.located(name);
     let address = section.need::<Endpoint>("address", "address = \"db.internal:5432\"");
     let tls = section.value("tls");
     let tls_read = tls.map_or(Some(Tls::full()), |value| read_tls(value, &name.value, base));
@@ -89,7 +96,7 @@ pub(super) fn target(
     let environment = section.take("environment");
     let labels = labels(&mut section);
     let databases = databases(&mut section);
-    let logins = logins(&mut section, base);
+    let logins = logins(&mut section, Kind::Postgres, base);
     let ttl = section.take_or("ttl", default_ttl);
     let replication = section.take_or("replication", false);
     section.finish();
@@ -116,18 +123,19 @@ pub(super) fn target(
         recording: policy.recording,
         ttl,
         replication,
+        ssh: None,
     })
 }
 
 /// The choices of a target that are one word each.
-struct Policy {
-    hold: Hold,
-    partition: Partition,
+pub(super) struct Policy {
+    pub(super) hold: Hold,
+    pub(super) partition: Partition,
     recording: Recording,
 }
 
 impl Policy {
-    fn read(section: &mut Section<'_>) -> Self {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
         let holds =
             [("interactive", Hold::Interactive), ("always", Hold::Always), ("never", Hold::Never)];
         let partitions = [("cut", Partition::Cut), ("until-lease-end", Partition::UntilLeaseEnd)];
@@ -199,7 +207,7 @@ fn server_name(value: Value<'_>) -> Option<String> {
     None
 }
 
-fn labels(section: &mut Section<'_>) -> BTreeMap<String, String> {
+pub(super) fn labels(section: &mut Section<'_>) -> BTreeMap<String, String> {
     let named = section.section("labels").named::<String>("labels");
     let read = named.into_iter();
     read.filter_map(|(key, _, _, value)| Some((key, label(value)?))).collect()
@@ -228,21 +236,26 @@ fn databases(section: &mut Section<'_>) -> Vec<Database> {
     found
 }
 
-fn logins(section: &mut Section<'_>, base: &Path) -> BTreeMap<Login, Secret> {
+pub(super) fn logins(
+    section: &mut Section<'_>,
+    kind: Kind,
+    base: &Path,
+) -> BTreeMap<Login, Secret> {
     let table = section.section("logins");
     if table.is_empty() {
         section.missing("there are no logins", "logins.app_rw.password_file = \"secrets/app_rw\"");
     }
     let sections = table.sections::<Login>("logins").into_iter();
-    sections.filter_map(|(login, section)| Some((login, secret(section, base)?))).collect()
+    sections.filter_map(|(login, section)| Some((login, secret(section, kind, base)?))).collect()
 }
 
 /// Exactly one source of the credential.
-fn secret(mut section: Section<'_>, base: &Path) -> Option<Secret> {
+fn secret(mut section: Section<'_>, kind: Kind, base: &Path) -> Option<Secret> {
     let file = section.value("password_file");
     let variable = section.value("password_env");
     let certificate = section.value("certificate");
-    let given = [file, variable, certificate].into_iter().flatten().count();
+    let key = (kind == Kind::Ssh).then(|| section.value("key_file")).flatten();
+    let given = [file, variable, certificate, key].into_iter().flatten().count();
     if given > 1 || (given == 0 && section.is_empty()) {
         let many = if given == 0 { "no credential is" } else { "several credentials are" };
         section.missing(
@@ -258,7 +271,8 @@ fn secret(mut section: Section<'_>, base: &Path) -> Option<Secret> {
     let file = file.and_then(|value| path(value, base)).map(Secret::File);
     let variable = variable.and_then(Located::read).map(Secret::Variable);
     let certificate = certificate.and_then(certificate_only);
-    file.or(variable).or(certificate)
+    let key = key.and_then(|value| path(value, base)).map(Secret::Key);
+    file.or(variable).or(certificate).or(key)
 }
 
 fn certificate_only(value: Value<'_>) -> Option<Secret> {

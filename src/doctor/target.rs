@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use certs::{Authority, Connector, UpstreamMode, UpstreamTls};
 use control::Secrets;
-use policies::{Credential, Login, Target, Timestamp, Ttl};
+use policies::{Credential, Kind, Login, Target, Timestamp, Ttl};
 use rustls::RootCertStore;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -46,6 +46,11 @@ impl<'a> Visit<'a> {
             Err(finding) => return vec![finding],
         };
         let mut findings = vec![Finding::ok(self.title(), format!("it answers at {address}"))];
+        match self.target.kind {
+            Kind::Postgres => {}
+            // Its key and its logins are tried by the first session.
+            Kind::Ssh => return findings,
+        }
         let (tls, told) = match self.tls(address).await {
             Ok(found) => found,
             Err(finding) => {
@@ -233,6 +238,7 @@ fn remedy_for(credential: Credential) -> &'static str {
              with `password_encryption = 'scram-sha-256'`, that the file or variable holds it, \
              and that pg_hba.conf lets this machine in with `scram-sha-256`"
         }
+        Credential::Key => "see that the target's account lists the key in `authorized_keys`",
         Credential::Certificate => {
             "see that the login and the first of `databases` exist, that the server's \
              `ssl_ca_file` holds the gateway's ca.pem, and that pg_hba.conf has a `hostssl … cert` \

@@ -202,7 +202,10 @@ impl From<ControlError> for Problem {
             ControlError::RateLimited => Kind::RateLimited,
             ControlError::Busy => Kind::Unavailable,
             ControlError::Unauthenticated => Kind::Unauthenticated,
-            ControlError::Issue(_) | ControlError::Unreadable(_) | ControlError::Broken => {
+            ControlError::Issue(_)
+            | ControlError::IssueSsh(_)
+            | ControlError::Unreadable(_)
+            | ControlError::Broken => {
                 return Self::incident(Kind::Internal, &error);
             }
             ControlError::Issuer(_) => Kind::Unavailable,

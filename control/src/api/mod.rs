@@ -24,6 +24,7 @@ mod passkeys;
 mod replay;
 mod requests;
 mod sessions;
+mod ssh;
 mod targets;
 mod tokens;
 mod wire;
@@ -104,6 +105,7 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(login::login))
         .routes(routes!(login::logout))
         .routes(routes!(login::certificate))
+        .routes(routes!(ssh::certificate))
         .routes(routes!(login::me))
         .routes(routes!(device::ask))
         .routes(routes!(exchange::exchange))

@@ -139,6 +139,7 @@ fn settings(folder: &TempDir, authority: &Arc<certs::Authority>) -> Settings {
         token_ttl_max: Ttl::from_secs(86_400),
         feed_fresh: Ttl::from_secs(30),
         authority: Arc::clone(authority),
+        ssh: None,
     }
 }
 

@@ -21,6 +21,7 @@ const ROWS: &[(&str, &str, [u16; 4])] = &[
     ("GET /me", "", [200, 200, 200, 200]),
     ("POST /logout", "", [204, 204, 204, 204]),
     ("POST /certificate", r#"{"csr":"none","device":"d"}"#, [400, 400, 400, 400]),
+    ("POST /ssh/certificate", r#"{"public_key":"none","device":"d"}"#, [404, 404, 404, 404]),
     ("GET /logins", "", [200, 200, 200, 200]),
     ("GET /logins?scope=all", "", [403, 403, 200, 200]),
     ("GET /passkeys", "", [200, 200, 200, 200]),

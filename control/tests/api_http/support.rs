@@ -257,6 +257,7 @@ fn settings(folder: &TempDir, public_url: &str) -> Settings {
         token_ttl_max: Ttl::from_secs(24 * 3_600),
         feed_fresh: Ttl::from_secs(30),
         authority: Arc::new(certs::Authority::generate("Example", NOW).unwrap()),
+        ssh: None,
     }
 }
 

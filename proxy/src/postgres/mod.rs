@@ -25,7 +25,7 @@ mod wire;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use policies::{Resource, Target, TargetName};
+use policies::{Kind, Resource, Target, TargetName};
 use tokio::net::TcpStream;
 
 use self::entry::{Arrival, Entry, EntryError};
@@ -155,7 +155,9 @@ impl Visit {
         let startup = &arrival.startup;
         let name = startup.target_name(arrival.server_name.clone());
         let name = name.map_err(|error| Fatal::from(&error))?;
-        let target = self.plane.leases.target(&name).ok_or_else(|| unknown(&name))?;
+        let target = self.plane.leases.target(&name);
+        let target = target.filter(|target| target.kind == Kind::Postgres);
+        let target = target.ok_or_else(|| unknown(&name))?;
         if startup.replication.is_some() && !target.replication {
             return Err(Fatal::from(&startup::StartupError::Replication));
         }

@@ -99,7 +99,7 @@ impl Refusal {
                 ("control-unreachable", "57P03", "Try again in a moment.".to_owned())
             }
             BeginError::StepUp { message: _, hint } => ("step-up-needed", "28000", hint.clone()),
-            BeginError::Empty => (
+            BeginError::Empty | BeginError::Unusable(_) => (
                 "no-credential",
                 "28000",
                 "Ask who runs the gateway to check the login's credential.".to_owned(),

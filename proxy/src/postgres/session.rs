@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
 use pgwire::messages::startup::{BackendKeyData, SecretKey};
-use policies::End;
+use policies::{End, Kind};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -56,7 +56,8 @@ impl Visit {
         caller.identity = Some(admitted.identity.clone());
         let LetIn { pass, identity, greeted } = admitted;
         let application = caller.startup.application.clone();
-        let opening = Opening { pass, identity, client: self.peer, application };
+        let opening =
+            Opening { kind: Kind::Postgres, pass, identity, client: self.peer, application };
         let session = match self.plane.sessions.open(opening) {
             Ok(session) => session,
             Err(error) => return self.refuse(caller, &Refusal::open(&error)).await,
@@ -245,6 +246,7 @@ fn not_begun(error: &BeginError) -> End {
         | BeginError::Unreachable(_)
         | BeginError::Late
         | BeginError::Empty
+        | BeginError::Unusable(_)
         | BeginError::Over => End::Expired,
     }
 }

@@ -132,6 +132,9 @@ impl Connectors {
     ) -> Result<Option<Connector>, DialError> {
         match credential {
             credential::Upstream::Password(_) => self.prepared(target),
+            credential::Upstream::SshKey { .. } => {
+                Err(DialError::Settings(io::Error::other("a key for SSH opens no database")))
+            }
             credential::Upstream::Certificate { chain_pem, key_pem } => {
                 let identity = Identity::from_pem(chain_pem.as_bytes(), key_pem);
                 let identity = identity.map_err(settings)?;

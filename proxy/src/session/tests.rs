@@ -123,6 +123,7 @@ async fn a_drain_ends_every_session_and_lets_none_begin() {
     rig.plane.sessions.drain();
     assert_eq!(ended.await.unwrap(), End::Drained);
     let opening = Opening {
+        kind: policies::Kind::Postgres,
         pass: session.pass().clone(),
         identity: session.identity().clone(),
         client: session.client(),
@@ -190,7 +191,7 @@ async fn bytes_are_counted_while_a_session_lives_and_each_once() {
 #[tokio::test(start_paused = true)]
 async fn every_session_is_counted_and_told_once() {
     let rig = rig(Partition::Cut);
-    let live = rig.plane.metrics.live(PROTOCOL);
+    let live = rig.plane.metrics.live("postgres");
     let session = rig.open();
     assert_eq!(live.get(), 1);
     let id = session.id().to_string();

@@ -1,0 +1,395 @@
+//! One channel, from the client's wish to its close.
+//!
+//! Two futures carry the two directions, so that neither waits for the other: what the client sent is
+//! taken from its inbox, and what the target answers from the library's queue, which fills up and stops
+//! the target where the client doesn't read. Everything is recorded before it goes on.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use audit::ssh::{Channel as Carries, Ssh as Happening};
+use bytes::Bytes;
+use russh::client::Msg as ToUpstream;
+use russh::server::{Handle, Msg as ToClient};
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Sig};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use super::door::{Lead, ToTarget};
+use super::hub::{Broken, Hub};
+use super::inbox::{Ask, Inbox, Item};
+use super::refuse::{Refusal, plain};
+use super::sftp::{Fault, Flow, Sftp};
+use super::upstream::Upstream;
+
+/// How long a target may take to take what a client left behind, and to close a channel.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// RFC 4254, section 5.1.
+const CONNECT_FAILED: u32 = 2;
+/// What the client reads on its standard error.
+const STDERR: u32 = 1;
+/// The subsystem whose operations are followed.
+const SFTP: &str = "sftp";
+/// What OpenSSH exits with where it is not the command that failed.
+const NOT_RUN: u32 = 255;
+
+/// One channel between a client and a target.
+struct Line<'a> {
+    hub: &'a Hub,
+    handle: &'a Handle,
+    ch: u32,
+    out: ChannelWriteHalf<ToClient>,
+    target: ChannelWriteHalf<ToUpstream>,
+    /// Whether there is a terminal, whose output is kept.
+    terminal: AtomicBool,
+    /// What follows the file operations, where the channel carries any.
+    files: Mutex<Option<Box<Sftp>>>,
+    /// Held while what goes to the client is decided and sent: both directions may answer it.
+    turn: tokio::sync::Mutex<()>,
+    /// The target may have said where a path leads.
+    resolved: Notify,
+    bytes: (AtomicU64, AtomicU64),
+}
+
+/// Serves one channel to its end.
+pub(super) async fn serve(
+    hub: std::sync::Arc<Hub>,
+    handle: Handle,
+    wanted: ToTarget,
+) -> Result<(), Broken> {
+    let ToTarget { lead, inbox, out, reply } = wanted;
+    let ch = hub.number();
+    let refuse = |refusal: &Refusal| {
+        let reason = format!("postern: {}", refusal.message);
+        ChannelOpenFailure::Other { code: CONNECT_FAILED, reason }
+    };
+    let (upstream, channel) = match open(&hub, &lead).await {
+        Ok(opened) => opened,
+        Err(refusal) => {
+            reply.reject(refuse(&refusal)).await;
+            let (what, reason) = ("a channel".into(), refusal.message.into());
+            return hub.record(Happening::Refused { ch: Some(ch), what, reason });
+        }
+    };
+    hub.check()?;
+    hub.record(Happening::Opened { ch, channel: carries(&lead) })?;
+    reply.accept().await;
+    hub.reads(ch, matches!(lead, Lead::Session).then(|| out.id()));
+    let (from_target, target) = channel.split();
+    let line = Line {
+        hub: &hub,
+        handle: &handle,
+        ch,
+        out,
+        target,
+        terminal: AtomicBool::new(false),
+        files: Mutex::default(),
+        turn: tokio::sync::Mutex::default(),
+        resolved: Notify::new(),
+        bytes: Default::default(),
+    };
+    let clean = line.run(&inbox, from_target).await?;
+    hub.reads(ch, None);
+    if clean {
+        hub.give_back(upstream);
+    } else {
+        upstream.leave().await;
+    }
+    Ok(())
+}
+
+/// Opens the channel at the target.
+async fn open(hub: &Hub, lead: &Lead) -> Result<(Upstream, Channel<ToUpstream>), Refusal> {
+    let upstream = hub.upstream().await?;
+    let handle = &upstream.handle;
+    let opened = match lead {
+        Lead::Session => handle.channel_open_session().await,
+        Lead::Tcp { host, port, from, from_port } => {
+            handle.channel_open_direct_tcpip(host, *port, from, *from_port).await
+        }
+        Lead::Socket { path } => handle.channel_open_direct_streamlocal(path).await,
+    };
+    match opened {
+        Ok(channel) => Ok((upstream, channel)),
+        Err(error) => {
+            hub.give_back(upstream);
+            Err(Refusal::new(
+                "upstream",
+                format!("the target refuses: {}", plain(&error.to_string())),
+            ))
+        }
+    }
+}
+
+fn carries(lead: &Lead) -> Carries<'_> {
+    match lead {
+        Lead::Session => Carries::Session,
+        Lead::Tcp { host, port, from, from_port } => Carries::DirectTcpip {
+            host: host.as_str().into(),
+            port: *port,
+            from: from.as_str().into(),
+            from_port: *from_port,
+        },
+        Lead::Socket { path } => Carries::DirectStreamlocal { path: path.as_str().into() },
+    }
+}
+
+impl Line<'_> {
+    /// Both directions, until one side closes. Says whether the target closed its side, too.
+    async fn run(&self, inbox: &Inbox, from_target: ChannelReadHalf) -> Result<bool, Broken> {
+        let mut down = std::pin::pin!(self.down(from_target));
+        let abandoned = async {
+            inbox.closed().await;
+            sleep(PATIENCE).await;
+        };
+        let closed = tokio::select! {
+            closed = &mut down => {
+                closed?;
+                true
+            }
+            taken = self.up(inbox) => {
+                taken?;
+                false
+            }
+            () = abandoned => false,
+        };
+        let clean = closed || {
+            // The client has closed the channel: the target is given a moment to do so, too.
+            let _ = self.target.close().await;
+            timeout(PATIENCE, &mut down).await.is_ok_and(|done| done.is_ok())
+        };
+        let (bytes_in, bytes_out) =
+            (self.bytes.0.load(Ordering::Relaxed), self.bytes.1.load(Ordering::Relaxed));
+        self.follow(|files, flow| {
+            files.close(flow);
+            Ok(())
+        })?;
+        self.hub.record(Happening::Closed { ch: self.ch, bytes_in, bytes_out })?;
+        let _ = self.out.close().await;
+        Ok(clean)
+    }
+
+    /// From the client to the target.
+    async fn up(&self, inbox: &Inbox) -> Result<(), Broken> {
+        while let Some(item) = inbox.next().await {
+            // Until the target has said where a path leads, the client's window stays as it is.
+            while self.files().as_ref().is_some_and(|files| files.is_waiting()) {
+                self.resolved.notified().await;
+            }
+            self.hub.check()?;
+            match item {
+                Item::Data(bytes) => {
+                    let count = bytes.len() as u64;
+                    self.bytes.0.fetch_add(count, Ordering::Relaxed);
+                    self.hub.passed(count, 0);
+                    let bytes = self.onward(bytes).await?;
+                    self.target.data_bytes(bytes).await.map_err(|_| Broken::Lost)?;
+                }
+                Item::Ask(ask) => self.ask(ask).await?,
+                Item::Eof => self.target.eof().await.map_err(|_| Broken::Lost)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a wish on, recorded. The client had its answer already.
+    async fn ask(&self, ask: Ask) -> Result<(), Broken> {
+        let (ch, target) = (self.ch, &self.target);
+        let asked = match ask {
+            Ask::Pty { term, size, modes } => {
+                let (columns, rows) = (size.columns, size.rows);
+                let name = term.as_str().into();
+                self.hub.record(Happening::Terminal { ch, term: name, columns, rows })?;
+                self.terminal.store(true, Ordering::Relaxed);
+                let (width, height) = (size.width, size.height);
+                target.request_pty(false, &term, columns, rows, width, height, &modes).await
+            }
+            Ask::Env { name, value } => {
+                let (n, v) = (name.as_str().into(), value.as_str().into());
+                self.hub.record(Happening::Env { ch, name: n, value: v })?;
+                target.set_env(false, name, value).await
+            }
+            Ask::Shell => {
+                self.hub.record(Happening::Shell { ch })?;
+                self.hub.ran();
+                target.request_shell(true).await
+            }
+            Ask::Exec(command) => {
+                self.hub.record(Happening::Exec { ch, command: command.as_slice().into() })?;
+                self.hub.ran();
+                target.exec(true, command).await
+            }
+            Ask::Subsystem(name) => {
+                self.hub.record(Happening::Subsystem { ch, name: name.as_str().into() })?;
+                self.hub.ran();
+                if name == SFTP {
+                    let limit = self.hub.file_limit()?;
+                    *self.files() = Some(Box::new(Sftp::new(ch, limit)));
+                }
+                target.request_subsystem(true, name).await
+            }
+            Ask::Resize(size) => {
+                let (columns, rows) = (size.columns, size.rows);
+                self.hub.record(Happening::Resize { ch, columns, rows })?;
+                target.window_change(columns, rows, size.width, size.height).await
+            }
+            Ask::Signal(signal) => {
+                self.hub
+                    .record(Happening::Signal { ch, name: name_of(&signal).as_str().into() })?;
+                target.signal(signal).await
+            }
+        };
+        asked.map_err(|_| Broken::Lost)
+    }
+
+    /// What the client sent, as it may go to the target: of file operations, what was decided and
+    /// recorded.
+    async fn onward(&self, bytes: Bytes) -> Result<Bytes, Broken> {
+        if self.files().is_none() {
+            return Ok(bytes);
+        }
+        let _turn = self.turn.lock().await;
+        let Some(flow) = self.follow(|files, flow| files.client(&bytes, flow))? else {
+            return Ok(bytes);
+        };
+        if !flow.to_client.is_empty() {
+            let answer = self.out.data_bytes(flow.to_client.freeze()).await;
+            answer.map_err(|_| Broken::Client)?;
+        }
+        Ok(flow.to_target.freeze())
+    }
+
+    /// What the target wrote, as it may go to the client.
+    async fn back(&self, bytes: Bytes) -> Result<(), Broken> {
+        if self.files().is_none() {
+            return self.out.data_bytes(bytes).await.map_err(|_| Broken::Client);
+        }
+        let turn = self.turn.lock().await;
+        let flow = self.follow(|files, flow| files.target(&bytes, flow))?;
+        self.resolved.notify_one();
+        let (to_client, to_target) = match flow {
+            Some(flow) => (flow.to_client.freeze(), flow.to_target.freeze()),
+            None => (bytes, Bytes::new()),
+        };
+        self.out.data_bytes(to_client).await.map_err(|_| Broken::Client)?;
+        drop(turn);
+        self.target.data_bytes(to_target).await.map_err(|_| Broken::Lost)
+    }
+
+    /// Follows file operations and records them; none where the channel carries none.
+    fn follow(
+        &self,
+        step: impl FnOnce(&mut Sftp, &mut Flow) -> Result<(), Fault>,
+    ) -> Result<Option<Flow>, Broken> {
+        let mut files = self.files();
+        let Some(files) = files.as_deref_mut() else {
+            return Ok(None);
+        };
+        let mut flow = Flow::default();
+        let followed = step(files, &mut flow);
+        self.hub.record_all(flow.events.drain(..))?;
+        followed.map_err(|fault| Broken::Files(fault.to_string()))?;
+        Ok(Some(flow))
+    }
+
+    fn files(&self) -> MutexGuard<'_, Option<Box<Sftp>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From the target to the client, until the target closes the channel.
+    async fn down(&self, mut from_target: ChannelReadHalf) -> Result<(), Broken> {
+        while let Some(message) = from_target.wait().await {
+            self.hub.check()?;
+            if matches!(message, ChannelMsg::Close) {
+                return Ok(());
+            }
+            self.answer(message).await?;
+        }
+        Err(Broken::Lost)
+    }
+
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the library may add messages")]
+    async fn answer(&self, message: ChannelMsg) -> Result<(), Broken> {
+        let sent = match message {
+            ChannelMsg::Data { data } => {
+                self.output(&data, false)?;
+                return self.back(data).await;
+            }
+            ChannelMsg::ExtendedData { data, ext } => {
+                self.output(&data, true)?;
+                self.out.extended_data_bytes(ext, data).await
+            }
+            ChannelMsg::Eof => self.out.eof().await,
+            ChannelMsg::ExitStatus { exit_status: status } => {
+                self.hub.record(Happening::Exit { ch: self.ch, status })?;
+                self.out.exit_status(status).await
+            }
+            ChannelMsg::ExitSignal { signal_name, core_dumped, error_message, lang_tag } => {
+                return self.signalled(signal_name, core_dumped, error_message, lang_tag).await;
+            }
+            ChannelMsg::Failure => return self.not_run().await,
+            _ => Ok(()),
+        };
+        sent.map_err(|_| Broken::Client)
+    }
+
+    /// What the target wrote: kept where it is a terminal's, and counted.
+    fn output(&self, data: &Bytes, stderr: bool) -> Result<(), Broken> {
+        let (ch, count) = (self.ch, data.len() as u64);
+        if self.terminal.load(Ordering::Relaxed) {
+            let data = (&data[..]).into();
+            self.hub.record(if stderr {
+                Happening::Stderr { ch, data }
+            } else {
+                Happening::Output { ch, data }
+            })?;
+        }
+        self.bytes.1.fetch_add(count, Ordering::Relaxed);
+        self.hub.passed(0, count);
+        Ok(())
+    }
+
+    async fn signalled(
+        &self,
+        signal: Sig,
+        core: bool,
+        message: String,
+        language: String,
+    ) -> Result<(), Broken> {
+        self.hub.record(Happening::ExitSignal {
+            ch: self.ch,
+            name: name_of(&signal).as_str().into(),
+            core,
+            message: message.as_str().into(),
+        })?;
+        let sent = self.handle.exit_signal_request(self.out.id(), signal, core, message, language);
+        sent.await.map_err(|()| Broken::Client)
+    }
+
+    /// The target doesn't run what it was asked to run, though the client was told yes.
+    async fn not_run(&self) -> Result<(), Broken> {
+        let text = Bytes::from_static(b"postern: the target refuses to run this\r\n");
+        self.out.extended_data_bytes(STDERR, text).await.map_err(|_| Broken::Client)?;
+        self.out.exit_status(NOT_RUN).await.map_err(|_| Broken::Client)?;
+        self.target.close().await.map_err(|_| Broken::Lost)
+    }
+}
+
+fn name_of(signal: &Sig) -> String {
+    match signal {
+        Sig::Custom(name) => plain(name),
+        Sig::ABRT
+        | Sig::ALRM
+        | Sig::FPE
+        | Sig::HUP
+        | Sig::ILL
+        | Sig::INT
+        | Sig::KILL
+        | Sig::PIPE
+        | Sig::QUIT
+        | Sig::SEGV
+        | Sig::TERM
+        | Sig::USR1 => format!("{signal:?}"),
+    }
+}

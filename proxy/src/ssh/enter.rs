@@ -1,0 +1,231 @@
+//! Letting a connection in: by what it proved, or after people have acted.
+//!
+//! Nothing is decided by what a client merely offers, and nothing is kept of a name that it used
+//! before: each attempt stands for itself. All failures of authentication look alike and take the same
+//! time. Who has proved who they are is told what is wrong.
+
+use std::sync::Arc;
+
+use policies::{Denial, Hold, Kind, Knock, LeaseKey, Resource, Target};
+use russh::server::Auth;
+use russh::{Disconnect, MethodKind, MethodSet};
+use ssh_key::Certificate;
+
+use super::door::Door;
+use super::refuse::Refusal;
+use super::route::Route;
+use super::wait::{Turn, Waiting};
+use super::{Visit, identify};
+use crate::hold::Identity;
+use crate::leases::Pass;
+use crate::report::Denied;
+
+/// A connection that was let in.
+pub(super) enum Entered {
+    /// To a target.
+    Target(Box<LetIn>),
+    /// To lead on to targets.
+    Onward(Identity),
+}
+
+/// A caller with a live lease.
+pub(super) struct LetIn {
+    pub(super) pass: Pass,
+    pub(super) caller: Caller,
+    pub(super) identity: Identity,
+}
+
+/// What somebody wants.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) target: Arc<Target>,
+    pub(super) resource: Resource,
+}
+
+impl Visit {
+    /// What this user name asks for; none where it leads on.
+    fn wish(&self, user: &str) -> Result<Option<Caller>, Refusal> {
+        let unknown = |why: String| Refusal::new("unknown-resource", why);
+        let route = match &self.within {
+            Some(within) => Route::within(user, &within.target),
+            None => Route::read(user),
+        };
+        let (login, name) = match route.map_err(|error| unknown(error.to_string()))? {
+            Route::Onward => return Ok(None),
+            Route::Target(login, name) => (login, name),
+        };
+        let target = self.plane.leases.target(&name);
+        let target = target.filter(|target| target.kind == Kind::Ssh);
+        let target = target.ok_or_else(|| unknown(format!("there is no SSH target `{name}`")))?;
+        let resource = target.resolve(&login, None).map_err(|why| unknown(why.to_string()))?;
+        Ok(Some(Caller { target, resource }))
+    }
+
+    /// The hot path: the lease table, and nothing else.
+    pub(super) fn look_up(&self, identity: &Identity, caller: &Caller) -> Result<Pass, Denial> {
+        let (principal, resource) = (identity.principal.clone(), caller.resource.clone());
+        let key = LeaseKey { principal, resource };
+        let authn = &identity.authn;
+        let knock =
+            Knock { key: &key, device: authn.device.as_ref(), credential: Some(&authn.evidence) };
+        self.plane.admit(&knock)
+    }
+
+    /// Counts a refusal and tells control of it.
+    pub(super) fn denied(
+        &self,
+        identity: Option<&Identity>,
+        resource: Option<&Resource>,
+        refusal: &Refusal,
+    ) {
+        self.plane.denied(Denied {
+            identity: identity.cloned(),
+            target: resource.map(|wish| wish.target.to_string()).unwrap_or_default(),
+            login: resource.map(|wish| wish.login.to_string()).unwrap_or_default(),
+            database: String::new(),
+            client: self.peer,
+            reason: refusal.reason,
+            detail: refusal.message.clone(),
+        });
+    }
+}
+
+impl Door {
+    /// Somebody within a connection that has proved who they are needs no further proof.
+    pub(super) async fn by_outer(&mut self, user: &str) -> Auth {
+        let within = self.visit.within.as_ref();
+        match within.map(|within| within.identity.clone()) {
+            Some(identity) => self.come_in(user, identity).await,
+            None => Auth::reject(),
+        }
+    }
+
+    /// A certificate whose key was proved.
+    pub(super) async fn by_certificate(&mut self, user: &str, shown: &Certificate) -> Auth {
+        let identity = match identify::by_certificate(&self.visit.plane, shown, self.visit.peer) {
+            Ok(identity) => identity,
+            Err(error) => {
+                let refusal = Refusal::new("certificate", error.to_string());
+                self.visit.denied(None, None, &refusal);
+                return Auth::reject();
+            }
+        };
+        let outer = self.visit.within.as_ref().map(|within| &within.identity.principal);
+        if outer.is_some_and(|outer| *outer != identity.principal) {
+            let refusal = Refusal::new("certificate", "it is not who opened the connection");
+            self.visit.denied(Some(&identity), None, &refusal);
+            return Auth::reject();
+        }
+        self.come_in(user, identity).await
+    }
+
+    /// Somebody who is known.
+    async fn come_in(&mut self, user: &str, identity: Identity) -> Auth {
+        self.waiting = None;
+        let caller = match self.visit.wish(user) {
+            Ok(Some(caller)) => caller,
+            Ok(None) => {
+                self.entered = Some(Entered::Onward(identity));
+                return Auth::Accept;
+            }
+            Err(refusal) => return self.refuse(Some(&identity), None, &refusal).await,
+        };
+        match self.visit.look_up(&identity, &caller) {
+            Ok(pass) => {
+                self.let_in(LetIn { pass, caller, identity });
+                Auth::Accept
+            }
+            Err(Denial::NoGrant | Denial::Expired) if may_wait(&caller.target) => {
+                let waiting = Waiting::new(user, caller, Some(identity));
+                self.waiting = Some(waiting);
+                // The key is proved; what is missing is a person's act, which this method waits for.
+                Auth::Reject {
+                    proceed_with_methods: Some(waiting_methods()),
+                    partial_success: true,
+                }
+            }
+            Err(denial) => {
+                let refusal = Refusal::denial(&denial, &caller.resource);
+                self.refuse(Some(&identity), Some(&caller.resource), &refusal).await
+            }
+        }
+    }
+
+    /// The next step of a dialogue in which there is nothing to type.
+    pub(super) async fn dialogue(&mut self, user: &str, begins: bool) -> Auth {
+        if begins {
+            self.begin(user);
+        }
+        let Some(mut waiting) = self.waiting.take().filter(|waiting| waiting.is_of(user)) else {
+            return Auth::reject();
+        };
+        // From here on it waits for a person, which has bounds of its own.
+        self.visit.slot.authenticated();
+        match waiting.turn(&self.visit).await {
+            Turn::Tell(text) => {
+                self.waiting = Some(waiting);
+                Auth::Partial {
+                    name: "".into(),
+                    instructions: text.into(),
+                    prompts: Vec::new().into(),
+                }
+            }
+            Turn::In(let_in) => {
+                self.let_in(*let_in);
+                Auth::Accept
+            }
+            Turn::Refused(refusal) => {
+                let (identity, resource) = waiting.who();
+                self.refuse(identity.as_ref(), Some(&resource), &refusal).await
+            }
+            Turn::Left => Auth::reject(),
+        }
+    }
+
+    /// Begins to wait for somebody who isn't known, unless somebody who is waits already.
+    fn begin(&mut self, user: &str) {
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.is_of(user)) {
+            return;
+        }
+        self.waiting = match self.visit.wish(user) {
+            Ok(Some(caller)) if may_wait(&caller.target) => Some(Waiting::new(user, caller, None)),
+            Ok(_) => None,
+            Err(refusal) => {
+                self.visit.denied(None, None, &refusal);
+                None
+            }
+        };
+    }
+
+    fn let_in(&mut self, let_in: LetIn) {
+        self.allowed = let_in.caller.target.ssh.clone().map(Arc::new);
+        self.entered = Some(Entered::Target(Box::new(let_in)));
+    }
+
+    /// Turns somebody away who may know why.
+    async fn refuse(
+        &mut self,
+        identity: Option<&Identity>,
+        resource: Option<&Resource>,
+        refusal: &Refusal,
+    ) -> Auth {
+        self.visit.denied(identity, resource, refusal);
+        if let Some(handle) = self.phone.get() {
+            let (reason, text) =
+                (Disconnect::ByApplication, format!("postern: {}", refusal.message));
+            let _ = handle.disconnect(reason, text, String::new()).await;
+        }
+        Auth::reject()
+    }
+}
+
+fn may_wait(target: &Target) -> bool {
+    match target.hold {
+        Hold::Always | Hold::Interactive => true,
+        Hold::Never => false,
+    }
+}
+
+fn waiting_methods() -> MethodSet {
+    MethodSet::from(&[MethodKind::KeyboardInteractive][..])
+}

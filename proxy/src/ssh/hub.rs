@@ -1,0 +1,207 @@
+//! What all channels of a session share: its recording, its lease, its count, and its connections to
+//! the target.
+//!
+//! Every channel has a connection to the target of its own: one whose output nobody reads then can't
+//! stop another. A connection whose channel has ended is used for the next one.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use audit::ssh::Ssh as Happening;
+use audit::{Event, Kind};
+use policies::End;
+use russh::ChannelId;
+use thiserror::Error;
+
+use super::enter::Caller;
+use super::refuse::Refusal;
+use super::sftp::Limit;
+use super::upstream::{Call, Upstream, dial};
+use crate::Plane;
+use crate::recorder::Recorder;
+use crate::session::{Session, Tally};
+
+/// Connections to the target that are kept for the next channel.
+const MOST_IDLE: usize = 4;
+
+/// Why a channel can't go on.
+#[derive(Debug, Error)]
+pub(super) enum Broken {
+    /// Nothing passes unrecorded.
+    #[error("the recording failed")]
+    Recorder(#[from] std::io::Error),
+    #[error("the lease is over")]
+    LeaseOver,
+    #[error("the connection to the target was lost")]
+    Lost,
+    /// One side speaks the file transfer protocol wrongly.
+    #[error("file transfer: {0}")]
+    Files(String),
+    /// The client has gone.
+    #[error("the client has gone")]
+    Client,
+}
+
+/// One session.
+pub(super) struct Hub {
+    pub(super) plane: Arc<Plane>,
+    pub(super) session: Session,
+    caller: Caller,
+    recorder: Mutex<Recorder>,
+    idle: Mutex<Vec<Upstream>>,
+    next: AtomicU32,
+    bytes: (AtomicU64, AtomicU64),
+    commands: AtomicU64,
+    /// The channels that somebody reads, so that they can be told of the end.
+    read: Mutex<BTreeMap<u32, ChannelId>>,
+}
+
+impl Hub {
+    pub(super) fn new(
+        plane: Arc<Plane>,
+        session: Session,
+        caller: Caller,
+        (recorder, first): (Recorder, Upstream),
+    ) -> Self {
+        Self {
+            plane,
+            session,
+            caller,
+            recorder: Mutex::new(recorder),
+            idle: Mutex::new(vec![first]),
+            next: AtomicU32::new(0),
+            bytes: Default::default(),
+            commands: AtomicU64::new(0),
+            read: Mutex::default(),
+        }
+    }
+
+    /// The number of the next channel.
+    pub(super) fn number(&self) -> u32 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Records; only after this may what is told of go on.
+    pub(super) fn record(&self, happening: Happening<'_>) -> Result<(), Broken> {
+        self.record_all([happening])
+    }
+
+    /// Records several things at once.
+    pub(super) fn record_all<'h>(
+        &self,
+        happenings: impl IntoIterator<Item = Happening<'h>>,
+    ) -> Result<(), Broken> {
+        let mut recorder = lock(&self.recorder);
+        let t = recorder.elapsed();
+        for happening in happenings {
+            recorder.push(&Event { t, kind: Kind::Ssh(happening) })?;
+        }
+        Ok(recorder.flush()?)
+    }
+
+    /// The check before anything passes.
+    pub(super) fn check(&self) -> Result<(), Broken> {
+        if self.session.is_live() { Ok(()) } else { Err(Broken::LeaseOver) }
+    }
+
+    /// Counts what passed.
+    pub(super) fn passed(&self, bytes_in: u64, bytes_out: u64) {
+        self.bytes.0.fetch_add(bytes_in, Ordering::Relaxed);
+        self.bytes.1.fetch_add(bytes_out, Ordering::Relaxed);
+        self.session.passed(bytes_in, bytes_out);
+    }
+
+    /// Counts what was run.
+    pub(super) fn ran(&self) {
+        self.commands.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody reads this channel from now on, or no longer.
+    pub(super) fn reads(&self, ch: u32, id: Option<ChannelId>) {
+        let mut read = lock(&self.read);
+        match id {
+            Some(id) => read.insert(ch, id),
+            None => read.remove(&ch),
+        };
+    }
+
+    /// The channels that somebody reads.
+    pub(super) fn readers(&self) -> Vec<ChannelId> {
+        lock(&self.read).values().copied().collect()
+    }
+
+    /// What file operations are limited to.
+    pub(super) fn file_limit(&self) -> Result<Limit, Broken> {
+        let ssh = self.caller.target.ssh.as_ref();
+        let read_only = ssh.is_some_and(|ssh| ssh.read_only);
+        let under: Vec<&str> = ssh.iter().flat_map(|ssh| &ssh.under).map(String::as_str).collect();
+        let limit = Limit::new(read_only, &under);
+        limit.ok_or_else(|| Broken::Files("its limits can't be read".to_owned()))
+    }
+
+    /// A connection to the target for one more channel.
+    pub(super) async fn upstream(&self) -> Result<Upstream, Refusal> {
+        loop {
+            let Some(idle) = lock(&self.idle).pop() else {
+                return connect(&self.plane, &self.session, &self.caller).await;
+            };
+            if idle.is_open() {
+                return Ok(idle);
+            }
+        }
+    }
+
+    /// Gives back a connection whose channel has ended.
+    pub(super) fn give_back(&self, upstream: Upstream) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < MOST_IDLE && upstream.is_open() {
+            idle.push(upstream);
+        }
+    }
+
+    /// The end of it all: nothing passes any more.
+    pub(super) async fn finish(self, end: &End) {
+        let mut tally = Tally {
+            bytes_in: self.bytes.0.into_inner(),
+            bytes_out: self.bytes.1.into_inner(),
+            statements: self.commands.into_inner(),
+            head: None,
+        };
+        let recorder = self.recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let head = recorder.finish(end, &tally);
+        tally.head =
+            head.inspect_err(|error| tracing::error!(%error, "the recording has no end")).ok();
+        tracing::info!(end = end.code(), commands = tally.statements, "session ended");
+        self.session.close(end, &tally);
+        let idle = self.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for upstream in idle {
+            upstream.leave().await;
+        }
+    }
+}
+
+/// Obtains a credential, and connects with it.
+pub(super) async fn connect(
+    plane: &Plane,
+    session: &Session,
+    caller: &Caller,
+) -> Result<Upstream, Refusal> {
+    let credential = plane.credentials.begin(session).await;
+    let credential = credential.map_err(|error| Refusal::begin(&error, &caller.resource))?;
+    let login = caller.resource.login.as_str();
+    let call = Call { target: &caller.target, login, credential: &credential, clock: &plane.clock };
+    let timer = plane.metrics.upstream_connect.start_timer();
+    let dialled = dial(&call).await;
+    timer.observe_duration();
+    dialled.map_err(|error| {
+        plane.metrics.upstream_failed(&caller.target.name);
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(target = %caller.target.name, %error, cause, "no connection to the target");
+        Refusal::dial(&error, &caller.resource)
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

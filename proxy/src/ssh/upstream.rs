@@ -1,0 +1,291 @@
+//! The connection to the target: its host key first, and only then a credential.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use policies::{Ssh, Target, TargetName};
+use russh::client::{self, AuthResult, ChannelOpenHandle, Handle};
+use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::{Channel, Disconnect};
+use secrecy::ExposeSecret;
+use ssh_key::{Algorithm, HashAlg, PublicKey};
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::preferred;
+use super::wire::Wire;
+use crate::clock::Clock;
+use crate::credential::Upstream as Credential;
+
+/// From the first packet to the end of authentication.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the target may take to see us off.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// Messages of one channel that may wait; with packets of 32 KiB it is a window.
+const MESSAGES: usize = 64;
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Why there is no connection to the target. Its address is nobody's business.
+#[derive(Debug, Error)]
+pub(super) enum DialError {
+    #[error("it can't be reached")]
+    Unreachable(#[source] std::io::Error),
+    #[error("it did not answer in time")]
+    Late,
+    #[error(
+        "its host key is not the one that is configured: nothing was sent to it; ask who runs the gateway"
+    )]
+    HostKey,
+    #[error("it does not speak SSH as it should")]
+    Protocol(#[source] russh::Error),
+    #[error("it refuses the gateway's credential: ask who runs the gateway to check the login")]
+    Credential,
+    #[error("it is not set up for SSH")]
+    NotSsh,
+}
+
+/// A connection to the target, signed in. Dropped, it is gone.
+pub(super) struct Upstream {
+    pub(super) handle: Handle<Post>,
+    _cut: DropGuard,
+}
+
+/// Where to, as whom, and with what.
+pub(super) struct Call<'a> {
+    pub(super) target: &'a Target,
+    pub(super) login: &'a str,
+    pub(super) credential: &'a Credential,
+    pub(super) clock: &'a Clock,
+}
+
+/// Connects, verifies the host key, and signs in.
+pub(super) async fn dial(call: &Call<'_>) -> Result<Upstream, DialError> {
+    timeout(PATIENCE, connect(call)).await.map_err(|_| DialError::Late)?
+}
+
+async fn connect(call: &Call<'_>) -> Result<Upstream, DialError> {
+    let target = call.target;
+    let expected = target.ssh.as_ref().ok_or(DialError::NotSsh)?;
+    let address = (target.host.as_str(), target.port);
+    let stream = TcpStream::connect(address).await.map_err(DialError::Unreachable)?;
+    stream.set_nodelay(true).map_err(DialError::Unreachable)?;
+    let cut = CancellationToken::new();
+    let post = Post {
+        target: target.name.clone(),
+        host: target.host.clone(),
+        expected: Expected::read(expected),
+        clock: call.clock.clone(),
+    };
+    let wire = Wire::new(stream, &cut);
+    let config = Arc::new(config(&post.expected));
+    let handle = client::connect_stream(config, wire, post).await;
+    let mut handle = handle.map_err(|error| {
+        let is_another =
+            matches!(error, russh::Error::UnknownKey | russh::Error::NoCommonAlgo { .. });
+        if is_another { DialError::HostKey } else { DialError::Protocol(error) }
+    })?;
+    sign_in(&mut handle, call).await?;
+    Ok(Upstream { handle, _cut: cut.drop_guard() })
+}
+
+async fn sign_in(handle: &mut Handle<Post>, call: &Call<'_>) -> Result<(), DialError> {
+    let login = call.login;
+    let result = match call.credential {
+        Credential::SshKey { key, certificate: Some(certificate) } => {
+            handle.authenticate_openssh_cert(login, Arc::clone(key), *certificate.clone()).await
+        }
+        Credential::SshKey { key, certificate: None } => {
+            let key = PrivateKeyWithHashAlg::new(Arc::clone(key), None);
+            handle.authenticate_publickey(login, key).await
+        }
+        Credential::Password(password) => {
+            handle.authenticate_password(login, password.expose_secret()).await
+        }
+        Credential::Certificate { .. } => return Err(DialError::Credential),
+    };
+    match result.map_err(DialError::Protocol)? {
+        AuthResult::Success => Ok(()),
+        AuthResult::Failure { .. } => Err(DialError::Credential),
+    }
+}
+
+impl Upstream {
+    /// Whether it can take another channel.
+    pub(super) fn is_open(&self) -> bool {
+        !self.handle.is_closed()
+    }
+
+    /// Says good-bye, for a moment at most.
+    pub(super) async fn leave(self) {
+        let (reason, none) = (Disconnect::ByApplication, String::new());
+        let _ = timeout(FAREWELL, self.handle.disconnect(reason, &none, &none)).await;
+    }
+}
+
+fn config(expected: &Expected) -> client::Config {
+    let mut preferred = preferred();
+    if !expected.authorities.is_empty() {
+        preferred.host_key_certificates = preferred.key.clone();
+    }
+    // A target with several keys has to show one of those that are known.
+    let known: Vec<Algorithm> = expected.keys.iter().flat_map(algorithms).collect();
+    if !known.is_empty() {
+        preferred.key = known.into();
+    }
+    client::Config {
+        client_id: super::version(),
+        channel_buffer_size: MESSAGES,
+        preferred,
+        keepalive_interval: Some(KEEPALIVE),
+        keepalive_max: 4,
+        nodelay: true,
+        ..client::Config::default()
+    }
+}
+
+/// How a key of this kind signs: RSA keys with modern digests alone.
+fn algorithms(key: &PublicKey) -> Vec<Algorithm> {
+    let algorithm = key.algorithm();
+    if algorithm.clone().is_rsa() {
+        let digests = [HashAlg::Sha512, HashAlg::Sha256];
+        return digests.map(|hash| Algorithm::Rsa { hash: Some(hash) }).to_vec();
+    }
+    vec![algorithm]
+}
+
+/// What the target may prove itself with.
+struct Expected {
+    keys: Vec<PublicKey>,
+    authorities: Vec<PublicKey>,
+}
+
+impl Expected {
+    /// A line that can't be read stands for no key at all.
+    fn read(ssh: &Ssh) -> Self {
+        let read = |lines: &[String]| {
+            lines.iter().filter_map(|line| PublicKey::from_openssh(line).ok()).collect()
+        };
+        Self { keys: read(&ssh.host_keys), authorities: read(&ssh.host_authorities) }
+    }
+}
+
+/// What the target tells us outside of channels. Whatever it asks for is refused.
+pub(super) struct Post {
+    target: TargetName,
+    host: String,
+    expected: Expected,
+    clock: Clock,
+}
+
+impl Post {
+    fn is_expected(&self, shown: &PublicKeyOrCertificate) -> bool {
+        match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } => {
+                let known = self.expected.keys.iter().map(PublicKey::key_data);
+                known.into_iter().any(|known| known == key.key_data())
+            }
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                let now = self.clock.now().millis();
+                let authorities = &self.expected.authorities;
+                let key = PublicKey::from(certificate.public_key().clone());
+                self.expected.keys.iter().any(|known| known.key_data() == key.key_data())
+                    || authorities.iter().any(|authority| {
+                        certs::check_host(certificate, authority, &self.host, now).is_ok()
+                    })
+            }
+        }
+    }
+}
+
+impl client::Handler for Post {
+    type Error = russh::Error;
+
+    async fn check_server_key(
+        &mut self,
+        shown: &PublicKeyOrCertificate,
+    ) -> Result<bool, russh::Error> {
+        let expected = self.is_expected(shown);
+        if !expected {
+            let print = shown.public_key().fingerprint(HashAlg::Sha256);
+            tracing::error!(target = %self.target, shown = %print, "the target's host key is another");
+        }
+        Ok(expected)
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        _refused: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        _refused: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        Ok(())
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _: Channel<client::Msg>,
+        _refused: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        Ok(())
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _: Channel<client::Msg>,
+        _refused: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        _refused: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        _refused: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        Ok(())
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        _: u32,
+        _refused: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! Stock OpenSSH through the gateway to a real sshd.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on has failed"
+)]
+
+#[path = "ssh/bed.rs"]
+mod bed;
+mod support;
+#[path = "ssh/target.rs"]
+mod target;
+
+use std::io::{Read, Write};
+use std::process::Stdio;
+
+use bed::{SshBed, kept};
+use support::{run, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_with_a_grant_runs_a_command_and_gets_its_output_and_its_status() {
+    let bed = SshBed::start().await;
+    bed.grant("1h").await;
+    let (_, out, errors) = run(bed.ssh("alice", &["echo out; echo err >&2; exit 7"]).await).await;
+    assert_eq!(out, "out\n", "{errors}");
+    assert!(errors.contains("err\n"), "{errors}");
+    let command = bed.ssh("alice", &["exit 7"]).await;
+    let status = bed.status(command).await;
+    assert_eq!(status, Some(7));
+    let log = bed.sshd.log();
+    assert!(log.contains("postern alice gr-"), "the target's log names the person: {log}");
+    until("the session is recorded to its end", || {
+        bed.events().iter().any(|line| line.contains("\"e\":\"end\""))
+    })
+    .await;
+    let events = bed.events();
+    assert!(events.iter().any(|line| line.contains("exit 7")), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_grant_nobody_comes_in_and_is_told_what_to_do() {
+    let bed = SshBed::with("hold = \"never\"", bed::OPEN).await;
+    let (ok, _, errors) = run(bed.ssh("alice", &["true"]).await).await;
+    assert!(!ok);
+    assert!(errors.contains("no live grant"), "{errors}");
+    assert!(errors.contains("postern request"), "{errors}");
+    assert!(!bed.sshd.log().contains("Accepted"), "the target was not touched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_waits_goes_on_by_itself_when_the_person_has_confirmed() {
+    let bed = SshBed::start().await;
+    let mut command = bed.ssh_as(None, &["echo in"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut errors = child.stderr.take().unwrap();
+    let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let mut heard = String::new();
+        let mut buffer = [0; 512];
+        while let Ok(count) = errors.read(&mut buffer) {
+            if count == 0 {
+                break;
+            }
+            heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            let _ = told.send(heard.clone());
+        }
+    });
+    let code = loop {
+        let heard = hears.recv().await.expect("ssh says where to confirm");
+        if let Some((_, rest)) = heard.split_once("confirm code ")
+            && let Some((code, _)) = rest.split_once(' ')
+        {
+            break code.to_owned();
+        }
+    };
+    bed.confirm("alice", &code).await;
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.unwrap().stdout), "in\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_person_waits_for_the_approver() {
+    let bed = SshBed::with("", bed::FOUR_EYES).await;
+    let mut command = bed.ssh("alice", &["echo in"]).await;
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    bed.approve_the_next("bob").await;
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
+    let output = output.unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "in\n", "{errors}");
+    assert!(errors.contains("approved by"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoke_cuts_a_command_and_its_user_reads_why() {
+    let bed = SshBed::start().await;
+    let grant = bed.grant("1h").await;
+    let mut command = bed.ssh("alice", &["echo started; sleep 600"]).await;
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut started = [0; 8];
+    child.stdout.as_mut().unwrap().read_exact(&mut started).unwrap();
+    bed.revoke(&grant, "incident 7").await;
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
+    let errors = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();
+    assert!(errors.contains("incident 7"), "{errors}");
+    until("the recording says so", || bed.events().iter().any(|line| line.contains("\"revoked\"")))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_is_recorded_as_it_was_shown_and_what_was_typed_is_not() {
+    let bed = SshBed::start().await;
+    bed.grant("1h").await;
+    let mut command = bed.ssh("alice", &[]).await;
+    command.arg("-tt").arg(bed.place()).args(["stty -echo; echo ready; read x; echo got it"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"ready\r\n") {
+        let mut byte = [0];
+        child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        seen.push(byte[0]);
+    }
+    child.stdin.as_mut().unwrap().write_all(b"canary-typed-secret\n").unwrap();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
+    assert!(String::from_utf8_lossy(&output.unwrap().stdout).contains("got it"));
+    until("the session is over", || kept(&bed.events(), "\"e\":\"end\"")).await;
+    let events = bed.events();
+    assert!(kept(&events, "got it"), "{events:?}");
+    assert!(kept(&events, "\"terminal\""), "{events:?}");
+    assert!(!kept(&events, "canary-typed-secret"), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_go_both_ways_byte_for_byte() {
+    let bed = SshBed::start().await;
+    bed.grant("1h").await;
+    let (here, there) = (bed.file("here"), bed.file("there"));
+    let bytes: Vec<u8> = (0..6_000_000u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(&here, &bytes).unwrap();
+    for legacy in [false, true] {
+        let back = bed.file(if legacy { "back-scp" } else { "back-sftp" });
+        let up = bed.scp("alice", legacy, &here, &bed.remote(&there)).await;
+        let (ok, _, errors) = run(up).await;
+        assert!(ok, "{errors}");
+        let remote = bed.remote(&there);
+        let down = bed.scp("alice", legacy, std::path::Path::new(&remote), back.to_str().unwrap());
+        let (ok, _, errors) = run(down.await).await;
+        assert!(ok, "{errors}");
+        assert!(std::fs::read(&back).unwrap() == bytes, "legacy: {legacy}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_directions_may_be_full_at_once() {
+    let bed = SshBed::start().await;
+    bed.grant("1h").await;
+    let big = bed.file("big");
+    let bytes: Vec<u8> = (0..8_000_000u32).map(|n| (n % 241) as u8).collect();
+    std::fs::write(&big, &bytes).unwrap();
+    let mut command = bed.ssh("alice", &["cat"]).await;
+    command.stdin(std::fs::File::open(&big).unwrap()).stdout(Stdio::piped());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    assert!(output.stdout == bytes, "{} bytes came back", output.stdout.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leads_around_the_recording_is_refused_in_words() {
+    let bed = SshBed::start().await;
+    bed.grant("1h").await;
+    let mut command = bed.ssh("alice", &[]).await;
+    command.args(["-W", "127.0.0.1:1"]).arg(bed.place());
+    let (ok, _, errors) = run(command).await;
+    assert!(!ok && errors.contains("direct-tcpip is not allowed"), "{errors}");
+    let mut command = bed.ssh("alice", &[]).await;
+    command.args(["-o", "ExitOnForwardFailure=yes", "-N", "-R", "0:127.0.0.1:1"]).arg(bed.place());
+    let (ok, _, errors) = run(command).await;
+    assert!(!ok && errors.contains("forwarding failed"), "{errors}");
+    let mut command = bed.ssh("alice", &[]).await;
+    command.env("SECRET_CANARY", "x").args(["-o", "SendEnv=SECRET_CANARY"]);
+    let (_, out, _) = run({
+        command.arg(bed.place()).arg("echo [$SECRET_CANARY]");
+        command
+    })
+    .await;
+    assert_eq!(out, "[]\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_may_carry_twenty_channels_to_its_one_target() {
+    let bed = SshBed::start().await;
+    bed.grant("1h").await;
+    let socket = bed.file("mux");
+    let mut master = bed.ssh("alice", &[]).await;
+    master.args(["-N", "-M", "-S"]).arg(&socket).arg(bed.place());
+    let mut master = master.spawn().unwrap();
+    until("the master is up", || socket.exists()).await;
+    let mut children = Vec::new();
+    for n in 0..20 {
+        let mut command = std::process::Command::new("ssh");
+        command
+            .args(["-F", "none", "-S"])
+            .arg(&socket)
+            .arg(bed.place())
+            .arg(format!("sleep 0.5; echo {n}"));
+        children.push(command.stdout(Stdio::piped()).spawn().unwrap());
+    }
+    for (n, child) in children.into_iter().enumerate() {
+        let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.unwrap().stdout), format!("{n}\n"));
+    }
+    let _ = master.kill();
+    let _ = master.wait();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jump_through_the_gate_ends_at_the_target_with_its_own_host_certificate() {
+    let bed = SshBed::start().await;
+    bed.grant("1h").await;
+    let (ok, out, errors) = run(bed.jump("alice", "web-1", "echo in").await).await;
+    assert!(ok, "{errors}");
+    assert_eq!(out, "in\n");
+    let (ok, _, errors) = run(bed.jump("alice", "elsewhere.example.com", "true").await).await;
+    assert!(!ok && errors.contains("no SSH target"), "{errors}");
+    until("it is recorded", || kept(&bed.events(), "echo in")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_with_another_host_key_gets_no_credential() {
+    let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    let bed = SshBed::keyed(Some(other)).await;
+    bed.grant("1h").await;
+    let (ok, _, errors) = run(bed.ssh("alice", &["true"]).await).await;
+    assert!(!ok && errors.contains("host key"), "{errors}");
+    assert!(!bed.sshd.log().contains("Accepted"));
+    assert!(!bed.sshd.log().contains("CERT"), "no certificate was shown: {}", bed.sshd.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn six_wrong_keys_first_do_not_keep_the_right_one_out() {
+    let bed = SshBed::start().await;
+    bed.grant("1h").await;
+    let wrong: Vec<_> = (0..6).map(|n| bed.stray_key(&format!("wrong-{n}"))).collect();
+    let mut command = bed.ssh_keys(&wrong);
+    bed.with_identity(&mut command, "alice").await;
+    command.arg(bed.place()).arg("echo in");
+    let (_, out, errors) = run(command).await;
+    assert_eq!(out, "in\n", "{errors}");
+}

@@ -1,0 +1,316 @@
+//! A gateway in the test's own process, in front of a real sshd of its own, and what stock `ssh` needs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use control::{Actor, Paging, RequestFilter, Scope, Wish, Yes};
+use policies::{DeviceId, Grant, PrincipalId, Resource};
+use postern::config::Config;
+use postern::up::Gateway;
+use secrecy::ExposeSecret;
+
+use crate::support::private_folder;
+use crate::target::Sshd;
+
+/// Engineers may have every host; nobody has to be asked.
+pub const OPEN: &str = r#"
+permit (principal in Group::"engineering", action == Action::"connect", resource is Host);
+"#;
+
+/// The same, but a DBA has to say yes.
+pub const FOUR_EYES: &str = r#"
+permit (principal in Group::"engineering", action == Action::"connect", resource is Host);
+@id("four eyes") @approvals("1 of dba") @limit("1h")
+forbid (principal, action == Action::"connect", resource);
+"#;
+
+/// A gateway and its target `web-1`, on which the one login is the account that runs the tests.
+pub struct SshBed {
+    pub gateway: Gateway,
+    pub sshd: Sshd,
+    folder: tempfile::TempDir,
+    login: String,
+}
+
+/// Whether any of the lines holds this text.
+pub fn kept(lines: &[String], text: &str) -> bool {
+    lines.iter().any(|line| line.contains(text))
+}
+
+impl SshBed {
+    pub async fn start() -> Self {
+        Self::with("", OPEN).await
+    }
+
+    /// With these lines of the target's section, and these rules.
+    pub async fn with(target: &str, rules: &str) -> Self {
+        Self::made(target, rules, None).await
+    }
+
+    /// With another host key in the configuration than the target's own.
+    pub async fn keyed(host_key: Option<&str>) -> Self {
+        Self::made("", OPEN, host_key).await
+    }
+
+    async fn made(target: &str, rules: &str, host_key: Option<&str>) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = private_folder();
+        let state = folder.path().join("state");
+        certs::store::create_private_dir(&state).unwrap();
+        let authority = certs::SshAuthority::load_or_generate(&state.join("authority")).unwrap();
+        let sshd = Sshd::start(folder.path(), &authority.logins_line().unwrap(), "");
+        let login = login();
+        let key = host_key.map_or_else(|| sshd.host_key(), ToOwned::to_owned);
+        let text = text(&state, &login, sshd.port, &key, target);
+        std::fs::create_dir(folder.path().join("policies")).unwrap();
+        std::fs::write(folder.path().join("policies/access.cedar"), rules).unwrap();
+        let config = folder.path().join("postern.toml");
+        std::fs::write(&config, text).unwrap();
+        let known = format!("@cert-authority * {}\n", authority.hosts_line().unwrap());
+        std::fs::write(folder.path().join("known_hosts"), known).unwrap();
+        let loaded = Config::load(&config).unwrap_or_else(|faults| panic!("{faults}"));
+        let gateway = Gateway::start(&loaded).await.unwrap_or_else(|error| panic!("{error:?}"));
+        Self { gateway, sshd, folder, login }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.gateway.ssh_addrs()[0].port()
+    }
+
+    /// What is asked for, as `ssh` is told.
+    pub fn place(&self) -> String {
+        format!("{}@web-1@127.0.0.1", self.login)
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub async fn actor(&self, name: &str) -> Actor {
+        let control = self.gateway.control();
+        let invite = control.invite(None, &PrincipalId::new(name).unwrap()).await.unwrap();
+        control.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor
+    }
+
+    /// A live grant for alice.
+    pub async fn grant(&self, ttl: &str) -> Grant {
+        let resource: Resource = format!("{}@web-1", self.login).parse().unwrap();
+        let ttl = Some(ttl.parse().unwrap());
+        let wish = Wish { resource, ttl, reason: "a test".to_owned(), source: None };
+        let actor = self.actor("alice").await;
+        let asked = self.gateway.control().ask(&actor, wish).await.unwrap();
+        asked.grant.expect("the rules ask for nobody")
+    }
+
+    pub async fn revoke(&self, grant: &Grant, why: &str) {
+        let bob = self.actor("bob").await;
+        self.gateway.control().revoke(&bob, &grant.id, why.to_owned()).await.unwrap();
+    }
+
+    pub async fn confirm(&self, name: &str, code: &str) {
+        let actor = self.actor(name).await;
+        let control = self.gateway.control();
+        let seen = control.hold_by_code(&actor, code).await.unwrap();
+        control.confirm(&actor, code, seen.digest.clone(), None).await.unwrap();
+    }
+
+    /// Approves the request that comes next.
+    pub async fn approve_the_next(&self, name: &str) {
+        let actor = self.actor(name).await;
+        let control = self.gateway.control();
+        for _ in 0..600 {
+            let filter = RequestFilter { scope: Scope::Inbox, ..Default::default() };
+            let page = control.requests(&actor, filter, Paging::default()).await.unwrap();
+            if let Some(shown) = page.items.first() {
+                let request = &shown.request;
+                let yes = Yes { digest: request.digest(), shorten: None, step_up: None };
+                control.approve(&actor, &request.id, yes).await.unwrap();
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("nobody asked");
+    }
+
+    /// `ssh` as this person, with a certificate as `postern login` writes it. Without words for the
+    /// target, the place is still to be named.
+    pub async fn ssh(&self, name: &str, words: &[&str]) -> Command {
+        let mut command = self.bare("ssh");
+        self.with_identity(&mut command, name).await;
+        if !words.is_empty() {
+            command.arg(self.place()).args(words);
+        }
+        command
+    }
+
+    /// `ssh` with nobody's certificate.
+    pub fn ssh_as(&self, key: Option<&Path>, words: &[&str]) -> Command {
+        let mut command = self.bare("ssh");
+        match key {
+            Some(key) => command.arg("-i").arg(key),
+            None => command.args(["-o", "PubkeyAuthentication=no"]),
+        };
+        command.arg(self.place()).args(words);
+        command
+    }
+
+    /// `ssh` that offers these keys.
+    pub fn ssh_keys(&self, keys: &[PathBuf]) -> Command {
+        let mut command = self.bare("ssh");
+        for key in keys {
+            command.arg("-i").arg(key);
+        }
+        command
+    }
+
+    pub async fn with_identity(&self, command: &mut Command, name: &str) {
+        command.arg("-i").arg(self.identity(name).await);
+    }
+
+    /// `scp`, by the file transfer subsystem or by a command on the target.
+    pub async fn scp(&self, name: &str, legacy: bool, from: &Path, to: &str) -> Command {
+        let mut command = self.bare("scp");
+        self.with_identity(&mut command, name).await;
+        if legacy {
+            command.arg("-O");
+        }
+        command.arg(from).arg(to);
+        command
+    }
+
+    pub fn remote(&self, path: &Path) -> String {
+        format!("{}:{}", self.place(), path.display())
+    }
+
+    /// `ssh -J gate` to this name.
+    pub async fn jump(&self, name: &str, host: &str, command_line: &str) -> Command {
+        let (key, known) = (self.identity(name).await, self.file("known_hosts"));
+        let text = format!(
+            "Host gate\n    HostName 127.0.0.1\n    Port {}\n    HostKeyAlias gate.example.com\n\
+             Host *\n    IdentityFile {}\n    IdentitiesOnly yes\n    UserKnownHostsFile {}\n    \
+             GlobalKnownHostsFile /dev/null\n    StrictHostKeyChecking yes\n    BatchMode yes\n",
+            self.port(),
+            key.display(),
+            known.display(),
+        );
+        let file = self.file("ssh_config");
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new("ssh");
+        command.arg("-F").arg(file).args(["-J", "alice@gate"]);
+        command.arg(format!("{}@{host}", self.login)).arg(command_line);
+        quiet(&mut command);
+        command
+    }
+
+    /// A key that nobody has heard of.
+    pub fn stray_key(&self, name: &str) -> PathBuf {
+        let path = self.file(name);
+        let (key, public) = certs::new_ssh_key().unwrap();
+        certs::store::write_private(&path, key.expose_secret().as_bytes()).unwrap();
+        std::fs::write(path.with_extension("pub"), public).unwrap();
+        path
+    }
+
+    /// The file of a certified key of this person.
+    pub async fn identity(&self, name: &str) -> PathBuf {
+        let path = self.file(&format!("id-{name}"));
+        if path.exists() {
+            return path;
+        }
+        let (key, public) = certs::new_ssh_key().unwrap();
+        let (actor, device) = (self.actor(name).await, DeviceId::new("laptop").unwrap());
+        let control = self.gateway.control();
+        let issued = control.issue_ssh_certificate(&actor, &public, &device).await.unwrap();
+        certs::store::write_private(&path, key.expose_secret().as_bytes()).unwrap();
+        let certificate = self.file(&format!("id-{name}-cert.pub"));
+        std::fs::write(certificate, format!("{}\n", issued.unwrap().line)).unwrap();
+        path
+    }
+
+    /// The exit status of a command.
+    pub async fn status(&self, mut command: Command) -> Option<i32> {
+        tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap().code()
+    }
+
+    /// All lines of all recordings.
+    pub fn events(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.file("state/recordings")) else {
+            return Vec::new();
+        };
+        let mut lines = Vec::new();
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "rec") {
+                let bytes = std::fs::read(path).unwrap();
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                lines.extend(text.lines().map(ToOwned::to_owned));
+            }
+        }
+        lines
+    }
+
+    fn bare(&self, program: &str) -> Command {
+        let known = format!("UserKnownHostsFile={}", self.file("known_hosts").display());
+        let port = format!("Port={}", self.port());
+        let mut command = Command::new(program);
+        command.args(["-F", "none", "-o", &known, "-o", &port]);
+        for option in [
+            "HostKeyAlias=gate.example.com",
+            "GlobalKnownHostsFile=/dev/null",
+            "StrictHostKeyChecking=yes",
+            "IdentitiesOnly=yes",
+            "NumberOfPasswordPrompts=1",
+        ] {
+            command.args(["-o", option]);
+        }
+        quiet(&mut command);
+        command
+    }
+}
+
+fn quiet(command: &mut Command) {
+    use std::process::Stdio;
+    command.env_remove("SSH_AUTH_SOCK").env_remove("SSH_ASKPASS").env_remove("DISPLAY");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+}
+
+/// The account that runs the tests.
+fn login() -> String {
+    let output = Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn text(state: &Path, login: &str, port: u16, host_key: &str, target: &str) -> String {
+    let state = state.display();
+    format!(
+        r#"
+[gateway]
+host = "gate.example.com"
+public_url = "http://localhost:0"
+state = "{state}"
+[postgres]
+listen = ["127.0.0.1:0"]
+[ssh]
+listen = ["127.0.0.1:0"]
+[api]
+listen = "127.0.0.1:0"
+tls = "off"
+[people.alice]
+name = "Alice"
+groups = ["engineering"]
+[people.bob]
+name = "Bob"
+groups = ["dba"]
+admin = true
+auditor = true
+[targets.web-1]
+kind = "ssh"
+address = "127.0.0.1:{port}"
+environment = "prod"
+host_keys = ["{host_key}"]
+{target}
+[targets.web-1.logins.{login}]
+certificate = true
+"#
+    )
+}
