@@ -3,9 +3,11 @@
 mod support;
 
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::ChildStderr;
 
-use support::Bed;
 use support::browser::Browser;
+use support::{Bed, Setup};
 
 /// The details of all events of a kind, newest first.
 async fn events(bed: &Bed, kind: &str) -> Vec<Value> {
@@ -95,4 +97,57 @@ async fn whoever_has_no_passkey_is_told_so() {
     assert!(seen.text.contains("Sign in with a passkey"), "{seen:?}");
     let seen = browser.press("Sign in with a passkey").await;
     assert!(seen.text.contains("The passkey was not used"), "{seen:?}");
+}
+
+/// Reads what psql tells until a line has this in it.
+async fn told(lines: &mut Lines<BufReader<ChildStderr>>, what: &str) -> String {
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.contains(what) {
+            return line;
+        }
+    }
+    panic!("psql never said `{what}`");
+}
+
+fn word_after(line: &str, word: &str) -> String {
+    let mut words = line.split_whitespace().skip_while(|next| *next != word);
+    words.nth(1).unwrap().trim_end_matches([':', ',']).to_owned()
+}
+
+/// The whole story: stock psql waits, two people touch their keys, and the query runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiting_psql_goes_on_after_two_touches() {
+    let bed = Bed::with(Setup { rules: support::FOUR_EYES, ..Setup::default() }).await;
+    let (mut alice, mut bob) = (Browser::open().await, Browser::open().await);
+    register(&bed, &mut alice, "alice").await;
+    register(&bed, &mut bob, "bob").await;
+
+    let mut psql = support::psql(&bed.token_conninfo("app_rw", "orders"));
+    psql.args(["-Atq", "-c", "select 'through'"]);
+    let mut psql = tokio::process::Command::from(psql).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(psql.stderr.take().unwrap()).lines();
+    let line = told(&mut lines, "confirm code").await;
+    let (code, url) = (word_after(&line, "code"), word_after(&line, "at"));
+    alice.go(&url).await;
+    alice.fill("The code that your terminal shows", &code).await;
+    let seen = alice.press("Show the connection").await;
+    assert!(seen.text.contains("app_rw"), "{seen:?}");
+    let seen = alice.press("Yes, this is my connection").await;
+    assert!(seen.title.starts_with("Confirmed"), "{seen:?}");
+
+    let line = told(&mut lines, "needs 1 of dba").await;
+    let request = line.split_whitespace().find(|word| word.starts_with("rq-")).unwrap();
+    let request = request.trim_end_matches(':');
+    let seen = bob.go(&format!("{}r/{request}", bed.gateway.api_url())).await;
+    assert!(seen.text.contains("Alice"), "{seen:?}");
+    bob.press("Approve").await;
+    told(&mut lines, "approved by Bob").await;
+    let output = psql.wait_with_output().await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "through");
+
+    let given = events(&bed, "step-up.given").await;
+    let purposes: Vec<&str> = given.iter().filter_map(|told| told["purpose"].as_str()).collect();
+    assert_eq!(purposes, ["approve", "connect"]);
+    let proven = |told: &Value| told["evidence"]["assertion"]["signature"].is_string();
+    assert!(given.iter().all(proven), "{given:?}");
 }
