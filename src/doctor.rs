@@ -2,9 +2,10 @@
 //!
 //! It looks at everything that `postern up` will need, from the configuration to a sign-in at each
 //! target, and goes on after a fault. It changes nothing: folders that are missing are not made,
-//! and a gateway that runs is left alone. `machine` looks at this machine, `target` at what stands
-//! behind the gateway, over the few messages of the protocol in `sign_in`.
+//! and a gateway that runs is left alone. `machine` looks at this machine, `issuer` at whom people
+//! sign in with, `target` at what stands behind the gateway, over the few messages of the protocol in `sign_in`.
 
+mod issuer;
 mod machine;
 mod sign_in;
 mod target;
@@ -113,6 +114,8 @@ pub async fn examine(config_path: &Path) -> Vec<Finding> {
     let authority = authority.map(Arc::new);
     findings.extend(machine::listeners(&config, authority.as_deref()).await);
     if let Some(inventory) = inventory {
+        let base = config.gateway.public_url.as_str().trim_end_matches('/');
+        findings.extend(issuer::issuers(&inventory, base).await);
         findings.extend(targets(inventory, authority, now).await);
     }
     findings

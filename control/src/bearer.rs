@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use policies::{Authn, IssuerName, Method, PrincipalId};
+use policies::{Authn, IssuerName, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
@@ -156,7 +156,7 @@ impl Change {
     async fn redeem_bearer(&mut self, proven: &Proven) -> Result<Redeemed, BearerError> {
         let Proven { issuer, claims, evidence } = proven;
         let subject = claims.subject.as_deref().ok_or(BearerError::Nobody)?;
-        let id = PrincipalId::new(&format!("{issuer}:{subject}"));
+        let id = self.inventory.principal_of(issuer, subject);
         let id = id.map_err(|_| BearerError::Unknown)?;
         let person = match self.inventory.person(&id) {
             Ok(person) => person,

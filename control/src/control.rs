@@ -18,8 +18,10 @@ use crate::holds::Holds;
 use crate::issuers::Issuers;
 use crate::login::Limits;
 use crate::metrics::Counts;
+use crate::oidc::Outages;
 use crate::passkeys::{Nonces, Party};
 use crate::store::{self, Store};
+use crate::vault::Vault;
 use crate::workloads::Exchanges;
 use crate::{Clock, ControlError, Inventory, LinkService, Settings};
 
@@ -34,7 +36,10 @@ pub struct Control(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
+    /// What is in force: the configuration, and the people whom issuers vouch for.
     pub(crate) inventory: ArcSwap<Inventory>,
+    /// What the configuration alone says.
+    pub(crate) configured: ArcSwap<Inventory>,
     pub(crate) store: Store,
     pub(crate) feed: Feed,
     /// Requests about which something was decided, once that is committed.
@@ -42,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) holds: Holds,
     pub(crate) issuers: Issuers,
     pub(crate) devices: Devices,
+    pub(crate) outages: Outages,
+    pub(crate) vault: Vault,
     pub(crate) limits: Limits,
     /// None where the public address has no host name: passkeys need one.
     pub(crate) party: Option<Party>,
@@ -74,7 +81,10 @@ impl Control {
             holds: Holds::new(counts.holds.clone()),
             devices: Devices::default(),
             inventory: ArcSwap::new(Arc::clone(&inventory)),
+            configured: ArcSwap::new(Arc::clone(&inventory)),
             issuers: Issuers::new(clock.clone())?,
+            outages: Outages::default(),
+            vault: Vault::open(&settings.vault_key())?,
             limits: Limits::new(),
             party: Party::of(&settings.public_url, settings.attestation.clone()),
             nonces: Nonces::new(),
@@ -103,6 +113,12 @@ impl Control {
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+
+    /// Whom people can sign in with, by name.
+    #[must_use]
+    pub fn issuers(&self) -> Vec<policies::IssuerName> {
+        self.0.inventory.load().issuers.keys().cloned().collect()
     }
 
     /// Now, by its clock.

@@ -75,6 +75,9 @@ pub enum ControlError {
     /// No client for issuers can be made on this machine.
     #[error("issuers can't be asked from this machine")]
     Http(#[from] crate::issuers::http::HttpError),
+    /// A secret can't be wrapped, or had back.
+    #[error(transparent)]
+    Vault(#[from] crate::vault::VaultError),
     /// The work was broken off.
     #[error("the work was broken off")]
     Broken,
@@ -167,6 +170,7 @@ impl ControlError {
             Self::Issue(_) | Self::IssueSsh(_) => "issue",
             Self::Store(_) | Self::Migrate(_) | Self::Unreadable(_) => "store",
             Self::Issuer(_) | Self::Http(_) => "issuer-unavailable",
+            Self::Vault(_) => "vault",
             Self::Broken => "broken",
         }
     }

@@ -3,6 +3,7 @@
 //! An inventory is taken whole or not at all; what it leaves out is gone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use policies::{
     Credential, IssuerName, Kind, Login, Principal, PrincipalId, Refusal, Resource, RuleBook,
@@ -10,10 +11,10 @@ use policies::{
 };
 use secrecy::SecretString;
 
-use crate::{Bearer, ControlError, Rejection, Workload};
+use crate::{Bearer, ControlError, Issuer, Rejection, Workload};
 
 /// Everything that can change by a reload.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Inventory {
     /// People and workloads by their keys.
     pub people: BTreeMap<PrincipalId, Person>,
@@ -24,9 +25,13 @@ pub struct Inventory {
     /// Targets by their names.
     pub targets: BTreeMap<TargetName, Target>,
     /// The rules in force.
-    pub rules: RuleBook,
+    pub rules: Arc<RuleBook>,
     /// Passwords of upstream logins.
     pub secrets: Secrets,
+    /// Whom people sign in with.
+    pub issuers: BTreeMap<IssuerName, Issuer>,
+    /// People of the configuration by their issuer and its name of them.
+    pub accounts: BTreeMap<(IssuerName, String), PrincipalId>,
 }
 
 /// A person as the configuration knows them.
@@ -83,7 +88,28 @@ impl Inventory {
         });
         let workloads = self.workloads.keys().filter(|id| !self.people.contains_key(*id));
         let workloads = workloads.map(|id| format!("workload `{id}` is no principal"));
-        misnamed.chain(workloads).chain(targets).chain(self.unsaid_secrets())
+        let misnamed = misnamed.chain(workloads).chain(targets);
+        misnamed.chain(self.unsaid_secrets()).chain(self.unfit_accounts())
+    }
+
+    /// A key that an issuer could give to somebody else, or an account of nobody.
+    fn unfit_accounts(&self) -> impl Iterator<Item = String> {
+        let taken = self
+            .people
+            .keys()
+            .filter(|id| self.is_of_an_issuer(id))
+            .map(|id| format!("person `{id}` has a key of the form that issuer's people have"));
+        let strange = self.accounts.iter().filter(|((issuer, _), id)| {
+            !self.issuers.contains_key(issuer) || !self.people.contains_key(id)
+        });
+        taken.chain(strange.map(|((issuer, _), id)| {
+            format!("person `{id}` names the issuer `{issuer}`, and one of them isn't there")
+        }))
+    }
+
+    fn is_of_an_issuer(&self, id: &PrincipalId) -> bool {
+        let before = id.as_str().split_once(':').map(|(issuer, _)| issuer);
+        before.is_some_and(|name| self.issuers.keys().any(|issuer| issuer.as_str() == name))
     }
 
     fn unsaid_secrets(&self) -> impl Iterator<Item = String> {

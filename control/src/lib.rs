@@ -39,6 +39,7 @@ mod locks;
 mod login;
 mod logins;
 mod metrics;
+mod oidc;
 mod pages;
 mod passkeys;
 mod publish;
@@ -58,6 +59,7 @@ mod targets;
 mod tests;
 mod tokens;
 mod totp;
+mod vault;
 mod view;
 mod wait;
 mod workloads;
@@ -76,6 +78,7 @@ pub use login::Invite;
 pub use logins::{
     AtIssuer, LoginEnd, LoginEnded, LoginKind, LoginRecord, LoginSession, Origin, Rank,
 };
+pub use oidc::{Issuer, Probe};
 pub use passkeys::{
     Assertion, AttestationRoots, Enrolled, EvidenceError, PasskeyView, PublicKey, Unproven,
     verify_assertion,

@@ -253,6 +253,7 @@ fn status(error: ControlError) -> Status {
         | ControlError::Unreadable(_)
         | ControlError::Issuer(_)
         | ControlError::Http(_)
+        | ControlError::Vault(_)
         | ControlError::Broken => {
             tracing::error!(error = &error as &dyn std::error::Error, "a proxy's call failed");
             Status::unavailable("control can't answer now")

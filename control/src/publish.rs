@@ -31,6 +31,8 @@ pub(crate) struct Change {
     touched: Vec<(RequestId, &'static str)>,
     /// The inventory to be in force from the commit on.
     next: Option<Arc<Inventory>>,
+    /// The configuration that it was made of, where that is another one.
+    configured: Option<Arc<Inventory>>,
     turn: Turn,
 }
 
@@ -46,6 +48,7 @@ impl Control {
             news: News::default(),
             touched: Vec::new(),
             next: None,
+            configured: None,
             turn,
         })
     }
@@ -195,8 +198,18 @@ impl Change {
     pub(crate) fn decide_by(&mut self, next: Arc<Inventory>) {
         let targets: Vec<Target> = next.targets.values().cloned().collect();
         self.news.targets = Some(targets);
+        self.know(next);
+    }
+
+    /// Puts an inventory in force that differs in its people only, of which proxies know nothing.
+    pub(crate) fn know(&mut self, next: Arc<Inventory>) {
         self.inventory = Arc::clone(&next);
         self.next = Some(next);
+    }
+
+    /// Keeps the configuration that the next inventory was made of.
+    pub(crate) fn configured_by(&mut self, base: Arc<Inventory>) {
+        self.configured = Some(base);
     }
 
     /// The grants that proxies will hold no longer.
@@ -216,6 +229,9 @@ impl Change {
         let shared = &self.control.0;
         if let Some(next) = self.next {
             shared.inventory.store(next);
+        }
+        if let Some(configured) = self.configured {
+            shared.configured.store(configured);
         }
         if let Some(revision) = revision {
             shared.feed.publish(self.news, revision, self.now);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use policies::{End, Grant, GrantEvent, GrantId, RequestId};
+use policies::{End, Grant, GrantEvent, GrantId, PrincipalId, RequestId};
 use serde_json::json;
 
 use crate::audit::{By, Event};
@@ -36,9 +36,9 @@ impl Control {
         let control = self.clone();
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            change.decide_by(next);
-            let withdrawn = change.review_requests().await?;
-            change.review_grants().await?;
+            change.configure(next).await?;
+            let withdrawn = change.review_requests(None).await?;
+            change.review_grants(None).await?;
             change.end_logins_of_strangers().await?;
             let revoked: Vec<GrantId> = change.ended().cloned().collect();
             let detail = json!({ "revoked": revoked, "withdrawn": withdrawn });
@@ -52,10 +52,17 @@ impl Control {
 }
 
 impl Change {
-    async fn review_requests(&mut self) -> Result<Vec<RequestId>, ControlError> {
+    /// Withdraws pending requests that wouldn't be taken now: everybody's, or one person's.
+    pub(crate) async fn review_requests(
+        &mut self,
+        whose: Option<&PrincipalId>,
+    ) -> Result<Vec<RequestId>, ControlError> {
         let mut withdrawn = Vec::new();
         for stored in store::requests::pending(self.db()).await? {
             let request = stored.request;
+            if whose.is_some_and(|whose| *whose != request.principal) {
+                continue;
+            }
             if self.lapse(&request).await? {
                 continue;
             }
@@ -68,8 +75,15 @@ impl Change {
         Ok(withdrawn)
     }
 
-    async fn review_grants(&mut self) -> Result<(), ControlError> {
+    /// Ends grants that wouldn't be given now: everybody's, or one person's.
+    pub(crate) async fn review_grants(
+        &mut self,
+        whose: Option<&PrincipalId>,
+    ) -> Result<(), ControlError> {
         for grant in store::grants::open(self.db()).await? {
+            if whose.is_some_and(|whose| *whose != grant.principal) {
+                continue;
+            }
             match self.review(&grant).await {
                 Ok(()) => {}
                 Err(ControlError::Refused(why)) => self.end_by_rules(&grant, &why).await?,

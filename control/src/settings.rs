@@ -85,6 +85,11 @@ pub struct Gateway {
 }
 
 impl Settings {
+    /// The key of the secrets that the store keeps: beside it, and not in it.
+    pub(crate) fn vault_key(&self) -> PathBuf {
+        self.database.with_file_name("vault.key")
+    }
+
     /// The public address without a slash at its end.
     #[must_use]
     pub fn base_url(&self) -> &str {

@@ -22,6 +22,11 @@ const FORGET_EVERY: u32 = 1_200;
 impl Control {
     /// Lets time pass until `stop`, then ends the streams and waits for the work at hand.
     pub async fn run(&self, stop: CancellationToken) {
+        tokio::join!(self.keep_sweeping(stop.clone()), self.keep_asking(stop));
+        self.close().await;
+    }
+
+    async fn keep_sweeping(&self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(EVERY.duration());
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut round: u32 = 0;
@@ -38,7 +43,6 @@ impl Control {
             }
             round = round.wrapping_add(1);
         }
-        self.close().await;
     }
 
     /// Writes down what is over by now.
@@ -94,6 +98,7 @@ impl Control {
             store::login::forget(change.db(), before).await?;
             store::challenges::forget(change.db(), before).await?;
             store::exchanges::forget(change.db(), before).await?;
+            store::issuers::forget_logout_tokens(change.db(), before).await?;
             change.commit().await.map(drop)
         })
         .await

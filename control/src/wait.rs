@@ -307,6 +307,7 @@ impl Story<'_> {
             | ControlError::Issuer(_)
             | ControlError::Http(_)
             | ControlError::IssueSsh(_)
+            | ControlError::Vault(_)
             | ControlError::Broken => {
                 tracing::error!(
                     error = error as &dyn std::error::Error,

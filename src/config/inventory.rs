@@ -10,11 +10,14 @@ use std::sync::Arc;
 use certs::store::{self, StoreError};
 use certs::{Identity, TlsError, UpstreamMode};
 use control::{AttestationRoots, Inventory, Secrets};
-use policies::{Credential, Login, Principal, PrincipalId, RuleBook, Source, TargetName};
+use policies::{
+    Credential, IssuerName, Login, Principal, PrincipalId, RuleBook, Source, TargetName,
+};
 use policies::{Target as Ready, UpstreamTls};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
 use super::fault::{Fault, Faults, Site};
+use super::issuer::{ClientSecret, Issuer};
 use super::read::Located;
 use super::sections::{ApiTls, IdentityFiles};
 use super::target::{Secret, Target, Tls};
@@ -94,6 +97,11 @@ impl Config {
             let ready = gathered.target(target);
             targets.insert(name.clone(), ready);
         }
+        let issuers = self.issuers.iter().map(|(name, issuer)| {
+            let ready = gathered.issuer(name, issuer);
+            (name.clone(), ready)
+        });
+        let issuers = issuers.collect();
         let Gathered { secrets, faults, .. } = gathered;
         Faults::none_in(faults)?;
         let Some(rules) = rules else {
@@ -106,7 +114,14 @@ impl Config {
         let workloads = workloads.map(|(id, workload)| (id.clone(), workload.proof.clone()));
         let (people, workloads) = (people.collect(), workloads.collect());
         let bearers = BTreeMap::new();
-        Ok(Inventory { people, workloads, bearers, targets, rules, secrets })
+        let accounts = self.people.iter().filter_map(|(id, person)| {
+            let account = &person.oidc.as_ref()?.value;
+            Some(((account.issuer.clone(), account.subject.clone()), id.clone()))
+        });
+        let (rules, accounts) = (rules.into(), accounts.collect());
+        let inventory =
+            Inventory { people, workloads, bearers, targets, rules, secrets, issuers, accounts };
+        Ok(inventory)
     }
 
     /// Reads the certificates and keys of the listeners.
@@ -257,6 +272,31 @@ impl Gathered<'_> {
         }
     }
 
+    fn issuer(&mut self, name: &IssuerName, issuer: &Issuer) -> control::Issuer {
+        control::Issuer {
+            name: name.clone(),
+            url: issuer.url.clone(),
+            client_id: issuer.client_id.clone(),
+            client_secret: issuer.client_secret.as_ref().and_then(|from| self.client_secret(from)),
+            scopes: issuer.scopes.clone(),
+            groups_claim: issuer.groups_claim.clone(),
+            groups: issuer.groups.clone(),
+            admins: issuer.admins.clone(),
+            auditors: issuer.auditors.clone(),
+            userinfo: issuer.userinfo,
+            refresh: issuer.refresh,
+            refresh_grace: issuer.refresh_grace,
+        }
+    }
+
+    fn client_secret(&mut self, from: &ClientSecret) -> Option<SecretString> {
+        let secret = match from {
+            ClientSecret::File(file) => self.file(file),
+            ClientSecret::Variable(name) => variable(self.environment, name),
+        };
+        secret.map_err(|fault| self.faults.push(fault)).ok()
+    }
+
     fn credential(&mut self, target: &TargetName, login: &Login, secret: &Secret) -> Credential {
         let password = match secret {
             Secret::File(file) => self.file(file),
@@ -342,7 +382,7 @@ fn variable(environment: &Environment, name: &Located<String>) -> Result<SecretS
     let what = format!("environment variable `{}`", name.value);
     let value = environment.get(&name.value).ok_or_else(|| {
         Fault::new(name.site.clone(), format!("{what} is not set"))
-            .mend("set it for this process, or name a `password_file`")
+            .mend("set it for this process, or name a file instead")
     })?;
     password(value.expose_secret(), &what, &name.site)
 }
@@ -361,7 +401,7 @@ fn password(text: &str, what: &str, site: &Site) -> Result<SecretString, Fault> 
         return Ok(line.into());
     };
     let fault = Fault::new(site.clone(), format!("{what} {problem}"));
-    Err(fault.mend("it holds the password of the login, and nothing else"))
+    Err(fault.mend("it holds the one password or secret, and nothing else"))
 }
 
 fn identity(files: &IdentityFiles) -> Result<Identity, Fault> {

@@ -11,6 +11,7 @@
 mod fault;
 mod fields;
 mod inventory;
+mod issuer;
 mod nearest;
 mod read;
 mod sections;
@@ -22,10 +23,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use policies::{GroupName, PrincipalId, TargetName};
+use policies::{GroupName, IssuerName, PrincipalId, TargetName};
 
 pub use fault::{Fault, Faults, Site, Spot};
 pub use inventory::{Environment, Identities};
+pub use issuer::{Account, ClientSecret, Issuer};
 pub use read::Located;
 pub use sections::{
     Api, ApiTls, Gateway, Grants, IdentityFiles, Limits, Log, LogFormat, Metrics, Passkeys,
@@ -75,12 +77,14 @@ pub struct Config {
     pub people: BTreeMap<PrincipalId, Person>,
     /// Programs that prove who they are by a token of an issuer.
     pub workloads: BTreeMap<PrincipalId, Workload>,
+    /// Whom people sign in with.
+    pub issuers: BTreeMap<IssuerName, Issuer>,
     /// The targets.
     pub targets: BTreeMap<TargetName, Target>,
 }
 
 /// A person as they were written down.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Person {
     /// How people call them.
     pub name: String,
@@ -92,6 +96,8 @@ pub struct Person {
     pub auditor: bool,
     /// Whether they are shut out.
     pub disabled: bool,
+    /// Who they are at an issuer.
+    pub oidc: Option<Located<Account>>,
 }
 
 /// A configuration with all that it names.
@@ -203,8 +209,10 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
     let passkeys = sections::passkeys(root.section("passkeys"), base);
     let totp = sections::totp(root.section("totp"));
     let policies = sections::policies(root.section("policies"), base);
-    let people = people(root.section("people"));
+    let located = people(root.section("people"));
+    let people = located.iter().map(|(id, person)| (id.clone(), person.value.clone())).collect();
     let workloads = workload::workloads(root.section("workloads"), &people);
+    let issuers = issuer::issuers(root.section("issuers"), base);
     let targets = root.section("targets").sections::<TargetName>("targets");
     let targets = targets.into_iter().filter_map(|(name, section)| {
         let target = target::target(name.clone(), section, grants.default, base)?;
@@ -213,6 +221,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
     let targets = targets.collect();
     let document = root.document();
     root.finish();
+    issuer::check(&located, &issuers, document);
     let listeners = postgres.listen.iter().chain([&api.listen]);
     let listeners = listeners.chain(ssh.iter().flat_map(|ssh| &ssh.listen));
     let listeners = listeners.chain(metrics.iter().map(|metrics| &metrics.listen));
@@ -233,11 +242,12 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
         policies,
         people,
         workloads,
+        issuers,
         targets,
     })
 }
 
-fn people(section: Section<'_>) -> BTreeMap<PrincipalId, Person> {
+fn people(section: Section<'_>) -> BTreeMap<PrincipalId, Located<Person>> {
     let sections = section.sections::<PrincipalId>("people").into_iter();
     sections
         .map(|(id, mut section)| {
@@ -247,7 +257,9 @@ fn people(section: Section<'_>) -> BTreeMap<PrincipalId, Person> {
                 admin: section.take_or("admin", false),
                 auditor: section.take_or("auditor", false),
                 disabled: section.take_or("disabled", false),
+                oidc: issuer::account(&mut section),
             };
+            let person = section.located(person);
             section.finish();
             (id, person)
         })

@@ -15,7 +15,7 @@ const SHORTEST: Ttl = Ttl::from_secs(60);
 const LONGEST: Ttl = Ttl::from_secs(60 * 60);
 
 /// A workload as it was written down.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
     /// How people call it, its groups, and whether it is shut out.
     pub person: Person,
@@ -59,6 +59,7 @@ fn workload(id: &PrincipalId, mut section: Section<'_>) -> Option<Workload> {
         admin: false,
         auditor: false,
         disabled: section.take_or("disabled", false),
+        oidc: None,
     };
     let issuer = section.need("issuer", "issuer = \"https://token.actions.githubusercontent.com\"");
     let audience = section.need::<String>("audience", "audience = \"https://gate.example.com\"");

@@ -34,7 +34,19 @@ fn the_reference_configuration_loads_without_a_warning() {
 #[test]
 fn the_reference_configuration_shows_the_true_defaults() {
     let text = deploy("postern.toml");
-    let others = ["certificate", "key", "tls", "disabled", "attestation_roots"];
+    let others = [
+        "certificate",
+        "key",
+        "tls",
+        "disabled",
+        "client_secret_file",
+        "client_secret_env",
+        "groups",
+        "admins",
+        "auditors",
+        "oidc",
+        "attestation_roots",
+    ];
     let shown = text.lines().map(|line| {
         let setting = line.strip_prefix("# ").filter(|rest| {
             let key = rest.split(" = ").next().unwrap_or_default();

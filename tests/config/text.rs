@@ -120,6 +120,20 @@ fn paths_are_read_from_the_folder_of_the_file() {
         "15:24: several credentials are named in [targets.orders.logins.app_ro]",
     ]
 )]
+#[case::issuers_that_nobody_could_trust(
+    "[gateway]\nhost = \"gate.example.com\"\n[issuers.corp]\nurl = \"http://login.example.com\"\n\
+     client_id = \"postern\"\nclient_secret = \"x\"\n[issuers.lab]\n\
+     url = \"https://lab.example.com\"\nclient_id = \"postern\"\ngroups = {}\n\
+     [people.\"lab:1\"]\n[people.bob]\noidc = { issuer = \"none\", subject = \"1\" }\n",
+    &[
+        "3:10: there are several issuers, so that `groups` is wanted in [issuers.corp]",
+        "4:7: `http://login.example.com` is no issuer's address: it has to be `https`, or `http` \
+         on loopback",
+        "6:1: unknown key `client_secret` in [issuers.corp]",
+        "11:9: `lab:1` is how the issuer's people are called",
+        "13:8: there is no [issuers.none]",
+    ]
+)]
 #[case::names_that_are_none(
     "[gateway]\nhost = \"gate.example.com\"\n[people.\" alice\"]\n[targets.Orders]\n",
     &[

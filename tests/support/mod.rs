@@ -15,6 +15,7 @@
 )]
 
 pub mod browser;
+pub mod issuer;
 pub mod raw;
 pub mod signer;
 

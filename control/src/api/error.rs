@@ -204,6 +204,7 @@ impl From<ControlError> for Problem {
             ControlError::Unauthenticated => Kind::Unauthenticated,
             ControlError::Issue(_)
             | ControlError::IssueSsh(_)
+            | ControlError::Vault(_)
             | ControlError::Unreadable(_)
             | ControlError::Broken => {
                 return Self::incident(Kind::Internal, &error);

@@ -3,9 +3,10 @@
 //! The addresses come from the configuration and from what a configured issuer publishes. An answer
 //! is read piece by piece, so that one that never ends costs no more than its bound.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use openidconnect::http as wire;
+use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse, http as wire};
 use reqwest::{Client, Request, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -80,11 +81,7 @@ impl Http {
         serde_json::from_slice(&answer.body).map_err(HttpError::Malformed)
     }
 
-    /// Sends a request that `openidconnect` has made.
-    pub(crate) async fn relay(
-        &self,
-        request: openidconnect::HttpRequest,
-    ) -> Result<openidconnect::HttpResponse, HttpError> {
+    async fn relay(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let answer = self.send(request.try_into().map_err(HttpError::Unsendable)?).await?;
         let mut response = wire::Response::new(answer.body);
         *response.status_mut() = answer.status;
@@ -110,5 +107,15 @@ impl Http {
             body.extend_from_slice(&piece);
         }
         Ok(Answer { status, content_type, body })
+    }
+}
+
+/// What `openidconnect` sends its requests with.
+impl<'c> AsyncHttpClient<'c> for Http {
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.relay(request))
     }
 }

@@ -11,6 +11,7 @@ mod home;
 mod keys;
 mod logins;
 mod markup;
+mod oidc;
 mod recovery;
 mod request;
 mod session;
@@ -68,6 +69,9 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/recovery", get(recovery::show).post(recovery::ask))
         .route("/recovery/{id}", get(recovery::look).post(recovery::consent))
         .route("/assets/passkey.js", get(touch::script))
+        .route("/oidc/{issuer}/login", post(oidc::begin))
+        .route("/oidc/{issuer}/callback", get(oidc::finish))
+        .route("/oidc/{issuer}/backchannel", post(oidc::back_channel))
         .route("/style.css", get(style))
 }
 

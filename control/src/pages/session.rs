@@ -190,11 +190,11 @@ fn cookie_name(public: &Url) -> &'static str {
     if is_https(public) { "__Host-postern" } else { "postern" }
 }
 
-fn is_https(public: &Url) -> bool {
+pub(super) fn is_https(public: &Url) -> bool {
     public.scheme() == "https"
 }
 
-fn cookie(headers: &HeaderMap, name: &str) -> Option<SecretString> {
+pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<SecretString> {
     let lines = headers.get_all(header::COOKIE).iter();
     let mut found = lines
         .filter_map(|line| line.to_str().ok())

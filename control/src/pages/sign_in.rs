@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::markup::Markup;
 use super::session::{Act, Next, ours, public_url, sent, set_cookie};
 use super::touch;
-use super::{Page, Turned, hidden};
+use super::{Page, Turned, hidden, oidc};
 use crate::api::Api;
 use crate::api::error::Problem;
 use crate::api::extract::{Asked, Filled};
@@ -54,9 +54,11 @@ pub(super) async fn show(
     link: Result<Asked<Link>, Problem>,
 ) -> Result<Page, Turned> {
     let Asked(link) = link?;
+    let next = Next::of(&link.next);
     let body = passkey(&api, &link)
+        .piece(&oidc::buttons(&api, &next))
         .raw("<form class=\"card\" method=\"post\" action=\"/login\">")
-        .piece(&hidden("next", Next::of(&link.next).path()))
+        .piece(&hidden("next", next.path()))
         .raw("<label>The code of your sign-in link")
         .raw("<input class=\"code\" name=\"code\" required autofocus autocomplete=\"off\"")
         .raw(" autocapitalize=\"none\" spellcheck=\"false\" maxlength=\"200\" value=\"")
@@ -126,7 +128,7 @@ async fn enter(
 }
 
 /// Ends a login, if it hasn't ended before.
-async fn leave(api: &Api, token: &SecretString) -> Result<(), ControlError> {
+pub(super) async fn leave(api: &Api, token: &SecretString) -> Result<(), ControlError> {
     match api.control.sign_out(token).await {
         Ok(()) | Err(ControlError::Unauthenticated) => Ok(()),
         Err(other) => Err(other),
@@ -134,8 +136,13 @@ async fn leave(api: &Api, token: &SecretString) -> Result<(), ControlError> {
 }
 
 pub(super) async fn sign_out(State(api): State<Api>, act: Act) -> Result<Response, Turned> {
+    let farewell = api.control.farewell(&act.visitor.token).await;
     leave(&api, &act.visitor.token).await?;
     let gone = set_cookie(public_url(&api), None);
     let gone = gone.map(|cookie| [(header::SET_COOKIE, cookie)]);
-    Ok((gone, Redirect::to("/login")).into_response())
+    let onward = match farewell {
+        Some(url) => oidc::onward("Signed out", &url),
+        None => Redirect::to("/login").into_response(),
+    };
+    Ok((gone, onward).into_response())
 }

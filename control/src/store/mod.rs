@@ -10,6 +10,7 @@ pub(crate) mod credentials;
 pub(crate) mod exchanges;
 pub(crate) mod feed;
 pub(crate) mod grants;
+pub(crate) mod issuers;
 pub(crate) mod locks;
 pub(crate) mod login;
 pub(crate) mod logins;
@@ -102,6 +103,7 @@ fn migrations() -> Migrator {
         (2, "logins", include_str!("../../migrations/0002_logins.sql")),
         (3, "passkeys", include_str!("../../migrations/0003_passkeys.sql")),
         (4, "step_ups", include_str!("../../migrations/0004_step_ups.sql")),
+        (5, "issuers", include_str!("../../migrations/0005_issuers.sql")),
         (6, "workloads", include_str!("../../migrations/0006_workloads.sql")),
     ];
     let migrations = each.map(|(version, name, sql)| {

@@ -163,8 +163,10 @@ pub(crate) fn inventory(rules: &str) -> Inventory {
         workloads: BTreeMap::new(),
         bearers: BTreeMap::new(),
         targets: BTreeMap::from([(name("orders"), orders())]),
-        rules: RuleBook::load(&[source]).unwrap(),
+        rules: RuleBook::load(&[source]).unwrap().into(),
         secrets,
+        issuers: BTreeMap::new(),
+        accounts: BTreeMap::new(),
     }
 }
 

@@ -276,8 +276,10 @@ fn inventory() -> Inventory {
         workloads: BTreeMap::new(),
         bearers: BTreeMap::new(),
         targets: BTreeMap::from([(orders.name.clone(), orders)]),
-        rules: RuleBook::load(&[rules]).unwrap(),
+        rules: RuleBook::load(&[rules]).unwrap().into(),
         secrets: Secrets::default(),
+        issuers: BTreeMap::new(),
+        accounts: BTreeMap::new(),
     }
 }
 

@@ -1,0 +1,34 @@
+//! Signing in with an issuer (OpenID Connect): who comes back, what they are then, and for how long.
+//!
+//! `flow` sends a browser to the issuer and takes it back, `exchange` turns the code that it brings
+//! into what the issuer says, `people` makes somebody of this inventory out of it, `refresh` asks
+//! again in the background, and `logout` ends sessions where the issuer says so. Every refusal is
+//! one [`Refusal`], with its name in the audit log.
+
+mod exchange;
+mod flow;
+mod issuer;
+mod logout;
+mod people;
+mod refresh;
+mod refusal;
+
+pub(crate) use flow::{Answer, Finished, LIFE, is_flow};
+pub use issuer::{Issuer, Probe};
+pub(crate) use refresh::Outages;
+pub(crate) use refusal::Refusal;
+
+/// What an issuer says about somebody, fresh and verified.
+#[derive(Debug)]
+pub(crate) struct Vouched {
+    /// Who it is there, for ever.
+    pub(crate) subject: String,
+    /// How people call them; for display only.
+    pub(crate) name: Option<String>,
+    /// The names of their groups there; none where the issuer said nothing of them.
+    pub(crate) groups: Option<Vec<String>>,
+    /// The session there.
+    pub(crate) sid: Option<String>,
+    /// What can be asked with later.
+    pub(crate) refresh_token: Option<secrecy::SecretString>,
+}

@@ -1,0 +1,184 @@
+//! People whom issuers vouch for, as part of the inventory.
+//!
+//! The store keeps what an issuer said of each, by issuer and subject; the configuration says what
+//! that means. Both together make the inventory in force, again whenever either changes, and what
+//! somebody loses by it ends at once: grants are judged again, live sessions cut.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use policies::{IssuerName, NameError, Principal, PrincipalId, Timestamp, Ttl};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use super::{Issuer, Vouched};
+use crate::audit::{By, Event};
+use crate::logins::{LoginEnd, Which};
+use crate::publish::Change;
+use crate::store::issuers::{self as table, Known, Standing};
+use crate::{ControlError, Inventory, Person};
+
+/// The vault's name of the place where refresh tokens are.
+pub(super) const TABLE: &str = "people";
+
+impl Inventory {
+    /// Whom this subject of an issuer is here: a person of the configuration that names it, or
+    /// somebody of their own.
+    pub(crate) fn principal_of(
+        &self,
+        issuer: &IssuerName,
+        subject: &str,
+    ) -> Result<PrincipalId, NameError> {
+        match self.accounts.get(&(issuer.clone(), subject.to_owned())) {
+            Some(id) => Ok(id.clone()),
+            None => PrincipalId::new(&format!("{issuer}:{subject}")),
+        }
+    }
+
+    /// This inventory, which is the configuration's, with the people whom issuers vouch for.
+    pub(crate) fn with_people(&self, known: &[Known]) -> Self {
+        let mut people: BTreeMap<PrincipalId, Person> = self.people.clone();
+        for known in known {
+            let Some(issuer) = self.issuers.get(&known.issuer) else { continue };
+            let Ok(id) = self.principal_of(&known.issuer, &known.subject) else { continue };
+            let person = people.entry(id.clone()).or_insert_with(|| nobody_yet(id, known));
+            vouch(person, issuer, known);
+        }
+        Self { people, ..self.clone() }
+    }
+}
+
+fn nobody_yet(id: PrincipalId, known: &Known) -> Person {
+    let name = known.name.clone();
+    let principal = Principal { id, name, groups: std::collections::BTreeSet::new() };
+    Person { principal, admin: false, auditor: false, disabled: false }
+}
+
+/// What the issuer says is added to what the configuration says; whom it refuses is shut out.
+fn vouch(person: &mut Person, issuer: &Issuer, known: &Known) {
+    match known.standing {
+        Standing::Vouched => {
+            let groups = issuer.groups_of(&known.groups);
+            person.admin |= !groups.is_disjoint(&issuer.admins);
+            person.auditor |= !groups.is_disjoint(&issuer.auditors);
+            person.principal.groups.extend(groups);
+        }
+        Standing::Refused | Standing::Lapsed => person.disabled = true,
+    }
+}
+
+impl Change {
+    /// Puts this configuration in force, with the people whom issuers vouch for.
+    pub(crate) async fn configure(&mut self, base: Arc<Inventory>) -> Result<(), ControlError> {
+        let known = table::people(self.db()).await?;
+        let merged = base.with_people(&known);
+        self.decide_by(Arc::new(merged));
+        self.configured_by(base);
+        Ok(())
+    }
+
+    /// Takes in what an issuer has just said of somebody, and ends what no longer follows from it.
+    pub(crate) async fn learn(
+        &mut self,
+        issuer: &Issuer,
+        vouched: &Vouched,
+    ) -> Result<(), ControlError> {
+        let before = table::person(self.db(), &issuer.name, &vouched.subject).await?;
+        let known = Known {
+            issuer: issuer.name.clone(),
+            subject: vouched.subject.clone(),
+            name: named(vouched, before.as_ref()),
+            groups: grouped(vouched, before.as_ref()),
+            standing: Standing::Vouched,
+        };
+        let row = row(&known.issuer, &known.subject);
+        let token = vouched.refresh_token.as_ref().map(|token| {
+            let vault = &self.control().0.vault;
+            vault.wrap(TABLE, &row, token.expose_secret().as_bytes())
+        });
+        let (now, next) = (self.now, self.now.after(issuer.refresh));
+        table::put_person(self.db(), &known, (now, next), token.transpose()?.as_deref()).await?;
+        if before.as_ref() == Some(&known) {
+            return Ok(());
+        }
+        let kind = if before.is_some() { "person.changed" } else { "person.learned" };
+        let detail = json!({
+            "issuer": known.issuer, "subject": known.subject, "name": known.name,
+            "groups": known.groups, "before": before.map(|before| before.groups),
+        });
+        self.judge_again(&known, kind, detail).await.map(drop)
+    }
+
+    /// Takes away what followed from an issuer's word that no longer holds: login sessions and
+    /// grants end, live sessions are cut.
+    pub(crate) async fn disown(
+        &mut self,
+        issuer: &IssuerName,
+        subject: &str,
+        standing: Standing,
+        why: &str,
+    ) -> Result<(), ControlError> {
+        table::set_standing(self.db(), issuer, subject, standing).await?;
+        let Some(known) = table::person(self.db(), issuer, subject).await? else { return Ok(()) };
+        let kind = match standing {
+            Standing::Vouched => return Ok(()),
+            Standing::Refused => "person.refused",
+            Standing::Lapsed => "person.lapsed",
+        };
+        let detail = json!({ "issuer": issuer, "subject": subject, "why": why });
+        if let Some(principal) = self.judge_again(&known, kind, detail).await? {
+            let which = Which::Of(&principal);
+            self.end_logins(which, LoginEnd::IssuerRefused, By::Control).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts what is known by now in force, and reviews all that this person holds.
+    async fn judge_again(
+        &mut self,
+        known: &Known,
+        kind: &'static str,
+        detail: serde_json::Value,
+    ) -> Result<Option<PrincipalId>, ControlError> {
+        let all = table::people(self.db()).await?;
+        let base = self.control().0.configured.load_full();
+        self.know(Arc::new(base.with_people(&all)));
+        let principal = self.inventory.principal_of(&known.issuer, &known.subject).ok();
+        let Some(principal) = principal else { return Ok(None) };
+        self.record(Event::new(By::Control, kind, &principal, detail)).await?;
+        self.review_requests(Some(&principal)).await?;
+        self.review_grants(Some(&principal)).await?;
+        Ok(Some(principal))
+    }
+}
+
+/// Which row of its table somebody's refresh token is bound to.
+pub(super) fn row(issuer: &IssuerName, subject: &str) -> String {
+    format!("{issuer}:{subject}")
+}
+
+fn named(vouched: &Vouched, before: Option<&Known>) -> String {
+    let name = vouched.name.clone().or_else(|| before.map(|before| before.name.clone()));
+    name.unwrap_or_else(|| vouched.subject.clone())
+}
+
+/// An issuer that says nothing of groups this time has not taken them back.
+fn grouped(vouched: &Vouched, before: Option<&Known>) -> Vec<String> {
+    let groups = vouched.groups.clone().or_else(|| before.map(|before| before.groups.clone()));
+    groups.unwrap_or_default()
+}
+
+/// Until when an issuer's word holds without another one: where it can be asked again, some time
+/// beyond the next time; where it can't, as long as a sign-in.
+pub(super) fn holds_until(
+    issuer: &Issuer,
+    vouched_at: Timestamp,
+    askable: bool,
+    sign_in: Ttl,
+) -> Timestamp {
+    if askable {
+        vouched_at.after(issuer.refresh).after(issuer.refresh_grace)
+    } else {
+        vouched_at.after(sign_in)
+    }
+}

@@ -1,0 +1,32 @@
+//! Whether people can sign in with each issuer: it is asked what it publishes, as a sign-in would.
+
+use control::{Inventory, Issuer};
+
+use super::Finding;
+
+/// Looks at every issuer.
+pub(super) async fn issuers(inventory: &Inventory, base: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for issuer in inventory.issuers.values() {
+        findings.extend(look(issuer, base).await);
+    }
+    findings
+}
+
+async fn look(issuer: &Issuer, base: &str) -> Vec<Finding> {
+    let title = format!("issuer {}", issuer.name);
+    let probe = match issuer.probe().await {
+        Ok(probe) => probe,
+        Err(error) => {
+            let remedy = "write `url` as the issuer calls itself, and let this machine reach it";
+            return vec![Finding::fault(title, crate::telemetry::chain(&error), remedy)];
+        }
+    };
+    let callback = format!("{base}/oidc/{}/callback", issuer.name);
+    let there = format!("{} answers; it has to know `{callback}` as our redirect", issuer.url);
+    let doubts = probe.doubts.into_iter().map(|doubt| {
+        let remedy = "see what the issuer can be set to; what it lacks is told in SECURITY.md";
+        Finding::warning(title.clone(), doubt, remedy)
+    });
+    std::iter::once(Finding::ok(title.clone(), there)).chain(doubts).collect()
+}
