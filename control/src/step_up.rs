@@ -1,7 +1,7 @@
 //! Step-ups: kept as they are given, and looked for where the rules want one.
 //!
 //! They are wanted when somebody asks, when somebody approves, and at every connection, where a touch
-//! serves the device or address of that connection alone. Whoever has something to prove themselves
+//! serves the certificate or address of that connection alone. Whoever has something to prove themselves
 //! with does so at every approval and confirmation, whatever the rules say. A step-up opens; it never
 //! ends anything: a session outlives the touch that let it in.
 
@@ -25,12 +25,14 @@ const UNRULED: Ttl = Ttl::from_secs(300);
 /// How far back rules may look for a step-up.
 const REMEMBERED: Ttl = Ttl::from_secs(24 * 3_600);
 
-/// Where a connection is, as far as touches are bound to it. One that a person confirmed has the
-/// address it came from; the device of that person's browser is another.
+/// Where a connection is, as far as touches are bound to it: at the certificate whose key it holds,
+/// or at the address it came from. Tokens can be copied, and devices be called alike.
 pub(crate) fn place(authn: Option<&Authn>, source: Option<IpAddr>) -> Option<Bound> {
-    let own = authn.filter(|authn| authn.method != Method::Confirmed);
-    let device = own.and_then(|authn| authn.device.clone()).map(Bound::Device);
-    device.or_else(|| source.map(|address| Bound::Address(address.to_canonical())))
+    match authn.filter(|authn| authn.method == Method::Certificate) {
+        // A serial that can't be read is nowhere, rather than wherever it comes from.
+        Some(authn) => authn.evidence.parse().ok().map(Bound::Certificate),
+        None => source.map(|address| Bound::Address(address.to_canonical())),
+    }
 }
 
 /// What audit events tell of a step-up: with which key, and what was agreed to.
@@ -174,8 +176,8 @@ async fn youngest(
     Ok(given.into_iter().find(|given| given.serves(&need, now).is_ok()))
 }
 
-/// What somebody does whose client can't wait for a touch. It is bound to the device or the address,
-/// so that one client of theirs opens the way for the others.
+/// What somebody does whose client can't wait for a touch. It is bound to the certificate or the
+/// address, so that one client of theirs opens the way for the others.
 pub(crate) fn how(url: &str) -> String {
     format!("connect with psql from here, which waits for your touch, then try again; see {url}")
 }

@@ -1,7 +1,7 @@
 //! A step-up: fresh, stronger proof by one person for one act (RFC 9470).
 //!
-//! It belongs to a person, a purpose, a thing, and, at the moment of use, to the device or address of
-//! one connection. A touch that was given for one of them serves no other, however fresh it is.
+//! It belongs to a person, a purpose, a thing, and, at the moment of use, to the certificate or address
+//! of one connection. A touch that was given for one of them serves no other, however fresh it is.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{DeviceId, Digest, PrincipalId, StepUpId, Timestamp, Ttl};
+use crate::{CredentialId, Digest, PrincipalId, StepUpId, Timestamp, Ttl};
 
 /// What was proved with, the weaker first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,13 +38,14 @@ pub enum Purpose {
     Administer,
 }
 
-/// Where a touch is good, written `device:laptop-7` or `address:203.0.113.9`.
+/// Where a touch is good, written `certificate:5f3a` or `address:203.0.113.9`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Bound {
-    /// On the device that holds a certificate.
-    Device(DeviceId),
-    /// From one address, where the connection has no device.
+    /// For whoever holds the key of one certificate, by its serial. A device's name would not do: it
+    /// is chosen by whoever asks for a certificate.
+    Certificate(CredentialId),
+    /// From one address, where the connection has no certificate.
     Address(IpAddr),
 }
 
@@ -99,7 +100,7 @@ pub enum StepUpError {
     #[error("it was given for something else")]
     AnotherSubject,
     /// It was for a connection elsewhere.
-    #[error("it was given for another device or address")]
+    #[error("it was given for another certificate or address")]
     Elsewhere,
     /// It is too old, or of a time to come.
     #[error("it is not fresh enough")]
@@ -201,7 +202,7 @@ impl FromStr for StepUpKind {
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Device(id) => write!(f, "device:{id}"),
+            Self::Certificate(serial) => write!(f, "certificate:{serial}"),
             Self::Address(address) => write!(f, "address:{address}"),
         }
     }
@@ -212,11 +213,12 @@ impl FromStr for Bound {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = match text.split_once(':') {
-            Some(("device", id)) => id.parse().map(Self::Device).ok(),
+            Some(("certificate", serial)) => serial.parse().map(Self::Certificate).ok(),
             Some(("address", address)) => address.parse().map(Self::Address).ok(),
             Some(_) | None => None,
         };
-        parsed.ok_or_else(|| format!("`{text}` is no place: write device:ID or address:IP"))
+        parsed
+            .ok_or_else(|| format!("`{text}` is no place: write certificate:SERIAL or address:IP"))
     }
 }
 
@@ -247,22 +249,22 @@ pub(crate) mod tests {
             purpose,
             subject: subject.into(),
             at,
-            bound: Some("device:laptop-7".parse().unwrap()),
+            bound: Some("certificate:5f3a".parse().unwrap()),
             credential: "key-1".into(),
             digest: String::from("d").into(),
         }
     }
 
     #[rstest]
-    #[case("alice", Purpose::Connect, "a@o", "device:laptop-7", 299, Ok(()))]
-    #[case("alice", Purpose::Ask, "a@o", "device:laptop-7", 299, Ok(()))]
-    #[case("alice", Purpose::Ask, "a@o", "device:other", 299, Ok(()))]
-    #[case("bob", Purpose::Connect, "a@o", "device:laptop-7", 1, Err(StepUpError::AnotherPerson))]
+    #[case("alice", Purpose::Connect, "a@o", "certificate:5f3a", 299, Ok(()))]
+    #[case("alice", Purpose::Ask, "a@o", "certificate:5f3a", 299, Ok(()))]
+    #[case("alice", Purpose::Ask, "a@o", "certificate:07", 299, Ok(()))]
+    #[case("bob", Purpose::Connect, "a@o", "certificate:5f3a", 1, Err(StepUpError::AnotherPerson))]
     #[case(
         "alice",
         Purpose::Approve,
         "a@o",
-        "device:laptop-7",
+        "certificate:5f3a",
         1,
         Err(StepUpError::AnotherPurpose)
     )]
@@ -270,7 +272,7 @@ pub(crate) mod tests {
         "alice",
         Purpose::Administer,
         "a@o",
-        "device:laptop-7",
+        "certificate:5f3a",
         1,
         Err(StepUpError::AnotherPurpose)
     )]
@@ -278,14 +280,14 @@ pub(crate) mod tests {
         "alice",
         Purpose::Connect,
         "b@o",
-        "device:laptop-7",
+        "certificate:5f3a",
         1,
         Err(StepUpError::AnotherSubject)
     )]
-    #[case("alice", Purpose::Connect, "a@o", "device:laptop-8", 1, Err(StepUpError::Elsewhere))]
+    #[case("alice", Purpose::Connect, "a@o", "certificate:5f3b", 1, Err(StepUpError::Elsewhere))]
     #[case("alice", Purpose::Connect, "a@o", "address:203.0.113.9", 1, Err(StepUpError::Elsewhere))]
-    #[case("alice", Purpose::Connect, "a@o", "device:laptop-7", 300, Err(StepUpError::Stale))]
-    #[case("alice", Purpose::Connect, "a@o", "device:laptop-7", -1, Err(StepUpError::Stale))]
+    #[case("alice", Purpose::Connect, "a@o", "certificate:5f3a", 300, Err(StepUpError::Stale))]
+    #[case("alice", Purpose::Connect, "a@o", "certificate:5f3a", -1, Err(StepUpError::Stale))]
     fn a_touch_serves_one_person_one_act_one_thing_one_place_and_not_for_long(
         #[case] who: &str,
         #[case] purpose: Purpose,
@@ -320,10 +322,10 @@ pub(crate) mod tests {
 
     #[test]
     fn places_and_words_are_written_and_read() {
-        for text in ["device:laptop-7", "address:203.0.113.9", "address:2001:db8::1"] {
+        for text in ["certificate:5f3a", "address:203.0.113.9", "address:2001:db8::1"] {
             assert_eq!(text.parse::<Bound>().unwrap().to_string(), text);
         }
-        for text in ["laptop-7", "address:here", "device:", "cookie:1"] {
+        for text in ["laptop-7", "address:here", "certificate:", "cookie:1"] {
             assert!(text.parse::<Bound>().is_err(), "{text}");
         }
         for word in ["sign-in", "ask", "approve", "connect", "administer"] {

@@ -1,5 +1,5 @@
 use ::link::v1::{self, ask_event::Event, link_server::Link};
-use policies::{Bound, Digest, Purpose, RequestId, StepUp, StepUpId, StepUpKind};
+use policies::{Authn, Bound, Digest, Method, Purpose, RequestId, StepUp, StepUpId, StepUpKind};
 use tonic::Request;
 
 use super::wait::{Events, ask, next, service, waiting};
@@ -100,9 +100,20 @@ async fn granted(events: &mut Events) -> String {
     }
 }
 
-async fn begin(world: &World, grant: &str, client: &str, device: Option<&str>) -> v1::BeginReply {
-    let mut authn = actor("alice").authn;
-    authn.device = device.map(|name| name.parse().unwrap());
+async fn begin(world: &World, grant: &str, client: &str) -> v1::BeginReply {
+    begin_by(world, grant, client, Method::Link, "se-login").await
+}
+
+/// Begins from a device that is always called the same.
+async fn begin_by(
+    world: &World,
+    grant: &str,
+    client: &str,
+    method: Method,
+    evidence: &str,
+) -> v1::BeginReply {
+    let device = Some("laptop-7".parse().unwrap());
+    let authn = Authn { method, evidence: evidence.into(), device, ..actor("alice").authn };
     let request = v1::BeginRequest {
         grant: grant.into(),
         session: "se-1".into(),
@@ -211,7 +222,7 @@ async fn a_known_persons_connection_is_held_for_their_touch_alone() {
         (Purpose::Ask, READS, HERE),
         (Purpose::Connect, "app_cert@orders/shop", HERE),
         (Purpose::Connect, READS, "address:10.1.2.4"),
-        (Purpose::Connect, READS, "device:laptop-7"),
+        (Purpose::Connect, READS, "certificate:5f3a"),
     ] {
         let wrong = give(&world, "alice", (purpose, subject), shown.clone(), Some(bound)).await;
         let refused = confirm("alice", Some(wrong)).await.unwrap_err();
@@ -239,22 +250,63 @@ async fn a_touch_for_one_connection_confirms_no_other() {
 }
 
 #[tokio::test]
-async fn a_touch_serves_its_device_for_its_time_and_no_other() {
+async fn a_touch_serves_its_address_for_its_time_and_no_other() {
     let world = touchy().await;
     let mut events = ask(&world, waiting(Some("alice"), "app_ro@orders")).await;
     touch_and_go(&world, &mut events).await;
     let grant = granted(&mut events).await;
-    let first = begin(&world, &grant, "10.1.2.3:50001", None).await;
+    let first = begin(&world, &grant, "10.1.2.3:50001").await;
     assert!(!needs_touch(&first) && !first.keep, "and its credential serves once");
-    assert!(needs_touch(&begin(&world, &grant, "10.1.2.4:50001", None).await));
-    assert!(needs_touch(&begin(&world, &grant, "10.1.2.3:50001", Some("laptop-7")).await));
+    assert!(needs_touch(&begin(&world, &grant, "10.1.2.4:50001").await));
+    let by_certificate = begin_by(&world, &grant, "10.1.2.3:1", Method::Certificate, "5f3a").await;
+    assert!(needs_touch(&by_certificate));
     world.pass(299);
-    assert!(!needs_touch(&begin(&world, &grant, "10.1.2.3:50002", None).await));
+    assert!(!needs_touch(&begin(&world, &grant, "10.1.2.3:50002").await));
     world.pass(1);
-    let stale = begin(&world, &grant, "10.1.2.3:50002", None).await;
+    let stale = begin(&world, &grant, "10.1.2.3:50002").await;
     let needed = stale.step_up_needed.unwrap();
     assert!(needed.hint.contains("https://gate.example.com/"), "{needed:?}");
     assert!(world.kinds().await.contains(&"session.proved".to_owned()));
+}
+
+/// A client that shows a certificate or a token of alice's, on a device of her laptop's name.
+fn shows(method: Method, evidence: &str, client: &str) -> v1::AskRequest {
+    let mut request = waiting(Some("alice"), "app_ro@orders");
+    let device = Some("laptop-7".parse().unwrap());
+    let authn = Authn { method, evidence: evidence.into(), device, ..actor("alice").authn };
+    request.identity.as_mut().unwrap().authn = Some(authn.into());
+    v1::AskRequest { client: client.into(), ..request }
+}
+
+#[tokio::test]
+async fn a_touch_for_one_certificate_serves_no_other_of_the_same_device_name() {
+    let world = touchy().await;
+    let laptop = shows(Method::Certificate, "5f3a", "10.1.2.3:50001");
+    let mut events = ask(&world, laptop).await;
+    touch_and_go(&world, &mut events).await;
+    let grant = granted(&mut events).await;
+    let begun = async |method, evidence| {
+        needs_touch(&begin_by(&world, &grant, "10.1.2.3:50002", method, evidence).await)
+    };
+    assert!(!begun(Method::Certificate, "5f3a").await);
+    assert!(
+        begun(Method::Certificate, "5f3b").await,
+        "the name of a device is anybody's to choose"
+    );
+    assert!(begun(Method::Certificate, "not a serial").await);
+    assert!(begun(Method::Token, "5f3a").await);
+}
+
+#[tokio::test]
+async fn a_touch_for_a_token_serves_no_copy_of_it_elsewhere() {
+    let world = touchy().await;
+    let mut events = ask(&world, shows(Method::Token, "tk-1", "10.1.2.3:50001")).await;
+    touch_and_go(&world, &mut events).await;
+    let grant = granted(&mut events).await;
+    let begun =
+        async |client| needs_touch(&begin_by(&world, &grant, client, Method::Token, "tk-1").await);
+    assert!(!begun("10.1.2.3:50002").await);
+    assert!(begun("10.1.2.4:50002").await);
 }
 
 #[tokio::test]
@@ -264,7 +316,7 @@ async fn a_begin_that_lacks_a_touch_starts_no_clock() {
     let own = touch_request(&world, "alice", Purpose::Ask, &id).await;
     world.control.stand_by(&actor("alice"), &id, &own).await.unwrap();
     let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
-    assert!(needs_touch(&begin(&world, grant.id.as_str(), "10.1.2.3:1", None).await));
+    assert!(needs_touch(&begin(&world, grant.id.as_str(), "10.1.2.3:1").await));
     let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
     assert_eq!(view.grant.state.word(), "granted");
 }
@@ -275,7 +327,7 @@ async fn a_grant_outlives_the_touch_that_opened_it() {
     let mut events = ask(&world, waiting(Some("alice"), "app_ro@orders")).await;
     touch_and_go(&world, &mut events).await;
     let grant = granted(&mut events).await.parse().unwrap();
-    begin(&world, &format!("{grant}"), "10.1.2.3:50001", None).await;
+    begin(&world, &format!("{grant}"), "10.1.2.3:50001").await;
     world.pass(1_800);
     world.control.sweep().await.unwrap();
     let reloaded = world.control.reload(inventory(TOUCH)).await.unwrap();
@@ -308,7 +360,7 @@ async fn a_touch_that_went_stale_while_others_decided_is_asked_for_again() {
     assert!(approve(&world, "bob", &id, Some(yes)).await.unwrap());
     touch_and_go(&world, &mut events).await;
     let grant = granted(&mut events).await;
-    assert!(!needs_touch(&begin(&world, &grant, "10.1.2.3:50001", None).await));
+    assert!(!needs_touch(&begin(&world, &grant, "10.1.2.3:50001").await));
 }
 
 #[tokio::test]
@@ -317,7 +369,7 @@ async fn a_stranger_confirms_with_a_touch_and_needs_no_second_one() {
     let mut events = ask(&world, waiting(None, "app_ro@orders")).await;
     touch_and_go(&world, &mut events).await;
     let grant = granted(&mut events).await;
-    assert!(!needs_touch(&begin(&world, &grant, "10.1.2.3:50000", None).await));
+    assert!(!needs_touch(&begin(&world, &grant, "10.1.2.3:50000").await));
 }
 
 #[tokio::test]
