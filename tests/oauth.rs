@@ -134,3 +134,25 @@ async fn a_sasl_response_of_another_mechanism_or_form_is_a_protocol_error() {
         assert_eq!(read_error(&mut stream).await.field(b'C'), "08P01");
     }
 }
+
+#[tokio::test]
+async fn whoever_keeps_a_bad_token_s_refusal_unacknowledged_keeps_a_strangers_place() {
+    let signer = Signer::start().await;
+    let bed = bed(&signer, "").await;
+    let options = [("user", "app_ro"), ("database", "orders"), ("options", "-c postern.auth=oauth")];
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        let mut stream = secure(&bed, None).await;
+        send(&mut stream, &startup(0x0003_0000, &options)).await;
+        assert_eq!(read(&mut stream).await.unwrap().kind, b'R');
+        let response = "n,,\x01auth=\x01\x01";
+        let length = i32::try_from(response.len()).unwrap().to_be_bytes();
+        let body = [b"OAUTHBEARER\0", &length[..], response.as_bytes()].concat();
+        send(&mut stream, &framed(Some(b'p'), &body)).await;
+        assert_eq!(read(&mut stream).await.unwrap().kind, b'R', "told of the issuer");
+        silent.push(stream);
+    }
+    let mut stream = secure(&bed, None).await;
+    send(&mut stream, &startup(0x0003_0000, &options)).await;
+    assert_eq!(read_error(&mut stream).await.field(b'C'), "53300");
+}

@@ -158,6 +158,10 @@ async fn by_bearer(
     arrival: &mut Arrival,
     knocking: Knocking<'_>,
 ) -> Result<Identity, IdentifyError> {
+    // Kept until the token is judged: whoever shows a bad one takes up a place as long as they stay.
+    let place = plane.limits.hold(knocking.client, Waits::Stranger);
+    let many = || Refusal::hold(&HoldError::TooMany, knocking.resource);
+    let _place = place.ok_or_else(|| IdentifyError::Refused(many()))?;
     let Some(token) = wait_for_bearer(plane, arrival, knocking).await? else {
         let place = tell_issuer(plane, arrival).await?;
         let fatal = Fatal::new("28000", "no access token was shown");
@@ -176,15 +180,13 @@ async fn by_bearer(
 }
 
 /// Asks for an access token. Its person may have to sign in for it, so that the connection counts as
-/// one that waits for a person, with the bounds and the patience of those.
+/// one that waits for a person, with the patience of those; the caller has its place among them.
 async fn wait_for_bearer(
     plane: &Plane,
     arrival: &mut Arrival,
     knocking: Knocking<'_>,
 ) -> Result<Option<SecretString>, IdentifyError> {
     let refused = |error| IdentifyError::Refused(Refusal::hold(&error, knocking.resource));
-    let place = plane.limits.hold(knocking.client, Waits::Stranger);
-    let _place = place.ok_or_else(|| refused(HoldError::TooMany))?;
     knocking.slot.authenticated();
     let response = tokio::select! {
         response = timeout(PATIENCE, sasl::ask(&mut arrival.stream)) => response,
