@@ -139,7 +139,8 @@ async fn a_sasl_response_of_another_mechanism_or_form_is_a_protocol_error() {
 async fn whoever_keeps_a_bad_token_s_refusal_unacknowledged_keeps_a_strangers_place() {
     let signer = Signer::start().await;
     let bed = bed(&signer, "").await;
-    let options = [("user", "app_ro"), ("database", "orders"), ("options", "-c postern.auth=oauth")];
+    let options =
+        [("user", "app_ro"), ("database", "orders"), ("options", "-c postern.auth=oauth")];
     let mut silent = Vec::new();
     for _ in 0..8 {
         let mut stream = secure(&bed, None).await;

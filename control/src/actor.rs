@@ -1,6 +1,6 @@
 //! An authenticated person, as actions take them, and what they may do by their office.
 
-use policies::{Authn, Bound, DeviceId, LoginId, Principal, PrincipalId};
+use policies::{Authn, Bound, DeviceId, LoginId, Principal, PrincipalId, StepUp};
 
 use crate::ControlError;
 
@@ -28,6 +28,8 @@ pub(crate) struct Asker {
     pub(crate) credential: Option<String>,
     /// Where a touch for their connection is good, where it is one.
     pub(crate) place: Option<Bound>,
+    /// The touch with which their waiting connection was let go on: for what it asks, and no more.
+    pub(crate) touch: Option<StepUp>,
 }
 
 impl Actor {
@@ -51,6 +53,7 @@ impl Actor {
             device: self.authn.device.clone(),
             credential: None,
             place: None,
+            touch: None,
         }
     }
 }

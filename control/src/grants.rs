@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use certs::{IssuedKey, LoginCert, SshIssuedKey};
 use policies::{
-    Authn, Channel, Credential, End, Facts, Grant, GrantEvent, GrantId, Kind, Purpose, Resource,
-    SessionId, Target, Timestamp, Ttl,
+    Authn, Channel, Credential, End, Facts, Grant, GrantEvent, GrantId, Kind, Resource, SessionId,
+    Target, Timestamp, Ttl,
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -143,7 +143,7 @@ impl Change {
         let asker = visitor(&grant, visit);
         self.control().not_locked(&asker, &grant.resource, self.now)?;
         let asked_from = self.stored(&grant.request).await?.source;
-        let given = self.youngest(&asker, &grant.resource, Purpose::Connect).await?;
+        let given = self.youngest(&asker, &grant.resource).await?;
         let facts = Facts::new(self.now, visit.source.or(asked_from));
         let facts = step_up::facts(facts, given.as_ref());
         let terms = self.covers(&grant, &facts).await?;
@@ -152,7 +152,8 @@ impl Change {
             let event = Event::new(holder(&grant), "session.proved", &visit.session, detail);
             self.record(event).await?;
         }
-        Ok((used, terms.step_up.is_none()))
+        // What a touch opened, if only in part, is asked about again the next time.
+        Ok((used, terms.step_up.is_none() && facts.step_up.is_none()))
     }
 
     fn upstream(&self, grant: &Grant) -> Result<Upstream, ControlError> {
@@ -212,6 +213,7 @@ fn visitor(grant: &Grant, visit: &Visit) -> Asker {
         device: authn.and_then(|authn| authn.device.clone()),
         credential: authn.map(|authn| authn.evidence.clone()),
         place: step_up::place(authn, visit.source),
+        touch: None,
     }
 }
 

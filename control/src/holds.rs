@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use policies::{Digest, PrincipalId, StepUpId, Timestamp};
+use policies::{Digest, PrincipalId, StepUp, StepUpId, Timestamp};
 use prometheus::IntGauge;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -35,9 +35,12 @@ struct Table {
     by_code: HashMap<String, Hold>,
 }
 
+/// Who let it go on, and with which touch.
+type Answer = (Actor, Option<StepUp>);
+
 struct Hold {
     view: HoldView,
-    answer: oneshot::Sender<Actor>,
+    answer: oneshot::Sender<Answer>,
 }
 
 /// A place among those that wait. Dropping it frees the place, and kills the code if it has one.
@@ -109,7 +112,7 @@ impl Holds {
 
 impl Place {
     /// Waits under a fresh code: the code, and where the answer comes.
-    pub(crate) fn offer(&mut self, view: HoldView) -> (String, oneshot::Receiver<Actor>) {
+    pub(crate) fn offer(&mut self, view: HoldView) -> (String, oneshot::Receiver<Answer>) {
         let (answer, answered) = oneshot::channel();
         let mut table = lock(&self.table);
         let mut code = ids::fresh_code();
@@ -230,7 +233,9 @@ impl Control {
         });
         change.record(Event::new(actor, "hold.confirmed", &view.id, detail)).await?;
         change.commit().await?;
-        answer.send(actor.clone()).map_err(|_| ControlError::NotFound("waiting connection"))?;
+        answer
+            .send((actor.clone(), step_up))
+            .map_err(|_| ControlError::NotFound("waiting connection"))?;
         Ok(view)
     }
 }

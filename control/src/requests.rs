@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use policies::{
-    Approval, Digest, Facts, Grant, GrantEvent, Purpose, Request, RequestEvent, RequestId,
-    RequestState, Resource, StepUp, StepUpId, Terms, Ttl,
+    Approval, Digest, Facts, Grant, GrantEvent, Request, RequestEvent, RequestId, RequestState,
+    Resource, StepUp, StepUpId, Terms, Ttl,
 };
 use serde_json::{Value, json};
 
@@ -177,14 +177,17 @@ impl Change {
     ) -> Result<(Request, Option<Grant>), ControlError> {
         self.inventory.person(&asker.principal)?;
         let (_, resource) = self.inventory.resolve(&wish.resource)?;
-        let proof = self.youngest(asker, &resource, Purpose::Ask).await?;
-        let facts = step_up::facts(Facts::new(self.now, wish.source), proof.as_ref());
-        let (resource, terms) = self.inventory.judge(&asker.principal, &resource, &facts)?;
         self.control().not_locked(asker, &resource, self.now)?;
+        let lately = self.youngest(asker, &resource).await?;
+        let facts = step_up::facts(Facts::new(self.now, wish.source), lately.as_ref());
         if let Some(grant) = self.live_grant(asker, &resource, &facts).await? {
             let stored = self.stored(&grant.request).await?;
             return Ok((stored.request, Some(grant)));
         }
+        // Only what was touched for in this very form counts; what is asked elsewhere is stood by.
+        let proof = asker.touch.clone();
+        let facts = step_up::facts(Facts::new(self.now, wish.source), proof.as_ref());
+        let (resource, terms) = self.inventory.judge(&asker.principal, &resource, &facts)?;
         if let Some(request) = self.joined(asker, &resource, &wish, waiting).await? {
             return self.stands_by(request, proof).await;
         }
@@ -253,6 +256,12 @@ impl Change {
         if waiting == Waiting::No {
             return Err(Rejection::NeedsApproval(needs(&request.terms.approvals)).into());
         }
+        let unproved = request.state == RequestState::NeedsStepUp;
+        if asker.touch.is_some() && unproved && !self.is_exactly(&request, wish)? {
+            let told = "the one who asks has touched for it in another form";
+            self.withdraw_for(&request, told).await?;
+            return Ok(None);
+        }
         if is_same(&request, wish) {
             return Ok(Some(request));
         }
@@ -261,6 +270,13 @@ impl Change {
             request.id
         );
         Err(ControlError::Conflict(told))
+    }
+
+    /// Whether a touch for this wish is one for that request: what it leaves out was not agreed to.
+    fn is_exactly(&self, request: &Request, wish: &Wish) -> Result<bool, ControlError> {
+        let default = self.inventory.resolve(&request.resource)?.0.default_ttl;
+        let wish = Wish { ttl: wish.ttl.or(Some(default)), ..wish.clone() };
+        Ok(is_same(request, &wish) && wish.reason == request.reason)
     }
 
     async fn ask_anew(

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use policies::{
     Authn, Bound, Facts, Grant, Method, Need, PrincipalId, Purpose, Request, RequestEvent,
-    RequestId, Resource, StepUp, StepUpId, Terms, Timestamp, Ttl,
+    RequestId, RequestState, Resource, StepUp, StepUpId, Terms, Timestamp, Ttl,
 };
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
@@ -127,7 +127,10 @@ impl Control {
         let (_, resource) = inventory.resolve(wish)?;
         let given = {
             let db = &mut *self.0.store.read().await?;
-            youngest(db, asker, (&resource, Purpose::Connect), now).await?
+            match is_proved(db, asker, &resource, now).await? {
+                true => youngest(db, asker, &resource, now).await?,
+                false => asker.touch.clone(),
+            }
         };
         let facts = facts(Facts::new(now, source), given.as_ref());
         let judged = inventory.judge(&asker.principal, &resource, &facts);
@@ -158,17 +161,33 @@ impl Control {
     }
 }
 
+/// Whether they have stood by what they ask already, so that a connection is all that is left to
+/// touch for.
+async fn is_proved(
+    db: &mut SqliteConnection,
+    asker: &Asker,
+    resource: &Resource,
+    now: Timestamp,
+) -> Result<bool, ControlError> {
+    let grant = store::grants::open_for(db, &asker.principal, resource).await?;
+    if grant.is_some_and(|grant| grant.is_live(now)) {
+        return Ok(true);
+    }
+    let waits = store::requests::pending_for(db, &asker.principal, resource).await?;
+    Ok(waits.is_some_and(|stored| stored.request.state != RequestState::NeedsStepUp))
+}
+
 async fn youngest(
     db: &mut SqliteConnection,
     asker: &Asker,
-    (resource, purpose): (&Resource, Purpose),
+    resource: &Resource,
     now: Timestamp,
 ) -> Result<Option<StepUp>, ControlError> {
     let subject = resource.to_string();
     let given = store::step_ups::of(db, &asker.principal, &subject).await?;
     let need = Need {
         principal: &asker.principal,
-        purpose,
+        purpose: Purpose::Connect,
         subject: &subject,
         bound: asker.place.as_ref(),
         within: REMEMBERED,
@@ -224,15 +243,14 @@ impl Change {
         store::step_ups::insert(self.db(), given).await
     }
 
-    /// The youngest step-up of theirs that serves for this, however old within a day.
+    /// The youngest touch of theirs that serves for a connection to this, however old within a day.
     pub(crate) async fn youngest(
         &mut self,
         asker: &Asker,
         resource: &Resource,
-        purpose: Purpose,
     ) -> Result<Option<StepUp>, ControlError> {
         let now = self.now;
-        youngest(self.db(), asker, (resource, purpose), now).await
+        youngest(self.db(), asker, resource, now).await
     }
 
     /// The facts of a request that was asked before, with the step-up that it was asked with.

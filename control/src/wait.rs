@@ -65,24 +65,23 @@ impl Story<'_> {
         let asker = match &self.caller.identity {
             Some((principal, authn)) => {
                 let known = self.known(principal, authn);
-                self.touched(&mut place, &known).await?;
-                known
+                self.touched(&mut place, known).await?
             }
             None => self.confirmed(&mut place, None).await?,
         };
         let granted = self.granted(asker.clone()).await?;
         // Others may have taken longer to say yes than a touch lasts.
-        self.touched(&mut place, &asker).await?;
+        self.touched(&mut place, asker).await?;
         Ok(granted)
     }
 
     /// Has a known person touch for this connection, where the rules want it and they didn't lately.
-    async fn touched(&self, place: &mut Place, asker: &Asker) -> Result<(), v1::Refused> {
-        let wanted = self.control.wants_touch(asker, &self.caller.resource, self.source()).await;
-        if wanted.map_err(|error| self.why(&error))? {
-            self.confirmed(place, Some(asker)).await?;
+    async fn touched(&self, place: &mut Place, asker: Asker) -> Result<Asker, v1::Refused> {
+        let wanted = self.control.wants_touch(&asker, &self.caller.resource, self.source()).await;
+        match wanted.map_err(|error| self.why(&error))? {
+            true => self.confirmed(place, Some(&asker)).await,
+            false => Ok(asker),
         }
-        Ok(())
     }
 
     async fn at_once(&self, asker: Asker) -> Result<v1::Granted, v1::Refused> {
@@ -108,7 +107,7 @@ impl Story<'_> {
         self.say(Event::Confirm(v1::Confirm { code, url, patience_ms })).await?;
         let answer = tokio::time::timeout(patience.duration(), answered).await;
         let late = |_| refused("unconfirmed", "nobody confirmed this connection in time");
-        let actor = answer.map_err(late)?.map_err(|_| gone())?;
+        let (actor, touch) = answer.map_err(late)?.map_err(|_| gone())?;
         let identified = self.caller.identity.as_ref().map(|(_, authn)| authn.clone());
         let authn = identified.unwrap_or_else(|| Authn {
             method: Method::Confirmed,
@@ -116,7 +115,7 @@ impl Story<'_> {
             evidence: id,
             device: actor.authn.device.clone(),
         });
-        let asker = self.known(&actor.principal.id, &authn);
+        let asker = Asker { touch, ..self.known(&actor.principal.id, &authn) };
         self.say(Event::Confirmed(v1::Identity {
             principal: actor.principal.id.into(),
             name: actor.principal.name,
@@ -250,6 +249,7 @@ impl Story<'_> {
             device: authn.device.clone(),
             credential: Some(authn.evidence.clone()),
             place: step_up::place(Some(authn), self.source()),
+            touch: None,
         }
     }
 

@@ -297,7 +297,13 @@ impl Change {
         let device = DeviceId::new(&format!("{WORKLOAD_DEVICE}{id}")).map_err(invalid)?;
         let principal = person.principal.clone();
         let (principal_id, own) = (id.clone(), Some(device.clone()));
-        let asker = Asker { principal: principal_id, device: own, credential: None, place: None };
+        let asker = Asker {
+            principal: principal_id,
+            device: own,
+            credential: None,
+            place: None,
+            touch: None,
+        };
         self.control().not_shut_out(&asker, self.now).map_err(Unfit::from)?;
         let key = Sha256::digest(csr.public_key_der()).into();
         self.first_shown(&Shown { token, key: &key, workload: id, expires_at: claims.expires_at })

@@ -1,10 +1,13 @@
 use ::link::v1::{self, ask_event::Event, link_server::Link};
-use policies::{Authn, Bound, Digest, Method, Purpose, RequestId, StepUp, StepUpId, StepUpKind};
+use policies::{
+    Authn, Bound, Digest, Method, Purpose, RequestId, RequestState, StepUp, StepUpId, StepUpKind,
+    Ttl,
+};
 use tonic::Request;
 
 use super::wait::{Events, ask, next, service, waiting};
 use super::{World, actor, inventory};
-use crate::{ControlError, HoldView, Paging, Rejection, Yes, ids, statement};
+use crate::{ControlError, HoldView, Paging, Rejection, Wish, Yes, ids, statement};
 
 const TOUCH: &str = r#"
     permit (principal in Group::"engineering", action == Action::"connect", resource is Database);
@@ -409,4 +412,67 @@ async fn a_person_who_is_shut_out_while_others_decide_gets_no_connection() {
     world.control.reload(without).await.unwrap();
     let Event::Refused(refused) = next(&mut events).await else { panic!() };
     assert_eq!(refused.code, "withdrawn");
+}
+
+async fn stolen(world: &World, ttl: u32, reason: &str) -> crate::Asked {
+    let wish = Wish {
+        resource: READS.parse().unwrap(),
+        ttl: Some(Ttl::from_secs(ttl)),
+        reason: reason.into(),
+        source: None,
+    };
+    world.control.ask(&actor("alice"), wish).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_touch_that_stood_by_one_request_counts_for_no_other() {
+    let world = touchy().await;
+    let id = stolen(&world, 600, "ticket 7").await.request.id;
+    let own = touch_request(&world, "alice", Purpose::Ask, &id).await;
+    world.control.stand_by(&actor("alice"), &id, &own).await.unwrap();
+    let grant = stolen(&world, 600, "ticket 7").await.grant.unwrap();
+    world.control.revoke(&actor("eve"), &grant.id, "enough".into()).await.unwrap();
+    let longer = stolen(&world, 1_200, "anything").await;
+    assert!(longer.grant.is_none() && longer.request.state == RequestState::NeedsStepUp);
+    let refused = world.control.stand_by(&actor("alice"), &longer.request.id, &own).await;
+    assert!(matches!(refused, Err(ControlError::Unfit { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_touch_for_a_connection_asks_for_that_connection_alone() {
+    let world = touchy().await;
+    let planted = stolen(&world, 1_800, "").await.request.id;
+    let short = || v1::AskRequest {
+        ttl_ms: Some(600_000),
+        reason: "ticket 7".into(),
+        ..waiting(Some("alice"), "app_ro@orders")
+    };
+    let mut events = ask(&world, short()).await;
+    touch_and_go(&world, &mut events).await;
+    let grant = granted(&mut events).await.parse().unwrap();
+    let view = world.control.grant(&actor("alice"), &grant).await.unwrap();
+    assert_eq!(view.grant.ttl, Ttl::from_secs(600), "as it was touched for");
+    let planted = world.control.request(&actor("eve"), &planted).await.unwrap().request;
+    assert!(matches!(planted.state, RequestState::Withdrawn { .. }), "{planted:?}");
+    world.control.revoke(&actor("eve"), &grant, "enough".into()).await.unwrap();
+    let asked = stolen(&world, 1_200, "anything").await;
+    assert!(asked.grant.is_none(), "by the API nothing was stood by");
+    let mut events = ask(&world, short()).await;
+    touch_and_go(&world, &mut events).await;
+    granted(&mut events).await;
+}
+
+#[tokio::test]
+async fn what_the_rules_give_for_a_touch_is_asked_about_at_each_connection() {
+    let world = World::new().await;
+    let rules = TOUCH.replace(
+        r#"when { context.login != "app_cert" }"#,
+        r#"when { context.login != "app_cert" && !(context has step_up) }"#,
+    );
+    world.control.reload(inventory(&rules)).await.unwrap();
+    let mut events = ask(&world, waiting(Some("alice"), "app_ro@orders")).await;
+    touch_and_go(&world, &mut events).await;
+    let grant = granted(&mut events).await;
+    let begun = begin(&world, &grant, "10.1.2.3:50001").await;
+    assert!(!needs_touch(&begun) && !begun.keep);
 }
