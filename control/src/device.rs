@@ -19,6 +19,7 @@ use crate::audit::{Event, clip};
 use crate::credentials::read_csr;
 use crate::ids::Hash;
 use crate::logins::{AtIssuer, NewLogin};
+use crate::network::network;
 use crate::publish::Change;
 use crate::{
     Actor, Control, ControlError, LoginSession, Origin, Proof, Rank, Statement, ids, store,
@@ -30,7 +31,7 @@ const PATIENCE: Ttl = Ttl::from_secs(600);
 const INTERVAL: Ttl = Ttl::from_secs(5);
 /// How many wait at once.
 const MOST: usize = 2_000;
-/// How many of one address wait at once.
+/// How many of one network wait at once.
 const MOST_EACH: usize = 20;
 const SECRET: &str = "pdc_";
 const AGENT_MAX: usize = 200;
@@ -144,14 +145,17 @@ impl Devices {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a terminal wait.
+    /// Lets a terminal wait. Where all places are taken, the oldest of the network with the most makes
+    /// room, so that a few networks can't keep out everybody else.
     fn enter(&self, device_code: &Hash, ask: Ask, now: Timestamp) -> Result<(), ControlError> {
         let mut table = self.table();
         table.forget(now);
-        let same = |other: &&Ask| other.view.address == ask.view.address;
-        let each = table.waiting.values().filter(same).count();
-        if table.waiting.len() >= MOST || each >= MOST_EACH {
+        let each = table.waiting.values().filter(|other| other.network() == ask.network()).count();
+        if each >= MOST_EACH {
             return Err(ControlError::Busy);
+        }
+        if table.waiting.len() >= MOST {
+            table.evict();
         }
         table.by_code.insert(ask.code.clone(), *device_code);
         table.waiting.insert(*device_code, ask);
@@ -234,7 +238,28 @@ enum Heard {
     Yes(Box<(Ask, Voucher)>),
 }
 
+impl Ask {
+    fn network(&self) -> Option<IpAddr> {
+        self.view.address.map(network)
+    }
+}
+
 impl Table {
+    /// Takes the oldest of the network with the most out.
+    fn evict(&mut self) {
+        let mut each: HashMap<_, usize> = HashMap::new();
+        for ask in self.waiting.values() {
+            *each.entry(ask.network()).or_default() += 1;
+        }
+        let most = each.values().copied().max();
+        let busy = |ask: &Ask| each.get(&ask.network()).copied() == most;
+        let all = self.waiting.iter().filter(|(_, ask)| busy(ask));
+        let oldest = all.min_by_key(|(_, ask)| ask.view.asked_at).map(|(key, _)| *key);
+        if let Some(ask) = oldest.and_then(|key| self.waiting.remove(&key)) {
+            self.by_code.remove(&ask.code);
+        }
+    }
+
     fn forget(&mut self, now: Timestamp) {
         self.waiting.retain(|_, ask| now < ask.view.expires_at);
         let waiting = &self.waiting;

@@ -15,11 +15,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
 use crate::audit::Event;
+use crate::network::network;
 use crate::{Actor, Control, ControlError, HoldView, ids, step_up};
 
 /// How many wait at once.
 const MOST: usize = 10_000;
-/// How many of one address wait at once; addresses can stand for whole offices.
+/// How many of one network wait at once; addresses can stand for whole offices.
 const MOST_EACH: usize = 100;
 
 /// All that wait.
@@ -47,6 +48,7 @@ struct Hold {
 pub(crate) struct Place {
     table: Arc<Mutex<Table>>,
     waiting: IntGauge,
+    /// The network that it is counted by.
     source: Option<IpAddr>,
     /// The code and the public name under which it waits.
     offered: Option<(String, String)>,
@@ -61,8 +63,9 @@ impl Holds {
     /// Takes a place.
     ///
     /// # Errors
-    /// Where too many wait, in all or of this address.
+    /// Where too many wait, in all or of this network.
     pub(crate) fn enter(&self, source: Option<IpAddr>) -> Result<Place, ControlError> {
+        let source = source.map(network);
         let mut table = lock(&self.table);
         let each = table.each.get(&source).copied().unwrap_or_default();
         if table.waiting >= MOST || each >= MOST_EACH {

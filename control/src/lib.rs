@@ -39,6 +39,7 @@ mod locks;
 mod login;
 mod logins;
 mod metrics;
+mod network;
 mod oidc;
 mod pages;
 mod passkeys;

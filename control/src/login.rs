@@ -2,6 +2,7 @@
 //!
 //! A code leaves this file once, to the one it is for; the store keeps its digest.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use crate::audit::{By, Event};
 use crate::logins::{LoginSession, NewLogin, Origin, Rank};
+use crate::network::network;
 use crate::publish::Change;
 use crate::settings::Links;
 use crate::{Actor, Control, ControlError, ids, store};
@@ -32,7 +34,8 @@ pub struct Invite {
 
 /// How often something may be tried. The API bounds each address besides.
 pub(crate) struct Limits {
-    sign_ins: DefaultDirectRateLimiter,
+    /// By network, so that none uses up another's: secrets of this length aren't guessed.
+    sign_ins_each: DefaultKeyedRateLimiter<Option<IpAddr>>,
     codes_each: DefaultKeyedRateLimiter<PrincipalId>,
     codes: DefaultDirectRateLimiter,
     challenges_each: DefaultKeyedRateLimiter<PrincipalId>,
@@ -48,7 +51,7 @@ impl Limits {
         let few = Quota::with_period(Duration::from_secs(120)).unwrap_or(each_minute(1));
         let few = few.allow_burst(NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN));
         Self {
-            sign_ins: RateLimiter::direct(each_minute(600)),
+            sign_ins_each: RateLimiter::keyed(each_minute(600)),
             codes_each: RateLimiter::keyed(each_minute(20)),
             codes: RateLimiter::direct(each_minute(600)),
             challenges_each: RateLimiter::keyed(each_minute(60)),
@@ -57,8 +60,9 @@ impl Limits {
         }
     }
 
-    pub(crate) fn sign_in(&self) -> Result<(), ControlError> {
-        self.sign_ins.check().map_err(|_| ControlError::RateLimited)
+    /// Counts one try to sign in from there, good or not.
+    pub(crate) fn sign_in(&self, from: Option<IpAddr>) -> Result<(), ControlError> {
+        self.sign_ins_each.check_key(&from.map(network)).map_err(|_| ControlError::RateLimited)
     }
 
     /// Counts one look at a code, good or not. One's own bound comes first, so that nobody uses up
@@ -84,6 +88,7 @@ impl Limits {
     }
 
     pub(crate) fn forget(&self) {
+        self.sign_ins_each.retain_recent();
         self.challenges_each.retain_recent();
         self.proofs_each.retain_recent();
         self.typed_each.retain_recent();
@@ -132,7 +137,7 @@ impl Control {
         code: &SecretString,
         origin: Origin,
     ) -> Result<LoginSession, ControlError> {
-        self.0.limits.sign_in()?;
+        self.0.limits.sign_in(origin.address)?;
         if !ids::is_secret(code.expose_secret(), INVITE) {
             return Err(ControlError::Unauthenticated);
         }

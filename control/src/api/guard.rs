@@ -6,7 +6,7 @@
 //! to its end even where its caller has gone away, since a change that is half told is worse than
 //! one that nobody waits for; a read is dropped with its caller. A panic ends one request.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::error::{Kind, Problem};
+use crate::network::network;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,13 +81,7 @@ impl Source {
 
     /// The whole of a home's IPv6 network counts as one address.
     fn network(self) -> Option<IpAddr> {
-        self.0.map(|address| match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(long) => {
-                let bits = u128::from(long) & !u128::from(u64::MAX);
-                IpAddr::V6(Ipv6Addr::from(bits))
-            }
-        })
+        self.0.map(network)
     }
 }
 

@@ -72,7 +72,7 @@ impl Control {
         answer: &str,
         origin: Origin,
     ) -> Result<LoginSession, ControlError> {
-        self.0.limits.sign_in()?;
+        self.0.limits.sign_in(origin.address)?;
         let (control, challenge) = (self.clone(), challenge.to_owned());
         let answer = answer.to_owned();
         self.to_the_end(async move {

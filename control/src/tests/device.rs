@@ -183,3 +183,36 @@ async fn whoever_has_a_passkey_signs_terminals_in_by_it_and_by_nothing_less() {
     let polled = control.poll_device(&codes.device_code).await.unwrap();
     assert!(matches!(polled, Polled::SignedIn(_)), "{polled:?}");
 }
+
+#[tokio::test]
+async fn a_few_networks_take_up_no_place_of_others() {
+    let world = World::new().await;
+    let control = &world.control;
+    let csr = NewRequest::generate().unwrap().csr_pem;
+    let ask = |address: String| {
+        let origin = Origin { address: Some(address.parse().unwrap()), ..Origin::default() };
+        control.ask_device(&csr, "laptop-7".parse().unwrap(), &origin)
+    };
+    let taken = (0..30).filter(|host| ask(format!("2001:db8::{host:x}")).is_ok()).count();
+    assert_eq!(taken, 20, "the addresses of one network count as one");
+    for network in 1..100 {
+        (0..20).for_each(|host| drop(ask(format!("2001:db8:0:{network:x}::{host:x}")).unwrap()));
+    }
+    let late = ask("192.0.2.7".into()).unwrap();
+    assert!(matches!(control.poll_device(&late.device_code).await, Ok(Polled::Pending)));
+}
+
+#[tokio::test]
+async fn sign_ins_of_one_network_use_up_no_others() {
+    let world = World::new().await;
+    let code = SecretString::from("x".repeat(43));
+    let sign_in = async |address: &str| {
+        let origin = Origin { address: Some(address.parse().unwrap()), ..Origin::default() };
+        world.control.sign_in(&code, origin).await.unwrap_err()
+    };
+    let mut tries = 0;
+    while !matches!(sign_in(&format!("2001:db8::{tries:x}")).await, ControlError::RateLimited) {
+        tries += 1;
+    }
+    assert!(matches!(sign_in("2001:db8:0:1::1").await, ControlError::Unauthenticated));
+}

@@ -414,7 +414,7 @@ async fn a_person_who_is_shut_out_while_others_decide_gets_no_connection() {
     assert_eq!(refused.code, "withdrawn");
 }
 
-async fn stolen(world: &World, ttl: u32, reason: &str) -> crate::Asked {
+async fn stolen(world: &World, ttl: u64, reason: &str) -> crate::Asked {
     let wish = Wish {
         resource: READS.parse().unwrap(),
         ttl: Some(Ttl::from_secs(ttl)),
