@@ -11,12 +11,12 @@
 
 mod support;
 
-use policies::Resource;
+use policies::{DeviceId, Resource};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use support::issuer::{Browser, Provider, SECRET, Seen};
-use support::{Bed, FOUR_EYES, Setup, psql, run, until};
+use support::{Bed, FOUR_EYES, Files, Setup, psql, run, until};
 use url::Url;
 
 /// A gateway that knows these issuers, by the lines of their sections.
@@ -60,15 +60,22 @@ async fn refused(bed: &Bed, browser: &Browser, seen: &Seen, reason: &str) {
     assert_eq!((&newest["subject"], &newest["detail"]["reason"]), (&json!("corp"), &json!(reason)));
 }
 
-/// A token for the one resource, with a grant behind it.
-async fn token(bed: &Bed, actor: &control::Actor, resource: &str) -> String {
+/// How psql connects with a certificate of this session, to what there is a grant for.
+async fn conninfo(bed: &Bed, actor: &control::Actor) -> String {
     let control = bed.gateway.control();
-    let resource: Resource = resource.parse().unwrap();
+    let resource: Resource = "app_rw@orders/shop".parse().unwrap();
     let (ttl, reason) = (Some("10m".parse().unwrap()), "a test".to_owned());
-    let wish = control::Wish { resource: resource.clone(), ttl, reason, source: None };
+    let wish = control::Wish { resource, ttl, reason, source: None };
     control.ask(actor, wish).await.unwrap().grant.expect("the rules ask for nobody");
-    let minted = control.mint_token(actor, &resource, None, None).await.unwrap();
-    minted.token.expose_secret().to_owned()
+    let request = certs::NewRequest::generate().unwrap();
+    let device = DeviceId::new("laptop").unwrap();
+    let issued = control.issue_certificate(actor, &request.csr_pem, &device).await.unwrap();
+    let at = |name: &str| bed.folder.path().join(name);
+    let files = Files { cert: at("me.crt"), key: at("me.key"), ca: at("ca.crt") };
+    certs::store::write_private(&files.key, request.key_pem.expose_secret().as_bytes()).unwrap();
+    std::fs::write(&files.cert, issued.pem).unwrap();
+    std::fs::write(&files.ca, bed.ca_pem()).unwrap();
+    bed.conninfo(&files, "app_rw", "orders/shop")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,9 +92,8 @@ async fn a_person_of_an_issuer_signs_in_and_their_groups_open_psql() {
     let actor = actor(&browser, &bed).await;
     assert_eq!(actor.principal.id.as_str(), "corp:a-1");
     assert_eq!(actor.authn.method, policies::Method::Oidc);
-    let token = token(&bed, &actor, "app_rw@orders/shop").await;
-    let mut command = psql(&bed.token_conninfo("app_rw", "orders/shop"));
-    command.env("PGPASSWORD", token).args(["-Atc", "select 41 + 1"]);
+    let mut command = psql(&conninfo(&bed, &actor).await);
+    command.args(["-Atc", "select 41 + 1"]);
     let (good, output, errors) = run(command).await;
     assert!(good && output.trim() == "42", "{output}{errors}");
     let opened = events(&bed, "login.signed-in").await;
@@ -291,9 +297,8 @@ async fn live(
     bed: &Bed,
     actor: &control::Actor,
 ) -> tokio::task::JoinHandle<(bool, String, String)> {
-    let token = token(bed, actor, "app_rw@orders/shop").await;
-    let mut command = psql(&bed.token_conninfo("app_rw", "orders/shop"));
-    command.env("PGPASSWORD", token).args(["-c", "select pg_sleep(600)"]);
+    let mut command = psql(&conninfo(bed, actor).await);
+    command.args(["-c", "select pg_sleep(600)"]);
     let running = tokio::spawn(run(command));
     until("the target runs it", || sleeping(bed) == 1).await;
     running

@@ -106,7 +106,7 @@ fn paths_are_read_from_the_folder_of_the_file() {
      [targets.orders.logins.app_rw]\npassword = \"hunter2\"\n\
      [targets.orders.logins.app_ro]\npassword_file = \"a\"\npassword_env = \"A\"\n",
     &[
-        "4:8: `mysql` is none of `postgres`",
+        "4:8: `mysql` is none of `postgres`, `ssh`",
         "5:11: `db.internal:0` is not a host and a port",
         "6:1: unknown key `adress` in [targets.orders]",
         "7:13: a target has at least one database",
