@@ -17,6 +17,8 @@ pub(crate) struct Asked {
     pub(crate) statement: Statement,
 }
 
+type Row = (String, String, String, Vec<u8>, i64, Option<i64>, String);
+
 /// Keeps a question, and of that person at most so many.
 pub(crate) async fn insert(
     db: &mut SqliteConnection,
@@ -50,7 +52,7 @@ pub(crate) async fn find(
     db: &mut SqliteConnection,
     id: &str,
 ) -> Result<Option<Asked>, ControlError> {
-    let row: Option<(String, String, String, Vec<u8>, i64, Option<i64>, String)> = sqlx::query_as(
+    let row: Option<Row> = sqlx::query_as(
         "SELECT id, principal, login, nonce, expires_at, used_at, body FROM challenges \
          WHERE id = $1",
     )
