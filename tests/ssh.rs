@@ -4,6 +4,9 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    dead_code,
     reason = "a test that can't go on has failed"
 )]
 
