@@ -289,7 +289,7 @@ impl Control {
     ///
     /// # Errors
     /// Where the session is over.
-    pub(crate) async fn raise(&self, actor: &Actor) -> Result<SecretString, ControlError> {
+    pub async fn raise(&self, actor: &Actor) -> Result<SecretString, ControlError> {
         let (control, actor) = (self.clone(), actor.clone());
         self.to_the_end(async move {
             let mut change = control.change().await?;

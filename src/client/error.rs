@@ -62,7 +62,7 @@ pub struct Problem {
     #[serde(default)]
     pub status: u16,
     /// What kind it is.
-    #[serde(default, alias = "error")]
+    #[serde(default)]
     pub title: String,
     /// What is wrong with this very request.
     #[serde(default, alias = "error_description")]
@@ -78,7 +78,14 @@ impl Problem {
         let read = serde_json::from_slice::<Self>(body).ok();
         let title = format!("HTTP status {status}");
         let bare = Self { status, title, detail: String::new(), error: None };
-        read.map_or(bare, |problem| Self { status, ..problem })
+        read.map_or(bare, |problem| problem.titled(status))
+    }
+
+    /// An answer of OAuth has no title: its code stands for one.
+    fn titled(self, status: u16) -> Self {
+        let code = self.error.clone().unwrap_or_default();
+        let title = if self.title.is_empty() { code } else { self.title };
+        Self { status, title, ..self }
     }
 
     fn told(&self) -> String {
