@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::audit::Event;
 use crate::publish::Change;
 use crate::workloads::is_reserved;
-use crate::{Actor, Control, ControlError, LoginEnd, ids, store};
+use crate::{Actor, Control, ControlError, LoginEnd, LoginRecord, Rank, ids, store};
 
 /// Something that a login session brought, which could be copied.
 pub(crate) struct Brought {
@@ -91,11 +91,22 @@ impl Change {
         Ok(issued)
     }
 
+    /// The end of a session that may bring certificates: a live one, of somebody who doesn't have
+    /// to register a passkey first.
     pub(crate) async fn live_until(&mut self, id: &LoginId) -> Result<Timestamp, ControlError> {
+        let login = self.live_login(id).await?;
+        match login.rank {
+            Rank::Full => Ok(login.expires_at),
+            Rank::Enrolling => Err(ControlError::EnrolFirst),
+        }
+    }
+
+    /// A session, where it is not over.
+    pub(crate) async fn live_login(&mut self, id: &LoginId) -> Result<LoginRecord, ControlError> {
         let now = self.now;
         let found = store::logins::find(self.db(), id).await?;
         let live = found.filter(|login| login.ended.is_none() && now < login.ends_at());
-        live.map(|login| login.expires_at).ok_or(ControlError::Unauthenticated)
+        live.ok_or(ControlError::Unauthenticated)
     }
 
     /// Takes back what a session brought, where it ended by an act: proxies cut what runs by it.

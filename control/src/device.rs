@@ -460,24 +460,18 @@ fn told(view: &DeviceView, actor: &Actor, step_up: Option<&StepUpId>) -> serde_j
 impl Change {
     /// The actor's session, as it vouches for a terminal.
     async fn voucher(&mut self, actor: &Actor) -> Result<Voucher, ControlError> {
-        let now = self.now;
-        let found = store::logins::find(self.db(), &actor.login).await?;
-        let live = found.filter(|login| login.ended.is_none() && now < login.ends_at());
-        let login = live.ok_or(ControlError::Unauthenticated)?;
+        self.live_until(&actor.login).await?;
+        let login = self.live_login(&actor.login).await?;
         let (principal, method) = (login.principal, login.method);
         Ok(Voucher { principal, login: login.id, method, issuer: login.issuer })
     }
 
-    /// A yes holds only while the session in which it was said does.
+    /// A yes holds only while the session in which it was said does, which opening looks at.
     async fn sign_device_in(
         &mut self,
         ask: &Ask,
         voucher: Voucher,
     ) -> Result<(LoginSession, Issued), ControlError> {
-        let now = self.now;
-        let found = store::logins::find(self.db(), &voucher.login).await?;
-        let live = found.filter(|login| login.ended.is_none() && now < login.ends_at());
-        live.ok_or(ControlError::Unauthenticated)?;
         let origin = Origin {
             kind: crate::LoginKind::Terminal,
             device: Some(ask.view.device.clone()),

@@ -2,13 +2,13 @@
 //! it is.
 //!
 //! A hold lives in memory and exactly as long as its connection's call: when the call is dropped,
-//! its code is dead. A confirmation takes the hold's only answer out, so that one wins.
+//! its code is dead. A code is good in the first login session that reads it. A confirmation takes the hold's only answer out, so that one wins.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use policies::{Digest, PrincipalId, StepUp, StepUpId, Timestamp};
+use policies::{Digest, LoginId, PrincipalId, StepUp, StepUpId, Timestamp};
 use prometheus::IntGauge;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -41,7 +41,17 @@ type Answer = (Actor, Option<StepUp>);
 
 struct Hold {
     view: HoldView,
+    /// The first login session that read it, which alone may go on.
+    reader: Option<LoginId>,
     answer: oneshot::Sender<Answer>,
+}
+
+impl Hold {
+    fn may_be_read(&self, actor: &Actor) -> bool {
+        let owner = self.view.principal.as_ref();
+        owner.is_none_or(|owner| *owner == actor.principal.id)
+            && self.reader.as_ref().is_none_or(|reader| *reader == actor.login)
+    }
 }
 
 /// A place among those that wait. Dropping it frees the place, and kills the code if it has one.
@@ -89,19 +99,15 @@ impl Holds {
         holds.any(|hold| hold.view.id == id && now < hold.view.expires_at)
     }
 
-    /// What waits under this code, for whom it may be. To others, a known person's connection is as
-    /// if there were none.
-    fn view(
-        &self,
-        code: &str,
-        who: &PrincipalId,
-        now: Timestamp,
-    ) -> Result<HoldView, ControlError> {
-        let table = lock(&self.table);
-        let hold = table.by_code.get(code).map(|hold| &hold.view);
-        let live = hold.filter(|view| now < view.expires_at);
-        let own = live.filter(|view| view.principal.as_ref().is_none_or(|owner| owner == who));
-        own.cloned().ok_or(ControlError::NotFound("waiting connection"))
+    /// What waits under this code, for whom it may be: from then on it is their login session's. To
+    /// all others it is as if there were none.
+    fn view(&self, code: &str, actor: &Actor, now: Timestamp) -> Result<HoldView, ControlError> {
+        let mut table = lock(&self.table);
+        let hold = table.by_code.get_mut(code).filter(|hold| now < hold.view.expires_at);
+        let own = hold.filter(|hold| hold.may_be_read(actor));
+        let hold = own.ok_or(ControlError::NotFound("waiting connection"))?;
+        hold.reader = Some(actor.login.clone());
+        Ok(hold.view.clone())
     }
 
     /// Takes the hold out, if it is still the one that was looked at: nobody else can any more.
@@ -123,7 +129,7 @@ impl Place {
             code = ids::fresh_code();
         }
         self.offered = Some((code.clone(), view.id.clone()));
-        table.by_code.insert(code.clone(), Hold { view, answer });
+        table.by_code.insert(code.clone(), Hold { view, reader: None, answer });
         (code, answered)
     }
 }
@@ -187,7 +193,7 @@ impl Control {
         self.0.limits.code(&actor.principal.id)?;
         let none = || ControlError::NotFound("waiting connection");
         let code = ids::read_code(code).ok_or_else(none)?;
-        self.0.holds.view(&code, &actor.principal.id, self.now())
+        self.0.holds.view(&code, actor, self.now())
     }
 
     /// Confirms that a waiting connection is the actor's own. It goes on in their name.
@@ -222,13 +228,13 @@ impl Control {
     ) -> Result<HoldView, ControlError> {
         let mut change = self.change().await?;
         change.acting(actor)?;
-        let looked_at = self.0.holds.view(code, &actor.principal.id, change.now)?;
+        let looked_at = self.0.holds.view(code, actor, change.now)?;
         if looked_at.digest != *digest {
             let told = "this isn't the connection that you looked at: look again";
             return Err(ControlError::Conflict(told.to_owned()));
         }
         let step_up = change.for_hold(actor, &looked_at, step_up).await?;
-        let Hold { view, answer } = self.0.holds.take(code, &looked_at)?;
+        let Hold { view, answer, .. } = self.0.holds.take(code, &looked_at)?;
         let detail = json!({
             "resource": view.resource.to_string(), "client": view.client,
             "application": view.application, "digest": digest,

@@ -415,6 +415,12 @@ impl Change {
             return Err(ControlError::Unauthenticated);
         }
         let ttl = self.control().settings().sign_in;
+        let expires_at = now.after(ttl.absolute);
+        // Else a session that was stolen could renew itself for ever.
+        let expires_at = match &new.by {
+            Some(by) => expires_at.min(self.live_until(by).await?),
+            None => expires_at,
+        };
         let mut login = LoginRecord {
             id: ids::fresh("ls")?,
             principal: new.principal,
@@ -429,7 +435,7 @@ impl Change {
             signed_in_at: now,
             seen_at: now,
             idle_at: None,
-            expires_at: now.after(ttl.absolute),
+            expires_at,
             ended: None,
         };
         login.idle_at = login.idle_from(now, ttl.idle);
@@ -467,7 +473,8 @@ impl Change {
         Ok(token)
     }
 
-    /// Ends live sessions with all that they brought, and names them.
+    /// Ends live sessions with all that they brought, and names them. Where that is an act, the
+    /// sessions that they let in end as well; by time, those end at their own.
     pub(crate) async fn end_logins(
         &mut self,
         which: Which<'_>,

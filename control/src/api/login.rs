@@ -13,7 +13,8 @@ use super::error::{Kind, Problem, Problems};
 use super::extract::Body;
 use super::guard::Source;
 use super::{Api, wire};
-use crate::{Actor, LoginKind, LoginSession, Origin};
+use crate::settings::Links;
+use crate::{Actor, LoginKind, LoginSession, Origin, Rank};
 
 /// A one-time code, and what else to give in one go.
 #[derive(Deserialize, ToSchema)]
@@ -107,6 +108,7 @@ pub(crate) async fn login(
 ) -> Result<Json<LoggedIn>, Problem> {
     api.bounds.sign_in(source)?;
     let wanted = wanted(login.csr.as_deref(), login.device.as_ref())?;
+    certifies(api.control.settings().sign_in.links, login.csr.is_some())?;
     let origin = origin(LoginKind::Terminal, login.device.clone(), source, &headers);
     let session = api.control.sign_in(&login.code, origin).await?;
     let certificate = match wanted {
@@ -141,13 +143,29 @@ fn wanted<'a>(
     Ok(Some((csr, device)))
 }
 
+/// Where links only let a passkey be registered, none brings a certificate.
+fn certifies(links: Links, csr: bool) -> Result<(), Problem> {
+    match (links, csr) {
+        (Links::SignIn, _) | (Links::Enrol, false) => Ok(()),
+        (Links::Enrol, true) => {
+            let detail = "a sign-in link brings no certificate here: open it in a browser and \
+                          register a passkey, then sign this terminal in with `postern login`; \
+                          the link has not been used up";
+            Err(Problem::new(Kind::Forbidden, detail))
+        }
+    }
+}
+
 pub(crate) fn logged_in(
     api: &Api,
     session: &LoginSession,
     certificate: Option<Certificate>,
 ) -> LoggedIn {
     let settings = api.control.settings();
-    let targets = api.control.targets(&session.actor);
+    let targets = match session.rank {
+        Rank::Full => api.control.targets(&session.actor),
+        Rank::Enrolling => Vec::new(),
+    };
     LoggedIn {
         token: session.token.expose_secret().to_owned(),
         expires_at: session.expires_at.to_string(),

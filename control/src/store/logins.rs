@@ -144,16 +144,16 @@ pub(crate) async fn seen(
     Ok(())
 }
 
-/// Ends live sessions: their names and whose they were.
+/// Ends live sessions, by an act with all those that they let in: their names and whose they were.
 pub(crate) async fn end(
     db: &mut SqliteConnection,
     which: Which<'_>,
     why: LoginEnd,
     now: Timestamp,
 ) -> Result<Vec<(LoginId, PrincipalId)>, ControlError> {
-    let mut query = QueryBuilder::<Sqlite>::new("UPDATE logins SET digest = NULL, ended_at = ");
-    query.push_bind(now.millis()).push(", why = ").push_bind(why.word());
-    query.push(" WHERE ended_at IS NULL AND ");
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "WITH RECURSIVE meant (id) AS (SELECT id FROM logins WHERE ended_at IS NULL AND ",
+    );
     match which {
         Which::One(id) => query.push("id = ").push_bind(id.as_str().to_owned()),
         Which::Of(principal) => query.push("principal = ").push_bind(principal.to_string()),
@@ -166,6 +166,14 @@ pub(crate) async fn end(
             query.push(" AND subject = ").push_bind(subject.to_owned())
         }
     };
+    if !why.is_by_time() {
+        query.push(
+            " UNION SELECT child.id FROM logins AS child JOIN meant ON child.opened_by = meant.id",
+        );
+    }
+    query.push(") UPDATE logins SET digest = NULL, ended_at = ").push_bind(now.millis());
+    query.push(", why = ").push_bind(why.word());
+    query.push(" WHERE ended_at IS NULL AND id IN (SELECT id FROM meant)");
     query.push(" RETURNING id, principal");
     let rows: Vec<(String, String)> = query.build_query_as().fetch_all(db).await?;
     let ended = rows
