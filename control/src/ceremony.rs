@@ -274,7 +274,7 @@ impl Change {
 
     /// Commits what came of a proof; a refusal is committed too, as an audit event.
     pub(crate) async fn settle<T>(
-        mut self,
+        self,
         by: By,
         kind: &'static str,
         challenge: &str,
@@ -285,13 +285,24 @@ impl Change {
             Ok(proven) => self.commit().await.map(|_| proven),
             Err(Failure::Broken(error)) => Err(error),
             Err(Failure::Unproven(why)) => {
-                let challenge = crate::audit::clip(challenge, 64);
                 let detail = json!({ "reason": why.code(), "purpose": purpose });
-                self.record(Event::new(by, kind, challenge, detail)).await?;
-                self.commit().await?;
+                self.refuse(by, kind, challenge, detail).await?;
                 Err(ControlError::Unproven(why))
             }
         }
+    }
+
+    /// Commits that a proof was refused.
+    pub(crate) async fn refuse(
+        mut self,
+        by: By,
+        kind: &'static str,
+        challenge: &str,
+        detail: Value,
+    ) -> Result<(), ControlError> {
+        let challenge = crate::audit::clip(challenge, 64);
+        self.record(Event::new(by, kind, challenge, detail)).await?;
+        self.commit().await.map(drop)
     }
 
     async fn prove(

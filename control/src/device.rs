@@ -21,9 +21,7 @@ use crate::ids::Hash;
 use crate::logins::{AtIssuer, NewLogin};
 use crate::network::network;
 use crate::publish::Change;
-use crate::{
-    Actor, Control, ControlError, LoginSession, Origin, Proof, Rank, Statement, ids, store,
-};
+use crate::{Actor, Control, ControlError, LoginSession, Origin, Proof, Rank, Statement, ids};
 
 /// How long a code is good.
 const PATIENCE: Ttl = Ttl::from_secs(600);

@@ -2,7 +2,8 @@
 //! it is.
 //!
 //! A hold lives in memory and exactly as long as its connection's call: when the call is dropped,
-//! its code is dead. A code is good in the first login session that reads it. A confirmation takes the hold's only answer out, so that one wins.
+//! its code is dead. A code is good in the first login session that reads it, and in no other. A
+//! confirmation takes the hold's only answer out, so that one wins.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -107,6 +107,11 @@ impl Inventory {
         }))
     }
 
+    /// Whether an issuer says who this is.
+    pub(crate) fn is_vouched(&self, id: &PrincipalId) -> bool {
+        self.is_of_an_issuer(id) || self.accounts.values().any(|known| known == id)
+    }
+
     fn is_of_an_issuer(&self, id: &PrincipalId) -> bool {
         let before = id.as_str().split_once(':').map(|(issuer, _)| issuer);
         before.is_some_and(|name| self.issuers.keys().any(|issuer| issuer.as_str() == name))

@@ -7,16 +7,17 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
-use policies::{Method, PrincipalId, Timestamp, Ttl};
+use policies::{Method, PrincipalId, Purpose, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use crate::audit::{By, Event};
-use crate::logins::{LoginSession, NewLogin, Origin, Rank};
+use crate::audit::{By, Event, clip};
+use crate::inventory::Inventory;
+use crate::logins::{AGENT_MAX, LoginSession, NewLogin, Origin, Rank};
 use crate::network::network;
 use crate::publish::Change;
 use crate::settings::Links;
-use crate::{Actor, Control, ControlError, ids, store};
+use crate::{Actor, Control, ControlError, Proof, Statement, ids, store};
 
 const INVITE_TTL: Ttl = Ttl::from_secs(24 * 3_600);
 const INVITE: &str = "";
@@ -97,12 +98,56 @@ impl Limits {
 }
 
 impl Control {
-    /// Makes a one-time sign-in link for somebody: by an admin, or without `by` by the operator at
-    /// the console.
+    /// What an admin agrees to who makes a link for somebody.
+    #[must_use]
+    pub fn invite_wish(&self, principal: &PrincipalId) -> Statement {
+        Statement {
+            purpose: Purpose::Administer,
+            subject: "invite".to_owned(),
+            lines: vec![("Make a sign-in link for".to_owned(), principal.to_string())],
+        }
+    }
+
+    /// Makes a one-time sign-in link for somebody: by an admin who has nothing to prove themselves
+    /// with, or without `by` by the operator at the console.
     ///
     /// # Errors
-    /// Where the actor is no admin, or the person unknown or disabled.
+    /// As [`Control::invite_by`] tells.
     pub async fn invite(
+        &self,
+        by: Option<&Actor>,
+        principal: &PrincipalId,
+    ) -> Result<Invite, ControlError> {
+        match by {
+            Some(actor) => self.invite_by(actor, principal, None).await,
+            None => self.invited(None, principal).await,
+        }
+    }
+
+    /// Makes a one-time sign-in link for somebody else, as an admin: where they have a factor, by
+    /// their proof.
+    ///
+    /// # Errors
+    /// Where the actor is no admin or doesn't prove themselves, it is for themselves, or the person
+    /// is unknown, disabled, or has something to prove themselves with: then a link would let
+    /// whoever holds it in beside them.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, %principal))]
+    pub async fn invite_by(
+        &self,
+        actor: &Actor,
+        principal: &PrincipalId,
+        proven: Option<(&str, Proof)>,
+    ) -> Result<Invite, ControlError> {
+        may_invite(actor, principal)?;
+        if proven.is_none() && self.factors(&actor.principal.id).await?.any() {
+            let told = "a sign-in link for somebody takes a fresh touch of yours";
+            return Err(self.step_up_needed("/invites", told));
+        }
+        self.administer(actor, &self.invite_wish(principal), proven).await?;
+        self.invited(Some(actor), principal).await
+    }
+
+    async fn invited(
         &self,
         by: Option<&Actor>,
         principal: &PrincipalId,
@@ -113,12 +158,16 @@ impl Control {
             let by = match &by {
                 Some(actor) => {
                     change.administering(actor)?;
+                    not_vouched(&change.inventory, &principal)?;
                     By::from(actor)
                 }
                 None => By::Operator,
             };
             if !change.inventory.people.contains_key(&principal) {
                 return Err(ControlError::NotFound("person"));
+            }
+            if change.has_factor(&principal).await? {
+                return Err(has_factors(&principal));
             }
             let invite = change.make_invite(by, &principal).await?;
             change.commit().await?;
@@ -144,12 +193,44 @@ impl Control {
         let (control, digest) = (self.clone(), ids::hash(code));
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            let session = change.sign_in(&digest, origin).await?;
+            let now = change.now;
+            let Some(principal) = store::login::use_invite(change.db(), &digest, now).await? else {
+                change.refuse_link(&digest, &origin).await?;
+                change.commit().await?;
+                return Err(ControlError::Unauthenticated);
+            };
+            let session = change.sign_in(principal, origin).await?;
             change.commit().await?;
             Ok(session)
         })
         .await
     }
+}
+
+fn may_invite(actor: &Actor, principal: &PrincipalId) -> Result<(), ControlError> {
+    let told = match (actor.admin, actor.principal.id == *principal) {
+        (false, _) => "this takes an admin",
+        (true, true) => "nobody makes a sign-in link for themselves: register a passkey at /keys",
+        (true, false) => return Ok(()),
+    };
+    Err(ControlError::Forbidden(told.to_owned()))
+}
+
+/// An admin's word is no substitute for the issuer's.
+fn not_vouched(inventory: &Inventory, principal: &PrincipalId) -> Result<(), ControlError> {
+    if inventory.is_vouched(principal) {
+        let told = format!("`{principal}` signs in with their issuer: an admin makes no link");
+        return Err(ControlError::Conflict(told));
+    }
+    Ok(())
+}
+
+/// A link beside somebody's passkeys would be a way around them.
+fn has_factors(principal: &PrincipalId) -> ControlError {
+    ControlError::Conflict(format!(
+        "`{principal}` has a passkey or an authenticator app and signs in by it: where it is lost, \
+         recover the account at /recovery, which takes two people"
+    ))
 }
 
 impl Change {
@@ -177,17 +258,27 @@ impl Change {
 
     async fn sign_in(
         &mut self,
-        code: &ids::Hash,
+        principal: PrincipalId,
         origin: Origin,
     ) -> Result<LoginSession, ControlError> {
-        let now = self.now;
-        let found = store::login::use_invite(self.db(), code, now).await?;
-        let principal = found.ok_or(ControlError::Unauthenticated)?;
         let rank = match self.control().settings().sign_in.links {
             Links::Enrol => Rank::Enrolling,
             Links::SignIn => Rank::Full,
         };
         let method = Method::Link;
         self.open_login(NewLogin { principal, method, rank, issuer: None, by: None, origin }).await
+    }
+
+    /// Writes down that somebody tried a link that was good once. A guess is nobody's, and leaves
+    /// nothing.
+    async fn refuse_link(&mut self, code: &ids::Hash, origin: &Origin) -> Result<(), ControlError> {
+        let Some((whose, used)) = store::login::spent_invite(self.db(), code).await? else {
+            return Ok(());
+        };
+        let detail = json!({
+            "why": if used { "used" } else { "expired" },
+            "address": origin.address, "agent": clip(&origin.agent, AGENT_MAX),
+        });
+        self.record(Event::new(By::Control, "link.refused", &whose, detail)).await
     }
 }

@@ -21,7 +21,7 @@ use crate::{Actor, Control, ControlError, Page, Paging, Person, Scope, Unreadabl
 
 const TOKEN: &str = "psl_";
 /// The most of what a client calls itself that is kept.
-const AGENT_MAX: usize = 200;
+pub(crate) const AGENT_MAX: usize = 200;
 /// Being seen is written down at most so often, and at least sixteen times before idleness ends it.
 const SEEN_EVERY: Ttl = Ttl::from_secs(60);
 

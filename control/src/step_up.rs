@@ -352,7 +352,8 @@ impl Change {
         self.given(need, id, shown).await.map(Some)
     }
 
-    async fn has_factor(&mut self, who: &PrincipalId) -> Result<bool, ControlError> {
+    /// Whether they have something to prove themselves with.
+    pub(crate) async fn has_factor(&mut self, who: &PrincipalId) -> Result<bool, ControlError> {
         let app = self.control().settings().totp.is_some();
         Ok(store::passkeys::count(self.db(), who).await? > 0
             || (app && store::totp::confirmed(self.db(), who).await?))

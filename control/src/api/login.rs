@@ -229,3 +229,15 @@ pub(crate) async fn certificate(
 pub(crate) async fn me(Caller(actor): Caller) -> Json<Me> {
     Json(Me::from(&actor))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_only_enrols_is_not_spent_on_a_certificate() {
+        assert!(certifies(Links::Enrol, true).is_err());
+        assert!(certifies(Links::Enrol, false).is_ok());
+        assert!(certifies(Links::SignIn, true).is_ok());
+    }
+}

@@ -8,6 +8,7 @@
 mod confirm;
 mod device;
 mod home;
+mod invites;
 mod keys;
 mod logins;
 mod markup;
@@ -66,6 +67,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/keys/totp/add", post(keys::add_app))
         .route("/keys/totp/confirm", post(keys::confirm_app))
         .route("/keys/totp/remove", post(keys::remove_app))
+        .route("/invites", get(invites::show).post(invites::make))
         .route("/recovery", get(recovery::show).post(recovery::ask))
         .route("/recovery/{id}", get(recovery::look).post(recovery::consent))
         .route("/assets/passkey.js", get(touch::script))

@@ -3,15 +3,17 @@
 //! Anybody may open the sign-in page, so asking stores nothing: the challenge's nonce carries its
 //! time and a tag of ours. Only an answer that is good leaves a trace, so that it counts once.
 
+use std::net::IpAddr;
+
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use policies::{Method, Purpose, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use webauthn_rs::prelude::PublicKeyCredential;
 
 use super::{Unproven, evidence, party};
-use crate::audit::{By, Event};
+use crate::audit::{By, Event, clip};
 use crate::ceremony::{Failure, PATIENCE};
 use crate::logins::NewLogin;
 use crate::publish::Change;
@@ -77,8 +79,16 @@ impl Control {
         let answer = answer.to_owned();
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            let opened = change.sign_in_with_passkey(&challenge, &answer, origin).await;
-            change.settle(By::Control, "login.refused", &challenge, Purpose::SignIn, opened).await
+            let from = origin.address;
+            match change.sign_in_with_passkey(&challenge, &answer, origin).await {
+                Ok(opened) => change.commit().await.map(|_| opened),
+                Err(Failure::Broken(error)) => Err(error),
+                Err(Failure::Unproven(why)) => {
+                    let detail = change.tried(why.code(), &answer, from).await?;
+                    change.refuse(By::Control, "login.refused", &challenge, detail).await?;
+                    Err(ControlError::Unproven(why))
+                }
+            }
         })
         .await
     }
@@ -94,6 +104,27 @@ impl Control {
 }
 
 impl Change {
+    /// What the audit log tells of a sign-in that was refused: with which key, whose that is where
+    /// it is known, and from where.
+    async fn tried(
+        &mut self,
+        reason: &str,
+        answer: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Value, ControlError> {
+        let answer = party::read::<PublicKeyCredential>(answer).ok();
+        let credential = answer.as_ref().map(PublicKeyCredential::get_credential_id);
+        let owner = match credential {
+            Some(credential) => store::passkeys::by_credential(self.db(), credential).await?,
+            None => None,
+        };
+        let credential = credential.map(|bytes| clip(&URL_SAFE_NO_PAD.encode(bytes), 200));
+        Ok(json!({
+            "reason": reason, "purpose": Purpose::SignIn, "credential": credential,
+            "owner": owner.map(|kept| kept.view.principal), "address": from,
+        }))
+    }
+
     async fn sign_in_with_passkey(
         &mut self,
         challenge: &str,

@@ -37,6 +37,17 @@ pub(crate) async fn use_invite(
     principal.map(|text| parse("principal", &text)).transpose()
 }
 
+/// Whose a link is that is of no use any more, and whether it was used.
+pub(crate) async fn spent_invite(
+    db: &mut SqliteConnection,
+    digest: &Hash,
+) -> Result<Option<(PrincipalId, bool)>, ControlError> {
+    let query =
+        sqlx::query_as("SELECT principal, used_at IS NOT NULL FROM invites WHERE digest = $1");
+    let found: Option<(String, bool)> = query.bind(&digest[..]).fetch_optional(db).await?;
+    found.map(|(whose, used)| Ok((parse("principal", &whose)?, used))).transpose()
+}
+
 /// Forgets what has long been of no use.
 pub(crate) async fn forget(
     db: &mut SqliteConnection,

@@ -88,8 +88,7 @@ async fn the_database_alone_has_no_secret() {
     assert!(!sealed.windows(20).any(|part| part == app.0.secret));
     // Sealed for one person: as another's it is of no use.
     sqlx::query("UPDATE totps SET principal = 'carol'").execute(&mut raw).await.unwrap();
-    let carol = world.control.invite(None, &"carol".parse().unwrap()).await.unwrap();
-    let carol = world.control.sign_in(&carol.code, Origin::default()).await.unwrap().actor;
+    let carol = world.signed_in("carol").await.actor;
     world.pass(30);
     let refused = world.type_in(&carol, &approval(), app.code(&world)).await;
     assert!(matches!(refused, Err(ControlError::Unreadable(_))), "{refused:?}");

@@ -111,3 +111,59 @@ async fn a_certificate_is_issued_for_the_sessions_own_device() {
     let locked = control.issue_certificate(&session.actor, &request.csr_pem, &laptop).await;
     assert_eq!(locked.unwrap_err().code(), "locked");
 }
+
+#[tokio::test]
+async fn a_link_that_is_used_twice_is_told() {
+    let world = World::new().await;
+    let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
+    world.control.sign_in(&invite.code, crate::Origin::default()).await.unwrap();
+    assert!(world.control.sign_in(&invite.code, crate::Origin::default()).await.is_err());
+    let guess = SecretString::from("a".repeat(52));
+    assert!(world.control.sign_in(&guess, crate::Origin::default()).await.is_err());
+    let kinds = world.kinds().await;
+    assert_eq!(kinds.iter().filter(|kind| *kind == "link.refused").count(), 1, "{kinds:?}");
+}
+
+#[tokio::test]
+async fn no_link_is_made_for_oneself_or_around_somebodys_passkeys() {
+    let world = World::new().await;
+    let eve = actor("eve");
+    let own = world.control.invite(Some(&eve), &eve.principal.id).await;
+    assert!(matches!(own, Err(ControlError::Forbidden(_))), "{own:?}");
+    let (bob, _) = world.enrolled("bob").await;
+    for by in [None, Some(&eve)] {
+        let around = world.control.invite(by, &bob.principal.id).await;
+        assert!(matches!(around, Err(ControlError::Conflict(_))), "{around:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_admin_who_has_a_passkey_makes_links_by_it() {
+    let world = World::new().await;
+    let (eve, mut key) = world.enrolled("eve").await;
+    let alice = "alice".parse().unwrap();
+    let untouched = world.control.invite(Some(&eve), &alice).await;
+    assert!(matches!(untouched, Err(ControlError::StepUpNeeded { .. })), "{untouched:?}");
+    let wish = world.control.invite_wish(&"carol".parse().unwrap());
+    let challenge = world.control.challenge(&eve, &wish).await.unwrap();
+    let proof = crate::Proof::Passkey(key.touch(&challenge));
+    let swapped = world.control.invite_by(&eve, &alice, Some((&challenge.id, proof))).await;
+    assert!(swapped.is_err(), "{swapped:?}");
+    let challenge = world.control.challenge(&eve, &world.control.invite_wish(&alice)).await;
+    let challenge = challenge.unwrap();
+    let proof = crate::Proof::Passkey(key.touch(&challenge));
+    world.control.invite_by(&eve, &alice, Some((&challenge.id, proof))).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_admin_makes_a_link_for_somebody_whom_an_issuer_vouches_for() {
+    let world = World::new().await;
+    let alice: policies::PrincipalId = "alice".parse().unwrap();
+    let mut vouched = inventory(RULES);
+    vouched.accounts.insert(("corp".parse().unwrap(), "s1".to_owned()), alice.clone());
+    assert!(vouched.is_vouched(&alice) && !vouched.is_vouched(&"bob".parse().unwrap()));
+    world.control.0.inventory.store(std::sync::Arc::new(vouched));
+    let refused = world.control.invite(Some(&actor("eve")), &alice).await;
+    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
+    assert!(world.control.invite(None, &alice).await.is_ok());
+}

@@ -203,3 +203,41 @@ async fn one_ends_ones_own_sessions_and_an_admin_anybodys() {
     assert_eq!(ended, [alice.actor.login]);
     assert!(control.authenticate(&alice.token).await.is_err());
 }
+
+#[tokio::test]
+async fn a_session_that_enrols_gets_no_certificate() {
+    let world = World::new().await;
+    let session = opened(&world.control, Rank::Enrolling, None).await;
+    let csr = NewRequest::generate().unwrap().csr_pem;
+    let laptop = "laptop".parse().unwrap();
+    let refused = world.control.issue_certificate(&session.actor, &csr, &laptop).await;
+    assert!(matches!(refused, Err(ControlError::EnrolFirst)), "{refused:?}");
+    assert!(!world.kinds().await.contains(&"certificate.issued".to_owned()));
+}
+
+async fn let_in(control: &Control, by: &LoginSession) -> LoginSession {
+    let mut change = control.change().await.unwrap();
+    let (principal, method, rank) = ("alice".parse().unwrap(), Method::Link, Rank::Full);
+    let (by, origin) = (Some(by.actor.login.clone()), Origin::default());
+    let new = NewLogin { principal, method, rank, issuer: None, by, origin };
+    let session = change.open_login(new).await.unwrap();
+    change.commit().await.unwrap();
+    session
+}
+
+#[tokio::test]
+async fn a_session_that_another_let_in_ends_with_it_and_never_after_it() {
+    let world = World::new().await;
+    let control = &world.control;
+    let first = signed_in(control, "alice", LoginKind::Terminal).await;
+    world.pass(40_000);
+    let second = let_in(control, &first).await;
+    let third = let_in(control, &second).await;
+    assert_eq!((second.expires_at, third.expires_at), (first.expires_at, first.expires_at));
+    let other = signed_in(control, "alice", LoginKind::Terminal).await;
+    control.end_login(&other.actor, &first.actor.login).await.unwrap();
+    for ended in [&first, &second, &third] {
+        assert!(control.authenticate(&ended.token).await.is_err());
+    }
+    assert!(control.authenticate(&other.token).await.is_ok());
+}

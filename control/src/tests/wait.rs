@@ -211,3 +211,18 @@ async fn guessing_codes_is_bounded_for_each_and_does_not_hinder_others() {
     assert!(matches!(even_the_right_one, Err(ControlError::RateLimited)));
     confirm(&world, "alice", &code).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_connections_code_is_of_no_use_in_another_login_session_than_the_first_that_read_it() {
+    let world = World::new().await;
+    let mut events = ask(&world, waiting(None, "app_ro@orders")).await;
+    let code = confirm_code(&mut events).await;
+    let view = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
+    let login = "ls-bbbbbbbbbbbb".parse().unwrap();
+    let elsewhere = crate::Actor { login, ..actor("alice") };
+    let read = world.control.hold_by_code(&elsewhere, &code).await;
+    assert!(matches!(read, Err(ControlError::NotFound(_))), "{read:?}");
+    let stolen = world.control.confirm(&elsewhere, &code, view.digest.clone(), None).await;
+    assert!(matches!(stolen, Err(ControlError::NotFound(_))), "{stolen:?}");
+    world.control.confirm(&actor("alice"), &code, view.digest, None).await.unwrap();
+}
