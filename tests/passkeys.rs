@@ -1,4 +1,11 @@
 //! Passkeys in a real browser: register, sign in, and prove a touch.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a journey reads best in one piece, and one that can't go on has failed"
+)]
 
 mod support;
 

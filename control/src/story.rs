@@ -80,6 +80,7 @@ fn is_id(text: &str) -> bool {
 }
 
 /// One event as a sentence.
+#[expect(clippy::too_many_lines, reason = "one line for each kind of event")]
 fn tell(event: &AuditView) -> String {
     let said = |key: &str| text(event.detail.get(key));
     let who = event.actor.strip_prefix("principal:").unwrap_or(&event.actor);

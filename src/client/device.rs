@@ -112,7 +112,16 @@ impl Reply {
                 Some(_) | None => Err(ClientError::Problem(problem)),
             },
             ClientError::Unreachable { .. } => Ok(Self::Pending),
-            other => Err(other),
+            other @ (ClientError::Home(_)
+            | ClientError::Insecure(_)
+            | ClientError::Authority(_)
+            | ClientError::Setup(_)
+            | ClientError::Strange(_)
+            | ClientError::Key(_)
+            | ClientError::Disowned
+            | ClientError::Unanswered
+            | ClientError::SshKey(_)
+            | ClientError::Write(_)) => Err(other),
         }
     }
 }

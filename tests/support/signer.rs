@@ -18,7 +18,7 @@ impl Signer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let public = base64url(&key.der_bytes());
+        let public = base64url(key.der_bytes());
         let metadata = json!({ "issuer": url, "jwks_uri": format!("{url}/jwks") });
         let jwk =
             json!({ "kty": "OKP", "crv": "Ed25519", "kid": "one", "use": "sig", "x": public });

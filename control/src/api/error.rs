@@ -34,11 +34,12 @@ pub(crate) struct Problem {
     error: Option<&'static str>,
     /// The page where one proves oneself, where that is what is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "https://gate.example.com/r/rq-2b7c")]
-    url: Option<String>,
+    #[schema(value_type = Option<String>, example = "https://gate.example.com/r/rq-2b7c")]
+    url: Option<Box<str>>,
     /// Under this name the operators find the cause in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
-    incident: Option<String>,
+    #[schema(value_type = Option<String>)]
+    incident: Option<Box<str>>,
 }
 
 /// The kinds of problems. Their names are part of the API.
@@ -163,7 +164,7 @@ impl Problem {
         let incident = uuid::Uuid::now_v7().simple().to_string();
         tracing::error!(%incident, cause = %chain(cause), "a request failed");
         let detail = format!("the operators find the cause in the log as incident {incident}");
-        Self { incident: Some(incident), ..Self::new(kind, detail) }
+        Self { incident: Some(incident.into()), ..Self::new(kind, detail) }
     }
 
     pub(crate) fn title(&self) -> &'static str {
@@ -189,7 +190,7 @@ impl From<ControlError> for Problem {
         let kind = match &error {
             ControlError::StepUpNeeded { url, .. } => {
                 let needed = Self::new(Kind::StepUpNeeded, error.to_string());
-                return Self { url: Some(url.clone()), ..needed };
+                return Self { url: Some(url.as_str().into()), ..needed };
             }
             ControlError::NotFound(_) => Kind::NotFound,
             ControlError::Forbidden(_)

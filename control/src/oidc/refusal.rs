@@ -64,7 +64,16 @@ impl From<JwtError> for Refusal {
     fn from(error: JwtError) -> Self {
         match error {
             JwtError::Issuers(unavailable) => Self::Unavailable(unavailable),
-            other => Self::Token(other),
+            other @ (JwtError::Malformed(_)
+            | JwtError::Algorithm(_)
+            | JwtError::Typ(_)
+            | JwtError::UnknownKey
+            | JwtError::Signature
+            | JwtError::Issuer
+            | JwtError::Audience
+            | JwtError::Expired
+            | JwtError::NotYet
+            | JwtError::TooOld) => Self::Token(other),
         }
     }
 }
