@@ -125,9 +125,9 @@ fn word_after(line: &str, word: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_psql_goes_on_after_two_touches() {
     let bed = Bed::with(Setup { rules: support::FOUR_EYES, ..Setup::default() }).await;
-    let (mut alice, mut bob) = (Browser::open().await, Browser::open().await);
+    let (mut alice, mut carol) = (Browser::open().await, Browser::open().await);
     register(&bed, &mut alice, "alice").await;
-    register(&bed, &mut bob, "bob").await;
+    register(&bed, &mut carol, "carol").await;
 
     let mut psql = support::psql(&bed.token_conninfo("app_rw", "orders"));
     psql.args(["-Atq", "-c", "select 'through'"]);
@@ -145,10 +145,10 @@ async fn a_waiting_psql_goes_on_after_two_touches() {
     let line = told(&mut lines, "needs 1 of dba").await;
     let request = line.split_whitespace().find(|word| word.starts_with("rq-")).unwrap();
     let request = request.trim_end_matches(':');
-    let seen = bob.go(&format!("{}r/{request}", bed.gateway.api_url())).await;
+    let seen = carol.go(&format!("{}r/{request}", bed.gateway.api_url())).await;
     assert!(seen.text.contains("Alice"), "{seen:?}");
-    bob.press("Approve").await;
-    told(&mut lines, "approved by Bob").await;
+    carol.press("Approve").await;
+    told(&mut lines, "approved by Carol").await;
     let output = psql.wait_with_output().await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "through");
 

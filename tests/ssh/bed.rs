@@ -295,6 +295,8 @@ listen = ["127.0.0.1:0"]
 [api]
 listen = "127.0.0.1:0"
 tls = "off"
+[sign_in]
+links = "sign-in"
 [people.alice]
 name = "Alice"
 groups = ["engineering"]
