@@ -99,7 +99,9 @@ async fn touch_and_go(world: &World, events: &mut Events) {
 async fn granted(events: &mut Events) -> String {
     match next(events).await {
         Event::Granted(granted) => granted.grant,
-        other => panic!("{other:?}"),
+        other @ (Event::Confirm(_) | Event::Confirmed(_) | Event::Asked(_) | Event::Refused(_)) => {
+            panic!("{other:?}")
+        }
     }
 }
 
