@@ -116,9 +116,11 @@ async fn ctrl_c_in_psql_cancels_the_query_and_keeps_the_session() {
     let (bed, files) = bed().await;
     // A psql that nobody types into ends at Ctrl-C, so this one has a terminal.
     let conninfo = bed.conninfo(&files, "app_rw", "orders");
-    let typed = format!("psql -XAtq '{conninfo}'");
+    // `exec`, because a shell that waits for psql would die of the same Ctrl-C.
+    let typed = format!("exec psql -XAtq '{conninfo}'");
     let mut terminal = client("script", &["-qec", &typed, "/dev/null"]);
-    let mut child = terminal.stdin(Stdio::piped()).env("PAGER", "cat").spawn().unwrap();
+    terminal.env("SHELL", "/bin/sh").env("PAGER", "cat");
+    let mut child = terminal.stdin(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     let mut seen = Seen::by(child.stdout.take().unwrap());
     seen.wait_for("orders=>").await;
