@@ -63,6 +63,7 @@ mod totp;
 mod vault;
 mod view;
 mod wait;
+mod webhook_signature;
 mod workloads;
 
 pub use actor::Actor;
@@ -95,5 +96,9 @@ pub use view::{
     Asked, AuditView, GrantFilter, GrantView, HoldView, LockView, LoginView, Page, Paging,
     RequestFilter, RequestView, Scope, SessionEnd, SessionFilter, SessionView, Standing,
     TargetView, TokenView, Verdict,
+};
+pub use webhook_signature::{
+    WEBHOOK_TOLERANCE, WebhookHeaders, WebhookSecret, WebhookSecretError, WebhookSignatureError,
+    sign_webhook, verify_webhook, webhook_timestamp,
 };
 pub use workloads::{Pattern, PatternError, Workload};
