@@ -4,8 +4,8 @@
 //! every live grant when the inventory changes.
 
 use policies::{
-    Approval, Decision, Facts, Knock, LeaseKey, Lock, PrincipalId, Quorum, Request, Resource,
-    Subject, Terms, Timestamp, Ttl, outstanding,
+    Approval, Approvals, Decision, Facts, Knock, LeaseKey, Lock, PrincipalId, Request, Resource,
+    Subject, Terms, Timestamp, Ttl,
 };
 
 use crate::actor::Asker;
@@ -35,12 +35,7 @@ impl Inventory {
     /// Whether a pending request still asks the people that the rules want.
     pub(crate) fn still_asks(&self, request: &Request, facts: &Facts) -> Result<(), Rejection> {
         let (_, terms) = self.judge(&request.principal, &request.resource, facts)?;
-        let asked = &request.terms.approvals;
-        let covered = |wanted: &Quorum| {
-            let same = asked.iter().find(|quorum| quorum.group == wanted.group);
-            same.is_some_and(|quorum| quorum.count >= wanted.count)
-        };
-        if !terms.approvals.iter().all(covered) {
+        if !request.terms.approvals.covers(&terms.approvals) {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));
         }
         if let Some(wanted) = terms.step_up
@@ -60,7 +55,7 @@ impl Inventory {
     ) -> Result<Terms, Rejection> {
         let (_, terms) = self.judge(&request.principal, &request.resource, facts)?;
         let people = approvals.iter().map(|yes| (&yes.by, &yes.groups));
-        if outstanding(&terms.approvals, people) > 0 {
+        if terms.approvals.missing(people) > 0 {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));
         }
         within(&terms, ttl).map(|()| terms)
@@ -90,9 +85,8 @@ fn within(terms: &Terms, ttl: Ttl) -> Result<(), Rejection> {
 }
 
 /// As `2 of dba, 1 of leads`.
-pub(crate) fn needs(quorums: &[Quorum]) -> String {
-    let texts: Vec<String> = quorums.iter().map(ToString::to_string).collect();
-    texts.join(", ")
+pub(crate) fn needs(approvals: &Approvals) -> String {
+    approvals.to_string()
 }
 
 impl Control {

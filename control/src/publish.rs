@@ -81,7 +81,7 @@ impl Change {
     ) -> Result<(), ControlError> {
         store::requests::insert(&mut self.db, request, source).await?;
         let by = By::Principal(request.principal.clone());
-        let needs: Vec<String> = request.terms.approvals.iter().map(ToString::to_string).collect();
+        let needs: Vec<String> = request.terms.approvals.told();
         let detail = json!({
             "resource": request.resource.to_string(), "ttl": request.ttl, "reason": request.reason,
             "needs": needs, "rules": request.terms.rules, "digest": request.digest(),

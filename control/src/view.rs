@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use policies::{
-    Authn, Bound, Credential, Database, Environment, Grant, GrantId, Kind, Lock, Login,
-    PrincipalId, Quorum, Request, Resource, SessionId, TargetName, Timestamp, Ttl,
+    Approvals, Authn, Bound, Credential, Database, Environment, Grant, GrantId, Kind, Lock, Login,
+    PrincipalId, Request, Resource, SessionId, TargetName, Timestamp, Ttl,
 };
 
 use crate::Rejection;
@@ -288,7 +288,7 @@ pub enum Verdict {
     /// Given once people say yes.
     Approval {
         /// Who, and how many.
-        needs: Vec<Quorum>,
+        needs: Approvals,
         /// For how long at most.
         limit: Option<Ttl>,
     },

@@ -228,7 +228,7 @@ impl Story<'_> {
     fn asked(&self, request: &Request, patience: Ttl) -> v1::Asked {
         v1::Asked {
             request: request.id.to_string(),
-            needs: request.terms.approvals.iter().map(ToString::to_string).collect(),
+            needs: request.terms.approvals.told(),
             url: format!("{}/", self.control.settings().base_url()),
             patience_ms: patience.millis().cast_unsigned(),
         }

@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::policy::RuleBook;
-use crate::quorum::strictest;
-use crate::{Principal, Quorum, Resource, StepUpKind, Target, Timestamp, Ttl};
+use crate::{Approvals, Principal, Resource, StepUpKind, Target, Timestamp, Ttl};
 
 /// What rules may ask about the moment of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +60,7 @@ pub enum Decision {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// Whose approval, and how many; none means that nobody has to be asked.
-    pub approvals: Vec<Quorum>,
+    pub approvals: Approvals,
     /// The longest that the grant may last.
     pub limit: Option<Ttl>,
     /// How old a step-up may be when somebody asks, approves or connects; none where none is wanted.
@@ -135,7 +134,7 @@ impl Question<'_> {
     ) -> Result<Terms, Refusal> {
         let mut rules = Vec::new();
         let mut absolute = Vec::new();
-        let mut quorums = Vec::new();
+        let mut approvals = Approvals::default();
         let mut limits = BTreeSet::new();
         let mut step_ups = BTreeSet::new();
         for id in forbidding {
@@ -144,7 +143,7 @@ impl Question<'_> {
             if rule.obligations.is_absolute() {
                 absolute.push(rule.title.clone());
             }
-            quorums.extend(rule.obligations.approvals.iter().cloned());
+            approvals = approvals.strictest(rule.obligations.approvals.clone());
             limits.extend(rule.obligations.limit);
             step_ups.extend(rule.obligations.step_up);
         }
@@ -154,7 +153,7 @@ impl Question<'_> {
             return Err(Refusal::Forbidden(absolute));
         }
         let (limit, step_up) = (limits.first().copied(), step_ups.first().copied());
-        Ok(Terms { approvals: strictest(quorums), limit, step_up, rules })
+        Ok(Terms { approvals, limit, step_up, rules })
     }
 
     fn pose(&self) -> Result<(Request, Entities), String> {
@@ -368,9 +367,8 @@ mod tests {
         let told = match decide(groups, wish, source) {
             Decision::Deny(refusal) => refusal.to_string(),
             Decision::Allow(terms) => {
-                let quorums: Vec<String> = terms.approvals.iter().map(Quorum::to_string).collect();
                 let limit = terms.limit.map(|limit| format!(" {limit}")).unwrap_or_default();
-                format!("allow [{}]{limit}", quorums.join(", "))
+                format!("allow [{}]{limit}", terms.approvals)
             }
         };
         assert_eq!(told, expected);

@@ -8,6 +8,7 @@
 //! Everything that depends on time takes it as an argument.
 
 mod admit;
+mod approvals;
 mod decide;
 mod end;
 mod grant;
@@ -24,6 +25,7 @@ mod target;
 mod time;
 
 pub use admit::{Admission, Denial, Knock, admit};
+pub use approvals::{Approvals, ApprovalsError, Progress};
 pub use decide::{Decision, Facts, Refusal, Risk, Terms};
 pub use end::End;
 pub use grant::{Grant, GrantError, GrantEvent, GrantState};
@@ -35,7 +37,7 @@ pub use name::{
     LoginId, NameError, PrincipalId, RequestId, SessionId, StepUpId, TargetName,
 };
 pub use policy::{PolicyError, PolicyFault, RuleBook, SCHEMA, Source};
-pub use quorum::{Quorum, QuorumError, outstanding};
+pub use quorum::{Quorum, QuorumError};
 pub use request::{Approval, Digest, Request, RequestError, RequestEvent, RequestState};
 pub use ssh::{Channel, Ssh, UnknownChannel};
 pub use step_up::{Bound, Need, Purpose, StepUp, StepUpError, StepUpKind};

@@ -14,7 +14,7 @@ use std::fmt;
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
 use thiserror::Error;
 
-use crate::{Quorum, Ttl};
+use crate::{Approvals, Quorum, Ttl};
 
 /// The Cedar schema, as text, that every policy is checked against.
 pub const SCHEMA: &str = include_str!("schema.cedarschema");
@@ -55,7 +55,7 @@ pub struct PolicyError(pub Vec<PolicyFault>);
 /// What a `forbid` takes to be discharged. None at all means that nothing discharges it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Obligations {
-    pub(crate) approvals: Vec<Quorum>,
+    pub(crate) approvals: Approvals,
     pub(crate) limit: Option<Ttl>,
     /// How old a step-up may be.
     pub(crate) step_up: Option<Ttl>,
@@ -119,7 +119,7 @@ impl RuleBook {
     /// Every quorum that a rule asks for, with the rule's title.
     pub fn quorums(&self) -> impl Iterator<Item = (&str, &Quorum)> {
         self.rules.values().flat_map(|rule| {
-            let quorums = rule.obligations.approvals.iter();
+            let quorums = rule.obligations.approvals.quorums();
             quorums.map(|quorum| (rule.title.as_str(), quorum))
         })
     }
@@ -230,9 +230,8 @@ fn span(key: &str, text: &str) -> Result<Ttl, String> {
     text.parse().map_err(|error| format!("@{key}: {error}"))
 }
 
-fn approvals(text: &str) -> Result<Vec<Quorum>, String> {
-    let parts: Result<Vec<Quorum>, _> = text.split(',').map(str::parse).collect();
-    parts.map(crate::quorum::strictest).map_err(|error| format!("@approvals: {error}"))
+fn approvals(text: &str) -> Result<Approvals, String> {
+    text.parse().map_err(|error| format!("@approvals: {error}"))
 }
 
 fn miette_offset(error: &dyn miette::Diagnostic) -> Option<usize> {
@@ -306,7 +305,10 @@ mod tests {
         )
         .unwrap();
         let rule = book.rules.values().next().unwrap();
-        assert_eq!((rule.title.as_str(), rule.obligations.approvals.len()), ("four-eyes", 2));
+        assert_eq!(
+            (rule.title.as_str(), rule.obligations.approvals.quorums().count()),
+            ("four-eyes", 2)
+        );
         for bad in [
             "@approvals(\"dba\")",
             "@limit(\"soon\")",

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::{
     GroupName, Need, Principal, PrincipalId, Purpose, RequestId, Resource, StepUp, StepUpError,
-    StepUpId, Terms, Timestamp, Ttl, outstanding,
+    StepUpId, Terms, Timestamp, Ttl,
 };
 
 /// How old a step-up may be that no rule asks for: nobody is shut out by it, but it has to be about
@@ -250,7 +250,7 @@ impl Request {
     #[must_use]
     pub fn digest(&self) -> Digest {
         let mut hash = Sha256::new();
-        let terms: Vec<String> = self.terms.approvals.iter().map(ToString::to_string).collect();
+        let terms = self.terms.approvals.to_string();
         let step_up = self.terms.step_up.map(|within| format!("step-up {within}"));
         let parts = [
             "postern request v1",
@@ -259,7 +259,7 @@ impl Request {
             &self.resource.to_string(),
             &self.ttl.to_string(),
             &self.reason,
-            &terms.join(","),
+            &terms,
             &self.asked_at.millis().to_string(),
         ];
         for part in parts.into_iter().chain(step_up.as_deref()) {
@@ -368,7 +368,7 @@ impl Request {
     /// How many more people have to say yes.
     #[must_use]
     pub fn missing(&self, approvals: &[Approval]) -> usize {
-        outstanding(&self.terms.approvals, approvals.iter().map(|yes| (&yes.by, &yes.groups)))
+        self.terms.approvals.missing(approvals.iter().map(|yes| (&yes.by, &yes.groups)))
     }
 
     /// Whether this person may say yes or no.
@@ -380,10 +380,10 @@ impl Request {
             return Err(RequestError::Own);
         }
         let asked = &self.terms.approvals;
-        if asked.iter().any(|quorum| by.groups.contains(&quorum.group)) {
+        if asked.ask(&by.groups) {
             return Ok(());
         }
-        let groups: Vec<&str> = asked.iter().map(|quorum| quorum.group.as_str()).collect();
+        let groups: Vec<&str> = asked.quorums().map(|quorum| quorum.group.as_str()).collect();
         Err(RequestError::NotAsked(groups.join(" or ")))
     }
 }
@@ -422,7 +422,7 @@ mod tests {
 
     fn asked(quorum: &[&str]) -> Request {
         let terms = Terms {
-            approvals: quorum.iter().map(|text| text.parse().unwrap()).collect(),
+            approvals: quorum.join(", ").try_into().unwrap(),
             limit: Some(Ttl::from_secs(3_600)),
             ..Terms::default()
         };
@@ -525,7 +525,7 @@ mod tests {
     fn stepped(quorum: &[&str]) -> Request {
         let request = asked(&["9 of nobody"]);
         let terms = Terms {
-            approvals: quorum.iter().map(|text| text.parse().unwrap()).collect(),
+            approvals: quorum.join(", ").try_into().unwrap(),
             step_up: Some(Ttl::from_secs(60)),
             ..request.terms
         };

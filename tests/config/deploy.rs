@@ -118,8 +118,7 @@ fn decide(book: &RuleBook, case: &Case) -> String {
     match book.decide(&principal, &target, &resource, &facts) {
         Decision::Deny(refusal) => format!("deny: {refusal}"),
         Decision::Allow(terms) => {
-            let approvals = terms.approvals.iter().map(ToString::to_string);
-            format!("allow: {:?} {:?}", approvals.collect::<Vec<_>>(), terms.limit)
+            format!("allow: {:?} {:?}", terms.approvals.told(), terms.limit)
         }
     }
 }

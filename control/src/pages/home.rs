@@ -76,7 +76,7 @@ fn granted(view: &GrantView, seal: &str) -> Markup {
 
 pub(super) fn described(view: &RequestView) -> Markup {
     let request = &view.request;
-    let needs: Vec<String> = request.terms.approvals.iter().map(ToString::to_string).collect();
+    let needs: Vec<String> = request.terms.approvals.told();
     Markup::new()
         .raw("<h3>")
         .text(&request.resource)

@@ -76,7 +76,6 @@ pub(crate) struct Decided {
 impl From<&RequestView> for AccessRequest {
     fn from(view: &RequestView) -> Self {
         let request = &view.request;
-        let needs = request.terms.approvals.iter().map(ToString::to_string);
         Self {
             id: request.id.to_string(),
             principal: request.principal.to_string(),
@@ -87,7 +86,7 @@ impl From<&RequestView> for AccessRequest {
             state: request.state.word(),
             prove_at: view.prove_at.clone(),
             step_up: request.terms.step_up.map(|within| within.to_string()),
-            needs: needs.collect(),
+            needs: request.terms.approvals.told(),
             missing: view.missing,
             approvals: approvals(&request.state),
             asked_at: request.asked_at.to_string(),

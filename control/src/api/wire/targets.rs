@@ -53,14 +53,14 @@ impl From<&TargetView> for Target {
 impl From<&LoginView> for TargetLogin {
     fn from(view: &LoginView) -> Self {
         let (verdict, needs, limit, why) = match &view.verdict {
-            Verdict::Free { limit } => ("free", [].as_slice(), *limit, None),
-            Verdict::Approval { needs, limit } => ("approval", needs.as_slice(), *limit, None),
-            Verdict::Denied(why) => ("denied", [].as_slice(), None, Some(why.to_string())),
+            Verdict::Free { limit } => ("free", Vec::new(), *limit, None),
+            Verdict::Approval { needs, limit } => ("approval", needs.told(), *limit, None),
+            Verdict::Denied(why) => ("denied", Vec::new(), None, Some(why.to_string())),
         };
         Self {
             login: view.login.to_string(),
             verdict,
-            needs: needs.iter().map(ToString::to_string).collect(),
+            needs,
             limit: limit.map(|limit| limit.to_string()),
             why,
         }
