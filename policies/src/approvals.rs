@@ -36,6 +36,9 @@ pub enum ApprovalsError {
     /// Too many stages.
     #[error("{0} stages are too many: at most {MOST} follow each other")]
     Stages(usize),
+    /// A `then` with nothing before or after it.
+    #[error("`then` stands between two stages, as in `1 of leads then 2 of dba`")]
+    Then,
 }
 
 /// How far those who said yes have come.
@@ -184,6 +187,9 @@ impl FromStr for Approvals {
         let stages: Vec<&str> = text.split(THEN).collect();
         if stages.len() > MOST {
             return Err(ApprovalsError::Stages(stages.len()));
+        }
+        if text.split_whitespace().filter(|word| *word == THEN.trim()).count() >= stages.len() {
+            return Err(ApprovalsError::Then);
         }
         let stages = stages.into_iter().map(|stage| {
             let quorums: Result<Vec<Quorum>, _> = stage.split(',').map(str::parse).collect();
