@@ -16,47 +16,23 @@ use tokio::process::ChildStderr;
 use support::browser::Browser;
 use support::{Bed, Setup};
 
-/// The details of all events of a kind, newest first.
-async fn events(bed: &Bed, kind: &str) -> Vec<Value> {
-    let bob = bed.actor("bob").await;
-    let paging = control::Paging { cursor: None, limit: Some(200) };
-    let page = bed.gateway.control().audit(&bob, paging).await.unwrap();
-    let of = page.items.into_iter().filter(|event| event.kind == kind);
-    of.map(|event| event.detail).collect()
-}
-
-/// Signs somebody in by a link, and registers a passkey.
-async fn register(bed: &Bed, browser: &mut Browser, who: &str) {
-    use secrecy::ExposeSecret;
-    let invite = bed.gateway.control().invite(None, &who.parse().unwrap()).await.unwrap();
-    let code = invite.code.expose_secret();
-    browser.go(&format!("{}login?code={code}", bed.gateway.api_url())).await;
-    browser.press("Sign in").await;
-    browser.go(&format!("{}keys", bed.gateway.api_url())).await;
-    let seen = browser.press("Add a passkey").await;
-    assert!(seen.title.starts_with("A new passkey"), "{seen:?}");
-    browser.fill("What to call it", "blue key").await;
-    let seen = browser.press("Make the passkey").await;
-    assert!(seen.url.ends_with("/keys") && seen.text.contains("blue key"), "{seen:?}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_passkey_is_registered_and_signs_in_by_itself() {
     let bed = Bed::start().await;
     let mut browser = Browser::open().await;
-    register(&bed, &mut browser, "alice").await;
+    browser.register(&bed, "alice").await;
     let seen = browser.press("Sign out").await;
     assert!(seen.url.ends_with("/login"), "{seen:?}");
     let seen = browser.press("Sign in with a passkey").await;
     assert!(seen.title.starts_with("My access") && seen.text.contains("Alice"), "{seen:?}");
-    assert_eq!(events(&bed, "login.proven").await.len(), 1);
+    assert_eq!(bed.events("login.proven").await.len(), 1);
 
     // Another one takes a touch, and the same authenticator doesn't hold two.
     browser.go(&format!("{}keys", bed.gateway.api_url())).await;
     let seen = browser.press("Add a passkey").await;
     assert!(seen.text.contains("Add a passkey") && seen.text.contains("Alice"), "{seen:?}");
     browser.press("Confirm with a passkey that I have").await;
-    assert_eq!(events(&bed, "step-up.given").await.len(), 1);
+    assert_eq!(bed.events("step-up.given").await.len(), 1);
     browser.fill("What to call it", "again").await;
     let seen = browser.press("Make the passkey").await;
     assert!(seen.text.contains("holds a passkey of yours already"), "{seen:?}");
@@ -66,7 +42,7 @@ async fn a_passkey_is_registered_and_signs_in_by_itself() {
 async fn a_touch_without_verification_counts_for_nothing() {
     let bed = Bed::start().await;
     let mut browser = Browser::open().await;
-    register(&bed, &mut browser, "alice").await;
+    browser.register(&bed, "alice").await;
     let unverified = serde_json::json!({ "act": "verified", "verified": false });
     browser.act(unverified).await;
 
@@ -74,13 +50,13 @@ async fn a_touch_without_verification_counts_for_nothing() {
     browser.press("Add a passkey").await;
     let seen = browser.press("Confirm with a passkey that I have").await;
     assert!(seen.text.contains("The passkey was not used"), "{seen:?}");
-    assert!(events(&bed, "step-up.refused").await.is_empty());
+    assert!(bed.events("step-up.refused").await.is_empty());
 
     // One that doesn't is refused by us.
     browser.say("careless").await;
     let seen = browser.press("Confirm with a passkey that I have").await;
     assert!(seen.text.contains("did not check that it is you"), "{seen:?}");
-    let refused = events(&bed, "step-up.refused").await;
+    let refused = bed.events("step-up.refused").await;
     assert_eq!(refused[0]["reason"], "uv-missing");
 }
 
@@ -88,12 +64,12 @@ async fn a_touch_without_verification_counts_for_nothing() {
 async fn a_passkey_is_of_no_use_under_another_address() {
     let bed = Bed::start().await;
     let mut browser = Browser::open().await;
-    register(&bed, &mut browser, "alice").await;
+    browser.register(&bed, "alice").await;
     let elsewhere = bed.gateway.api_url().as_str().replace("localhost", "127.0.0.1");
     browser.go(&format!("{elsewhere}login")).await;
     let seen = browser.press("Sign in with a passkey").await;
     assert!(seen.text.contains("don't work under the address"), "{seen:?}");
-    assert!(events(&bed, "login.proven").await.is_empty());
+    assert!(bed.events("login.proven").await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,8 +102,8 @@ fn word_after(line: &str, word: &str) -> String {
 async fn a_waiting_psql_goes_on_after_two_touches() {
     let bed = Bed::with(Setup { rules: support::FOUR_EYES, ..Setup::default() }).await;
     let (mut alice, mut carol) = (Browser::open().await, Browser::open().await);
-    register(&bed, &mut alice, "alice").await;
-    register(&bed, &mut carol, "carol").await;
+    alice.register(&bed, "alice").await;
+    carol.register(&bed, "carol").await;
 
     let mut psql = support::psql(&bed.token_conninfo("app_rw", "orders"));
     psql.args(["-Atq", "-c", "select 'through'"]);
@@ -152,7 +128,7 @@ async fn a_waiting_psql_goes_on_after_two_touches() {
     let output = psql.wait_with_output().await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "through");
 
-    let given = events(&bed, "step-up.given").await;
+    let given = bed.events("step-up.given").await;
     let purposes: Vec<&str> = given.iter().filter_map(|told| told["purpose"].as_str()).collect();
     assert_eq!(purposes, ["approve", "connect"]);
     let proven = |told: &Value| told["evidence"]["assertion"]["signature"].is_string();

@@ -1,8 +1,12 @@
 //! An authenticated person, as actions take them, and what they may do by their office.
 
+use std::net::IpAddr;
+
 use policies::{Authn, Bound, DeviceId, LoginId, Principal, PrincipalId, StepUp};
 
 use crate::ControlError;
+use crate::risk::Carrier;
+use crate::step_up;
 
 /// Somebody who proved who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +28,32 @@ pub struct Actor {
 pub(crate) struct Asker {
     pub(crate) principal: PrincipalId,
     pub(crate) device: Option<DeviceId>,
+    /// On what it comes, for what is unusual about it.
+    pub(crate) carrier: Carrier,
     /// The certificate or token of an identified connection.
     pub(crate) credential: Option<String>,
     /// Where a touch for their connection is good, where it is one.
     pub(crate) place: Option<Bound>,
     /// The touch with which their waiting connection was let go on: for what it asks, and no more.
     pub(crate) touch: Option<StepUp>,
+}
+
+impl Asker {
+    /// An identified connection, from there.
+    pub(crate) fn connected(
+        principal: &PrincipalId,
+        authn: &Authn,
+        source: Option<IpAddr>,
+    ) -> Self {
+        Self {
+            principal: principal.clone(),
+            device: authn.device.clone(),
+            carrier: Carrier::of(authn),
+            credential: Some(authn.evidence.clone()),
+            place: step_up::place(Some(authn), source),
+            touch: None,
+        }
+    }
 }
 
 impl Actor {
@@ -51,6 +75,7 @@ impl Actor {
         Asker {
             principal: self.principal.id.clone(),
             device: self.authn.device.clone(),
+            carrier: Carrier::Session,
             credential: None,
             place: None,
             touch: None,

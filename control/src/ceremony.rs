@@ -274,7 +274,7 @@ impl Change {
 
     /// Commits what came of a proof; a refusal is committed too, as an audit event.
     pub(crate) async fn settle<T>(
-        self,
+        mut self,
         by: By,
         kind: &'static str,
         challenge: &str,
@@ -285,6 +285,9 @@ impl Change {
             Ok(proven) => self.commit().await.map(|_| proven),
             Err(Failure::Broken(error)) => Err(error),
             Err(Failure::Unproven(why)) => {
+                if let By::Principal(who) = &by {
+                    self.failed(who, kind).await?;
+                }
                 let detail = json!({ "reason": why.code(), "purpose": purpose });
                 self.refuse(by, kind, challenge, detail).await?;
                 Err(ControlError::Unproven(why))

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use certs::{IssuedKey, LoginCert, SshIssuedKey};
 use policies::{
-    Authn, Channel, Credential, End, Facts, Grant, GrantEvent, GrantId, Kind, Resource, SessionId,
+    Authn, Channel, Credential, End, Grant, GrantEvent, GrantId, Kind, Method, Resource, SessionId,
     Target, Timestamp, Ttl,
 };
 use secrecy::SecretString;
@@ -12,7 +12,11 @@ use serde_json::json;
 
 use crate::actor::Asker;
 use crate::audit::Event;
+use crate::network::neighbourhood;
 use crate::publish::Change;
+use crate::requests::approvals;
+use crate::risk::{Carrier, Unusual};
+use crate::store::requests::Stored;
 use crate::{Actor, Control, ControlError, step_up, store};
 
 /// How long an upstream certificate lasts. It only has to open a connection: the life of a
@@ -142,18 +146,30 @@ impl Change {
         let used = self.step(&grant, GrantEvent::Use, holder(&grant)).await?;
         let asker = visitor(&grant, visit);
         self.control().not_locked(&asker, &grant.resource, self.now)?;
-        let asked_from = self.stored(&grant.request).await?.source;
+        let stored = self.stored(&grant.request).await?;
         let given = self.youngest(&asker, &grant.resource).await?;
-        let facts = Facts::new(self.now, visit.source.or(asked_from));
-        let facts = step_up::facts(facts, given.as_ref());
+        let from = visit.source.or(stored.source);
+        let unusual = self.weigh(&asker, from).await?;
+        let facts = step_up::facts(unusual.facts(self.now, from), given.as_ref());
         let terms = self.covers(&grant, &facts).await?;
-        if let Some(step_up) = self.fresh(&terms, given.as_ref())? {
+        let touch =
+            self.fresh(&terms, given.as_ref()).map_err(|error| told_why(error, &unusual))?;
+        if let Some(step_up) = touch {
             let detail = json!({ "grant": grant.id, "step_up": step_up::told(step_up) });
             let event = Event::new(holder(&grant), "session.proved", &visit.session, detail);
             self.record(event).await?;
         }
-        // What a touch opened, if only in part, is asked about again the next time.
-        Ok((used, terms.step_up.is_none() && facts.step_up.is_none()))
+        if touch.is_some() || is_vouched(visit, &stored) {
+            let device = match &asker.carrier {
+                Carrier::Device(device) => Some(device),
+                Carrier::Session | Carrier::Unnamed => None,
+            };
+            self.learn_place(&grant.principal, visit.source, device).await?;
+        }
+        // What a touch opened, if only in part, is asked about again the next time, and so is what
+        // hangs on what is usual.
+        let weighed = self.inventory.rules.weighs_risk();
+        Ok((used, terms.step_up.is_none() && facts.step_up.is_none() && !weighed))
     }
 
     fn upstream(&self, grant: &Grant) -> Result<Upstream, ControlError> {
@@ -206,11 +222,30 @@ impl Change {
     }
 }
 
+/// Whether its person confirmed this very connection, or others approved it from where it comes.
+fn is_vouched(visit: &Visit, asked: &Stored) -> bool {
+    let confirmed = visit.authn.as_ref().is_some_and(|authn| authn.method == Method::Confirmed);
+    let (here, there) = (visit.source.map(neighbourhood), asked.source.map(neighbourhood));
+    confirmed || (here.is_some() && here == there && !approvals(&asked.request).is_empty())
+}
+
+/// A step-up is wanted: because of what is unusual, where something is.
+fn told_why(error: ControlError, unusual: &Unusual) -> ControlError {
+    let because = unusual.told();
+    match error {
+        ControlError::StepUpNeeded { url, why } if !because.is_empty() => {
+            ControlError::StepUpNeeded { url, why: format!("{why}: {}", because.join(", ")) }
+        }
+        other => other,
+    }
+}
+
 fn visitor(grant: &Grant, visit: &Visit) -> Asker {
     let authn = visit.authn.as_ref();
     Asker {
         principal: grant.principal.clone(),
         device: authn.and_then(|authn| authn.device.clone()),
+        carrier: authn.map_or(Carrier::Unnamed, Carrier::of),
         credential: authn.map(|authn| authn.evidence.clone()),
         place: step_up::place(authn, visit.source),
         touch: None,

@@ -47,6 +47,7 @@ mod publish;
 mod recovery;
 mod reload;
 mod requests;
+mod risk;
 mod sessions;
 mod settings;
 mod ssh;

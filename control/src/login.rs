@@ -279,6 +279,7 @@ impl Change {
             "why": if used { "used" } else { "expired" },
             "address": origin.address, "agent": clip(&origin.agent, AGENT_MAX),
         });
+        self.failed(&whose, "link").await?;
         self.record(Event::new(By::Control, "link.refused", &whose, detail)).await
     }
 }

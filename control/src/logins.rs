@@ -443,6 +443,10 @@ impl Change {
         store::logins::insert(self.db(), &ids::hash(&token), &login).await?;
         let actor = login.actor(&person);
         self.record(Event::new(&actor, "login.signed-in", &login.id, told(&login))).await?;
+        // Of a session that another let in, nobody has shown that its own place is theirs.
+        if login.rank == Rank::Full && login.by.is_none() {
+            self.learn_place(&login.principal, login.address, None).await?;
+        }
         Ok(LoginSession { token, actor, rank: login.rank, expires_at: login.expires_at })
     }
 
@@ -462,6 +466,7 @@ impl Change {
         let mut login = live.ok_or(ControlError::Unauthenticated)?;
         if let Some((rank, method)) = raised {
             (login.rank, login.method) = (rank, method);
+            self.learn_place(&login.principal, login.address, None).await?;
         }
         login.seen_at = now;
         login.idle_at = login.idle_from(now, self.control().settings().sign_in.idle);

@@ -16,6 +16,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use crate::audit::{By, Event};
 use crate::feed::News;
+use crate::risk::Unusual;
 use crate::store::{self, Turn};
 use crate::{Control, ControlError, Inventory, ids};
 
@@ -78,14 +79,15 @@ impl Change {
         &mut self,
         request: &Request,
         source: Option<IpAddr>,
+        unusual: &Unusual,
     ) -> Result<(), ControlError> {
-        store::requests::insert(&mut self.db, request, source).await?;
+        store::requests::insert(&mut self.db, request, source, unusual.risk).await?;
         let by = By::Principal(request.principal.clone());
         let needs: Vec<String> = request.terms.approvals.told();
         let detail = json!({
             "resource": request.resource.to_string(), "ttl": request.ttl, "reason": request.reason,
             "needs": needs, "rules": request.terms.rules, "digest": request.digest(),
-            "source": source, "step_up": request.step_up,
+            "source": source, "step_up": request.step_up, "unusual": unusual.told(),
         });
         let event = Event::new(by, "request.asked", &request.id, detail);
         self.record(event).await?;

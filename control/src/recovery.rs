@@ -184,6 +184,8 @@ impl Change {
             store::passkeys::remove(self.db(), &kept.view.id).await?;
         }
         let totp = store::totp::remove(self.db(), whose).await?;
+        // Whoever had the account may have made other places look usual.
+        store::risk::forget_person(self.db(), whose).await?;
         let removed: Vec<&str> = keys.iter().map(|kept| kept.view.id.as_str()).collect();
         let detail = json!({
             "principal": whose, "asked_by": view.asked_by, "reason": view.reason,

@@ -9,7 +9,6 @@ use crate::audit::{By, Event};
 use crate::judge::was_proved;
 use crate::publish::Change;
 use crate::requests::approvals;
-use crate::store::requests::Stored;
 use crate::{Control, ControlError, Inventory, Rejection, store};
 
 /// What a reload changed.
@@ -59,17 +58,17 @@ impl Change {
     ) -> Result<Vec<RequestId>, ControlError> {
         let mut withdrawn = Vec::new();
         for stored in store::requests::pending(self.db()).await? {
-            let request = stored.request;
+            let request = &stored.request;
             if whose.is_some_and(|whose| *whose != request.principal) {
                 continue;
             }
-            if self.lapse(&request).await? {
+            if self.lapse(request).await? {
                 continue;
             }
-            let facts = self.facts_of(&request, stored.source).await?;
-            if let Err(why) = self.inventory.still_asks(&request, &facts) {
-                self.withdraw_for(&request, &why.to_string()).await?;
-                withdrawn.push(request.id);
+            let facts = self.facts_of(&stored).await?;
+            if let Err(why) = self.inventory.still_asks(request, &facts) {
+                self.withdraw_for(request, &why.to_string()).await?;
+                withdrawn.push(request.id.clone());
             }
         }
         Ok(withdrawn)
@@ -94,10 +93,10 @@ impl Change {
     }
 
     async fn review(&mut self, grant: &Grant) -> Result<(), ControlError> {
-        let Stored { request, source, .. } = self.stored(&grant.request).await?;
-        let facts = self.facts_of(&request, source).await?;
+        let stored = self.stored(&grant.request).await?;
+        let facts = self.facts_of(&stored).await?;
         let terms = self.covers(grant, &facts).await?;
-        Ok(was_proved(&terms, &request, approvals(&request))?)
+        Ok(was_proved(&terms, &stored.request, approvals(&stored.request))?)
     }
 
     async fn end_by_rules(&mut self, grant: &Grant, why: &Rejection) -> Result<(), ControlError> {

@@ -12,6 +12,7 @@ use crate::actor::Asker;
 use crate::audit::By;
 use crate::judge::needs;
 use crate::publish::Change;
+use crate::risk::Unusual;
 use crate::store::{self, requests::Stored};
 use crate::{Actor, Asked, Control, ControlError, Rejection, ids, step_up};
 
@@ -179,14 +180,15 @@ impl Change {
         let (_, resource) = self.inventory.resolve(&wish.resource)?;
         self.control().not_locked(asker, &resource, self.now)?;
         let lately = self.youngest(asker, &resource).await?;
-        let facts = step_up::facts(Facts::new(self.now, wish.source), lately.as_ref());
+        let unusual = self.weigh(asker, wish.source).await?;
+        let facts = step_up::facts(unusual.facts(self.now, wish.source), lately.as_ref());
         if let Some(grant) = self.live_grant(asker, &resource, &facts).await? {
             let stored = self.stored(&grant.request).await?;
             return Ok((stored.request, Some(grant)));
         }
         // Only what was touched for in this very form counts; what is asked elsewhere is stood by.
         let proof = asker.touch.clone();
-        let facts = step_up::facts(Facts::new(self.now, wish.source), proof.as_ref());
+        let facts = step_up::facts(unusual.facts(self.now, wish.source), proof.as_ref());
         let (resource, terms) = self.inventory.judge(&asker.principal, &resource, &facts)?;
         if let Some(request) = self.joined(asker, &resource, &wish, waiting).await? {
             return self.stands_by(request, proof).await;
@@ -197,7 +199,7 @@ impl Change {
         if waiting == Waiting::No && !terms.approvals.is_empty() {
             return Err(Rejection::NeedsApproval(needs(&terms.approvals)).into());
         }
-        self.ask_anew(asker, resource, wish, (terms, proof)).await
+        self.ask_anew(asker, (resource, wish), (terms, proof), &unusual).await
     }
 
     /// A request that waited for the touch of the one who asks goes on with one that serves.
@@ -242,13 +244,14 @@ impl Change {
         waiting: Waiting,
     ) -> Result<Option<Request>, ControlError> {
         let found = store::requests::pending_for(self.db(), &asker.principal, resource).await?;
-        let Some(Stored { request, source, .. }) = found else {
+        let Some(stored) = found else {
             return Ok(None);
         };
-        if self.lapse(&request).await? {
+        if self.lapse(&stored.request).await? {
             return Ok(None);
         }
-        let facts = self.facts_of(&request, source).await?;
+        let facts = self.facts_of(&stored).await?;
+        let request = stored.request;
         if let Err(why) = self.inventory.still_asks(&request, &facts) {
             self.withdraw_for(&request, &why.to_string()).await?;
             return Ok(None);
@@ -282,9 +285,9 @@ impl Change {
     async fn ask_anew(
         &mut self,
         asker: &Asker,
-        resource: Resource,
-        wish: Wish,
+        (resource, wish): (Resource, Wish),
         (terms, proof): (Terms, Option<StepUp>),
+        unusual: &Unusual,
     ) -> Result<(Request, Option<Grant>), ControlError> {
         if store::requests::count_pending_of(self.db(), &asker.principal).await? >= PENDING_EACH {
             let told = format!("{PENDING_EACH} of your requests wait already");
@@ -304,7 +307,7 @@ impl Change {
             proof.as_ref(),
             (self.now, patience),
         );
-        self.add_request(&request, wish.source).await?;
+        self.add_request(&request, wish.source, unusual).await?;
         if request.is_pending() {
             return Ok((request, None));
         }
@@ -319,16 +322,17 @@ impl Change {
         Yes { digest, shorten, step_up }: Yes,
     ) -> Result<Result<(Request, Option<Grant>), Rejection>, ControlError> {
         let by = self.acting(actor)?.principal;
-        let Stored { request, source, .. } = self.stored(id).await?;
+        let stored = self.stored(id).await?;
+        let request = &stored.request;
         request.may_decide(&by)?;
-        let step_up = self.for_approval(actor, &request, step_up.as_ref()).await?;
+        let step_up = self.for_approval(actor, request, step_up.as_ref()).await?;
         let proof = step_up.as_ref().map(step_up::told);
         let detail = json!({ "digest": digest, "shorten": shorten, "step_up": proof });
         let event = RequestEvent::Approve { by, digest, shorten, step_up };
         let next = request.apply(event, self.now)?;
-        let facts = self.facts_of(&request, source).await?;
-        if let Err(why) = self.inventory.still_asks(&request, &facts) {
-            self.withdraw_for(&request, &why.to_string()).await?;
+        let facts = self.facts_of(&stored).await?;
+        if let Err(why) = self.inventory.still_asks(request, &facts) {
+            self.withdraw_for(request, &why.to_string()).await?;
             return Ok(Err(why));
         }
         self.put_request(&next, actor, "request.approved", detail).await?;

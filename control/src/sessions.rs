@@ -7,9 +7,10 @@ use std::str::FromStr;
 
 use ::link::v1;
 use ::link::v1::happening::Happening as What;
-use policies::{NameError, SessionId, Timestamp};
+use policies::{Authn, NameError, PrincipalId, SessionId, Timestamp};
 use serde_json::json;
 
+use crate::actor::Asker;
 use crate::audit::{By, Event, clip};
 use crate::publish::Change;
 use crate::store::{self, sessions::Wanted};
@@ -157,9 +158,21 @@ impl Change {
             "database": text(&denied.database), "client": text(&denied.client),
             "reason": text(&denied.reason), "detail": text(&denied.detail), "at": at.to_string(),
         });
+        if let Some(whose) = self.taken_back(&denied) {
+            self.failed(&whose, "certificate").await?;
+        }
         let by = By::Proxy(proxy.to_owned());
         let subject = text(&denied.target);
         self.record(Event::new(by, "connection.denied", subject, detail)).await
+    }
+
+    /// Whose connection was denied that proved to hold what was taken back.
+    fn taken_back(&self, denied: &v1::ConnectionDenied) -> Option<PrincipalId> {
+        let identity = denied.identity.as_ref()?;
+        let authn = Authn::try_from(identity.authn.clone()?).ok()?;
+        let whose = identity.principal.parse().ok()?;
+        let asker = Asker::connected(&whose, &authn, None);
+        self.control().not_shut_out(&asker, self.now).is_err().then_some(whose)
     }
 
     async fn jumped(

@@ -9,16 +9,17 @@ use std::net::IpAddr;
 
 use policies::{
     Authn, Bound, Facts, Grant, Method, Need, PrincipalId, Purpose, Request, RequestEvent,
-    RequestId, RequestState, Resource, StepUp, StepUpId, Terms, Timestamp, Ttl,
+    RequestId, RequestState, Resource, Risk, StepUp, StepUpId, Terms, Timestamp, Ttl,
 };
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 use crate::actor::Asker;
-use crate::audit::Event;
+use crate::audit::{By, Event};
 use crate::inventory::Inventory;
 use crate::publish::Change;
-use crate::{Actor, Control, ControlError, HoldView, Statement, statement, store};
+use crate::store::requests::Stored;
+use crate::{Actor, Control, ControlError, HoldView, Statement, risk, statement, store};
 
 /// How old a touch may be that no rule asks for.
 const UNRULED: Ttl = Ttl::from_secs(300);
@@ -110,12 +111,18 @@ impl Control {
         actor: &Actor,
         view: &HoldView,
     ) -> Result<Way, ControlError> {
-        let within = self.0.inventory.load().touch_for(actor, view, self.now());
+        let (now, asker) = (self.now(), of_hold(actor, view));
+        let unusual = {
+            let db = &mut *self.0.store.read().await?;
+            risk::weigh(db, &asker, view.source, now).await?
+        };
+        let facts = unusual.facts(now, view.source);
+        let within = self.0.inventory.load().touch_for(actor, view, &facts);
         self.way(actor, within).await
     }
 
     /// Whether a connection has to be touched for before it goes on. What the rules refuse is told
-    /// when it is asked for; it takes no touch.
+    /// when it is asked for; it takes no touch. Where it has to be, the audit log tells why.
     pub(crate) async fn wants_touch(
         &self,
         asker: &Asker,
@@ -125,18 +132,52 @@ impl Control {
         let now = self.now();
         let inventory = self.0.inventory.load_full();
         let (_, resource) = inventory.resolve(wish)?;
-        let given = {
+        let (given, unusual) = {
             let db = &mut *self.0.store.read().await?;
-            match is_proved(db, asker, &resource, now).await? {
+            let given = match is_proved(db, asker, &resource, now).await? {
                 true => youngest(db, asker, &resource, now).await?,
                 false => asker.touch.clone(),
-            }
+            };
+            (given, risk::weigh(db, asker, source, now).await?)
         };
-        let facts = facts(Facts::new(now, source), given.as_ref());
-        let judged = inventory.judge(&asker.principal, &resource, &facts);
-        let within = judged.ok().and_then(|(_, terms)| terms.step_up);
+        let facts = facts(unusual.facts(now, source), given.as_ref());
+        let within = |facts: &Facts| {
+            let judged = inventory.judge(&asker.principal, &resource, facts).ok();
+            judged.and_then(|(_, terms)| terms.step_up.map(|within| (within, terms.rules)))
+        };
         let fresh = |within| given.as_ref().is_some_and(|given| now < given.at.after(within));
-        Ok(within.is_some_and(|within| !fresh(within)))
+        let Some((wanted, rules)) = within(&facts).filter(|(within, _)| !fresh(*within)) else {
+            return Ok(false);
+        };
+        let asks = |risk| {
+            let facts = Facts { risk, ..facts.clone() };
+            within(&facts).is_some_and(|(within, _)| within <= wanted)
+        };
+        let because = if asks(Risk::default()) { Vec::new() } else { unusual.because(asks) };
+        self.wanted(asker, &resource, (wanted, rules), because).await.map(|()| true)
+    }
+
+    /// Writes down that a connection is held for a touch, and why.
+    async fn wanted(
+        &self,
+        asker: &Asker,
+        resource: &Resource,
+        (within, rules): (Ttl, Vec<String>),
+        because: Vec<String>,
+    ) -> Result<(), ControlError> {
+        let why = if because.is_empty() { rules.join(", ") } else { because.join(", ") };
+        let detail = json!({
+            "resource": resource.to_string(), "within": within, "rules": rules,
+            "unusual": because, "told": format!("step-up asked because {why}"),
+        });
+        let event = Event::new(By::Control, "step-up.wanted", &asker.principal, detail);
+        let control = self.clone();
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.record(event).await?;
+            change.commit().await.map(drop)
+        })
+        .await
     }
 
     /// Writes down that a step-up wasn't taken, where that is how something ended.
@@ -147,6 +188,7 @@ impl Control {
     ) -> Result<T, ControlError> {
         if let Err(ControlError::Unfit { id, why }) = &ended {
             let mut change = self.change().await?;
+            change.failed(&actor.principal.id, "step-up").await?;
             let event = Event::new(actor, "step-up.refused", id, json!({ "reason": why }));
             change.record(event).await?;
             change.commit().await?;
@@ -215,11 +257,15 @@ pub(crate) enum Way {
 impl Inventory {
     /// How old a touch may be with which this person lets a connection go on, where the rules want
     /// one. What they refuse is told to the connection, with why; it takes no touch.
-    fn touch_for(&self, actor: &Actor, view: &HoldView, now: Timestamp) -> Option<Ttl> {
-        let facts = Facts::new(now, view.source);
-        let judged = self.judge(&actor.principal.id, &view.resource, &facts);
+    fn touch_for(&self, actor: &Actor, view: &HoldView, facts: &Facts) -> Option<Ttl> {
+        let judged = self.judge(&actor.principal.id, &view.resource, facts);
         judged.ok().and_then(|(_, terms)| terms.step_up)
     }
+}
+
+/// The one who reads a waiting connection's code, as whoever asks by it.
+fn of_hold(actor: &Actor, view: &HoldView) -> Asker {
+    Asker { carrier: view.carrier.clone(), ..actor.asker() }
 }
 
 /// What a step-up has to be good for.
@@ -253,13 +299,11 @@ impl Change {
         youngest(self.db(), asker, resource, now).await
     }
 
-    /// The facts of a request that was asked before, with the step-up that it was asked with.
-    pub(crate) async fn facts_of(
-        &mut self,
-        request: &Request,
-        source: Option<IpAddr>,
-    ) -> Result<Facts, ControlError> {
-        let facts = Facts::new(self.now, source);
+    /// The facts of a request that was asked before: what was unusual then, and the step-up that it
+    /// was asked with. A network that becomes known, or is forgotten, changes nothing about it.
+    pub(crate) async fn facts_of(&mut self, stored: &Stored) -> Result<Facts, ControlError> {
+        let Stored { request, source, risk, .. } = stored;
+        let facts = Facts { risk: *risk, ..Facts::new(self.now, *source) };
         let Some(id) = &request.step_up else {
             return Ok(facts);
         };
@@ -295,7 +339,7 @@ impl Change {
         step_up: StepUp,
     ) -> Result<(Request, Option<Grant>), ControlError> {
         let detail = json!({ "step_up": told(&step_up) });
-        let by = crate::audit::By::Principal(step_up.principal.clone());
+        let by = By::Principal(step_up.principal.clone());
         let next = request.apply(RequestEvent::StepUp { step_up }, self.now)?;
         self.put_request(&next, by, "request.proved", detail).await?;
         if next.is_pending() {
@@ -326,9 +370,11 @@ impl Change {
         view: &HoldView,
         given: Option<&StepUpId>,
     ) -> Result<Option<StepUp>, ControlError> {
+        let unusual = self.weigh(&of_hold(actor, view), view.source).await?;
+        let facts = unusual.facts(self.now, view.source);
         let need = Wanted {
             bound: view.place.clone(),
-            within: self.inventory.touch_for(actor, view, self.now),
+            within: self.inventory.touch_for(actor, view, &facts),
             ..Wanted::new(actor, Purpose::Connect, view.resource.to_string())
         };
         let shown = [false, true].map(|elsewhere| statement::of_hold(view, actor, elsewhere));

@@ -98,6 +98,14 @@ fn tell(event: &AuditView) -> String {
             format!("{who} proved more than before in {it}, which got another token")
         }
         "login.ended" => format!("{it} ended: {}", said("why")),
+        "step-up.wanted" => format!("{}, for {it} at {}", said("told"), said("resource")),
+        "place.learned" => {
+            format!(
+                "{who} proved themselves with {} {} for the first time",
+                said("kind"),
+                said("what")
+            )
+        }
         "device.confirmed" => format!(
             "{who} said in {} that the terminal {} at {} is theirs: {it}",
             said("login"),

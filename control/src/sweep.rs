@@ -99,6 +99,7 @@ impl Control {
             store::challenges::forget(change.db(), before).await?;
             store::exchanges::forget(change.db(), before).await?;
             store::issuers::forget_logout_tokens(change.db(), before).await?;
+            change.forget_risks().await?;
             change.commit().await.map(drop)
         })
         .await

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use policies::{Authn, DeviceId, Facts, Method, Principal, Resource, Timestamp, Ttl};
+use policies::{Authn, DeviceId, Method, Principal, Resource, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use subtle::ConstantTimeEq;
@@ -170,7 +170,7 @@ impl Change {
         uses: Option<u32>,
     ) -> Result<Minted, ControlError> {
         let person = self.acting(actor)?;
-        let facts = Facts::new(self.now, None);
+        let facts = self.weigh(&actor.asker(), None).await?.facts(self.now, None);
         let (resource, _) = self.inventory.judge(&person.principal.id, wish, &facts)?;
         let token = TokenView {
             id: ids::fresh_text("tk"),
@@ -214,6 +214,7 @@ impl Change {
                 Ok(Some(Redeemed { principal, authn }))
             }
             Err(why) => {
+                self.failed(&token.principal, "token").await?;
                 self.record(Event::new(by, "token.refused", id, json!({ "why": why }))).await?;
                 Ok(None)
             }

@@ -9,6 +9,7 @@ use policies::{
 };
 
 use crate::Rejection;
+use crate::risk::Carrier;
 
 /// One page of a list, newest first.
 #[derive(Debug, Clone)]
@@ -313,6 +314,8 @@ pub struct HoldView {
     pub source: Option<IpAddr>,
     /// The name that the client gave itself; not checked.
     pub application: String,
+    /// On what it comes; where nobody knows whose it is, on the session in which that is said.
+    pub(crate) carrier: Carrier,
     /// For how long it wants it.
     pub ttl: Option<Ttl>,
     /// Why, in the client's words.

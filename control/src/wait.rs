@@ -15,6 +15,7 @@ use tonic::Status;
 use crate::actor::Asker;
 use crate::holds::{self, Place};
 use crate::requests::{Waiting, approvals};
+use crate::risk::Carrier;
 use crate::{Control, ControlError, HoldView, Rejection, Wish, ids, step_up, store};
 
 /// A connection that wants a grant.
@@ -78,10 +79,10 @@ impl Story<'_> {
     /// Has a known person touch for this connection, where the rules want it and they didn't lately.
     async fn touched(&self, place: &mut Place, asker: Asker) -> Result<Asker, v1::Refused> {
         let wanted = self.control.wants_touch(&asker, &self.caller.resource, self.source()).await;
-        match wanted.map_err(|error| self.why(&error))? {
-            true => self.confirmed(place, Some(&asker)).await,
-            false => Ok(asker),
+        if !wanted.map_err(|error| self.why(&error))? {
+            return Ok(asker);
         }
+        self.confirmed(place, Some(&asker)).await
     }
 
     async fn at_once(&self, asker: Asker) -> Result<v1::Granted, v1::Refused> {
@@ -142,6 +143,7 @@ impl Story<'_> {
             client: self.caller.client.clone(),
             source: self.source(),
             application: self.caller.application.clone(),
+            carrier: known.map_or(Carrier::Session, |asker| asker.carrier.clone()),
             ttl: self.caller.ttl,
             reason: self.caller.reason.clone(),
             asked_at: now,
@@ -244,13 +246,7 @@ impl Story<'_> {
     }
 
     fn known(&self, principal: &PrincipalId, authn: &Authn) -> Asker {
-        Asker {
-            principal: principal.clone(),
-            device: authn.device.clone(),
-            credential: Some(authn.evidence.clone()),
-            place: step_up::place(Some(authn), self.source()),
-            touch: None,
-        }
+        Asker::connected(principal, authn, self.source())
     }
 
     fn source(&self) -> Option<IpAddr> {

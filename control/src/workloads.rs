@@ -23,6 +23,7 @@ use crate::audit::{By, Event, clip};
 use crate::ids::Hash;
 use crate::issuers::{Claims, Expect, IssuerUrl, JwtError, Typ};
 use crate::publish::Change;
+use crate::risk::Carrier;
 use crate::store::{self, exchanges::Shown};
 use crate::{Control, ControlError, Inventory, Rejection};
 
@@ -300,6 +301,7 @@ impl Change {
         let asker = Asker {
             principal: principal_id,
             device: own,
+            carrier: Carrier::Session,
             credential: None,
             place: None,
             touch: None,
@@ -326,6 +328,8 @@ impl Change {
         });
         self.record(Event::new(By::Principal(id.clone()), "workload.exchanged", id, detail))
             .await?;
+        // A token that its issuer signed is a proof, and names the one who shows it.
+        self.learn_place(id, source, Some(&device)).await?;
         let lasts = self.now.until(Timestamp::from_millis(issued.not_after));
         Ok(Exchanged { issued, principal, asker, lasts })
     }

@@ -29,7 +29,7 @@ pub struct Facts {
 }
 
 /// What is unusual about somebody's wish. By default, nothing is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Risk {
     /// They have never come from this network.
     pub new_network: bool,

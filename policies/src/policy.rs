@@ -19,6 +19,9 @@ use crate::{Approvals, Quorum, Ttl};
 /// The Cedar schema, as text, that every policy is checked against.
 pub const SCHEMA: &str = include_str!("schema.cedarschema");
 
+/// What rules call what is unusual.
+const RISKS: [&str; 3] = ["new_network", "new_device", "failed_attempts"];
+
 /// A policy file: its name, for messages, and its text.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -81,6 +84,8 @@ pub struct RuleBook {
     pub(crate) permits: PolicySet,
     pub(crate) forbids: PolicySet,
     pub(crate) rules: BTreeMap<PolicyId, Rule>,
+    /// Whether a rule speaks of what is unusual.
+    weighs_risk: bool,
 }
 
 impl fmt::Debug for RuleBook {
@@ -116,6 +121,13 @@ impl RuleBook {
         self.rules.is_empty()
     }
 
+    /// Whether a rule weighs what is unusual about a wish: then an answer about one connection says
+    /// little about the next.
+    #[must_use]
+    pub fn weighs_risk(&self) -> bool {
+        self.weighs_risk
+    }
+
     /// Every quorum that a rule asks for, with the rule's title.
     pub fn quorums(&self) -> impl Iterator<Item = (&str, &Quorum)> {
         self.rules.values().flat_map(|rule| {
@@ -140,7 +152,8 @@ struct Draft {
 impl Draft {
     fn new(schema: Schema) -> Self {
         let (permits, forbids) = (PolicySet::new(), PolicySet::new());
-        let book = RuleBook { schema, permits, forbids, rules: BTreeMap::new() };
+        let rules = BTreeMap::new();
+        let book = RuleBook { schema, permits, forbids, rules, weighs_risk: false };
         Self { book, faults: Vec::new() }
     }
 
@@ -183,6 +196,8 @@ impl Draft {
             Ok(obligations) => obligations,
             Err(message) => return self.fault(source, offset, message),
         };
+        let text = policy.to_string();
+        self.book.weighs_risk |= RISKS.iter().any(|name| text.contains(name));
         let place = format!("{}:{line}", source.name);
         let title =
             policy.annotation("id").filter(|id| !id.is_empty()).unwrap_or(&place).to_owned();
@@ -323,6 +338,18 @@ mod tests {
         }
         let permit = "@approvals(\"1 of dba\") permit (principal, action, resource);";
         assert!(refusal(permit).contains("on a permit"));
+    }
+
+    #[test]
+    fn a_book_knows_whether_it_weighs_what_is_unusual() {
+        let plain = "permit (principal, action, resource);";
+        assert!(!load(plain).unwrap().weighs_risk());
+        for name in RISKS {
+            let says = if name == "failed_attempts" { " > 3" } else { "" };
+            let rule =
+                format!("forbid (principal, action, resource) when {{ context.{name}{says} }};");
+            assert!(load(&rule).unwrap().weighs_risk(), "{name}");
+        }
     }
 
     #[test]

@@ -2,9 +2,12 @@
 
 use std::process::Stdio;
 
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::Bed;
 
 /// A browser, closed when it is dropped.
 pub struct Browser {
@@ -59,6 +62,20 @@ impl Browser {
     /// Presses a button, and waits for the page that comes, or for the script's word that none does.
     pub async fn press(&mut self, button: &str) -> Seen {
         self.act(json!({ "act": "press", "button": button })).await
+    }
+
+    /// Signs somebody in by a link, and registers a passkey.
+    pub async fn register(&mut self, bed: &Bed, who: &str) {
+        let invite = bed.gateway.control().invite(None, &who.parse().unwrap()).await.unwrap();
+        let code = invite.code.expose_secret();
+        self.go(&format!("{}login?code={code}", bed.gateway.api_url())).await;
+        self.press("Sign in").await;
+        self.go(&format!("{}keys", bed.gateway.api_url())).await;
+        let seen = self.press("Add a passkey").await;
+        assert!(seen.title.starts_with("A new passkey"), "{seen:?}");
+        self.fill("What to call it", "blue key").await;
+        let seen = self.press("Make the passkey").await;
+        assert!(seen.url.ends_with("/keys") && seen.text.contains("blue key"), "{seen:?}");
     }
 
     pub async fn say(&mut self, act: &str) -> Seen {

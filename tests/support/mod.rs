@@ -208,6 +208,15 @@ impl Bed {
         )
     }
 
+    /// The details of all audit events of a kind, newest first.
+    pub async fn events(&self, kind: &str) -> Vec<serde_json::Value> {
+        let bob = self.actor("bob").await;
+        let paging = control::Paging { cursor: None, limit: Some(200) };
+        let page = self.gateway.control().audit(&bob, paging).await.unwrap();
+        let of = page.items.into_iter().filter(|event| event.kind == kind);
+        of.map(|event| event.detail).collect()
+    }
+
     /// Sessions of the target itself, seen from inside.
     pub fn upstream_sessions(&self) -> usize {
         let sql = "select count(*) from pg_stat_activity where application_name like 'postern:%'";

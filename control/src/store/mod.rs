@@ -17,6 +17,7 @@ pub(crate) mod logins;
 pub(crate) mod passkeys;
 pub(crate) mod recoveries;
 pub(crate) mod requests;
+pub(crate) mod risk;
 pub(crate) mod sessions;
 pub(crate) mod step_ups;
 pub(crate) mod tokens;
@@ -105,6 +106,7 @@ fn migrations() -> Migrator {
         (4, "step_ups", include_str!("../../migrations/0004_step_ups.sql")),
         (5, "issuers", include_str!("../../migrations/0005_issuers.sql")),
         (6, "workloads", include_str!("../../migrations/0006_workloads.sql")),
+        (7, "risk", include_str!("../../migrations/0007_risk.sql")),
     ];
     let migrations = each.map(|(version, name, sql)| {
         let name = Cow::Borrowed(name);

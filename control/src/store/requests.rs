@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use policies::{PrincipalId, Request, RequestId, Resource, Timestamp};
+use policies::{PrincipalId, Request, RequestId, Resource, Risk, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, parse, to_json};
@@ -14,15 +14,18 @@ pub(crate) struct Stored {
     pub(crate) seq: i64,
     pub(crate) request: Request,
     pub(crate) source: Option<IpAddr>,
+    /// What was unusual when it was asked.
+    pub(crate) risk: Risk,
 }
 
-type Row = (i64, String, Option<String>);
+type Row = (i64, String, Option<String>, Option<String>);
 
-fn read((seq, body, source): Row) -> Result<Stored, ControlError> {
+fn read((seq, body, source, risk): Row) -> Result<Stored, ControlError> {
     Ok(Stored {
         seq,
         request: from_json(&body)?,
         source: source.map(|text| parse("address", &text)).transpose()?,
+        risk: risk.map(|text| from_json(&text)).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -34,10 +37,12 @@ pub(crate) async fn insert(
     db: &mut SqliteConnection,
     request: &Request,
     source: Option<IpAddr>,
+    risk: Risk,
 ) -> Result<(), ControlError> {
+    let unusual = (risk != Risk::default()).then(|| to_json(&risk)).transpose()?;
     sqlx::query(
-        "INSERT INTO requests (id, principal, resource, state, lapses_at, source, body) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO requests (id, principal, resource, state, lapses_at, source, body, risk) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(request.id.as_str())
     .bind(request.principal.as_str())
@@ -46,6 +51,7 @@ pub(crate) async fn insert(
     .bind(request.lapses_at.millis())
     .bind(source.map(|address| address.to_string()))
     .bind(to_json(request)?)
+    .bind(unusual)
     .execute(db)
     .await?;
     Ok(())
@@ -68,7 +74,7 @@ pub(crate) async fn find(
     db: &mut SqliteConnection,
     id: &RequestId,
 ) -> Result<Option<Stored>, ControlError> {
-    let query = sqlx::query_as("SELECT seq, body, source FROM requests WHERE id = $1");
+    let query = sqlx::query_as("SELECT seq, body, source, risk FROM requests WHERE id = $1");
     let row: Option<Row> = query.bind(id.as_str()).fetch_optional(db).await?;
     row.map(read).transpose()
 }
@@ -79,7 +85,7 @@ pub(crate) async fn pending_for(
     resource: &Resource,
 ) -> Result<Option<Stored>, ControlError> {
     let query = sqlx::query_as(
-        "SELECT seq, body, source FROM requests \
+        "SELECT seq, body, source, risk FROM requests \
          WHERE principal = $1 AND resource = $2 AND state = 'pending'",
     );
     let query = query.bind(principal.as_str()).bind(resource.to_string());
@@ -90,7 +96,7 @@ pub(crate) async fn pending_for(
 /// All that wait, the newest first.
 pub(crate) async fn pending(db: &mut SqliteConnection) -> Result<Vec<Stored>, ControlError> {
     let query = sqlx::query_as(
-        "SELECT seq, body, source FROM requests WHERE state = 'pending' ORDER BY seq DESC",
+        "SELECT seq, body, source, risk FROM requests WHERE state = 'pending' ORDER BY seq DESC",
     );
     read_all(query.fetch_all(db).await?)
 }
@@ -101,7 +107,7 @@ pub(crate) async fn lapsing(
     at_most: i64,
 ) -> Result<Vec<Stored>, ControlError> {
     let query = sqlx::query_as(
-        "SELECT seq, body, source FROM requests \
+        "SELECT seq, body, source, risk FROM requests \
          WHERE state = 'pending' AND lapses_at <= $1 ORDER BY lapses_at LIMIT $2",
     );
     read_all(query.bind(now.millis()).bind(at_most).fetch_all(db).await?)
@@ -131,7 +137,7 @@ pub(crate) async fn list(
     at_most: i64,
 ) -> Result<Vec<Stored>, ControlError> {
     let query = sqlx::query_as(
-        "SELECT seq, body, source FROM requests \
+        "SELECT seq, body, source, risk FROM requests \
          WHERE seq < $1 AND ($2 IS NULL OR principal = $2) AND ($3 IS NULL OR state = $3) \
          ORDER BY seq DESC LIMIT $4",
     );

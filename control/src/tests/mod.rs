@@ -11,6 +11,7 @@ mod logins;
 mod reload;
 mod requests;
 mod restart;
+mod risk;
 mod step_up;
 mod tokens;
 mod wait;

@@ -88,7 +88,7 @@ async fn held(world: &World, events: &mut Events) -> (String, HoldView) {
 }
 
 /// Lets a held connection go on with a touch.
-async fn touch_and_go(world: &World, events: &mut Events) {
+pub(super) async fn touch_and_go(world: &World, events: &mut Events) {
     let (code, view) = held(world, events).await;
     let given = touch_hold(world, "alice", &view).await;
     let digest = view.digest.clone();
@@ -96,7 +96,7 @@ async fn touch_and_go(world: &World, events: &mut Events) {
     assert!(matches!(next(events).await, Event::Confirmed(_)));
 }
 
-async fn granted(events: &mut Events) -> String {
+pub(super) async fn granted(events: &mut Events) -> String {
     match next(events).await {
         Event::Granted(granted) => granted.grant,
         other @ (Event::Confirm(_) | Event::Confirmed(_) | Event::Asked(_) | Event::Refused(_)) => {
@@ -110,7 +110,7 @@ async fn begin(world: &World, grant: &str, client: &str) -> v1::BeginReply {
 }
 
 /// Begins from a device that is always called the same.
-async fn begin_by(
+pub(super) async fn begin_by(
     world: &World,
     grant: &str,
     client: &str,
@@ -128,7 +128,7 @@ async fn begin_by(
     service(world).begin(Request::new(request)).await.unwrap().into_inner()
 }
 
-fn needs_touch(reply: &v1::BeginReply) -> bool {
+pub(super) fn needs_touch(reply: &v1::BeginReply) -> bool {
     assert_eq!(reply.step_up_needed.is_some(), reply.credential.is_none());
     reply.step_up_needed.is_some()
 }
