@@ -13,14 +13,14 @@
 
 #[path = "ssh/bed.rs"]
 mod bed;
+#[path = "ssh/running.rs"]
+mod running;
 mod support;
-#[path = "ssh/target.rs"]
-mod target;
 
-use std::io::{Read, Write};
 use std::process::Stdio;
 
 use bed::{SshBed, kept};
+use running::Running;
 use support::{run, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,7 +33,7 @@ async fn a_person_with_a_grant_runs_a_command_and_gets_its_output_and_its_status
     let command = bed.ssh("alice", &["exit 7"]).await;
     let status = bed.status(command).await;
     assert_eq!(status, Some(7));
-    let log = bed.sshd.log();
+    let log = bed.target_log();
     assert!(log.contains("postern alice gr-"), "the target's log names the person: {log}");
     until("the session is recorded to its end", || {
         bed.events().iter().any(|line| line.contains("\"e\":\"end\""))
@@ -50,50 +50,28 @@ async fn without_a_grant_nobody_comes_in_and_is_told_what_to_do() {
     assert!(!ok);
     assert!(errors.contains("no live grant"), "{errors}");
     assert!(errors.contains("postern request"), "{errors}");
-    assert!(!bed.sshd.log().contains("Accepted"), "the target was not touched");
+    assert!(!bed.target_log().contains("Accepted"), "the target was not touched");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_waits_goes_on_by_itself_when_the_person_has_confirmed() {
     let bed = SshBed::start().await;
-    let mut command = bed.ssh_as(None, &["echo in"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut errors = child.stderr.take().unwrap();
-    let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
-    std::thread::spawn(move || {
-        let mut heard = String::new();
-        let mut buffer = [0; 512];
-        while let Ok(count) = errors.read(&mut buffer) {
-            if count == 0 {
-                break;
-            }
-            heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
-            let _ = told.send(heard.clone());
-        }
-    });
-    let code = loop {
-        let heard = hears.recv().await.expect("ssh says where to confirm");
-        if let Some((_, rest)) = heard.split_once("confirm code ")
-            && let Some((code, _)) = rest.split_once(' ')
-        {
-            break code.to_owned();
-        }
-    };
-    bed.confirm("alice", &code).await;
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.unwrap().stdout), "in\n");
+    let mut ssh = Running::start(bed.ssh_as(None, &["echo in"]));
+    let told = ssh.warning("confirm code ").await;
+    let (code, _) = told.split_once(' ').unwrap();
+    bed.confirm("alice", code).await;
+    let (_, out, errors) = ssh.end().await;
+    assert_eq!(out, "in\n", "{errors}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_known_person_waits_for_the_approver() {
     let bed = SshBed::with("", bed::FOUR_EYES).await;
-    let mut command = bed.ssh("alice", &["echo in"]).await;
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    bed.approve_the_next("bob").await;
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
-    let output = output.unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "in\n", "{errors}");
+    let mut ssh = Running::start(bed.ssh("alice", &["echo in"]).await);
+    ssh.warns("asked for").await;
+    bed.approve("bob").await;
+    let (_, out, errors) = ssh.end().await;
+    assert_eq!(out, "in\n", "{errors}");
     assert!(errors.contains("approved by"), "{errors}");
 }
 
@@ -101,16 +79,12 @@ async fn a_known_person_waits_for_the_approver() {
 async fn revoke_cuts_a_command_and_its_user_reads_why() {
     let bed = SshBed::start().await;
     let grant = bed.grant("1h").await;
-    let mut command = bed.ssh("alice", &["echo started; sleep 600"]).await;
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut started = [0; 8];
-    child.stdout.as_mut().unwrap().read_exact(&mut started).unwrap();
+    let mut ssh = Running::start(bed.ssh("alice", &["echo started; cat"]).await);
+    ssh.says("started").await;
     bed.revoke(&grant, "incident 7").await;
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
-    let errors = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();
+    let (_, _, errors) = ssh.end().await;
     assert!(errors.contains("incident 7"), "{errors}");
-    until("the recording says so", || bed.events().iter().any(|line| line.contains("\"revoked\"")))
-        .await;
+    until("the recording says so", || kept(&bed.events(), "\"revoked\"")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,17 +93,11 @@ async fn a_terminal_is_recorded_as_it_was_shown_and_what_was_typed_is_not() {
     bed.grant("1h").await;
     let mut command = bed.ssh("alice", &[]).await;
     command.arg("-tt").arg(bed.place()).args(["stty -echo; echo ready; read x; echo got it"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut seen = Vec::new();
-    while !seen.ends_with(b"ready\r\n") {
-        let mut byte = [0];
-        child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
-        seen.push(byte[0]);
-    }
-    child.stdin.as_mut().unwrap().write_all(b"canary-typed-secret\n").unwrap();
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
-    assert!(String::from_utf8_lossy(&output.unwrap().stdout).contains("got it"));
+    let mut ssh = Running::start(command);
+    ssh.says("ready\r\n").await;
+    ssh.types("canary-typed-secret\n").await;
+    let (_, out, _) = ssh.end().await;
+    assert!(out.contains("got it"), "{out}");
     until("the session is over", || kept(&bed.events(), "\"e\":\"end\"")).await;
     let events = bed.events();
     assert!(kept(&events, "got it"), "{events:?}");
@@ -141,7 +109,7 @@ async fn a_terminal_is_recorded_as_it_was_shown_and_what_was_typed_is_not() {
 async fn files_go_both_ways_byte_for_byte() {
     let bed = SshBed::start().await;
     bed.grant("1h").await;
-    let (here, there) = (bed.file("here"), bed.file("there"));
+    let (here, there) = (bed.file("here"), bed.at_home("there"));
     let bytes: Vec<u8> = (0..6_000_000u32).map(|n| (n % 251) as u8).collect();
     std::fs::write(&here, &bytes).unwrap();
     for legacy in [false, true] {
@@ -201,19 +169,20 @@ async fn a_connection_may_carry_twenty_channels_to_its_one_target() {
     master.args(["-N", "-M", "-S"]).arg(&socket).arg(bed.place());
     let mut master = master.spawn().unwrap();
     until("the master is up", || socket.exists()).await;
-    let mut children = Vec::new();
+    let mut channels = Vec::new();
     for n in 0..20 {
         let mut command = std::process::Command::new("ssh");
-        command
-            .args(["-F", "none", "-S"])
-            .arg(&socket)
-            .arg(bed.place())
-            .arg(format!("sleep 0.5; echo {n}"));
-        children.push(command.stdout(Stdio::piped()).spawn().unwrap());
+        command.args(["-F", "none", "-S"]).arg(&socket).arg(bed.place());
+        command.arg(format!("echo in {n}; read word; echo $word {n}"));
+        channels.push(Running::start(command));
     }
-    for (n, child) in children.into_iter().enumerate() {
-        let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.unwrap().stdout), format!("{n}\n"));
+    for (n, ssh) in channels.iter_mut().enumerate() {
+        ssh.says(&format!("in {n}\n")).await;
+    }
+    // All twenty are open now.
+    for (n, mut ssh) in channels.into_iter().enumerate() {
+        ssh.types("out\n").await;
+        assert_eq!(ssh.end().await.1, format!("in {n}\nout {n}\n"));
     }
     let _ = master.kill();
     let _ = master.wait();
@@ -238,8 +207,8 @@ async fn a_target_with_another_host_key_gets_no_credential() {
     bed.grant("1h").await;
     let (ok, _, errors) = run(bed.ssh("alice", &["true"]).await).await;
     assert!(!ok && errors.contains("host key"), "{errors}");
-    assert!(!bed.sshd.log().contains("Accepted"));
-    assert!(!bed.sshd.log().contains("CERT"), "no certificate was shown: {}", bed.sshd.log());
+    assert!(!bed.target_log().contains("Accepted"));
+    assert!(!bed.target_log().contains("CERT"), "no certificate was shown: {}", bed.target_log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

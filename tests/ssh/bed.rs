@@ -6,11 +6,11 @@ use std::process::Command;
 use control::{Actor, Paging, RequestFilter, Scope, Wish, Yes};
 use policies::{DeviceId, Grant, PrincipalId, Resource};
 use postern::config::Config;
+use postern::throwaway::{SshOptions, Sshd};
 use postern::up::Gateway;
 use secrecy::ExposeSecret;
 
 use crate::support::private_folder;
-use crate::target::Sshd;
 
 /// Engineers may have every host; nobody has to be asked.
 pub const OPEN: &str = r#"
@@ -24,12 +24,14 @@ permit (principal in Group::"engineering", action == Action::"connect", resource
 forbid (principal, action == Action::"connect", resource);
 "#;
 
-/// A gateway and its target `web-1`, on which the one login is the account that runs the tests.
+/// The one login of the target.
+pub const LOGIN: &str = "deploy";
+
+/// A gateway and its target `web-1`.
 pub struct SshBed {
     pub gateway: Gateway,
     pub sshd: Sshd,
     folder: tempfile::TempDir,
-    login: String,
 }
 
 /// Whether any of the lines holds this text.
@@ -58,10 +60,8 @@ impl SshBed {
         let state = folder.path().join("state");
         certs::store::create_private_dir(&state).unwrap();
         let authority = certs::SshAuthority::load_or_generate(&state.join("authority")).unwrap();
-        let sshd = Sshd::start(folder.path(), &authority.logins_line().unwrap(), "");
-        let login = login();
-        let key = host_key.map_or_else(|| sshd.host_key(), ToOwned::to_owned);
-        let text = text(&state, &login, sshd.port, &key, target);
+        let sshd = sshd(authority.logins_line().unwrap()).await;
+        let text = text(&state, sshd.port(), host_key.unwrap_or(sshd.host_key()), target);
         std::fs::create_dir(folder.path().join("policies")).unwrap();
         std::fs::write(folder.path().join("policies/access.cedar"), rules).unwrap();
         let config = folder.path().join("postern.toml");
@@ -70,7 +70,7 @@ impl SshBed {
         std::fs::write(folder.path().join("known_hosts"), known).unwrap();
         let loaded = Config::load(&config).unwrap_or_else(|faults| panic!("{faults}"));
         let gateway = Gateway::start(&loaded).await.unwrap_or_else(|error| panic!("{error:?}"));
-        Self { gateway, sshd, folder, login }
+        Self { gateway, sshd, folder }
     }
 
     pub fn port(&self) -> u16 {
@@ -79,7 +79,7 @@ impl SshBed {
 
     /// What is asked for, as `ssh` is told.
     pub fn place(&self) -> String {
-        format!("{}@web-1@127.0.0.1", self.login)
+        format!("{LOGIN}@web-1@127.0.0.1")
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -94,7 +94,7 @@ impl SshBed {
 
     /// A live grant for alice.
     pub async fn grant(&self, ttl: &str) -> Grant {
-        let resource: Resource = format!("{}@web-1", self.login).parse().unwrap();
+        let resource: Resource = format!("{LOGIN}@web-1").parse().unwrap();
         let ttl = Some(ttl.parse().unwrap());
         let wish = Wish { resource, ttl, reason: "a test".to_owned(), source: None };
         let actor = self.actor("alice").await;
@@ -114,22 +114,25 @@ impl SshBed {
         control.confirm(&actor, code, seen.digest.clone(), None).await.unwrap();
     }
 
-    /// Approves the request that comes next.
-    pub async fn approve_the_next(&self, name: &str) {
+    /// Approves the one request that waits.
+    pub async fn approve(&self, name: &str) {
         let actor = self.actor(name).await;
         let control = self.gateway.control();
-        for _ in 0..600 {
-            let filter = RequestFilter { scope: Scope::Inbox, ..Default::default() };
-            let page = control.requests(&actor, filter, Paging::default()).await.unwrap();
-            if let Some(shown) = page.items.first() {
-                let request = &shown.request;
-                let yes = Yes { digest: request.digest(), shorten: None, step_up: None };
-                control.approve(&actor, &request.id, yes).await.unwrap();
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        panic!("nobody asked");
+        let filter = RequestFilter { scope: Scope::Inbox, ..Default::default() };
+        let page = control.requests(&actor, filter, Paging::default()).await.unwrap();
+        let request = &page.items.first().expect("somebody asked").request;
+        let yes = Yes { digest: request.digest(), shorten: None, step_up: None };
+        control.approve(&actor, &request.id, yes).await.unwrap();
+    }
+
+    /// What the target has logged.
+    pub fn target_log(&self) -> String {
+        self.sshd.log().unwrap()
+    }
+
+    /// A file in the home folder of the target's login.
+    pub fn at_home(&self, name: &str) -> PathBuf {
+        self.sshd.home().join(name)
     }
 
     /// `ssh` as this person, with a certificate as `postern login` writes it. Without words for the
@@ -197,7 +200,7 @@ impl SshBed {
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new("ssh");
         command.arg("-F").arg(file).args(["-J", "alice@gate"]);
-        command.arg(format!("{}@{host}", self.login)).arg(command_line);
+        command.arg(format!("{LOGIN}@{host}")).arg(command_line);
         quiet(&mut command);
         command
     }
@@ -274,13 +277,15 @@ fn quiet(command: &mut Command) {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
 }
 
-/// The account that runs the tests.
-fn login() -> String {
-    let output = Command::new("id").arg("-un").output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+/// A real sshd that trusts this authority.
+async fn sshd(user_ca: String) -> Sshd {
+    let settings = ["AcceptEnv SECRET_*".to_owned()].into();
+    let options = SshOptions { user_ca, settings, ..SshOptions::default() };
+    let started = tokio::task::spawn_blocking(move || Sshd::start(&options)).await.unwrap();
+    started.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn text(state: &Path, login: &str, port: u16, host_key: &str, target: &str) -> String {
+fn text(state: &Path, port: u16, host_key: &str, target: &str) -> String {
     let state = state.display();
     format!(
         r#"
@@ -311,7 +316,7 @@ address = "127.0.0.1:{port}"
 environment = "prod"
 host_keys = ["{host_key}"]
 {target}
-[targets.web-1.logins.{login}]
+[targets.web-1.logins.{LOGIN}]
 certificate = true
 "#
     )

@@ -199,6 +199,22 @@ impl Post {
     }
 }
 
+/// Channels that the target wants opened, by the names of the library's handlers, which would take them:
+/// an answer that is dropped is a refusal.
+macro_rules! refused {
+    ($($opened:ident($($what:ty),*);)*) => {$(
+        async fn $opened(
+            &mut self,
+            _: Channel<client::Msg>,
+            $(_: $what,)*
+            _: ChannelOpenHandle,
+            _: &mut client::Session,
+        ) -> Result<(), russh::Error> {
+            Ok(())
+        }
+    )*};
+}
+
 impl client::Handler for Post {
     type Error = russh::Error;
 
@@ -214,78 +230,13 @@ impl client::Handler for Post {
         Ok(expected)
     }
 
-    async fn server_channel_open_forwarded_tcpip(
-        &mut self,
-        _: Channel<client::Msg>,
-        _: &str,
-        _: u32,
-        _: &str,
-        _: u32,
-        _refused: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), russh::Error> {
-        Ok(())
-    }
-
-    async fn server_channel_open_forwarded_streamlocal(
-        &mut self,
-        _: Channel<client::Msg>,
-        _: &str,
-        _refused: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), russh::Error> {
-        Ok(())
-    }
-
-    async fn server_channel_open_agent_forward(
-        &mut self,
-        _: Channel<client::Msg>,
-        _refused: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), russh::Error> {
-        Ok(())
-    }
-
-    async fn server_channel_open_session(
-        &mut self,
-        _: Channel<client::Msg>,
-        _refused: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), russh::Error> {
-        Ok(())
-    }
-
-    async fn server_channel_open_direct_tcpip(
-        &mut self,
-        _: Channel<client::Msg>,
-        _: &str,
-        _: u32,
-        _: &str,
-        _: u32,
-        _refused: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), russh::Error> {
-        Ok(())
-    }
-
-    async fn server_channel_open_direct_streamlocal(
-        &mut self,
-        _: Channel<client::Msg>,
-        _: &str,
-        _refused: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), russh::Error> {
-        Ok(())
-    }
-
-    async fn server_channel_open_x11(
-        &mut self,
-        _: Channel<client::Msg>,
-        _: &str,
-        _: u32,
-        _refused: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), russh::Error> {
-        Ok(())
+    refused! {
+        server_channel_open_session();
+        server_channel_open_direct_tcpip(&str, u32, &str, u32);
+        server_channel_open_direct_streamlocal(&str);
+        server_channel_open_forwarded_tcpip(&str, u32, &str, u32);
+        server_channel_open_forwarded_streamlocal(&str);
+        server_channel_open_agent_forward();
+        server_channel_open_x11(&str, u32);
     }
 }
