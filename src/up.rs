@@ -340,6 +340,7 @@ fn proxy_settings(
     let ssh = authority.map(|authority| proxy::SshSettings {
         listen: ssh.collect(),
         authority: Arc::clone(authority),
+        banner: config.ssh.as_ref().and_then(|ssh| ssh.banner.clone()),
     });
     let limits = &config.limits;
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);

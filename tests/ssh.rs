@@ -13,13 +13,19 @@
 
 #[path = "ssh/bed.rs"]
 mod bed;
+#[path = "ssh/clients.rs"]
+mod clients;
+#[path = "ssh/cuts.rs"]
+mod cuts;
 #[path = "ssh/running.rs"]
 mod running;
 mod support;
+#[path = "ssh/wire.rs"]
+mod wire;
 
 use std::process::Stdio;
 
-use bed::{SshBed, kept};
+use bed::{Setup, SshBed, kept};
 use running::Running;
 use support::{run, until};
 
@@ -112,16 +118,16 @@ async fn files_go_both_ways_byte_for_byte() {
     let (here, there) = (bed.file("here"), bed.at_home("there"));
     let bytes: Vec<u8> = (0..6_000_000u32).map(|n| (n % 251) as u8).collect();
     std::fs::write(&here, &bytes).unwrap();
-    for legacy in [false, true] {
-        let back = bed.file(if legacy { "back-scp" } else { "back-sftp" });
-        let up = bed.scp("alice", legacy, &here, &bed.remote(&there)).await;
+    for options in [&[][..], &["-O"]] {
+        let back = bed.file("back");
+        let up = bed.scp("alice", options, &here, &bed.remote(&there)).await;
         let (ok, _, errors) = run(up).await;
         assert!(ok, "{errors}");
         let remote = bed.remote(&there);
-        let down = bed.scp("alice", legacy, std::path::Path::new(&remote), back.to_str().unwrap());
+        let down = bed.scp("alice", options, std::path::Path::new(&remote), back.to_str().unwrap());
         let (ok, _, errors) = run(down.await).await;
         assert!(ok, "{errors}");
-        assert!(std::fs::read(&back).unwrap() == bytes, "legacy: {legacy}");
+        assert!(std::fs::read(&back).unwrap() == bytes, "{options:?}");
     }
 }
 
@@ -203,7 +209,7 @@ async fn a_jump_through_the_gate_ends_at_the_target_with_its_own_host_certificat
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_with_another_host_key_gets_no_credential() {
     let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
-    let bed = SshBed::keyed(Some(other)).await;
+    let bed = SshBed::made(Setup { host_key: Some(other), ..Setup::default() }).await;
     bed.grant("1h").await;
     let (ok, _, errors) = run(bed.ssh("alice", &["true"]).await).await;
     assert!(!ok && errors.contains("host key"), "{errors}");

@@ -4,6 +4,8 @@
 //! lock matches, when the link to control is lost for longer than the target allows, and when this
 //! gateway shuts down. A session that is dropped without [`Session::close`] is reported all the same.
 
+mod countdown;
+
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +25,7 @@ use crate::hold::Identity;
 use crate::leases::{Held, Leases, Pass};
 use crate::metrics::Metrics;
 use crate::report::{Place, Reports};
+pub(crate) use countdown::Countdown;
 
 /// Opens sessions and ends them all when the gateway shuts down.
 #[derive(Debug)]
@@ -207,6 +210,11 @@ impl Session {
     pub(crate) fn ended(&self) -> impl Future<Output = End> + Send + use<> {
         let guard = Arc::clone(&self.guard);
         async move { guard.watch().await }
+    }
+
+    /// Tells in time how long there still is.
+    pub(crate) fn countdown(&self) -> Countdown {
+        Countdown::new(Arc::clone(&self.guard))
     }
 
     /// Tells that nothing passes any more, which stops the clock of revoke-to-cut.

@@ -36,6 +36,8 @@ pub struct SshSettings {
     pub listen: Vec<SocketAddr>,
     /// The authority that people's certificates come from, and that vouches for the host key.
     pub authority: Arc<certs::SshAuthority>,
+    /// What clients are shown before they authenticate.
+    pub banner: Option<String>,
 }
 
 /// How much of what at once.

@@ -12,6 +12,7 @@ use super::read::{Field, Located, Section, Value};
 
 const STATE: &str = "/var/lib/postern";
 const HANDSHAKE: Ttl = Ttl::from_secs(15);
+const LONGEST_BANNER: usize = 4 * 1024;
 
 /// Who the gateway is, and where it keeps things.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +81,8 @@ pub enum PostgresAuth {
 pub struct Ssh {
     /// Where to listen.
     pub listen: Vec<Located<SocketAddr>>,
+    /// What clients are shown before they authenticate.
+    pub banner: Option<String>,
 }
 
 /// The listener of pages and API.
@@ -225,8 +228,23 @@ pub(super) fn ssh(mut section: Section<'_>) -> Ssh {
         Some(value) => addresses(value),
         None => vec![section.located(SocketAddr::from(([127, 0, 0, 1], 2222)))],
     };
+    let banner = section.value("banner").and_then(banner);
     section.finish();
-    Ssh { listen }
+    Ssh { listen, banner }
+}
+
+/// Lines for the terminals of strangers: nothing in them moves the cursor.
+fn banner(value: Value<'_>) -> Option<String> {
+    let text = String::read(value)?;
+    if text.len() > LONGEST_BANNER {
+        value.fault_to_mend("this is too long", format!("write at most {LONGEST_BANNER} bytes"));
+        return None;
+    }
+    if text.chars().any(|letter| letter.is_control() && letter != '\n') {
+        value.fault_to_mend("this has control characters", "write plain lines of text");
+        return None;
+    }
+    Some(text.trim_end().lines().map(|line| format!("{line}\r\n")).collect())
 }
 
 fn addresses(value: Value<'_>) -> Vec<Located<SocketAddr>> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use control::{Actor, Paging, RequestFilter, Scope, Wish, Yes};
 use policies::{DeviceId, Grant, PrincipalId, Resource};
@@ -27,11 +28,31 @@ forbid (principal, action == Action::"connect", resource);
 /// The one login of the target.
 pub const LOGIN: &str = "deploy";
 
+/// What differs from test to test.
+#[derive(Clone, Copy)]
+pub struct Setup<'a> {
+    /// Lines of the section `[targets.web-1]`.
+    pub target: &'a str,
+    pub rules: &'a str,
+    /// Another host key in the configuration than the target's own.
+    pub host_key: Option<&'a str>,
+    /// Lines of the section `[ssh]`.
+    pub ssh: &'a str,
+    /// Whole sections at the end of the file.
+    pub more: &'a str,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { target: "", rules: OPEN, host_key: None, ssh: "", more: "" }
+    }
+}
+
 /// A gateway and its target `web-1`.
 pub struct SshBed {
     pub gateway: Gateway,
     pub sshd: Sshd,
-    folder: tempfile::TempDir,
+    pub folder: Arc<tempfile::TempDir>,
 }
 
 /// Whether any of the lines holds this text.
@@ -39,38 +60,50 @@ pub fn kept(lines: &[String], text: &str) -> bool {
     lines.iter().any(|line| line.contains(text))
 }
 
+/// All lines of all recordings below this folder.
+pub fn recorded(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder.join("state/recordings")) else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "rec") {
+            let bytes = std::fs::read(path).unwrap();
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            lines.extend(text.lines().map(ToOwned::to_owned));
+        }
+    }
+    lines
+}
+
 impl SshBed {
     pub async fn start() -> Self {
-        Self::with("", OPEN).await
+        Self::made(Setup::default()).await
     }
 
     /// With these lines of the target's section, and these rules.
     pub async fn with(target: &str, rules: &str) -> Self {
-        Self::made(target, rules, None).await
+        Self::made(Setup { target, rules, ..Setup::default() }).await
     }
 
-    /// With another host key in the configuration than the target's own.
-    pub async fn keyed(host_key: Option<&str>) -> Self {
-        Self::made("", OPEN, host_key).await
-    }
-
-    async fn made(target: &str, rules: &str, host_key: Option<&str>) -> Self {
+    pub async fn made(setup: Setup<'_>) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = private_folder();
         let state = folder.path().join("state");
         certs::store::create_private_dir(&state).unwrap();
         let authority = certs::SshAuthority::load_or_generate(&state.join("authority")).unwrap();
         let sshd = sshd(authority.logins_line().unwrap()).await;
-        let text = text(&state, sshd.port(), host_key.unwrap_or(sshd.host_key()), target);
+        let text = text(&state, &sshd, setup);
         std::fs::create_dir(folder.path().join("policies")).unwrap();
-        std::fs::write(folder.path().join("policies/access.cedar"), rules).unwrap();
+        std::fs::write(folder.path().join("policies/access.cedar"), setup.rules).unwrap();
         let config = folder.path().join("postern.toml");
         std::fs::write(&config, text).unwrap();
         let known = format!("@cert-authority * {}\n", authority.hosts_line().unwrap());
         std::fs::write(folder.path().join("known_hosts"), known).unwrap();
         let loaded = Config::load(&config).unwrap_or_else(|faults| panic!("{faults}"));
         let gateway = Gateway::start(&loaded).await.unwrap_or_else(|error| panic!("{error:?}"));
-        Self { gateway, sshd, folder }
+        Self { gateway, sshd, folder: Arc::new(folder) }
     }
 
     pub fn port(&self) -> u16 {
@@ -157,9 +190,17 @@ impl SshBed {
         command
     }
 
+    /// `ssh` that offers what this agent holds.
+    pub fn ssh_agent(&self, socket: &Path) -> Command {
+        let mut command = self.bare("ssh");
+        command.args(["-o", "IdentitiesOnly=no"]).env("SSH_AUTH_SOCK", socket);
+        command
+    }
+
     /// `ssh` that offers these keys.
     pub fn ssh_keys(&self, keys: &[PathBuf]) -> Command {
         let mut command = self.bare("ssh");
+        command.args(["-o", "IdentitiesOnly=yes"]);
         for key in keys {
             command.arg("-i").arg(key);
         }
@@ -167,17 +208,14 @@ impl SshBed {
     }
 
     pub async fn with_identity(&self, command: &mut Command, name: &str) {
-        command.arg("-i").arg(self.identity(name).await);
+        command.args(["-o", "IdentitiesOnly=yes", "-i"]).arg(self.identity(name).await);
     }
 
-    /// `scp`, by the file transfer subsystem or by a command on the target.
-    pub async fn scp(&self, name: &str, legacy: bool, from: &Path, to: &str) -> Command {
+    /// `scp` with these options; with `-O` it is a command on the target, else the subsystem.
+    pub async fn scp(&self, name: &str, options: &[&str], from: &Path, to: &str) -> Command {
         let mut command = self.bare("scp");
         self.with_identity(&mut command, name).await;
-        if legacy {
-            command.arg("-O");
-        }
-        command.arg(from).arg(to);
+        command.args(options).arg(from).arg(to);
         command
     }
 
@@ -237,31 +275,19 @@ impl SshBed {
 
     /// All lines of all recordings.
     pub fn events(&self) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.file("state/recordings")) else {
-            return Vec::new();
-        };
-        let mut lines = Vec::new();
-        for entry in entries {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|ending| ending == "rec") {
-                let bytes = std::fs::read(path).unwrap();
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                lines.extend(text.lines().map(ToOwned::to_owned));
-            }
-        }
-        lines
+        recorded(self.folder.path())
     }
 
     fn bare(&self, program: &str) -> Command {
         let known = format!("UserKnownHostsFile={}", self.file("known_hosts").display());
         let port = format!("Port={}", self.port());
         let mut command = Command::new(program);
+        // What is said first counts: callers say the rest.
         command.args(["-F", "none", "-o", &known, "-o", &port]);
         for option in [
             "HostKeyAlias=gate.example.com",
             "GlobalKnownHostsFile=/dev/null",
             "StrictHostKeyChecking=yes",
-            "IdentitiesOnly=yes",
             "NumberOfPasswordPrompts=1",
         ] {
             command.args(["-o", option]);
@@ -285,8 +311,10 @@ async fn sshd(user_ca: String) -> Sshd {
     started.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn text(state: &Path, port: u16, host_key: &str, target: &str) -> String {
-    let state = state.display();
+fn text(state: &Path, sshd: &Sshd, setup: Setup<'_>) -> String {
+    let Setup { target, host_key, ssh, more, .. } = setup;
+    let (state, port, host_key) =
+        (state.display(), sshd.port(), host_key.unwrap_or(sshd.host_key()));
     format!(
         r#"
 [gateway]
@@ -297,6 +325,7 @@ state = "{state}"
 listen = ["127.0.0.1:0"]
 [ssh]
 listen = ["127.0.0.1:0"]
+{ssh}
 [api]
 listen = "127.0.0.1:0"
 tls = "off"
@@ -318,6 +347,7 @@ host_keys = ["{host_key}"]
 {target}
 [targets.web-1.logins.{LOGIN}]
 certificate = true
+{more}
 "#
     )
 }

@@ -220,3 +220,22 @@ async fn the_time_from_a_revoke_to_the_cut_is_measured_once() {
     let histogram = &rig.plane.metrics.revoke_to_cut;
     assert_eq!((histogram.get_sample_count(), histogram.get_sample_sum()), (1, 2.0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_is_told_at_every_mark_and_anew_after_an_extension() {
+    let rig = rig(Partition::UntilLeaseEnd);
+    let session = rig.open();
+    let mut countdown = session.countdown();
+    for (left, at_second) in [(300, 300), (60, 540)] {
+        assert_eq!(countdown.next().await, Ttl::from_secs(left));
+        assert_eq!(rig.plane.clock.now(), at(at_second));
+    }
+    let leases = vec![lease("gr-1", Term::Until(at(1_000)))];
+    delta(&rig, Delta { leases, ..Delta::default() });
+    for (left, at_second) in [(300, 700), (60, 940), (10, 990)] {
+        assert_eq!(countdown.next().await, Ttl::from_secs(left));
+        assert_eq!(rig.plane.clock.now(), at(at_second));
+    }
+    let never = tokio::time::timeout(Duration::from_secs(3_600), countdown.next()).await;
+    assert!(never.is_err(), "nothing is left to tell");
+}

@@ -50,6 +50,17 @@ struct Line<'a> {
     /// The target may have said where a path leads.
     resolved: Notify,
     bytes: (AtomicU64, AtomicU64),
+    /// Whether its end stands in the recording.
+    ended: AtomicBool,
+}
+
+/// One that is cut has its end in the recording, too, with what was transferred until then.
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::error!(%error, "the recording lacks the end of a channel");
+        }
+    }
 }
 
 /// Serves one channel to its end.
@@ -88,6 +99,7 @@ pub(super) async fn serve(
         turn: tokio::sync::Mutex::default(),
         resolved: Notify::new(),
         bytes: Default::default(),
+        ended: AtomicBool::new(false),
     };
     let clean = line.run(&inbox, from_target).await?;
     hub.reads(ch, None);
@@ -159,15 +171,23 @@ impl Line<'_> {
             let _ = self.target.close().await;
             timeout(PATIENCE, &mut down).await.is_ok_and(|done| done.is_ok())
         };
+        self.end()?;
+        let _ = self.out.close().await;
+        Ok(clean)
+    }
+
+    /// Records the end, once.
+    fn end(&self) -> Result<(), Broken> {
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
         let (bytes_in, bytes_out) =
             (self.bytes.0.load(Ordering::Relaxed), self.bytes.1.load(Ordering::Relaxed));
         self.follow(|files, flow| {
             files.close(flow);
             Ok(())
         })?;
-        self.hub.record(Happening::Closed { ch: self.ch, bytes_in, bytes_out })?;
-        let _ = self.out.close().await;
-        Ok(clean)
+        self.hub.record(Happening::Closed { ch: self.ch, bytes_in, bytes_out })
     }
 
     /// From the client to the target.

@@ -177,6 +177,11 @@ impl Door {
 impl Handler for Door {
     type Error = DoorError;
 
+    async fn authentication_banner(&mut self) -> Result<Option<String>, DoorError> {
+        let banner = self.visit.plane.settings.ssh.as_ref().and_then(|ssh| ssh.banner.clone());
+        Ok(banner.filter(|_| self.visit.within.is_none()))
+    }
+
     async fn auth_none(&mut self, user: &str) -> Result<Auth, DoorError> {
         Ok(self.by_outer(user).await)
     }

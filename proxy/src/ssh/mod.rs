@@ -13,6 +13,7 @@ mod hub;
 mod identify;
 mod inbox;
 mod onward;
+mod preamble;
 mod refuse;
 mod route;
 mod session;
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 use policies::TargetName;
 use russh::server::{Config, Handle, RunningSession};
-use russh::{Limits, MethodKind, MethodSet, Preferred, SshId, cipher, kex, mac};
+use russh::{Limits, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 use ssh_key::Algorithm;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -55,7 +56,10 @@ const REJECTION: Duration = Duration::from_millis(250);
 const HOST_LIFE: Duration = Duration::from_secs(24 * 3_600);
 /// Keys are exchanged anew after so many bytes in one direction, and after so much time.
 const REKEY: (usize, Duration) = (1 << 30, Duration::from_secs(3_600));
-const KEEPALIVE: Duration = Duration::from_secs(60);
+/// A side that says nothing for so long is asked whether it is still there, and is gone when so many
+/// questions had no answer.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const MOST_SILENT: usize = 4;
 
 /// One connection and what it works with.
 struct Visit {
@@ -118,13 +122,14 @@ impl Visit {
         let (open, opens) = mpsc::channel(MOST_CHANNELS);
         let phone = Arc::new(OnceLock::new());
         let door = Door::new(Arc::clone(self), enter, open, Arc::clone(&phone));
-        let running = match russh::server::run_stream(config, Wire::new(stream, &cut), door).await {
-            Ok(running) => running,
-            Err(error) => {
-                tracing::debug!(peer = %self.peer, %error, "not a client of ours");
-                return "nonsense";
-            }
-        };
+        let running =
+            match russh::server::run_stream(config, Wire::from_client(stream, &cut), door).await {
+                Ok(running) => running,
+                Err(error) => {
+                    tracing::debug!(peer = %self.peer, %error, "not a client of ours");
+                    return "nonsense";
+                }
+            };
         let handle = running.handle();
         // It is set once, here, before the protocol's task first runs.
         let _ = phone.set(handle.clone());
@@ -160,12 +165,13 @@ impl Visit {
             methods: MethodSet::from(&[MethodKind::PublicKey, MethodKind::KeyboardInteractive][..]),
             auth_rejection_time: REJECTION,
             auth_rejection_time_initial: Some(Duration::ZERO),
-            limits: Limits::new(REKEY.0, REKEY.0, REKEY.1),
+            limits: rekey(),
             window_size: inbox::WINDOW,
             preferred: preferred(),
             max_auth_attempts: ATTEMPTS,
             inactivity_timeout: None,
             keepalive_interval: Some(KEEPALIVE),
+            keepalive_max: MOST_SILENT,
             nodelay: true,
             ..Config::default()
         };
@@ -202,8 +208,12 @@ fn version() -> SshId {
     SshId::Standard(Cow::Borrowed("SSH-2.0-Postern"))
 }
 
-/// Modern algorithms alone. None of the ciphers can be attacked by cutting off the first packets
-/// (Terrapin), whether or not the other side knows the strict key exchange.
+fn rekey() -> Limits {
+    Limits::new(REKEY.0, REKEY.0, REKEY.1)
+}
+
+/// Modern algorithms alone, and among methods of key exchange first the one that a quantum computer
+/// can't undo later. Nothing is compressed: it tells of what is encrypted by its length.
 fn preferred() -> Preferred {
     const KEX: &[kex::Name] = &[
         kex::MLKEM768X25519_SHA256,
@@ -225,6 +235,7 @@ fn preferred() -> Preferred {
         ]),
         cipher: Cow::Borrowed(CIPHERS),
         mac: Cow::Borrowed(MACS),
+        compression: Cow::Borrowed(&[compression::NONE]),
         ..Preferred::DEFAULT
     }
 }

@@ -3,6 +3,7 @@
 //! The guard is asked first at every step, so that a grant that ends while the target is being dialled
 //! cuts as surely as one that ends during a transfer.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,6 +106,7 @@ async fn serve(hub: Arc<Hub>, mut client: Client) {
         biased;
         end = hub.session.ended() => end,
         _ = &mut client.running => End::Closed,
+        never = count_down(&hub, &client.handle) => match never {},
         end = take_on(&hub, &client.handle, &mut client.opens, &mut channels) => end,
     };
     // From here on nothing passes: what a channel was about to do is dropped.
@@ -127,6 +129,16 @@ async fn serve(hub: Arc<Hub>, mut client: Client) {
         }
     };
     tokio::join!(finish, leave);
+}
+
+/// Tells those who read a channel how long there still is. Who doesn't read isn't waited for.
+async fn count_down(hub: &Hub, handle: &Handle) -> Infallible {
+    let mut countdown = hub.session.countdown();
+    loop {
+        let left = countdown.next().await;
+        let text = format!("This session ends in {left}.");
+        let _ = timeout(FAREWELL, tell(handle, &hub.readers(), &text)).await;
+    }
 }
 
 /// Takes on channel after channel, until one of them says that the session is over.

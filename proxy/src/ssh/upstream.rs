@@ -6,7 +6,7 @@ use std::time::Duration;
 use policies::{Ssh, Target, TargetName};
 use russh::client::{self, AuthResult, ChannelOpenHandle, Handle};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, Disconnect};
+use russh::{Channel, Disconnect, Names, cipher};
 use secrecy::ExposeSecret;
 use ssh_key::{Algorithm, HashAlg, PublicKey};
 use thiserror::Error;
@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::preferred;
 use super::wire::Wire;
+use super::{KEEPALIVE, MOST_SILENT, preferred, rekey};
 use crate::clock::Clock;
 use crate::credential::Upstream as Credential;
 
@@ -25,7 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Messages of one channel that may wait; with packets of 32 KiB it is a window.
 const MESSAGES: usize = 64;
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Why there is no connection to the target. Its address is nobody's business.
 #[derive(Debug, Error)]
@@ -139,7 +138,8 @@ fn config(expected: &Expected) -> client::Config {
         channel_buffer_size: MESSAGES,
         preferred,
         keepalive_interval: Some(KEEPALIVE),
-        keepalive_max: 4,
+        keepalive_max: MOST_SILENT,
+        limits: rekey(),
         nodelay: true,
         ..client::Config::default()
     }
@@ -228,6 +228,18 @@ impl client::Handler for Post {
             tracing::error!(target = %self.target, shown = %print, "the target's host key is another");
         }
         Ok(expected)
+    }
+
+    /// A target that doesn't know the strict key exchange gets ciphers alone that need none: a message
+    /// that is taken out of their stream breaks it.
+    async fn kex_done(
+        &mut self,
+        _: Option<&[u8]>,
+        names: &Names,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        let counted = [cipher::AES_128_GCM, cipher::AES_256_GCM].contains(&names.cipher);
+        if names.strict_kex() || counted { Ok(()) } else { Err(russh::Error::KexInit) }
     }
 
     refused! {

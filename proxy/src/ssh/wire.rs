@@ -12,15 +12,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::preamble::{Preamble, Unsafe, farewell};
+
 /// A stream that ends when its token does.
 pub(super) struct Wire<S> {
     inner: S,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// What is looked at of a client's first words.
+    preamble: Option<Preamble>,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(inner: S, cut: &CancellationToken) -> Self {
-        Self { inner, cut: Box::pin(cut.clone().cancelled_owned()) }
+        Self { inner, cut: Box::pin(cut.clone().cancelled_owned()), preamble: None }
+    }
+
+    /// The same, for a client, whose first words have to be safe to act on.
+    pub(super) fn from_client(inner: S, cut: &CancellationToken) -> Self {
+        Self { preamble: Some(Preamble::default()), ..Self::new(inner, cut) }
     }
 
     fn is_cut(&mut self, cx: &mut Context<'_>) -> bool {
@@ -28,7 +37,15 @@ impl<S> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncWrite + Unpin> Wire<S> {
+    /// Turns a client away before there are keys. Who doesn't take it at once doesn't get it.
+    fn turn_away(&mut self, why: Unsafe, cx: &mut Context<'_>) -> io::Error {
+        let _ = Pin::new(&mut self.inner).poll_write(cx, &farewell(why));
+        io::Error::other(why)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -37,7 +54,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         if self.is_cut(cx) {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        match self.preamble.as_mut().map_or(Ok(()), |preamble| preamble.pass(read)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(why) => Poll::Ready(Err(self.turn_away(why, cx))),
+        }
     }
 }
 
@@ -129,6 +152,19 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_is_not_safe_is_told_so_and_goes_no_further() {
+        let (near, mut far) = tokio::io::duplex(4_096);
+        let cut = CancellationToken::new();
+        let mut wire = Wire::from_client(near, &cut);
+        far.write_all(b"SSH-2.0-x\n\0\0\0\x0c\x04\x02").await.unwrap();
+        assert!(wire.read(&mut [0; 64]).await.is_err());
+        drop(wire);
+        let mut told = Vec::new();
+        far.read_to_end(&mut told).await.unwrap();
+        assert!(String::from_utf8_lossy(&told).contains("does not begin as the protocol says"));
+    }
 
     #[tokio::test]
     async fn what_is_cut_ends_for_its_reader_and_takes_nothing_more() {

@@ -1,0 +1,218 @@
+"""What hostile clients try, and what has to become of it: hostile.py PORT KEY CASE.
+
+Each case ends with a look whether others are still served.
+"""
+
+import sys
+
+from raw_ssh import CERTIFICATE, Closed, Fields, Ssh, certified, nested, public, stray, string, u32
+
+PORT, KEY, CASE = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+USER = "deploy@web-1"
+
+
+def refused(connection, *arguments, **more):
+    """Whether a proof proves nothing: a plain no, or no connection any more."""
+    try:
+        answer = connection.begin().prove(*arguments, **more)
+    except Closed:
+        return True
+    return answer[0] == 51
+
+
+def messages_of_later_stages_lead_nowhere():
+    connection = Ssh(PORT).begin()
+    for message in (
+        b"\x34",  # "you are authenticated"
+        b"\x5a" + string("session") + u32(0) + u32(2**20) + u32(32768),
+        b"\x50" + string("tcpip-forward") + b"\1" + string("") + u32(0),
+        b"\x5e" + u32(0) + string("data"),
+        b"\x62" + u32(0) + string("exec") + b"\1" + string("touch /tmp/never"),
+    ):
+        connection.send(message)
+    connection.send(b"\x32" + string(USER) + string("ssh-connection") + string("none"))
+    assert connection.receive()[0] == 51, "the first answer is the one to the last message"
+
+
+def a_key_that_is_only_offered_is_no_proof():
+    key, blob = certified(KEY)
+    connection = Ssh(PORT).begin()
+    assert connection.probe(USER, blob, CERTIFICATE)[0] == 60
+    connection.send(b"\x5a" + string("session") + u32(0) + u32(2**20) + u32(32768))
+    assert connection.none(USER)[0] == 51
+    assert refused(Ssh(PORT), USER, stray(), blob, algorithm=CERTIFICATE), "signed by another key"
+    assert refused(Ssh(PORT), USER, key, blob, algorithm=CERTIFICATE, over=b"x" * 32), "of another session"
+
+
+def a_name_that_changes_after_the_offer_is_a_new_attempt():
+    key, blob = certified(KEY)
+    connection = Ssh(PORT).begin()
+    assert connection.probe("deploy@web-1", blob, CERTIFICATE)[0] == 60
+    try:
+        assert connection.prove("root@web-1", key, blob, CERTIFICATE)[0] == 51
+    except Closed as told:
+        assert "root" in str(told), told
+
+
+def a_certificate_within_a_certificate_is_none():
+    key, blob = certified(KEY)
+    assert refused(Ssh(PORT), USER, key, nested(key, blob), algorithm=CERTIFICATE)
+
+
+def strangers_hear_the_same_whoever_they_say_they_are():
+    answers = set()
+    for user in ("deploy@web-1", "nobody@web-1", "deploy@nowhere", "root", "", "$(id)@web-1", "a\nb@web-1", "`id`"):
+        connection = Ssh(PORT).begin()
+        answers.add((connection.none(user), connection.prove(user, stray())))
+    assert len(answers) == 1, answers
+
+
+def a_guesser_has_only_so_many_attempts():
+    connection = Ssh(PORT).begin()
+    tries = 0
+    try:
+        while tries < 100:
+            connection.prove(USER, stray())
+            tries += 1
+    except Closed:
+        pass
+    assert tries <= 20, tries
+
+
+def huge_packets_are_not_waited_for():
+    for length in (2**31, 2**32 - 1, 10**7, 0, 3):
+        connection = Ssh(PORT)
+        connection.socket.sendall(u32(length) + b"x" * 64)
+        try:
+            while True:
+                connection.receive()
+        except Closed:
+            pass
+
+
+def a_million_answers_and_extensions_are_bounded():
+    for message in (
+        b"\x3d" + u32(2**32 - 1),
+        b"\x07" + u32(2**32 - 1),
+        b"\x07" + u32(1000) + (string("x") + string("y")) * 1000,
+    ):
+        connection = Ssh(PORT).begin()
+        connection.send(message)
+        try:
+            connection.none(USER)
+        except Closed:
+            pass
+
+
+def what_leads_around_the_recording_is_refused():
+    connection = Ssh(PORT).enter(USER, KEY)
+    address = string("127.0.0.1") + u32(1) + string("127.0.0.1") + u32(2)
+    for kind, rest in (
+        ("direct-tcpip", string("web-1") + u32(22) + string("127.0.0.1") + u32(2)),
+        ("direct-tcpip", address),
+        ("forwarded-tcpip", address),
+        ("direct-streamlocal@openssh.com", string("/run/x") + string("") + u32(0)),
+        ("x11", string("127.0.0.1") + u32(1)),
+        ("tun@openssh.com", u32(1) + u32(0)),
+        ("evil", b""),
+    ):
+        assert connection.open(kind, rest=rest)[0] == 92, kind
+    for kind, rest in (
+        ("tcpip-forward", string("") + u32(0)),
+        ("streamlocal-forward@openssh.com", string("/tmp/x")),
+        ("evil@example.com", b""),
+    ):
+        connection.send(b"\x50" + string(kind) + b"\1" + rest)
+        assert connection.until(81, 82)[0] == 82, kind
+    channel = Fields(connection.open()[5:]).u32()
+    for name in ("LD_PRELOAD", "BASH_ENV", "PATH", "LANGUAGE"):
+        assert connection.ask(channel, "env", string(name) + string("x"))[0] == 100, name
+    for kind, rest in (
+        ("auth-agent-req@openssh.com", b""),
+        ("x11-req", b"\0" + string("MIT-MAGIC-COOKIE-1") + string("00") + u32(0)),
+        ("evil", b""),
+    ):
+        assert connection.ask(channel, kind, rest)[0] == 100, kind
+
+
+def thousands_of_refused_channels_leave_nothing_behind():
+    connection = Ssh(PORT).enter(USER, KEY)
+    for number in range(5_000):
+        answer = connection.open("x11", number=number, rest=string("127.0.0.1") + u32(1))
+        assert answer[0] == 92
+    assert connection.open()[0] == 91, "and the next one that is allowed opens"
+
+
+def channels_are_counted():
+    connection = Ssh(PORT).enter(USER, KEY)
+    for number in range(80):
+        connection.send(b"\x5a" + string("session") + u32(number) + u32(2**20) + u32(32768))
+    answers = [connection.until(91, 92)[0] for _ in range(80)]
+    assert answers.count(91) == 64, answers
+
+
+def data_beyond_the_window_ends_the_connection_and_no_other():
+    connection = Ssh(PORT).enter(USER, KEY)
+    channel = Fields(connection.open()[5:]).u32()
+    assert connection.ask(channel, "exec", string("sleep 600"))[0] == 99
+    try:
+        for _ in range(4_000):
+            connection.send(b"\x5e" + u32(channel) + string(b"x" * 32_000))
+        connection.none(USER)
+    except Closed:
+        return
+    raise AssertionError("128 MB went into a window of 2")
+
+
+def windows_do_not_overflow():
+    connection = Ssh(PORT).enter(USER, KEY)
+    channel = Fields(connection.open()[5:]).u32()
+    for _ in range(3):
+        connection.send(b"\x5d" + u32(channel) + u32(2**32 - 1))
+    try:
+        connection.ask(channel, "exec", string("echo in"))
+        assert b"in" in connection.until(94)
+    except Closed:
+        pass
+
+
+def packets_of_nothing_are_not_sent_for_ever():
+    connection = Ssh(PORT).enter(USER, KEY)
+    try:
+        answer = connection.open(packet=0)
+        if answer[0] == 91:
+            channel = Fields(answer[5:]).u32()
+            connection.ask(channel, "exec", string("echo in; exit 3"))
+            for _ in range(1_000):
+                if connection.receive()[0] == 97:
+                    break
+            else:
+                raise AssertionError("a thousand packets of nothing")
+    except Closed:
+        pass
+
+
+def terminals_of_many_modes_are_bounded():
+    connection = Ssh(PORT).enter(USER, KEY)
+    channel = Fields(connection.open()[5:]).u32()
+    for modes in (b"".join(bytes([n % 159 + 1]) + u32(n) for n in range(1_000)) + b"\0", b"\1\0\0", b""):
+        rest = string("xterm") + u32(2**32 - 1) * 4 + string(modes)
+        try:
+            connection.ask(channel, "pty-req", rest)
+        except Closed:
+            connection = Ssh(PORT).enter(USER, KEY)
+            channel = Fields(connection.open()[5:]).u32()
+
+
+def channels_that_are_not_there_take_nothing():
+    connection = Ssh(PORT).enter(USER, KEY)
+    try:
+        for kind in (b"\x5d", b"\x5e", b"\x60", b"\x61", b"\x63", b"\x64", b"\x5b", b"\x5c"):
+            connection.send(kind + u32(999) + u32(1) + u32(1) + u32(1))
+        connection.open()
+    except Closed:
+        pass
+
+
+globals()[CASE]()
+assert Ssh(PORT).begin().none(USER)[0] == 51, "others are still served"
