@@ -156,11 +156,13 @@ fn inventory(config: &Config) -> (Option<Inventory>, Vec<Finding>) {
 fn people(config: &Config) -> Finding {
     let title = "people";
     let mut able = config.people.values().filter(|person| !person.disabled);
-    if able.clone().next().is_none() {
+    let by_issuers = !config.issuers.is_empty();
+    let admins = config.issuers.values().any(|issuer| !issuer.admins.is_empty());
+    if able.clone().next().is_none() && !by_issuers {
         let remedy = "write [people.alice], with her groups";
         return Finding::warning(title, "nobody can sign in", remedy);
     }
-    if able.any(|person| person.admin) {
+    if able.any(|person| person.admin) || admins {
         Finding::ok(title, format!("{} are known", config.people.len()))
     } else {
         let detail = "nobody is an admin: locks and invitations are the console's alone";
@@ -193,7 +195,7 @@ async fn targets(
         return vec![Finding::warning("targets", "there are none", remedy)];
     }
     let mut visits = JoinSet::new();
-    for (nth, target) in inventory.targets.into_values().enumerate() {
+    for (nth, target) in inventory.targets.values().cloned().enumerate() {
         let authority = authority.clone();
         let secrets = inventory.secrets.clone();
         visits.spawn(async move {

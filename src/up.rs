@@ -7,7 +7,6 @@
 
 mod http;
 mod identity;
-mod keys;
 mod metrics;
 mod run;
 
@@ -29,7 +28,6 @@ use url::Url;
 
 use crate::config::{Config, Faults, PostgresAuth};
 use identity::Tls;
-use keys::Keys;
 
 pub(crate) use run::Signals;
 pub use run::{Start, read, run};
@@ -59,9 +57,6 @@ pub enum UpError {
     /// The listeners' certificate can't be used.
     #[error("the gateway's certificate can't be used")]
     Tls(#[from] certs::TlsError),
-    /// The key of the authenticator apps is no key.
-    #[error("`{}` has not 32 bytes: restore it, or remove it and let people add their apps anew", .0.display())]
-    TotpKey(std::path::PathBuf),
     /// A listener can't be had.
     #[error("can't listen on `{address}` for {what}")]
     Listen {
@@ -226,7 +221,7 @@ impl fmt::Debug for Gateway {
 async fn begin(config: Config) -> Result<Gateway, UpError> {
     let clock = Clock::system();
     let prepared = Prepared::load(config, &clock).await?;
-    let Prepared { config, inventory, tls, keys, ssh } = prepared;
+    let Prepared { config, inventory, tls, attestation, ssh } = prepared;
     let api = bind("pages and API", config.api.listen.value).await?;
     let (api_listener, api_addr) = api;
     let metrics_listener = match &config.metrics {
@@ -244,7 +239,7 @@ async fn begin(config: Config) -> Result<Gateway, UpError> {
     let ssh_addrs = proxy.ssh_addresses().to_vec();
     let ssh =
         ssh.map(|authority| control::Ssh { authority, gateway: reached_at(&config, &ssh_addrs) });
-    let settings = control_settings(&config, &tls, (keys, ssh), &api_url, &postgres);
+    let settings = control_settings(&config, &tls, (attestation, ssh), &api_url, &postgres);
     let control = Control::open(settings, inventory, clock).await?;
     control.metrics(&registry);
 
@@ -287,7 +282,7 @@ struct Prepared {
     config: Config,
     inventory: control::Inventory,
     tls: Tls,
-    keys: Keys,
+    attestation: Option<control::AttestationRoots>,
     ssh: Option<Arc<certs::SshAuthority>>,
 }
 
@@ -303,11 +298,11 @@ impl Prepared {
         let identities = config.identities()?;
         certs::store::create_private_dir(&config.gateway.state)?;
         let tls = Tls::load(&config, identities, clock)?;
-        let keys = Keys::load(&config)?;
+        let attestation = config.attestation_roots()?;
         let folder = config.gateway.authority();
         let load = |_| certs::SshAuthority::load_or_generate(&folder).map(Arc::new);
         let ssh = config.ssh.as_ref().map(load).transpose()?;
-        Ok(Self { config, inventory, tls, keys, ssh })
+        Ok(Self { config, inventory, tls, attestation, ssh })
     }
 }
 
@@ -368,7 +363,7 @@ fn proxy_settings(
 fn control_settings(
     config: &Config,
     tls: &Tls,
-    (keys, ssh): (Keys, Option<control::Ssh>),
+    (attestation, ssh): (Option<control::AttestationRoots>, Option<control::Ssh>),
     public_url: &Url,
     postgres: &[SocketAddr],
 ) -> control::Settings {
@@ -386,8 +381,8 @@ fn control_settings(
             idle: sign_in.idle,
             absolute: sign_in.absolute,
         },
-        attestation: keys.attestation,
-        totp: keys.totp,
+        attestation,
+        totp: config.totp.enabled,
         certificate_ttl: sign_in.certificate,
         token_ttl: sign_in.token,
         token_ttl_max: sign_in.token_max,

@@ -23,8 +23,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use policies::{
-    Binds, Credential, Decision, Facts, GroupName, Hold, Login, Partition, Principal, PrincipalId,
-    RuleBook, Source, Target, TargetName, Timestamp, Ttl, UpstreamTls,
+    Binds, Credential, Decision, Facts, GroupName, Hold, IssuerName, Login, Partition, Principal,
+    PrincipalId, RuleBook, Source, Target, TargetName, Timestamp, Ttl, UpstreamTls,
 };
 use postern::config::{ApiTls, Config, Environment, Faults, LogFormat};
 use proptest::prelude::*;

@@ -6,6 +6,8 @@
     reason = "a test may stop at the first surprise, in its helpers too"
 )]
 
+mod support;
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +17,8 @@ use certs::Authority;
 use control::Clock;
 use postern::doctor::{Finding, Level, examine};
 use postern::throwaway::{Cluster, Options};
+use support::issuer::{Provider, SECRET};
+use support::signer::Signer;
 
 const GATEWAY: &str = "[gateway]\nhost = \"gate.example.com\"\nstate = \"state\"\n\
                        [postgres]\nlisten = \"127.0.0.1:0\"\n[api]\nlisten = \"127.0.0.1:0\"\n\
@@ -189,4 +193,44 @@ async fn what_keeps_the_gateway_from_starting_is_found() {
     found(&findings, "targets", Level::Warning);
     let key = found(&findings, "authority", Level::Fault);
     assert!(key.detail.contains("chmod 600"), "{key:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_is_asked_as_a_sign_in_would() {
+    let place = Place::new();
+    let now = Clock::system().now().millis();
+    let root = Authority::generate("Example Root", now).unwrap();
+    place.write("root.pem", root.ca_pem());
+    place.write("issuer-secret", SECRET);
+    let provider = Provider::behind(&root, place.folder.path()).await;
+    let corp = |more: &str| [GATEWAY, &provider.section("corp", more)].concat();
+    let findings = place.examined(&corp("")).await;
+    let fault = found(&findings, "issuer corp", Level::Fault);
+    assert!(fault.detail.contains("certificate"), "{fault:?}");
+    assert!(fault.remedy.as_ref().unwrap().contains("`ca`"), "{fault:?}");
+    let findings = place.examined(&corp("ca = \"root.pem\"\nuserinfo = true")).await;
+    let good = found(&findings, "issuer corp", Level::Ok);
+    assert!(good.detail.contains("/oidc/corp/callback"), "{good:?}");
+    let of_corp = findings.iter().filter(|finding| finding.title == "issuer corp");
+    assert_eq!(of_corp.count(), 1, "nothing to be doubted: {findings:#?}");
+    found(&findings, "people", Level::Ok);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_weak_or_calls_itself_otherwise_is_found() {
+    let place = Place::new();
+    let signer = Signer::start().await;
+    let section = |url: &str| {
+        format!("{GATEWAY}[issuers.corp]\nurl = \"{url}\"\nclient_id = \"x\"\nuserinfo = true\n")
+    };
+    let findings = place.examined(&section(&signer.url)).await;
+    found(&findings, "issuer corp", Level::Ok);
+    let doubts = findings.iter().filter(|finding| finding.level == Level::Warning);
+    let doubts: Vec<&str> = doubts.map(|finding| finding.detail.as_str()).collect();
+    for doubt in ["endpoints for people", "PKCE", "RFC 9207", "logouts", "no userinfo endpoint"] {
+        assert!(doubts.iter().any(|told| told.contains(doubt)), "{doubt}: {doubts:#?}");
+    }
+    let findings = place.examined(&section(&format!("{}/", signer.url))).await;
+    let fault = found(&findings, "issuer corp", Level::Fault);
+    assert!(fault.detail.contains("calls itself"), "{fault:?}");
 }

@@ -11,48 +11,25 @@
 
 mod support;
 
-use control::Bearer;
-use policies::{IssuerName, Principal, PrincipalId};
-use postern::config::Config;
 use serde_json::{Value, json};
+use support::libpq::{OAUTH as OPENED, connect};
 use support::raw::{framed, read, read_error, secure, send, startup};
 use support::signer::{Signer, now};
-use support::{Bed, Setup, client, run};
+use support::{Bed, Setup};
 
-const OPENED: &str = "options='-c postern.auth=oauth'";
-
-/// A gateway that knows alice of the issuer `corp`.
+/// A gateway that takes access tokens of the issuer `corp`, which knows alice as `a1`.
 async fn bed(signer: &Signer, auth: &str) -> Bed {
-    let bed = Bed::with(Setup { postgres: auth.to_owned(), ..Setup::default() }).await;
-    let config = Config::load(&bed.config).unwrap();
-    let mut inventory = config.inventory().unwrap();
-    let corp = IssuerName::new("corp").unwrap();
-    let bearer = Bearer {
-        issuer: signer.url.parse().unwrap(),
-        audience: "postern".to_owned(),
-        scope: "openid postern".to_owned(),
-    };
-    inventory.bearers.insert(corp, bearer);
-    let id = PrincipalId::new("corp:a1").unwrap();
-    let alice = inventory.people.values().find(|person| person.principal.id.as_str() == "alice");
-    let mut alice = alice.unwrap().clone();
-    alice.principal = Principal { id: id.clone(), ..alice.principal };
-    inventory.people.insert(id, alice);
-    bed.gateway.control().reload(inventory).await.unwrap();
-    bed
+    let more = format!(
+        "[issuers.corp]\nurl = \"{}\"\nclient_id = \"web\"\n\
+         bearer_audience = \"postern\"\nbearer_scope = \"openid postern\"\n",
+        signer.url
+    );
+    let alice = "oidc = { issuer = \"corp\", subject = \"a1\" }".to_owned();
+    Bed::with(Setup { postgres: auth.to_owned(), alice, more, ..Setup::default() }).await
 }
 
 async fn libpq(bed: &Bed, signer: &Signer, more: &str, token: &str) -> (bool, String) {
-    let root = env!("CARGO_MANIFEST_DIR");
-    let script = format!("{root}/tests/clients/oauth_journey.py");
-    let mut command = client(&format!("{root}/.cache/venv/bin/python"), &[&script]);
-    let conninfo = bed.token_conninfo("app_ro", "orders");
-    let issuer = &signer.url;
-    let conninfo = format!("{conninfo} oauth_issuer={issuer} oauth_client_id=psql {more}");
-    // An issuer on loopback has no TLS, which libpq takes only in tests.
-    command.env("CONNINFO", conninfo).env("TOKEN", token).env("PGOAUTHDEBUG", "UNSAFE");
-    let (done, out, errors) = run(command).await;
-    (done, out + &errors)
+    connect(bed, &signer.url, more, token).await
 }
 
 fn token(signer: &Signer, claims: &Value) -> String {
@@ -73,7 +50,7 @@ async fn libpq_18_discovers_the_issuer_and_comes_in_with_its_token() {
     let filter = control::SessionFilter { scope: control::Scope::All, ..Default::default() };
     let sessions = bed.gateway.control().sessions(&overseer, filter, paging()).await.unwrap();
     let session = &sessions.items[0];
-    assert_eq!(session.principal.as_str(), "corp:a1");
+    assert_eq!(session.principal.as_str(), "alice");
     assert_eq!(session.authn.method, policies::Method::Bearer);
     assert_eq!(session.authn.evidence, "t-1");
     let audit = bed.gateway.control().audit(&overseer, paging()).await.unwrap();
@@ -97,6 +74,7 @@ async fn an_access_token_that_is_not_for_us_is_refused_with_a_hint() {
     let other = Signer::start().await;
     for (bad, why) in [
         (token(&signer, &json!({ "sub": "a1", "aud": "another" })), "for somebody else"),
+        (token(&signer, &json!({ "sub": "a1", "aud": "web" })), "for somebody else"),
         (token(&signer, &json!({ "sub": "a1", "exp": now() - 60 })), "has expired"),
         (token(&signer, &json!({ "sub": "b2" })), "sign in once with the browser"),
         (token(&signer, &json!({})), "names nobody"),

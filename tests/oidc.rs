@@ -16,7 +16,7 @@ use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use support::issuer::{Browser, Provider, SECRET, Seen};
-use support::{Bed, FOUR_EYES, Files, Setup, psql, run, until};
+use support::{Bed, FOUR_EYES, Files, Setup, libpq, psql, run, until, until_some};
 use url::Url;
 
 /// A gateway that knows these issuers, by the lines of their sections.
@@ -26,7 +26,12 @@ async fn bed(rules: &'static str, sections: &str) -> Bed {
     certs::store::write_private(&secret, SECRET.as_bytes()).unwrap();
     let more = sections.replace("\"issuer-secret\"", &format!("\"{}\"", secret.display()));
     let bed = Bed::with(Setup { rules, more, ..Setup::default() }).await;
-    drop(folder);
+    // The configuration may be read again.
+    let kept = bed.folder.path().join("issuer-secret");
+    certs::store::write_private(&kept, SECRET.as_bytes()).unwrap();
+    let text = std::fs::read_to_string(&bed.config).unwrap();
+    let text = text.replace(&secret.display().to_string(), "issuer-secret");
+    std::fs::write(&bed.config, text).unwrap();
     bed
 }
 
@@ -49,6 +54,12 @@ async fn events(bed: &Bed, kind: &str) -> Vec<Value> {
     let page = bed.gateway.control().audit(&bob, control::Paging::default()).await.unwrap();
     let of = page.items.into_iter().filter(|event| event.kind == kind);
     of.map(|event| json!({ "subject": event.subject, "detail": event.detail })).collect()
+}
+
+/// The newest audit event of a kind, once there is one.
+async fn event(bed: &Bed, kind: &str) -> Value {
+    let newest = async || events(bed, kind).await.into_iter().next();
+    until_some(&format!("`{kind}` is in the audit log"), newest).await
 }
 
 /// That a sign-in was refused for this reason: on the page, in the log, and without a session.
@@ -211,6 +222,67 @@ async fn an_answer_is_good_once_and_only_in_the_browser_that_asked() {
     assert_eq!(again.reason(), "no-flow", "the cookie is gone with the flow");
 }
 
+/// An answer, with another code in it.
+fn injected(answer: &Url, other: &Url) -> Url {
+    let code =
+        |url: &Url| url.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();
+    let (own, foreign) = (code(answer), code(other));
+    Url::parse(&answer.as_str().replace(&own, &foreign)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_of_another_sign_in_is_of_no_use_nor_is_one_made_without_pkce() {
+    let provider = Provider::start().await;
+    let bed = bed(support::OPEN, &provider.section("corp", "")).await;
+    let gate = gate(&bed);
+    provider.set("pkce", "false").await;
+    for downgraded in [false, true] {
+        let mut attacker = Browser::default();
+        let mut there = attacker.set_out(&gate, "corp").await;
+        assert!(there.as_str().contains("code_challenge_method=S256"), "{there}");
+        if downgraded {
+            let pairs: Vec<(String, String)> = there.query_pairs().into_owned().collect();
+            let kept = pairs.into_iter().filter(|(name, _)| !name.starts_with("code_challenge"));
+            there.query_pairs_mut().clear().extend_pairs(kept);
+        }
+        let stolen = attacker.pass(&gate, there).await;
+        let mut victim = Browser::default();
+        let there = victim.set_out(&gate, "corp").await;
+        let answer = victim.pass(&gate, there).await;
+        let seen = victim.get(&injected(&answer, &stolen)).await;
+        refused(&bed, &victim, &seen, "code-refused").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_leads_to_local_pages_and_leaves_the_session_that_was_there_before() {
+    let provider = Provider::start().await;
+    provider.set("name", "<script>alert(1)</script>").await;
+    let bed = bed(support::OPEN, &provider.section("corp", "")).await;
+    let gate = gate(&bed);
+    let mut browser = Browser::default();
+    browser.sign_in(&gate, "corp").await;
+    let first = held(&browser, &bed).unwrap();
+    let button = gate.join("/oidc/corp/login").unwrap();
+    for next in [
+        "//evil.example.com",
+        "/\\evil.example.com",
+        "javascript:alert(1)",
+        "https://evil.example.com/",
+    ] {
+        let page = browser.post(&button, &[("next", next)]).await;
+        let onward = page.headers.get("refresh").unwrap().to_str().unwrap();
+        let there = Url::parse(onward.strip_prefix("0; url=").unwrap()).unwrap();
+        let back = browser.pass(&gate, there).await;
+        assert_eq!(browser.get(&back).await.location().as_deref(), Some("/"), "{next}");
+    }
+    let second = held(&browser, &bed).unwrap();
+    assert_ne!(first.expose_secret(), second.expose_secret());
+    assert!(bed.gateway.control().authenticate(&first).await.is_err(), "one browser, one session");
+    let home = browser.get(&gate).await;
+    assert!(home.body.contains("&lt;script&gt;alert(1)") && !home.body.contains("<script>alert"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_of_two_issuers_are_never_mixed_up() {
     let (corp, lab) = (Provider::start().await, Provider::start().await);
@@ -256,33 +328,24 @@ async fn keys_may_rotate_at_any_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuer_that_is_down_is_said_to_be() {
-    let provider = Provider::start().await;
-    let bed = bed(support::OPEN, &provider.section("corp", "")).await;
-    provider.set("down", "true").await;
+    let (corp, lab) = (Provider::start().await, Provider::start().await);
+    lab.set("down", "true").await;
+    let sections = corp.section("corp", "groups = {}") + &lab.section("lab", "groups = {}");
+    let bed = bed(support::OPEN, &sections).await;
     let mut browser = Browser::default();
-    let button = gate(&bed).join("/oidc/corp/login").unwrap();
+    let button = gate(&bed).join("/oidc/lab/login").unwrap();
     let seen = browser.post(&button, &[("next", "/")]).await;
-    refused(&bed, &browser, &seen, "issuer-unavailable").await;
+    assert_eq!(
+        (seen.status, seen.reason()),
+        (StatusCode::SERVICE_UNAVAILABLE, "issuer-unavailable".into())
+    );
+    assert_eq!(events(&bed, "login.refused").await[0]["subject"], "lab");
     // Down between the way there and the way back.
-    provider.set("down", "false").await;
-    answers_again(&bed).await;
     let there = browser.set_out(&gate(&bed), "corp").await;
     let back = browser.pass(&gate(&bed), there).await;
-    provider.set("down", "true").await;
+    corp.set("down", "true").await;
     let seen = browser.get(&back).await;
     refused(&bed, &browser, &seen, "issuer-unavailable").await;
-}
-
-/// Waits until the gateway asks the issuer again, which it leaves alone for some seconds.
-async fn answers_again(bed: &Bed) {
-    let button = gate(bed).join("/oidc/corp/login").unwrap();
-    for _ in 0..20 {
-        if Browser::default().post(&button, &[("next", "/")]).await.status == StatusCode::OK {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    }
-    panic!("the issuer is not asked again");
 }
 
 /// How many of the statements of [`live`] the target runs.
@@ -317,7 +380,7 @@ async fn a_person_disabled_at_the_issuer_loses_a_live_session_within_the_refresh
     until("the target has stopped it", || sleeping(&bed) == 0).await;
     let token = held(&browser, &bed).unwrap();
     assert!(bed.gateway.control().authenticate(&token).await.is_err(), "the login has ended too");
-    assert_eq!(events(&bed, "person.refused").await[0]["subject"], "corp:a-1");
+    assert_eq!(event(&bed, "person.refused").await["subject"], "corp:a-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,6 +399,27 @@ async fn whoever_leaves_a_group_at_the_issuer_loses_what_it_gave_and_stays_signe
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn groups_that_the_issuer_no_longer_speaks_of_are_lost_at_refresh_and_at_sign_in() {
+    let provider = Provider::start().await;
+    let more = "refresh = \"1s\"\nadmins = [\"engineering\"]";
+    let bed = bed(support::OPEN, &provider.section("corp", more)).await;
+    let mut browser = Browser::default();
+    browser.sign_in(&gate(&bed), "corp").await;
+    let before = actor(&browser, &bed).await;
+    assert!(before.admin && before.principal.groups.len() == 1);
+    let running = live(&bed, &before).await;
+    provider.set("silent", "true").await;
+    let (good, _, errors) = running.await.unwrap();
+    assert!(!good && errors.contains("FATAL"), "{errors}");
+    let after = actor(&browser, &bed).await;
+    assert!(!after.admin && after.principal.groups.is_empty(), "{after:?}");
+    // An id token that never spoke of them gives none at a sign-in either.
+    let mut again = Browser::default();
+    again.sign_in(&gate(&bed), "corp").await;
+    assert!(actor(&again, &bed).await.principal.groups.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_issuer_down_at_refresh_is_trusted_for_the_grace_and_no_longer() {
     let provider = Provider::start().await;
     let more = "refresh = \"1s\"\nrefresh_grace = \"5s\"";
@@ -344,22 +428,14 @@ async fn an_issuer_down_at_refresh_is_trusted_for_the_grace_and_no_longer() {
     browser.sign_in(&gate(&bed), "corp").await;
     let running = live(&bed, &actor(&browser, &bed).await).await;
     provider.set("down", "true").await;
-    let mut outages = Vec::new();
-    for _ in 0..100 {
-        outages = events(&bed, "issuer.unavailable").await;
-        if !outages.is_empty() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    assert_eq!(outages.len(), 1, "an outage is told once");
+    event(&bed, "issuer.unavailable").await;
     assert!(!running.is_finished(), "the issuer's word holds for a while");
     let (good, _, errors) = running.await.unwrap();
     assert!(!good && errors.contains("FATAL"), "{errors}");
-    assert_eq!(events(&bed, "person.lapsed").await[0]["subject"], "corp:a-1");
+    assert_eq!(event(&bed, "person.lapsed").await["subject"], "corp:a-1");
+    assert_eq!(events(&bed, "issuer.unavailable").await.len(), 1, "an outage is told once");
     // Signing in once more makes them whole.
     provider.set("down", "false").await;
-    answers_again(&bed).await;
     let mut browser = Browser::default();
     browser.sign_in(&gate(&bed), "corp").await;
     assert!(held(&browser, &bed).is_some());
@@ -385,11 +461,24 @@ async fn a_logout_at_the_issuer_ends_login_sessions_at_once() {
     assert!(bed.gateway.control().authenticate(&token).await.is_ok());
     provider.set("account", "a-1").await;
     let session = actor.login.clone();
+    let running = live(&bed, &actor).await;
     let ended = events(&bed, "login.ended").await.len();
-    provider.set("end", "").await;
+    provider.set("end", "session").await;
     assert!(bed.gateway.control().authenticate(&token).await.is_err(), "{session} goes on");
     assert!(bed.gateway.control().authenticate(&kept).await.is_ok(), "another person's goes on");
     assert_eq!(events(&bed, "login.ended").await.len(), ended + 1);
+    let (good, _, errors) = running.await.unwrap();
+    assert!(!good && errors.contains("FATAL"), "what its certificate let in is cut: {errors}");
+    // A logout that names nobody but the person ends all their sessions.
+    let mut both = [Browser::default(), Browser::default()];
+    for browser in &mut both {
+        browser.sign_in(&gate(&bed), "corp").await;
+    }
+    provider.set("end", "person").await;
+    for browser in &both {
+        let token = held(browser, &bed).unwrap();
+        assert!(bed.gateway.control().authenticate(&token).await.is_err());
+    }
     // Signed out here, the browser is led to the issuer's own goodbye.
     let home = other.get(&gate(&bed)).await;
     let seal = home.body.split("name=\"seal\" value=\"").nth(1).unwrap().split('"').next().unwrap();
@@ -398,4 +487,77 @@ async fn a_logout_at_the_issuer_ends_login_sessions_at_once() {
     let there = format!("0; url={}/session/end?client_id=postern", provider.url);
     assert!(onward.starts_with(&there), "{onward}");
     assert!(bed.gateway.control().authenticate(&kept).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn libpq_18_comes_in_with_an_access_token_of_the_issuer_as_who_signed_in_with_it() {
+    let provider = Provider::start().await;
+    let more = "refresh = \"1s\"\nbearer_audience = \"https://gate.example.com\"\n\
+                bearer_scope = \"openid postern\"";
+    let bed = bed(support::OPEN, &provider.section("corp", more)).await;
+    let show = async |token: &str| libpq::connect(&bed, &provider.url, libpq::OAUTH, token).await;
+    let token = provider.access_token("https://gate.example.com").await;
+    let (done, told) = show(&token).await;
+    assert!(
+        !done && told.contains("sign in once with the browser"),
+        "nobody is made of it: {told}"
+    );
+    let mut browser = Browser::default();
+    browser.sign_in(&gate(&bed), "corp").await;
+    let (done, told) = show(&token).await;
+    let place = format!("{}/.well-known/openid-configuration", provider.url);
+    let asked = format!("asked for a token of {place} for openid postern\n");
+    assert!(done && told.starts_with(&asked) && told.trim().ends_with("app_ro"), "{told}");
+    let redeemed = event(&bed, "bearer.redeemed").await;
+    assert_eq!(redeemed["detail"]["subject"], "a-1");
+    let other = provider.access_token("https://other.example.com").await;
+    let (done, told) = show(&other).await;
+    assert!(!done && told.contains("for somebody else"), "{told}");
+    // What the issuer no longer vouches for is of no use, however long its token lasts.
+    provider.set("disable", "a-1").await;
+    event(&bed, "person.refused").await;
+    let (done, told) = show(&token).await;
+    assert!(!done, "{told}");
+}
+
+/// Puts the configuration in force with this change.
+async fn changed(bed: &Bed, from: &str, to: &str) {
+    let text = std::fs::read_to_string(&bed.config).unwrap();
+    assert!(text.contains(from), "{from}");
+    std::fs::write(&bed.config, text.replace(from, to)).unwrap();
+    let inventory = postern::config::Config::load(&bed.config).unwrap().inventory().unwrap();
+    bed.gateway.control().reload(inventory).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_with_an_authority_of_its_own_is_believed_by_that_one_alone() {
+    let folder = support::private_folder();
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let roots = ["Example Root", "Another Root"].map(|name| {
+        let authority = certs::Authority::generate(name, now).unwrap();
+        let file = folder.path().join(name.replace(' ', "-"));
+        std::fs::write(&file, authority.ca_pem()).unwrap();
+        (authority, format!("userinfo = true\nca = \"{}\"", file.display()))
+    });
+    let [(authority, own), (_, foreign)] = &roots;
+    let provider = Provider::behind(authority, folder.path()).await;
+    let more = "refresh = \"1s\"\nuserinfo = true";
+    let bed = bed(support::OPEN, &provider.section("corp", more)).await;
+    let button = gate(&bed).join("/oidc/corp/login").unwrap();
+    let mut browser = Browser::default();
+    let seen = browser.post(&button, &[("next", "/")]).await;
+    refused(&bed, &browser, &seen, "issuer-unavailable").await;
+    let told = events(&bed, "login.refused").await.remove(0);
+    assert!(told["detail"]["detail"].as_str().unwrap().contains("certificate"), "{told}");
+    // Discovery, keys, token and userinfo, and then refresh.
+    changed(&bed, "userinfo = true", own).await;
+    browser.sign_in(&gate(&bed), "corp").await;
+    assert_eq!(actor(&browser, &bed).await.principal.groups.len(), 1);
+    provider.set("disable", "a-1").await;
+    event(&bed, "person.refused").await;
+    // What was learned by one authority says nothing about another.
+    changed(&bed, own, foreign).await;
+    let mut browser = Browser::default();
+    let seen = browser.post(&button, &[("next", "/")]).await;
+    refused(&bed, &browser, &seen, "issuer-unavailable").await;
 }

@@ -123,7 +123,7 @@ impl Control {
     pub async fn factors(&self, principal: &PrincipalId) -> Result<Factors, ControlError> {
         let db = &mut *self.0.store.read().await?;
         let passkeys = store::passkeys::count(db, principal).await?;
-        let totp = self.settings().totp.is_some() && store::totp::confirmed(db, principal).await?;
+        let totp = self.settings().totp && store::totp::confirmed(db, principal).await?;
         Ok(Factors { passkeys, totp })
     }
 
@@ -244,7 +244,7 @@ impl Change {
         has_passkey: bool,
     ) -> Result<bool, ControlError> {
         let weak = purpose == Purpose::Administer && has_passkey;
-        let taken = self.control().settings().totp.is_some() && !weak;
+        let taken = self.control().settings().totp && !weak;
         Ok(taken && store::totp::confirmed(self.db(), principal).await?)
     }
 

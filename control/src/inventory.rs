@@ -3,6 +3,7 @@
 //! An inventory is taken whole or not at all; what it leaves out is gone.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use policies::{
@@ -11,27 +12,27 @@ use policies::{
 };
 use secrecy::SecretString;
 
-use crate::{Bearer, ControlError, Issuer, Rejection, Workload};
+use crate::{Bearer, ControlError, Issuer, People, Rejection, Shared, Workload};
 
-/// Everything that can change by a reload.
+/// Everything that can change by a reload. A copy of it is cheap.
 #[derive(Debug, Clone)]
 pub struct Inventory {
     /// People and workloads by their keys.
-    pub people: BTreeMap<PrincipalId, Person>,
+    pub people: People,
     /// Which of them are workloads, and whose tokens stand for them.
-    pub workloads: BTreeMap<PrincipalId, Workload>,
+    pub workloads: Shared<BTreeMap<PrincipalId, Workload>>,
     /// Issuers whose access tokens are taken from clients.
-    pub bearers: BTreeMap<IssuerName, Bearer>,
+    pub bearers: Shared<BTreeMap<IssuerName, Bearer>>,
     /// Targets by their names.
-    pub targets: BTreeMap<TargetName, Target>,
+    pub targets: Shared<BTreeMap<TargetName, Target>>,
     /// The rules in force.
     pub rules: Arc<RuleBook>,
     /// Passwords of upstream logins.
     pub secrets: Secrets,
     /// Whom people sign in with.
-    pub issuers: BTreeMap<IssuerName, Issuer>,
+    pub issuers: Shared<BTreeMap<IssuerName, Issuer>>,
     /// People of the configuration by their issuer and its name of them.
-    pub accounts: BTreeMap<(IssuerName, String), PrincipalId>,
+    pub accounts: Shared<BTreeMap<(IssuerName, String), PrincipalId>>,
 }
 
 /// A person as the configuration knows them.
@@ -49,7 +50,7 @@ pub struct Person {
 
 /// Passwords by target and login. They can't be printed.
 #[derive(Debug, Clone, Default)]
-pub struct Secrets(BTreeMap<(TargetName, Login), SecretString>);
+pub struct Secrets(Shared<BTreeMap<(TargetName, Login), SecretString>>);
 
 impl Secrets {
     /// Takes in the password of one login.
@@ -89,7 +90,17 @@ impl Inventory {
         let workloads = self.workloads.keys().filter(|id| !self.people.contains_key(*id));
         let workloads = workloads.map(|id| format!("workload `{id}` is no principal"));
         let misnamed = misnamed.chain(workloads).chain(targets);
-        misnamed.chain(self.unsaid_secrets()).chain(self.unfit_accounts())
+        let more = self.unfit_accounts().chain(self.unfit_issuers());
+        misnamed.chain(self.unsaid_secrets()).chain(more)
+    }
+
+    /// A subject of an address is one person.
+    fn unfit_issuers(&self) -> impl Iterator<Item = String> {
+        let others = |name| self.issuers.range((Bound::Excluded(name), Bound::Unbounded));
+        let pairs = self.issuers.iter().flat_map(move |(name, one)| {
+            others(name).filter(|(_, other)| other.url == one.url).map(move |pair| (name, pair.0))
+        });
+        pairs.map(|(one, other)| format!("issuers `{one}` and `{other}` have the same address"))
     }
 
     /// A key that an issuer could give to somebody else, or an account of nobody.

@@ -50,6 +50,7 @@ mod requests;
 mod risk;
 mod sessions;
 mod settings;
+mod shared;
 mod ssh;
 mod statement;
 mod step_up;
@@ -90,9 +91,10 @@ pub use recovery::RecoveryView;
 pub use reload::Reloaded;
 pub use requests::{Wish, Yes};
 pub use settings::{Gateway, Links, Settings, SignIn, Ssh};
+pub use shared::{People, Shared};
 pub use story::Story;
 pub use tokens::Minted;
-pub use totp::{TotpKey, TotpSecret};
+pub use totp::TotpSecret;
 pub use view::{
     Asked, AuditView, GrantFilter, GrantView, HoldView, LockView, LoginView, Page, Paging,
     RequestFilter, RequestView, Scope, SessionEnd, SessionFilter, SessionView, Standing,

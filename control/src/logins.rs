@@ -180,8 +180,6 @@ pub(crate) enum Which<'a> {
     Of(&'a PrincipalId),
     /// Those of one session at an issuer: its name and the session's.
     Sid(&'a str, &'a str),
-    /// Those of one subject of an issuer: its name and the subject's.
-    Subject(&'a str, &'a str),
 }
 
 /// A signed-in person's session with control.

@@ -16,6 +16,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use crate::audit::{By, Event};
 use crate::feed::News;
+use crate::issuers::Trust;
 use crate::risk::Unusual;
 use crate::store::{self, Turn};
 use crate::{Control, ControlError, Inventory, ids};
@@ -32,8 +33,8 @@ pub(crate) struct Change {
     touched: Vec<(RequestId, &'static str)>,
     /// The inventory to be in force from the commit on.
     next: Option<Arc<Inventory>>,
-    /// The configuration that it was made of, where that is another one.
-    configured: Option<Arc<Inventory>>,
+    /// The configuration that it was made of, and whom that trusts, where it is another one.
+    configured: Option<(Arc<Inventory>, Trust)>,
     turn: Turn,
 }
 
@@ -209,9 +210,9 @@ impl Change {
         self.next = Some(next);
     }
 
-    /// Keeps the configuration that the next inventory was made of.
-    pub(crate) fn configured_by(&mut self, base: Arc<Inventory>) {
-        self.configured = Some(base);
+    /// Keeps the configuration that the next inventory was made of, and whom it trusts.
+    pub(crate) fn configured_by(&mut self, base: Arc<Inventory>, trust: Trust) {
+        self.configured = Some((base, trust));
     }
 
     /// The grants that proxies will hold no longer.
@@ -232,8 +233,9 @@ impl Change {
         if let Some(next) = self.next {
             shared.inventory.store(next);
         }
-        if let Some(configured) = self.configured {
+        if let Some((configured, trust)) = self.configured {
             shared.configured.store(configured);
+            shared.issuers.trust_by(trust);
         }
         if let Some(revision) = revision {
             shared.feed.publish(self.news, revision, self.now);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use policies::Ttl;
 use url::Url;
 
-use crate::{AttestationRoots, TotpKey};
+use crate::AttestationRoots;
 
 /// How control is set up. What can change while it runs is in [`crate::Inventory`].
 #[derive(Debug, Clone)]
@@ -29,8 +29,8 @@ pub struct Settings {
     pub sign_in: SignIn,
     /// Whose authenticators may be registered; without, everybody's.
     pub attestation: Option<AttestationRoots>,
-    /// The key that seals the secrets of authenticator apps; without, their codes are not taken.
-    pub totp: Option<TotpKey>,
+    /// Whether codes of authenticator apps are taken.
+    pub totp: bool,
     /// How long a person's certificate lasts.
     pub certificate_ttl: Ttl,
     /// How long a token lasts where nobody says.

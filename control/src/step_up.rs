@@ -400,7 +400,7 @@ impl Change {
 
     /// Whether they have something to prove themselves with.
     pub(crate) async fn has_factor(&mut self, who: &PrincipalId) -> Result<bool, ControlError> {
-        let app = self.control().settings().totp.is_some();
+        let app = self.control().settings().totp;
         Ok(store::passkeys::count(self.db(), who).await? > 0
             || (app && store::totp::confirmed(self.db(), who).await?))
     }

@@ -2,13 +2,8 @@
 //! off unless the configuration says otherwise. Rules can tell the two apart.
 //!
 //! A code can be talked out of somebody, which is why it is never taken to change what protects an
-//! account that has a passkey. The secret is sealed by a key that isn't in the database; a code
-//! counts once, and few may be tried.
+//! account that has a passkey. The secret is in the vault; a code counts once, and few may be tried.
 
-use std::fmt;
-use std::sync::Arc;
-
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use policies::{PrincipalId, Purpose, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -25,10 +20,8 @@ use crate::{Actor, Control, ControlError, Proof, Statement, Unreadable, store};
 const STEP: i64 = 30;
 /// How many steps the app's clock may be off.
 const SKEW: i64 = 1;
-
-/// The key that seals the secrets of authenticator apps. It can't be printed.
-#[derive(Clone)]
-pub struct TotpKey(Arc<RandomizedNonceKey>);
+/// The vault's name of the place where the secrets are.
+const TABLE: &str = "totps";
 
 /// A fresh secret for an authenticator app. It is shown this once.
 #[derive(Debug)]
@@ -37,39 +30,6 @@ pub struct TotpSecret {
     pub secret: SecretString,
     /// To be opened with the app.
     pub url: SecretString,
-}
-
-impl fmt::Debug for TotpKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TotpKey")
-    }
-}
-
-impl TotpKey {
-    /// The key of these bytes.
-    ///
-    /// # Errors
-    /// Where the cipher refuses them, which it doesn't.
-    pub fn new(bytes: &[u8; 32]) -> Result<Self, String> {
-        let key = RandomizedNonceKey::new(&AES_256_GCM, bytes);
-        key.map(|key| Self(Arc::new(key))).map_err(|_| "the key is not usable".to_owned())
-    }
-
-    /// Seals a secret for one person: nobody else's opens as theirs.
-    fn seal(&self, principal: &PrincipalId, secret: &[u8]) -> Result<Vec<u8>, ControlError> {
-        let mut text = secret.to_vec();
-        let sealed = self.0.seal_in_place_append_tag(Aad::from(principal.as_str()), &mut text);
-        let nonce = sealed.map_err(|_| ControlError::Broken)?;
-        Ok([&nonce.as_ref()[..], &text].concat())
-    }
-
-    fn open(&self, principal: &PrincipalId, sealed: &[u8]) -> Result<Vec<u8>, ControlError> {
-        let unreadable = || Unreadable::new("authenticator secret", "the key is another one");
-        let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(unreadable)?;
-        let (nonce, mut text) = (Nonce::assume_unique_for_key(*nonce), text.to_vec());
-        let opened = self.0.open_in_place(nonce, Aad::from(principal.as_str()), &mut text);
-        Ok(opened.map_err(|_| unreadable())?.to_vec())
-    }
 }
 
 impl Control {
@@ -94,11 +54,11 @@ impl Control {
         actor: &Actor,
         proven: Option<(&str, Proof)>,
     ) -> Result<TotpSecret, ControlError> {
-        let key = self.totp_key()?.clone();
+        self.takes_codes()?;
         self.administer(actor, &self.totp_addition(actor), proven).await?;
         let secret: [u8; 20] = rand::random();
         let told = apps(&secret, actor.principal.id.as_str())?;
-        let sealed = key.seal(&actor.principal.id, &secret)?;
+        let sealed = self.0.vault.wrap(TABLE, actor.principal.id.as_str(), &secret)?;
         let (control, principal) = (self.clone(), actor.principal.id.clone());
         self.to_the_end(async move {
             let mut change = control.change().await?;
@@ -122,7 +82,7 @@ impl Control {
         actor: &Actor,
         code: SecretString,
     ) -> Result<(), ControlError> {
-        self.totp_key()?;
+        self.takes_codes()?;
         self.0.limits.typed(&actor.principal.id)?;
         let (control, actor) = (self.clone(), actor.clone());
         self.to_the_end(async move {
@@ -156,10 +116,10 @@ impl Control {
         .await
     }
 
-    fn totp_key(&self) -> Result<&TotpKey, ControlError> {
+    fn takes_codes(&self) -> Result<(), ControlError> {
         let told = "codes of authenticator apps are not accepted here: register a passkey";
-        let key = self.settings().totp.as_ref();
-        key.ok_or_else(|| ControlError::Forbidden(told.to_owned()))
+        let taken = self.settings().totp.then_some(());
+        taken.ok_or_else(|| ControlError::Forbidden(told.to_owned()))
     }
 }
 
@@ -214,10 +174,12 @@ impl Change {
         confirmed: bool,
     ) -> Result<(), Failure> {
         let control = self.control().clone();
-        let key = control.totp_key()?;
+        control.takes_codes()?;
         let found = store::totp::find(self.db(), principal).await?;
         let kept = found.filter(|kept| kept.confirmed == confirmed).ok_or(Unproven::WrongCode)?;
-        let codes = apps(&key.open(principal, &kept.sealed)?, principal.as_str())?;
+        let secret = control.0.vault.reveal(TABLE, principal.as_str(), &kept.sealed);
+        let secret = secret.map_err(ControlError::from)?;
+        let codes = apps(secret.expose_secret(), principal.as_str())?;
         let typed: String = code.expose_secret().chars().filter(|c| !c.is_whitespace()).collect();
         let step = step_of(&codes, &typed, self.now).filter(|step| *step > kept.step);
         let step = step.ok_or(Unproven::WrongCode)?;
@@ -229,18 +191,6 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_secret_opens_for_its_person_and_with_its_key() {
-        let (key, other) = (TotpKey::new(&[1; 32]).unwrap(), TotpKey::new(&[2; 32]).unwrap());
-        let (alice, bob) = ("alice".parse().unwrap(), "bob".parse().unwrap());
-        let sealed = key.seal(&alice, b"secret").unwrap();
-        assert_eq!(key.open(&alice, &sealed).unwrap(), b"secret");
-        assert!(key.open(&bob, &sealed).is_err() && other.open(&alice, &sealed).is_err());
-        assert!(key.open(&alice, &sealed[..5]).is_err());
-        assert!(!sealed.windows(6).any(|part| part == b"secret"));
-        assert_eq!(format!("{key:?}"), "TotpKey");
-    }
 
     #[test]
     fn codes_are_those_of_rfc_6238_and_of_now() {

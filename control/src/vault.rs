@@ -2,7 +2,8 @@
 //!
 //! The key is a file beside the store that only its owner may read. Each secret is sealed with
 //! AES-256-GCM under a fresh nonce and bound to its table and row, so that whoever can write to the
-//! store can neither read one nor move it to where it would mean something else.
+//! store can neither read one nor move it to where it would mean something else. It is the one place
+//! where secrets are sealed: an issuer's refresh tokens, and the secrets of authenticator apps.
 
 use std::path::Path;
 

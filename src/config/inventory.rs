@@ -92,7 +92,7 @@ impl Config {
         let mut faults = Vec::new();
         let rules = rules(&self.policies, &mut faults);
         let mut gathered = Gathered { environment, secrets: Secrets::default(), faults };
-        let mut targets = BTreeMap::new();
+        let mut targets = control::Shared::<BTreeMap<_, _>>::default();
         for (name, target) in &self.targets {
             let ready = gathered.target(target);
             targets.insert(name.clone(), ready);
@@ -101,7 +101,7 @@ impl Config {
             let ready = gathered.issuer(name, issuer);
             (name.clone(), ready)
         });
-        let issuers = issuers.collect();
+        let issuers: control::Shared<_> = issuers.collect();
         let Gathered { secrets, faults, .. } = gathered;
         Faults::none_in(faults)?;
         let Some(rules) = rules else {
@@ -113,7 +113,13 @@ impl Config {
         let workloads = self.workloads.iter();
         let workloads = workloads.map(|(id, workload)| (id.clone(), workload.proof.clone()));
         let (people, workloads) = (people.collect(), workloads.collect());
-        let bearers = BTreeMap::new();
+        let bearers = self.issuers.iter().filter_map(|(name, issuer)| {
+            let bearer = issuer.bearer.as_ref()?;
+            let (audience, scope) = (bearer.audience.clone(), bearer.scope.clone());
+            let issuer = issuer.url.value.clone();
+            Some((name.clone(), control::Bearer { issuer, audience, scope }))
+        });
+        let bearers = bearers.collect();
         let accounts = self.people.iter().filter_map(|(id, person)| {
             let account = &person.oidc.as_ref()?.value;
             Some(((account.issuer.clone(), account.subject.clone()), id.clone()))
@@ -275,9 +281,10 @@ impl Gathered<'_> {
     fn issuer(&mut self, name: &IssuerName, issuer: &Issuer) -> control::Issuer {
         control::Issuer {
             name: name.clone(),
-            url: issuer.url.clone(),
+            url: issuer.url.value.clone(),
             client_id: issuer.client_id.clone(),
             client_secret: issuer.client_secret.as_ref().and_then(|from| self.client_secret(from)),
+            ca: issuer.ca.as_ref().and_then(|file| self.roots(file)),
             scopes: issuer.scopes.clone(),
             groups_claim: issuer.groups_claim.clone(),
             groups: issuer.groups.clone(),
@@ -372,7 +379,7 @@ fn roots(file: &Located<PathBuf>) -> Result<String, Fault> {
     let unusable = || {
         let path = file.value.display();
         Fault::new(file.site.clone(), format!("`{path}` holds no usable certificate in PEM"))
-            .mend("put the certificate of whoever signed the target's into it")
+            .mend("put the certificate of whoever signed the other side's into it")
     };
     certs::roots_from_pem(&pem).map_err(|_| unusable())?;
     String::from_utf8(pem).map_err(|_| unusable())

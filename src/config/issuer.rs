@@ -12,6 +12,8 @@ use super::read::{Document, Field, Located, Section, Value};
 use super::sections::path;
 
 const SCOPES: [&str; 2] = ["profile", "offline_access"];
+/// What clients ask for where nobody says.
+const SCOPE: &str = "openid";
 const REFRESH: Ttl = Ttl::from_secs(5 * 60);
 const GRACE: Ttl = Ttl::from_secs(60 * 60);
 
@@ -19,11 +21,13 @@ const GRACE: Ttl = Ttl::from_secs(60 * 60);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Issuer {
     /// Its address, as it calls itself.
-    pub url: IssuerUrl,
+    pub url: Located<IssuerUrl>,
     /// The gateway's name there.
     pub client_id: String,
     /// Where the gateway's secret there is; none for a public client.
     pub client_secret: Option<ClientSecret>,
+    /// The certificates of its own authority, which alone is trusted then.
+    pub ca: Option<Located<PathBuf>>,
     /// What is asked for besides `openid`.
     pub scopes: Vec<String>,
     /// The claim that names groups.
@@ -40,6 +44,17 @@ pub struct Issuer {
     pub refresh: Ttl,
     /// How much longer its word holds while it can't be asked.
     pub refresh_grace: Ttl,
+    /// Which of its access tokens are taken from clients; without, none.
+    pub bearer: Option<Bearer>,
+}
+
+/// Which access tokens of an issuer are taken from clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// Whom they are for: this gateway.
+    pub audience: String,
+    /// What clients ask the issuer for, with spaces between the scopes.
+    pub scope: String,
 }
 
 /// Where the gateway's secret at an issuer is.
@@ -83,8 +98,10 @@ pub(super) fn issuers(section: Section<'_>, base: &Path) -> BTreeMap<IssuerName,
 
 fn issuer(mut section: Section<'_>, base: &Path) -> Option<Issuer> {
     let url = section.need("url", "url = \"https://login.example.com\"");
-    let client_id = section.need("client_id", "client_id = \"postern\"");
+    let client_id: Option<String> = section.need("client_id", "client_id = \"postern\"");
     let client_secret = client_secret(&mut section, base);
+    let ca = section.value("ca").and_then(|value| path(value, base));
+    let bearer = bearer(&mut section, client_id.as_deref());
     let groups = section.has("groups").then(|| named(section.section("groups")));
     let default_scopes = || SCOPES.map(str::to_owned).to_vec();
     let issuer = (
@@ -102,6 +119,7 @@ fn issuer(mut section: Section<'_>, base: &Path) -> Option<Issuer> {
         url: url?,
         client_id: client_id?,
         client_secret,
+        ca,
         scopes,
         groups_claim,
         groups,
@@ -110,7 +128,34 @@ fn issuer(mut section: Section<'_>, base: &Path) -> Option<Issuer> {
         userinfo,
         refresh,
         refresh_grace,
+        bearer,
     })
+}
+
+/// Access tokens for the gateway. They are for a name that no client of the issuer has, since whatever
+/// is made for a client, such as its id tokens, has the client's own.
+fn bearer(section: &mut Section<'_>, client_id: Option<&str>) -> Option<Bearer> {
+    let (audience, scope) = (section.value("bearer_audience"), section.value("bearer_scope"));
+    let Some(named) = audience else {
+        if let Some(scope) = scope {
+            scope.fault_to_mend(
+                "`bearer_scope` counts for nothing without `bearer_audience`",
+                "write that too, or remove this",
+            );
+        }
+        return None;
+    };
+    let audience = String::read(named)?;
+    if client_id == Some(audience.as_str()) {
+        named.fault_to_mend(
+            "`bearer_audience` is the `client_id`, so that id tokens would pass for access tokens",
+            "give the gateway a name of its own as a resource at the issuer, such as \
+             `bearer_audience = \"https://gate.example.com\"`",
+        );
+        return None;
+    }
+    let scope = scope.map_or_else(|| Some(SCOPE.to_owned()), String::read)?;
+    Some(Bearer { audience, scope })
 }
 
 fn client_secret(section: &mut Section<'_>, base: &Path) -> Option<ClientSecret> {
@@ -148,6 +193,7 @@ pub(super) fn check(
     issuers: &BTreeMap<IssuerName, Issuer>,
     document: &Document<'_>,
 ) {
+    once_each(issuers, document);
     let mut taken: BTreeSet<(&IssuerName, &str)> = BTreeSet::new();
     for (id, person) in people {
         let before = id.as_str().split_once(':').map(|(before, _)| before);
@@ -166,6 +212,18 @@ pub(super) fn check(
             let message = "another person is this subject already";
             let remedy = "one account is one person: remove one of the two";
             document.put(Fault::new(account.site.clone(), message).mend(remedy));
+        }
+    }
+}
+
+/// Faults an address that has two names here: one subject of it would be two people.
+fn once_each(issuers: &BTreeMap<IssuerName, Issuer>, document: &Document<'_>) {
+    let mut seen: BTreeMap<&IssuerUrl, &IssuerName> = BTreeMap::new();
+    for (name, issuer) in issuers {
+        if let Some(other) = seen.insert(&issuer.url.value, name) {
+            let message = format!("[issuers.{other}] has this address already");
+            let remedy = "one issuer has one name here: remove one of the two sections";
+            document.put(Fault::new(issuer.url.site.clone(), message).mend(remedy));
         }
     }
 }

@@ -34,12 +34,6 @@ impl Gateway {
         self.state.join("postern.db")
     }
 
-    /// The file of the key that seals the secrets of authenticator apps.
-    #[must_use]
-    pub fn totp_key(&self) -> PathBuf {
-        self.state.join("totp.key")
-    }
-
     /// The folder of the authority.
     #[must_use]
     pub fn authority(&self) -> PathBuf {

@@ -18,7 +18,8 @@ async fn look(issuer: &Issuer, base: &str) -> Vec<Finding> {
     let probe = match issuer.probe().await {
         Ok(probe) => probe,
         Err(error) => {
-            let remedy = "write `url` as the issuer calls itself, and let this machine reach it";
+            let remedy = "write `url` as the issuer calls itself, let this machine reach it, and name \
+                          its own authority's certificates, where it has one, by `ca`";
             return vec![Finding::fault(title, crate::telemetry::chain(&error), remedy)];
         }
     };

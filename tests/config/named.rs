@@ -72,6 +72,25 @@ fn trusted_roots_are_read_or_refused() {
 }
 
 #[test]
+fn an_issuer_has_an_authority_of_its_own_and_access_tokens_where_that_is_written_down() {
+    let set = Set::new(&format!(
+        "{LEAST}[issuers.corp]\nurl = \"https://login.example.com\"\nclient_id = \"postern\"\n\
+         ca = \"root.pem\"\nbearer_audience = \"https://gate.example.com\"\n"
+    ));
+    assert!(set.refusal().contains("root.pem"));
+    set.write("root.pem", "no certificate\n");
+    assert!(set.refusal().contains("holds no usable certificate"));
+    let authority = certs::Authority::generate("CA", 1_800_000_000_000).unwrap();
+    set.write("root.pem", authority.ca_pem());
+    let inventory = set.inventory(&[]).unwrap();
+    let corp = IssuerName::new("corp").unwrap();
+    assert_eq!(inventory.issuers[&corp].ca.as_deref(), Some(authority.ca_pem()));
+    let bearer = &inventory.bearers[&corp];
+    assert_eq!(bearer.issuer.as_str(), "https://login.example.com");
+    assert_eq!((&*bearer.audience, &*bearer.scope), ("https://gate.example.com", "openid"));
+}
+
+#[test]
 fn one_fault_anywhere_and_nothing_is_taken() {
     let set = Set::new(&with_login("password_file = \"app_rw\"", "tls = { roots = \"ca.pem\" }"));
     set.write("policies/more.cedar", "permit (principal, action, resource);\nforbid (principal\n");

@@ -120,6 +120,16 @@ fn paths_are_read_from_the_folder_of_the_file() {
         "15:24: several credentials are named in [targets.orders.logins.app_ro]",
     ]
 )]
+#[case::access_tokens_that_nobody_could_tell_from_others(
+    "[gateway]\nhost = \"gate.example.com\"\n[issuers.corp]\nurl = \"https://login.example.com\"\n\
+     client_id = \"postern\"\nbearer_audience = \"postern\"\ngroups = {}\n[issuers.lab]\n\
+     url = \"https://login.example.com\"\nclient_id = \"x\"\nbearer_scope = \"y\"\ngroups = {}\n",
+    &[
+        "6:19: `bearer_audience` is the `client_id`, so that id tokens would pass for access tokens",
+        "9:7: [issuers.corp] has this address already",
+        "11:16: `bearer_scope` counts for nothing without `bearer_audience`",
+    ]
+)]
 #[case::issuers_that_nobody_could_trust(
     "[gateway]\nhost = \"gate.example.com\"\n[issuers.corp]\nurl = \"http://login.example.com\"\n\
      client_id = \"postern\"\nclient_secret = \"x\"\n[issuers.lab]\n\

@@ -11,7 +11,7 @@ fn a_workload_is_a_principal_with_a_certificate_of_minutes() {
     let inventory = set.inventory(&[]).unwrap();
     let id = PrincipalId::new("ci").unwrap();
     assert_eq!(inventory.workloads[&id].certificate_ttl.to_string(), "15m");
-    let principal = &inventory.people[&id].principal;
+    let principal = &inventory.people.get(&id).unwrap().principal;
     assert!(principal.groups.contains(&GroupName::new("deployments").unwrap()));
 }
 

@@ -3,7 +3,9 @@
 //
 // GET /_rig?<what>=<value>… sets it up; everything else is the provider's own. It prints its address.
 import { createHmac, createSign, generateKeyPairSync, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 
 const { default: Provider } = await import(process.env.OIDC_PROVIDER);
 
@@ -13,6 +15,9 @@ const rig = {
   down: false,
   disabled: new Set(),
   groups: new Map([['a-1', ['engineering']]]),
+  silent: false,
+  name: undefined,
+  pkce: true,
   userinfoOnly: process.env.USERINFO_ONLY === '1',
   backchannel: undefined,
   tamper: undefined,
@@ -45,20 +50,30 @@ function client() {
   };
 }
 
+// A client on a person's machine, which gets access tokens for services.
+const native = {
+  client_id: 'psql',
+  application_type: 'native',
+  token_endpoint_auth_method: 'none',
+  redirect_uris: ['http://localhost/done'],
+  grant_types: ['authorization_code'],
+  response_types: ['code'],
+};
+
 async function findAccount(_ctx, id) {
   if (rig.disabled.has(id)) return undefined;
   const claims = () => ({
     sub: id,
-    name: `Person ${id}`,
+    name: rig.name ?? `Person ${id}`,
     email: 'same@example.com',
-    groups: rig.groups.get(id) ?? [],
+    ...(!rig.silent && { groups: rig.groups.get(id) ?? [] }),
   });
   return { accountId: id, claims };
 }
 
 function build(issuer) {
   provider = new Provider(issuer, {
-    clients: [client()],
+    clients: [client(), native],
     jwks: { keys: [keys.jwk] },
     claims: { openid: ['sub'], profile: ['name', 'groups'] },
     conformIdTokenClaims: rig.userinfoOnly,
@@ -67,13 +82,22 @@ function build(issuer) {
       devInteractions: { enabled: false },
       backchannelLogout: { enabled: true },
       rpInitiatedLogout: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo: (_ctx, resource) => ({
+          scope: 'postern',
+          audience: resource,
+          accessTokenFormat: 'jwt',
+          jwt: { sign: { alg: 'RS256' } },
+        }),
+      },
     },
     // Its own refuses to speak to loopback, where the gateway of a test is.
     fetch: (url, { dispatcher: _, ...options }) => fetch(url, options),
     findAccount,
     interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
     issueRefreshToken: async (_ctx, _client, code) => code.scopes.has('offline_access'),
-    pkce: { required: () => true },
+    pkce: { required: () => rig.pkce },
     rotateRefreshToken: true,
     ttl: { AccessToken: 600, Grant: 3600, IdToken: 600, Interaction: 600, Session: 3600 },
   });
@@ -98,6 +122,7 @@ async function interact(request, response) {
   }
   const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
   grant.addOIDCScope(params.scope);
+  if (params.resource) grant.addResourceScope(params.resource, 'postern');
   const result = { consent: { grantId: await grant.save() } };
   return provider.interactionFinished(request, response, result, { mergeWithLastSubmission: true });
 }
@@ -149,15 +174,28 @@ async function command(url, response) {
     else if (name === 'disable') rig.disabled.add(value);
     else if (name === 'groups') rig.groups.set(rig.account, value.split(',').filter(Boolean));
     else if (name === 'tamper') rig.tamper = value ? JSON.parse(value) : undefined;
+    else if (name === 'silent') rig.silent = value === 'true';
+    else if (name === 'name') rig.name = value || undefined;
+    else if (name === 'pkce') rig.pkce = value === 'true';
     else if (name === 'backchannel') { rig.backchannel = value; build(issuer); }
     else if (name === 'rotate') { freshKeys(); build(issuer); }
-    else if (name === 'end') await (await provider.Client.find('postern')).backchannelLogout(rig.account, rig.sids.get(rig.account));
+    else if (name === 'end') {
+      const told = await provider.Client.find('postern');
+      told.backchannelLogoutSessionRequired = value === 'session';
+      await told.backchannelLogout(rig.account, rig.sids.get(rig.account));
+    }
     else { response.statusCode = 400; }
   }
   response.end();
 }
 
-const server = createServer(async (request, response) => {
+const secure = process.env.TLS_CERT && {
+  cert: readFileSync(process.env.TLS_CERT),
+  key: readFileSync(process.env.TLS_KEY),
+};
+const serve = secure ? createSecureServer.bind(null, secure) : createServer;
+
+const server = serve(async (request, response) => {
   try {
     const url = new URL(request.url, 'http://localhost');
     if (url.pathname === '/_rig') return await command(url, response);
@@ -174,7 +212,7 @@ const server = createServer(async (request, response) => {
 
 server.listen(0, '127.0.0.1', () => {
   freshKeys();
-  const issuer = `http://localhost:${server.address().port}`;
+  const issuer = `${secure ? 'https' : 'http'}://localhost:${server.address().port}`;
   build(issuer);
   console.log(issuer);
 });

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use reqwest::header::{COOKIE, HeaderMap, LOCATION, SET_COOKIE};
 use reqwest::{Client, Response, StatusCode, redirect};
+use secrecy::ExposeSecret;
+use serde_json::Value;
 use url::Url;
 
 pub const SECRET: &str = "canary-client-secret-of-the-gateway";
@@ -63,6 +67,51 @@ impl Provider {
     }
 }
 
+impl Provider {
+    /// An access token for a service, as a program on a person's machine gets one.
+    pub async fn access_token(&self, service: &str) -> String {
+        // The example of RFC 7636, appendix B.
+        let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+        let done = Url::parse("http://localhost/done").unwrap();
+        let mut start = Url::parse(&format!("{}/auth", self.url)).unwrap();
+        start.query_pairs_mut().extend_pairs([
+            ("client_id", "psql"),
+            ("response_type", "code"),
+            ("redirect_uri", done.as_str()),
+            ("scope", "openid postern"),
+            ("resource", service),
+            ("code_challenge", challenge),
+            ("code_challenge_method", "S256"),
+        ]);
+        let back = Browser::default().pass(&done, start).await;
+        let code = back.query_pairs().find(|(name, _)| name == "code").expect("a code").1;
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("client_id", "psql"),
+            ("redirect_uri", done.as_str()),
+            ("resource", service),
+            ("code_verifier", verifier),
+            ("code", &code),
+        ];
+        let answer = self.http.post(format!("{}/token", self.url)).form(&form).send().await;
+        let answer: Value = answer.unwrap().json().await.unwrap();
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// The one of an authority, at an address whose certificate it has issued.
+    pub async fn behind(authority: &certs::Authority, folder: &Path) -> Self {
+        let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+        let issued = authority.issue_server(&["localhost"], Duration::from_secs(3_600), now);
+        let issued = issued.unwrap();
+        let (cert, key) = (folder.join("issuer.crt"), folder.join("issuer.key"));
+        std::fs::write(&cert, issued.certificate.pem).unwrap();
+        std::fs::write(&key, issued.key_pem.expose_secret()).unwrap();
+        let text = |path: &Path| path.display().to_string();
+        Self::with(&[("TLS_CERT", &text(&cert)), ("TLS_KEY", &text(&key))]).await
+    }
+}
+
 impl Drop for Provider {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -71,7 +120,8 @@ impl Drop for Provider {
 }
 
 fn plain() -> Client {
-    Client::builder().redirect(redirect::Policy::none()).no_proxy().build().unwrap()
+    let client = Client::builder().redirect(redirect::Policy::none()).no_proxy();
+    client.tls_danger_accept_invalid_certs(true).build().unwrap()
 }
 
 /// A browser: cookies by origin, and no redirect that isn't looked at.

@@ -16,6 +16,7 @@
 
 pub mod browser;
 pub mod issuer;
+pub mod libpq;
 pub mod raw;
 pub mod signer;
 
@@ -52,6 +53,8 @@ pub struct Setup {
     /// The gateway's name, by which the command line connects.
     pub host: &'static str,
     pub max_connections: u32,
+    /// Lines of the section `[people.alice]`.
+    pub alice: String,
     /// Lines of the section `[targets.orders]`.
     pub target: String,
     /// Lines of the section `[postgres]`.
@@ -69,6 +72,7 @@ impl Default for Setup {
             rules: OPEN,
             host: "gate.example.com",
             max_connections: 100,
+            alice: String::new(),
             target: String::new(),
             postgres: String::new(),
             limits: "per_address = 20000".to_owned(),
@@ -286,9 +290,14 @@ pub async fn run(mut command: Command) -> (bool, String, String) {
 
 /// Waits for something to be true, for at most half a minute.
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    until_some(what, async || is_so().then_some(())).await;
+}
+
+/// Waits for something to be there, for at most half a minute.
+pub async fn until_some<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     for _ in 0..600 {
-        if is_so() {
-            return;
+        if let Some(found) = look().await {
+            return found;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -339,7 +348,7 @@ fn write_config(
     setup: &Setup,
     cluster: &Cluster,
 ) -> PathBuf {
-    let Setup { rules, host, target, postgres, limits, more, .. } = setup;
+    let Setup { rules, host, alice, target, postgres, limits, more, .. } = setup;
     let policies = folder.join("policies");
     std::fs::create_dir(&policies).unwrap();
     std::fs::write(policies.join("access.cedar"), rules).unwrap();
@@ -384,6 +393,7 @@ links = "sign-in"
 [people.alice]
 name = "Alice"
 groups = ["engineering"]
+{alice}
 [people.bob]
 name = "Bob"
 groups = ["dba"]

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse, http as wire};
-use reqwest::{Client, Request, StatusCode, redirect};
+use reqwest::{Certificate, Client, Request, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use url::Url;
@@ -58,13 +58,20 @@ pub(crate) struct Answer {
 }
 
 impl Http {
-    pub(crate) fn new() -> Result<Self, HttpError> {
+    /// A client that trusts these certificates in PEM alone, or else what this machine trusts.
+    pub(crate) fn trusting(roots: Option<&str>) -> Result<Self, HttpError> {
+        let roots = roots.map(|pem| Certificate::from_pem_bundle(pem.as_bytes()));
+        let roots = roots.transpose().map_err(HttpError::Setup)?;
         let bounded = || {
-            Client::builder()
+            let client = Client::builder()
                 .redirect(redirect::Policy::none())
                 .connect_timeout(CONNECT)
                 .timeout(ANSWER)
-                .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")))
+                .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")));
+            match roots.clone() {
+                Some(roots) => client.tls_certs_only(roots),
+                None => client,
+            }
         };
         let outside = bounded().build().map_err(HttpError::Setup)?;
         let inside = bounded().no_proxy().build().map_err(HttpError::Setup)?;
@@ -83,6 +90,10 @@ impl Http {
 
     async fn relay(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let answer = self.send(request.try_into().map_err(HttpError::Unsendable)?).await?;
+        // Whatever it says besides, it can't just now.
+        if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(HttpError::Status(answer.status));
+        }
         let mut response = wire::Response::new(answer.body);
         *response.status_mut() = answer.status;
         if let Some(kind) = answer.content_type {

@@ -12,13 +12,14 @@ mod keys;
 mod metadata;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use policies::{Timestamp, Ttl};
 use thiserror::Error;
 use url::{Host, Url};
@@ -28,6 +29,7 @@ use http::{Http, HttpError};
 pub(crate) use jwt::{Claims, Expect, JwtError, Typ};
 use keys::Keys;
 pub(crate) use metadata::Metadata;
+pub(crate) use trust::Trust;
 
 /// For how long what was fetched is taken as new.
 const FRESH: Ttl = Ttl::from_secs(15 * 60);
@@ -136,7 +138,8 @@ pub enum IssuerError {
 
 /// All issuers that were asked about.
 pub(crate) struct Issuers {
-    http: Http,
+    http: Arc<Http>,
+    trust: ArcSwap<Trust>,
     clock: Clock,
     known: Mutex<BTreeMap<IssuerUrl, Arc<Source>>>,
 }
@@ -166,11 +169,27 @@ impl Issuers {
     /// # Errors
     /// Where no HTTP client can be made here.
     pub(crate) fn new(clock: Clock) -> Result<Self, HttpError> {
-        Ok(Self { http: Http::new()?, clock, known: Mutex::default() })
+        let http = Arc::new(Http::trusting(None)?);
+        Ok(Self { http, trust: ArcSwap::default(), clock, known: Mutex::default() })
     }
 
-    pub(crate) fn http(&self) -> &Http {
-        &self.http
+    /// What this issuer is asked with.
+    pub(crate) fn http(&self, issuer: &IssuerUrl) -> Arc<Http> {
+        let own = self.trust.load().http(issuer);
+        own.unwrap_or_else(|| Arc::clone(&self.http))
+    }
+
+    /// The trust in force, of which another one is made.
+    pub(crate) fn trust(&self) -> Arc<Trust> {
+        self.trust.load_full()
+    }
+
+    /// Puts another trust in force, and forgets what was learned by the one before.
+    pub(crate) fn trust_by(&self, next: Trust) {
+        let before = self.trust.swap(Arc::new(next));
+        let now = self.trust.load();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|issuer, _| now.roots(issuer) == before.roots(issuer));
     }
 
     /// What this issuer says about itself.
@@ -258,8 +277,9 @@ impl Issuers {
         issuer: &IssuerUrl,
         source: &Source,
     ) -> Result<Arc<Published>, IssuerError> {
-        let metadata = metadata::fetch(&self.http, issuer).await?;
-        let keys = self.http.json(&metadata.jwks_uri).await;
+        let http = self.http(issuer);
+        let metadata = metadata::fetch(&http, issuer).await?;
+        let keys = http.json(&metadata.jwks_uri).await;
         let keys =
             keys.map_err(|source| IssuerError::Unreadable { issuer: issuer.clone(), source })?;
         let published = Arc::new(Published {

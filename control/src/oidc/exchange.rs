@@ -4,6 +4,8 @@
 //! `openidconnect` writes the requests and reads the answers; the tokens in them are believed only
 //! by [`Issuers::verify`].
 
+use std::sync::Arc;
+
 use openidconnect::core::{
     CoreAuthenticationFlow, CoreClient, CoreErrorResponseType, CoreTokenResponse,
 };
@@ -22,7 +24,7 @@ use url::Url;
 
 use super::{Issuer, Refusal, Vouched};
 use crate::audit::clip;
-use crate::issuers::http::HttpError;
+use crate::issuers::http::{Http, HttpError};
 use crate::issuers::{Claims, Expect, Issuers, Metadata, Typ};
 
 /// An id token comes straight from the issuer: it can't be old.
@@ -43,6 +45,7 @@ type Failure = RequestTokenError<HttpError, StandardErrorResponse<CoreErrorRespo
 pub(super) struct Asking<'a> {
     issuer: &'a Issuer,
     issuers: &'a Issuers,
+    http: Arc<Http>,
     pub(super) metadata: &'a Metadata,
     client: Client,
 }
@@ -62,7 +65,8 @@ impl<'a> Asking<'a> {
         redirect: &str,
     ) -> Result<Self, Refusal> {
         let client = client(issuer, metadata, redirect)?;
-        Ok(Self { issuer, issuers, metadata, client })
+        let http = issuers.http(&issuer.url);
+        Ok(Self { issuer, issuers, http, metadata, client })
     }
 
     /// Where the browser is sent.
@@ -91,7 +95,7 @@ impl<'a> Asking<'a> {
             .client
             .exchange_code(AuthorizationCode::new(code))
             .set_pkce_verifier(verifier)
-            .request_async(self.issuers.http())
+            .request_async(&*self.http)
             .await;
         let answer = answer.map_err(|failure| refused(failure, Refusal::CodeRefused))?;
         let claims = self.id_claims(&answer).await?;
@@ -111,8 +115,7 @@ impl<'a> Asking<'a> {
         token: &SecretString,
     ) -> Result<Vouched, Refusal> {
         let token = RefreshToken::new(token.expose_secret().to_owned());
-        let answer =
-            self.client.exchange_refresh_token(&token).request_async(self.issuers.http()).await;
+        let answer = self.client.exchange_refresh_token(&token).request_async(&*self.http).await;
         let answer = answer.map_err(|failure| refused(failure, Refusal::NoLongerVouched))?;
         let claims = self.id_claims(&answer).await?;
         self.vouched(subject.to_owned(), claims, &answer).await
@@ -146,6 +149,7 @@ impl<'a> Asking<'a> {
             return Err(Refusal::WrongSubject);
         }
         let sid = claims.as_ref().and_then(|claims| claims.session.clone());
+        let held = claims.is_some() || self.issuer.userinfo;
         let mut said = claims.map(|claims| claims.all).unwrap_or_default();
         let endpoint = self.metadata.userinfo_endpoint.as_ref();
         match endpoint.filter(|_| self.issuer.userinfo || said.is_empty()) {
@@ -158,7 +162,7 @@ impl<'a> Asking<'a> {
             }
             None => {}
         }
-        let groups = self.issuer.groups_in(&said).map_err(|_| Refusal::BadGroups)?;
+        let groups = self.issuer.groups_in(&said, held).map_err(|_| Refusal::BadGroups)?;
         let refresh_token = answer.refresh_token().map(|token| token.secret().clone().into());
         Ok(Vouched { name: name(&said), subject, groups, sid, refresh_token })
     }
@@ -174,7 +178,7 @@ impl<'a> Asking<'a> {
         let mut bearer = bearer.map_err(|_| Refusal::Strange("its access token is malformed"))?;
         bearer.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, bearer);
-        let answer = self.issuers.http().send(request).await.map_err(Refusal::Unreachable)?;
+        let answer = self.http.send(request).await.map_err(Refusal::Unreachable)?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {

@@ -6,7 +6,8 @@ use policies::{GroupName, IssuerName, Ttl};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use crate::issuers::Issuers;
+use crate::issuers::http::HttpError;
+use crate::issuers::{Issuers, Trust};
 use crate::{Clock, ControlError, IssuerUrl};
 
 /// More groups of one person are a mistake.
@@ -23,6 +24,8 @@ pub struct Issuer {
     pub client_id: String,
     /// Our secret there; none for a public client.
     pub client_secret: Option<SecretString>,
+    /// The certificates of its own authority in PEM, which alone is trusted; none for this machine's.
+    pub ca: Option<String>,
     /// What is asked for besides `openid`.
     pub scopes: Vec<String>,
     /// The claim that names groups.
@@ -58,16 +61,18 @@ impl Issuer {
         said.iter().filter_map(ours).collect()
     }
 
-    /// The groups that claims name: none where they don't speak of groups at all.
+    /// The groups that claims name. Where they come from what holds groups, saying nothing says that
+    /// there are none; where they don't, it says nothing.
     ///
     /// # Errors
     /// Where they speak of something that isn't a list of names.
     pub(crate) fn groups_in(
         &self,
         claims: &Map<String, Value>,
+        held: bool,
     ) -> Result<Option<Vec<String>>, NotGroups> {
         match claims.get(&self.groups_claim) {
-            None | Some(Value::Null) => Ok(None),
+            None | Some(Value::Null) => Ok(held.then(Vec::new)),
             Some(Value::String(one)) => Ok(Some(vec![one.clone()])),
             Some(Value::Array(several)) if several.len() <= MOST_GROUPS => {
                 let texts = several.iter().map(|name| name.as_str().map(str::to_owned));
@@ -83,6 +88,7 @@ impl Issuer {
     /// Where it can't be reached, or says what must not be believed.
     pub async fn probe(&self) -> Result<Probe, ControlError> {
         let issuers = Issuers::new(Clock::system())?;
+        issuers.trust_by(trust(&Trust::default(), [self])?);
         let metadata = issuers.metadata(&self.url).await?;
         let methods = metadata.code_challenge_methods_supported.as_deref();
         let s256 = methods.is_some_and(|all| all.iter().any(|one| one == "S256"));
@@ -110,6 +116,15 @@ impl Issuer {
     }
 }
 
+/// The trust that these issuers want, made of the one before.
+pub(super) fn trust<'a>(
+    before: &Trust,
+    issuers: impl IntoIterator<Item = &'a Issuer>,
+) -> Result<Trust, HttpError> {
+    let own = issuers.into_iter().filter_map(|one| Some((&one.url, one.ca.as_deref()?)));
+    before.next(own)
+}
+
 /// A claim of groups that isn't a list of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotGroups;
@@ -127,6 +142,7 @@ pub(super) mod tests {
             url: "https://login.example.com".parse().unwrap(),
             client_id: "postern".into(),
             client_secret: None,
+            ca: None,
             scopes: Vec::new(),
             groups_claim: "groups".into(),
             groups: None,
@@ -139,22 +155,25 @@ pub(super) mod tests {
     }
 
     #[rstest]
-    #[case(json!({}), Ok(None))]
-    #[case(json!({ "groups": null }), Ok(None))]
-    #[case(json!({ "groups": [] }), Ok(Some(vec![])))]
-    #[case(json!({ "groups": "dba" }), Ok(Some(vec!["dba"])))]
-    #[case(json!({ "groups": ["dba", "leads"] }), Ok(Some(vec!["dba", "leads"])))]
-    #[case(json!({ "groups": ["dba", 7] }), Err(NotGroups))]
-    #[case(json!({ "groups": { "dba": true } }), Err(NotGroups))]
-    #[case(json!({ "groups": true }), Err(NotGroups))]
+    #[case(json!({}), true, Ok(Some(vec![])))]
+    #[case(json!({ "groups": null }), true, Ok(Some(vec![])))]
+    #[case(json!({}), false, Ok(None))]
+    #[case(json!({ "groups": null }), false, Ok(None))]
+    #[case(json!({ "groups": [] }), false, Ok(Some(vec![])))]
+    #[case(json!({ "groups": "dba" }), true, Ok(Some(vec!["dba"])))]
+    #[case(json!({ "groups": ["dba", "leads"] }), false, Ok(Some(vec!["dba", "leads"])))]
+    #[case(json!({ "groups": ["dba", 7] }), true, Err(NotGroups))]
+    #[case(json!({ "groups": { "dba": true } }), true, Err(NotGroups))]
+    #[case(json!({ "groups": true }), false, Err(NotGroups))]
     fn groups_are_a_list_of_names_or_nothing_is_believed(
         #[case] claims: Value,
+        #[case] held: bool,
         #[case] wanted: Result<Option<Vec<&str>>, NotGroups>,
     ) {
         let claims = claims.as_object().unwrap();
         let wanted = wanted
             .map(|some| some.map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>()));
-        assert_eq!(issuer().groups_in(claims), wanted);
+        assert_eq!(issuer().groups_in(claims, held), wanted);
     }
 
     #[test]

@@ -77,11 +77,11 @@ impl Control {
 }
 
 /// Whose sessions a logout token means.
-struct Meant {
+pub(super) struct Meant {
     /// The token's own number.
-    id: String,
-    subject: Option<String>,
-    sid: Option<String>,
+    pub(super) id: String,
+    pub(super) subject: Option<String>,
+    pub(super) sid: Option<String>,
 }
 
 impl Meant {
@@ -110,15 +110,29 @@ impl Meant {
 }
 
 impl Change {
-    /// A token that names a session ends that one; one that names nobody but a person, all theirs.
-    async fn log_out(&mut self, name: &IssuerName, meant: &Meant) -> Result<usize, ControlError> {
-        let issuer = name.as_str();
-        let which = match (&meant.sid, &meant.subject) {
-            (Some(sid), _) => Which::Sid(issuer, sid),
-            (None, Some(subject)) => Which::Subject(issuer, subject),
-            (None, None) => return Ok(0),
+    /// A token that names a session that came here ends that one. Every other one means a person,
+    /// and ends all theirs, however they were opened.
+    pub(super) async fn log_out(
+        &mut self,
+        name: &IssuerName,
+        meant: &Meant,
+    ) -> Result<usize, ControlError> {
+        let came_here = match &meant.sid {
+            Some(sid) => store::logins::knows_sid(self.db(), name, sid).await?,
+            None => false,
         };
-        let ended = self.end_logins(which, LoginEnd::IssuerLogout, By::Control).await?;
+        let subject = meant.subject.as_ref();
+        let whose = subject.map(|subject| self.inventory.principal_of(name, subject)).transpose();
+        let which = match (&meant.sid, &whose) {
+            (Some(sid), _) if came_here => Some(Which::Sid(name.as_str(), sid)),
+            (_, Ok(Some(whose))) => Some(Which::Of(whose)),
+            // Whoever can't have a name here has no session.
+            (_, Ok(None) | Err(_)) => None,
+        };
+        let ended = match which {
+            Some(which) => self.end_logins(which, LoginEnd::IssuerLogout, By::Control).await?,
+            None => Vec::new(),
+        };
         let short = |text: &Option<String>| text.as_ref().map(|text| clip(text, 255));
         let detail = json!({
             "subject": short(&meant.subject), "sid": short(&meant.sid), "ended": ended,

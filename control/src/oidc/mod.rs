@@ -12,6 +12,8 @@ mod logout;
 mod people;
 mod refresh;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use flow::{Answer, Finished, LIFE, is_flow};
 pub use issuer::{Issuer, Probe};
@@ -25,7 +27,7 @@ pub(crate) struct Vouched {
     pub(crate) subject: String,
     /// How people call them; for display only.
     pub(crate) name: Option<String>,
-    /// The names of their groups there; none where the issuer said nothing of them.
+    /// The names of their groups there; none where the answer held nothing in which they could stand.
     pub(crate) groups: Option<Vec<String>>,
     /// The session there.
     pub(crate) sid: Option<String>,

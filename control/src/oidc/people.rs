@@ -4,13 +4,14 @@
 //! that means. Both together make the inventory in force, again whenever either changes, and what
 //! somebody loses by it ends at once: grants are judged again, live sessions cut.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use policies::{IssuerName, NameError, Principal, PrincipalId, Timestamp, Ttl};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
+use super::issuer::trust;
 use super::{Issuer, Vouched};
 use crate::audit::{By, Event};
 use crate::logins::{LoginEnd, Which};
@@ -37,20 +38,28 @@ impl Inventory {
 
     /// This inventory, which is the configuration's, with the people whom issuers vouch for.
     pub(crate) fn with_people(&self, known: &[Known]) -> Self {
-        let mut people: BTreeMap<PrincipalId, Person> = self.people.clone();
-        for known in known {
-            let Some(issuer) = self.issuers.get(&known.issuer) else { continue };
-            let Ok(id) = self.principal_of(&known.issuer, &known.subject) else { continue };
-            let person = people.entry(id.clone()).or_insert_with(|| nobody_yet(id, known));
-            vouch(person, issuer, known);
+        let mut all = self.clone();
+        let vouched = known.iter().filter_map(|known| self.vouched(known));
+        for (id, person) in vouched {
+            all.people.insert(id, person);
         }
-        Self { people, ..self.clone() }
+        all
+    }
+
+    /// Who this is, by this inventory, which is the configuration's, and by the issuer's word.
+    fn vouched(&self, known: &Known) -> Option<(PrincipalId, Person)> {
+        let issuer = self.issuers.get(&known.issuer)?;
+        let id = self.principal_of(&known.issuer, &known.subject).ok()?;
+        let configured = self.people.get(&id).cloned();
+        let mut person = configured.unwrap_or_else(|| nobody_yet(id.clone(), known));
+        vouch(&mut person, issuer, known);
+        Some((id, person))
     }
 }
 
 fn nobody_yet(id: PrincipalId, known: &Known) -> Person {
     let name = known.name.clone();
-    let principal = Principal { id, name, groups: std::collections::BTreeSet::new() };
+    let principal = Principal { id, name, groups: BTreeSet::new() };
     Person { principal, admin: false, auditor: false, disabled: false }
 }
 
@@ -72,8 +81,9 @@ impl Change {
     pub(crate) async fn configure(&mut self, base: Arc<Inventory>) -> Result<(), ControlError> {
         let known = table::people(self.db()).await?;
         let merged = base.with_people(&known);
+        let trust = trust(&self.control().0.issuers.trust(), base.issuers.values())?;
         self.decide_by(Arc::new(merged));
-        self.configured_by(base);
+        self.configured_by(base, trust);
         Ok(())
     }
 
@@ -133,18 +143,18 @@ impl Change {
         Ok(())
     }
 
-    /// Puts what is known by now in force, and reviews all that this person holds.
+    /// Puts what is known of this person by now in force, and reviews all that they hold.
     async fn judge_again(
         &mut self,
         known: &Known,
         kind: &'static str,
         detail: serde_json::Value,
     ) -> Result<Option<PrincipalId>, ControlError> {
-        let all = table::people(self.db()).await?;
         let base = self.control().0.configured.load_full();
-        self.know(Arc::new(base.with_people(&all)));
-        let principal = self.inventory.principal_of(&known.issuer, &known.subject).ok();
-        let Some(principal) = principal else { return Ok(None) };
+        let Some((principal, person)) = base.vouched(known) else { return Ok(None) };
+        let mut next = Inventory::clone(&self.inventory);
+        next.people.insert(principal.clone(), person);
+        self.know(Arc::new(next));
         self.record(Event::new(By::Control, kind, &principal, detail)).await?;
         self.review_requests(Some(&principal)).await?;
         self.review_grants(Some(&principal)).await?;
@@ -162,23 +172,24 @@ fn named(vouched: &Vouched, before: Option<&Known>) -> String {
     name.unwrap_or_else(|| vouched.subject.clone())
 }
 
-/// An issuer that says nothing of groups this time has not taken them back.
+/// In an order of our own, so that another one is no change. An answer that holds nothing in which
+/// groups could stand takes none back.
 fn grouped(vouched: &Vouched, before: Option<&Known>) -> Vec<String> {
-    let groups = vouched.groups.clone().or_else(|| before.map(|before| before.groups.clone()));
-    groups.unwrap_or_default()
+    let groups = vouched.groups.as_ref().or(before.map(|before| &before.groups));
+    let groups: BTreeSet<&String> = groups.into_iter().flatten().collect();
+    groups.into_iter().cloned().collect()
 }
 
-/// Until when an issuer's word holds without another one: where it can be asked again, some time
-/// beyond the next time; where it can't, as long as a sign-in.
-pub(super) fn holds_until(
+/// An issuer's word of this time or before no longer holds without another one: where it can be asked
+/// again, some time beyond the next time; where it can't, as long as a sign-in.
+pub(super) fn lapsed_since(
     issuer: &Issuer,
-    vouched_at: Timestamp,
+    now: Timestamp,
     askable: bool,
     sign_in: Ttl,
 ) -> Timestamp {
-    if askable {
-        vouched_at.after(issuer.refresh).after(issuer.refresh_grace)
-    } else {
-        vouched_at.after(sign_in)
-    }
+    let spans =
+        if askable { [issuer.refresh, issuer.refresh_grace] } else { [sign_in, Ttl::from_secs(0)] };
+    let before = |at: i64, span: Ttl| at.saturating_sub(span.millis());
+    Timestamp::from_millis(spans.into_iter().fold(now.millis(), before))
 }

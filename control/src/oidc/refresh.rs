@@ -1,22 +1,24 @@
 //! Asking issuers again about the people they vouched for, in the background.
 //!
 //! Each person comes up every `refresh` of their issuer. Whoever it no longer vouches for loses what
-//! followed from its word in one transaction; so does, in part, whoever's groups changed. An issuer
-//! that can't be asked is left alone for a while, and its word holds for `refresh_grace` more.
+//! followed from its word in one transaction; so does, in part, whoever's groups changed. Each issuer
+//! has a round of its own. One that can't be asked ends its round at once and is left alone for a
+//! while, and its word holds for `refresh_grace` more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::stream::FuturesUnordered;
 use policies::{IssuerName, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::exchange::Asking;
-use super::people::{TABLE, holds_until, row};
+use super::people::{TABLE, lapsed_since, row};
 use super::{Issuer, Refusal, Vouched};
 use crate::audit::{By, Event};
 use crate::store::issuers::{self as table, Due, Standing};
@@ -29,6 +31,28 @@ const RETRY: Ttl = Ttl::from_secs(30);
 const BATCH: i64 = 256;
 const AT_ONCE: usize = 4;
 
+/// What came of asking about one person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    /// The issuer's word, one way or the other.
+    Word,
+    /// Nothing that says anything of the issuer as a whole.
+    Nothing,
+    /// It can't be asked about anybody just now.
+    Outage,
+}
+
+impl Answered {
+    fn of(answer: &Result<Option<Vouched>, Refusal>) -> Self {
+        match answer {
+            Ok(Some(_)) | Err(Refusal::NoLongerVouched) => Self::Word,
+            Err(Refusal::Unavailable(_) | Refusal::Unreachable(_)) => Self::Outage,
+            // It speaks, but of this person in a way that can't be used.
+            Ok(None) | Err(_) => Self::Nothing,
+        }
+    }
+}
+
 /// Issuers that couldn't be asked the last time, so that an outage is told once.
 #[derive(Default)]
 pub(crate) struct Outages(Mutex<BTreeSet<IssuerName>>);
@@ -39,6 +63,35 @@ impl Outages {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if out { known.insert(issuer.clone()) } else { known.remove(issuer) }
     }
+
+    fn is_out(&self, issuer: &IssuerName) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(issuer)
+    }
+}
+
+/// The rounds under way: one for each issuer at most, so that none waits for another.
+#[derive(Default)]
+pub(super) struct Rounds {
+    tasks: JoinSet<()>,
+    of: BTreeMap<IssuerName, AbortHandle>,
+}
+
+impl Rounds {
+    /// Begins a round with every issuer that has none.
+    pub(super) fn begin(&mut self, control: &Control) {
+        while self.tasks.try_join_next().is_some() {}
+        self.of.retain(|_, round| !round.is_finished());
+        let inventory = control.0.inventory.load_full();
+        for issuer in inventory.issuers.values() {
+            if self.of.contains_key(&issuer.name) {
+                continue;
+            }
+            let (control, issuer) = (control.clone(), Arc::new(issuer.clone()));
+            let name = issuer.name.clone();
+            let round = self.tasks.spawn(async move { control.ask_issuer(&issuer).await });
+            self.of.insert(name, round);
+        }
+    }
 }
 
 impl Control {
@@ -46,54 +99,94 @@ impl Control {
     pub(crate) async fn keep_asking(&self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(EVERY.duration());
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut rounds = Rounds::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = tick.tick() => {}
-            }
-            if let Err(error) = self.ask_again().await {
-                tracing::error!(error = &error as &dyn std::error::Error, "a refresh failed");
+                _ = tick.tick() => rounds.begin(self),
             }
         }
     }
 
-    /// Asks about everybody who comes up by now, and lets lapse what nobody could renew.
-    pub(crate) async fn ask_again(&self) -> Result<(), ControlError> {
-        let inventory = self.0.inventory.load_full();
-        for issuer in inventory.issuers.values() {
-            self.ask_issuer(issuer).await?;
-        }
-        Ok(())
-    }
-
-    async fn ask_issuer(&self, issuer: &Issuer) -> Result<(), ControlError> {
-        let now = self.now();
-        let due = {
-            let db = &mut *self.0.store.read().await?;
-            table::due(db, &issuer.name, now, BATCH).await?
+    /// Asks an issuer about everybody who comes up by now, up to its first outage: then it lets lapse
+    /// what could not be renewed in time. An error about one person is theirs alone.
+    pub(super) async fn ask_issuer(&self, issuer: &Arc<Issuer>) {
+        let due = match self.due(issuer).await {
+            Ok(due) => due,
+            Err(error) => return failed(issuer, &error),
         };
-        if due.is_empty() {
-            return Ok(());
+        // Whether it is back is found out by one question.
+        let at_once = if self.0.outages.is_out(&issuer.name) { 1 } else { AT_ONCE };
+        let mut left = due.into_iter();
+        let mut asked = FuturesUnordered::new();
+        let mut out = false;
+        loop {
+            while !out && asked.len() < at_once {
+                let Some(due) = left.next() else { break };
+                asked.push(self.ask_about(Arc::clone(issuer), due));
+            }
+            match asked.next().await {
+                Some(Ok(answered)) => out |= answered == Answered::Outage,
+                Some(Err(error)) => failed(issuer, &error),
+                None => break,
+            }
         }
-        let issuer = Arc::new(issuer.clone());
-        let asked = stream::iter(due).map(|due| self.ask_about(Arc::clone(&issuer), due));
-        let mut asked = asked.buffer_unordered(AT_ONCE);
-        while let Some(outcome) = asked.next().await {
-            outcome?;
+        if out && let Err(error) = self.let_lapse(issuer).await {
+            failed(issuer, &error);
+        }
+    }
+
+    async fn due(&self, issuer: &Issuer) -> Result<Vec<Due>, ControlError> {
+        let db = &mut *self.0.store.read().await?;
+        table::due(db, &issuer.name, self.now(), BATCH).await
+    }
+
+    /// Takes away what an issuer that can't be asked has not renewed in time, whosever turn it is.
+    async fn let_lapse(&self, issuer: &Arc<Issuer>) -> Result<(), ControlError> {
+        let (now, sign_in) = (self.now(), self.settings().sign_in.absolute);
+        let since = [true, false].map(|askable| lapsed_since(issuer, now, askable, sign_in));
+        let lapsed = {
+            let db = &mut *self.0.store.read().await?;
+            table::lapsed(db, &issuer.name, since, BATCH).await?
+        };
+        for due in lapsed {
+            let (control, issuer) = (self.clone(), Arc::clone(issuer));
+            let taken = self.to_the_end(async move {
+                let mut change = control.change().await?;
+                if table::is_current(change.db(), &due).await? {
+                    let why = "the issuer could not be asked for too long";
+                    change.disown(&issuer.name, &due.subject, Standing::Lapsed, why).await?;
+                }
+                change.commit().await.map(drop)
+            });
+            taken.await?;
         }
         Ok(())
     }
 
     /// Asks about one person and writes down what comes of it, even where control is told to stop
     /// meanwhile: a refresh token is good once, and the next one must not get lost.
-    async fn ask_about(&self, issuer: Arc<Issuer>, due: Due) -> Result<(), ControlError> {
+    async fn ask_about(&self, issuer: Arc<Issuer>, due: Due) -> Result<Answered, ControlError> {
         let control = self.clone();
         self.to_the_end(async move {
             let answer = control.answer(&issuer, &due).await;
-            control.outage(&issuer, &answer).await?;
-            control.conclude(&issuer, &due, answer).await
+            let answered = Answered::of(&answer);
+            control.outage(&issuer, &answer, answered).await?;
+            let concluded = control.conclude(&issuer, &due, answer).await;
+            if concluded.is_err() {
+                // What fails once fails again at once, and would keep the issuer busy.
+                control.postpone(&issuer, &due.subject).await?;
+            }
+            concluded.map(|()| answered)
         })
         .await
+    }
+
+    async fn postpone(&self, issuer: &Issuer, subject: &str) -> Result<(), ControlError> {
+        let mut change = self.change().await?;
+        let next = change.now.after(RETRY.min(issuer.refresh));
+        table::postpone(change.db(), &issuer.name, subject, next).await?;
+        change.commit().await.map(drop)
     }
 
     async fn answer(&self, issuer: &Issuer, due: &Due) -> Result<Option<Vouched>, Refusal> {
@@ -119,9 +212,9 @@ impl Control {
         if !table::is_current(change.db(), due).await? {
             return Ok(());
         }
-        let askable = due.refresh_token.is_some();
         let sign_in = self.settings().sign_in.absolute;
-        let lapsed = holds_until(issuer, due.vouched_at, askable, sign_in) <= change.now;
+        let askable = due.refresh_token.is_some();
+        let lapsed = due.vouched_at <= lapsed_since(issuer, change.now, askable, sign_in);
         let (name, subject) = (&issuer.name, due.subject.as_str());
         match answer {
             Ok(Some(vouched)) => change.learn(issuer, &vouched).await?,
@@ -150,19 +243,17 @@ impl Control {
         &self,
         issuer: &Issuer,
         answer: &Result<Option<Vouched>, Refusal>,
+        answered: Answered,
     ) -> Result<(), ControlError> {
-        let failure = match answer {
-            Ok(Some(_)) | Err(Refusal::NoLongerVouched) => None,
-            Err(out) if matches!(out, Refusal::Unavailable(_) | Refusal::Unreachable(_)) => {
-                Some(out)
-            }
-            // It speaks, but of one person in a way that can't be used.
-            Err(other) => {
-                let error = other as &dyn std::error::Error;
+        let failure = match (answered, answer) {
+            (Answered::Word, _) => None,
+            (Answered::Outage, answer) => answer.as_ref().err(),
+            (Answered::Nothing, Ok(_)) => return Ok(()),
+            (Answered::Nothing, Err(error)) => {
+                let error = error as &dyn std::error::Error;
                 tracing::warn!(issuer = %issuer.name, error, "an answer about a person is of no use");
                 return Ok(());
             }
-            Ok(None) => return Ok(()),
         };
         if !self.0.outages.set(&issuer.name, failure.is_some()) {
             return Ok(());
@@ -183,4 +274,9 @@ impl Control {
         change.record(Event::new(By::Control, kind, &issuer.name, detail)).await?;
         change.commit().await.map(drop)
     }
+}
+
+fn failed(issuer: &Issuer, error: &ControlError) {
+    let error = error as &dyn std::error::Error;
+    tracing::error!(issuer = %issuer.name, error, "asking an issuer again failed");
 }

@@ -27,11 +27,8 @@ pub(super) async fn show(
     let head = if keys.is_empty() { none_yet() } else { Markup::new() };
     let list = keys.iter().fold(head, |page, key| page.piece(&card(key, keys.len() > 1, &seal)));
     let body = list.piece(&plain("/keys/add\">", &seal, "Add a passkey"));
-    let body = if api.control.settings().totp.is_some() {
-        body.piece(&app(factors.totp, &seal))
-    } else {
-        body
-    };
+    let body =
+        if api.control.settings().totp { body.piece(&app(factors.totp, &seal)) } else { body };
     Ok(Page::new("My keys", body).of(&visitor))
 }
 

@@ -163,14 +163,34 @@ pub(crate) async fn due(
          WHERE issuer = $1 AND standing = 'vouched' AND next_at <= $2 ORDER BY next_at LIMIT $3",
     );
     let query = query.bind(issuer.as_str()).bind(now.millis()).bind(at_most);
-    let rows: Vec<(String, i64, Option<Vec<u8>>)> = query.fetch_all(db).await?;
+    Ok(dues(issuer, query.fetch_all(db).await?))
+}
+
+fn dues(issuer: &IssuerName, rows: Vec<(String, i64, Option<Vec<u8>>)>) -> Vec<Due> {
     let due = rows.into_iter().map(|(subject, vouched_at, refresh_token)| Due {
         issuer: issuer.clone(),
         subject,
         vouched_at: Timestamp::from_millis(vouched_at),
         refresh_token,
     });
-    Ok(due.collect())
+    due.collect()
+}
+
+/// Those whom the issuer vouched for last at these times or before: where it can be asked again, and
+/// where it can't.
+pub(crate) async fn lapsed(
+    db: &mut SqliteConnection,
+    issuer: &IssuerName,
+    [askable, unaskable]: [Timestamp; 2],
+    at_most: i64,
+) -> Result<Vec<Due>, ControlError> {
+    let query = sqlx::query_as(
+        "SELECT subject, vouched_at, refresh_token FROM people \
+         WHERE issuer = $1 AND standing = 'vouched' AND vouched_at <= \
+         CASE WHEN refresh_token IS NULL THEN $3 ELSE $2 END ORDER BY vouched_at LIMIT $4",
+    );
+    let query = query.bind(issuer.as_str()).bind(askable.millis()).bind(unaskable.millis());
+    Ok(dues(issuer, query.bind(at_most).fetch_all(db).await?))
 }
 
 /// Whether nothing has been learned of this person since.

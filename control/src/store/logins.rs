@@ -1,6 +1,6 @@
 //! The table of login sessions. It holds the digest of the one token in force, never the token.
 
-use policies::{DeviceId, LoginId, PrincipalId, Timestamp};
+use policies::{DeviceId, IssuerName, LoginId, PrincipalId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
@@ -161,10 +161,6 @@ pub(crate) async fn end(
             query.push("issuer = ").push_bind(issuer.to_owned());
             query.push(" AND sid = ").push_bind(sid.to_owned())
         }
-        Which::Subject(issuer, subject) => {
-            query.push("issuer = ").push_bind(issuer.to_owned());
-            query.push(" AND subject = ").push_bind(subject.to_owned())
-        }
     };
     if !why.is_by_time() {
         query.push(
@@ -180,6 +176,17 @@ pub(crate) async fn end(
         .into_iter()
         .map(|(id, whose)| Ok((parse("login session", &id)?, parse("principal", &whose)?)));
     ended.collect()
+}
+
+/// Whether a session, live or over, came from this one of an issuer.
+pub(crate) async fn knows_sid(
+    db: &mut SqliteConnection,
+    issuer: &IssuerName,
+    sid: &str,
+) -> Result<bool, ControlError> {
+    let query =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM logins WHERE issuer = $1 AND sid = $2)");
+    Ok(query.bind(issuer.as_str()).bind(sid).fetch_one(db).await?)
 }
 
 /// Live sessions whose time is over, and whether nobody was there until then.

@@ -107,6 +107,7 @@ fn migrations() -> Migrator {
         (5, "issuers", include_str!("../../migrations/0005_issuers.sql")),
         (6, "workloads", include_str!("../../migrations/0006_workloads.sql")),
         (7, "risk", include_str!("../../migrations/0007_risk.sql")),
+        (12, "asking", include_str!("../../migrations/0012_asking.sql")),
     ];
     let migrations = each.map(|(version, name, sql)| {
         let name = Cow::Borrowed(name);

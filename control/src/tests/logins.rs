@@ -141,7 +141,7 @@ async fn an_end_at_the_issuer_ends_exactly_the_sessions_that_came_from_it() {
     let by = crate::audit::By::Control;
     let ended = change.end_logins(Which::Sid("corp", "a"), why, by.clone()).await.unwrap();
     assert_eq!(ended, [one.actor.login]);
-    let ended = change.end_logins(Which::Subject("corp", "s1"), why, by.clone()).await.unwrap();
+    let ended = change.end_logins(Which::Sid("corp", "b"), why, by.clone()).await.unwrap();
     assert_eq!(ended, [other.actor.login]);
     assert!(change.end_logins(Which::Sid("other", "a2"), why, by).await.unwrap().is_empty());
     change.commit().await.unwrap();

@@ -28,7 +28,7 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 
 use crate::{
-    Actor, Asked, Clock, Control, ControlError, Inventory, Person, Secrets, Settings, TotpKey, Wish,
+    Actor, Asked, Clock, Control, ControlError, Inventory, Person, Secrets, Settings, Shared, Wish,
 };
 
 pub(crate) const START: i64 = 1_800_000_000_000;
@@ -134,7 +134,7 @@ fn settings(folder: &TempDir, authority: &Arc<certs::Authority>) -> Settings {
             absolute: Ttl::from_secs(43_200),
         },
         attestation: None,
-        totp: Some(TotpKey::new(&[7; 32]).unwrap()),
+        totp: true,
         certificate_ttl: Ttl::from_secs(43_200),
         token_ttl: Ttl::from_secs(3_600),
         token_ttl_max: Ttl::from_secs(86_400),
@@ -161,13 +161,13 @@ pub(crate) fn inventory(rules: &str) -> Inventory {
     let source = Source { name: "access.cedar".into(), text: rules.into() };
     Inventory {
         people: people.into_iter().map(|person| (person.principal.id.clone(), person)).collect(),
-        workloads: BTreeMap::new(),
-        bearers: BTreeMap::new(),
-        targets: BTreeMap::from([(name("orders"), orders())]),
+        workloads: Shared::default(),
+        bearers: Shared::default(),
+        targets: BTreeMap::from([(name("orders"), orders())]).into(),
         rules: RuleBook::load(&[source]).unwrap().into(),
         secrets,
-        issuers: BTreeMap::new(),
-        accounts: BTreeMap::new(),
+        issuers: Shared::default(),
+        accounts: Shared::default(),
     }
 }
 
@@ -212,7 +212,7 @@ fn orders() -> Target {
 
 pub(crate) fn actor(id: &str) -> Actor {
     let known = inventory("");
-    let person = &known.people[&PrincipalId::new(id).unwrap()];
+    let person = known.people.get(&PrincipalId::new(id).unwrap()).unwrap();
     Actor {
         principal: person.principal.clone(),
         admin: person.admin,

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use control::{Clock, Control, Inventory, Person, Secrets, Settings};
+use control::{Clock, Control, Inventory, Person, Secrets, Settings, Shared};
 use link::v1::{self, link_client::LinkClient};
 use policies::{
     Binds, Credential, Hold, Kind, Partition, Principal, PrincipalId, Recording, RuleBook, Source,
@@ -251,7 +251,7 @@ fn settings(folder: &TempDir, public_url: &str) -> Settings {
             absolute: Ttl::from_secs(43_200),
         },
         attestation: None,
-        totp: None,
+        totp: false,
         certificate_ttl: Ttl::from_secs(12 * 3_600),
         token_ttl: Ttl::from_secs(3_600),
         token_ttl_max: Ttl::from_secs(24 * 3_600),
@@ -273,13 +273,13 @@ fn inventory() -> Inventory {
     let orders = target();
     Inventory {
         people: people.into_iter().map(|person| (person.principal.id.clone(), person)).collect(),
-        workloads: BTreeMap::new(),
-        bearers: BTreeMap::new(),
-        targets: BTreeMap::from([(orders.name.clone(), orders)]),
+        workloads: Shared::default(),
+        bearers: Shared::default(),
+        targets: BTreeMap::from([(orders.name.clone(), orders)]).into(),
         rules: RuleBook::load(&[rules]).unwrap().into(),
         secrets: Secrets::default(),
-        issuers: BTreeMap::new(),
-        accounts: BTreeMap::new(),
+        issuers: Shared::default(),
+        accounts: Shared::default(),
     }
 }
 
