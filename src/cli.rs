@@ -6,6 +6,7 @@ mod confirm;
 mod decide;
 mod login;
 mod logins;
+mod notifications;
 mod psql;
 mod replay;
 mod sessions;
@@ -74,6 +75,7 @@ enum Command {
     Unlock(admin::Unlock),
     Locks(admin::Locks),
     Invite(admin::Invite),
+    Notifications(notifications::Notifications),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -256,6 +258,7 @@ impl Command {
             Self::Unlock(command) => command.run().await,
             Self::Locks(command) => command.run().await,
             Self::Invite(command) => command.run().await,
+            Self::Notifications(command) => command.run().await,
             Self::Completions { shell } => completions(shell),
         }
     }

@@ -3,8 +3,9 @@
 //! It looks at everything that `postern up` will need, from the configuration to a sign-in at each
 //! target, and goes on after a fault. It changes nothing: folders that are missing are not made,
 //! and a gateway that runs is left alone. `machine` looks at this machine, `issuer` at whom people
-//! sign in with, `target` at what stands behind the gateway, over the few messages of the protocol in `sign_in`.
+//! sign in with, `channel` at how they are told, `target` at what stands behind the gateway, over the few messages of the protocol in `sign_in`.
 
+mod channel;
 mod issuer;
 mod machine;
 mod sign_in;
@@ -116,6 +117,8 @@ pub async fn examine(config_path: &Path) -> Vec<Finding> {
     if let Some(inventory) = inventory {
         let base = config.gateway.public_url.as_str().trim_end_matches('/');
         findings.extend(issuer::issuers(&inventory, base).await);
+        let our_host = config.gateway.public_url.host_str().unwrap_or(&config.gateway.host);
+        findings.extend(channel::channels(&inventory, our_host).await);
         findings.extend(targets(inventory, authority, now).await);
     }
     findings

@@ -18,6 +18,7 @@ use crate::holds::Holds;
 use crate::issuers::Issuers;
 use crate::login::Limits;
 use crate::metrics::Counts;
+use crate::notify::Wakeup;
 use crate::oidc::Outages;
 use crate::passkeys::{Nonces, Party};
 use crate::store::{self, Store};
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) party: Option<Party>,
     pub(crate) nonces: Nonces,
     pub(crate) exchanges: Exchanges,
+    pub(crate) outbox: Wakeup,
     pub(crate) counts: Counts,
     pub(crate) closing: CancellationToken,
     work: TaskTracker,
@@ -89,6 +91,7 @@ impl Control {
             party: Party::of(&settings.public_url, settings.attestation.clone()),
             nonces: Nonces::new(),
             exchanges: Exchanges::new(),
+            outbox: Wakeup::default(),
             closing: CancellationToken::new(),
             work: TaskTracker::new(),
             settings,

@@ -12,7 +12,9 @@ use policies::{
 };
 use secrecy::SecretString;
 
-use crate::{Bearer, ControlError, Issuer, People, Rejection, Shared, Workload};
+use crate::{
+    Bearer, Channel, ChannelName, ControlError, Email, Issuer, People, Rejection, Shared, Workload,
+};
 
 /// Everything that can change by a reload. A copy of it is cheap.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub struct Inventory {
     pub issuers: Shared<BTreeMap<IssuerName, Issuer>>,
     /// People of the configuration by their issuer and its name of them.
     pub accounts: Shared<BTreeMap<(IssuerName, String), PrincipalId>>,
+    /// By what people are told.
+    pub channels: Shared<BTreeMap<ChannelName, Channel>>,
 }
 
 /// A person as the configuration knows them.
@@ -46,6 +50,8 @@ pub struct Person {
     pub auditor: bool,
     /// Whether they are shut out.
     pub disabled: bool,
+    /// Where mail reaches them: never who they are.
+    pub email: Option<Email>,
 }
 
 /// Passwords by target and login. They can't be printed.

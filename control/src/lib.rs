@@ -40,7 +40,9 @@ mod login;
 mod logins;
 mod metrics;
 mod network;
+mod notify;
 mod oidc;
+mod outbound;
 mod pages;
 mod passkeys;
 mod publish;
@@ -82,7 +84,13 @@ pub use login::Invite;
 pub use logins::{
     AtIssuer, LoginEnd, LoginEnded, LoginKind, LoginRecord, LoginSession, Origin, Rank,
 };
+pub use notify::{
+    Bounds, Channel, ChannelFault, ChannelName, ChannelNameError, ChannelView, Email, EmailError,
+    Hook, LetterState, LetterView, Mail, MailFault, MailTls, Patience, Server, TemplateFault,
+    Templates, Topic, TopicError, Way,
+};
 pub use oidc::{Issuer, Probe};
+pub use outbound::{AddressFault, PostFault, Reach};
 pub use passkeys::{
     Assertion, AttestationRoots, Enrolled, EvidenceError, PasskeyView, PublicKey, Unproven,
     verify_assertion,

@@ -1,8 +1,10 @@
 //! What control counts. Labels are of fixed wording: no name that somebody chose gets into one.
 
+use policies::Timestamp;
 use prometheus::core::Collector;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::store::outbox::Figures;
 use crate::{Control, ControlError};
 
 /// The counters and gauges.
@@ -11,6 +13,15 @@ pub(crate) struct Counts {
     pub(crate) requests_pending: IntGauge,
     pub(crate) requests: IntCounterVec,
     pub(crate) holds: IntGauge,
+    pub(crate) notifications: Told,
+}
+
+/// What is counted of messages to people.
+pub(crate) struct Told {
+    total: IntCounterVec,
+    waiting: IntGauge,
+    dead: IntGauge,
+    oldest: IntGauge,
 }
 
 impl Counts {
@@ -27,7 +38,39 @@ impl Counts {
             )?,
             requests: IntCounterVec::new(outcomes, &["outcome"]).map_err(broken)?,
             holds: gauge("postern_holds_waiting", "Connections that wait for a person's act.")?,
+            notifications: Told::new()?,
         })
+    }
+}
+
+impl Told {
+    fn new() -> Result<Self, ControlError> {
+        let broken = |error: prometheus::Error| ControlError::Invalid(error.to_string());
+        let gauge = |name: &str, help: &str| IntGauge::new(name, help).map_err(broken);
+        let tries = Opts::new(
+            "postern_notifications_total",
+            "Tries to tell people, by kind of channel and outcome; `dead` was the last try.",
+        );
+        Ok(Self {
+            total: IntCounterVec::new(tries, &["channel", "outcome"]).map_err(broken)?,
+            waiting: gauge("postern_notifications_waiting", "Messages that nobody took yet.")?,
+            dead: gauge("postern_notifications_dead", "Messages that are tried no more.")?,
+            oldest: gauge(
+                "postern_notifications_oldest_seconds",
+                "For how long the oldest message waits.",
+            )?,
+        })
+    }
+
+    pub(crate) fn count(&self, channel: &'static str, outcome: &'static str) {
+        self.total.with_label_values(&[channel, outcome]).inc();
+    }
+
+    pub(crate) fn set(&self, figures: &Figures, now: Timestamp) {
+        self.waiting.set(figures.waiting);
+        self.dead.set(figures.dead);
+        let age = figures.oldest.map_or(0, |oldest| oldest.until(now).millis() / 1_000);
+        self.oldest.set(age);
     }
 }
 
@@ -35,11 +78,15 @@ impl Control {
     /// Registers what control counts. A name that is taken already is logged, and not counted.
     pub fn metrics(&self, registry: &Registry) {
         let counts = &self.0.counts;
-        let collectors: [Box<dyn Collector>; 4] = [
+        let collectors: [Box<dyn Collector>; 8] = [
             Box::new(counts.grants_live.clone()),
             Box::new(counts.requests_pending.clone()),
             Box::new(counts.requests.clone()),
             Box::new(counts.holds.clone()),
+            Box::new(counts.notifications.total.clone()),
+            Box::new(counts.notifications.waiting.clone()),
+            Box::new(counts.notifications.dead.clone()),
+            Box::new(counts.notifications.oldest.clone()),
         ];
         for collector in collectors {
             if let Err(error) = registry.register(collector) {

@@ -31,6 +31,8 @@ pub(crate) struct Change {
     db: Transaction<'static, Sqlite>,
     news: News,
     touched: Vec<(RequestId, &'static str)>,
+    /// Whether somebody is to be told something.
+    letters: bool,
     /// The inventory to be in force from the commit on.
     next: Option<Arc<Inventory>>,
     /// The configuration that it was made of, and whom that trusts, where it is another one.
@@ -49,6 +51,7 @@ impl Control {
             db,
             news: News::default(),
             touched: Vec::new(),
+            letters: false,
             next: None,
             configured: None,
             turn,
@@ -72,7 +75,13 @@ impl Change {
     }
 
     pub(crate) async fn record(&mut self, event: Event) -> Result<(), ControlError> {
-        store::audit::insert(&mut self.db, &event, self.now).await
+        store::audit::insert(&mut self.db, &event, self.now).await?;
+        self.tell(&event).await
+    }
+
+    /// Wakes the sender after the commit.
+    pub(crate) fn told_somebody(&mut self) {
+        self.letters = true;
     }
 
     /// Takes a new request in.
@@ -246,6 +255,9 @@ impl Change {
             }
             // An error only says that nobody waits.
             let _ = shared.decided.send(id);
+        }
+        if self.letters {
+            shared.outbox.wake();
         }
         shared.counts.requests_pending.set(pending);
         shared.counts.grants_live.set(i64::try_from(shared.feed.live()).unwrap_or(i64::MAX));

@@ -16,13 +16,16 @@ const EVERY: Ttl = Ttl::from_millis(500);
 const BATCH: i64 = 200;
 /// How long what is of no use any more is kept: reports may be repeated for so long.
 const KEPT: Ttl = Ttl::from_secs(7 * 24 * 3_600);
+/// How long messages are kept that nobody took.
+const DEAD_KEPT: Ttl = Ttl::from_secs(90 * 24 * 3_600);
 /// Every so many rounds, the old is forgotten.
 const FORGET_EVERY: u32 = 1_200;
 
 impl Control {
     /// Lets time pass until `stop`, then ends the streams and waits for the work at hand.
     pub async fn run(&self, stop: CancellationToken) {
-        tokio::join!(self.keep_sweeping(stop.clone()), self.keep_asking(stop));
+        let sweeping = self.keep_sweeping(stop.clone());
+        tokio::join!(sweeping, self.keep_asking(stop.clone()), self.keep_telling(stop));
         self.close().await;
     }
 
@@ -37,6 +40,9 @@ impl Control {
             }
             if let Err(error) = self.sweep().await {
                 tracing::error!(error = &error as &dyn std::error::Error, "a sweep failed");
+            }
+            if let Err(error) = self.remind().await {
+                tracing::error!(error = &error as &dyn std::error::Error, "nobody was reminded");
             }
             if round.is_multiple_of(FORGET_EVERY) {
                 self.forget().await;
@@ -84,14 +90,19 @@ impl Control {
 
     async fn forget(&self) {
         self.0.limits.forget();
-        let before = self.now().millis().saturating_sub(KEPT.millis());
-        let forgotten = self.forget_before(Timestamp::from_millis(before)).await;
+        let now = self.now().millis();
+        let before = |span: Ttl| Timestamp::from_millis(now.saturating_sub(span.millis()));
+        let forgotten = self.forget_before(before(KEPT), before(DEAD_KEPT)).await;
         if let Err(error) = forgotten {
             tracing::error!(error = &error as &dyn std::error::Error, "can't forget the old");
         }
     }
 
-    async fn forget_before(&self, before: Timestamp) -> Result<(), ControlError> {
+    async fn forget_before(
+        &self,
+        before: Timestamp,
+        dead_before: Timestamp,
+    ) -> Result<(), ControlError> {
         let control = self.clone();
         self.to_the_end(async move {
             let mut change = control.change().await?;
@@ -100,6 +111,7 @@ impl Control {
             store::exchanges::forget(change.db(), before).await?;
             store::issuers::forget_logout_tokens(change.db(), before).await?;
             change.forget_risks().await?;
+            store::outbox::forget(change.db(), before, dead_before).await?;
             change.commit().await.map(drop)
         })
         .await

@@ -55,6 +55,12 @@ impl Field for GroupName {
     }
 }
 
+impl Field for control::Email {
+    fn read(value: Value<'_>) -> Option<Self> {
+        value.parse("an e-mail address")
+    }
+}
+
 impl Field for Database {
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("the name of a database")

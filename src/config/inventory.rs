@@ -102,6 +102,11 @@ impl Config {
             (name.clone(), ready)
         });
         let issuers: control::Shared<_> = issuers.collect();
+        let channels = self.channels.iter().filter_map(|(name, channel)| {
+            let ready = gathered.channel(name, channel)?;
+            Some((name.clone(), ready))
+        });
+        let channels: control::Shared<_> = channels.collect();
         let Gathered { secrets, faults, .. } = gathered;
         Faults::none_in(faults)?;
         let Some(rules) = rules else {
@@ -125,9 +130,17 @@ impl Config {
             Some(((account.issuer.clone(), account.subject.clone()), id.clone()))
         });
         let (rules, accounts) = (rules.into(), accounts.collect());
-        let inventory =
-            Inventory { people, workloads, bearers, targets, rules, secrets, issuers, accounts };
-        Ok(inventory)
+        Ok(Inventory {
+            people,
+            workloads,
+            bearers,
+            targets,
+            rules,
+            secrets,
+            issuers,
+            accounts,
+            channels,
+        })
     }
 
     /// Reads the certificates and keys of the listeners.
@@ -176,7 +189,7 @@ impl Config {
                 format!("rule `{rule}` wants {quorum}, but only {there} can sign in from group `{group}`")
             })
         });
-        quorums.collect()
+        quorums.chain(self.unheard(inventory)).collect()
     }
 }
 
@@ -190,6 +203,7 @@ fn known(id: &PrincipalId, person: &Person) -> control::Person {
         admin: person.admin,
         auditor: person.auditor,
         disabled: person.disabled,
+        email: person.email.clone(),
     }
 }
 
@@ -245,10 +259,10 @@ fn sources(folder: &Path) -> Result<Vec<Source>, (PathBuf, std::io::Error)> {
 }
 
 /// What is read for targets, one after the other.
-struct Gathered<'a> {
+pub(super) struct Gathered<'a> {
     environment: &'a Environment,
     secrets: Secrets,
-    faults: Vec<Fault>,
+    pub(super) faults: Vec<Fault>,
 }
 
 impl Gathered<'_> {
@@ -331,14 +345,15 @@ impl Gathered<'_> {
         Ok(text)
     }
 
-    fn file(&self, file: &Located<PathBuf>) -> Result<SecretString, Fault> {
+    /// The one line of a secret file.
+    pub(super) fn file(&self, file: &Located<PathBuf>) -> Result<SecretString, Fault> {
         let text = self.text(file)?;
         let what = format!("`{}`", file.value.display());
         password(text.expose_secret(), &what, &file.site)
     }
 
     /// A secret file as text.
-    fn text(&self, file: &Located<PathBuf>) -> Result<SecretString, Fault> {
+    pub(super) fn text(&self, file: &Located<PathBuf>) -> Result<SecretString, Fault> {
         let path = &file.value;
         let read = if self.environment.keeps(path) {
             store::read_public(path).map(SecretSlice::from)
@@ -363,7 +378,7 @@ impl Gathered<'_> {
         }
     }
 
-    fn roots(&mut self, file: &Located<PathBuf>) -> Option<String> {
+    pub(super) fn roots(&mut self, file: &Located<PathBuf>) -> Option<String> {
         match roots(file) {
             Ok(pem) => Some(pem),
             Err(fault) => {

@@ -13,6 +13,7 @@ mod fields;
 mod inventory;
 mod issuer;
 mod nearest;
+mod notify;
 mod read;
 mod sections;
 mod ssh;
@@ -23,11 +24,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use control::{ChannelName, Email};
 use policies::{GroupName, IssuerName, PrincipalId, TargetName};
 
 pub use fault::{Fault, Faults, Site, Spot};
 pub use inventory::{Environment, Identities};
 pub use issuer::{Account, ClientSecret, Issuer};
+pub use notify::{Address, Channel, Means};
 pub use read::Located;
 pub use sections::{
     Api, ApiTls, Gateway, Grants, IdentityFiles, Limits, Log, LogFormat, Metrics, Passkeys,
@@ -81,6 +84,8 @@ pub struct Config {
     pub issuers: BTreeMap<IssuerName, Issuer>,
     /// The targets.
     pub targets: BTreeMap<TargetName, Target>,
+    /// By what people are told.
+    pub channels: BTreeMap<ChannelName, Channel>,
 }
 
 /// A person as they were written down.
@@ -98,6 +103,8 @@ pub struct Person {
     pub disabled: bool,
     /// Who they are at an issuer.
     pub oidc: Option<Located<Account>>,
+    /// Where mail reaches them.
+    pub email: Option<Email>,
 }
 
 /// A configuration with all that it names.
@@ -219,6 +226,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
         Some((name, target))
     });
     let targets = targets.collect();
+    let channels = notify::channels(root.section("notify"), base);
     let document = root.document();
     root.finish();
     issuer::check(&located, &issuers, document);
@@ -244,6 +252,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
         workloads,
         issuers,
         targets,
+        channels,
     })
 }
 
@@ -258,6 +267,7 @@ fn people(section: Section<'_>) -> BTreeMap<PrincipalId, Located<Person>> {
                 auditor: section.take_or("auditor", false),
                 disabled: section.take_or("disabled", false),
                 oidc: issuer::account(&mut section),
+                email: section.take("email"),
             };
             let person = section.located(person);
             section.finish();

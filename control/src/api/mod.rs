@@ -19,6 +19,7 @@ mod locks;
 pub(crate) mod login;
 mod logins;
 mod meta;
+mod notifications;
 mod page;
 mod passkeys;
 mod replay;
@@ -27,7 +28,7 @@ mod sessions;
 mod ssh;
 mod targets;
 mod tokens;
-mod wire;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 
@@ -138,6 +139,13 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(sessions::recording))
         .routes(routes!(audit::list))
         .routes(routes!(audit::story))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::retry_all))
+        .routes(routes!(notifications::retry))
+        .routes(routes!(notifications::replay))
+        .routes(routes!(notifications::channels))
+        .routes(routes!(notifications::test))
+        .routes(routes!(notifications::switch_on))
         .routes(routes!(invites::invite));
     OpenApiRouter::with_openapi(Described::openapi()).nest("/api/v1", v1).split_for_parts()
 }
@@ -148,7 +156,7 @@ fn resources() -> (Router<Api>, Document) {
         title = "Postern",
         description = "Ask for access, decide on it, end it, and see what was done with it."
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, wire::WebhookMessage)),
     security(("login" = [])),
     modifiers(&Secured),
 )]

@@ -60,7 +60,7 @@ impl Inventory {
 fn nobody_yet(id: PrincipalId, known: &Known) -> Person {
     let name = known.name.clone();
     let principal = Principal { id, name, groups: BTreeSet::new() };
-    Person { principal, admin: false, auditor: false, disabled: false }
+    Person { principal, admin: false, auditor: false, disabled: false, email: None }
 }
 
 /// What the issuer says is added to what the configuration says; whom it refuses is shut out.

@@ -12,6 +12,7 @@ mod invites;
 mod keys;
 mod logins;
 mod markup;
+mod notifications;
 mod oidc;
 mod recovery;
 mod request;
@@ -68,6 +69,10 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/keys/totp/confirm", post(keys::confirm_app))
         .route("/keys/totp/remove", post(keys::remove_app))
         .route("/invites", get(invites::show).post(invites::make))
+        .route("/notifications", get(notifications::show))
+        .route("/notifications/retry", post(notifications::retry_all))
+        .route("/notifications/{id}/retry", post(notifications::retry))
+        .route("/channels/{name}/on", post(notifications::switch_on))
         .route("/recovery", get(recovery::show).post(recovery::ask))
         .route("/recovery/{id}", get(recovery::look).post(recovery::consent))
         .route("/assets/passkey.js", get(touch::script))

@@ -226,7 +226,7 @@ pub(super) fn sent(headers: &HeaderMap, public: &Url) -> Option<SecretString> {
 }
 
 /// The pages that signing in may lead to, besides those of waiting connections.
-const PAGES: [&str; 5] = ["/device", "/invites", "/keys", "/logins", "/recovery"];
+const PAGES: [&str; 6] = ["/device", "/invites", "/keys", "/logins", "/notifications", "/recovery"];
 
 /// Where to go after signing in: one of our own pages, never an address that somebody sent.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,7 @@ pub(crate) mod issuers;
 pub(crate) mod locks;
 pub(crate) mod login;
 pub(crate) mod logins;
+pub(crate) mod outbox;
 pub(crate) mod passkeys;
 pub(crate) mod recoveries;
 pub(crate) mod requests;
@@ -107,6 +108,7 @@ fn migrations() -> Migrator {
         (5, "issuers", include_str!("../../migrations/0005_issuers.sql")),
         (6, "workloads", include_str!("../../migrations/0006_workloads.sql")),
         (7, "risk", include_str!("../../migrations/0007_risk.sql")),
+        (10, "outbox", include_str!("../../migrations/0010_outbox.sql")),
         (12, "asking", include_str!("../../migrations/0012_asking.sql")),
     ];
     let migrations = each.map(|(version, name, sql)| {

@@ -8,6 +8,7 @@ mod keys;
 mod link;
 mod login;
 mod logins;
+mod notify;
 mod reload;
 mod requests;
 mod restart;
@@ -168,6 +169,7 @@ pub(crate) fn inventory(rules: &str) -> Inventory {
         secrets,
         issuers: Shared::default(),
         accounts: Shared::default(),
+        channels: Shared::default(),
     }
 }
 
@@ -182,7 +184,8 @@ fn person(id: &str, groups: &str) -> Person {
         name: format!("{}{}", id[..1].to_uppercase(), &id[1..]),
         groups: groups.collect(),
     };
-    Person { principal, admin: false, auditor: false, disabled: false }
+    let email = format!("{id}@example.com").parse().ok();
+    Person { principal, admin: false, auditor: false, disabled: false, email }
 }
 
 fn orders() -> Target {

@@ -64,6 +64,13 @@ const ROWS: &[(&str, &str, [u16; 4])] = &[
     ("GET /audit", "", [403, 403, 200, 200]),
     ("GET /audit/{session}", "", [403, 403, 200, 200]),
     ("POST /invites", r#"{"principal":"alice"}"#, [403, 403, 403, 200]),
+    ("GET /notifications", "", [403, 403, 403, 200]),
+    ("POST /notifications/retry", "", [403, 403, 403, 200]),
+    ("POST /notifications/{message}/retry", "", [403, 403, 403, 404]),
+    ("POST /notifications/{message}/replay", "", [403, 403, 403, 404]),
+    ("GET /channels", "", [403, 403, 403, 200]),
+    ("POST /channels/{channel}/test", "", [403, 403, 403, 404]),
+    ("POST /channels/{channel}/on", "", [403, 403, 403, 404]),
 ];
 
 /// What is alice's, by the names that the rows use.
@@ -89,6 +96,8 @@ impl Hers {
             ("{session}", "se-aaaaaaaaaaaa".into()),
             ("{passkey}", "pk-aaaaaaaaaaaa".into()),
             ("{token}", text(&token).into()),
+            ("{message}", "msg-aaaaaaaaaaaa".into()),
+            ("{channel}", "none".into()),
             ("{lock}", text(&lock).into()),
             ("{login}", text(&login).into()),
         ])

@@ -280,13 +280,15 @@ fn inventory() -> Inventory {
         secrets: Secrets::default(),
         issuers: Shared::default(),
         accounts: Shared::default(),
+        channels: Shared::default(),
     }
 }
 
 fn person(who: &str, name: &str, groups: &[&str], admin: bool, auditor: bool) -> Person {
     let groups: BTreeSet<_> = groups.iter().map(|group| group.parse().unwrap()).collect();
     let name = name.to_owned();
-    Person { principal: Principal { id: id(who), name, groups }, admin, auditor, disabled: false }
+    let principal = Principal { id: id(who), name, groups };
+    Person { principal, admin, auditor, disabled: false, email: None }
 }
 
 fn target() -> Target {

@@ -7,11 +7,13 @@
 mod access;
 mod evidence;
 mod logins;
+mod notifications;
 mod people;
 mod targets;
 
 pub(crate) use access::{AccessRequest, Grant, Hold};
 pub(crate) use evidence::{AuditEvent, Session};
 pub(crate) use logins::LoginSession;
+pub(crate) use notifications::{Channel, Notification, WebhookMessage};
 pub(crate) use people::{Authn, Person, Token};
 pub(crate) use targets::{Lock, Target};

@@ -1,0 +1,79 @@
+//! Messages to a program, as signed JSON by the Standard Webhooks scheme.
+
+use policies::Timestamp;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+
+use super::backoff::Outcome;
+use super::channel::{Hook, chain};
+use super::notice::Notice;
+use crate::api::wire::WebhookMessage;
+use crate::outbound::{Answer, PostFault};
+use crate::webhook_signature::{sign_webhook, webhook_timestamp};
+
+/// Sends a message. `id` is the same in every try, and the time of signing is now.
+pub(super) async fn send(hook: &Hook, id: &str, notice: &Notice, now: Timestamp) -> Outcome {
+    let unfit = || Outcome::Never("the message can't be written or signed".to_owned());
+    let Ok(body) = serde_json::to_vec(&WebhookMessage::from(notice)) else { return unfit() };
+    let Some(headers) = headers(hook, id, now, &body) else { return unfit() };
+    outcome(hook.client.post(&hook.url, headers, body).await)
+}
+
+fn headers(hook: &Hook, id: &str, now: Timestamp, body: &[u8]) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert("webhook-id", HeaderValue::from_str(id).ok()?);
+    headers.insert("webhook-timestamp", HeaderValue::from_str(&webhook_timestamp(now)).ok()?);
+    let signature = sign_webhook(&hook.secrets, id, now, body);
+    headers.insert("webhook-signature", HeaderValue::from_str(&signature).ok()?);
+    Some(headers)
+}
+
+/// What a receiver's answer means.
+pub(super) fn outcome(answered: Result<Answer, PostFault>) -> Outcome {
+    match answered {
+        Ok(answer) if answer.status.is_success() => Outcome::Sent,
+        Ok(Answer { status: StatusCode::GONE, .. }) => Outcome::Gone,
+        Ok(answer) if answer.status.is_redirection() => {
+            let told = format!("it answered {}: redirects are not followed", answer.status);
+            Outcome::Later(told, None)
+        }
+        Ok(answer) => Outcome::Later(format!("it answered {}", answer.status), answer.retry_after),
+        Err(fault) => Outcome::Later(chain(&fault), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::notify::topic::Topic;
+
+    #[test]
+    fn a_payload_has_the_recommended_form_and_all_its_fields() {
+        let payload = WebhookMessage::from(&Notice::sample(Topic::RequestAsked));
+        let payload = serde_json::to_value(payload).unwrap();
+        assert_eq!(payload["type"], "request.asked");
+        assert_eq!(payload["timestamp"], "2027-01-15T08:00:00.000Z");
+        let data = payload["data"].as_object().unwrap();
+        assert_eq!(data["to"], json!(["bob"]));
+        assert_eq!((&data["ttl"], &data["needs"]), (&json!("1h"), &json!("2 of dba")));
+        assert_eq!(data.len(), 13);
+    }
+
+    #[test]
+    fn only_a_2xx_is_done_and_only_a_410_is_for_good() {
+        let answered = |status: u16| {
+            let status = StatusCode::from_u16(status).unwrap();
+            outcome(Ok(Answer { status, retry_after: None }))
+        };
+        for status in [200, 201, 204] {
+            assert_eq!(answered(status), Outcome::Sent);
+        }
+        assert_eq!(answered(410), Outcome::Gone);
+        for status in [301, 302, 307, 400, 401, 404, 408, 429, 500, 503] {
+            assert!(matches!(answered(status), Outcome::Later(..)), "{status}");
+        }
+    }
+}

@@ -1,0 +1,520 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use policies::{GrantState, RequestState, Subject, Ttl};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{RULES, World, actor, inventory};
+use crate::audit::{By, Event};
+use crate::store::outbox;
+use crate::webhook_signature::{WebhookHeaders, verify_webhook};
+use crate::{
+    Actor, Bounds, Channel, ControlError, Hook, LetterState, LetterView, Mail, MailTls, Paging,
+    Patience, Reach, Server, Templates, Topic, Way, WebhookSecret,
+};
+
+/// A message as it was received.
+struct Received {
+    id: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Received {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+/// A receiver on this machine, which answers by a list of statuses, and with 200 when it is empty.
+struct Receiver {
+    address: SocketAddr,
+    arrived: mpsc::Receiver<Received>,
+    answers: Arc<Mutex<Vec<(StatusCode, Option<String>)>>>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    arrive: mpsc::Sender<Received>,
+    answers: Arc<Mutex<Vec<(StatusCode, Option<String>)>>>,
+}
+
+async fn receive(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, HeaderMap) {
+    let id = headers.get("webhook-id").map(|id| id.to_str().unwrap().to_owned());
+    let received = Received { id: id.unwrap_or_default(), headers, body };
+    shared.arrive.send(received).await.unwrap();
+    let answer = shared.answers.lock().unwrap().pop();
+    let (status, location) = answer.unwrap_or((StatusCode::OK, None));
+    let location = location.map(|to| ("location".parse().unwrap(), to.parse().unwrap()));
+    (status, location.into_iter().collect())
+}
+
+impl Receiver {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (arrive, arrived) = mpsc::channel(500);
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        let shared = Shared { arrive, answers: Arc::clone(&answers) };
+        let router = Router::new().fallback(receive).with_state(shared);
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, arrived, answers }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    fn answers(&self, statuses: &[u16]) {
+        let statuses = statuses.iter().rev().map(|status| {
+            let status = StatusCode::from_u16(*status).unwrap();
+            (status, None)
+        });
+        *self.answers.lock().unwrap() = statuses.collect();
+    }
+
+    /// What came since the last look.
+    fn came(&mut self) -> Vec<Received> {
+        std::iter::from_fn(|| self.arrived.try_recv().ok()).collect()
+    }
+}
+
+fn bounds() -> Bounds<'static> {
+    Bounds { reach: Reach::Anywhere, timeout: Ttl::from_secs(30), roots: None }
+}
+
+fn secret() -> WebhookSecret {
+    WebhookSecret::fresh().expose_secret().parse().unwrap()
+}
+
+fn channel(name: &str, way: Way) -> Channel {
+    Channel {
+        name: name.parse().unwrap(),
+        topics: Topic::all().collect(),
+        groups: BTreeSet::new(),
+        patience: Patience { attempts: 3, first_pause: Ttl::from_secs(60) },
+        timeout: Ttl::from_secs(30),
+        templates: Templates::default(),
+        way,
+    }
+}
+
+fn hook(name: &str, url: &str, secret: &WebhookSecret) -> Channel {
+    let hook = Hook::new(url, vec![secret.clone()], bounds()).unwrap();
+    channel(name, Way::Webhook(hook))
+}
+
+/// Mail that nobody sends in these tests: what it would say to whom stands in the outbox.
+fn mail() -> Channel {
+    let server = Server { host: "localhost".into(), port: 9 };
+    let mail = Mail::new(server, MailTls::Off, None, "postern@example.com", bounds()).unwrap();
+    channel("mail", Way::Email(Box::new(mail)))
+}
+
+impl World {
+    async fn told_by(channels: Vec<Channel>) -> Self {
+        let world = Self::new().await;
+        world.set(channels).await;
+        world
+    }
+
+    async fn set(&self, channels: Vec<Channel>) {
+        let channels = channels.into_iter().map(|channel| (channel.name.clone(), channel));
+        let mut next = inventory(RULES);
+        next.channels = channels.collect::<BTreeMap<_, _>>().into();
+        self.control.reload(next).await.unwrap();
+    }
+
+    /// What stands in the outbox, oldest first.
+    async fn letters(&self) -> Vec<LetterView> {
+        let mut page = Vec::new();
+        let mut cursor = None;
+        loop {
+            let paging = Paging { cursor, limit: Some(200) };
+            let next = self.control.letters(&actor("eve"), None, paging).await.unwrap();
+            page.extend(next.items);
+            cursor = next.next;
+            if cursor.is_none() {
+                page.reverse();
+                return page;
+            }
+        }
+    }
+
+    async fn states(&self) -> Vec<LetterState> {
+        self.letters().await.into_iter().map(|letter| letter.state).collect()
+    }
+
+    /// Who was told of what, without the crowd of DBAs.
+    async fn told(&self) -> Vec<(Topic, String)> {
+        let letters = self.letters().await.into_iter();
+        let told = letters.map(|letter| (letter.topic, letter.recipient.unwrap().to_string()));
+        told.filter(|(_, who)| !who.starts_with("dba-")).collect()
+    }
+}
+
+fn told(pairs: &[(Topic, &str)]) -> Vec<(Topic, String)> {
+    pairs.iter().map(|(topic, who)| (*topic, (*who).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_change_is_told_signed_to_whom_it_may_concern() {
+    let (mut receiver, secret) = (Receiver::start().await, secret());
+    let world = World::told_by(vec![hook("ops", &receiver.url(), &secret)]).await;
+    let asked = world.ask("alice", "app_rw@orders").await.unwrap();
+    assert_eq!(world.states().await, [LetterState::Waiting]);
+    world.control.send_due().await;
+    let came = receiver.came();
+    let [message] = &came[..] else { panic!("{} messages", came.len()) };
+    let text = |name: &str| message.headers[name].to_str().unwrap();
+    let headers = WebhookHeaders {
+        id: &message.id,
+        timestamp: text("webhook-timestamp"),
+        signature: text("webhook-signature"),
+    };
+    assert_eq!(verify_webhook(&[secret], headers, &message.body, world.control.now()), Ok(()));
+    let body = message.json();
+    assert_eq!(body["type"], "request.asked");
+    assert_eq!(body["data"]["id"], asked.request.id.as_str());
+    assert_eq!(body["data"]["title"], "Alice asks for app_rw@orders/shop for 1h");
+    let url = format!("https://gate.example.com/r/{}", asked.request.id);
+    assert_eq!(body["data"]["url"], url);
+    assert!(body["data"]["to"].as_array().unwrap().contains(&json!("bob")));
+    assert_eq!(world.states().await, [LetterState::Sent]);
+    world.control.send_due().await;
+    assert!(receiver.came().is_empty(), "it was sent twice");
+}
+
+#[tokio::test]
+async fn what_was_never_committed_is_told_to_nobody() {
+    let world = World::told_by(vec![mail()]).await;
+    let mut change = world.control.change().await.unwrap();
+    let detail = json!({ "subject": Subject::Target("orders".parse().unwrap()), "reason": "r" });
+    change.record(Event::new(By::Operator, "lock.set", "lk-aaaaaaaaaaaa", detail)).await.unwrap();
+    assert_eq!(outbox::figures(change.db()).await.unwrap().waiting, 1);
+    drop(change);
+    assert!(world.letters().await.is_empty());
+}
+
+#[tokio::test]
+async fn each_hears_what_concerns_them_and_nobody_of_their_own_doing() {
+    let world = World::told_by(vec![mail()]).await;
+    let asked = world.ask("alice", "app_rw@orders").await.unwrap();
+    let to_deciders = told(&[(Topic::RequestAsked, "bob"), (Topic::RequestAsked, "carol")]);
+    assert_eq!(world.told().await, to_deciders);
+    world.approve("bob", &asked.request.id).await.unwrap();
+    let grant = world.approve("carol", &asked.request.id).await.unwrap().unwrap();
+    world.control.revoke(&actor("bob"), &grant.id, "closed".into()).await.unwrap();
+    let to_alice = told(&[
+        (Topic::RequestApproved, "alice"),
+        (Topic::RequestApproved, "alice"),
+        (Topic::GrantGiven, "alice"),
+        (Topic::GrantEnded, "alice"),
+    ]);
+    assert_eq!(world.told().await[2..], to_alice);
+
+    let own = world.read_grant().await;
+    world.control.done(&actor("alice"), &own.id).await.unwrap();
+    assert_eq!(world.told().await.len(), 6, "somebody was told of what they did themselves");
+}
+
+#[tokio::test]
+async fn a_no_a_lapse_and_a_lock_are_told() {
+    let world = World::told_by(vec![mail()]).await;
+    let asked = world.ask("bob", "app_rw@orders").await.unwrap();
+    let of = |told: Vec<(Topic, String)>| told.into_iter().skip(1).collect::<Vec<_>>();
+    // Bob is a DBA himself, and doesn't hear of his own request.
+    assert_eq!(world.told().await, told(&[(Topic::RequestAsked, "carol")]));
+    let denied = world.control.deny(&actor("carol"), &asked.request.id, "not today".into()).await;
+    assert!(matches!(denied.unwrap().state, RequestState::Denied { .. }));
+    assert_eq!(of(world.told().await), told(&[(Topic::RequestDenied, "bob")]));
+    world.ask("bob", "app_rw@orders").await.unwrap();
+    world.pass(1_800);
+    world.control.sweep().await.unwrap();
+    assert_eq!(world.told().await.last(), told(&[(Topic::RequestLapsed, "bob")]).last());
+    let before = world.told().await.len();
+    let lock = Subject::Target("orders".parse().unwrap());
+    world.control.lock(&actor("eve"), lock, "incident".into(), None).await.unwrap();
+    // Eve is the only admin, and set it.
+    assert_eq!(world.told().await.len(), before);
+}
+
+#[tokio::test]
+async fn a_channel_tells_only_what_it_is_for() {
+    let (receiver, secret) = (Receiver::start().await, secret());
+    let url = receiver.url();
+    let dba =
+        Channel { groups: BTreeSet::from(["dba".parse().unwrap()]), ..hook("dba", &url, &secret) };
+    let denials = Channel {
+        topics: Topic::matching("request.denied").unwrap(),
+        ..hook("denials", &url, &secret)
+    };
+    let world = World::told_by(vec![dba, denials]).await;
+    let asked = world.ask("alice", "app_rw@orders").await.unwrap();
+    world.control.deny(&actor("bob"), &asked.request.id, "no".into()).await.unwrap();
+    let letters = world.letters().await.into_iter();
+    let told: Vec<_> = letters.map(|letter| (letter.channel.to_string(), letter.topic)).collect();
+    let expected =
+        [("dba".to_owned(), Topic::RequestAsked), ("denials".to_owned(), Topic::RequestDenied)];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn what_fails_waits_longer_keeps_its_id_and_is_dead_after_its_last_try() {
+    let (mut receiver, secret) = (Receiver::start().await, secret());
+    receiver.answers(&[500, 302, 503]);
+    let world = World::told_by(vec![hook("ops", &receiver.url(), &secret)]).await;
+    world.ask("alice", "app_rw@orders").await.unwrap();
+    world.control.send_due().await;
+    world.control.send_due().await;
+    let first = receiver.came();
+    assert_eq!(first.len(), 1, "it did not wait");
+    for _ in 0..2 {
+        world.pass(120);
+        world.control.send_due().await;
+    }
+    let ids: BTreeSet<String> =
+        first.into_iter().chain(receiver.came()).map(|message| message.id).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    let [letter] = &world.letters().await[..] else { panic!() };
+    assert_eq!((letter.state, letter.tries), (LetterState::Dead, 3));
+    assert_eq!(letter.fault.as_deref(), Some("it answered 503 Service Unavailable"));
+    assert!(world.kinds().await.contains(&"notification.dead".to_owned()));
+
+    world.control.send_again(&actor("eve"), &letter.id, false).await.unwrap();
+    world.control.send_due().await;
+    let again = receiver.came();
+    assert_eq!((again.len(), &again[0].id), (1, &letter.id));
+    assert_eq!(world.states().await, [LetterState::Sent]);
+    let taken = world.control.send_again(&actor("eve"), &letter.id, false).await;
+    assert!(matches!(taken, Err(ControlError::Conflict(_))), "{taken:?}");
+    world.control.send_again(&actor("eve"), &letter.id, true).await.unwrap();
+    world.control.send_due().await;
+    assert_eq!(receiver.came()[0].id, letter.id, "a replay has its old id");
+}
+
+#[tokio::test]
+async fn all_dead_messages_are_sent_again_at_once() {
+    let (mut receiver, secret) = (Receiver::start().await, secret());
+    let once = Channel {
+        patience: Patience { attempts: 1, first_pause: Ttl::from_secs(1) },
+        ..hook("ops", &receiver.url(), &secret)
+    };
+    receiver.answers(&[500, 500]);
+    let world = World::told_by(vec![once]).await;
+    world.ask("alice", "app_rw@orders").await.unwrap();
+    world.ask("bob", "app_rw@orders").await.unwrap();
+    world.control.send_due().await;
+    assert_eq!(world.states().await, [LetterState::Dead; 2]);
+    let plain = world.control.send_all_again(&actor("alice")).await;
+    assert!(matches!(plain, Err(ControlError::Forbidden(_))), "{plain:?}");
+    assert_eq!(world.control.send_all_again(&actor("eve")).await.unwrap(), 2);
+    world.control.send_due().await;
+    assert_eq!((receiver.came().len(), world.states().await), (4, vec![LetterState::Sent; 2]));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (mut receiver, mut elsewhere) = (Receiver::start().await, Receiver::start().await);
+    receiver.answers.lock().unwrap().push((StatusCode::FOUND, Some(elsewhere.url())));
+    let world = World::told_by(vec![hook("ops", &receiver.url(), &secret())]).await;
+    world.ask("alice", "app_rw@orders").await.unwrap();
+    world.control.send_due().await;
+    assert_eq!((receiver.came().len(), elsewhere.came().len()), (1, 0));
+    let fault = world.letters().await[0].fault.clone().unwrap();
+    assert!(fault.contains("redirects are not followed"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_private_address_is_not_connected_to_unless_it_is_meant() {
+    let mut receiver = Receiver::start().await;
+    let url = format!("https://localhost:{}/", receiver.address.port());
+    let bounds = Bounds { reach: Reach::Public, ..bounds() };
+    let guarded = Hook::new(&url, vec![secret()], bounds).unwrap();
+    let world = World::told_by(vec![channel("ops", Way::Webhook(guarded))]).await;
+    world.ask("alice", "app_rw@orders").await.unwrap();
+    world.control.send_due().await;
+    let fault = world.letters().await[0].fault.clone().unwrap();
+    assert!(fault.contains("`allow_private = true`"), "{fault}");
+    assert!(receiver.came().is_empty());
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_is_left_alone_until_an_admin_says_otherwise() {
+    let (mut receiver, mut other, secret) =
+        (Receiver::start().await, Receiver::start().await, secret());
+    receiver.answers(&[410]);
+    let news = Channel {
+        topics: Topic::matching("channel.off").unwrap(),
+        ..hook("news", &other.url(), &secret)
+    };
+    let world = World::told_by(vec![hook("ops", &receiver.url(), &secret), news]).await;
+    world.ask("alice", "app_rw@orders").await.unwrap();
+    world.control.send_due().await;
+    assert!(world.kinds().await.contains(&"channel.off".to_owned()));
+    world.ask("bob", "app_rw@orders").await.unwrap();
+    world.control.send_due().await;
+    assert_eq!(receiver.came().len(), 1, "it was not left alone");
+    let came = other.came();
+    assert_eq!(
+        came[0].json()["data"]["title"],
+        "notifications by ops are off: its receiver is gone"
+    );
+    assert_eq!(came[0].json()["data"]["to"], json!(["eve"]));
+
+    let view = world.control.channels(&actor("eve")).await.unwrap();
+    assert_eq!(view.iter().map(|view| view.off_since.is_some()).collect::<Vec<_>>(), [false, true]);
+    world.control.switch_channel_on(&actor("eve"), "ops").await.unwrap();
+    let again = world.control.switch_channel_on(&actor("eve"), "ops").await;
+    assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
+    let bobs = world.letters().await.len();
+    world.ask("bob", "app_ro@orders").await.unwrap();
+    assert!(world.letters().await.len() > bobs);
+    world.control.send_due().await;
+    assert_eq!(receiver.came().len(), 1);
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_keeps_neither_a_request_nor_another_channel_waiting() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mut receiver, secret) = (Receiver::start().await, secret());
+    let hanging = format!("http://{}/", silent.local_addr().unwrap());
+    let world = World::told_by(vec![
+        hook("a-hangs", &hanging, &secret),
+        hook("b-answers", &receiver.url(), &secret),
+    ])
+    .await;
+    let stop = CancellationToken::new();
+    let sending = tokio::spawn({
+        let (control, stop) = (world.control.clone(), stop.clone());
+        async move { control.keep_telling(stop).await }
+    });
+    world.ask("alice", "app_rw@orders").await.unwrap();
+    let (_held, _) = silent.accept().await.unwrap();
+    let first = receiver.arrived.recv().await.unwrap();
+    world.ask("bob", "app_rw@orders").await.unwrap();
+    let second = receiver.arrived.recv().await.unwrap();
+    assert_eq!(
+        (first.json()["data"]["name"].as_str(), second.json()["data"]["name"].as_str()),
+        (Some("Alice"), Some("Bob"))
+    );
+    stop.cancel();
+    sending.await.unwrap();
+    let waiting = world.letters().await.into_iter();
+    let waiting = waiting.filter(|letter| letter.channel.as_str() == "a-hangs");
+    assert!(
+        waiting.clone().count() == 2
+            && waiting.clone().all(|letter| letter.state == LetterState::Waiting)
+    );
+}
+
+#[tokio::test]
+async fn what_waits_outlives_a_kill() {
+    let (mut receiver, secret) = (Receiver::start().await, secret());
+    let world = World::told_by(vec![hook("ops", &receiver.url(), &secret)]).await;
+    world.ask("alice", "app_rw@orders").await.unwrap();
+    let id = world.letters().await[0].id.clone();
+    let world = world.reopened().await;
+    world.set(vec![hook("ops", &receiver.url(), &secret)]).await;
+    world.control.send_due().await;
+    assert_eq!(receiver.came()[0].id, id);
+}
+
+#[tokio::test]
+async fn a_channel_that_was_removed_leaves_dead_messages_behind() {
+    let receiver = Receiver::start().await;
+    let world = World::told_by(vec![hook("ops", &receiver.url(), &secret())]).await;
+    world.ask("alice", "app_rw@orders").await.unwrap();
+    world.set(Vec::new()).await;
+    world.control.send_due().await;
+    assert_eq!(world.states().await, [LetterState::Dead]);
+}
+
+#[tokio::test]
+async fn an_access_that_ends_soon_is_announced_once() {
+    let world = World::told_by(vec![mail()]).await;
+    let grant = world.write_grant().await;
+    let before = world.told().await.len();
+    let visit = crate::grants::Visit {
+        session: "se-aaaaaaaaaaaa".parse().unwrap(),
+        authn: None,
+        source: None,
+    };
+    world.control.begin(&grant.id, visit).await.unwrap();
+    world.control.remind().await.unwrap();
+    assert_eq!(world.told().await.len(), before, "too early");
+    world.pass(3_600 - 600);
+    for _ in 0..3 {
+        world.control.remind().await.unwrap();
+    }
+    assert_eq!(world.told().await[before..], told(&[(Topic::GrantEnding, "alice")]));
+    let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
+    assert!(matches!(view.grant.state, GrantState::Active { .. }));
+}
+
+#[tokio::test]
+async fn no_message_holds_an_address_a_code_or_a_digest() {
+    let world = World::told_by(vec![mail()]).await;
+    let wish = crate::Wish {
+        source: Some("10.1.2.3".parse().unwrap()),
+        reason: "ticket 12".into(),
+        ..super::wish("app_rw@orders")
+    };
+    let asked = world.control.ask(&actor("alice"), wish).await.unwrap();
+    let kept: Vec<String> = sqlx::query_scalar("SELECT notice FROM outbox")
+        .fetch_all(&mut world.raw().await)
+        .await
+        .unwrap();
+    let digest = asked.request.digest().to_string();
+    assert!(!kept.is_empty());
+    for notice in kept {
+        assert!(notice.contains("ticket 12"), "{notice}");
+        for never in ["10.1.2.3", &digest, "canary-upstream-password", "10.0.0"] {
+            assert!(!notice.contains(never), "{notice}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_are_the_admins_business() {
+    let world = World::told_by(vec![mail()]).await;
+    let refused = |said: Result<(), ControlError>| matches!(said, Err(ControlError::Forbidden(_)));
+    for who in ["alice", "bob"] {
+        let who: Actor = actor(who);
+        let control = &world.control;
+        assert!(refused(control.letters(&who, None, Paging::default()).await.map(drop)));
+        assert!(refused(control.channels(&who).await.map(drop)));
+        assert!(refused(control.send_again(&who, "msg-aaaaaaaaaaaa", true).await));
+        assert!(refused(control.test_channel(&who, "mail").await));
+        assert!(refused(control.switch_channel_on(&who, "mail").await));
+    }
+}
+
+#[tokio::test]
+async fn a_test_is_sent_at_once_and_says_what_went_wrong() {
+    let (mut receiver, secret) = (Receiver::start().await, secret());
+    receiver.answers(&[403]);
+    let world = World::told_by(vec![hook("ops", &receiver.url(), &secret)]).await;
+    let eve = actor("eve");
+    let failed = world.control.test_channel(&eve, "ops").await.unwrap_err().to_string();
+    assert!(failed.contains("403"), "{failed}");
+    world.control.test_channel(&eve, "ops").await.unwrap();
+    let came = receiver.came();
+    assert_eq!(came[1].json()["data"]["id"], "test-of-ops");
+    let none = world.control.test_channel(&eve, "nothing").await;
+    assert!(matches!(none, Err(ControlError::NotFound(_))), "{none:?}");
+    assert!(world.letters().await.is_empty(), "a test is not kept");
+}
