@@ -145,10 +145,9 @@ async fn sign_in(gateway: &Gateway, folder: &Path) -> Result<SignedIn> {
     let issued = control.issue_certificate(&actor, &request.csr_pem, &device);
     let issued = issued.await?;
     let wish = control::Wish {
-        resource: "app@bench/bench".parse()?,
         ttl: Some("2h".parse()?),
         reason: "a bench".to_owned(),
-        source: None,
+        ..control::Wish::new("app@bench/bench".parse()?)
     };
     let grant = control.ask(&actor, wish).await?.grant.context("no grant")?;
     let files = SignedIn {

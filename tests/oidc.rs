@@ -76,7 +76,7 @@ async fn conninfo(bed: &Bed, actor: &control::Actor) -> String {
     let control = bed.gateway.control();
     let resource: Resource = "app_rw@orders/shop".parse().unwrap();
     let (ttl, reason) = (Some("10m".parse().unwrap()), "a test".to_owned());
-    let wish = control::Wish { resource, ttl, reason, source: None };
+    let wish = control::Wish { ttl, reason, ..control::Wish::new(resource) };
     control.ask(actor, wish).await.unwrap().grant.expect("the rules ask for nobody");
     let request = certs::NewRequest::generate().unwrap();
     let device = DeviceId::new("laptop").unwrap();

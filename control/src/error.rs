@@ -1,6 +1,6 @@
 //! What control answers where it doesn't do what was asked: one enum for its boundary.
 
-use policies::{GrantError, Refusal, RequestError, ResourceError, StepUpId, TargetName};
+use policies::{GrantError, Refusal, RequestError, ResourceError, StepUpId, TargetName, Unsaid};
 use thiserror::Error;
 
 use crate::Unproven;
@@ -112,6 +112,9 @@ pub enum Rejection {
         "the rules want a step-up here, which a workload can't give: nobody is there to touch a key"
     )]
     NobodyThere,
+    /// The rules want the one who asks to say more.
+    #[error("{0}")]
+    Unsaid(Unsaid),
     /// The rules ask for people's approval, and nobody waits for it here.
     #[error("this takes approval: {0}")]
     NeedsApproval(String),
@@ -145,6 +148,8 @@ impl Rejection {
             Self::Rules(_) => "not-permitted",
             Self::NotCovered(_) => "not-covered",
             Self::NobodyThere => "workload-step-up",
+            Self::Unsaid(Unsaid::Ticket { .. }) => "ticket-needed",
+            Self::Unsaid(Unsaid::Reason { .. }) => "reason-needed",
             Self::NeedsApproval(_) => "no-grant",
         }
     }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use policies::{Digest, LoginId, PrincipalId, StepUp, StepUpId, Timestamp};
+use policies::{Digest, LoginId, PrincipalId, StepUp, StepUpId, Ticket, Timestamp};
 use prometheus::IntGauge;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -170,6 +170,7 @@ pub(crate) fn digest(view: &HoldView) -> Digest {
         &view.application,
         &view.ttl.map(|ttl| ttl.to_string()).unwrap_or_default(),
         &view.reason,
+        view.ticket.as_ref().map_or("", Ticket::as_str),
         &view.asked_at.millis().to_string(),
     ] {
         // Lengths keep two different holds from running together into one text.

@@ -34,7 +34,9 @@ impl Inventory {
 
     /// Whether a pending request still asks the people that the rules want.
     pub(crate) fn still_asks(&self, request: &Request, facts: &Facts) -> Result<(), Rejection> {
-        let (_, terms) = self.judge(&request.principal, &request.resource, facts)?;
+        let facts = facts.clone().about(request);
+        let (_, terms) = self.judge(&request.principal, &request.resource, &facts)?;
+        terms.said(request.ticket.as_ref(), &request.reason).map_err(Rejection::Unsaid)?;
         if !request.terms.approvals.covers(&terms.approvals) {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));
         }
@@ -53,7 +55,9 @@ impl Inventory {
         (approvals, ttl): (&[Approval], Ttl),
         facts: &Facts,
     ) -> Result<Terms, Rejection> {
-        let (_, terms) = self.judge(&request.principal, &request.resource, facts)?;
+        let facts = facts.clone().about(request);
+        let (_, terms) = self.judge(&request.principal, &request.resource, &facts)?;
+        terms.said(request.ticket.as_ref(), &request.reason).map_err(Rejection::Unsaid)?;
         let people = approvals.iter().map(|yes| (&yes.by, &yes.groups));
         if terms.approvals.missing(people) > 0 {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));

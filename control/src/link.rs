@@ -179,6 +179,7 @@ fn caller(wire: v1::AskRequest) -> Result<Caller, Status> {
         application: clip(&wire.application, TEXT_MAX),
         ttl,
         reason: clip(&wire.reason, TEXT_MAX),
+        ticket: wire.ticket.map(|ticket| ticket.parse().map_err(invalid)).transpose()?,
         waiting: if wire.wait { Waiting::Yes } else { Waiting::No },
         patience: Ttl::from_millis(wire.patience_ms),
     })

@@ -96,6 +96,7 @@ impl Change {
         let needs: Vec<String> = request.terms.approvals.told();
         let detail = json!({
             "resource": request.resource.to_string(), "ttl": request.ttl, "reason": request.reason,
+            "ticket": request.ticket, "act": request.act,
             "needs": needs, "rules": request.terms.rules, "digest": request.digest(),
             "source": source, "step_up": request.step_up, "unusual": unusual.told(),
         });

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use policies::{
-    Approval, Digest, Facts, Grant, GrantEvent, Request, RequestEvent, RequestId, RequestState,
-    Resource, StepUp, StepUpId, Terms, Ttl,
+    Act, Approval, Digest, Facts, Grant, GrantEvent, Request, RequestEvent, RequestId,
+    RequestState, Resource, StepUp, StepUpId, Terms, Ticket, Ttl, Wanted,
 };
 use serde_json::{Value, json};
 
@@ -30,8 +30,32 @@ pub struct Wish {
     pub ttl: Option<Ttl>,
     /// Why.
     pub reason: String,
+    /// The ticket that it is for, where there is one.
+    pub ticket: Option<Ticket>,
+    /// Whether it is an emergency.
+    pub act: Act,
     /// Where the connection comes from that waits for it, where there is one.
     pub source: Option<IpAddr>,
+}
+
+impl Wish {
+    /// A wish for this, of which nothing more is said.
+    #[must_use]
+    pub fn new(resource: Resource) -> Self {
+        let (ttl, reason, ticket) = (None, String::new(), None);
+        Self { resource, ttl, reason, ticket, act: Act::Connect, source: None }
+    }
+
+    /// What the rules may ask about it, besides these.
+    pub(crate) fn facts(&self, facts: Facts) -> Facts {
+        Facts {
+            act: self.act,
+            ticket: self.ticket.clone(),
+            reason: self.reason.clone(),
+            ttl: self.ttl,
+            ..facts
+        }
+    }
 }
 
 /// An approver's yes.
@@ -181,15 +205,17 @@ impl Change {
         self.control().not_locked(asker, &resource, self.now)?;
         let lately = self.youngest(asker, &resource).await?;
         let unusual = self.weigh(asker, wish.source).await?;
-        let facts = step_up::facts(unusual.facts(self.now, wish.source), lately.as_ref());
+        let said = wish.facts(unusual.facts(self.now, wish.source));
+        let facts = step_up::facts(said.clone(), lately.as_ref());
         if let Some(grant) = self.live_grant(asker, &resource, &facts).await? {
             let stored = self.stored(&grant.request).await?;
             return Ok((stored.request, Some(grant)));
         }
         // Only what was touched for in this very form counts; what is asked elsewhere is stood by.
         let proof = asker.touch.clone();
-        let facts = step_up::facts(unusual.facts(self.now, wish.source), proof.as_ref());
+        let facts = step_up::facts(said, proof.as_ref());
         let (resource, terms) = self.inventory.judge(&asker.principal, &resource, &facts)?;
+        terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
         if let Some(request) = self.joined(asker, &resource, &wish, waiting).await? {
             return self.stands_by(request, proof).await;
         }
@@ -279,7 +305,9 @@ impl Change {
     fn is_exactly(&self, request: &Request, wish: &Wish) -> Result<bool, ControlError> {
         let default = self.inventory.resolve(&request.resource)?.0.default_ttl;
         let wish = Wish { ttl: wish.ttl.or(Some(default)), ..wish.clone() };
-        Ok(is_same(request, &wish) && wish.reason == request.reason)
+        Ok(is_same(request, &wish)
+            && wish.reason == request.reason
+            && wish.ticket == request.ticket)
     }
 
     async fn ask_anew(
@@ -301,8 +329,7 @@ impl Change {
         let request = Request::ask(
             ids::fresh("rq")?,
             asker.principal.clone(),
-            resource,
-            (ttl, wish.reason),
+            Wanted { resource, ttl, reason: wish.reason, ticket: wish.ticket, act: wish.act },
             terms,
             proof.as_ref(),
             (self.now, patience),
@@ -412,5 +439,8 @@ fn is_same(request: &Request, wish: &Wish) -> bool {
     let limit = request.terms.limit;
     let within = |ttl: Ttl| limit.map_or(ttl, |limit| ttl.min(limit));
     let same_ttl = wish.ttl.is_none_or(|ttl| within(ttl) == request.ttl);
-    same_ttl && (wish.reason.is_empty() || wish.reason == request.reason)
+    same_ttl
+        && wish.act == request.act
+        && (wish.reason.is_empty() || wish.reason == request.reason)
+        && (wish.ticket.is_none() || wish.ticket == request.ticket)
 }

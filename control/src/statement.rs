@@ -2,7 +2,7 @@
 //!
 //! A page shows these lines and nothing else, so that what was proved is what was read.
 
-use policies::{Purpose, Request};
+use policies::{Purpose, Request, Ticket};
 
 use crate::{Actor, HoldView, Statement};
 
@@ -23,6 +23,7 @@ pub(crate) fn of_hold(view: &HoldView, actor: &Actor, elsewhere: bool) -> Statem
         ("Database", database),
         ("For", ttl),
         ("Reason", view.reason.clone()),
+        ("Ticket", named(view.ticket.as_ref())),
         ("Client address", view.client.clone()),
         ("Program (unchecked)", view.application.clone()),
         ("Waits since", view.asked_at.to_string()),
@@ -44,12 +45,17 @@ pub(crate) fn of_wish(request: &Request, name: &str) -> Statement {
     statement(Purpose::Ask, request.resource.to_string(), asked(request, name))
 }
 
+fn named(ticket: Option<&Ticket>) -> String {
+    ticket.map_or_else(|| "none".to_owned(), ToString::to_string)
+}
+
 fn asked(request: &Request, name: &str) -> Vec<(&'static str, String)> {
     vec![
         ("Asked by", format!("{name} ({})", request.principal)),
         ("For", request.resource.to_string()),
         ("How long", request.ttl.to_string()),
         ("Reason", request.reason.clone()),
+        ("Ticket", named(request.ticket.as_ref())),
         ("Asked", request.asked_at.to_string()),
         ("Request", request.id.to_string()),
         ("Digest", request.digest().to_string()),

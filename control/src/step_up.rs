@@ -19,7 +19,7 @@ use crate::audit::{By, Event};
 use crate::inventory::Inventory;
 use crate::publish::Change;
 use crate::store::requests::Stored;
-use crate::{Actor, Control, ControlError, HoldView, Statement, risk, statement, store};
+use crate::{Actor, Control, ControlError, HoldView, Statement, Wish, risk, statement, store};
 
 /// How old a touch may be that no rule asks for.
 const UNRULED: Ttl = Ttl::from_secs(300);
@@ -126,21 +126,20 @@ impl Control {
     pub(crate) async fn wants_touch(
         &self,
         asker: &Asker,
-        wish: &Resource,
-        source: Option<IpAddr>,
+        wish: &Wish,
     ) -> Result<bool, ControlError> {
         let now = self.now();
         let inventory = self.0.inventory.load_full();
-        let (_, resource) = inventory.resolve(wish)?;
+        let (_, resource) = inventory.resolve(&wish.resource)?;
         let (given, unusual) = {
             let db = &mut *self.0.store.read().await?;
             let given = match is_proved(db, asker, &resource, now).await? {
                 true => youngest(db, asker, &resource, now).await?,
                 false => asker.touch.clone(),
             };
-            (given, risk::weigh(db, asker, source, now).await?)
+            (given, risk::weigh(db, asker, wish.source, now).await?)
         };
-        let facts = facts(unusual.facts(now, source), given.as_ref());
+        let facts = facts(wish.facts(unusual.facts(now, wish.source)), given.as_ref());
         let within = |facts: &Facts| {
             let judged = inventory.judge(&asker.principal, &resource, facts).ok();
             judged.and_then(|(_, terms)| terms.step_up.map(|within| (within, terms.rules)))
@@ -258,7 +257,13 @@ impl Inventory {
     /// How old a touch may be with which this person lets a connection go on, where the rules want
     /// one. What they refuse is told to the connection, with why; it takes no touch.
     fn touch_for(&self, actor: &Actor, view: &HoldView, facts: &Facts) -> Option<Ttl> {
-        let judged = self.judge(&actor.principal.id, &view.resource, facts);
+        let facts = Facts {
+            ticket: view.ticket.clone(),
+            reason: view.reason.clone(),
+            ttl: view.ttl,
+            ..facts.clone()
+        };
+        let judged = self.judge(&actor.principal.id, &view.resource, &facts);
         judged.ok().and_then(|(_, terms)| terms.step_up)
     }
 }

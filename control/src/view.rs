@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use policies::{
     Approvals, Authn, Bound, Credential, Database, Environment, Grant, GrantId, Kind, Lock, Login,
-    PrincipalId, Request, Resource, SessionId, TargetName, Timestamp, Ttl,
+    PrincipalId, Request, Resource, SessionId, TargetName, Ticket, Timestamp, Ttl,
 };
 
 use crate::Rejection;
@@ -320,6 +320,8 @@ pub struct HoldView {
     pub ttl: Option<Ttl>,
     /// Why, in the client's words.
     pub reason: String,
+    /// The ticket that it names.
+    pub ticket: Option<Ticket>,
     /// Since when it waits.
     pub asked_at: Timestamp,
     /// Until when its code is good.

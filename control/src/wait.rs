@@ -7,7 +7,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use link::v1::{self, ask_event::Event};
-use policies::{Authn, Method, PrincipalId, Request, RequestId, RequestState, Resource, Ttl};
+use policies::{
+    Act, Authn, Method, PrincipalId, Request, RequestId, RequestState, Resource, Ticket, Ttl,
+};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -27,6 +29,7 @@ pub(crate) struct Caller {
     pub(crate) application: String,
     pub(crate) ttl: Option<Ttl>,
     pub(crate) reason: String,
+    pub(crate) ticket: Option<Ticket>,
     pub(crate) waiting: Waiting,
     pub(crate) patience: Ttl,
 }
@@ -78,7 +81,7 @@ impl Story<'_> {
 
     /// Has a known person touch for this connection, where the rules want it and they didn't lately.
     async fn touched(&self, place: &mut Place, asker: Asker) -> Result<Asker, v1::Refused> {
-        let wanted = self.control.wants_touch(&asker, &self.caller.resource, self.source()).await;
+        let wanted = self.control.wants_touch(&asker, &self.wish()).await;
         if !wanted.map_err(|error| self.why(&error))? {
             return Ok(asker);
         }
@@ -146,6 +149,7 @@ impl Story<'_> {
             carrier: known.map_or(Carrier::Session, |asker| asker.carrier.clone()),
             ttl: self.caller.ttl,
             reason: self.caller.reason.clone(),
+            ticket: self.caller.ticket.clone(),
             asked_at: now,
             expires_at: now.after(patience),
             digest: String::new().into(),
@@ -241,6 +245,8 @@ impl Story<'_> {
             resource: self.caller.resource.clone(),
             ttl: self.caller.ttl,
             reason: self.caller.reason.clone(),
+            ticket: self.caller.ticket.clone(),
+            act: Act::Connect,
             source: self.source(),
         }
     }

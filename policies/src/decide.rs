@@ -3,49 +3,17 @@
 //! Pure, total, and deny by default. An error while evaluating any rule is a denial.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
 
 use cedar_policy::{
     Authorizer, Context, Decision as Verdict, Entities, Entity, EntityUid, PolicyId, Request,
     RestrictedExpression,
 };
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use crate::policy::RuleBook;
-use crate::{Approvals, Principal, Resource, StepUpKind, Target, Timestamp, Ttl};
-
-/// What rules may ask about the moment of asking.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// Now.
-    pub now: Timestamp,
-    /// Where the connection comes from, where there is one.
-    pub source: Option<IpAddr>,
-    /// The kind and age of the youngest step-up that serves here, where there is one.
-    pub step_up: Option<(StepUpKind, Ttl)>,
-    /// What is unusual about it.
-    pub risk: Risk,
-}
-
-/// What is unusual about somebody's wish. By default, nothing is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Risk {
-    /// They have never come from this network.
-    pub new_network: bool,
-    /// They have never come with this device.
-    pub new_device: bool,
-    /// How often somebody failed lately in their name.
-    pub failed_attempts: u32,
-}
-
-impl Facts {
-    /// The facts of a moment and a place, with no step-up and nothing unusual.
-    #[must_use]
-    pub fn new(now: Timestamp, source: Option<IpAddr>) -> Self {
-        Self { now, source, step_up: None, risk: Risk::default() }
-    }
-}
+use crate::{
+    Act, Facts, Local, Obligations, Principal, Refusal, Resource, Risk, StepUpKind, Target, Terms,
+    Timestamp, Ttl,
+};
 
 /// The answer of the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,35 +22,6 @@ pub enum Decision {
     Allow(Terms),
     /// No.
     Deny(Refusal),
-}
-
-/// What it takes: the strictest of all obligations that apply.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Terms {
-    /// Whose approval, and how many; none means that nobody has to be asked.
-    pub approvals: Approvals,
-    /// The longest that the grant may last.
-    pub limit: Option<Ttl>,
-    /// How old a step-up may be when somebody asks, approves or connects; none where none is wanted.
-    #[serde(default)]
-    pub step_up: Option<Ttl>,
-    /// The rules that say so, by their titles.
-    pub rules: Vec<String>,
-}
-
-/// Why the rules say no.
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
-#[serde(tag = "refusal", content = "of", rename_all = "kebab-case")]
-pub enum Refusal {
-    /// Nothing permits it.
-    #[error("no rule permits it")]
-    NotPermitted,
-    /// Absolute rules forbid it.
-    #[error("forbidden by {}", .0.join(", "))]
-    Forbidden(Vec<String>),
-    /// A rule could not be evaluated, and an error is a denial.
-    #[error("a rule could not be evaluated: {0}")]
-    Faulty(String),
 }
 
 impl RuleBook {
@@ -115,7 +54,11 @@ impl Question<'_> {
     fn answer(&self) -> Result<Terms, Refusal> {
         let (request, entities) = self.pose().map_err(Refusal::Faulty)?;
         let authorizer = Authorizer::new();
-        let permit = authorizer.is_authorized(&request, &self.book.permits, &entities);
+        let permits = match self.facts.act {
+            Act::Connect => &self.book.permits,
+            Act::BreakGlass => &self.book.break_glass,
+        };
+        let permit = authorizer.is_authorized(&request, permits, &entities);
         let forbid = authorizer.is_authorized(&request, &self.book.forbids, &entities);
         let errors = permit.diagnostics().errors().chain(forbid.diagnostics().errors());
         if let Some(error) = errors.into_iter().next() {
@@ -134,26 +77,23 @@ impl Question<'_> {
     ) -> Result<Terms, Refusal> {
         let mut rules = Vec::new();
         let mut absolute = Vec::new();
-        let mut approvals = Approvals::default();
-        let mut limits = BTreeSet::new();
-        let mut step_ups = BTreeSet::new();
+        let mut sum = Obligations::default();
+        // In one order, so that the same rules come to the same terms.
+        let forbidding: BTreeSet<_> = forbidding.collect();
         for id in forbidding {
             let rule = self.book.rules.get(id).ok_or_else(|| Refusal::Faulty(id.to_string()))?;
             rules.push(rule.title.clone());
             if rule.obligations.is_absolute() {
                 absolute.push(rule.title.clone());
             }
-            approvals = approvals.strictest(rule.obligations.approvals.clone());
-            limits.extend(rule.obligations.limit);
-            step_ups.extend(rule.obligations.step_up);
+            sum = sum.and(&rule.obligations);
         }
         rules.sort();
         absolute.sort();
         if !absolute.is_empty() {
             return Err(Refusal::Forbidden(absolute));
         }
-        let (limit, step_up) = (limits.first().copied(), step_ups.first().copied());
-        Ok(Terms { approvals, limit, step_up, rules })
+        Terms::of(sum, rules, self.facts.act).recordable(self.target)
     }
 
     fn pose(&self) -> Result<(Request, Entities), String> {
@@ -162,7 +102,7 @@ impl Question<'_> {
                 .map_err(|error| error.to_string())?;
         let request = Request::new(
             uid("Person", self.principal.id.as_str())?,
-            uid("Action", "connect")?,
+            uid("Action", self.facts.act.word())?,
             uid(self.target.kind.entity(), self.target.name.as_str())?,
             self.context()?,
             Some(&self.book.schema),
@@ -172,24 +112,36 @@ impl Question<'_> {
     }
 
     fn context(&self) -> Result<Context, String> {
+        let facts = self.facts;
         let database = self.resource.database.as_ref().map_or("", |database| database.as_str());
+        let Local { working_hours, holiday, day, hour, minute } = facts.local;
+        let Risk { new_network, new_device, failed_attempts } = facts.risk;
         let mut pairs = vec![
-            ("login".to_owned(), text(self.resource.login.as_str())),
-            ("database".to_owned(), text(database)),
-            ("time".to_owned(), instant(self.facts.now)),
+            ("login", text(self.resource.login.as_str())),
+            ("database", text(database)),
+            ("time", instant(facts.now)),
+            ("working_hours", RestrictedExpression::new_bool(working_hours)),
+            ("holiday", RestrictedExpression::new_bool(holiday)),
+            ("day", text(day.word())),
+            ("hour", RestrictedExpression::new_long(hour.into())),
+            ("minute", RestrictedExpression::new_long(minute.into())),
+            ("on_call", RestrictedExpression::new_bool(facts.on_call)),
+            ("break_glass", RestrictedExpression::new_bool(facts.act == Act::BreakGlass)),
+            ("ttl", span(facts.ttl.unwrap_or(self.target.default_ttl))),
+            ("new_network", RestrictedExpression::new_bool(new_network)),
+            ("new_device", RestrictedExpression::new_bool(new_device)),
+            ("failed_attempts", RestrictedExpression::new_long(failed_attempts.into())),
         ];
-        let Risk { new_network, new_device, failed_attempts } = self.facts.risk;
-        pairs.extend([
-            ("new_network".to_owned(), RestrictedExpression::new_bool(new_network)),
-            ("new_device".to_owned(), RestrictedExpression::new_bool(new_device)),
-            ("failed_attempts".to_owned(), RestrictedExpression::new_long(failed_attempts.into())),
-        ]);
-        if let Some((kind, age)) = self.facts.step_up {
-            pairs.push(("step_up".to_owned(), step_up(kind, age)?));
+        if let Some((kind, age)) = facts.step_up {
+            pairs.push(("step_up", step_up(kind, age)?));
         }
-        if let Some(source) = self.facts.source {
-            pairs.push(("source".to_owned(), RestrictedExpression::new_ip(source.to_string())));
-        }
+        let source = facts.source.map(|source| source.to_string());
+        pairs.extend(source.map(|source| ("source", RestrictedExpression::new_ip(source))));
+        pairs.extend(facts.ticket.iter().map(|ticket| ("ticket", text(ticket.as_str()))));
+        pairs.extend(facts.ticket_state.iter().map(|state| ("ticket_state", text(state))));
+        let reason = Some(facts.reason.as_str()).filter(|reason| !reason.is_empty());
+        pairs.extend(reason.map(|reason| ("reason", text(reason))));
+        let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));
         Context::from_pairs(pairs).map_err(|error| error.to_string())
     }
 
@@ -206,14 +158,17 @@ impl Question<'_> {
 
     fn things(&self) -> Result<impl Iterator<Item = Entity> + use<>, String> {
         let environment = self.target.environment.iter().map(|name| uid("Env", name.as_str()));
-        let parents: HashSet<EntityUid> = environment.collect::<Result<_, String>>()?;
+        let labels = self.target.labels.iter();
+        let labels = labels.map(|(key, value)| uid("Label", &format!("{key}={value}")));
+        let parents: HashSet<EntityUid> =
+            environment.chain(labels).collect::<Result<_, String>>()?;
         let attributes = [("name".to_owned(), text(self.target.name.as_str()))];
-        let labels = self.target.labels.iter().map(|(key, value)| (key.clone(), text(value)));
+        let tags = self.target.labels.iter().map(|(key, value)| (key.clone(), text(value)));
         let thing = Entity::new_with_tags(
             uid(self.target.kind.entity(), self.target.name.as_str())?,
             attributes,
             parents.clone(),
-            labels,
+            tags,
         )
         .map_err(|error| error.to_string())?;
         Ok(std::iter::once(thing).chain(parents.into_iter().map(Entity::with_uid)))
@@ -236,6 +191,10 @@ fn step_up(kind: StepUpKind, age: Ttl) -> Result<RestrictedExpression, String> {
         ("age".to_owned(), RestrictedExpression::new_long(age.millis() / 1_000)),
     ];
     RestrictedExpression::new_record(fields).map_err(|error| error.to_string())
+}
+
+fn span(span: Ttl) -> RestrictedExpression {
+    RestrictedExpression::new_duration(span.to_string())
 }
 
 fn instant(at: Timestamp) -> RestrictedExpression {
@@ -389,6 +348,70 @@ mod tests {
         let wish = "app_ro@orders/shop".parse().unwrap();
         let decision = book.decide(&principal, &orders(), &wish, &facts);
         assert!(matches!(decision, Decision::Deny(Refusal::Faulty(_))), "{decision:?}");
+    }
+
+    fn alice(book: &str, facts: &Facts) -> Decision {
+        let book = RuleBook::load(&[Source { name: "a.cedar".into(), text: book.into() }]).unwrap();
+        let id = PrincipalId::new("alice").unwrap();
+        let principal = Principal { id, name: "Alice".into(), groups: BTreeSet::new() };
+        book.decide(&principal, &orders(), &"app_ro@orders/shop".parse().unwrap(), facts)
+    }
+
+    #[rstest]
+    #[case("context.working_hours")]
+    #[case("context.holiday")]
+    #[case("context.on_call")]
+    #[case("context.break_glass")]
+    #[case("context has ticket")]
+    #[case("context has ticket_state")]
+    #[case("context has reason")]
+    #[case("context.day != \"Thu\" || context.hour != 0 || context.minute != 0")]
+    #[case("context.ttl != duration(\"1h\")")]
+    #[case("!(resource in Label::\"team=shop\")")]
+    fn a_fact_that_nobody_knows_is_absent_or_unfavourable(#[case] condition: &str) {
+        let book = format!("permit (principal, action, resource) when {{ {condition} }};");
+        let facts = Facts::new(Timestamp::from_millis(0), None);
+        assert_eq!(alice(&book, &facts), Decision::Deny(Refusal::NotPermitted));
+    }
+
+    const EMERGENCY: &str = r#"
+        permit (principal, action == Action::"break-glass", resource);
+        @approvals("2 of dba") @limit("1h") @step_up("1h") forbid (principal, action, resource);
+    "#;
+
+    #[test]
+    fn an_emergency_waits_for_nobody_but_takes_a_fresh_touch() {
+        let facts = Facts::new(Timestamp::from_millis(0), None);
+        assert_eq!(alice(EMERGENCY, &facts), Decision::Deny(Refusal::NotPermitted));
+        let facts = Facts { act: Act::BreakGlass, ..facts };
+        let Decision::Allow(terms) = alice(EMERGENCY, &facts) else { panic!("denied") };
+        assert!(terms.approvals.is_empty());
+        assert_eq!(terms.step_up, Some(Ttl::from_secs(300)));
+        assert_eq!(terms.limit, Some(Ttl::from_secs(3_600)));
+    }
+
+    #[test]
+    fn a_permit_over_any_act_permits_no_emergency() {
+        let facts = Facts::new(Timestamp::from_millis(0), None);
+        let facts = Facts { act: Act::BreakGlass, ..facts };
+        let book = "permit (principal, action, resource);";
+        assert_eq!(alice(book, &facts), Decision::Deny(Refusal::NotPermitted));
+    }
+
+    #[test]
+    fn what_a_target_cannot_have_recorded_is_denied() {
+        let facts = Facts::new(Timestamp::from_millis(0), None);
+        let book = |what: &str| {
+            format!(
+                "permit (principal, action, resource);\n\
+                 @id(\"watched\") @record(\"{what}\") forbid (principal, action, resource);"
+            )
+        };
+        let Decision::Allow(terms) = alice(&book("binds"), &facts) else { panic!("denied") };
+        assert_eq!(terms.record, BTreeSet::from([crate::Record::Binds]));
+        let Decision::Deny(why) = alice(&book("binds, input"), &facts) else { panic!("allowed") };
+        let told = why.to_string();
+        assert!(told.contains("`input`") && told.contains("watched"), "{told}");
     }
 
     #[test]

@@ -9,40 +9,48 @@
 
 mod admit;
 mod approvals;
+mod calendar;
 mod decide;
 mod end;
+mod facts;
 mod grant;
 mod identity;
 mod lease;
 mod lock;
 mod name;
+mod obligations;
 mod policy;
 mod quorum;
 mod request;
 mod ssh;
 mod step_up;
 mod target;
+mod terms;
 mod time;
 
 pub use admit::{Admission, Denial, Knock, admit};
 pub use approvals::{Approvals, ApprovalsError, Progress};
-pub use decide::{Decision, Facts, Refusal, Risk, Terms};
+pub use calendar::{Day, Local};
+pub use decide::Decision;
 pub use end::End;
+pub use facts::{Act, Facts, Risk};
 pub use grant::{Grant, GrantError, GrantEvent, GrantState};
 pub use identity::{Authn, Method, Principal, WORKLOAD_DEVICE};
 pub use lease::{Lease, LeaseKey, Term};
 pub use lock::{Lock, Subject};
 pub use name::{
     CredentialId, Database, DeviceId, Environment, GrantId, GroupName, IssuerName, LockId, Login,
-    LoginId, NameError, PrincipalId, RequestId, SessionId, StepUpId, TargetName,
+    LoginId, NameError, PrincipalId, RequestId, SessionId, StepUpId, TargetName, Ticket,
 };
+pub use obligations::{Obligations, PatternError, Record, TicketPattern, UnknownRecord};
 pub use policy::{PolicyError, PolicyFault, RuleBook, SCHEMA, Source};
 pub use quorum::{Quorum, QuorumError};
-pub use request::{Approval, Digest, Request, RequestError, RequestEvent, RequestState};
+pub use request::{Approval, Digest, Request, RequestError, RequestEvent, RequestState, Wanted};
 pub use ssh::{Channel, Ssh, UnknownChannel};
 pub use step_up::{Bound, Need, Purpose, StepUp, StepUpError, StepUpKind};
 pub use target::{
     Binds, Credential, Hold, Kind, Partition, Recording, Resource, ResourceError, Target,
     UpstreamTls,
 };
+pub use terms::{Refusal, Terms, Unsaid};
 pub use time::{Timestamp, Ttl, TtlError};

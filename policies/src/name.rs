@@ -64,6 +64,15 @@ fn id(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// A ticket as its tracker names it, such as `OPS-12` or `shop/orders#7`. It becomes part of addresses
+/// and lines of text, so it is plain.
+fn ticket(text: &str) -> Result<(), &'static str> {
+    const RULE: &str = "1 to 64 of letters, digits and -_.:/#, beginning with a letter or digit";
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/#".contains(&byte);
+    let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if begins && text.len() <= 64 && text.bytes().all(fits) { Ok(()) } else { Err(RULE) }
+}
+
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident, $kind:literal, $rule:path;)*) => {$(
         $(#[$doc])*
@@ -149,6 +158,8 @@ names! {
     CredentialId, "credential", key;
     /// A person's login session with control.
     LoginId, "login session", id;
+    /// A ticket of the organisation's tracker.
+    Ticket, "ticket", ticket;
 }
 
 #[cfg(test)]
@@ -179,6 +190,16 @@ mod tests {
         }
         for text in ["-a", "a-", "Orders", "a.b", "a_b", "bücher"] {
             assert!(TargetName::new(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_plain() {
+        for text in ["OPS-12", "INC0012345", "shop/orders#7", "a"] {
+            assert!(Ticket::new(text).is_ok(), "{text}");
+        }
+        for text in ["", "#7", "../x", "OPS 12", "OPS-12\n", "OPS-\u{661}", &"x".repeat(65)] {
+            assert!(Ticket::new(text).is_err(), "{text:?}");
         }
     }
 

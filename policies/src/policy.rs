@@ -1,7 +1,7 @@
 //! Rules: Cedar policies, loaded whole or not at all.
 //!
 //! `permit` says who may have what. `forbid` without obligations is absolute. `forbid` with
-//! obligations (`@approvals`, `@step_up`, `@limit`) is discharged only by meeting them, so nobody can add a
+//! obligations (see [`Obligations`]) is discharged only by meeting them, so nobody can add a
 //! `permit` that gets around it. The two effects are kept as two sets, since both answers are
 //! wanted: whether anything permits, and everything that forbids.
 //!
@@ -11,10 +11,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use cedar_policy::{Effect, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{
+    ActionConstraint, Effect, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode,
+    Validator,
+};
 use thiserror::Error;
 
-use crate::{Approvals, Quorum, Ttl};
+use crate::{Act, Obligations, Quorum};
 
 /// The Cedar schema, as text, that every policy is checked against.
 pub const SCHEMA: &str = include_str!("schema.cedarschema");
@@ -55,21 +58,6 @@ impl fmt::Display for PolicyFault {
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct PolicyError(pub Vec<PolicyFault>);
 
-/// What a `forbid` takes to be discharged. None at all means that nothing discharges it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Obligations {
-    pub(crate) approvals: Approvals,
-    pub(crate) limit: Option<Ttl>,
-    /// How old a step-up may be.
-    pub(crate) step_up: Option<Ttl>,
-}
-
-impl Obligations {
-    pub(crate) fn is_absolute(&self) -> bool {
-        self.approvals.is_empty() && self.limit.is_none() && self.step_up.is_none()
-    }
-}
-
 /// One rule as people know it.
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
@@ -82,6 +70,8 @@ pub(crate) struct Rule {
 pub struct RuleBook {
     pub(crate) schema: Schema,
     pub(crate) permits: PolicySet,
+    /// Those permits that name the emergency: one over any act doesn't permit it.
+    pub(crate) break_glass: PolicySet,
     pub(crate) forbids: PolicySet,
     pub(crate) rules: BTreeMap<PolicyId, Rule>,
     /// Whether a rule speaks of what is unusual.
@@ -152,8 +142,8 @@ struct Draft {
 impl Draft {
     fn new(schema: Schema) -> Self {
         let (permits, forbids) = (PolicySet::new(), PolicySet::new());
-        let rules = BTreeMap::new();
-        let book = RuleBook { schema, permits, forbids, rules, weighs_risk: false };
+        let (break_glass, rules, weighs_risk) = (PolicySet::new(), BTreeMap::new(), false);
+        let book = RuleBook { schema, permits, break_glass, forbids, rules, weighs_risk };
         Self { book, faults: Vec::new() }
     }
 
@@ -192,7 +182,7 @@ impl Draft {
     fn take(&mut self, source: &Source, policy: &Policy) {
         let offset = offset_of(source, policy);
         let (line, _) = position(&source.text, offset);
-        let obligations = match obligations(policy) {
+        let obligations = match Obligations::of(policy) {
             Ok(obligations) => obligations,
             Err(message) => return self.fault(source, offset, message),
         };
@@ -202,14 +192,21 @@ impl Draft {
         let title =
             policy.annotation("id").filter(|id| !id.is_empty()).unwrap_or(&place).to_owned();
         let id = PolicyId::new(format!("{}#{}", source.name, policy.id()));
+        if let Err(error) = self.add(policy.new_id(id.clone())) {
+            return self.fault(source, offset, error);
+        }
+        self.book.rules.insert(id, Rule { title, obligations });
+    }
+
+    fn add(&mut self, policy: Policy) -> Result<(), String> {
+        if policy.effect() == Effect::Permit && names_break_glass(&policy) {
+            self.book.break_glass.add(policy.clone()).map_err(|error| error.to_string())?;
+        }
         let set = match policy.effect() {
             Effect::Permit => &mut self.book.permits,
             Effect::Forbid => &mut self.book.forbids,
         };
-        if let Err(error) = set.add(policy.new_id(id.clone())) {
-            return self.fault(source, offset, error.to_string());
-        }
-        self.book.rules.insert(id, Rule { title, obligations });
+        set.add(policy).map_err(|error| error.to_string())
     }
 
     fn fault(&mut self, source: &Source, offset: usize, message: String) {
@@ -218,35 +215,14 @@ impl Draft {
     }
 }
 
-/// Reads the annotations. An unknown one is a fault: a misspelt obligation must not become nothing.
-fn obligations(policy: &Policy) -> Result<Obligations, String> {
-    let mut found = Obligations::default();
-    for (key, value) in policy.annotations() {
-        match key {
-            "id" | "description" => continue,
-            "approvals" => found.approvals = approvals(value)?,
-            "limit" => found.limit = Some(span(key, value)?),
-            "step_up" => found.step_up = Some(span(key, value)?),
-            other => {
-                return Err(format!(
-                    "unknown annotation `@{other}`: known are @id, @description, @approvals, \
-                     @step_up and @limit"
-                ));
-            }
-        }
-        if policy.effect() == Effect::Permit {
-            return Err(format!("`@{key}` on a permit would bind nobody: put it on a forbid"));
-        }
+/// Whether a policy speaks of emergencies by name, so that nobody permits them by accident.
+fn names_break_glass(policy: &Policy) -> bool {
+    let is_it = |action: &EntityUid| action.id().unescaped() == Act::BreakGlass.word();
+    match policy.action_constraint() {
+        ActionConstraint::Any => false,
+        ActionConstraint::Eq(action) => is_it(&action),
+        ActionConstraint::In(actions) => actions.iter().any(is_it),
     }
-    Ok(found)
-}
-
-fn span(key: &str, text: &str) -> Result<Ttl, String> {
-    text.parse().map_err(|error| format!("@{key}: {error}"))
-}
-
-fn approvals(text: &str) -> Result<Approvals, String> {
-    text.parse().map_err(|error| format!("@approvals: {error}"))
 }
 
 fn miette_offset(error: &dyn miette::Diagnostic) -> Option<usize> {
@@ -332,6 +308,15 @@ mod tests {
             "@stepup(\"5m\")",
             "@aproval(\"1 of dba\")",
             "@approvals(\"\")",
+            "@ticket(\"OPS-[\")",
+            "@ticket(\"a) | (b\")",
+            "@ticket(\"\")",
+            "@reason(\"long\")",
+            "@reason(\"0\")",
+            "@reason(\"501\")",
+            "@claim_within(\"0s\")",
+            "@record(\"\")",
+            "@record(\"everything\")",
         ] {
             let text = format!("{bad}\nforbid (principal, action, resource);");
             assert!(load(&text).is_err(), "{bad}");

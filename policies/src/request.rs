@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::{
-    GroupName, Need, Principal, PrincipalId, Purpose, RequestId, Resource, StepUp, StepUpError,
-    StepUpId, Terms, Timestamp, Ttl,
+    Act, GroupName, Need, Principal, PrincipalId, Purpose, RequestId, Resource, StepUp,
+    StepUpError, StepUpId, Terms, Ticket, Timestamp, Ttl,
 };
 
 /// How old a step-up may be that no rule asks for: nobody is shut out by it, but it has to be about
@@ -50,6 +50,12 @@ pub struct Request {
     pub ttl: Ttl,
     /// Why, in the words of the one who asks.
     pub reason: String,
+    /// The ticket that it is for, where one was named.
+    #[serde(default)]
+    pub ticket: Option<Ticket>,
+    /// Whether it is an emergency.
+    #[serde(default)]
+    pub act: Act,
     /// What it takes.
     pub terms: Terms,
     /// When it was asked.
@@ -61,6 +67,21 @@ pub struct Request {
     pub step_up: Option<StepUpId>,
     /// Where it stands.
     pub state: RequestState,
+}
+
+/// What is asked for, before the rules have limited it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// What; the database is filled in.
+    pub resource: Resource,
+    /// For how long.
+    pub ttl: Ttl,
+    /// Why.
+    pub reason: String,
+    /// The ticket, where one was named.
+    pub ticket: Option<Ticket>,
+    /// Whether it is an emergency.
+    pub act: Act,
 }
 
 /// Where a request stands.
@@ -195,12 +216,12 @@ impl Request {
     pub fn ask(
         id: RequestId,
         principal: PrincipalId,
-        resource: Resource,
-        (ttl, reason): (Ttl, String),
+        wanted: Wanted,
         terms: Terms,
         step_up: Option<&StepUp>,
         (now, patience): (Timestamp, Ttl),
     ) -> Self {
+        let Wanted { resource, ttl, reason, ticket, act } = wanted;
         let ttl = terms.limit.map_or(ttl, |limit| ttl.min(limit));
         let (asked_at, lapses_at) = (now, now.after(patience));
         let state = RequestState::NeedsStepUp;
@@ -210,6 +231,8 @@ impl Request {
             resource,
             ttl,
             reason,
+            ticket,
+            act,
             terms,
             asked_at,
             lapses_at,
@@ -252,6 +275,9 @@ impl Request {
         let mut hash = Sha256::new();
         let terms = self.terms.approvals.to_string();
         let step_up = self.terms.step_up.map(|within| format!("step-up {within}"));
+        let ticket = self.ticket.as_ref().map(|ticket| format!("ticket {ticket}"));
+        let emergency = (self.act != Act::Connect).then(|| self.act.to_string());
+        let said = [step_up, ticket, emergency];
         let parts = [
             "postern request v1",
             self.id.as_str(),
@@ -262,7 +288,7 @@ impl Request {
             &terms,
             &self.asked_at.millis().to_string(),
         ];
-        for part in parts.into_iter().chain(step_up.as_deref()) {
+        for part in parts.into_iter().chain(said.iter().flatten().map(String::as_str)) {
             // Lengths keep two different requests from running together into one text.
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
@@ -420,6 +446,16 @@ mod tests {
         }
     }
 
+    fn wanted() -> Wanted {
+        Wanted {
+            resource: "app_rw@orders/shop".parse().unwrap(),
+            ttl: Ttl::from_secs(7_200),
+            reason: "fix order 7".into(),
+            ticket: None,
+            act: Act::Connect,
+        }
+    }
+
     fn asked(quorum: &[&str]) -> Request {
         let terms = Terms {
             approvals: quorum.join(", ").try_into().unwrap(),
@@ -429,8 +465,7 @@ mod tests {
         Request::ask(
             RequestId::new("rq-1").unwrap(),
             PrincipalId::new("alice").unwrap(),
-            "app_rw@orders/shop".parse().unwrap(),
-            (Ttl::from_secs(7_200), "fix order 7".into()),
+            wanted(),
             terms,
             None,
             (at(0), Ttl::from_secs(600)),
@@ -491,6 +526,18 @@ mod tests {
     }
 
     #[test]
+    fn the_ticket_and_the_act_are_part_of_what_is_approved() {
+        let request = asked(&["1 of dba"]);
+        let ticket = Some(Ticket::new("OPS-12").unwrap());
+        for edited in [
+            Request { ticket, ..request.clone() },
+            Request { act: Act::BreakGlass, ..request.clone() },
+        ] {
+            assert_ne!(edited.digest(), request.digest());
+        }
+    }
+
+    #[test]
     fn an_approver_can_shorten_but_not_lengthen() {
         let request = asked(&["1 of dba"]);
         for (wish, got) in [(60, 60), (99_999, 3_600)] {
@@ -529,9 +576,9 @@ mod tests {
             step_up: Some(Ttl::from_secs(60)),
             ..request.terms
         };
-        let wish = (request.ttl, request.reason);
+        let wanted = Wanted { ttl: request.ttl, ..wanted() };
         let patience = (at(0), Ttl::from_secs(600));
-        Request::ask(request.id, request.principal, request.resource, wish, terms, None, patience)
+        Request::ask(request.id, request.principal, wanted, terms, None, patience)
     }
 
     fn touch(by: &str, purpose: Purpose, subject: &str, secs: i64) -> StepUp {

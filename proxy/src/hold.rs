@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use link::{Malformed, v1};
-use policies::{Authn, GrantId, PrincipalId, Resource, Ttl};
+use policies::{Authn, GrantId, PrincipalId, Resource, Ticket, Ttl};
 use prometheus::HistogramTimer;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
@@ -44,6 +44,7 @@ pub(crate) struct Wish {
     pub(crate) application: String,
     pub(crate) ttl: Option<Ttl>,
     pub(crate) reason: String,
+    pub(crate) ticket: Option<Ticket>,
     /// Whether the connection waits for people.
     pub(crate) wait: bool,
     /// For how long at most.
@@ -247,6 +248,7 @@ impl From<Wish> for v1::AskRequest {
             application: wish.application,
             ttl_ms: wish.ttl.map(|ttl| ttl.millis().cast_unsigned()),
             reason: wish.reason,
+            ticket: wish.ticket.map(Into::into),
             wait: wish.wait,
             patience_ms: wish.patience.millis().cast_unsigned(),
         }

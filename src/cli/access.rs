@@ -1,7 +1,7 @@
 //! What one can reach, asking for it, and giving it back: `ls`, `request`, `withdraw`, `done`, `token`.
 
 use clap::Args;
-use policies::{GrantId, RequestId, Resource, Ttl};
+use policies::{GrantId, RequestId, Resource, Ticket, Ttl};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -30,6 +30,9 @@ pub(super) struct Request {
     /// Why; the approvers read it
     #[arg(long, default_value = "")]
     reason: String,
+    /// The ticket that it is for, such as OPS-12
+    #[arg(long)]
+    ticket: Option<Ticket>,
     #[command(flatten)]
     shape: Shape,
 }
@@ -206,7 +209,7 @@ fn asked(title: &str, requests: &[Asked]) -> String {
 impl Request {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let resource = self.resource.to_string();
-        let body = json!({ "resource": resource, "ttl": self.span, "reason": self.reason });
+        let body = json!({ "resource": resource, "ttl": self.span, "reason": self.reason, "ticket": self.ticket });
         let key = uuid::Uuid::new_v4().to_string();
         let answer = client()?.post(&["requests"], &body, Some(&key)).await?;
         show(self.shape, &answer, || told(&answer))

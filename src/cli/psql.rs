@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use clap::Args;
-use policies::{Resource, Ttl};
+use policies::{Resource, Ticket, Ttl};
 
 use super::Failure;
 use crate::client::{self, Home, HomeError, Session, database_name};
@@ -33,6 +33,9 @@ pub(super) struct Psql {
     /// Why; the approvers read it
     #[arg(long)]
     reason: Option<String>,
+    /// The ticket that it is for, such as OPS-12
+    #[arg(long)]
+    ticket: Option<Ticket>,
     /// What psql is told
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -77,6 +80,7 @@ impl Psql {
         options.extend(self.span.map(|span| format!("-c postern.for={span}")));
         let reason = self.reason.as_deref().map(escaped);
         options.extend(reason.map(|reason| format!("-c postern.reason={reason}")));
+        options.extend(self.ticket.as_ref().map(|ticket| format!("-c postern.ticket={ticket}")));
         options.join(" ")
     }
 }
@@ -119,6 +123,7 @@ mod tests {
             resource: "app_rw@orders/shop".parse().unwrap(),
             span: Some("1h".parse().unwrap()),
             reason: Some(r"fix \ it".into()),
+            ticket: Some("OPS-12".parse().unwrap()),
             arguments: vec!["-c".into(), "select 1".into()],
         };
         let command = psql.command(&home, &session).unwrap();
@@ -129,6 +134,8 @@ mod tests {
             .collect();
         assert_eq!(set["PGDATABASE"], "orders/shop");
         assert_eq!(set["PGSSLMODE"], "verify-full");
-        assert!(set["PGOPTIONS"].ends_with(r"-c postern.for=1h -c postern.reason=fix\ \\\ it"));
+        assert!(set["PGOPTIONS"].ends_with(
+            r"-c postern.for=1h -c postern.reason=fix\ \\\ it -c postern.ticket=OPS-12"
+        ));
     }
 }

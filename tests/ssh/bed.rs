@@ -129,7 +129,7 @@ impl SshBed {
     pub async fn grant(&self, ttl: &str) -> Grant {
         let resource: Resource = format!("{LOGIN}@web-1").parse().unwrap();
         let ttl = Some(ttl.parse().unwrap());
-        let wish = Wish { resource, ttl, reason: "a test".to_owned(), source: None };
+        let wish = Wish { ttl, reason: "a test".to_owned(), ..Wish::new(resource) };
         let actor = self.actor("alice").await;
         let asked = self.gateway.control().ask(&actor, wish).await.unwrap();
         asked.grant.expect("the rules ask for nobody")

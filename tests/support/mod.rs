@@ -145,10 +145,9 @@ impl Bed {
     pub async fn ask(&self, name: &str, resource: &str, ttl: &str) -> control::Asked {
         let actor = self.actor(name).await;
         let wish = Wish {
-            resource: resource.parse::<Resource>().unwrap(),
             ttl: Some(ttl.parse::<Ttl>().unwrap()),
             reason: "a test".to_owned(),
-            source: None,
+            ..Wish::new(resource.parse::<Resource>().unwrap())
         };
         self.gateway.control().ask(&actor, wish).await.unwrap()
     }

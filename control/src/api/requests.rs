@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use policies::{Digest, RequestId, StepUpId, Ttl};
+use policies::{Act, Digest, RequestId, StepUpId, Ticket, Ttl};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -66,6 +66,10 @@ pub(crate) struct Ask {
     /// Why; the approvers read it.
     #[serde(default)]
     reason: String,
+    /// The ticket that it is for.
+    #[schema(value_type = Option<String>, example = "OPS-12")]
+    #[serde(default)]
+    ticket: Option<Ticket>,
 }
 
 /// The request, and the grant where nobody has to be asked or it was there already.
@@ -105,6 +109,8 @@ async fn asked(api: &Api, actor: &Actor, ask: Ask) -> Result<Answer, Problem> {
         resource: ask.resource.parse().map_err(super::invalid)?,
         ttl: ask.ttl,
         reason: ask.reason,
+        ticket: ask.ticket,
+        act: Act::Connect,
         source: None,
     };
     let asked = api.control.ask(actor, wish).await?;

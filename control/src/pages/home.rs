@@ -84,6 +84,7 @@ pub(super) fn described(view: &RequestView) -> Markup {
         .row("Asked by", format_args!("{} ({})", view.name, request.principal))
         .row("For", request.ttl)
         .row("Reason", &request.reason)
+        .row("Ticket", request.ticket.as_ref().map_or("none", policies::Ticket::as_str))
         .row("Takes", format_args!("{} ({} missing)", needs.join(", "), view.missing))
         .row("Asked", request.asked_at)
         .row("Lapses", request.lapses_at)

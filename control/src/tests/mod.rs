@@ -231,5 +231,5 @@ pub(crate) fn actor(id: &str) -> Actor {
 }
 
 pub(crate) fn wish(what: &str) -> Wish {
-    Wish { resource: what.parse().unwrap(), ttl: None, reason: String::new(), source: None }
+    Wish::new(what.parse().unwrap())
 }

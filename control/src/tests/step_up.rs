@@ -418,10 +418,9 @@ async fn a_person_who_is_shut_out_while_others_decide_gets_no_connection() {
 
 async fn stolen(world: &World, ttl: u64, reason: &str) -> crate::Asked {
     let wish = Wish {
-        resource: READS.parse().unwrap(),
         ttl: Some(Ttl::from_secs(ttl)),
         reason: reason.into(),
-        source: None,
+        ..Wish::new(READS.parse().unwrap())
     };
     world.control.ask(&actor("alice"), wish).await.unwrap()
 }

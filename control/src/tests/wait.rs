@@ -30,6 +30,7 @@ pub(super) fn waiting(who: Option<&str>, what: &str) -> v1::AskRequest {
         reason: String::new(),
         wait: true,
         patience_ms: 0,
+        ticket: None,
     }
 }
 

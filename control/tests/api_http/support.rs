@@ -196,6 +196,7 @@ impl World {
             reason: reason.into(),
             wait: true,
             patience_ms: 600_000,
+            ticket: None,
         };
         let mut link = LinkClient::new(self.control.link_service());
         let mut events = link.ask(request).await.unwrap().into_inner();

@@ -15,6 +15,7 @@ fn wish() -> Wish {
         application: "psql".into(),
         ttl: None,
         reason: "incident 7".into(),
+        ticket: Some("OPS-7".parse().unwrap()),
         wait: true,
         patience: Ttl::from_secs(600),
     }

@@ -119,6 +119,7 @@ impl Visit {
             application: caller.startup.application.clone(),
             ttl: options.ttl,
             reason: options.reason.clone(),
+            ticket: options.ticket.clone(),
             wait,
             patience: options.hold.map_or(PATIENCE, |wish| wish.min(PATIENCE)),
         }

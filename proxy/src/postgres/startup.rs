@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use policies::{Database, Login, NameError, Resource, Target, TargetName, Ttl};
+use policies::{Database, Login, NameError, Resource, Target, TargetName, Ticket, Ttl};
 use thiserror::Error;
 
 use super::wire::{Fatal, cstring};
@@ -97,7 +97,8 @@ impl From<&StartupError> for Fatal {
             StartupError::Name(_) => ("28000", "Use a login and a database of the target."),
             StartupError::Option { .. } => (
                 "22023",
-                "Known are postern.target, postern.hold, postern.for, postern.reason and postern.auth.",
+                "Known are postern.target, postern.hold, postern.for, postern.reason, \
+                 postern.ticket and postern.auth.",
             ),
             StartupError::Replication => ("0A000", "Ask for the target's `replication` setting."),
         };
@@ -132,6 +133,8 @@ pub(super) struct Options {
     /// How long the grant is wanted for.
     pub(super) ttl: Option<Ttl>,
     pub(super) reason: String,
+    /// The ticket that it is for.
+    pub(super) ticket: Option<Ticket>,
     /// How the client wants to say who it is, where it has no certificate.
     pub(super) auth: Option<Auth>,
 }
@@ -297,6 +300,10 @@ impl Draft {
                 )
             }
             "reason" => self.options.reason = value.chars().take(500).collect(),
+            "ticket" => {
+                let ticket = value.parse::<Ticket>();
+                self.options.ticket = Some(ticket.map_err(|error| wrong(error.to_string()))?);
+            }
             "auth" => {
                 let read = value.parse();
                 self.options.auth = Some(read.map_err(|why: &str| wrong(why.to_owned()))?);

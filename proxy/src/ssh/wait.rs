@@ -104,6 +104,7 @@ impl Waiting {
             application: APPLICATION.to_owned(),
             ttl: None,
             reason: String::new(),
+            ticket: None,
             wait: true,
             patience: PATIENCE,
         }

@@ -21,6 +21,10 @@ pub(crate) struct AccessRequest {
     ttl: String,
     /// Why, in the words of the one who asks.
     reason: String,
+    /// The ticket that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "OPS-12")]
+    ticket: Option<String>,
     state: &'static str,
     /// Where the one who asks has to prove themselves before anybody is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +87,7 @@ impl From<&RequestView> for AccessRequest {
             resource: request.resource.to_string(),
             ttl: request.ttl.to_string(),
             reason: request.reason.clone(),
+            ticket: request.ticket.as_ref().map(ToString::to_string),
             state: request.state.word(),
             prove_at: view.prove_at.clone(),
             step_up: request.terms.step_up.map(|within| within.to_string()),
@@ -221,6 +226,9 @@ pub(crate) struct Hold {
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<String>,
     reason: String,
+    /// The ticket that it names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<String>,
     /// What a confirmation has to name: the digest of all this.
     digest: String,
     /// Whether the connection comes from elsewhere than this request, or it isn't known.
@@ -238,6 +246,7 @@ impl Hold {
             expires_at: view.expires_at.to_string(),
             ttl: view.ttl.map(|ttl| ttl.to_string()),
             reason: view.reason.clone(),
+            ticket: view.ticket.as_ref().map(ToString::to_string),
             digest: view.digest.to_string(),
             client_differs,
         }

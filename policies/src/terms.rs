@@ -1,0 +1,185 @@
+//! Terms: what the rules take, and why they refuse.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{Act, Approvals, Kind, Obligations, Record, Target, Ticket, TicketPattern, Ttl};
+
+/// How old a step-up may be in an emergency, where no rule says less.
+const EMERGENCY: Ttl = Ttl::from_secs(300);
+
+/// What it takes: the strictest of all obligations that apply.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Whose approval, and how many; none means that nobody has to be asked.
+    pub approvals: Approvals,
+    /// The longest that the grant may last.
+    pub limit: Option<Ttl>,
+    /// How old a step-up may be when somebody asks, approves or connects; none where none is wanted.
+    #[serde(default)]
+    pub step_up: Option<Ttl>,
+    /// What the ticket has to look like, all of these; none where no ticket is wanted.
+    #[serde(default)]
+    pub tickets: BTreeSet<TicketPattern>,
+    /// How many characters the reason has to have; none where no reason is wanted.
+    #[serde(default)]
+    pub reason: Option<u32>,
+    /// How soon after it was given the grant has to be used; none where it is up to the gateway.
+    #[serde(default)]
+    pub claim_within: Option<Ttl>,
+    /// What the recording has to keep beyond what every recording has.
+    #[serde(default)]
+    pub record: BTreeSet<Record>,
+    /// The rules that say so, by their titles.
+    pub rules: Vec<String>,
+}
+
+/// Why the rules say no.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(tag = "refusal", content = "of", rename_all = "kebab-case")]
+pub enum Refusal {
+    /// Nothing permits it.
+    #[error("no rule permits it")]
+    NotPermitted,
+    /// Absolute rules forbid it.
+    #[error("forbidden by {}", .0.join(", "))]
+    Forbidden(Vec<String>),
+    /// A rule wants something recorded that a session on this target hasn't got.
+    #[error("a rule wants `{0}` recorded, which there is none of on a target of kind {1}: {2}")]
+    Unrecordable(Record, String, String),
+    /// A rule could not be evaluated, and an error is a denial.
+    #[error("a rule could not be evaluated: {0}")]
+    Faulty(String),
+}
+
+/// Something that the one who asks has to say, and didn't.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Unsaid {
+    /// No ticket, or none that looks as it has to.
+    #[error(
+        "a ticket is wanted here that looks like {wanted}, and {given}: name one with `postern \
+         request --ticket`, or `-c postern.ticket=…` in the connection's options"
+    )]
+    Ticket {
+        /// The patterns.
+        wanted: String,
+        /// What was named, in words.
+        given: String,
+    },
+    /// No reason, or too short a one.
+    #[error(
+        "a reason of at least {wanted} characters is wanted here, and this has {given}: give one \
+         with `postern request --reason`, or `-c postern.reason=…` in the connection's options"
+    )]
+    Reason {
+        /// How many characters.
+        wanted: u32,
+        /// How many there are.
+        given: usize,
+    },
+}
+
+impl Terms {
+    /// The terms of an act. In an emergency nobody is asked, but a fresh step-up is always wanted.
+    pub(crate) fn of(sum: Obligations, rules: Vec<String>, act: Act) -> Self {
+        let (approvals, step_up) = match act {
+            Act::Connect => (sum.approvals, sum.step_up),
+            Act::BreakGlass => {
+                let step_up = sum.step_up.map_or(EMERGENCY, |within| within.min(EMERGENCY));
+                (Approvals::default(), Some(step_up))
+            }
+        };
+        Self {
+            approvals,
+            limit: sum.limit,
+            step_up,
+            tickets: sum.tickets,
+            reason: sum.reason,
+            claim_within: sum.claim_within,
+            record: sum.record,
+            rules,
+        }
+    }
+
+    /// The same, unless something is to be recorded that this target hasn't got.
+    pub(crate) fn recordable(self, target: &Target) -> Result<Self, Refusal> {
+        let alien = self.record.iter().find(|record| record.kind() != target.kind);
+        match alien {
+            Some(record) => {
+                let (kind, rules) = (target.kind.word().to_owned(), self.rules.join(", "));
+                Err(Refusal::Unrecordable(*record, kind, rules))
+            }
+            None => Ok(self),
+        }
+    }
+
+    /// Whether the one who asks has said all that they have to.
+    ///
+    /// # Errors
+    /// What is missing, and how it is given.
+    pub fn said(&self, ticket: Option<&Ticket>, reason: &str) -> Result<(), Unsaid> {
+        let fits = |ticket: &Ticket| self.tickets.iter().all(|pattern| pattern.fits(ticket));
+        if !self.tickets.is_empty() && !ticket.is_some_and(fits) {
+            let patterns = self.tickets.iter().map(|pattern| format!("`{pattern}`"));
+            let wanted = patterns.collect::<Vec<_>>().join(" and ");
+            let given =
+                ticket.map_or_else(|| "none was named".to_owned(), |it| format!("`{it}` doesn't"));
+            return Err(Unsaid::Ticket { wanted, given });
+        }
+        let given = reason.trim().chars().count();
+        match self.reason.filter(|wanted| usize::try_from(*wanted).is_ok_and(|most| given < most)) {
+            Some(wanted) => Err(Unsaid::Reason { wanted, given }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Record {
+    /// The kind of target that has such a thing.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Binds => Kind::Postgres,
+            Self::Input => Kind::Ssh,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(&[], None, None, "", "")]
+    #[case(&["OPS-[0-9]+"], None, None, "", "none was named")]
+    #[case(&["OPS-[0-9]+"], None, Some("OPS-12"), "", "")]
+    #[case(&["OPS-[0-9]+"], None, Some("XOPS-12"), "", "`XOPS-12` doesn't")]
+    #[case(&["OPS-[0-9]+"], None, Some("OPS-12a"), "", "`OPS-12a` doesn't")]
+    #[case(&["OPS|INC", "INC"], None, Some("OPS"), "", "`INC` and `OPS|INC`")]
+    #[case(&[], Some(10), None, "         x", "at least 10 characters is wanted here, and this has 1")]
+    #[case(&[], Some(10), None, "überprüfen", "")]
+    #[case(&[], Some(10), None, "prüfen äöü", "")]
+    fn what_is_left_unsaid_is_told(
+        #[case] tickets: &[&str],
+        #[case] reason: Option<u32>,
+        #[case] ticket: Option<&str>,
+        #[case] given: &str,
+        #[case] told: &str,
+    ) {
+        let tickets = tickets.iter().map(|text| text.parse().unwrap()).collect();
+        let terms = Terms { tickets, reason, ..Terms::default() };
+        let ticket = ticket.map(|text| Ticket::new(text).unwrap());
+        match terms.said(ticket.as_ref(), given) {
+            Ok(()) => assert_eq!(told, ""),
+            Err(unsaid) => {
+                let unsaid = unsaid.to_string();
+                assert!(!told.is_empty() && unsaid.contains(told), "{unsaid}");
+                assert!(unsaid.contains("postern request --") && unsaid.contains("-c postern."));
+            }
+        }
+    }
+}
