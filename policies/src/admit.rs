@@ -121,6 +121,7 @@ mod tests {
             by: PrincipalId::new("bob").unwrap(),
             at: at(0),
             until: until.map(at),
+            members: [PrincipalId::new("alice").unwrap()].into(),
         }
     }
 
@@ -140,6 +141,7 @@ mod tests {
     #[rstest]
     #[case("principal:alice", None, "locked")]
     #[case("principal:bob", None, "in")]
+    #[case("group:engineering", None, "locked")]
     #[case("device:laptop", None, "locked")]
     #[case("device:phone", None, "in")]
     #[case("target:orders", None, "locked")]

@@ -1,13 +1,14 @@
 //! A grant: the durable yes, always with an end.
 //!
 //! Its clock starts at the first use, within a claim window, so that an approver's delay doesn't
-//! eat it. A second use neither restarts nor extends it.
+//! eat it. A second use neither restarts nor extends it; only an extension does, which is asked and
+//! decided like the grant itself, and comes before the end or not at all.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    End, GrantId, Lease, LeaseKey, PrincipalId, RequestId, Resource, Term, Timestamp, Ttl,
+    Act, End, GrantId, Lease, LeaseKey, PrincipalId, RequestId, Resource, Term, Timestamp, Ttl,
 };
 
 /// A grant.
@@ -23,8 +24,14 @@ pub struct Grant {
     pub name: String,
     /// What it opens; the database is filled in.
     pub resource: Resource,
-    /// How long it lasts from its first use.
+    /// How long it lasts from its first use, where nothing extends it.
     pub ttl: Ttl,
+    /// Whether it was given in an emergency, without anybody's approval.
+    #[serde(default)]
+    pub act: Act,
+    /// The requests that made it last longer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<RequestId>,
     /// When it was given.
     pub granted_at: Timestamp,
     /// Where it stands.
@@ -35,6 +42,13 @@ pub struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum GrantState {
+    /// Given for later.
+    Scheduled {
+        /// From when on it can be used.
+        opens: Timestamp,
+        /// How long it then waits for its first use.
+        claim_within: Ttl,
+    },
     /// Not used yet.
     Granted {
         /// By when the first use has to come.
@@ -62,6 +76,15 @@ pub enum GrantState {
 pub enum GrantEvent {
     /// A connection uses it.
     Use,
+    /// It is to last longer.
+    Extend {
+        /// The request that says so.
+        request: RequestId,
+        /// By how much.
+        by: Ttl,
+        /// How long it may last from now at most.
+        limit: Option<Ttl>,
+    },
     /// Somebody or something ends it.
     End(End),
     /// Time has passed.
@@ -74,19 +97,34 @@ pub enum GrantError {
     /// It has ended.
     #[error("the grant has ended: {0}")]
     Over(End),
+    /// It begins later.
+    #[error("the grant begins at {0}")]
+    NotYet(Timestamp),
+    /// Its clock hasn't started, so that there is nothing to extend.
+    #[error("the grant has not been used yet: its time begins with its first use")]
+    Unused,
+    /// It lasts as long as the rules let it already.
+    #[error("the rules let this last {0} from now at most, and it does: ask again later")]
+    Longest(Ttl),
 }
 
 impl Grant {
     /// Whether a connection may use it now.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
-        self.deadline().is_some_and(|deadline| now < deadline)
+        match self.state {
+            GrantState::Granted { claim_by } => now < claim_by,
+            GrantState::Active { ends, .. } => now < ends,
+            GrantState::Scheduled { .. } | GrantState::Ended { .. } => false,
+        }
     }
 
-    /// By when it is over unless something happens; none where it is over.
+    /// When time changes it next: it is over then, or, where it begins later, it begins. None where it
+    /// is over.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
         match self.state {
+            GrantState::Scheduled { opens, .. } => Some(opens),
             GrantState::Granted { claim_by } => Some(claim_by),
             GrantState::Active { ends, .. } => Some(ends),
             GrantState::Ended { .. } => None,
@@ -98,28 +136,75 @@ impl Grant {
     /// # Errors
     /// Where the grant has ended, or has by now.
     pub fn apply(&self, event: GrantEvent, now: Timestamp) -> Result<Self, GrantError> {
-        if let GrantState::Ended { end, .. } = &self.state {
-            return Err(GrantError::Over(end.clone()));
+        match (event, &self.state) {
+            (_, GrantState::Ended { end, .. }) => Err(GrantError::Over(end.clone())),
+            (GrantEvent::Tick, _) => Ok(self.later(now)),
+            // What is due by time comes first: nothing is done with a grant that is over.
+            (event, _) => self.later(now).moved(event, now),
         }
-        let state = match (event, self.is_live(now)) {
-            (GrantEvent::End(end), true) => GrantState::Ended { at: now, end },
-            (GrantEvent::End(_) | GrantEvent::Tick, false) => {
-                GrantState::Ended { at: now, end: End::Expired }
-            }
-            (GrantEvent::Use, false) => return Err(GrantError::Over(End::Expired)),
-            (GrantEvent::Tick, true) => self.state.clone(),
-            (GrantEvent::Use, true) => self.used(now),
-        };
-        Ok(Self { state, ..self.clone() })
     }
 
-    fn used(&self, now: Timestamp) -> GrantState {
-        match &self.state {
-            GrantState::Granted { .. } => {
-                GrantState::Active { since: now, ends: now.after(self.ttl) }
+    /// As time has made it by now.
+    fn later(&self, now: Timestamp) -> Self {
+        match self.state {
+            GrantState::Scheduled { opens, claim_within } if opens <= now => {
+                let claim_by = opens.after(claim_within);
+                self.with(GrantState::Granted { claim_by }).later(now)
             }
-            same @ (GrantState::Active { .. } | GrantState::Ended { .. }) => same.clone(),
+            GrantState::Granted { claim_by: end } | GrantState::Active { ends: end, .. }
+                if end <= now =>
+            {
+                self.with(GrantState::Ended { at: now, end: End::Expired })
+            }
+            GrantState::Scheduled { .. }
+            | GrantState::Granted { .. }
+            | GrantState::Active { .. }
+            | GrantState::Ended { .. } => self.clone(),
         }
+    }
+
+    /// What an event other than time makes of it.
+    fn moved(self, event: GrantEvent, now: Timestamp) -> Result<Self, GrantError> {
+        match (event, &self.state) {
+            // That time ended it first is how it ended, whoever meant to end it now.
+            (GrantEvent::End(_) | GrantEvent::Tick, GrantState::Ended { .. })
+            | (GrantEvent::Tick | GrantEvent::Use, GrantState::Active { .. })
+            | (GrantEvent::Tick, GrantState::Scheduled { .. } | GrantState::Granted { .. }) => {
+                Ok(self)
+            }
+            (_, GrantState::Ended { end, .. }) => Err(GrantError::Over(end.clone())),
+            (GrantEvent::End(end), _) => Ok(self.with(GrantState::Ended { at: now, end })),
+            (_, GrantState::Scheduled { opens, .. }) => Err(GrantError::NotYet(*opens)),
+            (GrantEvent::Use, GrantState::Granted { .. }) => {
+                Ok(self.with(GrantState::Active { since: now, ends: now.after(self.ttl) }))
+            }
+            (GrantEvent::Extend { .. }, GrantState::Granted { .. }) => Err(GrantError::Unused),
+            (GrantEvent::Extend { request, by, limit }, GrantState::Active { since, ends }) => {
+                self.extended(request, (*since, *ends), (by, limit), now)
+            }
+        }
+    }
+
+    /// A later end, and never an earlier one.
+    fn extended(
+        &self,
+        request: RequestId,
+        (since, ends): (Timestamp, Timestamp),
+        (by, limit): (Ttl, Option<Ttl>),
+        now: Timestamp,
+    ) -> Result<Self, GrantError> {
+        let wish = ends.after(by);
+        let later = limit.map_or(wish, |limit| wish.min(now.after(limit)));
+        if later <= ends {
+            return Err(GrantError::Longest(limit.unwrap_or(by)));
+        }
+        let mut extended = self.with(GrantState::Active { since, ends: later });
+        extended.extensions.push(request);
+        Ok(extended)
+    }
+
+    fn with(&self, state: GrantState) -> Self {
+        Self { state, ..self.clone() }
     }
 
     /// The grant as a proxy needs it; none where it is over.
@@ -128,7 +213,7 @@ impl Grant {
         let term = match self.state {
             GrantState::Granted { claim_by } => Term::Claim { by: claim_by, ttl: self.ttl },
             GrantState::Active { ends, .. } => Term::Until(ends),
-            GrantState::Ended { .. } => return None,
+            GrantState::Scheduled { .. } | GrantState::Ended { .. } => return None,
         };
         let (principal, resource) = (self.principal.clone(), self.resource.clone());
         let key = LeaseKey { principal, resource };
@@ -141,6 +226,7 @@ impl GrantState {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
+            Self::Scheduled { .. } => "scheduled",
             Self::Granted { .. } => "granted",
             Self::Active { .. } => "active",
             Self::Ended { .. } => "ended",
@@ -166,6 +252,8 @@ mod tests {
             name: "Alice".into(),
             resource: "app_rw@orders/shop".parse().unwrap(),
             ttl: Ttl::from_secs(100),
+            act: Act::Connect,
+            extensions: Vec::new(),
             granted_at: at(0),
             state: GrantState::Granted { claim_by: at(1_000) },
         }
@@ -209,27 +297,94 @@ mod tests {
         }
     }
 
+    fn extend(by: u64, limit: Option<u64>) -> GrantEvent {
+        GrantEvent::Extend {
+            request: RequestId::new("rq-2").unwrap(),
+            by: Ttl::from_secs(by),
+            limit: limit.map(Ttl::from_secs),
+        }
+    }
+
+    #[test]
+    fn an_extension_makes_it_last_longer_within_the_limit_from_now() {
+        let active = granted().apply(GrantEvent::Use, at(0)).unwrap();
+        for (now, by, limit, ends) in [
+            (50, 30, None, 130),
+            (50, 30, Some(100), 130),
+            (90, 100, Some(100), 190),
+            (20, 90, Some(90), 110),
+        ] {
+            let longer = active.apply(extend(by, limit), at(now)).unwrap();
+            assert_eq!((longer.deadline(), longer.extensions.len()), (Some(at(ends)), 1));
+        }
+        let longest = GrantError::Longest(Ttl::from_secs(60));
+        assert_eq!(active.apply(extend(60, Some(60)), at(40)), Err(longest));
+    }
+
+    #[test]
+    fn an_extension_comes_before_the_end_or_not_at_all() {
+        assert_eq!(granted().apply(extend(60, None), at(1)), Err(GrantError::Unused));
+        let active = granted().apply(GrantEvent::Use, at(0)).unwrap();
+        let over = Err(GrantError::Over(End::Expired));
+        assert!(active.apply(extend(60, None), at(99)).is_ok());
+        assert_eq!(active.apply(extend(60, None), at(100)), over);
+        let done = active.apply(GrantEvent::End(End::Done), at(5)).unwrap();
+        assert_eq!(done.apply(extend(60, None), at(6)), Err(GrantError::Over(End::Done)));
+    }
+
+    #[test]
+    fn what_begins_later_opens_nothing_before() {
+        let (opens, claim_within) = (at(500), Ttl::from_secs(200));
+        let state = GrantState::Scheduled { opens, claim_within };
+        let later = Grant { state, ..granted() };
+        assert_eq!((later.lease(), later.is_live(at(499))), (None, false));
+        assert_eq!(later.apply(GrantEvent::Use, at(499)), Err(GrantError::NotYet(opens)));
+        assert_eq!(later.apply(GrantEvent::Tick, at(499)).unwrap(), later);
+        let open = later.apply(GrantEvent::Tick, at(500)).unwrap();
+        assert_eq!(open.state, GrantState::Granted { claim_by: at(700) });
+        let used = later.apply(GrantEvent::Use, at(650)).unwrap();
+        assert_eq!(used.deadline(), Some(at(750)));
+        assert_eq!(later.apply(GrantEvent::Tick, at(700)).unwrap().state.word(), "ended");
+        let end = GrantEvent::End(End::Done);
+        assert_eq!(later.apply(end, at(1)).unwrap().state.word(), "ended");
+    }
+
     proptest! {
         #[test]
         fn no_order_of_events_carries_a_grant_beyond_its_end(
-            events in prop::collection::vec((0..4_u8, 0..120_i64), 0..20)
+            events in prop::collection::vec((0..6_u8, 0..120_i64, 1..90_u64), 0..24)
         ) {
             let mut grant = granted();
-            let (mut now, mut first_use) = (0, None);
-            for (kind, step) in events {
+            let (mut now, mut ends) = (0, None);
+            for (kind, step, span) in events {
                 now += step;
                 let event = match kind {
                     0 | 1 => GrantEvent::Use,
                     2 => GrantEvent::Tick,
+                    3 | 4 => extend(span, Some(100)),
                     _ => GrantEvent::End(End::Done),
                 };
-                let used = event == GrantEvent::Use;
-                if let Ok(next) = grant.apply(event, at(now)) {
+                let before = grant.clone();
+                if let Ok(next) = grant.apply(event.clone(), at(now)) {
+                    match event {
+                        GrantEvent::Use => {
+                            ends.get_or_insert(now + 100);
+                        }
+                        GrantEvent::Extend { .. } => {
+                            let (old, span) = (ends.unwrap(), i64::try_from(span).unwrap());
+                            prop_assert!(now < old, "an extension comes before the end");
+                            ends = Some((old + span).min(now + 100));
+                            prop_assert!(ends > Some(old));
+                        }
+                        GrantEvent::End(_) | GrantEvent::Tick => {}
+                    }
                     grant = next;
-                    if used { first_use.get_or_insert(now); }
+                } else {
+                    prop_assert_eq!(&before, &grant);
                 }
-                let last = first_use.map_or(1_000, |first| first + 100);
+                let last = ends.unwrap_or(1_000);
                 prop_assert!(now < last || !grant.is_live(at(now)));
+                prop_assert!(grant.deadline().is_none_or(|deadline| deadline == at(last)));
             }
         }
     }

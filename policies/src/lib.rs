@@ -22,6 +22,7 @@ mod obligations;
 mod policy;
 mod quorum;
 mod request;
+mod review;
 mod ssh;
 mod step_up;
 mod target;
@@ -40,12 +41,15 @@ pub use lease::{Lease, LeaseKey, Term};
 pub use lock::{Lock, Subject};
 pub use name::{
     CredentialId, Database, DeviceId, Environment, GrantId, GroupName, IssuerName, LockId, Login,
-    LoginId, NameError, PrincipalId, RequestId, SessionId, StepUpId, TargetName, Ticket,
+    LoginId, NameError, PrincipalId, RequestId, ReviewId, SessionId, StepUpId, TargetName, Ticket,
 };
 pub use obligations::{Obligations, PatternError, Record, TicketPattern, UnknownRecord};
 pub use policy::{PolicyError, PolicyFault, RuleBook, SCHEMA, Source};
 pub use quorum::{Quorum, QuorumError};
-pub use request::{Approval, Digest, Request, RequestError, RequestEvent, RequestState, Wanted};
+pub use request::{
+    Approval, Decider, Digest, Edit, Request, RequestError, RequestEvent, RequestState, Wanted,
+};
+pub use review::{Review, ReviewError, ReviewState, Signature};
 pub use ssh::{Channel, Ssh, UnknownChannel};
 pub use step_up::{Bound, Need, Purpose, StepUp, StepUpError, StepUpKind};
 pub use target::{
@@ -53,4 +57,4 @@ pub use target::{
     UpstreamTls,
 };
 pub use terms::{Refusal, Terms, Unsaid};
-pub use time::{Timestamp, Ttl, TtlError};
+pub use time::{Timestamp, TimestampError, Ttl, TtlError};

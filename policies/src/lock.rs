@@ -1,13 +1,16 @@
 //! Locks: they beat every grant, and end what they match.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CredentialId, DeviceId, Knock, LockId, Login, PrincipalId, TargetName, Timestamp};
+use crate::{
+    CredentialId, DeviceId, GroupName, Knock, LockId, Login, PrincipalId, TargetName, Timestamp,
+};
 
-/// Blocks a principal, a device, a credential, a target or a login of a target.
+/// Blocks a principal, a group, a device, a credential, a target or a login of a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
     /// Its name.
@@ -22,15 +25,20 @@ pub struct Lock {
     pub at: Timestamp,
     /// Until when; without, until it is lifted.
     pub until: Option<Timestamp>,
+    /// Who is in the group now, where it blocks one: whoever knows of groups keeps it up to date.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub members: BTreeSet<PrincipalId>,
 }
 
-/// What a lock blocks, written `principal:alice`, `device:laptop-7`, `credential:0f3a…`,
+/// What a lock blocks, written `principal:alice`, `group:contractors`, `device:laptop-7`, `credential:0f3a…`,
 /// `target:orders` or `login:app_rw@orders`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Subject {
     /// A person or workload.
     Principal(PrincipalId),
+    /// All members of a group, and whoever joins it.
+    Group(GroupName),
     /// A device.
     Device(DeviceId),
     /// One certificate or token, for good: what was taken back doesn't come back.
@@ -49,6 +57,7 @@ impl Lock {
         self.until.is_none_or(|until| now < until)
             && match &self.subject {
                 Subject::Principal(id) => *id == knock.key.principal,
+                Subject::Group(_) => self.members.contains(&knock.key.principal),
                 Subject::Device(id) => knock.device == Some(id),
                 Subject::Credential(id) => knock.credential == Some(id.as_str()),
                 Subject::Target(name) => *name == resource.target,
@@ -63,6 +72,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Principal(id) => write!(f, "principal:{id}"),
+            Self::Group(name) => write!(f, "group:{name}"),
             Self::Device(id) => write!(f, "device:{id}"),
             Self::Credential(id) => write!(f, "credential:{id}"),
             Self::Target(name) => write!(f, "target:{name}"),
@@ -77,6 +87,7 @@ impl FromStr for Subject {
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = match text.split_once(':') {
             Some(("principal", id)) => id.parse().map(Self::Principal),
+            Some(("group", name)) => name.parse().map(Self::Group),
             Some(("device", id)) => id.parse().map(Self::Device),
             Some(("credential", id)) => id.parse().map(Self::Credential),
             Some(("target", name)) => name.parse().map(Self::Target),
@@ -92,8 +103,8 @@ impl FromStr for Subject {
 
 fn form(text: &str) -> String {
     format!(
-        "`{text}` can't be locked: write principal:NAME, device:ID, credential:ID, \
-         target:NAME or login:LOGIN@TARGET"
+        "`{text}` can't be locked: write principal:NAME, group:NAME, device:ID, \
+         credential:ID, target:NAME or login:LOGIN@TARGET"
     )
 }
 
@@ -118,6 +129,7 @@ mod tests {
     fn subjects_are_written_and_read() {
         for text in [
             "principal:alice",
+            "group:on call",
             "device:laptop-7",
             "credential:0f",
             "target:orders",

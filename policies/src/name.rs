@@ -146,6 +146,8 @@ names! {
     Database, "database", identifier;
     /// An access request.
     RequestId, "request", id;
+    /// The review of an emergency.
+    ReviewId, "review", id;
     /// A grant.
     GrantId, "grant", id;
     /// A session.

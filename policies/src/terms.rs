@@ -115,6 +115,23 @@ impl Terms {
         }
     }
 
+    /// What it takes to have both: the strictest of each.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let shorter = |one: Option<Ttl>, other: Option<Ttl>| one.into_iter().chain(other).min();
+        let rules: BTreeSet<String> = self.rules.into_iter().chain(other.rules).collect();
+        Self {
+            approvals: self.approvals.strictest(other.approvals),
+            limit: shorter(self.limit, other.limit),
+            step_up: shorter(self.step_up, other.step_up),
+            tickets: self.tickets.into_iter().chain(other.tickets).collect(),
+            reason: self.reason.max(other.reason),
+            claim_within: shorter(self.claim_within, other.claim_within),
+            record: self.record.into_iter().chain(other.record).collect(),
+            rules: rules.into_iter().collect(),
+        }
+    }
+
     /// Whether the one who asks has said all that they have to.
     ///
     /// # Errors

@@ -37,6 +37,22 @@ impl Timestamp {
     }
 }
 
+/// Why a text is not an instant.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is not an instant: write it as `2026-03-01T22:00:00Z`, with its zone")]
+pub struct TimestampError(String);
+
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    /// RFC 3339, with a zone.
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        let read = text.parse::<jiff::Timestamp>();
+        let read = read.map_err(|_| TimestampError(text.chars().take(40).collect()))?;
+        Ok(Self(read.as_millisecond()))
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC, to the millisecond.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -183,6 +199,16 @@ mod tests {
     fn instants_are_written_in_utc() {
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert!(Timestamp::from_millis(i64::MAX).to_string().contains("ms since 1970"));
+    }
+
+    #[test]
+    fn instants_are_read_with_their_zone() {
+        for text in ["1970-01-01T01:00:00+01:00", "1970-01-01T00:00:00.000Z"] {
+            assert_eq!(text.parse(), Ok(Timestamp::from_millis(0)), "{text}");
+        }
+        for text in ["", "1970-01-01", "1970-01-01T00:00:00", "22:00", "now"] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
     }
 
     proptest! {

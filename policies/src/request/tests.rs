@@ -1,0 +1,352 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::{GroupName, Principal, Purpose, StepUpError};
+
+pub(super) fn at(secs: i64) -> Timestamp {
+    Timestamp::from_millis(secs * 1_000)
+}
+
+pub(super) fn person(id: &str, groups: &[&str]) -> Decider {
+    let groups = groups.iter().map(|name| GroupName::new(name).unwrap()).collect();
+    Principal { id: PrincipalId::new(id).unwrap(), name: id.into(), groups }.into()
+}
+
+/// Somebody who is known by other names too.
+pub(super) fn alias(id: &str, groups: &[&str], also: &[&str]) -> Decider {
+    let also = also.iter().map(|id| PrincipalId::new(id).unwrap()).collect();
+    Decider { also, ..person(id, groups) }
+}
+
+fn wanted() -> Wanted {
+    Wanted {
+        resource: "app_rw@orders/shop".parse().unwrap(),
+        also: Vec::new(),
+        ttl: Ttl::from_secs(7_200),
+        reason: "fix order 7".into(),
+        ticket: None,
+        act: Act::Connect,
+        starts_at: None,
+        extends: None,
+    }
+}
+
+pub(super) fn asked(approvals: &str) -> Request {
+    let terms = Terms {
+        approvals: approvals.to_owned().try_into().unwrap(),
+        limit: Some(Ttl::from_secs(3_600)),
+        ..Terms::default()
+    };
+    Request::ask(
+        RequestId::new("rq-1").unwrap(),
+        PrincipalId::new("alice").unwrap(),
+        wanted(),
+        terms,
+        None,
+        (at(0), Ttl::from_secs(600)),
+    )
+}
+
+pub(super) fn approve(request: &Request, by: Decider) -> Result<Request, RequestError> {
+    let digest = request.digest();
+    request.apply(RequestEvent::Approve { by, digest, shorten: None, step_up: None }, at(1))
+}
+
+#[test]
+fn the_limit_of_the_rules_shortens_the_wish() {
+    assert_eq!(asked("").ttl, Ttl::from_secs(3_600));
+}
+
+#[test]
+fn nobody_asked_means_granted_at_once() {
+    assert_eq!(asked("").state.word(), "granted");
+}
+
+#[test]
+fn nobody_approves_or_denies_their_own() {
+    let request = asked("1 of dba");
+    let alice = || person("alice", &["dba"]);
+    assert_eq!(approve(&request, alice()), Err(RequestError::Own));
+    let deny = RequestEvent::Deny { by: alice(), reason: String::new() };
+    assert_eq!(request.apply(deny, at(1)), Err(RequestError::Own));
+}
+
+#[test]
+fn approving_twice_counts_once() {
+    let request = approve(&asked("2 of dba"), person("bob", &["dba"])).unwrap();
+    assert_eq!(approve(&request, person("bob", &["dba"])), Err(RequestError::Twice));
+    let request = approve(&request, person("carol", &["dba"])).unwrap();
+    assert_eq!(request.state.word(), "granted");
+}
+
+#[test]
+fn a_person_in_two_groups_counts_once() {
+    let request =
+        approve(&asked("1 of dba, 1 of leads"), person("bob", &["dba", "leads"])).unwrap();
+    assert!(request.is_pending());
+    assert!(!approve(&request, person("carol", &["dba"])).unwrap().is_pending());
+}
+
+#[test]
+fn an_approval_of_something_else_is_refused() {
+    let request = asked("1 of dba");
+    let edited = Request { reason: "other".into(), ..request.clone() };
+    let event = RequestEvent::Approve {
+        by: person("bob", &["dba"]),
+        digest: request.digest(),
+        shorten: None,
+        step_up: None,
+    };
+    assert_eq!(edited.apply(event, at(1)), Err(RequestError::Changed));
+}
+
+#[test]
+fn the_ticket_and_the_act_are_part_of_what_is_approved() {
+    let request = asked("1 of dba");
+    let ticket = Some(Ticket::new("OPS-12").unwrap());
+    for edited in
+        [Request { ticket, ..request.clone() }, Request { act: Act::BreakGlass, ..request.clone() }]
+    {
+        assert_ne!(edited.digest(), request.digest());
+    }
+}
+
+#[test]
+fn an_approver_can_shorten_but_not_lengthen() {
+    let request = asked("1 of dba");
+    for (wish, got) in [(60, 60), (99_999, 3_600)] {
+        let event = RequestEvent::Approve {
+            by: person("bob", &["dba"]),
+            digest: request.digest(),
+            shorten: Some(Ttl::from_secs(wish)),
+            step_up: None,
+        };
+        assert_eq!(request.apply(event, at(1)).unwrap().lasts(), Ttl::from_secs(got));
+    }
+}
+
+#[test]
+fn pending_requests_lapse_and_stay_lapsed() {
+    let request = asked("1 of dba");
+    assert_eq!(request.apply(RequestEvent::Tick, at(599)).unwrap(), request);
+    let late = RequestEvent::Withdraw { by: request.principal.clone() };
+    assert_eq!(request.apply(late, at(600)), Err(RequestError::Lapsed));
+    let lapsed = request.apply(RequestEvent::Tick, at(600)).unwrap();
+    assert_eq!(approve(&lapsed, person("bob", &["dba"])), Err(RequestError::Over("lapsed")));
+}
+
+#[test]
+fn only_the_one_who_asked_withdraws() {
+    let request = asked("1 of dba");
+    let by = |id: &str| RequestEvent::Withdraw { by: PrincipalId::new(id).unwrap() };
+    assert_eq!(request.apply(by("bob"), at(1)), Err(RequestError::NotTheirs));
+    assert_eq!(request.apply(by("alice"), at(1)).unwrap().state.word(), "withdrawn");
+}
+
+pub(super) fn stepped(approvals: &str) -> Request {
+    let request = asked("9 of nobody");
+    let terms = Terms {
+        approvals: approvals.to_owned().try_into().unwrap(),
+        step_up: Some(Ttl::from_secs(60)),
+        ..request.terms
+    };
+    let wanted = Wanted { ttl: request.ttl, ..wanted() };
+    let patience = (at(0), Ttl::from_secs(600));
+    Request::ask(request.id, request.principal, wanted, terms, None, patience)
+}
+
+pub(super) fn touch(by: &str, purpose: Purpose, subject: &str, secs: i64) -> StepUp {
+    crate::step_up::tests::touch(by, purpose, subject, at(secs))
+}
+
+#[test]
+fn nobody_is_asked_before_the_one_who_asks_has_proved_themselves() {
+    let request = stepped("1 of dba");
+    assert_eq!((&request.state, request.is_pending()), (&RequestState::NeedsStepUp, true));
+    assert_eq!(approve(&request, person("bob", &["dba"])), Err(RequestError::TooEarly));
+    let prove = |step_up| request.apply(RequestEvent::StepUp { step_up }, at(10));
+    let wish = "app_rw@orders/shop";
+    for (wrong, why) in [
+        (touch("bob", Purpose::Ask, wish, 9), StepUpError::AnotherPerson),
+        (touch("alice", Purpose::Approve, wish, 9), StepUpError::AnotherPurpose),
+        (touch("alice", Purpose::Ask, "app_ro@orders/shop", 9), StepUpError::AnotherSubject),
+        (touch("alice", Purpose::Ask, wish, -50), StepUpError::Stale),
+    ] {
+        assert_eq!(prove(wrong), Err(RequestError::Unfit(why)));
+    }
+    let proved = prove(touch("alice", Purpose::Connect, wish, 9)).unwrap();
+    assert_eq!(proved.state, RequestState::NeedsApproval { approvals: vec![] });
+    assert_eq!(proved.step_up.as_ref().map(StepUpId::as_str), Some("su-1"));
+    assert_eq!(proved.digest(), request.digest());
+}
+
+#[test]
+fn an_approval_takes_a_touch_for_this_very_request() {
+    let step_up = touch("alice", Purpose::Ask, "app_rw@orders/shop", 0);
+    let request = stepped("1 of dba").apply(RequestEvent::StepUp { step_up }, at(1)).unwrap();
+    let say = |step_up| {
+        let (by, digest) = (person("bob", &["dba"]), request.digest());
+        request.apply(RequestEvent::Approve { by, digest, shorten: None, step_up }, at(70))
+    };
+    assert_eq!(say(None), Err(RequestError::NeedsStepUp));
+    for (who, purpose, subject, secs) in [
+        ("carol", Purpose::Approve, "rq-1", 69),
+        ("bob", Purpose::Connect, "rq-1", 69),
+        ("bob", Purpose::Approve, "rq-2", 69),
+        ("bob", Purpose::Approve, "rq-1", 10),
+    ] {
+        let given = Some(touch(who, purpose, subject, secs));
+        assert!(matches!(say(given), Err(RequestError::Unfit(_))), "{who} {purpose} {subject}");
+    }
+    let granted = say(Some(touch("bob", Purpose::Approve, "rq-1", 69))).unwrap();
+    assert_eq!(granted.state.word(), "granted");
+}
+
+#[test]
+fn a_wish_that_takes_only_a_touch_is_granted_by_it() {
+    let request = stepped("");
+    assert!(request.is_pending());
+    let step_up = touch("alice", Purpose::Ask, "app_rw@orders/shop", 0);
+    let granted = request.apply(RequestEvent::StepUp { step_up }, at(1)).unwrap();
+    assert_eq!(granted.state.word(), "granted");
+}
+
+#[test]
+fn what_one_shortens_is_still_what_the_next_has_read() {
+    let request = asked("2 of dba");
+    let digest = request.digest();
+    let yes = |by, shorten| RequestEvent::Approve {
+        by: person(by, &["dba"]),
+        digest: digest.clone(),
+        shorten,
+        step_up: None,
+    };
+    let first = request.apply(yes("bob", Some(Ttl::from_secs(60))), at(1)).unwrap();
+    let granted = first.apply(yes("carol", Some(Ttl::from_secs(90))), at(2)).unwrap();
+    assert_eq!(granted.lasts(), Ttl::from_secs(60));
+    assert!(granted.state.approvals().iter().all(|yes| yes.digest == granted.digest()));
+}
+
+#[test]
+fn nobody_approves_under_another_name() {
+    let request = asked("2 of dba");
+    let second = alias("alice-admin", &["dba"], &["alice"]);
+    assert_eq!(approve(&request, second.clone()), Err(RequestError::Own));
+    assert!(!request.waits_for(&second));
+    let request = approve(&request, person("bob", &["dba"])).unwrap();
+    let other = alias("bob-admin", &["dba"], &["bob"]);
+    assert_eq!(approve(&request, other), Err(RequestError::Twice));
+}
+
+#[test]
+fn a_stage_waits_for_the_one_before() {
+    let request = asked("1 of leads then 1 of dba");
+    let (lead, dba) = (person("dave", &["leads"]), person("bob", &["dba"]));
+    assert_eq!(approve(&request, dba.clone()), Err(RequestError::NotYet("1 of leads".into())));
+    assert!(request.waits_for(&lead) && !request.waits_for(&dba));
+    let next = approve(&request, lead).unwrap();
+    assert!(next.waits_for(&dba));
+    assert_eq!(approve(&next, dba).unwrap().state.word(), "granted");
+}
+
+#[test]
+fn who_is_asked_later_may_say_no_at_once() {
+    let request = asked("1 of leads then 1 of dba");
+    let deny = RequestEvent::Deny { by: person("bob", &["dba"]), reason: "no".into() };
+    assert_eq!(request.apply(deny, at(1)).unwrap().state.word(), "denied");
+}
+
+fn edit(reason: &str, terms: &Terms) -> RequestEvent {
+    let edit =
+        Edit { ttl: Ttl::from_secs(3_600), reason: reason.into(), ticket: None, starts_at: None };
+    RequestEvent::Edit { by: PrincipalId::new("alice").unwrap(), edit, terms: terms.clone() }
+}
+
+#[test]
+fn an_edit_kills_approvals() {
+    let request = asked("2 of dba");
+    let seen = request.digest();
+    let approved = approve(&request, person("bob", &["dba"])).unwrap();
+    let edited = approved.apply(edit("fix order 8", &approved.terms), at(2)).unwrap();
+    assert_eq!(edited.state, RequestState::NeedsApproval { approvals: Vec::new() });
+    let yes = RequestEvent::Approve {
+        by: person("carol", &["dba"]),
+        digest: seen.clone(),
+        shorten: None,
+        step_up: None,
+    };
+    assert_eq!(edited.apply(yes.clone(), at(3)), Err(RequestError::Changed));
+    let back = edited.apply(edit("fix order 7", &edited.terms), at(4)).unwrap();
+    assert_eq!(back.apply(yes, at(5)), Err(RequestError::Changed), "another version, read anew");
+    assert!(
+        !approve(&approve(&back, person("carol", &["dba"])).unwrap(), person("bob", &["dba"]))
+            .unwrap()
+            .is_pending()
+    );
+}
+
+#[test]
+fn an_edit_takes_another_touch_and_changes_something() {
+    let step_up = touch("alice", Purpose::Ask, "app_rw@orders/shop", 0);
+    let request = stepped("1 of dba").apply(RequestEvent::StepUp { step_up }, at(1)).unwrap();
+    let edited = request.apply(edit("fix order 8", &request.terms), at(2)).unwrap();
+    assert_eq!((&edited.state, &edited.step_up), (&RequestState::NeedsStepUp, &None));
+    assert_eq!(edited.apply(edit("fix order 8", &edited.terms), at(3)), Err(RequestError::Same));
+    let RequestEvent::Edit { edit, terms, .. } = edit("other", &request.terms) else { panic!() };
+    let by = PrincipalId::new("bob").unwrap();
+    let theirs = RequestEvent::Edit { by, edit, terms };
+    assert_eq!(edited.apply(theirs, at(3)), Err(RequestError::NotTheirs));
+}
+
+#[test]
+fn after_a_time_another_group_may_stand_in() {
+    let to = BTreeMap::from(
+        [("dba", "leads"), ("security", "ops")]
+            .map(|(from, to)| (GroupName::new(from).unwrap(), GroupName::new(to).unwrap())),
+    );
+    let request = asked("2 of dba");
+    let after = Ttl::from_secs(60);
+    assert_eq!(request.escalates_at(after, &to), Some(at(60)));
+    let lead = || person("dave", &["leads"]);
+    assert!(matches!(approve(&request, lead()), Err(RequestError::NotAsked(_))));
+    let waiting = approve(&request, person("bob", &["dba"])).unwrap();
+    assert_eq!(waiting.escalates_at(after, &to), Some(at(61)), "each yes begins the wait anew");
+    let event = || RequestEvent::Escalate { to: to.clone() };
+    let escalated = waiting.apply(event(), at(61)).unwrap();
+    assert_eq!((escalated.escalated.len(), escalated.escalates_at(after, &to)), (1, None));
+    assert_eq!(escalated.digest(), request.digest());
+    assert_eq!(escalated.apply(event(), at(62)), Err(RequestError::Nobody));
+    let granted = approve(&escalated, lead()).unwrap();
+    let stood_in: BTreeSet<GroupName> = [GroupName::new("dba").unwrap()].into();
+    assert_eq!(granted.state.approvals()[1].stood_in, stood_in);
+    assert_eq!(granted.state.word(), "granted");
+}
+
+#[test]
+fn who_stands_in_for_a_group_is_still_another_person() {
+    let to = BTreeMap::from([(GroupName::new("dba").unwrap(), GroupName::new("leads").unwrap())]);
+    let request = asked("1 of dba, 1 of leads");
+    let request = request.apply(RequestEvent::Escalate { to }, at(1)).unwrap();
+    let once = approve(&request, person("dave", &["leads"])).unwrap();
+    assert_eq!(approve(&once, person("dave", &["leads"])), Err(RequestError::Twice));
+    assert_eq!(approve(&once, person("carol", &["leads"])).unwrap().state.word(), "granted");
+}
+
+#[test]
+fn a_bundle_is_read_and_approved_as_one() {
+    let one = asked("1 of dba");
+    let both = Request { also: vec!["app_ro@billing/shop".parse().unwrap()], ..one.clone() };
+    assert_ne!(one.digest(), both.digest());
+    assert_eq!(both.subject(), "app_rw@orders/shop + app_ro@billing/shop");
+    assert_eq!(both.resources().count(), 2);
+}
+
+#[test]
+fn a_request_survives_its_json() {
+    let request = Request {
+        starts_at: Some(at(90)),
+        ..approve(&asked("2 of dba"), person("bob", &["dba"])).unwrap()
+    };
+    let json = serde_json::to_string(&request).unwrap();
+    assert_eq!(serde_json::from_str::<Request>(&json).unwrap(), request, "{json}");
+}
