@@ -147,6 +147,7 @@ impl From<Lock> for v1::Lock {
             by: lock.by.into(),
             at_ms: lock.at.millis(),
             until_ms: lock.until.map(Timestamp::millis),
+            members: lock.members.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -155,6 +156,7 @@ impl TryFrom<v1::Lock> for Lock {
     type Error = Malformed;
 
     fn try_from(wire: v1::Lock) -> Result<Self, Malformed> {
+        let members = wire.members.iter().map(|member| parse("member", member));
         Ok(Self {
             id: parse("lock", &wire.id)?,
             subject: parse("subject", &wire.subject)?,
@@ -162,6 +164,7 @@ impl TryFrom<v1::Lock> for Lock {
             by: parse("by", &wire.by)?,
             at: Timestamp::from_millis(wire.at_ms),
             until: wire.until_ms.map(Timestamp::from_millis),
+            members: members.collect::<Result<_, _>>()?,
         })
     }
 }
@@ -407,6 +410,7 @@ mod tests {
             by: PrincipalId::new("bob").unwrap(),
             at,
             until: Some(at),
+            members: [PrincipalId::new("alice").unwrap()].into(),
         };
         assert_eq!(Lock::try_from(v1::Lock::from(lock.clone())), Ok(lock));
     }

@@ -80,6 +80,7 @@ pub(crate) fn lock(subject: &str) -> Lock {
         by: "bob".parse().unwrap(),
         at: at(0),
         until: None,
+        members: ["alice".parse().unwrap()].into(),
     }
 }
 

@@ -58,6 +58,16 @@ impl Buffer {
         self.grow(scanned.need);
     }
 
+    /// Puts bytes of our own behind what is cleared. The caller knows that a message ends there.
+    pub(super) fn interject(&mut self, bytes: &[u8]) {
+        let held = self.held().to_vec();
+        self.data.truncate(self.clear);
+        self.data.extend_from_slice(bytes);
+        self.clear = self.data.len();
+        self.data.extend_from_slice(&held);
+        self.end = self.data.len();
+    }
+
     /// Drops what isn't cleared: after a cut nothing new passes.
     pub(super) fn discard_held(&mut self) {
         self.end = self.clear;

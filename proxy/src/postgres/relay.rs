@@ -20,7 +20,7 @@ use super::buffer::Buffer;
 use super::flight::Flight;
 use super::frontend::Frontend;
 use super::stream::Stream;
-use super::wire::{Fatal, WireError};
+use super::wire::{Fatal, WireError, put_notice};
 use crate::recorder::Recorder;
 use crate::session::{Session, Tally};
 
@@ -44,6 +44,8 @@ pub(super) struct Relay {
     upstream_deaf: bool,
     /// Which sides stand in the middle of a message, by what was let through to them.
     inside: Inside,
+    /// What the client is to be told between two messages.
+    news: BytesMut,
     unflushed: Unflushed,
     quiet: Quiet,
 }
@@ -110,6 +112,7 @@ impl Relay {
             recorder,
             upstream_deaf: false,
             inside: Inside::default(),
+            news: BytesMut::new(),
             unflushed: Unflushed::default(),
             quiet: Quiet { timer: Box::pin(sleep(QUIET)), armed: false, traffic: false },
         }
@@ -122,6 +125,11 @@ impl Relay {
             Err(stop) => Poll::Ready(stop),
         })
         .await
+    }
+
+    /// Has the client told something as soon as it stands between two messages.
+    pub(super) fn tell(&mut self, text: &str) {
+        put_notice(&mut self.news, text);
     }
 
     /// Moves what can be moved now.
@@ -189,6 +197,9 @@ impl Relay {
     /// From the target to the client.
     fn pump_down(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
         loop {
+            if !self.inside.client && !self.news.is_empty() {
+                self.down.interject(&self.news.split());
+            }
             if self.down.has_cleared() {
                 self.quiet.traffic = true;
                 match self.down.poll_write(cx, &mut self.client) {

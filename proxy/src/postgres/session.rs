@@ -194,14 +194,7 @@ impl Visit {
         issued: Option<Issued>,
         outside: &Outside<'_>,
     ) {
-        let end = tokio::select! {
-            biased;
-            end = session.ended() => end,
-            stop = relay.run(&session) => match stop {
-                Stop::End(end) => end,
-                Stop::LeaseOver => session.ended().await,
-            },
-        };
+        let end = relayed(&mut relay, &session).await;
         session.cut_done();
         // One end may cut a thousand sessions: nothing passes in any of them before each is seen off.
         tokio::task::yield_now().await;
@@ -223,6 +216,28 @@ impl Visit {
         );
         if !released {
             tracing::warn!("the target kept the connection open; it was dropped");
+        }
+    }
+}
+
+/// Until the relay stops or the guard cuts it, telling on the way how long there still is.
+async fn relayed(relay: &mut Relay, session: &Session) -> End {
+    let mut countdown = session.countdown();
+    let mut ended = std::pin::pin!(session.ended());
+    loop {
+        tokio::select! {
+            biased;
+            end = &mut ended => return end,
+            left = countdown.next() => {
+                let grant = session.pass().grant();
+                relay.tell(&format!(
+                    "this session ends in {left}; `postern extend {grant}` asks for more time"
+                ));
+            }
+            stop = relay.run(session) => match stop {
+                Stop::End(end) => return end,
+                Stop::LeaseOver => return ended.await,
+            },
         }
     }
 }

@@ -136,7 +136,9 @@ async fn count_down(hub: &Hub, handle: &Handle) -> Infallible {
     let mut countdown = hub.session.countdown();
     loop {
         let left = countdown.next().await;
-        let text = format!("This session ends in {left}.");
+        let grant = hub.session.pass().grant();
+        let text =
+            format!("This session ends in {left}; `postern extend {grant}` asks for more time.");
         let _ = timeout(FAREWELL, tell(handle, &hub.readers(), &text)).await;
     }
 }
