@@ -29,6 +29,8 @@ pub(crate) enum By {
     /// Control itself: time passed, or the inventory changed.
     Control,
     Proxy(String),
+    /// Another system, by a signed message.
+    Hook(&'static str),
 }
 
 impl fmt::Display for By {
@@ -38,6 +40,7 @@ impl fmt::Display for By {
             Self::Operator => f.write_str("operator"),
             Self::Control => f.write_str("control"),
             Self::Proxy(name) => write!(f, "proxy:{name}"),
+            Self::Hook(name) => write!(f, "webhook:{name}"),
         }
     }
 }

@@ -186,20 +186,26 @@ async fn recall(
     let db = &mut *store.read().await?;
     let open = store::grants::open(db).await?;
     let leases = open.iter().filter_map(policies::Grant::lease);
-    let locks = store::locks::all(db).await?;
+    let locks = store::locks::all(db).await?.into_iter().map(|lock| {
+        // Who is in a group is not what the store remembers.
+        let members = inventory.locked_out(&lock.subject);
+        policies::Lock { members, ..lock }
+    });
     let since = Timestamp::from_millis(now.millis().saturating_sub(REMEMBERED.millis()));
     let most = i64::try_from(REMEMBERED_AT_MOST).unwrap_or(i64::MAX);
     let ended = store::grants::ended_since(db, since, most).await?;
     Ok(Mirror {
         revision: store::feed::revision(db).await?,
         leases: leases.map(|lease| (lease.grant.clone(), lease)).collect(),
-        locks: locks.into_iter().map(|lock| (lock.id.clone(), lock)).collect(),
+        locks: locks.map(|lock| (lock.id.clone(), lock)).collect(),
         targets: inventory.targets.values().cloned().collect(),
         gone: ended
             .into_iter()
             .filter_map(|grant| match grant.state {
                 policies::GrantState::Ended { at, end } => Some((at, grant.id, end)),
-                policies::GrantState::Granted { .. } | policies::GrantState::Active { .. } => None,
+                policies::GrantState::Scheduled { .. }
+                | policies::GrantState::Granted { .. }
+                | policies::GrantState::Active { .. } => None,
             })
             .collect(),
     })

@@ -4,6 +4,8 @@
 //! a lock on each of its certificates and tokens goes out to every proxy, so that a copy is dead at
 //! once and what runs by it is cut. The lock lasts for as long as the copy would have been good.
 
+use std::collections::BTreeSet;
+
 use certs::{Csr, Issued, PersonCert};
 use policies::{CredentialId, DeviceId, Lock, LoginId, PrincipalId, Subject, Timestamp};
 use serde_json::json;
@@ -129,6 +131,7 @@ impl Change {
                 by: whose.clone(),
                 at: now,
                 until: Some(brought.expires_at),
+                members: BTreeSet::new(),
             };
             self.add_lock(&lock).await?;
         }

@@ -1,6 +1,8 @@
 //! What control answers where it doesn't do what was asked: one enum for its boundary.
 
-use policies::{GrantError, Refusal, RequestError, ResourceError, StepUpId, TargetName, Unsaid};
+use policies::{
+    GrantError, Refusal, RequestError, ResourceError, ReviewError, StepUpId, TargetName, Unsaid,
+};
 use thiserror::Error;
 
 use crate::Unproven;
@@ -78,6 +80,9 @@ pub enum ControlError {
     /// A secret can't be wrapped, or had back.
     #[error(transparent)]
     Vault(#[from] crate::vault::VaultError),
+    /// Another system's message isn't believed.
+    #[error("the message isn't believed: {0}")]
+    Disbelieved(String),
     /// The work was broken off.
     #[error("the work was broken off")]
     Broken,
@@ -176,6 +181,7 @@ impl ControlError {
             Self::Store(_) | Self::Migrate(_) | Self::Unreadable(_) => "store",
             Self::Issuer(_) | Self::Http(_) => "issuer-unavailable",
             Self::Vault(_) => "vault",
+            Self::Disbelieved(_) => "disbelieved",
             Self::Broken => "broken",
         }
     }
@@ -190,6 +196,9 @@ impl From<RequestError> for ControlError {
                 Self::Forbidden(told)
             }
             RequestError::Over(_)
+            | RequestError::NotYet(_)
+            | RequestError::Same
+            | RequestError::Nobody
             | RequestError::Lapsed
             | RequestError::Twice
             | RequestError::TooEarly
@@ -201,5 +210,16 @@ impl From<RequestError> for ControlError {
 impl From<GrantError> for ControlError {
     fn from(error: GrantError) -> Self {
         Self::Conflict(error.to_string())
+    }
+}
+
+impl From<ReviewError> for ControlError {
+    fn from(error: ReviewError) -> Self {
+        let told = error.to_string();
+        match error {
+            ReviewError::Own | ReviewError::NotAsked => Self::Forbidden(told),
+            ReviewError::Signed | ReviewError::TooEarly => Self::Conflict(told),
+            ReviewError::Silent => Self::Invalid(told),
+        }
     }
 }

@@ -14,7 +14,6 @@ use crate::actor::Asker;
 use crate::audit::Event;
 use crate::network::neighbourhood;
 use crate::publish::Change;
-use crate::requests::approvals;
 use crate::risk::{Carrier, Unusual};
 use crate::store::requests::Stored;
 use crate::{Actor, Control, ControlError, step_up, store};
@@ -132,7 +131,7 @@ impl Change {
             return Err(ControlError::Forbidden(told.to_owned()));
         }
         let request = self.stored(&grant.request).await?.request;
-        Ok(request.may_decide(&person.principal)?)
+        Ok(request.may_decide(&self.inventory.decider(&person.principal))?)
     }
 
     /// Asks the rules once more, with where this very connection comes from and what was touched for
@@ -226,7 +225,7 @@ impl Change {
 fn is_vouched(visit: &Visit, asked: &Stored) -> bool {
     let confirmed = visit.authn.as_ref().is_some_and(|authn| authn.method == Method::Confirmed);
     let (here, there) = (visit.source.map(neighbourhood), asked.source.map(neighbourhood));
-    confirmed || (here.is_some() && here == there && !approvals(&asked.request).is_empty())
+    confirmed || (here.is_some() && here == there && !asked.request.state.approvals().is_empty())
 }
 
 /// A step-up is wanted: because of what is unusual, where something is.

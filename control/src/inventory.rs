@@ -13,7 +13,8 @@ use policies::{
 use secrecy::SecretString;
 
 use crate::{
-    Bearer, Channel, ChannelName, ControlError, Email, Issuer, People, Rejection, Shared, Workload,
+    Bearer, Channel, ChannelName, ControlError, Email, Issuer, People, Rejection, Shared, Workflow,
+    Workload,
 };
 
 /// Everything that can change by a reload. A copy of it is cheap.
@@ -37,6 +38,8 @@ pub struct Inventory {
     pub accounts: Shared<BTreeMap<(IssuerName, String), PrincipalId>>,
     /// By what people are told.
     pub channels: Shared<BTreeMap<ChannelName, Channel>>,
+    /// How requests go their way.
+    pub workflow: Shared<Workflow>,
 }
 
 /// A person as the configuration knows them.
@@ -97,6 +100,7 @@ impl Inventory {
         let workloads = workloads.map(|id| format!("workload `{id}` is no principal"));
         let misnamed = misnamed.chain(workloads).chain(targets);
         let more = self.unfit_accounts().chain(self.unfit_issuers());
+        let more = more.chain(self.unfit_identities());
         misnamed.chain(self.unsaid_secrets()).chain(more)
     }
 

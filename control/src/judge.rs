@@ -4,7 +4,7 @@
 //! every live grant when the inventory changes.
 
 use policies::{
-    Approval, Approvals, Decision, Facts, Knock, LeaseKey, Lock, PrincipalId, Request, Resource,
+    Approvals, Decision, Facts, Grant, Knock, LeaseKey, Lock, PrincipalId, Request, Resource,
     Subject, Terms, Timestamp, Ttl,
 };
 
@@ -35,7 +35,10 @@ impl Inventory {
     /// Whether a pending request still asks the people that the rules want.
     pub(crate) fn still_asks(&self, request: &Request, facts: &Facts) -> Result<(), Rejection> {
         let facts = facts.clone().about(request);
-        let (_, terms) = self.judge(&request.principal, &request.resource, &facts)?;
+        let mut terms = Terms::default();
+        for resource in request.resources() {
+            terms = terms.and(self.judge(&request.principal, resource, &facts)?.1);
+        }
         terms.said(request.ticket.as_ref(), &request.reason).map_err(Rejection::Unsaid)?;
         if !request.terms.approvals.covers(&terms.approvals) {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));
@@ -48,31 +51,31 @@ impl Inventory {
         within(&terms, request.ttl)
     }
 
-    /// Whether what was given, on these approvals, would be given again: by which terms.
+    /// Whether what was given, on the approvals of its request, would be given again: by which terms.
+    /// Each person counts once, whatever names they have, and nobody for themselves.
     pub(crate) fn still_gives(
         &self,
         request: &Request,
-        (approvals, ttl): (&[Approval], Ttl),
+        grant: &Grant,
         facts: &Facts,
     ) -> Result<Terms, Rejection> {
         let facts = facts.clone().about(request);
-        let (_, terms) = self.judge(&request.principal, &request.resource, &facts)?;
+        let (_, terms) = self.judge(&request.principal, &grant.resource, &facts)?;
         terms.said(request.ticket.as_ref(), &request.reason).map_err(Rejection::Unsaid)?;
-        let people = approvals.iter().map(|yes| (&yes.by, &yes.groups));
-        if terms.approvals.missing(people) > 0 {
+        let asker = self.human(&request.principal);
+        let said = request.state.approvals().iter().map(|yes| (self.human(&yes.by), yes.fills()));
+        let others: Vec<_> = said.filter(|(by, _)| *by != asker).collect();
+        if terms.approvals.missing(others.iter().map(|(by, fills)| (*by, fills))) > 0 {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));
         }
-        within(&terms, ttl).map(|()| terms)
+        within(&terms, grant.ttl).map(|()| terms)
     }
 }
 
 /// Whether everybody proved themselves whom the rules want to. How long ago no longer matters: a
 /// step-up opens, and ends nothing.
-pub(crate) fn was_proved(
-    terms: &Terms,
-    request: &Request,
-    approvals: &[Approval],
-) -> Result<(), Rejection> {
+pub(crate) fn was_proved(terms: &Terms, request: &Request) -> Result<(), Rejection> {
+    let approvals = request.state.approvals();
     let proved =
         request.step_up.is_some() && approvals.iter().all(|approval| approval.step_up.is_some());
     match terms.step_up.filter(|_| !proved) {
@@ -140,6 +143,7 @@ fn shuts_out(lock: &Lock, asker: &Asker, now: Timestamp) -> bool {
     lock.until.is_none_or(|until| now < until)
         && match &lock.subject {
             Subject::Principal(id) => *id == asker.principal,
+            Subject::Group(_) => lock.members.contains(&asker.principal),
             Subject::Device(id) => asker.device.as_ref() == Some(id),
             Subject::Credential(id) => asker.credential.as_deref() == Some(id.as_str()),
             Subject::Target(_) | Subject::Login(_, _) => false,

@@ -18,6 +18,7 @@
 
 mod actor;
 mod api;
+mod ask;
 mod audit;
 mod bearer;
 mod ceremony;
@@ -27,6 +28,7 @@ mod credentials;
 mod device;
 mod error;
 mod feed;
+mod give;
 mod grants;
 mod holds;
 mod ids;
@@ -49,6 +51,7 @@ mod publish;
 mod recovery;
 mod reload;
 mod requests;
+mod reviews;
 mod risk;
 mod sessions;
 mod settings;
@@ -62,12 +65,14 @@ mod sweep;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod tickets_hook;
 mod tokens;
 mod totp;
 mod vault;
 mod view;
 mod wait;
 mod webhook_signature;
+mod workflow;
 mod workloads;
 
 pub use actor::Actor;
@@ -97,19 +102,21 @@ pub use passkeys::{
 };
 pub use recovery::RecoveryView;
 pub use reload::Reloaded;
-pub use requests::{Wish, Yes};
+pub use requests::{Changes, Wish, Yes};
 pub use settings::{Gateway, Links, Settings, SignIn, Ssh};
 pub use shared::{People, Shared};
 pub use story::Story;
+pub use tickets_hook::Closed;
 pub use tokens::Minted;
 pub use totp::TotpSecret;
 pub use view::{
     Asked, AuditView, GrantFilter, GrantView, HoldView, LockView, LoginView, Page, Paging,
-    RequestFilter, RequestView, Scope, SessionEnd, SessionFilter, SessionView, Standing,
-    TargetView, TokenView, Verdict,
+    RequestFilter, RequestView, ReviewView, Scope, SessionEnd, SessionFilter, SessionView,
+    Standing, TargetView, TokenView, Verdict,
 };
 pub use webhook_signature::{
     WEBHOOK_TOLERANCE, WebhookHeaders, WebhookSecret, WebhookSecretError, WebhookSignatureError,
     sign_webhook, verify_webhook, webhook_timestamp,
 };
+pub use workflow::Workflow;
 pub use workloads::{Pattern, PatternError, Workload};

@@ -246,6 +246,7 @@ fn status(error: ControlError) -> Status {
         ControlError::Conflict(_) => Status::failed_precondition(told),
         ControlError::Invalid(_) => Status::invalid_argument(told),
         ControlError::RateLimited | ControlError::Busy => Status::resource_exhausted(told),
+        ControlError::Disbelieved(_) => Status::unauthenticated(told),
         ControlError::Unauthenticated => Status::unauthenticated("the token is not valid here"),
         ControlError::Issue(_)
         | ControlError::IssueSsh(_)

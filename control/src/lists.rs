@@ -1,7 +1,7 @@
 //! What people see of requests and grants: their own, what waits for them, or, for those who
 //! oversee, everything.
 
-use policies::{Grant, GrantId, PrincipalId, RequestId, RequestState};
+use policies::{Act, Grant, GrantId, PrincipalId, RequestId, RequestState};
 use sqlx::SqliteConnection;
 
 use crate::store::{self, requests::Stored};
@@ -25,7 +25,7 @@ impl Control {
     ) -> Result<RequestView, ControlError> {
         let db = &mut *self.0.store.read().await?;
         let found = store::requests::find(db, id).await?;
-        let stored = found.filter(|stored| may_see(actor, stored));
+        let stored = found.filter(|stored| self.may_see(actor, &stored.request));
         self.show(db, actor, stored.ok_or(ControlError::NotFound("request"))?).await
     }
 
@@ -43,7 +43,7 @@ impl Control {
         let db = &mut *self.0.store.read().await?;
         let (before, size) = (paging.before(), paging.size());
         let rows = if filter.scope == Scope::Inbox {
-            inbox(store::requests::pending(db).await?, actor, before, size)
+            self.inbox(store::requests::pending(db).await?, actor, (before, size))
         } else {
             let state = filter.state.map(crate::Standing::word);
             store::requests::list(db, whose, state, before, size).await?
@@ -63,23 +63,58 @@ impl Control {
         stored: Stored,
     ) -> Result<RequestView, ControlError> {
         let Stored { request, source, .. } = stored;
-        let missing = match &request.state {
-            RequestState::NeedsApproval { approvals } => request.missing(approvals),
-            RequestState::NeedsStepUp
-            | RequestState::Granted { .. }
-            | RequestState::Denied { .. }
-            | RequestState::Withdrawn { .. }
-            | RequestState::Lapsed { .. } => 0,
-        };
+        let inventory = self.0.inventory.load_full();
+        let reader = inventory.decider(&actor.principal);
+        let waits = matches!(request.state, RequestState::NeedsApproval { .. });
+        let given = store::grants::of(db, &request.id).await?.into_iter().map(|grant| grant.id);
+        let lengthened = request.extends.clone().filter(|_| !request.is_pending());
         Ok(RequestView {
-            name: self.0.inventory.load().name(&request.principal),
+            name: inventory.name(&request.principal),
             source,
             prove_at: self.prove_at(&request),
-            missing,
-            may_decide: request.is_pending() && decides(actor, &request),
-            grant: store::grants::id_for(db, &request.id).await?,
+            missing: if waits { request.missing(request.state.approvals()) } else { 0 },
+            may_decide: request.is_pending() && request.may_decide(&reader).is_ok(),
+            may_approve: request.waits_for(&reader),
+            grants: given.chain(lengthened).collect(),
             request,
         })
+    }
+
+    /// What waits for this person's yes.
+    fn inbox(&self, rows: Vec<Stored>, actor: &Actor, (before, size): (i64, i64)) -> Vec<Stored> {
+        let reader = self.0.inventory.load().decider(&actor.principal);
+        let rows = rows.into_iter().filter(|row| row.seq < before);
+        let asked = rows.filter(|row| row.request.waits_for(&reader));
+        asked.take(usize::try_from(size).unwrap_or(usize::MAX)).collect()
+    }
+
+    fn may_see(&self, actor: &Actor, request: &policies::Request) -> bool {
+        let reader = self.0.inventory.load().decider(&actor.principal);
+        request.principal == actor.principal.id
+            || actor.oversees()
+            || request.may_decide(&reader).is_ok()
+    }
+
+    async fn reveal(
+        &self,
+        db: &mut SqliteConnection,
+        actor: &Actor,
+        grant: Grant,
+    ) -> Result<GrantView, ControlError> {
+        let own = grant.principal == actor.principal.id;
+        let may_revoke = if actor.admin || own {
+            actor.admin
+        } else {
+            let reader = self.0.inventory.load().decider(&actor.principal);
+            let found = store::requests::find(db, &grant.request).await?;
+            found.is_some_and(|stored| stored.request.may_decide(&reader).is_ok())
+        };
+        let may_revoke = may_revoke && grant.deadline().is_some();
+        let review = match grant.act {
+            Act::BreakGlass => store::reviews::of(db, &grant.id).await?,
+            Act::Connect => None,
+        };
+        Ok(GrantView { review: review.map(|review| review.id), grant, may_revoke })
     }
 
     fn prove_at(&self, request: &policies::Request) -> Option<String> {
@@ -95,7 +130,7 @@ impl Control {
         let db = &mut *self.0.store.read().await?;
         let none = || ControlError::NotFound("grant");
         let grant = store::grants::find(db, id).await?.ok_or_else(none)?;
-        let view = reveal(db, actor, grant).await?;
+        let view = self.reveal(db, actor, grant).await?;
         let own = view.grant.principal == actor.principal.id;
         if own || view.may_revoke || actor.oversees() { Ok(view) } else { Err(none()) }
     }
@@ -119,7 +154,7 @@ impl Control {
         let rows = store::grants::list(db, whose, live_at, paging.before(), size).await?;
         let (mut items, mut last) = (Vec::new(), None);
         for stored in rows {
-            let view = reveal(db, actor, stored.grant).await?;
+            let view = self.reveal(db, actor, stored.grant).await?;
             if !inbox || view.may_revoke {
                 items.push(view);
                 last = Some(stored.seq);
@@ -140,35 +175,4 @@ fn whose(actor: &Actor, scope: Scope) -> Result<Option<&PrincipalId>, ControlErr
         Scope::Inbox => Ok(None),
         Scope::All => actor.must_oversee().map(|()| None),
     }
-}
-
-fn inbox(rows: Vec<Stored>, actor: &Actor, before: i64, size: i64) -> Vec<Stored> {
-    let rows = rows.into_iter().filter(|row| row.seq < before);
-    let asked = rows.filter(|row| decides(actor, &row.request));
-    asked.take(usize::try_from(size).unwrap_or(usize::MAX)).collect()
-}
-
-fn decides(actor: &Actor, request: &policies::Request) -> bool {
-    request.may_decide(&actor.principal).is_ok()
-}
-
-fn may_see(actor: &Actor, stored: &Stored) -> bool {
-    let request = &stored.request;
-    request.principal == actor.principal.id || actor.oversees() || decides(actor, request)
-}
-
-async fn reveal(
-    db: &mut SqliteConnection,
-    actor: &Actor,
-    grant: Grant,
-) -> Result<GrantView, ControlError> {
-    let own = grant.principal == actor.principal.id;
-    let may_revoke = if actor.admin || own {
-        actor.admin
-    } else {
-        let found = store::requests::find(db, &grant.request).await?;
-        found.is_some_and(|stored| decides(actor, &stored.request))
-    };
-    let may_revoke = may_revoke && grant.deadline().is_some();
-    Ok(GrantView { grant, may_revoke })
 }

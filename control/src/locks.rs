@@ -1,11 +1,16 @@
 //! Locks: they beat every grant. Proxies cut what a lock matches; the grants themselves stay.
+//!
+//! A lock on a group is told with those who are in it, and told anew whenever they change.
 
-use policies::{Lock, LockId, Subject, Timestamp};
+use std::collections::BTreeSet;
 
-use crate::{Actor, Control, ControlError, LockView, ids};
+use policies::{GroupName, Lock, LockId, PrincipalId, Subject, Timestamp};
+
+use crate::publish::Change;
+use crate::{Actor, Control, ControlError, Inventory, LockView, ids};
 
 impl Control {
-    /// Locks a principal, device, target or login: for admins.
+    /// Locks a principal, group, device, target or login: for admins.
     ///
     /// # Errors
     /// Where the actor is none, would lock themselves out, or the end has passed.
@@ -22,8 +27,10 @@ impl Control {
             let mut change = control.change().await?;
             change.administering(&actor)?;
             check(&subject, &actor, until, change.now)?;
+            let members = change.inventory.locked_out(&subject);
             let lock = Lock {
                 id: ids::fresh("lk")?,
+                members,
                 subject,
                 reason: crate::audit::clip(&reason, 500),
                 by: actor.principal.id.clone(),
@@ -65,6 +72,7 @@ impl Control {
             }
             Some(
                 Subject::Principal(_)
+                | Subject::Group(_)
                 | Subject::Device(_)
                 | Subject::Target(_)
                 | Subject::Login(_, _),
@@ -88,6 +96,37 @@ impl Control {
     }
 }
 
+impl Inventory {
+    /// Whom a lock on this means besides what it names: the members of a group.
+    pub(crate) fn locked_out(&self, subject: &Subject) -> BTreeSet<PrincipalId> {
+        match subject {
+            Subject::Group(name) => self.members(name),
+            Subject::Principal(_)
+            | Subject::Device(_)
+            | Subject::Credential(_)
+            | Subject::Target(_)
+            | Subject::Login(_, _) => BTreeSet::new(),
+        }
+    }
+
+    fn members(&self, group: &GroupName) -> BTreeSet<PrincipalId> {
+        let people = self.people.iter();
+        let inside = people.filter(|(_, person)| person.principal.groups.contains(group));
+        inside.map(|(id, _)| id.clone()).collect()
+    }
+}
+
+impl Change {
+    /// The locks on groups that have other members by the inventory that is put in force.
+    pub(crate) fn relocked(&self) -> Vec<Lock> {
+        let locks = self.control().0.feed.locks().into_iter().filter_map(|lock| {
+            let members = self.inventory.locked_out(&lock.subject);
+            (members != lock.members).then_some(Lock { members, ..lock })
+        });
+        locks.collect()
+    }
+}
+
 fn check(
     subject: &Subject,
     actor: &Actor,
@@ -96,6 +135,7 @@ fn check(
 ) -> Result<(), ControlError> {
     let own = match subject {
         Subject::Principal(id) => *id == actor.principal.id,
+        Subject::Group(name) => actor.principal.groups.contains(name),
         Subject::Device(id) => actor.authn.device.as_ref() == Some(id),
         Subject::Credential(_) | Subject::Target(_) | Subject::Login(_, _) => false,
     };
@@ -112,6 +152,7 @@ fn check(
 fn concerns(subject: &Subject, actor: &Actor) -> bool {
     match subject {
         Subject::Principal(id) => *id == actor.principal.id,
+        Subject::Group(name) => actor.principal.groups.contains(name),
         Subject::Device(id) => actor.authn.device.as_ref() == Some(id),
         Subject::Credential(_) => false,
         Subject::Target(_) | Subject::Login(_, _) => true,

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use policies::{
-    Grant, GrantEvent, GrantId, GrantState, Lock, LockId, Request, RequestId, RequestState, Target,
+    Grant, GrantEvent, GrantId, GrantState, Lock, LockId, Request, RequestId, Target, Ticket,
     Timestamp,
 };
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::feed::News;
 use crate::issuers::Trust;
 use crate::risk::Unusual;
 use crate::store::{self, Turn};
-use crate::{Control, ControlError, Inventory, ids};
+use crate::{Control, ControlError, Inventory};
 
 /// A change in the making.
 pub(crate) struct Change {
@@ -91,12 +91,15 @@ impl Change {
         source: Option<IpAddr>,
         unusual: &Unusual,
     ) -> Result<(), ControlError> {
-        store::requests::insert(&mut self.db, request, source, unusual.risk).await?;
+        let escalates_at = self.inventory.escalates_at(request);
+        let beside = (source, unusual.risk, escalates_at);
+        store::requests::insert(&mut self.db, request, beside).await?;
         let by = By::Principal(request.principal.clone());
         let needs: Vec<String> = request.terms.approvals.told();
         let detail = json!({
-            "resource": request.resource.to_string(), "ttl": request.ttl, "reason": request.reason,
-            "ticket": request.ticket, "act": request.act,
+            "resource": request.subject(), "ttl": request.ttl, "reason": request.reason,
+            "ticket": request.ticket, "act": request.act, "extends": request.extends,
+            "starts_at": request.starts_at.map(|at| at.to_string()),
             "needs": needs, "rules": request.terms.rules, "digest": request.digest(),
             "source": source, "step_up": request.step_up, "unusual": unusual.told(),
         });
@@ -114,7 +117,8 @@ impl Change {
         kind: &'static str,
         detail: Value,
     ) -> Result<(), ControlError> {
-        store::requests::update(&mut self.db, request).await?;
+        let escalates_at = self.inventory.escalates_at(request);
+        store::requests::update(&mut self.db, request, escalates_at).await?;
         self.record(Event::new(by, kind, &request.id, detail)).await?;
         self.touch(request);
         Ok(())
@@ -125,37 +129,6 @@ impl Change {
         self.touched.push(standing);
     }
 
-    /// Gives the grant of a request whose terms are met.
-    pub(crate) async fn give(&mut self, request: &Request) -> Result<Grant, ControlError> {
-        let RequestState::Granted { approvals, .. } = &request.state else {
-            return Err(ControlError::Conflict(format!(
-                "the request is {}, not granted",
-                request.state.word()
-            )));
-        };
-        let grant = Grant {
-            id: ids::fresh("gr")?,
-            request: request.id.clone(),
-            principal: request.principal.clone(),
-            name: self.inventory.name(&request.principal),
-            resource: request.resource.clone(),
-            ttl: request.ttl,
-            granted_at: self.now,
-            state: GrantState::Granted {
-                claim_by: self.now.after(self.control.settings().claim_within),
-            },
-        };
-        store::grants::insert(&mut self.db, &grant).await?;
-        let approvers: Vec<&str> = approvals.iter().map(|yes| yes.by.as_str()).collect();
-        let detail = json!({
-            "request": request.id, "principal": grant.principal,
-            "resource": grant.resource.to_string(), "ttl": grant.ttl, "approved_by": approvers,
-        });
-        self.record(Event::new(By::Control, "grant.given", &grant.id, detail)).await?;
-        self.news.leases.extend(grant.lease());
-        Ok(grant)
-    }
-
     /// Steps a grant, and tells of it where that changed anything.
     pub(crate) async fn step(
         &mut self,
@@ -163,23 +136,52 @@ impl Change {
         event: GrantEvent,
         by: impl Into<By>,
     ) -> Result<Grant, ControlError> {
+        let extended_by = match &event {
+            GrantEvent::Extend { request, .. } => Some(request.clone()),
+            GrantEvent::Use | GrantEvent::End(_) | GrantEvent::Tick => None,
+        };
         let next = grant.apply(event, self.now)?;
         if next == *grant {
             return Ok(next);
         }
         store::grants::update(&mut self.db, &next).await?;
-        let (kind, detail) = match &next.state {
-            GrantState::Ended { end, .. } => {
-                self.news.gone.push((next.id.clone(), end.clone()));
+        let ends = next.deadline().map(|at| at.to_string());
+        let (kind, detail) = match (&next.state, extended_by) {
+            (GrantState::Ended { end, .. }, _) => {
                 ("grant.ended", json!({ "end": end.code(), "detail": end.detail() }))
             }
-            GrantState::Granted { .. } | GrantState::Active { .. } => {
-                self.news.leases.extend(next.lease());
-                ("grant.used", json!({ "ends": next.deadline().map(|at| at.to_string()) }))
+            (_, Some(request)) => ("grant.extended", json!({ "ends": ends, "request": request })),
+            (GrantState::Scheduled { .. } | GrantState::Granted { .. }, None) => {
+                ("grant.opened", json!({ "claim_by": ends }))
             }
+            (GrantState::Active { .. }, None) => ("grant.used", json!({ "ends": ends })),
         };
         self.record(Event::new(by, kind, &next.id, detail)).await?;
+        self.announce(&next).await?;
         Ok(next)
+    }
+
+    /// What proxies hear of a grant. An end takes the wish for a later one with it.
+    async fn announce(&mut self, grant: &Grant) -> Result<(), ControlError> {
+        self.news.leases.extend(grant.lease());
+        if let GrantState::Ended { end, .. } = &grant.state {
+            self.news.gone.push((grant.id.clone(), end.clone()));
+            self.drop_extensions(grant).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a new grant in.
+    pub(crate) async fn add_grant(
+        &mut self,
+        grant: &Grant,
+        ticket: Option<&Ticket>,
+        detail: Value,
+    ) -> Result<(), ControlError> {
+        store::grants::insert(&mut self.db, grant, ticket).await?;
+        self.record(Event::new(By::Control, "grant.given", &grant.id, detail)).await?;
+        self.news.leases.extend(grant.lease());
+        Ok(())
     }
 
     pub(crate) async fn add_lock(&mut self, lock: &Lock) -> Result<(), ControlError> {
@@ -218,6 +220,8 @@ impl Change {
     pub(crate) fn know(&mut self, next: Arc<Inventory>) {
         self.inventory = Arc::clone(&next);
         self.next = Some(next);
+        let relocked = self.relocked();
+        self.news.locks.extend(relocked);
     }
 
     /// Keeps the configuration that the next inventory was made of, and whom it trusts.

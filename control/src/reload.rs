@@ -8,7 +8,6 @@ use serde_json::json;
 use crate::audit::{By, Event};
 use crate::judge::was_proved;
 use crate::publish::Change;
-use crate::requests::approvals;
 use crate::{Control, ControlError, Inventory, Rejection, store};
 
 /// What a reload changed.
@@ -69,7 +68,11 @@ impl Change {
             if let Err(why) = self.inventory.still_asks(request, &facts) {
                 self.withdraw_for(request, &why.to_string()).await?;
                 withdrawn.push(request.id.clone());
+                continue;
             }
+            // Who may stand in for whom is a part of what changed.
+            let escalates_at = self.inventory.escalates_at(request);
+            store::requests::update(self.db(), request, escalates_at).await?;
         }
         Ok(withdrawn)
     }
@@ -96,7 +99,7 @@ impl Change {
         let stored = self.stored(&grant.request).await?;
         let facts = self.facts_of(&stored).await?;
         let terms = self.covers(grant, &facts).await?;
-        Ok(was_proved(&terms, &stored.request, approvals(&stored.request))?)
+        Ok(was_proved(&terms, &stored.request)?)
     }
 
     async fn end_by_rules(&mut self, grant: &Grant, why: &Rejection) -> Result<(), ControlError> {

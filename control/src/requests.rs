@@ -1,31 +1,31 @@
-//! Asking, and what people answer: every step of a request's life but the lapse.
+//! Every step of a request's life after it was asked: approved, denied, edited, taken back, told to
+//! others, lapsed.
 
 use std::net::IpAddr;
 
 use policies::{
-    Act, Approval, Digest, Facts, Grant, GrantEvent, Request, RequestEvent, RequestId,
-    RequestState, Resource, StepUp, StepUpId, Terms, Ticket, Ttl, Wanted,
+    Act, Digest, Edit, Facts, Grant, GrantId, Request, RequestError, RequestEvent, RequestId,
+    Resource, Risk, StepUpId, Terms, Ticket, Timestamp, Ttl,
 };
 use serde_json::{Value, json};
 
 use crate::actor::Asker;
+use crate::ask::Answer;
 use crate::audit::By;
-use crate::judge::needs;
 use crate::publish::Change;
-use crate::risk::Unusual;
 use crate::store::{self, requests::Stored};
-use crate::{Actor, Asked, Control, ControlError, Rejection, ids, step_up};
+use crate::{Actor, Asked, Control, ControlError, Rejection, step_up};
 
 /// The longest reason, in bytes.
-const REASON_MAX: usize = 2_000;
-/// How many requests of one person wait at once.
-const PENDING_EACH: i64 = 50;
+pub(crate) const REASON_MAX: usize = 2_000;
 
 /// What somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
     /// The login, target and database; without a database, the target's default.
     pub resource: Resource,
+    /// What else, to be decided on as one.
+    pub also: Vec<Resource>,
     /// For how long; without, as long as the target's default.
     pub ttl: Option<Ttl>,
     /// Why.
@@ -34,6 +34,8 @@ pub struct Wish {
     pub ticket: Option<Ticket>,
     /// Whether it is an emergency.
     pub act: Act,
+    /// From when on; without, at once.
+    pub starts_at: Option<Timestamp>,
     /// Where the connection comes from that waits for it, where there is one.
     pub source: Option<IpAddr>,
 }
@@ -42,8 +44,16 @@ impl Wish {
     /// A wish for this, of which nothing more is said.
     #[must_use]
     pub fn new(resource: Resource) -> Self {
-        let (ttl, reason, ticket) = (None, String::new(), None);
-        Self { resource, ttl, reason, ticket, act: Act::Connect, source: None }
+        Self {
+            resource,
+            also: Vec::new(),
+            ttl: None,
+            reason: String::new(),
+            ticket: None,
+            act: Act::Connect,
+            starts_at: None,
+            source: None,
+        }
     }
 
     /// What the rules may ask about it, besides these.
@@ -56,6 +66,24 @@ impl Wish {
             ..facts
         }
     }
+
+    /// The time that its rules are asked about: when it is to begin, or else now.
+    pub(crate) fn judged_at(&self, now: Timestamp) -> Timestamp {
+        self.starts_at.map_or(now, |starts| starts.max(now))
+    }
+}
+
+/// What of a request is to be said otherwise; what is left out stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// For how long.
+    pub ttl: Option<Ttl>,
+    /// Why.
+    pub reason: Option<String>,
+    /// The ticket.
+    pub ticket: Option<Ticket>,
+    /// From when on.
+    pub starts_at: Option<Timestamp>,
 }
 
 /// An approver's yes.
@@ -92,13 +120,13 @@ impl Control {
         wish: Wish,
         waiting: Waiting,
     ) -> Result<Asked, ControlError> {
-        check_reason(&wish.reason)?;
+        check_text("a reason", &wish.reason, REASON_MAX)?;
         let control = self.clone();
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            let (request, grant) = change.ask(&asker, wish, waiting).await?;
+            let answer = change.ask(&asker, wish, waiting).await?;
             let revision = change.commit().await?;
-            Ok(Asked { request, grant, revision })
+            Ok(Asked::new(answer, revision))
         })
         .await
     }
@@ -114,7 +142,7 @@ impl Control {
         actor: &Actor,
         id: &RequestId,
         yes: Yes,
-    ) -> Result<(Request, Option<Grant>), ControlError> {
+    ) -> Result<Asked, ControlError> {
         let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.to_the_end(async move {
             let said = control.approved(&actor, &id, yes).await;
@@ -128,11 +156,13 @@ impl Control {
         actor: &Actor,
         id: &RequestId,
         yes: Yes,
-    ) -> Result<(Request, Option<Grant>), ControlError> {
+    ) -> Result<Asked, ControlError> {
         let mut change = self.change().await?;
         let verdict = change.approve(actor, id, yes).await?;
-        change.commit().await?;
-        verdict.map_err(|why| ControlError::Conflict(format!("the request was withdrawn: {why}")))
+        let revision = change.commit().await?;
+        let answer = verdict
+            .map_err(|why| ControlError::Conflict(format!("the request was withdrawn: {why}")))?;
+        Ok(Asked::new(answer, revision))
     }
 
     /// Says no.
@@ -146,11 +176,11 @@ impl Control {
         id: &RequestId,
         reason: String,
     ) -> Result<Request, ControlError> {
-        check_reason(&reason)?;
+        check_text("a reason", &reason, REASON_MAX)?;
         let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            let by = change.acting(&actor)?.principal;
+            let by = change.inventory.decider(&change.acting(&actor)?.principal);
             let detail = json!({ "reason": reason });
             let event = RequestEvent::Deny { by, reason };
             let denied = change.move_request(&id, event, &actor, "request.denied", detail).await?;
@@ -178,177 +208,50 @@ impl Control {
         })
         .await
     }
+
+    /// Says one's own request otherwise. Every yes that was said is taken back with it.
+    ///
+    /// # Errors
+    /// Where it isn't the actor's, is over, says that already, or the rules forbid it.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, request = %id))]
+    pub async fn edit(
+        &self,
+        actor: &Actor,
+        id: &RequestId,
+        changes: Changes,
+    ) -> Result<Asked, ControlError> {
+        check_text("a reason", changes.reason.as_deref().unwrap_or_default(), REASON_MAX)?;
+        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let answer = change.edit(&actor, &id, changes).await?;
+            let revision = change.commit().await?;
+            Ok(Asked::new(answer, revision))
+        })
+        .await
+    }
 }
 
-fn check_reason(reason: &str) -> Result<(), ControlError> {
+/// Refuses what is too long, or could pass for something else where it is shown.
+pub(crate) fn check_text(what: &str, text: &str, most: usize) -> Result<(), ControlError> {
     let odd = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
-    if reason.len() > REASON_MAX {
-        let told = format!("a reason has at most {REASON_MAX} bytes");
-        return Err(ControlError::Invalid(told));
+    if text.len() > most {
+        return Err(ControlError::Invalid(format!("{what} has at most {most} bytes")));
     }
-    if reason.chars().any(odd) {
-        let told = "a reason can't hold control characters";
-        return Err(ControlError::Invalid(told.to_owned()));
+    if text.chars().any(odd) {
+        return Err(ControlError::Invalid(format!("{what} can't hold control characters")));
     }
     Ok(())
 }
 
 impl Change {
-    async fn ask(
-        &mut self,
-        asker: &Asker,
-        wish: Wish,
-        waiting: Waiting,
-    ) -> Result<(Request, Option<Grant>), ControlError> {
-        self.inventory.person(&asker.principal)?;
-        let (_, resource) = self.inventory.resolve(&wish.resource)?;
-        self.control().not_locked(asker, &resource, self.now)?;
-        let lately = self.youngest(asker, &resource).await?;
-        let unusual = self.weigh(asker, wish.source).await?;
-        let said = wish.facts(unusual.facts(self.now, wish.source));
-        let facts = step_up::facts(said.clone(), lately.as_ref());
-        if let Some(grant) = self.live_grant(asker, &resource, &facts).await? {
-            let stored = self.stored(&grant.request).await?;
-            return Ok((stored.request, Some(grant)));
-        }
-        // Only what was touched for in this very form counts; what is asked elsewhere is stood by.
-        let proof = asker.touch.clone();
-        let facts = step_up::facts(said, proof.as_ref());
-        let (resource, terms) = self.inventory.judge(&asker.principal, &resource, &facts)?;
-        terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
-        if let Some(request) = self.joined(asker, &resource, &wish, waiting).await? {
-            return self.stands_by(request, proof).await;
-        }
-        if waiting == Waiting::No {
-            self.fresh(&terms, proof.as_ref())?;
-        }
-        if waiting == Waiting::No && !terms.approvals.is_empty() {
-            return Err(Rejection::NeedsApproval(needs(&terms.approvals)).into());
-        }
-        self.ask_anew(asker, (resource, wish), (terms, proof), &unusual).await
-    }
-
-    /// A request that waited for the touch of the one who asks goes on with one that serves.
-    async fn stands_by(
-        &mut self,
-        request: Request,
-        proof: Option<StepUp>,
-    ) -> Result<(Request, Option<Grant>), ControlError> {
-        let fresh = self.fresh(&request.terms, proof.as_ref()).ok().flatten().cloned();
-        match fresh.filter(|_| request.state == RequestState::NeedsStepUp) {
-            Some(proof) => self.proved(&request, proof).await,
-            None => Ok((request, None)),
-        }
-    }
-
-    /// Their live grant for it. One that only time has ended is ended here.
-    async fn live_grant(
-        &mut self,
-        asker: &Asker,
-        resource: &Resource,
-        facts: &Facts,
-    ) -> Result<Option<Grant>, ControlError> {
-        let found = store::grants::open_for(self.db(), &asker.principal, resource).await?;
-        let Some(grant) = found else {
-            return Ok(None);
-        };
-        if !grant.is_live(self.now) {
-            self.step(&grant, GrantEvent::Tick, By::Control).await?;
-            return Ok(None);
-        }
-        self.covers(&grant, facts).await?;
-        Ok(Some(grant))
-    }
-
-    /// Their pending request for it, where it asks for the same. One that is of no use any more is
-    /// cleared away.
-    async fn joined(
-        &mut self,
-        asker: &Asker,
-        resource: &Resource,
-        wish: &Wish,
-        waiting: Waiting,
-    ) -> Result<Option<Request>, ControlError> {
-        let found = store::requests::pending_for(self.db(), &asker.principal, resource).await?;
-        let Some(stored) = found else {
-            return Ok(None);
-        };
-        if self.lapse(&stored.request).await? {
-            return Ok(None);
-        }
-        let facts = self.facts_of(&stored).await?;
-        let request = stored.request;
-        if let Err(why) = self.inventory.still_asks(&request, &facts) {
-            self.withdraw_for(&request, &why.to_string()).await?;
-            return Ok(None);
-        }
-        if waiting == Waiting::No {
-            return Err(Rejection::NeedsApproval(needs(&request.terms.approvals)).into());
-        }
-        let unproved = request.state == RequestState::NeedsStepUp;
-        if asker.touch.is_some() && unproved && !self.is_exactly(&request, wish)? {
-            let told = "the one who asks has touched for it in another form";
-            self.withdraw_for(&request, told).await?;
-            return Ok(None);
-        }
-        if is_same(&request, wish) {
-            return Ok(Some(request));
-        }
-        let told = format!(
-            "request `{}` for the same access waits already: withdraw it to ask differently",
-            request.id
-        );
-        Err(ControlError::Conflict(told))
-    }
-
-    /// Whether a touch for this wish is one for that request: what it leaves out was not agreed to.
-    fn is_exactly(&self, request: &Request, wish: &Wish) -> Result<bool, ControlError> {
-        let default = self.inventory.resolve(&request.resource)?.0.default_ttl;
-        let wish = Wish { ttl: wish.ttl.or(Some(default)), ..wish.clone() };
-        Ok(is_same(request, &wish)
-            && wish.reason == request.reason
-            && wish.ticket == request.ticket)
-    }
-
-    async fn ask_anew(
-        &mut self,
-        asker: &Asker,
-        (resource, wish): (Resource, Wish),
-        (terms, proof): (Terms, Option<StepUp>),
-        unusual: &Unusual,
-    ) -> Result<(Request, Option<Grant>), ControlError> {
-        if store::requests::count_pending_of(self.db(), &asker.principal).await? >= PENDING_EACH {
-            let told = format!("{PENDING_EACH} of your requests wait already");
-            return Err(ControlError::Conflict(told));
-        }
-        let ttl = match wish.ttl {
-            Some(ttl) => ttl,
-            None => self.inventory.resolve(&resource)?.0.default_ttl,
-        };
-        let patience = self.control().settings().request_patience;
-        let request = Request::ask(
-            ids::fresh("rq")?,
-            asker.principal.clone(),
-            Wanted { resource, ttl, reason: wish.reason, ticket: wish.ticket, act: wish.act },
-            terms,
-            proof.as_ref(),
-            (self.now, patience),
-        );
-        self.add_request(&request, wish.source, unusual).await?;
-        if request.is_pending() {
-            return Ok((request, None));
-        }
-        let grant = self.give(&request).await?;
-        Ok((request, Some(grant)))
-    }
-
     async fn approve(
         &mut self,
         actor: &Actor,
         id: &RequestId,
         Yes { digest, shorten, step_up }: Yes,
-    ) -> Result<Result<(Request, Option<Grant>), Rejection>, ControlError> {
-        let by = self.acting(actor)?.principal;
+    ) -> Result<Result<Answer, Rejection>, ControlError> {
+        let by = self.inventory.decider(&self.acting(actor)?.principal);
         let stored = self.stored(id).await?;
         let request = &stored.request;
         request.may_decide(&by)?;
@@ -363,11 +266,89 @@ impl Change {
             return Ok(Err(why));
         }
         self.put_request(&next, actor, "request.approved", detail).await?;
-        if next.is_pending() {
-            return Ok(Ok((next, None)));
+        self.outcome(next).await.map(Ok)
+    }
+
+    /// A request that may have become granted just now, with what that gave.
+    pub(crate) async fn outcome(&mut self, request: Request) -> Result<Answer, ControlError> {
+        if request.is_pending() {
+            return Ok((request, Vec::new()));
         }
-        let grant = self.give(&next).await?;
-        Ok(Ok((next, Some(grant))))
+        let grants = self.give(&request).await?;
+        Ok((request, grants))
+    }
+
+    async fn edit(
+        &mut self,
+        actor: &Actor,
+        id: &RequestId,
+        changes: Changes,
+    ) -> Result<Answer, ControlError> {
+        self.acting(actor)?;
+        let Stored { request, source, risk, .. } = self.stored(id).await?;
+        if request.principal != actor.principal.id {
+            return Err(RequestError::NotTheirs.into());
+        }
+        let wish = self.changed(&request, changes, source)?;
+        let terms = self.judged_anew(&actor.asker(), &request, (&wish, risk)).await?;
+        let Wish { ttl, reason, ticket, starts_at, .. } = wish;
+        let edit = Edit { ttl: ttl.unwrap_or(request.ttl), reason, ticket, starts_at };
+        let by = request.principal.clone();
+        let next = request.apply(RequestEvent::Edit { by, edit, terms }, self.now)?;
+        let detail = json!({
+            "ttl": next.ttl, "reason": next.reason, "ticket": next.ticket,
+            "starts_at": next.starts_at.map(|at| at.to_string()), "before": request.digest(),
+            "digest": next.digest(), "needs": next.terms.approvals.told(),
+        });
+        self.put_request(&next, actor, "request.edited", detail).await?;
+        self.outcome(next).await
+    }
+
+    /// The wish that an edited request is. A time that has come doesn't have to come again.
+    fn changed(
+        &self,
+        request: &Request,
+        changes: Changes,
+        source: Option<IpAddr>,
+    ) -> Result<Wish, ControlError> {
+        let Changes { ttl, reason, ticket, starts_at } = changes;
+        if starts_at.is_some() && request.extends.is_some() {
+            let told = "an extension begins where the grant would end: it has no other time";
+            return Err(ControlError::Invalid(told.to_owned()));
+        }
+        let wish = Wish {
+            also: request.also.clone(),
+            ttl: Some(ttl.unwrap_or(request.ttl)),
+            reason: reason.unwrap_or_else(|| request.reason.clone()),
+            ticket: ticket.or_else(|| request.ticket.clone()),
+            act: request.act,
+            starts_at: starts_at.or(request.starts_at.filter(|starts| self.now < *starts)),
+            source,
+            ..Wish::new(request.resource.clone())
+        };
+        self.makes_sense(&wish, request.resources().count())?;
+        Ok(wish)
+    }
+
+    /// What it takes, said so: without the touch that it was asked with.
+    async fn judged_anew(
+        &mut self,
+        asker: &Asker,
+        request: &Request,
+        (wish, risk): (&Wish, Risk),
+    ) -> Result<Terms, ControlError> {
+        let all: Vec<Resource> = request.resources().cloned().collect();
+        // What was unusual when it was asked stays so.
+        let facts = Facts { risk, ..Facts::new(wish.judged_at(self.now), wish.source) };
+        let facts = wish.facts(facts);
+        let terms = self.terms_of(asker, &all, &facts)?;
+        terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
+        if let Some(id) = &request.extends {
+            let grant: GrantId = id.clone();
+            let grant = self.granted(&grant).await?;
+            self.can_be_extended(&grant, wish, terms.limit)?;
+        }
+        Ok(terms)
     }
 
     async fn move_request(
@@ -391,6 +372,23 @@ impl Change {
         }
         self.put_request(&next, By::Control, "request.lapsed", json!({})).await?;
         Ok(true)
+    }
+
+    /// Lets others stand in for those who took too long.
+    pub(crate) async fn escalate(&mut self, request: &Request) -> Result<(), ControlError> {
+        let to = self.inventory.workflow.escalate_to.clone();
+        match request.apply(RequestEvent::Escalate { to }, self.now) {
+            Ok(next) => {
+                let detail = json!({
+                    "to": next.escalated, "needs": next.terms.approvals.told(),
+                    "resource": next.subject(), "principal": next.principal,
+                });
+                self.put_request(&next, By::Control, "request.escalated", detail).await
+            }
+            Err(RequestError::Lapsed) => self.lapse(request).await.map(drop),
+            // Nobody is left to turn to: it isn't looked at again.
+            Err(_) => store::requests::update(self.db(), request, None).await,
+        }
     }
 
     /// Takes a request back in the name of the one who asked, since the rules no longer give it.
@@ -417,30 +415,6 @@ impl Change {
         facts: &Facts,
     ) -> Result<Terms, ControlError> {
         let request = self.stored(&grant.request).await?.request;
-        let given = (approvals(&request), grant.ttl);
-        Ok(self.inventory.still_gives(&request, given, facts)?)
+        Ok(self.inventory.still_gives(&request, grant, facts)?)
     }
-}
-
-/// Who said yes, where it was granted.
-pub(crate) fn approvals(request: &Request) -> &[Approval] {
-    match &request.state {
-        RequestState::Granted { approvals, .. } => approvals.as_slice(),
-        RequestState::NeedsStepUp
-        | RequestState::NeedsApproval { .. }
-        | RequestState::Denied { .. }
-        | RequestState::Withdrawn { .. }
-        | RequestState::Lapsed { .. } => &[],
-    }
-}
-
-/// Whether somebody who asks this can as well wait for that.
-fn is_same(request: &Request, wish: &Wish) -> bool {
-    let limit = request.terms.limit;
-    let within = |ttl: Ttl| limit.map_or(ttl, |limit| ttl.min(limit));
-    let same_ttl = wish.ttl.is_none_or(|ttl| within(ttl) == request.ttl);
-    same_ttl
-        && wish.act == request.act
-        && (wish.reason.is_empty() || wish.reason == request.reason)
-        && (wish.ticket.is_none() || wish.ticket == request.ticket)
 }

@@ -2,7 +2,7 @@
 //!
 //! A page shows these lines and nothing else, so that what was proved is what was read.
 
-use policies::{Purpose, Request, Ticket};
+use policies::{Act, Purpose, Request, Ticket};
 
 use crate::{Actor, HoldView, Statement};
 
@@ -42,7 +42,7 @@ pub(crate) fn of_approval(request: &Request, name: &str) -> Statement {
 
 /// One's own request, as the one who asks is to stand by it.
 pub(crate) fn of_wish(request: &Request, name: &str) -> Statement {
-    statement(Purpose::Ask, request.resource.to_string(), asked(request, name))
+    statement(Purpose::Ask, request.subject(), asked(request, name))
 }
 
 fn named(ticket: Option<&Ticket>) -> String {
@@ -50,14 +50,20 @@ fn named(ticket: Option<&Ticket>) -> String {
 }
 
 fn asked(request: &Request, name: &str) -> Vec<(&'static str, String)> {
-    vec![
-        ("Asked by", format!("{name} ({})", request.principal)),
-        ("For", request.resource.to_string()),
-        ("How long", request.ttl.to_string()),
+    let mut lines = vec![("Asked by", format!("{name} ({})", request.principal))];
+    lines.extend(request.resources().map(|resource| ("For", resource.to_string())));
+    lines.push(("How long", request.ttl.to_string()));
+    lines.extend(request.starts_at.map(|at| ("From", at.to_string())));
+    lines.extend(request.extends.as_ref().map(|grant| ("Extends", grant.to_string())));
+    if request.act == Act::BreakGlass {
+        lines.push(("Emergency", "given without approval, and reviewed afterwards".to_owned()));
+    }
+    lines.extend([
         ("Reason", request.reason.clone()),
         ("Ticket", named(request.ticket.as_ref())),
         ("Asked", request.asked_at.to_string()),
         ("Request", request.id.to_string()),
         ("Digest", request.digest().to_string()),
-    ]
+    ]);
+    lines
 }

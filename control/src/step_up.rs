@@ -8,13 +8,14 @@
 use std::net::IpAddr;
 
 use policies::{
-    Authn, Bound, Facts, Grant, Method, Need, PrincipalId, Purpose, Request, RequestEvent,
-    RequestId, RequestState, Resource, Risk, StepUp, StepUpId, Terms, Timestamp, Ttl,
+    Authn, Bound, Facts, Method, Need, PrincipalId, Purpose, Request, RequestEvent, RequestId,
+    RequestState, Resource, Risk, StepUp, StepUpId, Terms, Timestamp, Ttl,
 };
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 use crate::actor::Asker;
+use crate::ask::Answer;
 use crate::audit::{By, Event};
 use crate::inventory::Inventory;
 use crate::publish::Change;
@@ -82,7 +83,7 @@ impl Control {
         let name = change.inventory.name(&request.principal);
         let need = Wanted {
             within: request.terms.step_up,
-            ..Wanted::new(actor, Purpose::Ask, request.resource.to_string())
+            ..Wanted::new(actor, Purpose::Ask, request.subject())
         };
         let shown = [statement::of_wish(&request, &name)];
         let step_up = change.given(&need, given, &shown).await?;
@@ -131,15 +132,24 @@ impl Control {
         let now = self.now();
         let inventory = self.0.inventory.load_full();
         let (_, resource) = inventory.resolve(&wish.resource)?;
-        let (given, unusual) = {
+        let (given, standing, unusual) = {
             let db = &mut *self.0.store.read().await?;
-            let given = match is_proved(db, asker, &resource, now).await? {
-                true => youngest(db, asker, &resource, now).await?,
-                false => asker.touch.clone(),
+            let standing = standing(db, asker, &resource, now).await?;
+            let given = match &standing {
+                Standing::Unproved => asker.touch.clone(),
+                Standing::Asked | Standing::Granted(_) => {
+                    youngest(db, asker, &resource, now).await?
+                }
             };
-            (given, risk::weigh(db, asker, wish.source, now).await?)
+            (given, standing, risk::weigh(db, asker, wish.source, now).await?)
         };
-        let facts = facts(wish.facts(unusual.facts(now, wish.source)), given.as_ref());
+        let said = wish.facts(unusual.facts(now, wish.source));
+        // A grant is used under the terms of what was asked for then.
+        let said = match &standing {
+            Standing::Granted(request) => said.about(request),
+            Standing::Unproved | Standing::Asked => said,
+        };
+        let facts = facts(said, given.as_ref());
         let within = |facts: &Facts| {
             let judged = inventory.judge(&asker.principal, &resource, facts).ok();
             judged.and_then(|(_, terms)| terms.step_up.map(|within| (within, terms.rules)))
@@ -202,20 +212,34 @@ impl Control {
     }
 }
 
-/// Whether they have stood by what they ask already, so that a connection is all that is left to
-/// touch for.
-async fn is_proved(
+/// What they have of what a connection wants.
+enum Standing {
+    /// Nothing, or a request that they haven't stood by.
+    Unproved,
+    /// A request that they have stood by, so that a connection is all that is left to touch for.
+    Asked,
+    /// A grant, with what was said when it was asked for.
+    Granted(Box<Request>),
+}
+
+async fn standing(
     db: &mut SqliteConnection,
     asker: &Asker,
     resource: &Resource,
     now: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<Standing, ControlError> {
     let grant = store::grants::open_for(db, &asker.principal, resource).await?;
-    if grant.is_some_and(|grant| grant.is_live(now)) {
-        return Ok(true);
+    if let Some(grant) = grant.filter(|grant| grant.is_live(now)) {
+        let found = store::requests::find(db, &grant.request).await?;
+        let stored = found.ok_or(ControlError::NotFound("request"))?;
+        return Ok(Standing::Granted(Box::new(stored.request)));
     }
-    let waits = store::requests::pending_for(db, &asker.principal, resource).await?;
-    Ok(waits.is_some_and(|stored| stored.request.state != RequestState::NeedsStepUp))
+    let pending = store::requests::pending_of(db, &asker.principal).await?;
+    let mut waits = pending.into_iter().map(|stored| stored.request);
+    let proved = |request: &Request| request.state != RequestState::NeedsStepUp;
+    let asked = waits
+        .any(|request| proved(&request) && request.resources().any(|wanted| wanted == resource));
+    Ok(if asked { Standing::Asked } else { Standing::Unproved })
 }
 
 async fn youngest(
@@ -308,7 +332,7 @@ impl Change {
     /// was asked with. A network that becomes known, or is forgotten, changes nothing about it.
     pub(crate) async fn facts_of(&mut self, stored: &Stored) -> Result<Facts, ControlError> {
         let Stored { request, source, risk, .. } = stored;
-        let facts = Facts { risk: *risk, ..Facts::new(self.now, *source) };
+        let facts = Facts { risk: *risk, ..Facts::new(request.judged_at(self.now), *source) };
         let Some(id) = &request.step_up else {
             return Ok(facts);
         };
@@ -342,16 +366,12 @@ impl Change {
         &mut self,
         request: &Request,
         step_up: StepUp,
-    ) -> Result<(Request, Option<Grant>), ControlError> {
+    ) -> Result<Answer, ControlError> {
         let detail = json!({ "step_up": told(&step_up) });
         let by = By::Principal(step_up.principal.clone());
         let next = request.apply(RequestEvent::StepUp { step_up }, self.now)?;
         self.put_request(&next, by, "request.proved", detail).await?;
-        if next.is_pending() {
-            return Ok((next, None));
-        }
-        let grant = self.give(&next).await?;
-        Ok((next, Some(grant)))
+        self.outcome(next).await
     }
 
     /// The step-up with which an approver says yes, where they gave one.

@@ -164,9 +164,44 @@ fn tell(event: &AuditView) -> String {
             said("detail"),
             said("statements"),
         ),
-        other => format!("{who}: {other} {it} {}", event.detail),
+        other => {
+            workflow(event, who).unwrap_or_else(|| format!("{who}: {other} {it} {}", event.detail))
+        }
     };
     format!("{}  {}", event.at, words.trim_end())
+}
+
+/// What happens to a request and its grant besides being asked, approved and used.
+fn workflow(event: &AuditView, who: &str) -> Option<String> {
+    let said = |key: &str| text(event.detail.get(key));
+    let it = &event.subject;
+    Some(match event.kind.as_str() {
+        "request.edited" => format!(
+            "{who} changed {it}: for {}, because of \"{}\"; whoever had approved it was asked again",
+            said("ttl"),
+            said("reason"),
+        ),
+        "request.escalated" => {
+            format!("{it} waited too long: others may stand in, {}", said("to"))
+        }
+        "request.denied" => format!("{who} denied {it}: {}", said("reason")),
+        "request.withdrawn" => {
+            format!("{it} was withdrawn by {who}{}", after(": ", event.detail.get("why")))
+        }
+        "request.lapsed" => format!("{it} lapsed: nobody decided in time"),
+        "grant.extended" => {
+            format!("grant {it} was extended by {}, and ends at {}", said("request"), said("ends"))
+        }
+        "grant.opened" => format!("grant {it} began, to be used by {}", said("claim_by")),
+        "break-glass.used" => format!(
+            "{who} took grant {it} in an emergency, because of \"{}\": to be reviewed as {}",
+            said("reason"),
+            said("review"),
+        ),
+        "review.signed" => format!("{who} signed the review {it}: \"{}\"", said("note")),
+        "ticket.told" => format!("ticket {it} was said to be {}", said("state")),
+        _ => return None,
+    })
 }
 
 /// With what somebody proved themselves for it, where they did.

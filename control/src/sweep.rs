@@ -1,4 +1,5 @@
-//! What time does: grants expire, requests lapse, locks end, and old digests are forgotten.
+//! What time does: grants begin and expire, requests lapse or go to others, locks end, and old digests
+//! are forgotten.
 //!
 //! Proxies know the ends of their leases and cut on their own clocks; what is written here is the
 //! record of it.
@@ -67,6 +68,7 @@ impl Control {
         let db = &mut *self.0.store.read().await?;
         Ok(!store::grants::ending(db, now, 1).await?.is_empty()
             || !store::requests::lapsing(db, now, 1).await?.is_empty()
+            || !store::requests::escalating(db, now, 1).await?.is_empty()
             || !store::locks::over(db, now).await?.is_empty()
             || !store::logins::over(db, now, 1).await?.is_empty())
     }
@@ -80,6 +82,9 @@ impl Control {
         }
         for stored in store::requests::lapsing(change.db(), now, BATCH).await? {
             change.lapse(&stored.request).await?;
+        }
+        for request in store::requests::escalating(change.db(), now, BATCH).await? {
+            change.escalate(&request).await?;
         }
         for lock in store::locks::over(change.db(), now).await? {
             change.lift_lock(&lock.id, By::Control).await?;
@@ -109,6 +114,7 @@ impl Control {
             store::login::forget(change.db(), before).await?;
             store::challenges::forget(change.db(), before).await?;
             store::exchanges::forget(change.db(), before).await?;
+            store::webhooks::forget(change.db(), before).await?;
             store::issuers::forget_logout_tokens(change.db(), before).await?;
             change.forget_risks().await?;
             store::outbox::forget(change.db(), before, dead_before).await?;

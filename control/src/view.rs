@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use policies::{
     Approvals, Authn, Bound, Credential, Database, Environment, Grant, GrantId, Kind, Lock, Login,
-    PrincipalId, Request, Resource, SessionId, TargetName, Ticket, Timestamp, Ttl,
+    PrincipalId, Request, Resource, Review, ReviewId, SessionId, TargetName, Ticket, Timestamp,
+    Ttl,
 };
 
 use crate::Rejection;
@@ -133,10 +134,12 @@ pub struct RequestView {
     pub missing: usize,
     /// Where the one who asks proves themselves, while nobody is asked before they have.
     pub prove_at: Option<String>,
-    /// Whether the reader may say yes or no now.
+    /// Whether the reader may say yes or no, perhaps once their turn has come.
     pub may_decide: bool,
-    /// The grant that followed.
-    pub grant: Option<GrantId>,
+    /// Whether their yes is what it waits for now.
+    pub may_approve: bool,
+    /// The grants that followed, or the one that it made last longer.
+    pub grants: Vec<GrantId>,
 }
 
 /// Which grants are wanted.
@@ -155,6 +158,8 @@ pub struct GrantView {
     pub grant: Grant,
     /// Whether the reader may revoke it.
     pub may_revoke: bool,
+    /// The review that it takes, where it was given in an emergency.
+    pub review: Option<ReviewId>,
 }
 
 /// Which sessions are wanted.
@@ -337,6 +342,8 @@ pub struct Asked {
     pub request: Request,
     /// The grant, where nobody had to be asked or it was there already.
     pub grant: Option<Grant>,
+    /// Those of what else was asked for.
+    pub also: Vec<Grant>,
     /// The feed has told of all this by this revision.
     pub revision: u64,
 }
@@ -348,4 +355,22 @@ pub struct LockView {
     pub lock: Lock,
     /// How people call the one who set it.
     pub by_name: String,
+}
+
+impl Asked {
+    pub(crate) fn new((request, grants): (Request, Vec<Grant>), revision: u64) -> Self {
+        let mut grants = grants.into_iter();
+        Self { request, grant: grants.next(), also: grants.collect(), revision }
+    }
+}
+
+/// A review, and what a reader needs beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReviewView {
+    /// The review.
+    pub review: Review,
+    /// How people call the one whom it is about.
+    pub name: String,
+    /// Whether the reader may sign it, once the grant has ended.
+    pub may_sign: bool,
 }

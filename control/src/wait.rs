@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use link::v1::{self, ask_event::Event};
 use policies::{
-    Act, Authn, Method, PrincipalId, Request, RequestId, RequestState, Resource, Ticket, Ttl,
+    Authn, Method, PrincipalId, Request, RequestId, RequestState, Resource, Ticket, Ttl,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -16,7 +16,7 @@ use tonic::Status;
 
 use crate::actor::Asker;
 use crate::holds::{self, Place};
-use crate::requests::{Waiting, approvals};
+use crate::requests::Waiting;
 use crate::risk::Carrier;
 use crate::{Control, ControlError, HoldView, Rejection, Wish, ids, step_up, store};
 
@@ -206,8 +206,13 @@ impl Story<'_> {
             RequestState::NeedsStepUp | RequestState::NeedsApproval { .. } => return Ok(None),
             RequestState::Granted { .. } => {
                 let none = || ControlError::NotFound("grant");
-                let grant = store::grants::id_for(db, id).await?.ok_or_else(none)?;
-                let grant = store::grants::find(db, &grant).await?.ok_or_else(none)?;
+                let given = store::grants::of(db, id).await?;
+                let wanted = &self.caller.resource;
+                let named = |grant: &policies::Grant| {
+                    (&grant.resource.target, &grant.resource.login)
+                        == (&wanted.target, &wanted.login)
+                };
+                let grant = given.into_iter().find(named).ok_or_else(none)?;
                 let revision = self.control.told().await;
                 return Ok(Some(Ok(self.grant(&grant, &request, revision))));
             }
@@ -227,7 +232,12 @@ impl Story<'_> {
             grant: grant.id.to_string(),
             revision,
             ttl_ms: grant.ttl.millis().cast_unsigned(),
-            approved_by: approvals(request).iter().map(|yes| inventory.name(&yes.by)).collect(),
+            approved_by: request
+                .state
+                .approvals()
+                .iter()
+                .map(|yes| inventory.name(&yes.by))
+                .collect(),
         }
     }
 
@@ -242,12 +252,11 @@ impl Story<'_> {
 
     fn wish(&self) -> Wish {
         Wish {
-            resource: self.caller.resource.clone(),
             ttl: self.caller.ttl,
             reason: self.caller.reason.clone(),
             ticket: self.caller.ticket.clone(),
-            act: Act::Connect,
             source: self.source(),
+            ..Wish::new(self.caller.resource.clone())
         }
     }
 
@@ -326,6 +335,7 @@ impl Story<'_> {
             | ControlError::RateLimited
             | ControlError::Busy
             | ControlError::Unauthenticated
+            | ControlError::Disbelieved(_)
             | ControlError::EnrolFirst
             | ControlError::Unproven(_) => refused(error.code(), &error.to_string()),
         }

@@ -202,7 +202,7 @@ impl From<ControlError> for Problem {
             ControlError::Invalid(_) => Kind::Invalid,
             ControlError::RateLimited => Kind::RateLimited,
             ControlError::Busy => Kind::Unavailable,
-            ControlError::Unauthenticated => Kind::Unauthenticated,
+            ControlError::Unauthenticated | ControlError::Disbelieved(_) => Kind::Unauthenticated,
             ControlError::Issue(_)
             | ControlError::IssueSsh(_)
             | ControlError::Vault(_)

@@ -32,6 +32,21 @@ pub(crate) struct Asked<T>(pub(crate) T);
 /// A form of one of our pages.
 pub(crate) struct Filled<T>(pub(crate) T);
 
+/// A body as it came, for who has to check a signature over it first.
+pub(crate) struct Raw(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let arrived = tokio::time::timeout(ARRIVAL, Bytes::from_request(request, state)).await;
+        arrived
+            .map_err(|_| slow())?
+            .map(Self)
+            .map_err(|rejection| unreadable(rejection.status(), rejection.body_text()))
+    }
+}
+
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
@@ -40,10 +55,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             let detail = "send the body as `application/json`";
             return Err(Problem::new(Kind::WrongMedia, detail));
         }
-        let arrived = tokio::time::timeout(ARRIVAL, Bytes::from_request(request, state)).await;
-        let bytes = arrived
-            .map_err(|_| slow())?
-            .map_err(|rejection| unreadable(rejection.status(), rejection.body_text()))?;
+        let Raw(bytes) = Raw::from_request(request, state).await?;
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|fault| Problem::new(Kind::Invalid, fault.to_string()))

@@ -2,15 +2,15 @@
 
 use axum::Json;
 use axum::extract::State;
-use policies::GrantId;
+use policies::{GrantId, Ttl};
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At, Body};
 use super::page::{Listed, paging};
-use super::requests::{Because, scope};
+use super::requests::{Answer, Because, answer, scope};
 use super::{Api, wire};
 use crate::GrantFilter;
 
@@ -79,4 +79,29 @@ pub(crate) async fn revoke(
 ) -> Result<Json<wire::Grant>, Problem> {
     let grant = api.control.revoke(&actor, &id, because.reason).await?;
     Ok(Json(wire::Grant::from(&grant)))
+}
+
+/// More time.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Longer {
+    /// How much; without, as long as the grant was given for.
+    #[schema(value_type = Option<String>, example = "30m")]
+    ttl: Option<Ttl>,
+    /// Why; without, for the reason that it was asked for.
+    reason: Option<String>,
+}
+
+/// Asks for more time on one's own grant, before its end and by the same rules.
+#[utoipa::path(post, path = "/grants/{id}/extend", tag = "grants",
+    params(("id" = String, Path)), request_body = Longer,
+    responses((status = 200, body = Answer), Problems))]
+pub(crate) async fn extend(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    At(id): At<GrantId>,
+    Body(longer): Body<Longer>,
+) -> Result<Json<Answer>, Problem> {
+    let asked = api.control.extend(&actor, &id, longer.ttl, longer.reason).await?;
+    Ok(Json(answer(&api, &actor, asked).await?))
 }

@@ -28,7 +28,7 @@ pub(crate) async fn list(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Locking {
-    /// `principal:alice`, `device:laptop-7`, `target:orders` or `login:app_rw@orders`.
+    /// `principal:alice`, `group:contractors`, `device:laptop-7`, `target:orders` or `login:app_rw@orders`.
     #[schema(value_type = String, example = "principal:alice")]
     subject: Subject,
     /// The locked are told.
@@ -39,7 +39,7 @@ pub(crate) struct Locking {
     span: Option<Ttl>,
 }
 
-/// Locks a person, a device, a target or a login, and cuts its sessions.
+/// Locks a person, a group, a device, a target or a login, and cuts its sessions.
 #[utoipa::path(post, path = "/locks", tag = "locks", request_body = Locking,
     responses((status = 200, body = wire::Lock), Problems))]
 pub(crate) async fn lock(

@@ -14,6 +14,7 @@ pub(crate) mod extract;
 mod grants;
 pub(crate) mod guard;
 mod holds;
+mod hooks;
 mod invites;
 mod locks;
 pub(crate) mod login;
@@ -23,7 +24,8 @@ mod notifications;
 mod page;
 mod passkeys;
 mod replay;
-mod requests;
+pub(crate) mod requests;
+mod reviews;
 mod sessions;
 mod ssh;
 mod targets;
@@ -120,10 +122,16 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(requests::approve))
         .routes(routes!(requests::deny))
         .routes(routes!(requests::withdraw))
+        .routes(routes!(requests::edit))
         .routes(routes!(grants::list))
         .routes(routes!(grants::show))
         .routes(routes!(grants::done))
         .routes(routes!(grants::revoke))
+        .routes(routes!(grants::extend))
+        .routes(routes!(reviews::list))
+        .routes(routes!(reviews::show))
+        .routes(routes!(reviews::sign))
+        .routes(routes!(hooks::tickets))
         .routes(routes!(locks::list, locks::lock))
         .routes(routes!(locks::unlock))
         .routes(routes!(tokens::list, tokens::mint))

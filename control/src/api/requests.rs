@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use policies::{Act, Digest, RequestId, StepUpId, Ticket, Ttl};
+use policies::{Act, Digest, RequestId, StepUpId, Ticket, Timestamp, Ttl};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,7 +13,7 @@ use super::extract::{Asked, At, Body};
 use super::page::{Listed, paging};
 use super::replay::Turn;
 use super::{Api, wire};
-use crate::{Actor, RequestFilter, Scope, Standing, Wish};
+use crate::{Actor, Changes, RequestFilter, Scope, Standing, Wish};
 
 /// Which requests to list.
 #[derive(Deserialize, IntoParams)]
@@ -60,6 +60,9 @@ pub(crate) struct Ask {
     /// The login, target and database; without a database, the target's default.
     #[schema(example = "app_rw@orders/shop")]
     resource: String,
+    /// What else, to be decided on as one and granted each.
+    #[serde(default)]
+    also: Vec<String>,
     /// For how long; without, as long as the target's default.
     #[schema(value_type = Option<String>, example = "1h")]
     ttl: Option<Ttl>,
@@ -70,6 +73,13 @@ pub(crate) struct Ask {
     #[schema(value_type = Option<String>, example = "OPS-12")]
     #[serde(default)]
     ticket: Option<Ticket>,
+    /// From when on: RFC 3339, or a span from now such as `2h`; without, at once.
+    #[schema(example = "2026-03-01T22:00:00Z")]
+    #[serde(default)]
+    starts_at: Option<String>,
+    /// Whether it is an emergency: given without approval, never without a step-up, and reviewed.
+    #[serde(default)]
+    break_glass: bool,
 }
 
 /// The request, and the grant where nobody has to be asked or it was there already.
@@ -78,6 +88,31 @@ pub(crate) struct Answer {
     request: wire::AccessRequest,
     #[serde(skip_serializing_if = "Option::is_none")]
     grant: Option<wire::Grant>,
+    /// The grants of what else was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<wire::Grant>,
+}
+
+/// What asking came to, as the one who asked sees it.
+pub(crate) async fn answer(
+    api: &Api,
+    actor: &Actor,
+    asked: crate::Asked,
+) -> Result<Answer, Problem> {
+    Ok(Answer {
+        request: shown(api, actor, &asked.request.id).await?,
+        grant: asked.grant.as_ref().map(wire::Grant::from),
+        also: asked.also.iter().map(wire::Grant::from).collect(),
+    })
+}
+
+/// A time to come: as RFC 3339 writes it, or a span from now.
+pub(crate) fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+    let span: Result<Ttl, _> = text.parse();
+    match span {
+        Ok(span) => Ok(now.after(span)),
+        Err(_) => text.parse().map_err(super::invalid),
+    }
 }
 
 /// Asks for access.
@@ -105,20 +140,20 @@ pub(crate) async fn ask(
 }
 
 async fn asked(api: &Api, actor: &Actor, ask: Ask) -> Result<Answer, Problem> {
+    let parse = |text: &String| text.parse().map_err(super::invalid);
+    let starts_at = ask.starts_at.map(|text| moment(&text, api.control.now()));
     let wish = Wish {
-        resource: ask.resource.parse().map_err(super::invalid)?,
+        resource: parse(&ask.resource)?,
+        also: ask.also.iter().map(parse).collect::<Result<_, _>>()?,
         ttl: ask.ttl,
         reason: ask.reason,
         ticket: ask.ticket,
-        act: Act::Connect,
+        act: if ask.break_glass { Act::BreakGlass } else { Act::Connect },
+        starts_at: starts_at.transpose()?,
         source: None,
     };
     let asked = api.control.ask(actor, wish).await?;
-    let view = api.control.request(actor, &asked.request.id).await?;
-    Ok(Answer {
-        request: wire::AccessRequest::from(&view),
-        grant: asked.grant.as_ref().map(wire::Grant::from),
-    })
+    answer(api, actor, asked).await
 }
 
 /// Shows one request.
@@ -163,10 +198,8 @@ pub(crate) async fn approve(
 ) -> Result<Json<Answer>, Problem> {
     let Yes { digest, shorten, step_up } = yes;
     let yes = crate::Yes { digest: Digest::from(digest), shorten, step_up };
-    let (_, grant) = api.control.approve(&actor, &id, yes).await?;
-    let request = shown(&api, &actor, &id).await?;
-    let grant = grant.as_ref().map(wire::Grant::from);
-    Ok(Json(Answer { request, grant }))
+    let asked = api.control.approve(&actor, &id, yes).await?;
+    Ok(Json(answer(&api, &actor, asked).await?))
 }
 
 /// Why.
@@ -202,4 +235,42 @@ pub(crate) async fn withdraw(
 ) -> Result<Json<wire::AccessRequest>, Problem> {
     api.control.withdraw(&actor, &id).await?;
     shown(&api, &actor, &id).await.map(Json)
+}
+
+/// What is to be said otherwise; what is left out stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Edit {
+    /// For how long.
+    #[schema(value_type = Option<String>, example = "1h")]
+    ttl: Option<Ttl>,
+    /// Why.
+    reason: Option<String>,
+    /// The ticket that it is for.
+    #[schema(value_type = Option<String>, example = "OPS-12")]
+    ticket: Option<Ticket>,
+    /// From when on: RFC 3339, or a span from now.
+    #[schema(example = "2026-03-01T22:00:00Z")]
+    starts_at: Option<String>,
+}
+
+/// Changes one's own request while it waits. Every yes that was said is taken back with it.
+#[utoipa::path(post, path = "/requests/{id}/edit", tag = "requests",
+    params(("id" = String, Path)), request_body = Edit,
+    responses((status = 200, body = Answer), Problems))]
+pub(crate) async fn edit(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    At(id): At<RequestId>,
+    Body(edit): Body<Edit>,
+) -> Result<Json<Answer>, Problem> {
+    let starts_at = edit.starts_at.map(|text| moment(&text, api.control.now()));
+    let changes = Changes {
+        ttl: edit.ttl,
+        reason: edit.reason,
+        ticket: edit.ticket,
+        starts_at: starts_at.transpose()?,
+    };
+    let asked = api.control.edit(&actor, &id, changes).await?;
+    Ok(Json(answer(&api, &actor, asked).await?))
 }

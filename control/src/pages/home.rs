@@ -2,8 +2,9 @@
 
 use axum::extract::State;
 use axum::response::Redirect;
-use policies::{Digest, GrantId, GrantState, Purpose, RequestId, RequestState, Ttl};
+use policies::{Act as What, Digest, GrantId, GrantState, Purpose, RequestId, RequestState, Ttl};
 
+use super::ask::{edit_form, longer_form};
 use super::markup::Markup;
 use super::session::{Act, Visitor};
 use super::{Page, Turned, hidden};
@@ -62,12 +63,24 @@ fn granted(view: &GrantView, seal: &str) -> Markup {
     let grant = &view.grant;
     let head =
         Markup::new().raw("<h3>").text(&grant.resource).raw("</h3><dl>").row("For", grant.ttl);
+    let head = match &view.review {
+        Some(review) => head.row("Emergency, reviewed as", review),
+        None => head,
+    };
     let list = match &grant.state {
+        GrantState::Scheduled { opens, .. } => head.row("Begins", opens),
         GrantState::Granted { claim_by } => head.row("First use by", claim_by),
         GrantState::Active { since, ends } => head.row("Since", since).row("Ends", ends),
         GrantState::Ended { at, end } => head.row("Ended", at).row("Because", end),
     };
-    list.raw("</dl><form method=\"post\" action=\"/grants/")
+    let list = list.raw("</dl>");
+    let list = match &grant.state {
+        GrantState::Active { .. } => list.piece(&longer_form(&grant.id, seal)),
+        GrantState::Scheduled { .. } | GrantState::Granted { .. } | GrantState::Ended { .. } => {
+            list
+        }
+    };
+    list.raw("<form method=\"post\" action=\"/grants/")
         .text(&grant.id)
         .raw("/done\">")
         .piece(&hidden("seal", seal))
@@ -76,19 +89,46 @@ fn granted(view: &GrantView, seal: &str) -> Markup {
 
 pub(super) fn described(view: &RequestView) -> Markup {
     let request = &view.request;
-    let needs: Vec<String> = request.terms.approvals.told();
-    Markup::new()
+    let list = Markup::new()
         .raw("<h3>")
-        .text(&request.resource)
+        .text(request.subject())
         .raw("</h3><dl>")
         .row("Asked by", format_args!("{} ({})", view.name, request.principal))
-        .row("For", request.ttl)
-        .row("Reason", &request.reason)
+        .row("For", request.ttl);
+    let list = match request.starts_at {
+        Some(starts_at) => list.row("From", starts_at),
+        None => list,
+    };
+    let list = match &request.extends {
+        Some(grant) => list.row("Extends", grant),
+        None => list,
+    };
+    let list = if request.act == What::BreakGlass {
+        list.row("Emergency", "given without approval, and reviewed afterwards")
+    } else {
+        list.row("Takes", takes(view))
+    };
+    list.row("Reason", &request.reason)
         .row("Ticket", request.ticket.as_ref().map_or("none", policies::Ticket::as_str))
-        .row("Takes", format_args!("{} ({} missing)", needs.join(", "), view.missing))
         .row("Asked", request.asked_at)
         .row("Lapses", request.lapses_at)
         .raw("</dl>")
+}
+
+/// Who has to say yes, who has, and who may stand in by now.
+fn takes(view: &RequestView) -> String {
+    let request = &view.request;
+    let needs = request.terms.approvals.told().join(", ");
+    let said: Vec<&str> = request.state.approvals().iter().map(|yes| yes.by.as_str()).collect();
+    let said =
+        if said.is_empty() { String::new() } else { format!("; yes from {}", said.join(", ")) };
+    let others: Vec<String> =
+        request.escalated.iter().map(|(from, to)| format!("{to} for {from}")).collect();
+    let others = match others.is_empty() {
+        true => String::new(),
+        false => format!("; may stand in: {}", others.join(", ")),
+    };
+    format!("{needs} ({} missing{said}{others})", view.missing)
 }
 
 fn waiting(view: &RequestView, seal: &str) -> Markup {
@@ -100,7 +140,8 @@ fn waiting(view: &RequestView, seal: &str) -> Markup {
     } else {
         page
     };
-    page.piece(&form_of(&view.request.id, "/withdraw\">", seal))
+    page.piece(&edit_form(view, seal))
+        .piece(&form_of(&view.request.id, "/withdraw\">", seal))
         .raw("<button class=\"plain\">Take it back</button></form>")
 }
 

@@ -2,9 +2,10 @@
 //! passkey is used, and is one file of ours.
 //!
 //! `session` says who looks and whether a form is ours, `markup` keeps text text, and one file
-//! serves each page: `sign_in`, `home` (my access and my inbox), `logins` (where I am signed in), `device` (a terminal that waits) and
+//! serves each page: `sign_in`, `home` (my access and my inbox), `ask` (asking, and asking for more), `reviews` (of emergencies), `logins` (where I am signed in), `device` (a terminal that waits) and
 //! `confirm` (a connection that waits). No address acts by itself: whatever changes something is a form that a person sends.
 
+mod ask;
 mod confirm;
 mod device;
 mod home;
@@ -16,6 +17,7 @@ mod notifications;
 mod oidc;
 mod recovery;
 mod request;
+mod reviews;
 mod session;
 mod sign_in;
 mod touch;
@@ -51,12 +53,17 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/logins", get(logins::show))
         .route("/logins/end", post(logins::end_all))
         .route("/logins/{id}/end", post(logins::end))
+        .route("/ask", get(ask::show).post(ask::ask))
+        .route("/requests/{id}/edit", post(ask::edit))
         .route("/requests/{id}/approve", post(home::approve))
         .route("/requests/{id}/deny", post(home::deny))
         .route("/requests/{id}/withdraw", post(home::withdraw))
         .route("/r/{id}", get(request::show))
         .route("/r/{id}/prove", post(request::prove))
         .route("/grants/{id}/done", post(home::done))
+        .route("/grants/{id}/extend", post(ask::extend))
+        .route("/reviews", get(reviews::show))
+        .route("/reviews/{id}/sign", post(reviews::sign))
         .route("/c/{id}", get(confirm::ask).post(confirm::look))
         .route("/c/{id}/confirm", post(confirm::confirm))
         .route("/login/passkey", post(sign_in::with_passkey))
@@ -129,7 +136,7 @@ impl Page {
             Some((actor, seal)) => head
                 .raw("<span>")
                 .text(&actor.principal.name)
-                .raw("</span><a href=\"/keys\">Keys</a><a href=\"/logins\">Sign-ins</a><form method=\"post\" action=\"/logout\">")
+                .raw("</span><a href=\"/ask\">Ask</a><a href=\"/reviews\">Reviews</a><a href=\"/keys\">Keys</a><a href=\"/logins\">Sign-ins</a><form method=\"post\" action=\"/logout\">")
                 .piece(&hidden("seal", seal))
                 .raw("<button class=\"plain\">Sign out</button></form>"),
             None => head,

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Redirect;
 use policies::{Purpose, RequestId, RequestState};
 
+use super::ask::edit_form;
 use super::home::{denial, described, form_of, verdict};
 use super::markup::Markup;
 use super::session::{Act, Visitor};
@@ -29,9 +30,12 @@ pub(super) async fn show(
     let head = Markup::new().raw("<div class=\"card\">").piece(&described(&view)).raw("</div>");
     let act = match (&view.request.state, own) {
         (RequestState::NeedsStepUp, true) => stand_by(&api, &visitor, &view).await?,
-        (RequestState::NeedsApproval { .. }, false) if view.may_decide => {
+        (RequestState::NeedsApproval { .. }, false) if view.may_approve => {
             decide(&api, &visitor, &view).await?
         }
+        (RequestState::NeedsApproval { .. }, false) if view.may_decide => Markup::new()
+            .raw("<p class=\"quiet\">It doesn't wait for your yes now. You may say no.</p>")
+            .piece(&denial(&view, &visitor.seal())),
         (state, _) => {
             Markup::new().raw("<p class=\"quiet\">It is ").text(state.word()).raw(".</p>")
         }
@@ -94,7 +98,9 @@ pub(super) fn enrol() -> Markup {
 }
 
 fn withdrawal(view: &RequestView, visitor: &Visitor) -> Markup {
-    form_of(&view.request.id, "/withdraw\">", &visitor.seal())
+    let seal = visitor.seal();
+    edit_form(view, &seal)
+        .piece(&form_of(&view.request.id, "/withdraw\">", &seal))
         .raw("<button class=\"plain\">Take it back</button></form>")
 }
 

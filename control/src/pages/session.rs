@@ -51,6 +51,16 @@ pub(super) struct Fields {
     pub(super) name: String,
     #[serde(default)]
     pub(super) principal: String,
+    #[serde(default)]
+    pub(super) resource: String,
+    #[serde(default)]
+    pub(super) span: String,
+    #[serde(default)]
+    pub(super) ticket: String,
+    #[serde(default)]
+    pub(super) starts_at: String,
+    #[serde(default)]
+    pub(super) emergency: String,
 }
 
 impl Fields {
@@ -226,7 +236,8 @@ pub(super) fn sent(headers: &HeaderMap, public: &Url) -> Option<SecretString> {
 }
 
 /// The pages that signing in may lead to, besides those of waiting connections.
-const PAGES: [&str; 6] = ["/device", "/invites", "/keys", "/logins", "/notifications", "/recovery"];
+const PAGES: [&str; 8] =
+    ["/ask", "/device", "/invites", "/keys", "/logins", "/notifications", "/recovery", "/reviews"];
 
 /// Where to go after signing in: one of our own pages, never an address that somebody sent.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! The table of grants.
 
-use policies::{Grant, GrantId, GrantState, PrincipalId, RequestId, Resource, Timestamp};
+use policies::{Grant, GrantId, GrantState, PrincipalId, RequestId, Resource, Ticket, Timestamp};
 use sqlx::SqliteConnection;
 
-use super::{from_json, parse, to_json};
+use super::{from_json, to_json};
 use crate::ControlError;
 
 /// A grant as it is kept.
@@ -24,16 +24,21 @@ fn grants(rows: Vec<Row>) -> Result<Vec<Grant>, ControlError> {
     rows.into_iter().map(|row| read(row).map(|stored| stored.grant)).collect()
 }
 
-pub(crate) async fn insert(db: &mut SqliteConnection, grant: &Grant) -> Result<(), ControlError> {
+pub(crate) async fn insert(
+    db: &mut SqliteConnection,
+    grant: &Grant,
+    ticket: Option<&Ticket>,
+) -> Result<(), ControlError> {
     sqlx::query(
-        "INSERT INTO grants (id, request, principal, resource, deadline, body) \
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO grants (id, request, principal, resource, deadline, ticket, body) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(grant.id.as_str())
     .bind(grant.request.as_str())
     .bind(grant.principal.as_str())
     .bind(grant.resource.to_string())
     .bind(grant.deadline().map(Timestamp::millis))
+    .bind(ticket.map(Ticket::as_str))
     .bind(to_json(grant)?)
     .execute(db)
     .await?;
@@ -43,7 +48,9 @@ pub(crate) async fn insert(db: &mut SqliteConnection, grant: &Grant) -> Result<(
 pub(crate) async fn update(db: &mut SqliteConnection, grant: &Grant) -> Result<(), ControlError> {
     let ended_at = match &grant.state {
         GrantState::Ended { at, .. } => Some(at.millis()),
-        GrantState::Granted { .. } | GrantState::Active { .. } => None,
+        GrantState::Scheduled { .. } | GrantState::Granted { .. } | GrantState::Active { .. } => {
+            None
+        }
     };
     sqlx::query("UPDATE grants SET deadline = $2, ended_at = $3, body = $4 WHERE id = $1")
         .bind(grant.id.as_str())
@@ -64,14 +71,24 @@ pub(crate) async fn find(
     Ok(row.map(read).transpose()?.map(|stored| stored.grant))
 }
 
-/// The grant that followed from a request.
-pub(crate) async fn id_for(
+/// The grants that followed from a request, in the order in which it asks.
+pub(crate) async fn of(
     db: &mut SqliteConnection,
     request: &RequestId,
-) -> Result<Option<GrantId>, ControlError> {
-    let query = sqlx::query_scalar("SELECT id FROM grants WHERE request = $1");
-    let id: Option<String> = query.bind(request.as_str()).fetch_optional(db).await?;
-    id.map(|text| parse("grant", &text)).transpose()
+) -> Result<Vec<Grant>, ControlError> {
+    let query = sqlx::query_as("SELECT seq, body FROM grants WHERE request = $1 ORDER BY seq");
+    grants(query.bind(request.as_str()).fetch_all(db).await?)
+}
+
+/// All that were given for this ticket and aren't over.
+pub(crate) async fn open_about(
+    db: &mut SqliteConnection,
+    ticket: &Ticket,
+) -> Result<Vec<Grant>, ControlError> {
+    let query = sqlx::query_as(
+        "SELECT seq, body FROM grants WHERE ticket = $1 AND deadline IS NOT NULL ORDER BY seq",
+    );
+    grants(query.bind(ticket.as_str()).fetch_all(db).await?)
 }
 
 pub(crate) async fn open_for(

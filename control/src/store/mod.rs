@@ -18,11 +18,13 @@ pub(crate) mod outbox;
 pub(crate) mod passkeys;
 pub(crate) mod recoveries;
 pub(crate) mod requests;
+pub(crate) mod reviews;
 pub(crate) mod risk;
 pub(crate) mod sessions;
 pub(crate) mod step_ups;
 pub(crate) mod tokens;
 pub(crate) mod totp;
+pub(crate) mod webhooks;
 
 use std::borrow::Cow;
 use std::fs::OpenOptions;
@@ -108,6 +110,7 @@ fn migrations() -> Migrator {
         (5, "issuers", include_str!("../../migrations/0005_issuers.sql")),
         (6, "workloads", include_str!("../../migrations/0006_workloads.sql")),
         (7, "risk", include_str!("../../migrations/0007_risk.sql")),
+        (9, "workflow", include_str!("../../migrations/0009_workflow.sql")),
         (10, "outbox", include_str!("../../migrations/0010_outbox.sql")),
         (12, "asking", include_str!("../../migrations/0012_asking.sql")),
     ];

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use policies::{PrincipalId, Request, RequestId, Resource, Risk, Timestamp};
+use policies::{PrincipalId, Request, RequestId, Risk, Ticket, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, parse, to_json};
@@ -36,13 +36,13 @@ fn read_all(rows: Vec<Row>) -> Result<Vec<Stored>, ControlError> {
 pub(crate) async fn insert(
     db: &mut SqliteConnection,
     request: &Request,
-    source: Option<IpAddr>,
-    risk: Risk,
+    (source, risk, escalates_at): (Option<IpAddr>, Risk, Option<Timestamp>),
 ) -> Result<(), ControlError> {
     let unusual = (risk != Risk::default()).then(|| to_json(&risk)).transpose()?;
     sqlx::query(
-        "INSERT INTO requests (id, principal, resource, state, lapses_at, source, body, risk) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO requests \
+         (id, principal, resource, state, lapses_at, source, ticket, escalates_at, body, risk) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(request.id.as_str())
     .bind(request.principal.as_str())
@@ -50,6 +50,8 @@ pub(crate) async fn insert(
     .bind(request.state.word())
     .bind(request.lapses_at.millis())
     .bind(source.map(|address| address.to_string()))
+    .bind(request.ticket.as_ref().map(Ticket::as_str))
+    .bind(escalates_at.map(Timestamp::millis))
     .bind(to_json(request)?)
     .bind(unusual)
     .execute(db)
@@ -60,13 +62,18 @@ pub(crate) async fn insert(
 pub(crate) async fn update(
     db: &mut SqliteConnection,
     request: &Request,
+    escalates_at: Option<Timestamp>,
 ) -> Result<(), ControlError> {
-    sqlx::query("UPDATE requests SET state = $2, body = $3 WHERE id = $1")
-        .bind(request.id.as_str())
-        .bind(request.state.word())
-        .bind(to_json(request)?)
-        .execute(db)
-        .await?;
+    sqlx::query(
+        "UPDATE requests SET state = $2, ticket = $3, escalates_at = $4, body = $5 WHERE id = $1",
+    )
+    .bind(request.id.as_str())
+    .bind(request.state.word())
+    .bind(request.ticket.as_ref().map(Ticket::as_str))
+    .bind(escalates_at.map(Timestamp::millis))
+    .bind(to_json(request)?)
+    .execute(db)
+    .await?;
     Ok(())
 }
 
@@ -79,18 +86,42 @@ pub(crate) async fn find(
     row.map(read).transpose()
 }
 
-pub(crate) async fn pending_for(
+/// All of one person that wait, the newest first. There are never many.
+pub(crate) async fn pending_of(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
-    resource: &Resource,
-) -> Result<Option<Stored>, ControlError> {
+) -> Result<Vec<Stored>, ControlError> {
+    let query = sqlx::query_as(
+        "SELECT seq, body, source, risk FROM requests WHERE principal = $1 AND state = 'pending' \
+         ORDER BY seq DESC",
+    );
+    read_all(query.bind(principal.as_str()).fetch_all(db).await?)
+}
+
+/// All that wait for this ticket.
+pub(crate) async fn pending_about(
+    db: &mut SqliteConnection,
+    ticket: &Ticket,
+) -> Result<Vec<Request>, ControlError> {
+    let query = sqlx::query_as(
+        "SELECT seq, body, source, risk FROM requests WHERE ticket = $1 AND state = 'pending'",
+    );
+    let rows = read_all(query.bind(ticket.as_str()).fetch_all(db).await?)?;
+    Ok(rows.into_iter().map(|stored| stored.request).collect())
+}
+
+/// Those where others may stand in by now for whoever took too long.
+pub(crate) async fn escalating(
+    db: &mut SqliteConnection,
+    now: Timestamp,
+    at_most: i64,
+) -> Result<Vec<Request>, ControlError> {
     let query = sqlx::query_as(
         "SELECT seq, body, source, risk FROM requests \
-         WHERE principal = $1 AND resource = $2 AND state = 'pending'",
+         WHERE state = 'pending' AND escalates_at <= $1 ORDER BY escalates_at LIMIT $2",
     );
-    let query = query.bind(principal.as_str()).bind(resource.to_string());
-    let row: Option<Row> = query.fetch_optional(db).await?;
-    row.map(read).transpose()
+    let rows = read_all(query.bind(now.millis()).bind(at_most).fetch_all(db).await?)?;
+    Ok(rows.into_iter().map(|stored| stored.request).collect())
 }
 
 /// All that wait, the newest first.
@@ -116,16 +147,6 @@ pub(crate) async fn lapsing(
 pub(crate) async fn count_pending(db: &mut SqliteConnection) -> Result<i64, ControlError> {
     let query = sqlx::query_scalar("SELECT count(*) FROM requests WHERE state = 'pending'");
     Ok(query.fetch_one(db).await?)
-}
-
-pub(crate) async fn count_pending_of(
-    db: &mut SqliteConnection,
-    principal: &PrincipalId,
-) -> Result<i64, ControlError> {
-    let query = sqlx::query_scalar(
-        "SELECT count(*) FROM requests WHERE principal = $1 AND state = 'pending'",
-    );
-    Ok(query.bind(principal.as_str()).fetch_one(db).await?)
 }
 
 /// Some of one person or of all, in one state or in any, the newest first.

@@ -16,6 +16,7 @@ mod risk;
 mod step_up;
 mod tokens;
 mod wait;
+mod workflow;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ impl World {
             .control
             .approve(&actor(who), id, crate::Yes { digest, shorten: None, step_up: None })
             .await;
-        approved.map(|(_, grant)| grant)
+        approved.map(|asked| asked.grant)
     }
 
     /// A grant of alice's for `app_rw`, as two DBAs gave it.
@@ -151,6 +152,9 @@ pub(crate) fn inventory(rules: &str) -> Inventory {
         person("mallory", ""),
         person("bob", "dba engineering"),
         person("carol", "dba"),
+        person("lena", "leads"),
+        person("otto", "ops"),
+        person("alice-admin", "dba"),
         Person { admin: true, auditor: true, ..person("eve", "") },
     ];
     people.extend((0..50).map(|number| person(&format!("dba-{number}"), "dba")));
@@ -170,6 +174,11 @@ pub(crate) fn inventory(rules: &str) -> Inventory {
         issuers: Shared::default(),
         accounts: Shared::default(),
         channels: Shared::default(),
+        workflow: crate::Workflow {
+            same_as: BTreeMap::from([("alice-admin".parse().unwrap(), "alice".parse().unwrap())]),
+            ..crate::Workflow::default()
+        }
+        .into(),
     }
 }
 

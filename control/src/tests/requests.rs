@@ -102,14 +102,14 @@ async fn of_fifty_verdicts_at_once_there_is_one_outcome() {
                     control
                         .approve(&by, &id, crate::Yes { digest, shorten: None, step_up: None })
                         .await
-                        .map(|(_, grant)| grant)
+                        .map(|asked| asked.grant)
                 }
             });
         }
         let outcomes = tasks.join_all().await;
         let grants = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Some(_)))).count();
         let view = world.control.request(&actor("alice"), &request.id).await.unwrap();
-        let (state, given) = (view.request.state.word(), view.grant.is_some());
+        let (state, given) = (view.request.state.word(), !view.grants.is_empty());
         assert!(matches!((state, given, grants), ("granted", true, 1) | ("withdrawn", false, 0)));
         let told = world.control.0.feed.live();
         assert_eq!(told, grants, "what is published is what was committed");
@@ -133,7 +133,7 @@ async fn a_change_whose_audit_event_fails_has_never_been() {
     let failed = world.approve("carol", &asked.request.id).await;
     assert!(matches!(failed, Err(ControlError::Store(_))), "{failed:?}");
     let view = world.control.request(&actor("alice"), &asked.request.id).await.unwrap();
-    assert!(view.request.is_pending() && view.grant.is_none() && view.missing == 1);
+    assert!(view.request.is_pending() && view.grants.is_empty() && view.missing == 1);
     assert_eq!(world.control.0.feed.revision(), revision);
     assert_eq!(world.control.0.feed.live(), 0);
     sqlx::query("DROP TRIGGER broken").execute(&mut raw).await.unwrap();

@@ -73,7 +73,7 @@ async fn a_change_that_was_cut_short_is_pending_or_granted_but_never_both() {
         let mut change = world.control.change().await.unwrap();
         let request = change.stored(&asked.id).await.unwrap().request;
         let approve = policies::RequestEvent::Approve {
-            by: actor("carol").principal,
+            by: actor("carol").principal.into(),
             digest: request.digest(),
             shorten: None,
             step_up: None,
@@ -86,6 +86,6 @@ async fn a_change_that_was_cut_short_is_pending_or_granted_but_never_both() {
     assert_eq!(world.control.0.feed.live(), 0, "nothing is told before the commit");
     let world = world.reopened().await;
     let view = world.control.request(&actor("eve"), &asked.id).await.unwrap();
-    assert!(view.request.is_pending() && view.grant.is_none());
+    assert!(view.request.is_pending() && view.grants.is_empty());
     assert_eq!(world.control.0.feed.live(), 0);
 }

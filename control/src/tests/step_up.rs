@@ -78,7 +78,7 @@ async fn approve(
 ) -> Result<bool, ControlError> {
     let digest = world.control.request(&actor("eve"), id).await?.request.digest();
     let yes = Yes { digest, shorten: None, step_up };
-    world.control.approve(&actor(who), id, yes).await.map(|(_, grant)| grant.is_some())
+    world.control.approve(&actor(who), id, yes).await.map(|asked| asked.grant.is_some())
 }
 
 async fn held(world: &World, events: &mut Events) -> (String, HoldView) {

@@ -207,3 +207,63 @@ async fn the_audit_log_tells_who_did_what() {
     assert_eq!(asked["actor"], "principal:alice");
     assert!(asked["at"].as_str().unwrap().starts_with("2027-01-15T08:00:00"), "{asked}");
 }
+
+fn path(verb: &str, request: &Value) -> String {
+    format!("POST /requests/{}/{verb}", request["id"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_request_is_said_otherwise_while_it_waits() {
+    let world = World::new().await;
+    let (alice, bob) = (world.login("alice").await, world.login("bob").await);
+    let request = world.asked(&alice, "app_rw", "order 7").await["request"].clone();
+    let edit = json!({ "reason": "order 8", "ttl": "10m", "ticket": "OPS-12" });
+    let edited = world.call(&alice, &path("edit", &request), edit.clone()).await.json();
+    assert_eq!(edited["request"]["ticket"], "OPS-12");
+    assert_ne!(edited["request"]["digest"], request["digest"]);
+    world.call(&alice, &path("edit", &request), edit).await.refused(409);
+    let stale = json!({ "digest": request["digest"] });
+    world.call(&bob, &path("approve", &request), stale).await.refused(409);
+    let fresh = json!({ "digest": edited["request"]["digest"] });
+    let approved = world.call(&bob, &path("approve", &request), fresh).await.json();
+    assert_eq!(approved["grant"]["ttl"], "10m");
+    world.call(&alice, &path("edit", &request), json!({ "reason": "late" })).await.refused(409);
+}
+
+#[tokio::test]
+async fn several_things_are_asked_for_at_once_and_for_later() {
+    let world = World::new().await;
+    let (alice, bob) = (world.login("alice").await, world.login("bob").await);
+    let wish = json!({
+        "resource": "app_rw@orders", "also": ["app_ro@orders"], "starts_at": "2h",
+    });
+    let asked = world.call(&alice, "POST /requests", wish).await.json()["request"].clone();
+    assert_eq!(asked["also"], json!(["app_ro@orders/shop"]));
+    assert_eq!(asked["starts_at"], "2027-01-15T10:00:00.000Z");
+    let yes = json!({ "digest": asked["digest"] });
+    let approved = world.call(&bob, &path("approve", &asked), yes).await.json();
+    assert_eq!(approved["grant"]["state"], "scheduled");
+    assert_eq!(approved["also"].as_array().unwrap().len(), 1);
+    assert_eq!(approved["request"]["grants"].as_array().unwrap().len(), 2);
+    for bad in [
+        json!({ "resource": "app_rw@orders", "starts_at": "yesterday" }),
+        json!({ "resource": "app_rw@orders", "starts_at": "2020-01-01T00:00:00Z" }),
+        json!({ "resource": "app_rw@orders", "starts_at": "60d" }),
+        json!({ "resource": "app_rw@orders", "also": ["orders"] }),
+        json!({ "resource": "app_rw@orders", "also": ["app_ro@orders"], "break_glass": true }),
+    ] {
+        world.call(&alice, "POST /requests", bad).await.refused(400);
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_set_up_takes_no_messages() {
+    let world = World::new().await;
+    let signed =
+        [("webhook-id", "msg_1"), ("webhook-timestamp", "1"), ("webhook-signature", "v1,AA==")];
+    let body = json!({ "ticket": "OPS-12", "state": "closed" });
+    world.call_with("", "POST /hooks/tickets", body.clone(), &signed).await.refused(404);
+    world.call_with("", "POST /hooks/tickets", body.clone(), &signed[..2]).await.refused(400);
+    let twice = [&signed[..], &signed[..1]].concat();
+    world.call_with("", "POST /hooks/tickets", body, &twice).await.refused(400);
+}

@@ -209,6 +209,10 @@ async fn every_form_of_the_pages_wants_our_own_page_and_a_login() {
         "/requests/rq-aaaaaaaaaaaa/approve",
         "/requests/rq-aaaaaaaaaaaa/deny",
         "/requests/rq-aaaaaaaaaaaa/withdraw",
+        "/requests/rq-aaaaaaaaaaaa/edit",
+        "/grants/gr-aaaaaaaaaaaa/extend",
+        "/reviews/rv-aaaaaaaaaaaa/sign",
+        "/ask",
         "/grants/gr-aaaaaaaaaaaa/done",
         "/c/ho-aaaaaaaaaaaa",
         "/c/ho-aaaaaaaaaaaa/confirm",
@@ -409,4 +413,31 @@ async fn a_terminal_elsewhere_comes_with_a_warning_and_polls_as_the_standard_say
     let me = world.call(got["token"].as_str().unwrap(), "GET /me", Value::Null).await.json();
     assert_eq!(me["principal"]["id"], "alice");
     assert_eq!(world.call("", "POST /device/token", poll).await.json()["error"], "expired_token");
+}
+
+#[tokio::test]
+async fn access_is_asked_for_said_otherwise_and_extended_without_script() {
+    let world = World::new().await;
+    let alice = Browser::of(&world, "alice").await;
+    let page = alice.get("/ask").await;
+    assert!(page.text.contains("app_rw@orders") && !page.text.contains("<script"));
+    let seal = alice.seal().await;
+    let form = format!(
+        "seal={seal}&resource=app_rw%40orders%0D%0Aapp_ro%40orders&span=20m&reason=order+7"
+    );
+    let answer = alice.post("/ask", &form).await;
+    let shown = answer.header("location").to_owned();
+    assert_eq!((answer.status, shown.starts_with("/r/rq-")), (StatusCode::SEE_OTHER, true));
+    let page = alice.get(&shown).await;
+    assert!(page.text.contains("app_rw@orders/shop + app_ro@orders/shop"), "{}", page.text);
+    let edit = format!("/requests/{}/edit", shown.trim_start_matches("/r/"));
+    let hostile = "%3Cimg%20src%3Dx%20onerror%3Dalert(2)%3E";
+    let other = format!("seal={seal}&span=10m&reason={hostile}&ticket=OPS-12");
+    assert_eq!(alice.post(&edit, &other).await.status, StatusCode::SEE_OTHER);
+    let page = alice.get(&shown).await;
+    assert!(page.text.contains("OPS-12") && !page.text.contains("<img"), "{}", page.text);
+    let empty = format!("seal={seal}&resource=");
+    assert_eq!(alice.post("/ask", &empty).await.status, StatusCode::BAD_REQUEST);
+    let reviews = alice.get("/reviews").await;
+    assert!(reviews.text.contains("Nothing."), "{}", reviews.text);
 }

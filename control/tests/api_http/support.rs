@@ -282,6 +282,7 @@ fn inventory() -> Inventory {
         issuers: Shared::default(),
         accounts: Shared::default(),
         channels: Shared::default(),
+        workflow: Shared::default(),
     }
 }
 

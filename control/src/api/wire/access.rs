@@ -1,6 +1,8 @@
 //! Access as it is asked for, waits, and is given.
 
-use policies::{GrantState, RequestState};
+use std::collections::BTreeMap;
+
+use policies::{Act, GrantState, RequestState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,6 +18,9 @@ pub(crate) struct AccessRequest {
     name: String,
     #[schema(example = "app_rw@orders/shop")]
     resource: String,
+    /// What else is asked for with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<String>,
     /// For how long.
     #[schema(example = "1h")]
     ttl: String,
@@ -25,6 +30,14 @@ pub(crate) struct AccessRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "OPS-12")]
     ticket: Option<String>,
+    /// From when on, where not at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    starts_at: Option<String>,
+    /// The grant that it is to make last longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extends: Option<String>,
+    /// Whether it is an emergency.
+    break_glass: bool,
     state: &'static str,
     /// Where the one who asks has to prove themselves before anybody is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,8 +50,13 @@ pub(crate) struct AccessRequest {
     /// Whose approval it takes.
     #[schema(example = json!(["2 of dba"]))]
     needs: Vec<String>,
+    /// Whose turn it is.
+    turn: Vec<String>,
     /// How many more people have to say yes.
     missing: usize,
+    /// Groups that took too long, each with the one whose members may stand in.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    escalated: BTreeMap<String, String>,
     approvals: Vec<Approval>,
     asked_at: String,
     /// When it lapses if nobody decides.
@@ -48,13 +66,18 @@ pub(crate) struct AccessRequest {
     /// Where the waiting connection comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
-    /// Whether the reader may say yes or no now.
+    /// Whether the reader may say yes or no, perhaps once their turn has come.
     may_decide: bool,
+    /// Whether their yes is what it waits for now.
+    may_approve: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     decided: Option<Decided>,
-    /// The grant that followed.
+    /// The grant that followed, or that it made last longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     grant: Option<String>,
+    /// All the grants that followed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    grants: Vec<String>,
 }
 
 /// One person's yes.
@@ -62,6 +85,9 @@ pub(crate) struct AccessRequest {
 pub(crate) struct Approval {
     by: String,
     at: String,
+    /// The groups that they stood in for, since those took too long.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stood_in: Vec<String>,
     /// The step-up by which they proved themselves; the audit log has it under this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     step_up: Option<String>,
@@ -85,39 +111,43 @@ impl From<&RequestView> for AccessRequest {
             principal: request.principal.to_string(),
             name: view.name.clone(),
             resource: request.resource.to_string(),
+            also: request.also.iter().map(ToString::to_string).collect(),
             ttl: request.ttl.to_string(),
+            starts_at: request.starts_at.map(|at| at.to_string()),
+            extends: request.extends.as_ref().map(ToString::to_string),
+            break_glass: request.act == Act::BreakGlass,
             reason: request.reason.clone(),
             ticket: request.ticket.as_ref().map(ToString::to_string),
             state: request.state.word(),
             prove_at: view.prove_at.clone(),
             step_up: request.terms.step_up.map(|within| within.to_string()),
             needs: request.terms.approvals.told(),
+            turn: request.turn().iter().map(ToString::to_string).collect(),
             missing: view.missing,
+            escalated: request
+                .escalated
+                .iter()
+                .map(|(from, to)| (from.to_string(), to.to_string()))
+                .collect(),
             approvals: approvals(&request.state),
             asked_at: request.asked_at.to_string(),
             lapses_at: request.lapses_at.to_string(),
             digest: request.digest().to_string(),
             source: view.source.map(|source| source.to_string()),
             may_decide: view.may_decide,
+            may_approve: view.may_approve,
             decided: decided(&request.state),
-            grant: view.grant.as_ref().map(ToString::to_string),
+            grant: view.grants.first().map(ToString::to_string),
+            grants: view.grants.iter().map(ToString::to_string).collect(),
         }
     }
 }
 
 fn approvals(state: &RequestState) -> Vec<Approval> {
-    let said = match state {
-        RequestState::NeedsApproval { approvals } | RequestState::Granted { approvals, .. } => {
-            approvals.as_slice()
-        }
-        RequestState::NeedsStepUp
-        | RequestState::Denied { .. }
-        | RequestState::Withdrawn { .. }
-        | RequestState::Lapsed { .. } => &[],
-    };
-    let wire = said.iter().map(|yes| Approval {
+    let wire = state.approvals().iter().map(|yes| Approval {
         by: yes.by.to_string(),
         at: yes.at.to_string(),
+        stood_in: yes.stood_in.iter().map(ToString::to_string).collect(),
         step_up: yes.step_up.as_ref().map(ToString::to_string),
     });
     wire.collect()
@@ -150,6 +180,14 @@ pub(crate) struct Grant {
     ttl: String,
     state: &'static str,
     granted_at: String,
+    /// Whether it was given in an emergency, without approval.
+    break_glass: bool,
+    /// The requests that made it last longer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    extensions: Vec<String>,
+    /// From when on it can be used, where that is to come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    starts_at: Option<String>,
     /// By when the first use has to come.
     #[serde(skip_serializing_if = "Option::is_none")]
     claim_by: Option<String>,
@@ -165,13 +203,17 @@ pub(crate) struct Grant {
     end: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end_detail: Option<String>,
+    /// The review that it takes, where it was given in an emergency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    review: Option<String>,
     /// Whether the reader may revoke it.
     may_revoke: bool,
 }
 
 impl From<&GrantView> for Grant {
     fn from(view: &GrantView) -> Self {
-        Self { may_revoke: view.may_revoke, ..Self::from(&view.grant) }
+        let review = view.review.as_ref().map(ToString::to_string);
+        Self { may_revoke: view.may_revoke, review, ..Self::from(&view.grant) }
     }
 }
 
@@ -187,15 +229,22 @@ impl From<&policies::Grant> for Grant {
             ttl: grant.ttl.to_string(),
             state: grant.state.word(),
             granted_at: grant.granted_at.to_string(),
+            break_glass: grant.act == Act::BreakGlass,
+            extensions: grant.extensions.iter().map(ToString::to_string).collect(),
+            starts_at: None,
             claim_by: None,
             since: None,
             ends: None,
             ended_at: None,
             end: None,
             end_detail: None,
+            review: None,
             may_revoke: false,
         };
         match &grant.state {
+            GrantState::Scheduled { opens, .. } => {
+                Self { starts_at: Some(opens.to_string()), ..bare }
+            }
             GrantState::Granted { claim_by } => {
                 Self { claim_by: Some(claim_by.to_string()), ..bare }
             }

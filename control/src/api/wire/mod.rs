@@ -9,6 +9,7 @@ mod evidence;
 mod logins;
 mod notifications;
 mod people;
+mod reviews;
 mod targets;
 
 pub(crate) use access::{AccessRequest, Grant, Hold};
@@ -16,4 +17,5 @@ pub(crate) use evidence::{AuditEvent, Session};
 pub(crate) use logins::LoginSession;
 pub(crate) use notifications::{Channel, Notification, WebhookMessage};
 pub(crate) use people::{Authn, Person, Token};
+pub(crate) use reviews::Review;
 pub(crate) use targets::{Lock, Target};
