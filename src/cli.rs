@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod change;
 mod confirm;
 mod decide;
 mod login;
@@ -9,6 +10,7 @@ mod logins;
 mod notifications;
 mod psql;
 mod replay;
+mod reviews;
 mod sessions;
 mod set_up;
 mod ssh;
@@ -59,6 +61,8 @@ enum Command {
     Logins(logins::Logins),
     Ls(access::Ls),
     Request(access::Request),
+    Edit(change::Edit),
+    Extend(change::Extend),
     Withdraw(access::Withdraw),
     Done(access::Done),
     Token(access::Token),
@@ -68,6 +72,7 @@ enum Command {
     Approve(decide::Approve),
     Deny(decide::Deny),
     Revoke(decide::Revoke),
+    Reviews(reviews::Reviews),
     Sessions(sessions::Sessions),
     Replay(replay::Replay),
     Audit(admin::Audit),
@@ -242,6 +247,8 @@ impl Command {
             Self::Logins(command) => command.run().await,
             Self::Ls(command) => command.run().await,
             Self::Request(command) => command.run().await,
+            Self::Edit(command) => command.run().await,
+            Self::Extend(command) => command.run().await,
             Self::Withdraw(command) => command.run().await,
             Self::Done(command) => command.run().await,
             Self::Token(command) => command.run().await,
@@ -251,6 +258,7 @@ impl Command {
             Self::Approve(command) => command.run().await,
             Self::Deny(command) => command.run().await,
             Self::Revoke(command) => command.run().await,
+            Self::Reviews(command) => command.run().await,
             Self::Sessions(command) => command.run().await,
             Self::Replay(command) => command.run().await,
             Self::Audit(command) => command.run().await,

@@ -22,8 +22,9 @@ pub(super) struct Ls {
 /// Ask for access ahead of a connection
 #[derive(Debug, Args)]
 pub(super) struct Request {
-    /// LOGIN@TARGET or LOGIN@TARGET/DATABASE
-    resource: Resource,
+    /// LOGIN@TARGET or LOGIN@TARGET/DATABASE; of several, one verdict counts for all
+    #[arg(required = true)]
+    resources: Vec<Resource>,
     /// For how long, such as 1h
     #[arg(long = "for", value_name = "SPAN")]
     span: Option<Ttl>,
@@ -33,6 +34,12 @@ pub(super) struct Request {
     /// The ticket that it is for, such as OPS-12
     #[arg(long)]
     ticket: Option<Ticket>,
+    /// From when on: a span from now such as 2h, or 2026-03-01T22:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    at: Option<String>,
+    /// It is an emergency: without approval, never without a touch, and reviewed afterwards
+    #[arg(long)]
+    break_glass: bool,
     #[command(flatten)]
     shape: Shape,
 }
@@ -105,6 +112,12 @@ pub(super) struct Asked {
     pub(super) lapses_at: String,
     pub(super) digest: String,
     pub(super) source: Option<String>,
+    #[serde(default)]
+    pub(super) also: Vec<String>,
+    pub(super) ticket: Option<String>,
+    pub(super) starts_at: Option<String>,
+    pub(super) extends: Option<String>,
+    pub(super) break_glass: bool,
 }
 
 #[derive(Deserialize)]
@@ -115,11 +128,15 @@ pub(super) struct Grant {
     state: String,
     claim_by: Option<String>,
     ends: Option<String>,
+    starts_at: Option<String>,
 }
 
 impl Grant {
     /// Until when, in words.
     pub(super) fn told(&self) -> String {
+        if let Some(starts_at) = &self.starts_at {
+            return format!("{} from {} on", self.ttl, moment(starts_at));
+        }
         match (&self.claim_by, &self.ends) {
             (Some(claim_by), _) => {
                 format!("{} from its first use, by {}", self.ttl, moment(claim_by))
@@ -208,8 +225,12 @@ fn asked(title: &str, requests: &[Asked]) -> String {
 
 impl Request {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let resource = self.resource.to_string();
-        let body = json!({ "resource": resource, "ttl": self.span, "reason": self.reason, "ticket": self.ticket });
+        let mut all = self.resources.iter().map(ToString::to_string);
+        let body = json!({
+            "resource": all.next(), "also": all.collect::<Vec<_>>(), "ttl": self.span,
+            "reason": self.reason, "ticket": self.ticket, "starts_at": self.at,
+            "break_glass": self.break_glass,
+        });
         let key = uuid::Uuid::new_v4().to_string();
         let answer = client()?.post(&["requests"], &body, Some(&key)).await?;
         show(self.shape, &answer, || told(&answer))
@@ -218,12 +239,18 @@ impl Request {
 
 /// What became of a request, in words.
 pub(super) fn told(answer: &Value) -> Result<String, Failure> {
-    if let Some(grant) = answer.get("grant") {
-        let grant: Grant = read(grant)?;
-        let (resource, told) = (plain(&grant.resource), grant.told());
-        return Ok(format!("granted {resource}, {told} ({})\n", plain(&grant.id)));
-    }
     let asked: Asked = read(answer.get("request").unwrap_or(answer))?;
+    let also = answer.get("also").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let given = answer.get("grant").filter(|grant| grant.is_object());
+    let given: Vec<Grant> = given.into_iter().chain(also).map(read).collect::<Result<_, _>>()?;
+    if !given.is_empty() {
+        let verb = if asked.extends.is_some() { "extended" } else { "granted" };
+        let lines = given.iter().map(|grant| {
+            let (resource, told) = (plain(&grant.resource), grant.told());
+            format!("{verb} {resource}, {told} ({})\n", plain(&grant.id))
+        });
+        return Ok(lines.collect());
+    }
     let (id, needs) = (plain(&asked.id), plain(&asked.needs.join(" and ")));
     if let Some(url) = &asked.prove_at {
         return Ok(format!("{id} waits for you: prove that it is you at {}\n", plain(url)));
@@ -257,7 +284,7 @@ impl Done {
     }
 }
 
-async fn only_grant(client: &Client) -> Result<String, Failure> {
+pub(super) async fn only_grant(client: &Client) -> Result<String, Failure> {
     let grants = client.list(&["grants"], &[("live", "true")], MOST).await?;
     let grants: Vec<Grant> = read_all(&grants)?;
     match grants.as_slice() {

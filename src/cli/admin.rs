@@ -35,10 +35,10 @@ struct AuditShow {
     shape: Shape,
 }
 
-/// Lock a person, a device, a target or a login; matching sessions are cut
+/// Lock a person, a group, a device, a target or a login; matching sessions are cut
 #[derive(Debug, Args)]
 pub(super) struct Lock {
-    /// principal:NAME, device:ID, target:NAME or login:LOGIN@TARGET
+    /// principal:NAME, group:NAME, device:ID, target:NAME or login:LOGIN@TARGET
     #[arg(value_parser = subject)]
     subject: Subject,
     /// Why; the locked are told

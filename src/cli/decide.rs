@@ -63,9 +63,16 @@ impl Approve {
 }
 
 fn statement(asked: &Asked) -> String {
+    let all: Vec<&str> =
+        [&asked.resource].into_iter().chain(&asked.also).map(String::as_str).collect();
+    let starts_at = asked.starts_at.as_deref().map(moment).unwrap_or_default();
     facts(&[
         ("who", &format!("{} ({})", asked.name, asked.principal)),
-        ("what", &asked.resource),
+        ("what", &all.join(" and ")),
+        ("extends", asked.extends.as_deref().unwrap_or_default()),
+        ("emergency", if asked.break_glass { "yes" } else { "" }),
+        ("starts", &starts_at),
+        ("ticket", asked.ticket.as_deref().unwrap_or_default()),
         ("for", &asked.ttl),
         ("why", &asked.reason),
         ("from", asked.source.as_deref().unwrap_or_default()),

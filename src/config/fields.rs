@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use policies::{Database, Environment, GroupName, Ttl};
+use policies::{Database, Environment, GroupName, PrincipalId, Ttl};
 use toml::de::DeValue;
 use url::Url;
 
@@ -46,6 +46,12 @@ impl<T: Field> Field for Vec<T> {
 impl Field for Ttl {
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("a span of time such as `15m`")
+    }
+}
+
+impl Field for PrincipalId {
+    fn read(value: Value<'_>) -> Option<Self> {
+        value.parse("the key of a person")
     }
 }
 

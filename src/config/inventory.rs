@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use certs::store::{self, StoreError};
 use certs::{Identity, TlsError, UpstreamMode};
-use control::{AttestationRoots, Inventory, Secrets};
+use control::{AttestationRoots, Inventory, Secrets, WebhookSecret};
 use policies::{
     Credential, IssuerName, Login, Principal, PrincipalId, RuleBook, Source, TargetName,
 };
@@ -107,6 +107,7 @@ impl Config {
             Some((name.clone(), ready))
         });
         let channels: control::Shared<_> = channels.collect();
+        let ticket_secrets = gathered.ticket_secrets(self.workflow.ticket_secret.as_ref());
         let Gathered { secrets, faults, .. } = gathered;
         Faults::none_in(faults)?;
         let Some(rules) = rules else {
@@ -130,6 +131,13 @@ impl Config {
             Some(((account.issuer.clone(), account.subject.clone()), id.clone()))
         });
         let (rules, accounts) = (rules.into(), accounts.collect());
+        let same_as = second_identities(&self.people);
+        let workflow = control::Workflow {
+            escalate_after: Some(self.workflow.escalate_after),
+            escalate_to: self.workflow.escalate_to.clone(),
+            same_as,
+            ticket_secrets,
+        };
         Ok(Inventory {
             people,
             workloads,
@@ -140,6 +148,7 @@ impl Config {
             issuers,
             accounts,
             channels,
+            workflow: workflow.into(),
         })
     }
 
@@ -205,6 +214,38 @@ fn known(id: &PrincipalId, person: &Person) -> control::Person {
         disabled: person.disabled,
         email: person.email.clone(),
     }
+}
+
+/// Second identities with the first: those that say so, and those that share an address of mail.
+fn second_identities(people: &BTreeMap<PrincipalId, Person>) -> BTreeMap<PrincipalId, PrincipalId> {
+    let mut by_mail: BTreeMap<String, &PrincipalId> = BTreeMap::new();
+    let mut same = BTreeMap::new();
+    for (id, person) in people {
+        let said = person.same_as.as_ref().map(|first| &first.value);
+        let mail = person.email.as_ref().map(|email| email.as_str().to_lowercase());
+        let mailed = mail.map(|mail| *by_mail.entry(mail).or_insert(id));
+        for other in said.into_iter().chain(mailed) {
+            let (second, first) = (first_of(id, &same), first_of(other, &same));
+            if second != first {
+                same.insert(second, first);
+            }
+        }
+    }
+    let others = people.keys().map(|id| (id, first_of(id, &same)));
+    let others = others.filter(|(id, first)| id != first);
+    others.map(|(id, first)| (id.clone(), first.clone())).collect()
+}
+
+/// The first identity, as far as it is known.
+fn first_of<'p>(
+    id: &'p PrincipalId,
+    same: &BTreeMap<&'p PrincipalId, &'p PrincipalId>,
+) -> &'p PrincipalId {
+    let mut first = id;
+    while let Some(before) = same.get(first) {
+        first = before;
+    }
+    first
 }
 
 /// Loads every `*.cedar` of the folder, in the order of their names.
@@ -308,6 +349,28 @@ impl Gathered<'_> {
             refresh: issuer.refresh,
             refresh_grace: issuer.refresh_grace,
         }
+    }
+
+    /// The secrets with which the system of tickets signs, one a line: the old one stays until the
+    /// new one is in use.
+    fn ticket_secrets(&mut self, file: Option<&Located<PathBuf>>) -> Vec<WebhookSecret> {
+        let Some(file) = file else { return Vec::new() };
+        match self.text(file) {
+            Ok(text) => {
+                let lines = text.expose_secret().lines().map(str::trim);
+                let lines = lines.filter(|line| !line.is_empty());
+                let read: Result<Vec<WebhookSecret>, _> = lines.map(str::parse).collect();
+                let told = match read {
+                    Ok(secrets) if !secrets.is_empty() => return secrets,
+                    Ok(_) => "there is no secret in it".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                let told = format!("`{}`: {told}", file.value.display());
+                self.faults.push(Fault::new(file.site.clone(), told));
+            }
+            Err(fault) => self.faults.push(fault),
+        }
+        Vec::new()
     }
 
     fn client_secret(&mut self, from: &ClientSecret) -> Option<SecretString> {

@@ -18,6 +18,7 @@ mod read;
 mod sections;
 mod ssh;
 mod target;
+mod workflow;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,7 @@ pub use sections::{
     Postgres, PostgresAuth, SignIn, Ssh, Totp,
 };
 pub use target::{Secret, Target, Tls};
+pub use workflow::Workflow;
 pub use workload::Workload;
 
 use read::{Document, Section};
@@ -68,6 +70,8 @@ pub struct Config {
     pub limits: Limits,
     /// The times of requests and grants.
     pub grants: Grants,
+    /// How requests go their way.
+    pub workflow: Workflow,
     /// How people sign in, how long that lasts, and what it brings.
     pub sign_in: SignIn,
     /// Whose authenticators may be registered.
@@ -105,6 +109,8 @@ pub struct Person {
     pub oidc: Option<Located<Account>>,
     /// Where mail reaches them.
     pub email: Option<Email>,
+    /// Whose second identity this is.
+    pub same_as: Option<Located<PrincipalId>>,
 }
 
 /// A configuration with all that it names.
@@ -212,6 +218,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
     let log = sections::log(root.section("log"));
     let limits = sections::limits(root.section("limits"));
     let grants = sections::grants(root.section("grants"));
+    let workflow = workflow::workflow(root.section("workflow"), base);
     let sign_in = sections::sign_in(root.section("sign_in"));
     let passkeys = sections::passkeys(root.section("passkeys"), base);
     let totp = sections::totp(root.section("totp"));
@@ -230,6 +237,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
     let document = root.document();
     root.finish();
     issuer::check(&located, &issuers, document);
+    workflow::check(&located, document);
     let listeners = postgres.listen.iter().chain([&api.listen]);
     let listeners = listeners.chain(ssh.iter().flat_map(|ssh| &ssh.listen));
     let listeners = listeners.chain(metrics.iter().map(|metrics| &metrics.listen));
@@ -244,6 +252,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
         log,
         limits,
         grants,
+        workflow,
         sign_in,
         passkeys,
         totp,
@@ -268,6 +277,7 @@ fn people(section: Section<'_>) -> BTreeMap<PrincipalId, Located<Person>> {
                 disabled: section.take_or("disabled", false),
                 oidc: issuer::account(&mut section),
                 email: section.take("email"),
+                same_as: section.take("same_as"),
             };
             let person = section.located(person);
             section.finish();

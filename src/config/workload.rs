@@ -61,6 +61,7 @@ fn workload(id: &PrincipalId, mut section: Section<'_>) -> Option<Workload> {
         disabled: section.take_or("disabled", false),
         oidc: None,
         email: None,
+        same_as: None,
     };
     let issuer = section.need("issuer", "issuer = \"https://token.actions.githubusercontent.com\"");
     let audience = section.need::<String>("audience", "audience = \"https://gate.example.com\"");
