@@ -49,6 +49,9 @@ fn the_reference_configuration_shows_the_true_defaults() {
         "auditors",
         "oidc",
         "attestation_roots",
+        "escalate_to",
+        "ticket_secret_file",
+        "same_as",
     ];
     let shown = text.lines().map(|line| {
         let setting = line.strip_prefix("# ").filter(|rest| {
