@@ -4,14 +4,14 @@
 use std::net::IpAddr;
 
 use policies::{
-    Act, Digest, Edit, Facts, Grant, GrantId, Request, RequestError, RequestEvent, RequestId,
-    Resource, Risk, StepUpId, Terms, Ticket, Timestamp, Ttl,
+    Act, Digest, Edit, Facts, Grant, GrantId, GroupName, Quorum, Request, RequestError,
+    RequestEvent, RequestId, Resource, Risk, StepUpId, Terms, Ticket, Timestamp, Ttl,
 };
 use serde_json::{Value, json};
 
 use crate::actor::Asker;
 use crate::ask::Answer;
-use crate::audit::By;
+use crate::audit::{By, Event};
 use crate::publish::Change;
 use crate::store::{self, requests::Stored};
 use crate::{Actor, Asked, Control, ControlError, Rejection, step_up};
@@ -244,6 +244,14 @@ pub(crate) fn check_text(what: &str, text: &str, most: usize) -> Result<(), Cont
     Ok(())
 }
 
+fn groups(turn: &[Quorum]) -> Vec<&GroupName> {
+    turn.iter().map(|quorum| &quorum.group).collect()
+}
+
+fn written(turn: &[Quorum]) -> Vec<String> {
+    turn.iter().map(ToString::to_string).collect()
+}
+
 impl Change {
     async fn approve(
         &mut self,
@@ -265,7 +273,13 @@ impl Change {
             self.withdraw_for(request, &why.to_string()).await?;
             return Ok(Err(why));
         }
+        let next_stage = next.is_pending() && groups(next.turn()) != groups(request.turn());
         self.put_request(&next, actor, "request.approved", detail).await?;
+        if next_stage {
+            // Others are asked from here on, who haven't heard of it yet.
+            let detail = json!({ "needs": written(next.turn()) });
+            self.record(Event::new(By::Control, "request.turn", &next.id, detail)).await?;
+        }
         self.outcome(next).await.map(Ok)
     }
 

@@ -76,7 +76,7 @@ impl Said {
             person: Some(request.principal.clone()),
             name: text(&name),
             by,
-            resource: Some(request.resource.to_string()),
+            resource: Some(request.subject()),
             ttl: Some(request.ttl),
             ends,
             reason: text(&request.reason),
@@ -89,7 +89,9 @@ impl Said {
     pub(crate) fn of_grant(grant: &Grant) -> Self {
         let why = match &grant.state {
             GrantState::Ended { end, .. } => text(&end.to_string()),
-            GrantState::Granted { .. } | GrantState::Active { .. } => None,
+            GrantState::Scheduled { .. }
+            | GrantState::Granted { .. }
+            | GrantState::Active { .. } => None,
         };
         Self {
             person: Some(grant.principal.clone()),

@@ -69,6 +69,8 @@ fn is_soon(grant: &Grant, now: Timestamp) -> bool {
     let before = BEFORE.min(Ttl::from_millis(u64::try_from(grant.ttl.millis() / 4).unwrap_or(0)));
     match grant.state {
         GrantState::Active { ends, .. } => now < ends && now.until(ends) <= before,
-        GrantState::Granted { .. } | GrantState::Ended { .. } => false,
+        GrantState::Scheduled { .. } | GrantState::Granted { .. } | GrantState::Ended { .. } => {
+            false
+        }
     }
 }

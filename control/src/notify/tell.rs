@@ -87,7 +87,7 @@ impl Change {
     async fn news_of(&mut self, event: &Event) -> Result<Option<News>, ControlError> {
         let by = self.name_of(&event.by);
         match event.kind {
-            "request.asked" | "request.proved" => {
+            "request.asked" | "request.proved" | "request.turn" => {
                 let news = self.of_request(Topic::RequestAsked, event).await?;
                 Ok(news.filter(|(request, _)| waits(request)).map(|(_, news)| news))
             }
@@ -206,21 +206,12 @@ impl Change {
     /// Those who can still decide: by the request itself, and those to whom it was escalated.
     fn deciders(&self, request: &Request, detail: &Value) -> BTreeSet<PrincipalId> {
         let asked = |person: &&Person| {
-            person.principal.id != request.principal
-                && (request.may_decide(&person.principal).is_ok() || is_named(person, detail))
+            let decider = self.inventory.decider(&person.principal);
+            let theirs = decider.is(&request.principal);
+            request.waits_for(&decider) || (!theirs && is_named(person, detail))
         };
-        let mut people: BTreeSet<PrincipalId> = self
-            .inventory
-            .active()
-            .filter(asked)
-            .map(|person| person.principal.id.clone())
-            .collect();
-        if let RequestState::NeedsApproval { approvals } = &request.state {
-            for approval in approvals {
-                people.remove(&approval.by);
-            }
-        }
-        people
+        let people = self.inventory.active().filter(asked);
+        people.map(|person| person.principal.id.clone()).collect()
     }
 
     async fn request_named(&mut self, id: &str) -> Result<Option<Request>, ControlError> {
@@ -238,6 +229,7 @@ impl Change {
             By::Principal(id) => self.inventory.name(id),
             By::Operator => "the operator".to_owned(),
             By::Control | By::Proxy(_) => "the gateway".to_owned(),
+            By::Hook(name) => format!("the system of {name}"),
         };
         notice::text(&name)
     }
