@@ -1,16 +1,20 @@
 //! Whether people can sign in with each issuer: it is asked what it publishes, as a sign-in would.
 
 use control::{Inventory, Issuer};
+use tokio::task::JoinSet;
 
 use super::Finding;
 
-/// Looks at every issuer.
+/// Looks at all issuers at once: one that hangs doesn't keep the others waiting.
 pub(super) async fn issuers(inventory: &Inventory, base: &str) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for issuer in inventory.issuers.values() {
-        findings.extend(look(issuer, base).await);
+    let mut looks = JoinSet::new();
+    for (nth, issuer) in inventory.issuers.values().cloned().enumerate() {
+        let base = base.to_owned();
+        looks.spawn(async move { (nth, look(&issuer, &base).await) });
     }
-    findings
+    let mut found = looks.join_all().await;
+    found.sort_by_key(|(nth, _)| *nth);
+    found.into_iter().flat_map(|(_, findings)| findings).collect()
 }
 
 async fn look(issuer: &Issuer, base: &str) -> Vec<Finding> {

@@ -184,3 +184,23 @@ fn flow_cookie(public: &Url, secret: Option<&SecretString>) -> Option<HeaderValu
     value.set_sensitive(true);
     Some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cookie_of_a_sign_in_is_for_this_host_and_no_script() {
+        let secret = SecretString::from("psb_secret");
+        let public = Url::parse("https://gate.example.com").unwrap();
+        let set = flow_cookie(&public, Some(&secret)).unwrap();
+        let wanted = "__Host-postern-flow=psb_secret; Path=/; HttpOnly; SameSite=Lax; \
+                      Max-Age=600; Secure";
+        assert_eq!(set.to_str().unwrap(), wanted);
+        assert!(set.is_sensitive());
+        let gone = flow_cookie(&public, None).unwrap();
+        assert!(
+            gone.to_str().unwrap().contains("=; ") && gone.to_str().unwrap().contains("Max-Age=0")
+        );
+    }
+}

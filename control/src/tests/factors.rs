@@ -91,7 +91,7 @@ async fn the_database_alone_has_no_secret() {
     let carol = world.signed_in("carol").await.actor;
     world.pass(30);
     let refused = world.type_in(&carol, &approval(), app.code(&world)).await;
-    assert!(matches!(refused, Err(ControlError::Unreadable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Vault(_))), "{refused:?}");
 }
 
 #[tokio::test]

@@ -184,39 +184,75 @@ async fn a_form_from_elsewhere_does_nothing() {
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/"));
 }
 
+/// Forms that a login and a page of ours come before.
+const FORMS: [&str; 30] = [
+    "/logout",
+    "/logins/end",
+    "/logins/ls-aaaaaaaaaaaa/end",
+    "/device",
+    "/device/confirm",
+    "/device/deny",
+    "/keys/add",
+    "/keys/register",
+    "/keys/pk-aaaaaaaaaaaa/rename",
+    "/keys/pk-aaaaaaaaaaaa/remove",
+    "/keys/totp/add",
+    "/keys/totp/confirm",
+    "/keys/totp/remove",
+    "/invites",
+    "/recovery",
+    "/recovery/rc-aaaaaaaaaaaa",
+    "/r/rq-aaaaaaaaaaaa/prove",
+    "/requests/rq-aaaaaaaaaaaa/approve",
+    "/requests/rq-aaaaaaaaaaaa/deny",
+    "/ask",
+    "/requests/rq-aaaaaaaaaaaa/edit",
+    "/requests/rq-aaaaaaaaaaaa/withdraw",
+    "/grants/gr-aaaaaaaaaaaa/done",
+    "/grants/gr-aaaaaaaaaaaa/extend",
+    "/reviews/rv-aaaaaaaaaaaa/sign",
+    "/notifications/retry",
+    "/notifications/xx-aaaaaaaaaaaa/retry",
+    "/channels/ops/on",
+    "/c/ho-aaaaaaaaaaaa",
+    "/c/ho-aaaaaaaaaaaa/confirm",
+];
+
+/// Forms that lead to a login, and the one that issuers send.
+const OPEN_FORMS: [&str; 4] =
+    ["/login", "/login/passkey", "/oidc/corp/login", "/oidc/corp/backchannel"];
+
+/// The forms that the router takes, with a name in braces where something is filled in.
+fn routed_forms() -> Vec<&'static str> {
+    let source = include_str!("../../src/pages/mod.rs");
+    let routes = source.split("pub(crate) fn routes()").nth(1).unwrap();
+    let routes = routes.split("\n}").next().unwrap().split(".route(\"").skip(1);
+    let forms = routes.filter(|route| route.contains("post("));
+    forms.map(|route| route.split('"').next().unwrap()).collect()
+}
+
+fn fits(pattern: &str, path: &str) -> bool {
+    let (wanted, given) = (pattern.split('/'), path.split('/'));
+    wanted.clone().count() == given.clone().count()
+        && wanted.zip(given).all(|(wanted, given)| wanted.starts_with('{') || wanted == given)
+}
+
+#[test]
+fn every_form_of_the_router_has_a_row_here() {
+    let routed = routed_forms();
+    assert!(routed.len() > 20, "{routed:?}");
+    for pattern in routed {
+        let mut rows = FORMS.iter().chain(&OPEN_FORMS);
+        assert!(rows.any(|path| fits(pattern, path)), "`{pattern}` has no row");
+    }
+}
+
 #[tokio::test]
 async fn every_form_of_the_pages_wants_our_own_page_and_a_login() {
     let world = World::new().await;
     let (alice, nobody) =
         (Browser::of(&world, "alice").await, Browser { world: &world, cookie: String::new() });
-    for path in [
-        "/logout",
-        "/logins/end",
-        "/logins/ls-aaaaaaaaaaaa/end",
-        "/device",
-        "/device/confirm",
-        "/device/deny",
-        "/keys/add",
-        "/keys/register",
-        "/keys/pk-aaaaaaaaaaaa/rename",
-        "/keys/pk-aaaaaaaaaaaa/remove",
-        "/keys/totp/add",
-        "/keys/totp/confirm",
-        "/keys/totp/remove",
-        "/recovery",
-        "/recovery/rc-aaaaaaaaaaaa",
-        "/r/rq-aaaaaaaaaaaa/prove",
-        "/requests/rq-aaaaaaaaaaaa/approve",
-        "/requests/rq-aaaaaaaaaaaa/deny",
-        "/requests/rq-aaaaaaaaaaaa/withdraw",
-        "/requests/rq-aaaaaaaaaaaa/edit",
-        "/grants/gr-aaaaaaaaaaaa/extend",
-        "/reviews/rv-aaaaaaaaaaaa/sign",
-        "/ask",
-        "/grants/gr-aaaaaaaaaaaa/done",
-        "/c/ho-aaaaaaaaaaaa",
-        "/c/ho-aaaaaaaaaaaa/confirm",
-    ] {
+    for path in FORMS {
         let cross = [("sec-fetch-site", "cross-site")];
         let answer = alice.post_as(path, "seal=x", &cross).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
@@ -226,10 +262,16 @@ async fn every_form_of_the_pages_wants_our_own_page_and_a_login() {
     }
     let form = format!("code={}", world.code("dave").await);
     let cross = [("origin", "https://evil.example.com")];
-    for (path, form) in [("/login", form.as_str()), ("/login/passkey", "challenge=x&proof=x")] {
+    for (path, form) in [
+        ("/login", form.as_str()),
+        ("/login/passkey", "challenge=x&proof=x"),
+        ("/oidc/corp/login", "next=/"),
+    ] {
         let answer = nobody.post_as(path, form, &cross).await;
         assert_eq!((answer.status, answer.header("set-cookie")), (StatusCode::FORBIDDEN, ""));
     }
+    let answer = nobody.post_as("/oidc/corp/backchannel", "logout_token=e30.e30.e30", &[]).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "no such issuer: {}", answer.text);
 }
 
 #[tokio::test]
