@@ -9,6 +9,8 @@
 
 mod support;
 
+use std::process::Stdio;
+
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::ChildStderr;
@@ -133,4 +135,42 @@ async fn a_waiting_psql_goes_on_after_two_touches() {
     assert_eq!(purposes, ["approve", "connect"]);
     let proven = |told: &Value| told["evidence"]["assertion"]["signature"].is_string();
     assert!(given.iter().all(proven), "{given:?}");
+
+    // Each touch gave its browser another token, as each registration had; both are still in.
+    assert_eq!(bed.events("login.rotated").await.len(), 4);
+    for browser in [&mut alice, &mut carol] {
+        let seen = browser.go(bed.gateway.api_url().as_str()).await;
+        assert!(seen.title.starts_with("My access"), "{seen:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_admin_of_an_empty_store_registers_a_passkey_and_is_in() {
+    let bed = Bed::start().await;
+    let state = |name: &str| bed.folder.path().join(name).display().to_string();
+    let text = std::fs::read_to_string(&bed.config).unwrap();
+    let text = text.replace("links = \"sign-in\"", "links = \"enrol\"");
+    let config = bed.folder.path().join("first.toml");
+    std::fs::write(&config, text.replace(&state("state"), &state("empty"))).unwrap();
+    let mut up = tokio::process::Command::new(env!("CARGO_BIN_EXE_postern"));
+    up.args(["up", "--config"]).arg(&config).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut up = up.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().expect("it prints a link");
+    assert!(line.contains("registers a passkey for bob"), "{line}");
+    let link = lines.next_line().await.unwrap().unwrap();
+    let (login, code) = link.trim().split_once('#').unwrap();
+    let home = login.strip_suffix("login").unwrap();
+
+    let mut bob = Browser::open().await;
+    bob.go(&format!("{login}?code={code}")).await;
+    let seen = bob.press("Sign in").await;
+    assert!(seen.url.ends_with("/keys"), "{seen:?}");
+    let seen = bob.go(home).await;
+    assert!(seen.url.ends_with("/keys"), "nothing else is open yet: {seen:?}");
+    bob.press("Add a passkey").await;
+    bob.fill("What to call it", "first key").await;
+    bob.press("Make the passkey").await;
+    let seen = bob.go(home).await;
+    assert!(seen.title.starts_with("My access") && seen.text.contains("Invite"), "{seen:?}");
 }

@@ -14,6 +14,7 @@ use tracing::Instrument;
 use crate::audit::{By, Event};
 use crate::device::Devices;
 use crate::feed::{Feed, Mirror, REMEMBERED, REMEMBERED_AT_MOST};
+use crate::guesses::Guesses;
 use crate::holds::Holds;
 use crate::issuers::Issuers;
 use crate::login::Limits;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) outages: Outages,
     pub(crate) vault: Vault,
     pub(crate) limits: Limits,
+    pub(crate) guesses: Guesses,
     /// None where the public address has no host name: passkeys need one.
     pub(crate) party: Option<Party>,
     pub(crate) nonces: Nonces,
@@ -88,6 +90,7 @@ impl Control {
             outages: Outages::default(),
             vault: Vault::open(&settings.vault_key())?,
             limits: Limits::new(),
+            guesses: Guesses::new(),
             party: Party::of(&settings.public_url, settings.attestation.clone()),
             nonces: Nonces::new(),
             exchanges: Exchanges::new(),

@@ -332,10 +332,18 @@ impl Control {
     ///
     /// # Errors
     /// Where there is none, or the actor looks too often.
-    pub fn device_by_code(&self, actor: &Actor, code: &str) -> Result<DeviceView, ControlError> {
-        let code = self.typed(actor, code)?;
-        let found = self.0.devices.read(&code, &actor.login, self.now());
-        found.ok_or(ControlError::NotFound("waiting terminal"))
+    pub async fn device_by_code(
+        &self,
+        actor: &Actor,
+        code: &str,
+    ) -> Result<DeviceView, ControlError> {
+        self.0.limits.code(&actor.principal.id)?;
+        let code = ids::read_code(code);
+        let found = code.and_then(|code| self.0.devices.read(&code, &actor.login, self.now()));
+        match found {
+            Some(view) => Ok(view),
+            None => self.mistyped(actor, "waiting terminal").await,
+        }
     }
 
     fn typed(&self, actor: &Actor, code: &str) -> Result<String, ControlError> {

@@ -193,9 +193,12 @@ impl Control {
     /// Where there is none, or the actor looks too often.
     pub async fn hold_by_code(&self, actor: &Actor, code: &str) -> Result<HoldView, ControlError> {
         self.0.limits.code(&actor.principal.id)?;
-        let none = || ControlError::NotFound("waiting connection");
-        let code = ids::read_code(code).ok_or_else(none)?;
-        self.0.holds.view(&code, actor, self.now())
+        let code = ids::read_code(code);
+        let view = code.and_then(|code| self.0.holds.view(&code, actor, self.now()).ok());
+        match view {
+            Some(view) => Ok(view),
+            None => self.mistyped(actor, "waiting connection").await,
+        }
     }
 
     /// Confirms that a waiting connection is the actor's own. It goes on in their name.

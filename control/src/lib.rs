@@ -30,6 +30,7 @@ mod error;
 mod feed;
 mod give;
 mod grants;
+mod guesses;
 mod holds;
 mod ids;
 mod inventory;

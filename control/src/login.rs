@@ -11,9 +11,9 @@ use policies::{Method, PrincipalId, Purpose, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use crate::audit::{By, Event, clip};
+use crate::audit::{By, Event};
 use crate::inventory::Inventory;
-use crate::logins::{AGENT_MAX, LoginSession, NewLogin, Origin, Rank};
+use crate::logins::{LoginSession, NewLogin, Origin, Rank};
 use crate::network::network;
 use crate::publish::Change;
 use crate::settings::Links;
@@ -188,22 +188,28 @@ impl Control {
     ) -> Result<LoginSession, ControlError> {
         self.0.limits.sign_in(origin.address)?;
         if !ids::is_secret(code.expose_secret(), INVITE) {
+            self.refuse_link(None, origin).await?;
             return Err(ControlError::Unauthenticated);
         }
-        let (control, digest) = (self.clone(), ids::hash(code));
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let now = change.now;
-            let Some(principal) = store::login::use_invite(change.db(), &digest, now).await? else {
-                change.refuse_link(&digest, &origin).await?;
+        let (control, digest, tried) = (self.clone(), ids::hash(code), origin.clone());
+        let opened = self
+            .to_the_end(async move {
+                let mut change = control.change().await?;
+                let now = change.now;
+                let found = store::login::use_invite(change.db(), &digest, now).await?;
+                let Some(principal) = found else { return Ok(None) };
+                let session = change.sign_in(principal, origin).await?;
                 change.commit().await?;
-                return Err(ControlError::Unauthenticated);
-            };
-            let session = change.sign_in(principal, origin).await?;
-            change.commit().await?;
-            Ok(session)
-        })
-        .await
+                Ok(Some(session))
+            })
+            .await?;
+        match opened {
+            Some(session) => Ok(session),
+            None => {
+                self.refuse_link(Some(digest), tried).await?;
+                Err(ControlError::Unauthenticated)
+            }
+        }
     }
 }
 
@@ -267,19 +273,5 @@ impl Change {
         };
         let method = Method::Link;
         self.open_login(NewLogin { principal, method, rank, issuer: None, by: None, origin }).await
-    }
-
-    /// Writes down that somebody tried a link that was good once. A guess is nobody's, and leaves
-    /// nothing.
-    async fn refuse_link(&mut self, code: &ids::Hash, origin: &Origin) -> Result<(), ControlError> {
-        let Some((whose, used)) = store::login::spent_invite(self.db(), code).await? else {
-            return Ok(());
-        };
-        let detail = json!({
-            "why": if used { "used" } else { "expired" },
-            "address": origin.address, "agent": clip(&origin.agent, AGENT_MAX),
-        });
-        self.failed(&whose, "link").await?;
-        self.record(Event::new(By::Control, "link.refused", &whose, detail)).await
     }
 }

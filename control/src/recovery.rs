@@ -151,6 +151,31 @@ impl Control {
     }
 }
 
+impl Control {
+    /// Recovers an account by the word of the operator at the console, where nobody is left to agree to
+    /// it. Whoever is there could change the store as well; so it is in the audit log.
+    ///
+    /// # Errors
+    /// Where there is no such person, they are disabled, or the store fails.
+    pub async fn recover_at_console(
+        &self,
+        principal: &PrincipalId,
+    ) -> Result<Invite, ControlError> {
+        let (control, whose) = (self.clone(), principal.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let (passkeys, totp) = change.remove_factors(&whose).await?;
+            let detail = json!({ "principal": whose, "passkeys": passkeys, "totp": totp });
+            change.record(Event::new(By::Operator, "recovery.done", &whose, detail)).await?;
+            change.end_logins(Which::Of(&whose), LoginEnd::Ended, By::Operator).await?;
+            let invite = change.make_invite(By::Operator, &whose).await?;
+            change.commit().await?;
+            Ok(invite)
+        })
+        .await
+    }
+}
+
 fn may_ask(actor: &Actor, principal: &PrincipalId) -> Result<(), ControlError> {
     let told = match (actor.admin, actor.principal.id == *principal) {
         (false, _) => "this takes an admin",
@@ -179,6 +204,21 @@ impl Change {
             return Err(ControlError::NotFound("recovery"));
         }
         let whose = &view.principal;
+        let (passkeys, totp) = self.remove_factors(whose).await?;
+        let detail = json!({
+            "principal": whose, "asked_by": view.asked_by, "reason": view.reason,
+            "passkeys": passkeys, "totp": totp, "digest": view.statement().digest(),
+        });
+        self.record(Event::new(actor, "recovery.done", id, detail)).await?;
+        self.end_logins(Which::Of(whose), LoginEnd::Ended, By::from(actor)).await?;
+        self.make_invite(By::from(actor), whose).await
+    }
+
+    /// Removes all that somebody proves themselves with: the passkeys, and whether there was an app.
+    async fn remove_factors(
+        &mut self,
+        whose: &PrincipalId,
+    ) -> Result<(Vec<String>, bool), ControlError> {
         let keys = store::passkeys::of(self.db(), whose).await?;
         for kept in &keys {
             store::passkeys::remove(self.db(), &kept.view.id).await?;
@@ -186,13 +226,6 @@ impl Change {
         let totp = store::totp::remove(self.db(), whose).await?;
         // Whoever had the account may have made other places look usual.
         store::risk::forget_person(self.db(), whose).await?;
-        let removed: Vec<&str> = keys.iter().map(|kept| kept.view.id.as_str()).collect();
-        let detail = json!({
-            "principal": whose, "asked_by": view.asked_by, "reason": view.reason,
-            "passkeys": removed, "totp": totp, "digest": view.statement().digest(),
-        });
-        self.record(Event::new(actor, "recovery.done", id, detail)).await?;
-        self.end_logins(Which::Of(whose), LoginEnd::Ended, By::from(actor)).await?;
-        self.make_invite(By::from(actor), whose).await
+        Ok((keys.into_iter().map(|kept| kept.view.id).collect(), totp))
     }
 }

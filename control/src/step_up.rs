@@ -263,7 +263,10 @@ async fn youngest(
 /// What somebody does whose client can't wait for a touch. It is bound to the certificate or the
 /// address, so that one client of theirs opens the way for the others.
 pub(crate) fn how(url: &str) -> String {
-    format!("connect with psql from here, which waits for your touch, then try again; see {url}")
+    format!(
+        "connect from here with psql, or with options='-c postern.hold=10m': it waits, and names the \
+         page where you touch; then try again. Your keys are at {url}"
+    )
 }
 
 /// How somebody agrees to something.
@@ -356,7 +359,7 @@ impl Change {
             Some(given) => Ok(Some(given)),
             None => {
                 let told = format!("the rules want a touch of the last {within} here");
-                Err(self.control().step_up_needed("/", &told))
+                Err(self.control().step_up_needed("/keys", &told))
             }
         }
     }

@@ -170,6 +170,7 @@ impl Change {
         uses: Option<u32>,
     ) -> Result<Minted, ControlError> {
         let person = self.acting(actor)?;
+        self.live_until(&actor.login).await?;
         let facts = self.weigh(&actor.asker(), None).await?.facts(self.now, None);
         let (resource, _) = self.inventory.judge(&person.principal.id, wish, &facts)?;
         let token = TokenView {

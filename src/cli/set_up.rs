@@ -27,6 +27,10 @@ pub(super) struct Up {
     /// Print a one-time sign-in link for this person at the start
     #[arg(long, value_name = "PRINCIPAL")]
     invite: Vec<PrincipalId>,
+    /// Remove this person's passkeys and sign-ins at the start, and print a link to register anew:
+    /// for who has lost every key, where nobody is left to agree to it at /recovery
+    #[arg(long, value_name = "PRINCIPAL")]
+    recover: Vec<PrincipalId>,
 }
 
 #[derive(Debug, Args)]
@@ -92,7 +96,8 @@ impl From<Format> for LogFormat {
 impl Up {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let config = up::read(&self.place.config, self.log_format.map(LogFormat::from))?;
-        let start = up::Start { file: self.place.config, invite: self.invite };
+        let (file, invite, recover) = (self.place.config, self.invite, self.recover);
+        let start = up::Start { file, invite, recover };
         Ok(up::run(start, config).await?)
     }
 }

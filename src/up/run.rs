@@ -23,6 +23,8 @@ pub struct Start {
     pub file: PathBuf,
     /// Who gets a sign-in link at this start.
     pub invite: Vec<PrincipalId>,
+    /// Whose account is recovered at this start.
+    pub recover: Vec<PrincipalId>,
 }
 
 /// Runs a gateway until a signal ends it. The log runs already.
@@ -68,8 +70,13 @@ async fn invite(gateway: &Gateway, config: &Config, start: &Start) -> Result<(),
     let admins = config.people.iter().filter(|(_, person)| person.admin && !person.disabled);
     let nobody_yet = !gateway.control().anybody_signed_in().await?;
     let admins = admins.map(|(id, _)| id).filter(|_| nobody_yet);
-    for id in admins.chain(&start.invite) {
-        let invite = gateway.control().invite(None, id).await?;
+    let recovered = start.recover.iter().map(|id| (id, true));
+    for (id, lost) in admins.chain(&start.invite).map(|id| (id, false)).chain(recovered) {
+        let control = gateway.control();
+        let invite = match lost {
+            true => control.recover_at_console(id).await?,
+            false => control.invite(None, id).await?,
+        };
         let (until, url) = (invite.expires_at, invite.url.expose_secret());
         let opens = match config.sign_in.links {
             Links::Enrol => "registers a passkey",

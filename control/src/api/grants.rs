@@ -4,42 +4,26 @@ use axum::Json;
 use axum::extract::State;
 use policies::{GrantId, Ttl};
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At, Body};
-use super::page::{Listed, paging};
-use super::requests::{Answer, Because, answer, scope};
+use super::page::{Lasting, Listed};
+use super::requests::{Answer, Because, answer};
 use super::{Api, wire};
 use crate::GrantFilter;
 
-/// Which grants to list.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Query {
-    /// Whose: `mine` (the default), `inbox` (those that one may decide on) or `all`.
-    scope: Option<String>,
-    /// Only those that can be used, or only those that are over.
-    live: Option<bool>,
-    cursor: Option<String>,
-    /// At most 200.
-    limit: Option<u32>,
-}
-
 /// Lists grants, newest first.
-#[utoipa::path(get, path = "/grants", tag = "grants", params(Query),
+#[utoipa::path(get, path = "/grants", tag = "grants", params(Lasting),
     responses((status = 200, body = Listed<wire::Grant>), Problems))]
 pub(crate) async fn list(
     State(api): State<Api>,
     Caller(actor): Caller,
-    Asked(query): Asked<Query>,
+    Asked(query): Asked<Lasting>,
 ) -> Result<Json<Listed<wire::Grant>>, Problem> {
-    let scope = scope(query.scope.as_deref())?;
-    let filter = GrantFilter { scope, live: query.live };
-    let paging = paging(query.cursor.as_deref(), query.limit)?;
-    let page = api.control.grants(&actor, filter, paging).await?;
+    let (scope, live, paging) = query.read()?;
+    let page = api.control.grants(&actor, GrantFilter { scope, live }, paging).await?;
     Ok(Json(Listed::of(&page)))
 }
 

@@ -11,6 +11,7 @@ use super::Api;
 use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::Body;
+use super::passkeys::{Proven, ToProve, to_prove};
 
 /// Whom to invite.
 #[derive(Deserialize, ToSchema)]
@@ -18,6 +19,28 @@ use super::extract::Body;
 pub(crate) struct Whom {
     #[schema(value_type = String, example = "alice")]
     principal: PrincipalId,
+    /// What `POST /invites/wish` asked for, of an admin who has something to prove themselves with.
+    proven: Option<Proven>,
+}
+
+/// Whom an invitation would be for.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wish {
+    #[schema(value_type = String, example = "alice")]
+    principal: PrincipalId,
+}
+
+/// Asks for the touch that an invitation takes of an admin who has a passkey.
+#[utoipa::path(post, path = "/invites/wish", tag = "invites", request_body = Wish,
+    responses((status = 200, body = ToProve), Problems))]
+pub(crate) async fn wish(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Body(wish): Body<Wish>,
+) -> Result<Json<ToProve>, Problem> {
+    let statement = api.control.invite_wish(&wish.principal);
+    to_prove(&api, &actor, statement).await
 }
 
 /// A sign-in link. It is shown this once, and good once.
@@ -36,7 +59,13 @@ pub(crate) async fn invite(
     Caller(actor): Caller,
     Body(whom): Body<Whom>,
 ) -> Result<Json<Invited>, Problem> {
-    let invite = api.control.invite(Some(&actor), &whom.principal).await?;
+    let invite = match whom.proven.map(Proven::taken).transpose()? {
+        Some((challenge, proof)) => {
+            let proven = Some((challenge.as_str(), proof));
+            api.control.invite_by(&actor, &whom.principal, proven).await?
+        }
+        None => api.control.invite_by(&actor, &whom.principal, None).await?,
+    };
     Ok(Json(Invited {
         url: invite.url.expose_secret().to_owned(),
         code: invite.code.expose_secret().to_owned(),

@@ -5,40 +5,24 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use policies::{LoginId, PrincipalId};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At, Body};
-use super::page::{Listed, paging};
-use super::requests::scope;
+use super::page::{Lasting, Listed};
 use super::{Api, wire};
 
-/// Which login sessions to list.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Query {
-    /// Whose: `mine` (the default) or `all`.
-    scope: Option<String>,
-    /// Only those that are good, or only those that are over.
-    live: Option<bool>,
-    cursor: Option<String>,
-    /// At most 200.
-    limit: Option<u32>,
-}
-
 /// Lists login sessions, newest first.
-#[utoipa::path(get, path = "/logins", tag = "logins", params(Query),
+#[utoipa::path(get, path = "/logins", tag = "logins", params(Lasting),
     responses((status = 200, body = Listed<wire::LoginSession>), Problems))]
 pub(crate) async fn list(
     State(api): State<Api>,
     Caller(actor): Caller,
-    Asked(query): Asked<Query>,
+    Asked(query): Asked<Lasting>,
 ) -> Result<Json<Listed<wire::LoginSession>>, Problem> {
-    let scope = scope(query.scope.as_deref())?;
-    let paging = paging(query.cursor.as_deref(), query.limit)?;
-    let page = api.control.logins(&actor, (scope, query.live), paging).await?;
+    let (scope, live, paging) = query.read()?;
+    let page = api.control.logins(&actor, (scope, live), paging).await?;
     Ok(Json(Listed::of(&page)))
 }
 

@@ -154,7 +154,8 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(notifications::channels))
         .routes(routes!(notifications::test))
         .routes(routes!(notifications::switch_on))
-        .routes(routes!(invites::invite));
+        .routes(routes!(invites::invite))
+        .routes(routes!(invites::wish));
     OpenApiRouter::with_openapi(Described::openapi()).nest("/api/v1", v1).split_for_parts()
 }
 

@@ -2,11 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::error::{Kind, Problem};
-use crate::{Page, Paging};
+use super::requests::scope;
+use crate::{Page, Paging, Scope};
 
 const LIMIT_MAX: u32 = 200;
 
@@ -25,6 +26,29 @@ impl<T> Listed<T> {
         T: From<&'v V>,
     {
         Self { items: page.items.iter().map(T::from).collect(), next: page.next.map(written) }
+    }
+}
+
+/// Which of a list of things that are good for a while is wanted.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lasting {
+    /// Whose: `mine` (the default), `inbox` (those that one may decide on) or `all`.
+    scope: Option<String>,
+    /// Only those that can be used, or only those that are over.
+    live: Option<bool>,
+    cursor: Option<String>,
+    /// At most 200.
+    limit: Option<u32>,
+}
+
+impl Lasting {
+    /// # Errors
+    /// Where it names no scope, or a page that isn't there.
+    pub(crate) fn read(&self) -> Result<(Scope, Option<bool>, Paging), Problem> {
+        let scope = scope(self.scope.as_deref())?;
+        Ok((scope, self.live, paging(self.cursor.as_deref(), self.limit)?))
     }
 }
 

@@ -12,7 +12,7 @@ use super::Api;
 use super::auth::Caller;
 use super::error::{Kind, Problem, Problems};
 use super::extract::{At, Body};
-use crate::{PasskeyView, Proof};
+use crate::{Actor, PasskeyView, Proof, Statement};
 
 /// A passkey.
 #[derive(Serialize, ToSchema)]
@@ -98,7 +98,16 @@ pub(crate) async fn removal(
     At(id): At<String>,
 ) -> Result<Json<ToProve>, Problem> {
     let statement = api.control.passkey_removal(&actor, &id).await?;
-    let challenge = api.control.challenge(&actor, &statement).await?;
+    to_prove(&api, &actor, statement).await
+}
+
+/// Asks the caller to agree to a statement.
+pub(super) async fn to_prove(
+    api: &Api,
+    actor: &Actor,
+    statement: Statement,
+) -> Result<Json<ToProve>, Problem> {
+    let challenge = api.control.challenge(actor, &statement).await?;
     Ok(Json(ToProve {
         challenge: challenge.id,
         statement: statement.lines,
@@ -112,13 +121,27 @@ pub(crate) async fn removal(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Proven {
-    challenge: String,
+    pub(super) challenge: String,
     /// What the authenticator answered (WebAuthn Level 3, `AuthenticationResponseJSON`).
     #[schema(value_type = Option<Object>)]
     proof: Option<Value>,
     /// A code of an authenticator app, in its place.
     #[schema(value_type = Option<String>)]
     totp: Option<SecretString>,
+}
+
+impl Proven {
+    /// The challenge, and the one proof that came with it.
+    pub(super) fn taken(self) -> Result<(String, Proof), Problem> {
+        match (self.proof, self.totp) {
+            (Some(proof), None) => Ok((self.challenge, Proof::Passkey(proof.to_string()))),
+            (None, Some(code)) => Ok((self.challenge, Proof::Totp(code))),
+            (Some(_), Some(_)) | (None, None) => {
+                let detail = "send `proof` or `totp`, as it was asked for with the challenge";
+                Err(Problem::new(Kind::Invalid, detail))
+            }
+        }
+    }
 }
 
 /// Removes one of one's own passkeys, but never the only one.
@@ -131,14 +154,7 @@ pub(crate) async fn remove(
     At(id): At<String>,
     Body(proven): Body<Proven>,
 ) -> Result<StatusCode, Problem> {
-    let proof = match (proven.proof, proven.totp) {
-        (Some(proof), None) => Proof::Passkey(proof.to_string()),
-        (None, Some(code)) => Proof::Totp(code),
-        (Some(_), Some(_)) | (None, None) => {
-            let detail = "send `proof` or `totp`, as `POST /passkeys/{id}/removal` asks for it";
-            return Err(Problem::new(Kind::Invalid, detail));
-        }
-    };
-    api.control.remove_passkey(&actor, &id, &proven.challenge, proof).await?;
+    let (challenge, proof) = proven.taken()?;
+    api.control.remove_passkey(&actor, &id, &challenge, proof).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -107,7 +107,7 @@ pub(super) async fn confirm(
     State(api): State<Api>,
     id: Result<At<String>, Problem>,
     source: Source,
-    Act { visitor, mut fields }: Act,
+    Act { mut visitor, mut fields }: Act,
 ) -> Result<Page, Turned> {
     let At(id) = id?;
     let actor = &visitor.actor;
@@ -125,8 +125,11 @@ pub(super) async fn confirm(
         }
         None => None,
     };
-    let digest = Digest::from(fields.digest);
+    let (digest, touched) = (Digest::from(fields.digest), step_up.is_some());
     let view = api.control.confirm(actor, &fields.code, digest, step_up).await?;
+    if touched {
+        visitor.raise(&api).await?;
+    }
     let body = Markup::new()
         .raw("<div class=\"card\"><h3>")
         .text(&view.resource)

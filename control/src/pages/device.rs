@@ -40,7 +40,7 @@ pub(super) async fn look(
     Act { visitor, fields }: Act,
 ) -> Result<Page, Turned> {
     let actor = &visitor.actor;
-    let view = api.control.device_by_code(actor, &fields.code)?;
+    let view = api.control.device_by_code(actor, &fields.code).await?;
     let statement = view.statement(actor);
     let both = hidden("seal", &visitor.seal()).piece(&hidden("code", &fields.code));
     let no = Markup::new()
@@ -86,11 +86,15 @@ fn warning(view: &DeviceView, Source(address): Source) -> Markup {
 
 pub(super) async fn confirm(
     State(api): State<Api>,
-    Act { visitor, mut fields }: Act,
+    Act { mut visitor, mut fields }: Act,
 ) -> Result<Page, Turned> {
     let proof = fields.proof().map(|proof| (fields.challenge.as_str(), proof));
+    let touched = proof.is_some();
     let (actor, digest) = (&visitor.actor, Digest::from(fields.digest));
     let view = api.control.confirm_device(actor, &fields.code, digest, proof).await?;
+    if touched {
+        visitor.raise(&api).await?;
+    }
     let body = Markup::new()
         .raw("<div class=\"card\"><h3>")
         .text(&view.device)

@@ -1,7 +1,7 @@
 //! My access: what I have, what I asked for, and what others ask of me.
 
 use axum::extract::State;
-use axum::response::Redirect;
+use axum::response::{IntoResponse, Redirect};
 use policies::{Act as What, Digest, GrantId, GrantState, Purpose, RequestId, RequestState, Ttl};
 
 use super::ask::{edit_form, longer_form};
@@ -183,8 +183,8 @@ pub(super) fn form_of(id: &RequestId, verb: &'static str, seal: &str) -> Markup 
 pub(super) async fn approve(
     State(api): State<Api>,
     id: Result<At<RequestId>, Problem>,
-    Act { visitor, mut fields }: Act,
-) -> Result<Redirect, Turned> {
+    Act { mut visitor, mut fields }: Act,
+) -> Result<impl IntoResponse, Turned> {
     let At(id) = id?;
     let actor = &visitor.actor;
     let challenge = fields.challenge.clone();
@@ -202,9 +202,13 @@ pub(super) async fn approve(
         "" => None,
         text => Some(text.parse::<Ttl>().map_err(invalid)?),
     };
+    let touched = step_up.is_some();
     let yes = Yes { digest: Digest::from(fields.digest), shorten, step_up };
     api.control.approve(actor, &id, yes).await?;
-    Ok(Redirect::to("/"))
+    if touched {
+        visitor.raise(&api).await?;
+    }
+    Ok((visitor.cookie(), Redirect::to("/")))
 }
 
 fn invalid(fault: impl ToString) -> Problem {

@@ -25,7 +25,7 @@ pub(super) async fn show(visitor: Visitor) -> Page {
 
 pub(super) async fn make(
     State(api): State<Api>,
-    Act { visitor, mut fields }: Act,
+    Act { mut visitor, mut fields }: Act,
 ) -> Result<Page, Turned> {
     let actor = &visitor.actor;
     let whom = fields.principal.trim().parse::<PrincipalId>();
@@ -38,7 +38,11 @@ pub(super) async fn make(
     }
     let proof = fields.proof();
     let proven = proof.map(|proof| (fields.challenge.as_str(), proof));
+    let touched = proven.is_some();
     let invite = api.control.invite_by(actor, &whom, proven).await?;
+    if touched {
+        visitor.raise(&api).await?;
+    }
     Ok(Page::new("Done", link(&invite)).of(&visitor))
 }
 

@@ -4,12 +4,11 @@
 //! key that is there already. Somebody without any yet just adds their first.
 
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use secrecy::ExposeSecret;
 
 use super::markup::Markup;
-use super::session::{Act, Enrollee, Enrolling, Fields, Visitor, is_id, public_url, set_cookie};
+use super::session::{Act, Enrollee, Enrolling, Fields, Visitor, is_id};
 use super::touch::{self, Ceremony, Form};
 use super::{Page, Turned, hidden};
 use crate::api::Api;
@@ -114,7 +113,7 @@ async fn unproven(api: &Api, visitor: &Visitor, fields: &Fields) -> Result<bool,
 
 pub(super) async fn add(
     State(api): State<Api>,
-    Enrolling(Act { visitor, mut fields }): Enrolling,
+    Enrolling(Act { mut visitor, mut fields }): Enrolling,
 ) -> Result<Page, Turned> {
     if unproven(&api, &visitor, &fields).await? {
         let statement = api.control.passkey_addition(&visitor.actor);
@@ -124,7 +123,11 @@ pub(super) async fn add(
     }
     let challenge = fields.challenge.clone();
     let proven = fields.proof().map(|proof| (challenge.as_str(), proof));
+    let touched = proven.is_some();
     let challenge = api.control.begin_enrolment(&visitor.actor, proven).await?;
+    if touched {
+        visitor.raise(&api).await?;
+    }
     let fields = sealed(&visitor)
         .raw("<label>What to call it<input name=\"name\" required maxlength=\"64\"")
         .raw(" autocomplete=\"off\" autofocus placeholder=\"my laptop\"></label>");
@@ -136,17 +139,12 @@ pub(super) async fn add(
 
 pub(super) async fn register(
     State(api): State<Api>,
-    Enrolling(Act { visitor, fields }): Enrolling,
+    Enrolling(Act { mut visitor, fields }): Enrolling,
 ) -> Result<impl IntoResponse, Turned> {
     let Fields { challenge, proof, name, .. } = fields;
     let enrolled = api.control.enrol(&visitor.actor, &challenge, &proof, &name).await?;
-    let span = api.control.settings().sign_in.absolute;
-    let cookie = set_cookie(public_url(&api), Some((&enrolled.token, span)));
-    Ok((as_header(cookie), Redirect::to("/keys")))
-}
-
-fn as_header(cookie: Option<HeaderValue>) -> Option<[(HeaderName, HeaderValue); 1]> {
-    cookie.map(|cookie| [(header::SET_COOKIE, cookie)])
+    visitor.go_on_with(enrolled.token, &api);
+    Ok((visitor.cookie(), Redirect::to("/keys")))
 }
 
 fn known(id: Result<At<String>, Problem>) -> Result<String, Problem> {
@@ -167,7 +165,7 @@ pub(super) async fn rename(
 pub(super) async fn remove(
     State(api): State<Api>,
     id: Result<At<String>, Problem>,
-    Act { visitor, mut fields }: Act,
+    Act { mut visitor, mut fields }: Act,
 ) -> Result<Response, Turned> {
     let id = known(id)?;
     let Some(proof) = fields.proof() else {
@@ -178,12 +176,13 @@ pub(super) async fn remove(
         return Ok(agree(&api, &visitor, &statement, form).await?.into_response());
     };
     api.control.remove_passkey(&visitor.actor, &id, &fields.challenge, proof).await?;
-    Ok(Redirect::to("/keys").into_response())
+    visitor.raise(&api).await?;
+    Ok((visitor.cookie(), Redirect::to("/keys")).into_response())
 }
 
 pub(super) async fn add_app(
     State(api): State<Api>,
-    Act { visitor, mut fields }: Act,
+    Act { mut visitor, mut fields }: Act,
 ) -> Result<Page, Turned> {
     if unproven(&api, &visitor, &fields).await? {
         let statement = api.control.totp_addition(&visitor.actor);
@@ -192,7 +191,11 @@ pub(super) async fn add_app(
     }
     let challenge = fields.challenge.clone();
     let proven = fields.proof().map(|proof| (challenge.as_str(), proof));
+    let touched = proven.is_some();
     let fresh = api.control.begin_totp(&visitor.actor, proven).await?;
+    if touched {
+        visitor.raise(&api).await?;
+    }
     let body = Markup::new()
         .raw("<div class=\"card\"><p>Type this secret into your app, or <a href=\"")
         .text(fresh.url.expose_secret())
@@ -215,7 +218,7 @@ pub(super) async fn confirm_app(State(api): State<Api>, act: Act) -> Result<Redi
 
 pub(super) async fn remove_app(
     State(api): State<Api>,
-    Act { visitor, mut fields }: Act,
+    Act { mut visitor, mut fields }: Act,
 ) -> Result<Response, Turned> {
     if unproven(&api, &visitor, &fields).await? {
         let statement = api.control.totp_removal(&visitor.actor);
@@ -225,6 +228,10 @@ pub(super) async fn remove_app(
     }
     let challenge = fields.challenge.clone();
     let proven = fields.proof().map(|proof| (challenge.as_str(), proof));
+    let touched = proven.is_some();
     api.control.remove_totp(&visitor.actor, proven).await?;
-    Ok(Redirect::to("/keys").into_response())
+    if touched {
+        visitor.raise(&api).await?;
+    }
+    Ok((visitor.cookie(), Redirect::to("/keys")).into_response())
 }

@@ -23,7 +23,7 @@ mod sign_in;
 mod touch;
 
 use axum::Router;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
@@ -105,16 +105,20 @@ struct Page {
     body: Markup,
     /// Whether a passkey may be used on it.
     script: bool,
+    /// The cookie of a login that goes on by another token.
+    cookie: Option<[(HeaderName, HeaderValue); 1]>,
 }
 
 impl Page {
     fn new(title: &'static str, body: Markup) -> Self {
-        Self { status: StatusCode::OK, title, actor: None, body, script: false }
+        let status = StatusCode::OK;
+        Self { status, title, actor: None, body, script: false, cookie: None }
     }
 
     /// With the name of the one who looks, and a way out.
     fn of(self, visitor: &session::Visitor) -> Self {
-        Self { actor: Some((visitor.actor.clone(), visitor.seal())), ..self }
+        let actor = Some((visitor.actor.clone(), visitor.seal()));
+        Self { actor, cookie: visitor.cookie(), ..self }
     }
 
     /// With the script that runs WebAuthn.
@@ -133,7 +137,7 @@ impl Page {
         let head = if self.script { head.raw(script) } else { head };
         let head = head.raw("</head><body><header><a href=\"/\">Postern</a>");
         let head = match &self.actor {
-            Some((actor, seal)) => head
+            Some((actor, seal)) => offices(actor, head)
                 .raw("<span>")
                 .text(&actor.principal.name)
                 .raw("</span><a href=\"/ask\">Ask</a><a href=\"/reviews\">Reviews</a><a href=\"/keys\">Keys</a><a href=\"/logins\">Sign-ins</a><form method=\"post\" action=\"/logout\">")
@@ -152,12 +156,20 @@ impl Page {
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
         let csp = if self.script { CSP_WITH_SCRIPT } else { CSP };
-        let mut response = (self.status, Html(self.html().finish())).into_response();
+        let html = Html(self.html().finish());
+        let mut response = (self.status, self.cookie, html).into_response();
         response
             .headers_mut()
             .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(csp));
         response
     }
+}
+
+/// The pages of who holds an office.
+fn offices(actor: &Actor, head: Markup) -> Markup {
+    let invites = if actor.admin { "<a href=\"/invites\">Invite</a>" } else { "" };
+    let recovery = if actor.oversees() { "<a href=\"/recovery\">Recovery</a>" } else { "" };
+    head.raw(invites).raw(recovery)
 }
 
 /// A form field that nobody sees.

@@ -48,7 +48,7 @@ fn asking(visitor: &Visitor) -> Markup {
 
 pub(super) async fn ask(
     State(api): State<Api>,
-    Act { visitor, mut fields }: Act,
+    Act { mut visitor, mut fields }: Act,
 ) -> Result<Response, Turned> {
     let actor = &visitor.actor;
     let whom: PrincipalId = fields.principal.trim().parse().map_err(|fault| invalid(&fault))?;
@@ -62,8 +62,12 @@ pub(super) async fn ask(
     }
     let proof = fields.proof();
     let proven = proof.map(|proof| (fields.challenge.as_str(), proof));
+    let touched = proven.is_some();
     api.control.ask_recovery(actor, &whom, &fields.reason, proven).await?;
-    Ok(Redirect::to("/recovery").into_response())
+    if touched {
+        visitor.raise(&api).await?;
+    }
+    Ok((visitor.cookie(), Redirect::to("/recovery")).into_response())
 }
 
 fn invalid(fault: &policies::NameError) -> Problem {
@@ -100,12 +104,16 @@ pub(super) async fn look(
 pub(super) async fn consent(
     State(api): State<Api>,
     id: Result<At<String>, Problem>,
-    Act { visitor, mut fields }: Act,
+    Act { mut visitor, mut fields }: Act,
 ) -> Result<Page, Turned> {
     let proof = fields.proof();
     let Fields { challenge, .. } = fields;
     let proven = proof.map(|proof| (challenge.as_str(), proof));
+    let touched = proven.is_some();
     let invite = api.control.agree_to_recovery(&visitor.actor, &known(id)?, proven).await?;
+    if touched {
+        visitor.raise(&api).await?;
+    }
     Ok(Page::new("Done", link(&invite)).of(&visitor))
 }
 

@@ -4,7 +4,7 @@
 //! themselves with does so here.
 
 use axum::extract::State;
-use axum::response::Redirect;
+use axum::response::{IntoResponse, Redirect};
 use policies::{Purpose, RequestId, RequestState};
 
 use super::ask::edit_form;
@@ -107,8 +107,8 @@ fn withdrawal(view: &RequestView, visitor: &Visitor) -> Markup {
 pub(super) async fn prove(
     State(api): State<Api>,
     id: Result<At<RequestId>, Problem>,
-    Act { visitor, mut fields }: Act,
-) -> Result<Redirect, Turned> {
+    Act { mut visitor, mut fields }: Act,
+) -> Result<impl IntoResponse, Turned> {
     let At(id) = id?;
     let actor = &visitor.actor;
     let view = api.control.request(actor, &id).await?;
@@ -118,7 +118,8 @@ pub(super) async fn prove(
     let digest = shown.digest();
     let given = api.control.prove(actor, &challenge, proof, Purpose::Ask, &digest, None).await?;
     api.control.stand_by(actor, &id, &given.id).await?;
-    Ok(Redirect::to(&format!("/r/{id}")))
+    visitor.raise(&api).await?;
+    Ok((visitor.cookie(), Redirect::to(&format!("/r/{id}"))))
 }
 
 fn unproved() -> Problem {

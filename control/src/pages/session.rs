@@ -6,7 +6,7 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use policies::Ttl;
@@ -26,6 +26,8 @@ use crate::{Actor, Proof};
 pub(super) struct Visitor {
     pub(super) actor: Actor,
     pub(super) token: SecretString,
+    /// The cookie that the answer has to bring, where the token is another one by now.
+    fresh: Option<HeaderValue>,
 }
 
 /// What the forms of a signed-in person carry. Each uses some of it.
@@ -82,6 +84,30 @@ pub(super) struct Act {
 }
 
 impl Visitor {
+    fn new(actor: Actor, token: SecretString) -> Self {
+        Self { actor, token, fresh: None }
+    }
+
+    /// Gives the login another token, since its person has just proved more than before: whoever had
+    /// seen the one before holds nothing.
+    pub(super) async fn raise(&mut self, api: &Api) -> Result<(), Turned> {
+        let token = api.control.raise(&self.actor).await?;
+        self.go_on_with(token, api);
+        Ok(())
+    }
+
+    /// Takes up the token by which the login goes on.
+    pub(super) fn go_on_with(&mut self, token: SecretString, api: &Api) {
+        let span = api.control.settings().sign_in.absolute;
+        self.fresh = set_cookie(public_url(api), Some((&token, span)));
+        self.token = token;
+    }
+
+    /// The header that an answer to them has to bring, where it has to.
+    pub(super) fn cookie(&self) -> Option<[(HeaderName, HeaderValue); 1]> {
+        self.fresh.clone().map(|cookie| [(header::SET_COOKIE, cookie)])
+    }
+
     /// The seal of this login's forms. It says nothing about the token, and nobody without the
     /// token can make it.
     pub(super) fn seal(&self) -> String {
@@ -96,7 +122,8 @@ impl Visitor {
         if bool::from(same) {
             return Ok(());
         }
-        let detail = "this form belongs to another login: open the page again";
+        let detail = "this form belongs to another login, or you have proved yourself elsewhere since: \
+                      open the page again";
         Err(Problem::new(Kind::Forbidden, detail))
     }
 }
@@ -108,7 +135,7 @@ impl FromRequestParts<Api> for Visitor {
         let to_login = || Turned::SignIn(Next::of(parts.uri.path()));
         let token = cookie(&parts.headers, cookie_name(public_url(api))).ok_or_else(to_login)?;
         match api.control.authenticate(&token).await {
-            Ok(actor) => Ok(Self { actor, token }),
+            Ok(actor) => Ok(Self::new(actor, token)),
             Err(crate::ControlError::Unauthenticated) => Err(to_login()),
             Err(crate::ControlError::EnrolFirst) => Err(Turned::Enrol),
             Err(other) => Err(Problem::from(other).into()),
@@ -148,7 +175,7 @@ impl FromRequestParts<Api> for Enrollee {
         let to_login = || Turned::SignIn(Next::of(parts.uri.path()));
         let token = cookie(&parts.headers, cookie_name(public_url(api))).ok_or_else(to_login)?;
         match api.control.recognise(&token).await {
-            Ok((actor, _)) => Ok(Self(Visitor { actor, token })),
+            Ok((actor, _)) => Ok(Self(Visitor::new(actor, token))),
             Err(crate::ControlError::Unauthenticated) => Err(to_login()),
             Err(other) => Err(Problem::from(other).into()),
         }

@@ -29,7 +29,7 @@ async fn a_terminal_is_signed_in_as_who_typed_its_code_once() {
     let (alice, _) = browser(&world, "alice").await;
     let codes = offered(&world);
     assert!(matches!(control.poll_device(&codes.device_code).await.unwrap(), Polled::Pending));
-    let view = control.device_by_code(&alice, &codes.user_code).unwrap();
+    let view = control.device_by_code(&alice, &codes.user_code).await.unwrap();
     assert_eq!((view.device.as_str(), view.agent.as_str()), ("laptop-7", "postern/1"));
     control.confirm_device(&alice, &codes.user_code, view.digest.clone(), None).await.unwrap();
     let again = control.confirm_device(&alice, &codes.user_code, view.digest, None).await;
@@ -64,9 +64,9 @@ async fn a_code_is_of_no_use_in_another_login_session_than_the_first_that_read_i
     let ((alice, _), (bob, _)) = (browser(&world, "alice").await, browser(&world, "bob").await);
     let (elsewhere, _) = browser(&world, "alice").await;
     let codes = offered(&world);
-    let view = control.device_by_code(&alice, &codes.user_code).unwrap();
+    let view = control.device_by_code(&alice, &codes.user_code).await.unwrap();
     for other in [&bob, &elsewhere] {
-        assert!(control.device_by_code(other, &codes.user_code).is_err());
+        assert!(control.device_by_code(other, &codes.user_code).await.is_err());
         let stolen =
             control.confirm_device(other, &codes.user_code, view.digest.clone(), None).await;
         assert!(matches!(stolen, Err(ControlError::NotFound(_))), "{stolen:?}");
@@ -95,7 +95,7 @@ async fn a_terminal_hears_no_and_late_and_too_fast() {
     let (alice, _) = browser(&world, "alice").await;
     let poll = async |codes: &Offered| control.poll_device(&codes.device_code).await.unwrap();
     let denied = offered(&world);
-    control.device_by_code(&alice, &denied.user_code).unwrap();
+    control.device_by_code(&alice, &denied.user_code).await.unwrap();
     control.deny_device(&alice, &denied.user_code).await.unwrap();
     assert!(matches!(poll(&denied).await, Polled::Denied));
     let fast = offered(&world);
@@ -106,7 +106,7 @@ async fn a_terminal_hears_no_and_late_and_too_fast() {
     world.pass(15);
     assert!(matches!(poll(&fast).await, Polled::Pending));
     world.clock.advance(Ttl::from_secs(600));
-    assert!(control.device_by_code(&alice, &fast.user_code).is_err());
+    assert!(control.device_by_code(&alice, &fast.user_code).await.is_err());
     assert!(matches!(poll(&fast).await, Polled::Expired));
     let unknown = control.poll_device(&SecretString::from("pdc_none")).await.unwrap();
     assert!(matches!(unknown, Polled::Expired));
@@ -118,7 +118,7 @@ async fn a_yes_is_worth_nothing_once_its_own_session_is_over_or_its_person_locke
     let control = &world.control;
     let (alice, token) = browser(&world, "alice").await;
     let codes = offered(&world);
-    let view = control.device_by_code(&alice, &codes.user_code).unwrap();
+    let view = control.device_by_code(&alice, &codes.user_code).await.unwrap();
     control.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
     control.sign_out(&token).await.unwrap();
     let refused = control.poll_device(&codes.device_code).await;
@@ -126,7 +126,7 @@ async fn a_yes_is_worth_nothing_once_its_own_session_is_over_or_its_person_locke
 
     let (alice, _) = browser(&world, "alice").await;
     let codes = offered(&world);
-    let view = control.device_by_code(&alice, &codes.user_code).unwrap();
+    let view = control.device_by_code(&alice, &codes.user_code).await.unwrap();
     control.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
     let lost = policies::Subject::Device("laptop-7".parse().unwrap());
     control.lock(&actor("eve"), lost, "lost".into(), None).await.unwrap();
@@ -141,7 +141,7 @@ async fn codes_are_not_guessed_and_terminals_not_stacked() {
     let (mallory, _) = browser(&world, "mallory").await;
     let mut limited = false;
     for _ in 0..100 {
-        let looked = control.device_by_code(&mallory, "AAAA-AAAA");
+        let looked = control.device_by_code(&mallory, "AAAA-AAAA").await;
         limited |= matches!(looked, Err(ControlError::RateLimited));
     }
     assert!(limited);
@@ -161,14 +161,14 @@ async fn whoever_has_a_passkey_signs_terminals_in_by_it_and_by_nothing_less() {
     let control = &world.control;
     let (alice, mut key) = world.enrolled("alice").await;
     let codes = offered(&world);
-    let view = control.device_by_code(&alice, &codes.user_code).unwrap();
+    let view = control.device_by_code(&alice, &codes.user_code).await.unwrap();
     let digest = view.digest.clone();
     let clicked = control.confirm_device(&alice, &codes.user_code, digest.clone(), None).await;
     assert!(matches!(clicked, Err(ControlError::Forbidden(_))), "{clicked:?}");
 
     // A touch for another terminal is no touch for this one.
     let other = offered(&world);
-    let view_of_other = control.device_by_code(&alice, &other.user_code).unwrap();
+    let view_of_other = control.device_by_code(&alice, &other.user_code).await.unwrap();
     let challenge = control.challenge(&alice, &view_of_other.statement(&alice)).await.unwrap();
     let touched = Proof::Passkey(key.touch(&challenge));
     let proof = Some((challenge.id.as_str(), touched));

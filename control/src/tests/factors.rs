@@ -147,3 +147,19 @@ async fn recovery_takes_two_people_and_ends_every_session() {
     let made = Key::new().make(&challenge);
     world.control.enrol(&session.actor, &challenge.id, &made, "new key").await.unwrap();
 }
+
+#[tokio::test]
+async fn the_operator_at_the_console_recovers_who_has_nobody_to_agree_to_it() {
+    let world = World::new().await;
+    let (bob, _lost) = world.enrolled("bob").await;
+    let whose = &bob.principal.id;
+    let invite = world.control.recover_at_console(whose).await.unwrap();
+    assert!(!world.control.factors(whose).await.unwrap().any());
+    let kinds = world.kinds().await;
+    for kind in ["recovery.done", "login.ended", "invite.made"] {
+        assert!(kinds.iter().any(|known| known == kind), "{kind}: {kinds:?}");
+    }
+    world.control.sign_in(&invite.code, Origin::default()).await.unwrap();
+    let nobody = world.control.recover_at_console(&"nobody".parse().unwrap()).await;
+    assert!(nobody.is_err(), "{nobody:?}");
+}

@@ -1,5 +1,6 @@
 //! Journeys through control, on a real SQLite file.
 
+mod attestation;
 mod device;
 mod factors;
 mod feed;
@@ -58,10 +59,16 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    /// The same, set up otherwise.
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let folder = TempDir::new().unwrap();
         let clock = Clock::fixed(Timestamp::from_millis(START));
         let authority = Arc::new(certs::Authority::generate("Example CA", START).unwrap());
-        let settings = settings(&folder, &authority);
+        let mut settings = settings(&folder, &authority);
+        change(&mut settings);
         let control = Control::open(settings, inventory(RULES), clock.clone()).await.unwrap();
         Self { control, clock, folder, authority }
     }

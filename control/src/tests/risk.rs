@@ -298,7 +298,8 @@ async fn a_name_alone_raises_nobodys_failures() {
         assert!(tried.await.is_err());
     }
     let resource = "app_ro@orders".parse().unwrap();
-    let minted = world.control.mint_token(&actor("alice"), &resource, None, None).await.unwrap();
+    let alice = world.signed_in("alice").await.actor;
+    let minted = world.control.mint_token(&alice, &resource, None, None).await.unwrap();
     let wrong = format!("pst_{}_{}", minted.id, "a".repeat(52)).into();
     assert!(world.control.redeem(&wrong, &resource).await.is_err());
     assert_eq!(failures(&world, "alice").await, 0);
@@ -312,7 +313,8 @@ async fn what_is_real_and_of_no_use_any_more_counts_as_a_failure() {
     assert!(world.control.sign_in(&invite.code, Origin::default()).await.is_err());
     assert_eq!(failures(&world, "alice").await, 1, "a used link");
     let resource = "app_ro@orders".parse().unwrap();
-    let minted = world.control.mint_token(&actor("alice"), &resource, None, Some(1)).await.unwrap();
+    let alice = world.signed_in("alice").await.actor;
+    let minted = world.control.mint_token(&alice, &resource, None, Some(1)).await.unwrap();
     world.control.redeem(&minted.token, &resource).await.unwrap();
     assert!(world.control.redeem(&minted.token, &resource).await.is_err());
     assert_eq!(failures(&world, "alice").await, 2, "a token that is used up");
@@ -355,4 +357,30 @@ fn what_stands_for_a_connection_is_its_device_or_the_session_that_vouches_for_it
     ] {
         assert_eq!(Carrier::of(&authn), expected, "{authn:?}");
     }
+}
+
+#[tokio::test]
+async fn codes_and_links_that_are_no_good_are_told_of_and_guessers_do_not_fill_the_log() {
+    let world = World::new().await;
+    let mallory = actor("mallory");
+    for _ in 0..15 {
+        assert!(world.control.hold_by_code(&mallory, "AAAA-AAAA").await.is_err());
+    }
+    assert!(world.control.device_by_code(&actor("bob"), "no code").await.is_err());
+    let refused = details(&world, "code.refused").await;
+    assert_eq!(refused.len(), 11, "ten of mallory's and one of bob's");
+    assert_eq!(refused[0]["left_out"], 5);
+    assert_eq!((failures(&world, "mallory").await, failures(&world, "alice").await), (15, 0));
+    let guess = crate::ids::fresh_secret("");
+    let address = Some("203.0.113.9".parse().unwrap());
+    for _ in 0..15 {
+        let origin = Origin { address, ..Origin::default() };
+        assert!(world.control.sign_in(&guess, origin).await.is_err());
+    }
+    let refused = details(&world, "link.refused").await;
+    assert_eq!(refused.len(), 10);
+    assert_eq!(
+        (&refused[0]["why"], &refused[0]["address"]),
+        (&"unknown".into(), &"203.0.113.9".into())
+    );
 }

@@ -9,7 +9,8 @@ fn shop() -> Resource {
 }
 
 async fn mint(world: &World, uses: Option<u32>) -> Minted {
-    world.control.mint_token(&actor("alice"), &shop(), None, uses).await.unwrap()
+    let alice = world.signed_in("alice").await.actor;
+    world.control.mint_token(&alice, &shop(), None, uses).await.unwrap()
 }
 
 #[tokio::test]
@@ -77,10 +78,11 @@ async fn a_token_of_somebody_who_is_disabled_or_took_it_back_is_refused() {
 #[tokio::test]
 async fn a_token_is_made_only_for_what_the_rules_could_give_and_not_for_long() {
     let world = World::new().await;
-    let alice = actor("alice");
+    let alice = world.signed_in("alice").await.actor;
+    let mallory = world.signed_in("mallory").await.actor;
     let other = "postgres@orders".parse().unwrap();
     assert!(world.control.mint_token(&alice, &other, None, None).await.is_err());
-    assert!(world.control.mint_token(&actor("mallory"), &shop(), None, None).await.is_err());
+    assert!(world.control.mint_token(&mallory, &shop(), None, None).await.is_err());
     let long = Some(Ttl::from_secs(86_401));
     assert!(world.control.mint_token(&alice, &shop(), long, None).await.is_err());
     assert!(world.control.mint_token(&alice, &shop(), None, Some(0)).await.is_err());
@@ -110,4 +112,18 @@ async fn no_secret_stands_in_the_store() {
     for canary in [secret, code, session.token.expose_secret(), "canary-upstream-password"] {
         assert!(!printed.contains(canary));
     }
+}
+
+#[tokio::test]
+async fn a_token_takes_a_login_session_that_is_live_and_full() {
+    let world = World::new().await;
+    let session = world.signed_in("alice").await;
+    world.control.mint_token(&session.actor, &shop(), None, None).await.unwrap();
+    let demoted = "UPDATE logins SET rank = 'enrolling'";
+    sqlx::query(demoted).execute(&mut world.raw().await).await.unwrap();
+    let refused = world.control.mint_token(&session.actor, &shop(), None, None).await;
+    assert!(matches!(refused, Err(ControlError::EnrolFirst)), "{refused:?}");
+    world.control.sign_out(&session.token).await.unwrap();
+    let refused = world.control.mint_token(&session.actor, &shop(), None, None).await;
+    assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{refused:?}");
 }

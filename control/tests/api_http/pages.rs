@@ -275,6 +275,23 @@ async fn every_form_of_the_pages_wants_our_own_page_and_a_login() {
 }
 
 #[tokio::test]
+async fn a_link_that_is_no_good_gets_the_same_answer_whatever_is_wrong_with_it() {
+    let world = World::new().await;
+    let nobody = Browser { world: &world, cookie: String::new() };
+    let used = world.code("alice").await;
+    nobody.post("/login", &format!("code={used}")).await;
+    let other = world.code("dave").await;
+    let turned: String = other.chars().rev().collect();
+    let mut answers = Vec::new();
+    for code in [used.as_str(), &turned, "a", ""] {
+        let answer = nobody.post("/login", &format!("code={code}")).await;
+        answers.push((answer.status, answer.text, answer.headers.len()));
+    }
+    assert_eq!(answers[0].0, StatusCode::UNAUTHORIZED);
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+}
+
+#[tokio::test]
 async fn access_is_decided_and_given_back_on_the_first_page() {
     let world = World::new().await;
     let token = world.login("alice").await;
@@ -359,6 +376,28 @@ async fn a_connection_from_elsewhere_comes_with_a_warning() {
         let page = alice.post_as(&path, &form, &claims).await;
         assert!(page.text.contains("another address"), "{client}: {}", page.text);
     }
+}
+
+#[tokio::test]
+async fn admins_find_the_page_that_makes_links_and_nobody_else_makes_one() {
+    let world = World::new().await;
+    let (carol, bob) = (Browser::of(&world, "carol").await, Browser::of(&world, "bob").await);
+    assert!(carol.get("/").await.text.contains("href=\"/invites\""));
+    assert!(!bob.get("/").await.text.contains("href=\"/invites\""));
+    assert_eq!(carol.get("/invites").await.status, StatusCode::OK);
+    let form = |seal: &str, whom: &str| format!("seal={seal}&principal={whom}");
+    let refused = bob.post("/invites", &form(&bob.seal().await, "alice")).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+    for (whom, status) in [("carol", 403), ("nobody", 404), ("no%20name%0A", 400)] {
+        let answer = carol.post("/invites", &form(&carol.seal().await, whom)).await;
+        assert_eq!(answer.status.as_u16(), status, "{whom}: {}", answer.text);
+    }
+    let made = carol.post("/invites", &form(&carol.seal().await, "alice")).await;
+    let (_, rest) = made.text.split_once("/login#").unwrap();
+    let code = rest.split('<').next().unwrap();
+    let nobody = Browser { world: &world, cookie: String::new() };
+    let answer = nobody.post("/login", &format!("code={code}")).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
 }
 
 #[tokio::test]
