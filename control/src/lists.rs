@@ -90,9 +90,7 @@ impl Control {
 
     fn may_see(&self, actor: &Actor, request: &policies::Request) -> bool {
         let reader = self.0.inventory.load().decider(&actor.principal);
-        request.principal == actor.principal.id
-            || actor.oversees()
-            || request.may_decide(&reader).is_ok()
+        reader.is(&request.principal) || actor.oversees() || request.may_decide(&reader).is_ok()
     }
 
     async fn reveal(
@@ -102,18 +100,20 @@ impl Control {
         grant: Grant,
     ) -> Result<GrantView, ControlError> {
         let own = grant.principal == actor.principal.id;
-        let may_revoke = if actor.admin || own {
-            actor.admin
-        } else {
-            let reader = self.0.inventory.load().decider(&actor.principal);
-            let found = store::requests::find(db, &grant.request).await?;
-            found.is_some_and(|stored| stored.request.may_decide(&reader).is_ok())
-        };
-        let may_revoke = may_revoke && grant.deadline().is_some();
         let review = match grant.act {
             Act::BreakGlass => store::reviews::of(db, &grant.id).await?,
             Act::Connect => None,
         };
+        let reader = self.0.inventory.load_full().decider(&actor.principal);
+        let decides = match &review {
+            Some(review) => review.concerns(&reader).is_ok(),
+            None => {
+                let found = store::requests::find(db, &grant.request).await?;
+                found.is_some_and(|stored| stored.request.may_decide(&reader).is_ok())
+            }
+        };
+        let may_revoke = actor.admin || (!own && decides);
+        let may_revoke = may_revoke && grant.deadline().is_some();
         Ok(GrantView { review: review.map(|review| review.id), grant, may_revoke })
     }
 

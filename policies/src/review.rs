@@ -94,11 +94,22 @@ impl Review {
         if !self.is_open() {
             return Err(ReviewError::Signed);
         }
+        match self.concerns(by) {
+            Err(ReviewError::NotAsked) if oversees => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Whether this is somebody else, whose approval it would have taken.
+    ///
+    /// # Errors
+    /// Where it is about themselves, or they aren't asked.
+    pub fn concerns(&self, by: &Decider) -> Result<(), ReviewError> {
         if by.is(&self.principal) {
             return Err(ReviewError::Own);
         }
         let asked = by.principal.groups.iter().any(|group| self.groups.contains(group));
-        if asked || oversees { Ok(()) } else { Err(ReviewError::NotAsked) }
+        if asked { Ok(()) } else { Err(ReviewError::NotAsked) }
     }
 
     /// The one transition: somebody signs. `over` says whether the grant has ended.

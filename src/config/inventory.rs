@@ -131,13 +131,6 @@ impl Config {
             Some(((account.issuer.clone(), account.subject.clone()), id.clone()))
         });
         let (rules, accounts) = (rules.into(), accounts.collect());
-        let same_as = second_identities(&self.people);
-        let workflow = control::Workflow {
-            escalate_after: Some(self.workflow.escalate_after),
-            escalate_to: self.workflow.escalate_to.clone(),
-            same_as,
-            ticket_secrets,
-        };
         Ok(Inventory {
             people,
             workloads,
@@ -148,8 +141,17 @@ impl Config {
             issuers,
             accounts,
             channels,
-            workflow: workflow.into(),
+            workflow: self.workflow_with(ticket_secrets).into(),
         })
+    }
+
+    fn workflow_with(&self, ticket_secrets: Vec<WebhookSecret>) -> control::Workflow {
+        control::Workflow {
+            escalate_after: Some(self.workflow.escalate_after),
+            escalate_to: self.workflow.escalate_to.clone(),
+            same_as: second_identities(&self.people),
+            ticket_secrets,
+        }
     }
 
     /// Reads the certificates and keys of the listeners.

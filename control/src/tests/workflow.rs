@@ -373,6 +373,19 @@ async fn a_review_stays_open_until_somebody_else_signs_it() {
 }
 
 #[tokio::test]
+async fn whoever_would_have_approved_ends_an_emergency() {
+    let world = world().await;
+    let asked = emergency(&world, "the shop is down").await.unwrap();
+    stand_by(&world, "alice", &asked.request.id).await;
+    let view = world.control.request(&actor("alice"), &asked.request.id).await.unwrap();
+    let id = view.grants[0].clone();
+    for (who, may) in [("otto", false), ("alice-admin", false), ("bob", true)] {
+        let ended = world.control.revoke(&actor(who), &id, "not now".into()).await;
+        assert_eq!(ended.is_ok(), may, "{who}: {ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_lock_on_a_group_holds_for_its_members_and_for_who_joins() {
     let world = world().await;
     let eve = actor("eve");
