@@ -8,6 +8,7 @@ mod decide;
 mod login;
 mod logins;
 mod notifications;
+mod policy;
 mod psql;
 mod replay;
 mod reviews;
@@ -56,6 +57,7 @@ enum Command {
     Demo(set_up::Demo),
     Config(set_up::ConfigArgs),
     Doctor(set_up::Doctor),
+    Policy(policy::Policy),
     Login(login::Login),
     Logout(login::Logout),
     Logins(logins::Logins),
@@ -111,6 +113,8 @@ enum Failure {
     NotFound(String),
     #[error("{0}")]
     Conflict(String),
+    #[error("{0}")]
+    Denied(String),
     #[error("not done")]
     Declined,
     #[error("{0}")]
@@ -155,6 +159,7 @@ impl Failure {
             Self::Closed => 0,
             Self::Client(error) => client_code(error),
             Self::Up(UpError::Config(_)) | Self::Usage(_) => 2,
+            Self::Denied(_) => 4,
             Self::NotFound(_) => 5,
             Self::Conflict(_) => 6,
             Self::Up(_) | Self::Demo(_) | Self::Declined | Self::Failed(_) | Self::Io { .. } => 1,
@@ -170,6 +175,7 @@ impl Failure {
             | Self::Usage(_)
             | Self::NotFound(_)
             | Self::Conflict(_)
+            | Self::Denied(_)
             | Self::Declined
             | Self::Failed(_)
             | Self::Io { .. } => None,
@@ -242,6 +248,7 @@ impl Command {
             Self::Demo(command) => command.run().await,
             Self::Config(command) => command.run(),
             Self::Doctor(command) => command.run().await,
+            Self::Policy(command) => command.run().await,
             Self::Login(command) => command.run().await,
             Self::Logout(command) => command.run().await,
             Self::Logins(command) => command.run().await,

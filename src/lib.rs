@@ -2,7 +2,7 @@
 //!
 //! [`cli`] reads the command line. `postern up` reads a [`config`] and starts an [`up::Gateway`];
 //! `postern demo` does the same around a [`throwaway`] Postgres; every other command is a [`client`]
-//! of the HTTP API. [`doctor`] looks for what is wrong with a set-up.
+//! of the HTTP API. [`doctor`] looks for what is wrong with a set-up, [`policy`] for what rules mean.
 #![cfg_attr(
     test,
     allow(
@@ -19,6 +19,7 @@ pub mod client;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+pub mod policy;
 pub mod telemetry;
 pub mod terminal;
 pub mod throwaway;

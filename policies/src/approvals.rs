@@ -4,7 +4,7 @@
 //! before the next stage's turn comes, and nobody fills places of two stages. What several rules ask
 //! for is merged so that whoever satisfies the whole satisfies each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -119,6 +119,25 @@ impl Approvals {
         people: impl IntoIterator<Item = (&'p PrincipalId, &'p BTreeSet<GroupName>)>,
     ) -> usize {
         self.progress(people).missing
+    }
+
+    /// Whether these people could fill all places, if they said yes in the right order. Groups of
+    /// one who comes twice, by several identities, are taken together.
+    #[must_use]
+    pub(crate) fn can_be_met<'p>(
+        &self,
+        people: impl IntoIterator<Item = (&'p PrincipalId, &'p BTreeSet<GroupName>)>,
+    ) -> bool {
+        let mut merged: BTreeMap<&PrincipalId, BTreeSet<GroupName>> = BTreeMap::new();
+        for (id, groups) in people {
+            merged.entry(id).or_default().extend(groups.iter().cloned());
+        }
+        let places: Vec<Quorum> = self.quorums().cloned().collect();
+        let mut seating = Seating::new(&places);
+        for groups in merged.values() {
+            seating.take(groups);
+        }
+        seating.empty() == 0
     }
 
     /// What satisfies both: whoever fills the places of this fills those of each, in its order.

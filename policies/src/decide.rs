@@ -5,10 +5,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cedar_policy::{
-    Authorizer, Context, Decision as Verdict, Entities, Entity, EntityUid, PolicyId, Request,
-    RestrictedExpression,
+    Authorizer, Context, Decision as Verdict, Entities, Entity, EntityUid, PolicyId, PolicySet,
+    Request, RestrictedExpression,
 };
 
+use crate::anatomy::RuleView;
 use crate::policy::RuleBook;
 use crate::{
     Act, Facts, Local, Obligations, Principal, Refusal, Resource, Risk, StepUpKind, Target, Terms,
@@ -40,6 +41,32 @@ impl RuleBook {
             Err(refusal) => Decision::Deny(refusal),
         }
     }
+
+    /// The rules that apply: those that permit it, and those that forbid it or oblige to something.
+    /// One that can't be evaluated isn't among them.
+    ///
+    /// # Errors
+    /// Where the question can't be asked at all.
+    pub(crate) fn applying(
+        &self,
+        principal: &Principal,
+        target: &Target,
+        resource: &Resource,
+        facts: &Facts,
+    ) -> Result<Vec<RuleView<'_>>, String> {
+        let question = Question { book: self, principal, target, resource, facts };
+        let (request, entities) = question.pose()?;
+        let authorizer = Authorizer::new();
+        let views = self.views();
+        let mut found = Vec::new();
+        for set in [question.permits(), &self.forbids] {
+            let response = authorizer.is_authorized(&request, set, &entities);
+            for id in response.diagnostics().reason() {
+                found.extend(views.iter().filter(|view| view.id == id).copied());
+            }
+        }
+        Ok(found)
+    }
 }
 
 struct Question<'a> {
@@ -54,11 +81,7 @@ impl Question<'_> {
     fn answer(&self) -> Result<Terms, Refusal> {
         let (request, entities) = self.pose().map_err(Refusal::Faulty)?;
         let authorizer = Authorizer::new();
-        let permits = match self.facts.act {
-            Act::Connect => &self.book.permits,
-            Act::BreakGlass => &self.book.break_glass,
-        };
-        let permit = authorizer.is_authorized(&request, permits, &entities);
+        let permit = authorizer.is_authorized(&request, self.permits(), &entities);
         let forbid = authorizer.is_authorized(&request, &self.book.forbids, &entities);
         let errors = permit.diagnostics().errors().chain(forbid.diagnostics().errors());
         if let Some(error) = errors.into_iter().next() {
@@ -68,6 +91,14 @@ impl Question<'_> {
             return Err(Refusal::NotPermitted);
         }
         self.discharge(forbid.diagnostics().reason())
+    }
+
+    /// The permits that count for this act.
+    fn permits(&self) -> &PolicySet {
+        match self.facts.act {
+            Act::Connect => &self.book.permits,
+            Act::BreakGlass => &self.book.break_glass,
+        }
     }
 
     /// Adds up what the forbidding rules take; one that takes nothing can't be discharged.

@@ -8,14 +8,17 @@
 //! Everything that depends on time takes it as an argument.
 
 mod admit;
+mod anatomy;
 mod approvals;
 mod calendar;
 mod decide;
 mod end;
+mod explain;
 mod facts;
 mod grant;
 mod identity;
 mod lease;
+mod lint;
 mod lock;
 mod name;
 mod obligations;
@@ -28,16 +31,23 @@ mod step_up;
 mod target;
 mod terms;
 mod time;
+mod world;
 
 pub use admit::{Admission, Denial, Knock, admit};
+pub use anatomy::{Place, RuleView, Spoken};
 pub use approvals::{Approvals, ApprovalsError, Progress};
 pub use calendar::{Day, Local};
 pub use decide::Decision;
 pub use end::End;
+pub use explain::{
+    Approvers, Cited, Denied, Ends, Explanation, Inquiry, InquiryError, Otherwise, TIMES, Verdict,
+    Window, told,
+};
 pub use facts::{Act, Facts, Risk};
 pub use grant::{Grant, GrantError, GrantEvent, GrantState};
 pub use identity::{Authn, Method, Principal, WORKLOAD_DEVICE};
 pub use lease::{Lease, LeaseKey, Term};
+pub use lint::{Finding, Findings, Level};
 pub use lock::{Lock, Subject};
 pub use name::{
     CredentialId, Database, DeviceId, Environment, GrantId, GroupName, IssuerName, LockId, Login,
@@ -58,3 +68,4 @@ pub use target::{
 };
 pub use terms::{Refusal, Terms, Unsaid};
 pub use time::{Timestamp, TimestampError, Ttl, TtlError};
+pub use world::{Member, World};

@@ -17,6 +17,8 @@ use cedar_policy::{
 };
 use thiserror::Error;
 
+use crate::anatomy::Place;
+use crate::lint::Finding;
 use crate::{Act, Obligations, Quorum};
 
 /// The Cedar schema, as text, that every policy is checked against.
@@ -63,6 +65,7 @@ pub struct PolicyError(pub Vec<PolicyFault>);
 pub(crate) struct Rule {
     /// `@id`, or file and line.
     pub(crate) title: String,
+    pub(crate) place: Place,
     pub(crate) obligations: Obligations,
 }
 
@@ -76,6 +79,8 @@ pub struct RuleBook {
     pub(crate) rules: BTreeMap<PolicyId, Rule>,
     /// Whether a rule speaks of what is unusual.
     weighs_risk: bool,
+    /// What is allowed, but hardly meant.
+    pub(crate) doubts: Vec<Finding>,
 }
 
 impl fmt::Debug for RuleBook {
@@ -142,8 +147,10 @@ struct Draft {
 impl Draft {
     fn new(schema: Schema) -> Self {
         let (permits, forbids) = (PolicySet::new(), PolicySet::new());
-        let (break_glass, rules, weighs_risk) = (PolicySet::new(), BTreeMap::new(), false);
-        let book = RuleBook { schema, permits, break_glass, forbids, rules, weighs_risk };
+        let (break_glass, rules, doubts) = (PolicySet::new(), BTreeMap::new(), Vec::new());
+        let weighs_risk = false;
+        let book =
+            RuleBook { schema, permits, break_glass, forbids, rules, weighs_risk, doubts };
         Self { book, faults: Vec::new() }
     }
 
@@ -170,6 +177,13 @@ impl Draft {
         for policy in set.policies() {
             self.take(source, policy);
         }
+        let doubts = verdict.validation_warnings().map(|warning| {
+            let id = PolicyId::new(format!("{}#{}", source.name, warning.policy_id()));
+            (self.book.rules.get(&id), warning.to_string())
+        });
+        let doubts: Vec<Finding> =
+            doubts.filter_map(|(rule, told)| Some(Finding::doubt(rule?, &told))).collect();
+        self.book.doubts.extend(doubts);
     }
 
     fn syntax(&mut self, source: &Source, errors: &cedar_policy::ParseErrors) {
@@ -181,21 +195,21 @@ impl Draft {
     /// Takes one rule in, under an id that is unique over all files.
     fn take(&mut self, source: &Source, policy: &Policy) {
         let offset = offset_of(source, policy);
-        let (line, _) = position(&source.text, offset);
+        let (line, column) = position(&source.text, offset);
         let obligations = match Obligations::of(policy) {
             Ok(obligations) => obligations,
             Err(message) => return self.fault(source, offset, message),
         };
         let text = policy.to_string();
         self.book.weighs_risk |= RISKS.iter().any(|name| text.contains(name));
-        let place = format!("{}:{line}", source.name);
-        let title =
-            policy.annotation("id").filter(|id| !id.is_empty()).unwrap_or(&place).to_owned();
+        let place = Place { file: source.name.clone(), line, column };
+        let named = policy.annotation("id").filter(|id| !id.is_empty());
+        let title = named.map_or_else(|| place.to_string(), str::to_owned);
         let id = PolicyId::new(format!("{}#{}", source.name, policy.id()));
         if let Err(error) = self.add(policy.new_id(id.clone())) {
             return self.fault(source, offset, error);
         }
-        self.book.rules.insert(id, Rule { title, obligations });
+        self.book.rules.insert(id, Rule { title, place, obligations });
     }
 
     fn add(&mut self, policy: Policy) -> Result<(), String> {
@@ -216,7 +230,7 @@ impl Draft {
 }
 
 /// Whether a policy speaks of emergencies by name, so that nobody permits them by accident.
-fn names_break_glass(policy: &Policy) -> bool {
+pub(crate) fn names_break_glass(policy: &Policy) -> bool {
     let is_it = |action: &EntityUid| action.id().unescaped() == Act::BreakGlass.word();
     match policy.action_constraint() {
         ActionConstraint::Any => false,

@@ -252,7 +252,7 @@ fn first_of<'p>(
 
 /// Loads every `*.cedar` of the folder, in the order of their names.
 fn rules(folder: &Located<PathBuf>, faults: &mut Vec<Fault>) -> Option<RuleBook> {
-    let sources = match sources(&folder.value) {
+    let sources = match policy_sources(&folder.value) {
         Ok(sources) => sources,
         Err((path, error)) => {
             let message = format!("cannot read `{}`: {error}", path.display());
@@ -270,7 +270,8 @@ fn rules(folder: &Located<PathBuf>, faults: &mut Vec<Fault>) -> Option<RuleBook>
     }
 }
 
-fn policy_fault(sources: &[Source], fault: policies::PolicyFault) -> Fault {
+/// A fault of a rule, with the line that it is in.
+pub(crate) fn policy_fault(sources: &[Source], fault: policies::PolicyFault) -> Fault {
     let source = sources.iter().find(|source| source.name == fault.file);
     let line = source.and_then(|source| source.text.lines().nth(fault.line.saturating_sub(1)));
     let file: Arc<str> = fault.file.as_str().into();
@@ -278,7 +279,8 @@ fn policy_fault(sources: &[Source], fault: policies::PolicyFault) -> Fault {
     Fault::new(site, fault.message)
 }
 
-fn sources(folder: &Path) -> Result<Vec<Source>, (PathBuf, std::io::Error)> {
+/// The rules of a folder, file by file, or the path that can't be read.
+pub(crate) fn policy_sources(folder: &Path) -> Result<Vec<Source>, (PathBuf, std::io::Error)> {
     let blame = |path: &Path| {
         let path = path.to_owned();
         move |error| (path.clone(), error)

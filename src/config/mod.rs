@@ -30,6 +30,7 @@ use policies::{GroupName, IssuerName, PrincipalId, TargetName};
 
 pub use fault::{Fault, Faults, Site, Spot};
 pub use inventory::{Environment, Identities};
+pub(crate) use inventory::{policy_fault, policy_sources};
 pub use issuer::{Account, ClientSecret, Issuer};
 pub use notify::{Address, Channel, Means};
 pub use read::Located;

@@ -1,4 +1,4 @@
-//! The files of `deploy/`: the reference loads, and the first policy does what its cases say.
+//! The files of `deploy/`: the reference loads, and shows the defaults.
 
 use super::*;
 
@@ -68,83 +68,4 @@ fn the_reference_configuration_shows_the_true_defaults() {
     let (given, spelt) = (Config::parse(&text, at), Config::parse(&shown, at));
     let spelt = spelt.unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(given.unwrap(), spelt);
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Cases {
-    case: Vec<Case>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    says: String,
-    groups: Vec<GroupName>,
-    login: String,
-    environment: String,
-    database: Option<String>,
-    source: Option<IpAddr>,
-    #[serde(default)]
-    allow: bool,
-    #[serde(default)]
-    approvals: Vec<String>,
-    limit: Option<Ttl>,
-    deny: Option<String>,
-}
-
-#[test]
-fn the_first_policy_does_what_its_cases_say() {
-    let (name, text) = ("access.cedar".to_owned(), deploy("policies/access.cedar"));
-    let book = RuleBook::load(&[Source { name, text }]).unwrap();
-    let cases: Cases = toml::from_str(&deploy("policies/cases.toml")).unwrap();
-    assert!(cases.case.len() >= 10);
-    for case in &cases.case {
-        let said = decide(&book, case);
-        let expected = match &case.deny {
-            Some(reason) => format!("deny: {reason}"),
-            None => format!("allow: {:?} {:?}", case.approvals, case.limit),
-        };
-        assert_eq!(said, expected, "{}", case.says);
-        let free = case.deny.is_none() && case.approvals.is_empty();
-        assert_eq!(case.allow, free, "`allow` of: {}", case.says);
-    }
-}
-
-fn decide(book: &RuleBook, case: &Case) -> String {
-    let principal = Principal {
-        id: PrincipalId::new("alice").unwrap(),
-        name: "Alice".into(),
-        groups: case.groups.iter().cloned().collect(),
-    };
-    let database = case.database.as_deref().unwrap_or("shop");
-    let target = target(&case.environment, &case.login, database);
-    let resource = target.resolve(&case.login.parse().unwrap(), None).unwrap();
-    let facts = Facts::new(Timestamp::from_millis(1_800_000_000_000), case.source);
-    match book.decide(&principal, &target, &resource, &facts) {
-        Decision::Deny(refusal) => format!("deny: {refusal}"),
-        Decision::Allow(terms) => {
-            format!("allow: {:?} {:?}", terms.approvals.told(), terms.limit)
-        }
-    }
-}
-
-fn target(environment: &str, login: &str, database: &str) -> Target {
-    Target {
-        name: TargetName::new("orders").unwrap(),
-        kind: policies::Kind::Postgres,
-        host: "db.internal".into(),
-        port: 5432,
-        tls: UpstreamTls::VerifyFull { roots: None, name: None },
-        environment: Some(environment.parse().unwrap()),
-        labels: BTreeMap::new(),
-        databases: vec![database.parse().unwrap()],
-        logins: BTreeMap::from([(login.parse().unwrap(), Credential::Password)]),
-        hold: Hold::Interactive,
-        partition: Partition::Cut,
-        recording: policies::Recording { binds: Binds::Keep },
-        default_ttl: Ttl::from_secs(3600),
-        replication: false,
-        ssh: None,
-    }
 }

@@ -1,0 +1,204 @@
+//! What is allowed in rules, but hardly meant: obligations that nobody can meet, rules that never
+//! apply, names that the configuration doesn't know.
+//!
+//! Nothing here is guessed: a finding says what comes of the rules for the people and targets there
+//! are. Where an issuer or a roster may bring people, nothing is said about who is missing.
+
+mod maybe;
+mod names;
+mod people;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::anatomy::{Place, RuleView};
+use crate::policy::Rule;
+use crate::world::{Member, World};
+use crate::{Act, Resource, RuleBook, Target};
+
+use maybe::{Wish, applies};
+
+/// More combinations of people, targets and logins than this are not gone through.
+const MOST: usize = 200_000;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// What the rules ask for can't be had by anybody.
+    Error,
+    /// It is hardly meant.
+    Warning,
+}
+
+/// One thing that is hardly meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// Where the rule begins.
+    pub place: Place,
+    /// How bad it is.
+    pub level: Level,
+    /// The rule's title.
+    pub rule: String,
+    /// What is found.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Finding {
+    fn new(rule: &RuleView<'_>, level: Level, message: String, remedy: &str) -> Self {
+        let (place, rule) = (rule.place().clone(), rule.title().to_owned());
+        Self { place, level, rule, message, remedy: remedy.to_owned() }
+    }
+
+    /// What the check of a rule against the schema leaves doubtful.
+    pub(crate) fn doubt(rule: &Rule, told: &str) -> Self {
+        // The library names a rule by a number of its own.
+        let message = told.split_once("`, ").map_or(told, |(_, message)| message);
+        let message = format!("`{}`: {message}", rule.title);
+        let remedy = "a rule that can't be meant so is better mended or removed".to_owned();
+        let (place, level, rule) = (rule.place.clone(), Level::Warning, rule.title.clone());
+        Self { place, level, rule, message, remedy }
+    }
+}
+
+/// What was found, and what wasn't looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    /// The findings, in the order of files and lines.
+    pub found: Vec<Finding>,
+    /// Whether there were too many people and targets to go through all of them.
+    pub partial: bool,
+}
+
+impl RuleBook {
+    /// Looks for what is hardly meant, by the people and targets there are.
+    #[must_use]
+    pub fn lint(&self, world: &World) -> Findings {
+        let views: Vec<(RuleView<'_>, Value)> =
+            self.views().into_iter().map(|view| (view, view.json())).collect();
+        let mut found: Vec<Finding> =
+            views.iter().flat_map(|(view, _)| names::unknown(view, world)).collect();
+        found.extend(self.doubts.iter().cloned());
+        let people = distinct(world, &self.named_people());
+        let resources: Vec<_> = world.resources().collect();
+        let partial = people.len().saturating_mul(resources.len()) > MOST;
+        if !partial && !people.is_empty() && !resources.is_empty() {
+            found.extend(Reach::of(&views, &people, &resources).findings(world));
+        }
+        found.extend(views.iter().flat_map(|(view, _)| people::unmet(view, world)));
+        found.sort();
+        found.dedup();
+        Findings { found, partial }
+    }
+
+    /// People whom a rule speaks of by name.
+    fn named_people(&self) -> BTreeSet<String> {
+        let spoken = self.speaks_of().into_iter().filter_map(|spoken| match spoken {
+            crate::Spoken::Entity(kind, id) if kind == "Person" => Some(id),
+            crate::Spoken::Entity(..)
+            | crate::Spoken::Fact(..)
+            | crate::Spoken::Label(..)
+            | crate::Spoken::Network(_)
+            | crate::Spoken::Span(_) => None,
+        });
+        spoken.collect()
+    }
+}
+
+/// One of all those who are the same to the rules: in the same groups, and not spoken of by name.
+fn distinct<'w>(world: &'w World, named: &BTreeSet<String>) -> Vec<&'w Member> {
+    let mut seen = BTreeMap::new();
+    for member in world.people.values().filter(|member| !member.disabled) {
+        let id = Some(member.principal.id.as_str()).filter(|id| named.contains(*id));
+        seen.entry((&member.principal.groups, id, member.workload)).or_insert(member);
+    }
+    seen.into_values().collect()
+}
+
+/// How far rules reach.
+struct Reach<'v, 'b> {
+    views: &'v [(RuleView<'b>, Value)],
+    /// For each rule, whether it may apply to anybody and anything.
+    applies: Vec<bool>,
+    /// For each permit, the absolute rules that always forbid what it permits; none where something
+    /// gets through.
+    shadow: Vec<Option<BTreeSet<usize>>>,
+}
+
+impl<'v, 'b> Reach<'v, 'b> {
+    fn of(
+        views: &'v [(RuleView<'b>, Value)],
+        people: &[&Member],
+        resources: &[(&Target, Resource)],
+    ) -> Self {
+        let applies = vec![false; views.len()];
+        let shadow = vec![Some(BTreeSet::new()); views.len()];
+        let mut reach = Self { views, applies, shadow };
+        for member in people {
+            for (target, resource) in resources {
+                for act in [Act::Connect, Act::BreakGlass] {
+                    let principal = &member.principal;
+                    reach.look(Wish { principal, target, resource, act });
+                }
+            }
+        }
+        reach
+    }
+
+    fn look(&mut self, wish: Wish<'_>) {
+        let verdicts: Vec<Option<bool>> =
+            self.views.iter().map(|(_, json)| applies(json, wish)).collect();
+        let absolute = self
+            .views
+            .iter()
+            .zip(&verdicts)
+            .position(|((view, _), verdict)| view.is_absolute() && *verdict == Some(true));
+        let rules = self.views.iter().zip(verdicts).zip(&mut self.applies).zip(&mut self.shadow);
+        for ((((view, _), verdict), applies), shadow) in rules {
+            // A permit over any act permits no emergency.
+            let named = wish.act == Act::Connect || !view.permits() || view.names_break_glass();
+            if verdict == Some(false) || !named {
+                continue;
+            }
+            *applies = true;
+            *shadow = shadow.take().zip(absolute).map(|(mut by, rule)| {
+                by.insert(rule);
+                by
+            });
+        }
+    }
+
+    fn findings(&self, world: &World) -> Vec<Finding> {
+        let rules = self.views.iter().zip(&self.applies).zip(&self.shadow);
+        let found = rules.filter_map(|(((view, _), applies), shadow)| {
+            if !applies {
+                return never(view, world);
+            }
+            let by = shadow.as_ref().filter(|_| view.permits())?;
+            let titles = by.iter().filter_map(|rule| Some(self.views.get(*rule)?.0.title()));
+            let titles = titles.collect::<Vec<_>>().join("`, `");
+            let message = format!("all that `{}` permits is forbidden by `{titles}`", view.title());
+            let remedy = "nothing discharges a `forbid` without obligations: give it some, narrow \
+                          it, or remove this rule";
+            Some(Finding::new(view, Level::Warning, message, remedy))
+        });
+        found.collect()
+    }
+}
+
+/// A rule that applies to nobody and nothing; where an issuer may bring its people, it isn't known to.
+fn never(view: &RuleView<'_>, world: &World) -> Option<Finding> {
+    let groups = names::groups(view);
+    if world.any_group && !groups.is_empty() || groups.iter().any(|group| world.is_open(group)) {
+        return None;
+    }
+    let message =
+        format!("`{}` never applies to any person, target and login there is", view.title());
+    let remedy = "compare its groups, environments, labels and logins with the configuration, or \
+                  remove it";
+    Some(Finding::new(view, Level::Warning, message, remedy))
+}

@@ -1,0 +1,87 @@
+//! Obligations that nobody can meet: too few people in a group, or none besides those who ask.
+
+use std::collections::BTreeSet;
+
+use super::{Finding, Level};
+use crate::anatomy::RuleView;
+use crate::world::{Member, World};
+use crate::{Approvals, GroupName, PrincipalId, Quorum};
+
+const REMEDY: &str = "put more people into the group, or ask fewer of them";
+/// So many people are named; the rest is counted.
+const NAMED: usize = 4;
+
+/// What is wrong with the approvals that a rule wants.
+pub(super) fn unmet(view: &RuleView<'_>, world: &World) -> Vec<Finding> {
+    let wanted = &view.obligations().approvals;
+    if wanted.is_empty() || wanted.quorums().any(|quorum| world.is_open(&quorum.group)) {
+        return Vec::new();
+    }
+    let small: Vec<Finding> =
+        wanted.quorums().filter_map(|quorum| few(view, quorum, world)).collect();
+    if !small.is_empty() {
+        return small;
+    }
+    if !can_be_met(wanted, everybody(world)) {
+        let message = format!(
+            "`{}` wants {wanted}, but one person counts once, and there are not enough distinct \
+             people in these groups",
+            view.title(),
+        );
+        return vec![Finding::new(view, Level::Error, message, REMEDY)];
+    }
+    alone(view, wanted, world).into_iter().collect()
+}
+
+/// A group with nobody in it, or with fewer people than are asked.
+fn few(view: &RuleView<'_>, quorum: &Quorum, world: &World) -> Option<Finding> {
+    let there: BTreeSet<&PrincipalId> = everybody(world)
+        .filter(|member| member.principal.groups.contains(&quorum.group))
+        .map(Member::human)
+        .collect();
+    let told = match there.len() {
+        few if few >= usize::from(quorum.count) => return None,
+        0 => format!("nobody who could approve is in group `{}`", quorum.group),
+        1 => format!("only one who could approve is in group `{}`", quorum.group),
+        few => format!("only {few} who could approve are in group `{}`", quorum.group),
+    };
+    let message = format!("`{}` wants {quorum}, but {told}", view.title());
+    Some(Finding::new(view, Level::Error, message, REMEDY))
+}
+
+/// People for whom there is nobody left to ask, since none approves what they ask themselves.
+fn alone(view: &RuleView<'_>, wanted: &Approvals, world: &World) -> Option<Finding> {
+    let asked: BTreeSet<&GroupName> = wanted.quorums().map(|quorum| &quorum.group).collect();
+    let stuck: BTreeSet<&str> = everybody(world)
+        .filter(|member| member.principal.groups.iter().any(|group| asked.contains(group)))
+        .filter(|member| !can_be_met(wanted, world.others(&member.principal.id)))
+        .map(|member| member.human().as_str())
+        .collect();
+    if stuck.is_empty() {
+        return None;
+    }
+    let names = listed(&stuck);
+    let message = format!(
+        "`{}` wants {wanted}, which can't be had by {names}: nobody approves their own request, \
+         and without them there are too few",
+        view.title(),
+    );
+    Some(Finding::new(view, Level::Warning, message, REMEDY))
+}
+
+fn listed(names: &BTreeSet<&str>) -> String {
+    let told: Vec<String> = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    match names.len().saturating_sub(NAMED) {
+        0 => told.join(", "),
+        more => format!("{} and {more} more", told.join(", ")),
+    }
+}
+
+fn everybody(world: &World) -> impl Iterator<Item = &Member> {
+    world.people.values().filter(|member| !member.disabled && !member.workload)
+}
+
+/// Whether these people, each once, fill all places. Which identity of somebody counts is open.
+fn can_be_met<'w>(wanted: &Approvals, people: impl Iterator<Item = &'w Member>) -> bool {
+    wanted.can_be_met(people.map(|member| (member.human(), &member.principal.groups)))
+}

@@ -1,0 +1,149 @@
+//! `postern policy explain`: why somebody can have something or can't, and what would change it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use policies::{
+    Act, Explanation, Facts, Inquiry, PrincipalId, Resource, Risk, StepUpKind, Ticket, Ttl, Verdict,
+};
+use serde_json::json;
+
+use super::{World, now};
+use crate::cli::{Failure, Shape, show};
+use crate::policy::cases::step_up;
+use crate::policy::{Folder, Scene};
+use crate::terminal::{Paint, plain_lines};
+
+/// Say in plain words whether somebody can have something, and what it takes
+///
+/// Exit codes: 0 where it can be had, 4 where it is denied, 2 where something can't be read.
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// Who asks: a person or workload of the configuration
+    who: PrincipalId,
+    /// What is asked for, such as app_rw@orders or app_rw@orders/reporting
+    wish: Resource,
+    /// When, such as 2026-11-20T19:00 by the organisation's clock; without, now
+    #[arg(long, value_name = "MOMENT")]
+    at: Option<String>,
+    /// Where the connection comes from
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<IpAddr>,
+    /// For how long, such as 2h
+    #[arg(long = "for", value_name = "SPAN")]
+    span: Option<Ttl>,
+    /// The ticket that is named
+    #[arg(long)]
+    ticket: Option<Ticket>,
+    /// How the ticket stands
+    #[arg(long, value_name = "STATE")]
+    ticket_state: Option<String>,
+    /// The reason that is given
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// It is an emergency
+    #[arg(long)]
+    break_glass: bool,
+    /// They are on call
+    #[arg(long)]
+    on_call: bool,
+    /// Their last step-up and its age, such as "passkey 30s"
+    #[arg(long, value_name = "STEP-UP", value_parser = step_up)]
+    touched: Option<(StepUpKind, Ttl)>,
+    /// They have never come from this network
+    #[arg(long)]
+    new_network: bool,
+    /// They have never come with this device
+    #[arg(long)]
+    new_device: bool,
+    /// How often somebody failed lately in their name
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    failed_attempts: u32,
+    /// The folder of the rules; without, the configuration's
+    #[arg(long, value_name = "DIR")]
+    policies: Option<PathBuf>,
+    #[command(flatten)]
+    world: World,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+impl Explain {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let (folder, scene) = self.world.rules(self.policies.as_deref())?;
+        let explanation = self.explain(&folder, &scene)?;
+        show(self.shape, &json!(explanation), || Ok(told(&explanation)))?;
+        match explanation.verdict {
+            Verdict::Free | Verdict::Takes => Ok(()),
+            Verdict::Denied => Err(Failure::Denied("that is denied".into())),
+        }
+    }
+
+    fn explain(&self, folder: &Folder, scene: &Scene) -> Result<Explanation, Failure> {
+        let clock = |now| scene.local(now);
+        let inquiry = Inquiry { book: &folder.book, world: &scene.world, clock: &clock };
+        let facts = self.facts(scene)?;
+        let explained = inquiry.explain(&self.who, &self.wish, facts);
+        explained.map_err(|error| Failure::NotFound(error.to_string()))
+    }
+
+    fn facts(&self, scene: &Scene) -> Result<Facts, Failure> {
+        let at = self.at.as_deref().map(|at| scene.moment(at)).transpose();
+        let now = at.map_err(Failure::Usage)?.unwrap_or_else(now);
+        Ok(Facts {
+            local: scene.local(now),
+            act: if self.break_glass { Act::BreakGlass } else { Act::Connect },
+            step_up: self.touched,
+            ticket: self.ticket.clone(),
+            ticket_state: self.ticket_state.clone(),
+            reason: self.reason.clone(),
+            ttl: self.span,
+            on_call: self.on_call,
+            risk: Risk {
+                new_network: self.new_network,
+                new_device: self.new_device,
+                failed_attempts: self.failed_attempts,
+            },
+            ..Facts::new(now, self.from)
+        })
+    }
+}
+
+/// Everything, one thought a paragraph.
+fn told(explanation: &Explanation) -> String {
+    let Explanation { answer, takes, unsaid, approvers, rules, ends, otherwise, week, .. } =
+        explanation;
+    let takes = takes.iter().map(|one| format!("  {one}"));
+    let approvers = approvers.iter().map(|place| {
+        let more = if place.more { ", and others whom an issuer or a roster knows" } else { "" };
+        let people = match place.people.join(", ") {
+            nobody if nobody.is_empty() => "nobody".to_owned(),
+            people => people,
+        };
+        format!("  {}: {people}{more}", place.wanted)
+    });
+    let rules =
+        rules.iter().map(|rule| format!("  {} ({}): {}", rule.title, rule.place, rule.says));
+    let ends = ends.iter().map(|end| format!("  {}: {}", end.when, end.why));
+    let week = week.iter().map(|window| format!("  {}: {}", window.when, window.then));
+    let otherwise = otherwise.iter().map(|other| format!("  {}: {}", other.when, other.then));
+    let mut text = format!("{}\n", plain_lines(answer));
+    text.push_str(&part("What it takes", takes));
+    text.push_str(&part("Still to be said", unsaid.iter().map(|told| format!("  {told}"))));
+    text.push_str(&part("Who could approve", approvers));
+    text.push_str(&part("Which rules say so", rules));
+    text.push_str(&part("The rules would end it", ends));
+    text.push_str(&part("In the course of a week", week));
+    text.push_str(&part("It would be otherwise", otherwise));
+    text
+}
+
+fn part(title: &str, lines: impl Iterator<Item = String>) -> String {
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let lines = plain_lines(&lines.join("\n"));
+    format!("\n{}\n{lines}\n", Paint::for_stdout().bold(title))
+}

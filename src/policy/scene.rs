@@ -1,0 +1,149 @@
+//! A configuration as far as rules see it: people, targets and the organisation's clock, no secret.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use certs::UpstreamMode;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use policies::{
+    Credential, Local, Member, Principal, PrincipalId, Target, Timestamp, UpstreamTls, World,
+};
+
+use crate::config::{self, Config, DEFAULT_PATH, Faults, Person, Secret};
+
+/// The name that a configuration has where nobody says.
+const NAME: &str = "postern.toml";
+
+/// Who and what there is, and what time it is there.
+#[derive(Debug)]
+pub struct Scene {
+    /// People and targets.
+    pub world: World,
+    /// The folder of the rules, as the configuration names it.
+    pub policies: Option<PathBuf>,
+    /// The configuration that it was read from, where there is one.
+    pub file: Option<PathBuf>,
+}
+
+impl Scene {
+    /// What a configuration says. Nothing that it names is read.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let people = config.people.iter().map(|(id, person)| member(id, person, false));
+        let programs = config.workloads.iter();
+        let programs = programs.map(|(id, workload)| member(id, &workload.person, true));
+        let people = people.chain(programs);
+        let people = people.map(|member| (member.principal.id.clone(), member)).collect();
+        let targets = config.targets.iter().map(|(name, written)| (name.clone(), target(written)));
+        let (targets, issuers) = (targets.collect(), config.issuers.values());
+        let mapped = issuers.clone().filter_map(|issuer| issuer.groups.as_ref());
+        let elsewhere: BTreeSet<_> = mapped.flat_map(|groups| groups.values().cloned()).collect();
+        let any_group = issuers.clone().any(|issuer| issuer.groups.is_none());
+        let world = World { people, targets, elsewhere, any_group };
+        let (policies, file) = (Some(config.policies.value.clone()), Some(config.file.clone()));
+        Self { world, policies, file }
+    }
+
+    /// Nobody and nothing, where there is no configuration.
+    #[must_use]
+    pub fn empty() -> Self {
+        let world = World { any_group: true, ..World::default() };
+        Self { world, policies: None, file: None }
+    }
+
+    /// Reads the configuration that is named or, where none is, the one that stands beside a folder
+    /// of rules or above it; beside nothing, the one in the present folder, or the installed one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn find(named: Option<&Path>, beside: Option<&Path>) -> Result<Self, Faults> {
+        let file = match (named, beside) {
+            (Some(file), _) => file.to_owned(),
+            (None, Some(folder)) => {
+                let Some(file) = near(folder) else { return Ok(Self::empty()) };
+                file
+            }
+            (None, None) => near(Path::new("")).unwrap_or_else(|| PathBuf::from(DEFAULT_PATH)),
+        };
+        Ok(Self::of(&Config::load(&file)?))
+    }
+
+    /// Reads a moment, by the organisation's clock where it has no offset.
+    ///
+    /// # Errors
+    /// How it is written.
+    pub fn moment(&self, text: &str) -> Result<Timestamp, String> {
+        moment(text, &TimeZone::UTC)
+    }
+
+    /// A moment by the organisation's clock.
+    #[must_use]
+    pub fn local(&self, now: Timestamp) -> Local {
+        Local::utc(now)
+    }
+}
+
+/// Reads a moment: with an offset, or by the clock of a zone.
+///
+/// # Errors
+/// How it is written.
+pub fn moment(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
+    let with_offset = text.parse::<jiff::Timestamp>().ok();
+    let by_clock = || text.parse::<DateTime>().ok()?.to_zoned(zone.clone()).ok();
+    let instant = with_offset.or_else(|| Some(by_clock()?.timestamp()));
+    let instant = instant.ok_or_else(|| {
+        format!(
+            "`{text}` is no moment: write it as `2026-11-20T19:00`, by the organisation's clock, or \
+             with an offset, as `2026-11-20T19:00Z`"
+        )
+    })?;
+    Ok(Timestamp::from_millis(instant.as_millisecond()))
+}
+
+fn near(folder: &Path) -> Option<PathBuf> {
+    let here = folder.join(NAME);
+    let above = folder.join("..").join(NAME);
+    [here, above].into_iter().find(|file| file.is_file())
+}
+
+fn member(id: &PrincipalId, person: &Person, workload: bool) -> Member {
+    let (id, name, groups) = (id.clone(), person.name.clone(), person.groups.clone());
+    let principal = Principal { id, name, groups };
+    Member { principal, disabled: person.disabled, workload, same_as: None }
+}
+
+/// A target as rules see it: how it is signed in to and verified matters to none.
+fn target(written: &config::Target) -> Target {
+    let logins = written.logins.iter().map(|(login, secret)| {
+        let kind = match secret {
+            Secret::File(_) | Secret::Variable(_) => Credential::Password,
+            Secret::Certificate => Credential::Certificate,
+            Secret::Key(_) => Credential::Key,
+        };
+        (login.clone(), kind)
+    });
+    let tls = match written.tls.mode {
+        UpstreamMode::VerifyFull => UpstreamTls::VerifyFull { roots: None, name: None },
+        UpstreamMode::VerifyCa => UpstreamTls::VerifyCa { roots: None },
+        UpstreamMode::InsecureNoVerify => UpstreamTls::InsecureNoVerify,
+        UpstreamMode::Off => UpstreamTls::Off,
+    };
+    Target {
+        name: written.name.value.clone(),
+        kind: written.kind,
+        host: written.host.clone(),
+        port: written.port,
+        tls,
+        environment: written.environment.clone(),
+        labels: written.labels.clone(),
+        databases: written.databases.clone(),
+        logins: logins.collect(),
+        hold: written.hold,
+        partition: written.partition,
+        recording: written.recording,
+        default_ttl: written.ttl,
+        replication: written.replication,
+        ssh: written.ssh.clone(),
+    }
+}
