@@ -16,21 +16,18 @@ mod text;
 #[path = "config/workloads.rs"]
 mod workloads;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use policies::{
-    Binds, Credential, Decision, Facts, GroupName, Hold, IssuerName, Login, Partition, Principal,
-    PrincipalId, RuleBook, Source, Target, TargetName, Timestamp, Ttl, UpstreamTls,
+    Binds, Credential, GroupName, Hold, IssuerName, Login, Partition, PrincipalId, TargetName, Ttl,
+    UpstreamTls,
 };
 use postern::config::{ApiTls, Config, Environment, Faults, LogFormat};
 use proptest::prelude::*;
 use rstest::rstest;
 use secrecy::ExposeSecret;
-use serde::Deserialize;
 
 const LEAST: &str = "[gateway]\nhost = \"gate.example.com\"\n";
 const TARGET: &str = "[targets.orders]\naddress = \"db.internal\"\ndatabases = [\"shop\"]\n\

@@ -40,8 +40,8 @@ pub use calendar::{Day, Local};
 pub use decide::Decision;
 pub use end::End;
 pub use explain::{
-    Approvers, Cited, Denied, Ends, Explanation, Inquiry, InquiryError, Otherwise, TIMES, Verdict,
-    Window, told,
+    Approvers, Cited, Course, Denied, Ends, Explanation, Inquiry, InquiryError, Otherwise, TIMES,
+    Verdict, told,
 };
 pub use facts::{Act, Facts, Risk};
 pub use grant::{Grant, GrantError, GrantEvent, GrantState};

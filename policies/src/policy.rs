@@ -149,8 +149,7 @@ impl Draft {
         let (permits, forbids) = (PolicySet::new(), PolicySet::new());
         let (break_glass, rules, doubts) = (PolicySet::new(), BTreeMap::new(), Vec::new());
         let weighs_risk = false;
-        let book =
-            RuleBook { schema, permits, break_glass, forbids, rules, weighs_risk, doubts };
+        let book = RuleBook { schema, permits, break_glass, forbids, rules, weighs_risk, doubts };
         Self { book, faults: Vec::new() }
     }
 

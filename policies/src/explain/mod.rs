@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub use otherwise::Otherwise;
-pub use week::{TIMES, Window};
+pub use week::{Course, TIMES};
 pub use words::told;
 
 /// How far ahead the end of a grant is looked for, minute by minute.
@@ -114,7 +114,7 @@ pub struct Explanation {
     /// What else would come of it if one fact were another.
     pub otherwise: Vec<Otherwise>,
     /// What comes of it in the course of a week, where that differs.
-    pub week: Vec<Window>,
+    pub week: Vec<Course>,
 }
 
 /// Those who could fill some places.

@@ -19,7 +19,7 @@ pub const TIMES: [&str; 6] = ["time", "working_hours", "holiday", "day", "hour",
 
 /// When something comes of it, and what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Window {
+pub struct Course {
     /// As `Mon-Fri 09:00-18:00`, by the organisation's clock.
     pub when: String,
     /// What comes of it then.
@@ -37,7 +37,7 @@ type Span = (u16, u16, String);
 
 impl Question<'_> {
     /// The windows of the coming week, where not all of it is the same.
-    pub(super) fn week(&self) -> Vec<Window> {
+    pub(super) fn week(&self) -> Vec<Course> {
         if !asks_for_time(self.inquiry.book) {
             return Vec::new();
         }
@@ -63,7 +63,7 @@ impl Question<'_> {
         }
         let windows = answers.into_iter().map(|(then, windows)| {
             let when: Vec<String> = windows.iter().map(|(hours, days)| when(days, hours)).collect();
-            Window { when: when.join("; "), then }
+            Course { when: when.join("; "), then }
         });
         windows.collect()
     }
