@@ -110,7 +110,8 @@ fn near(folder: &Path) -> Option<PathBuf> {
 fn member(id: &PrincipalId, person: &Person, workload: bool) -> Member {
     let (id, name, groups) = (id.clone(), person.name.clone(), person.groups.clone());
     let principal = Principal { id, name, groups };
-    Member { principal, disabled: person.disabled, workload, same_as: None }
+    let same_as = person.same_as.as_ref().map(|first| first.value.clone());
+    Member { principal, disabled: person.disabled, workload, same_as }
 }
 
 /// A target as rules see it: how it is signed in to and verified matters to none.
