@@ -49,6 +49,7 @@ fn lease(number: usize, generation: usize) -> Lease {
         key: key(number),
         name: String::new(),
         term: Term::Until(Timestamp::from_millis(i64::MAX / 2)),
+        record: Default::default(),
     }
 }
 

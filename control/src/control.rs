@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use policies::{RequestId, Timestamp};
 use serde_json::json;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -17,6 +18,7 @@ use crate::feed::{Feed, Mirror, REMEMBERED, REMEMBERED_AT_MOST};
 use crate::guesses::Guesses;
 use crate::holds::Holds;
 use crate::issuers::Issuers;
+use crate::issuers::http::Http;
 use crate::login::Limits;
 use crate::metrics::Counts;
 use crate::notify::Wakeup;
@@ -25,10 +27,12 @@ use crate::passkeys::{Nonces, Party};
 use crate::store::{self, Store};
 use crate::vault::Vault;
 use crate::workloads::Exchanges;
-use crate::{Clock, ControlError, Inventory, LinkService, Settings};
+use crate::{Clock, ControlError, Inventory, LinkService, Settings, world};
 
 /// How many decisions somebody may lag behind before they look for themselves.
 const BACKLOG: usize = 1_024;
+/// How many trackers' answers are waited for at once, in the name of those who ask.
+const LOOKUPS: usize = 16;
 
 /// The control plane. Copies are cheap and share everything.
 #[derive(Clone)]
@@ -59,6 +63,13 @@ pub(crate) struct Shared {
     pub(crate) exchanges: Exchanges,
     pub(crate) outbox: Wakeup,
     pub(crate) counts: Counts,
+    /// What sources outside are asked with, and how many are asked for somebody at once.
+    pub(crate) http: Http,
+    pub(crate) lookups: Semaphore,
+    /// Whether the tracker didn't answer the last time.
+    pub(crate) tracker_silent: AtomicBool,
+    /// Another inventory is in force, so that the clock may matter at another time.
+    pub(crate) reconsider: Notify,
     pub(crate) closing: CancellationToken,
     work: TaskTracker,
 }
@@ -77,6 +88,8 @@ impl Control {
         inventory.check()?;
         let store = Store::open(&settings.database).await?;
         let mirror = recall(&store, &inventory, clock.now()).await?;
+        let mut inventory = inventory;
+        inventory.world.learned = world::recall(&store).await?.into();
         let inventory = Arc::new(inventory);
         let (decided, _) = broadcast::channel(BACKLOG);
         let counts = Counts::new()?;
@@ -95,6 +108,10 @@ impl Control {
             nonces: Nonces::new(),
             exchanges: Exchanges::new(),
             outbox: Wakeup::default(),
+            http: Http::trusting(None)?,
+            lookups: Semaphore::new(LOOKUPS),
+            tracker_silent: AtomicBool::new(false),
+            reconsider: Notify::new(),
             closing: CancellationToken::new(),
             work: TaskTracker::new(),
             settings,

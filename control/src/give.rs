@@ -163,6 +163,7 @@ impl Change {
             ttl: request.lasts(),
             act: request.act,
             extensions: Vec::new(),
+            record: request.terms.record.clone(),
             granted_at: self.now,
             state: self.begins(request, self.now),
         };
@@ -172,7 +173,7 @@ impl Change {
             "request": request.id, "principal": grant.principal,
             "resource": grant.resource.to_string(), "ttl": grant.ttl, "approved_by": approvers,
             "starts_at": request.starts_at.map(|at| at.to_string()),
-            "act": grant.act,
+            "act": grant.act, "record": grant.record,
         });
         self.add_grant(&grant, request.ticket.as_ref(), detail).await?;
         if grant.act == Act::BreakGlass {

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 
 use crate::{
     Bearer, Channel, ChannelName, ControlError, Email, Issuer, People, Rejection, Shared, Workflow,
-    Workload,
+    Workload, World,
 };
 
 /// Everything that can change by a reload. A copy of it is cheap.
@@ -40,6 +40,8 @@ pub struct Inventory {
     pub channels: Shared<BTreeMap<ChannelName, Channel>>,
     /// How requests go their way.
     pub workflow: Shared<Workflow>,
+    /// What rules may know of the world outside.
+    pub world: World,
 }
 
 /// A person as the configuration knows them.

@@ -23,7 +23,8 @@ impl Inventory {
     ) -> Result<(Resource, Terms), Rejection> {
         let person = self.person(id)?;
         let (target, resource) = self.resolve(wish)?;
-        match self.rules.decide(&person.principal, target, &resource, facts) {
+        let facts = self.informed(&person.principal, facts);
+        match self.rules.decide(&person.principal, target, &resource, &facts) {
             Decision::Allow(terms) if terms.step_up.is_some() && self.is_workload(id) => {
                 Err(Rejection::NobodyThere)
             }

@@ -32,6 +32,7 @@ mod give;
 mod grants;
 mod guesses;
 mod holds;
+mod ics;
 mod ids;
 mod inventory;
 mod issuers;
@@ -54,6 +55,7 @@ mod reload;
 mod requests;
 mod reviews;
 mod risk;
+mod rosters;
 mod sessions;
 mod settings;
 mod shared;
@@ -66,6 +68,7 @@ mod sweep;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod tickets_hook;
 mod tokens;
 mod totp;
@@ -75,6 +78,7 @@ mod wait;
 mod webhook_signature;
 mod workflow;
 mod workloads;
+mod world;
 
 pub use actor::Actor;
 pub use bearer::Bearer;
@@ -104,9 +108,11 @@ pub use passkeys::{
 pub use recovery::RecoveryView;
 pub use reload::Reloaded;
 pub use requests::{Changes, Wish, Yes};
+pub use rosters::{Place, RosterSource};
 pub use settings::{Gateway, Links, Settings, SignIn, Ssh};
 pub use shared::{People, Shared};
 pub use story::Story;
+pub use tickets::{TicketSource, TicketUrl, TicketUrlError};
 pub use tickets_hook::Closed;
 pub use tokens::Minted;
 pub use totp::TotpSecret;
@@ -121,3 +127,4 @@ pub use webhook_signature::{
 };
 pub use workflow::Workflow;
 pub use workloads::{Pattern, PatternError, Workload};
+pub use world::World;

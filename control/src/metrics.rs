@@ -13,6 +13,7 @@ pub(crate) struct Counts {
     pub(crate) requests_pending: IntGauge,
     pub(crate) requests: IntCounterVec,
     pub(crate) holds: IntGauge,
+    pub(crate) source_failures: IntCounterVec,
     pub(crate) notifications: Told,
 }
 
@@ -30,6 +31,10 @@ impl Counts {
         let gauge = |name: &str, help: &str| IntGauge::new(name, help).map_err(broken);
         let outcomes =
             Opts::new("postern_requests_total", "Access requests that came to an end, by outcome.");
+        let failures = Opts::new(
+            "postern_source_failures_total",
+            "Times that a roster or the tracker of tickets said nothing that can be used.",
+        );
         Ok(Self {
             grants_live: gauge("postern_grants_live", "Grants that aren't over.")?,
             requests_pending: gauge(
@@ -38,6 +43,7 @@ impl Counts {
             )?,
             requests: IntCounterVec::new(outcomes, &["outcome"]).map_err(broken)?,
             holds: gauge("postern_holds_waiting", "Connections that wait for a person's act.")?,
+            source_failures: IntCounterVec::new(failures, &["source"]).map_err(broken)?,
             notifications: Told::new()?,
         })
     }
@@ -78,11 +84,12 @@ impl Control {
     /// Registers what control counts. A name that is taken already is logged, and not counted.
     pub fn metrics(&self, registry: &Registry) {
         let counts = &self.0.counts;
-        let collectors: [Box<dyn Collector>; 8] = [
+        let collectors: [Box<dyn Collector>; 9] = [
             Box::new(counts.grants_live.clone()),
             Box::new(counts.requests_pending.clone()),
             Box::new(counts.requests.clone()),
             Box::new(counts.holds.clone()),
+            Box::new(counts.source_failures.clone()),
             Box::new(counts.notifications.total.clone()),
             Box::new(counts.notifications.waiting.clone()),
             Box::new(counts.notifications.dead.clone()),

@@ -246,6 +246,7 @@ impl Change {
         let shared = &self.control.0;
         if let Some(next) = self.next {
             shared.inventory.store(next);
+            shared.reconsider.notify_one();
         }
         if let Some((configured, trust)) = self.configured {
             shared.configured.store(configured);

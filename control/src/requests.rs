@@ -121,6 +121,7 @@ impl Control {
         waiting: Waiting,
     ) -> Result<Asked, ControlError> {
         check_text("a reason", &wish.reason, REASON_MAX)?;
+        self.look_up(wish.ticket.as_ref()).await?;
         let control = self.clone();
         self.to_the_end(async move {
             let mut change = control.change().await?;
@@ -429,6 +430,11 @@ impl Change {
         facts: &Facts,
     ) -> Result<Terms, ControlError> {
         let request = self.stored(&grant.request).await?.request;
-        Ok(self.inventory.still_gives(&request, grant, facts)?)
+        let terms = self.inventory.still_gives(&request, grant, facts)?;
+        if terms.record.is_subset(&grant.record) {
+            return Ok(terms);
+        }
+        let wanted: Vec<&str> = terms.record.iter().map(|record| record.word()).collect();
+        Err(Rejection::NotCovered(format!("recordings with {}", wanted.join(", "))).into())
     }
 }

@@ -26,7 +26,14 @@ impl Control {
     /// Lets time pass until `stop`, then ends the streams and waits for the work at hand.
     pub async fn run(&self, stop: CancellationToken) {
         let sweeping = self.keep_sweeping(stop.clone());
-        tokio::join!(sweeping, self.keep_asking(stop.clone()), self.keep_telling(stop));
+        tokio::join!(
+            sweeping,
+            self.keep_asking(stop.clone()),
+            self.keep_reconsidering(stop.clone()),
+            self.keep_following(stop.clone()),
+            self.keep_following_tickets(stop.clone()),
+            self.keep_telling(stop),
+        );
         self.close().await;
     }
 
@@ -114,6 +121,7 @@ impl Control {
             let mut change = control.change().await?;
             store::login::forget(change.db(), before).await?;
             store::challenges::forget(change.db(), before).await?;
+            store::learned::forget(change.db(), before).await?;
             store::exchanges::forget(change.db(), before).await?;
             store::webhooks::forget(change.db(), before).await?;
             store::issuers::forget_logout_tokens(change.db(), before).await?;

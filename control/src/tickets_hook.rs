@@ -83,6 +83,7 @@ impl Change {
             "withdrawn": closed.withdrawn, "message": id,
         });
         self.record(Event::new(By::Hook(SPEAKER), "ticket.told", &ticket, detail)).await?;
+        self.hear_of_ticket(&ticket, Some(state), "its message").await?;
         Ok(closed)
     }
 

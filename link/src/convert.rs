@@ -117,6 +117,7 @@ impl From<Lease> for v1::Lease {
             name: lease.name,
             resource: Some(lease.key.resource.into()),
             term: Some(term),
+            record: lease.record.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -134,7 +135,9 @@ impl TryFrom<v1::Lease> for Lease {
         };
         let resource = present("resource", wire.resource)?.try_into()?;
         let key = LeaseKey { principal: parse("principal", &wire.principal)?, resource };
-        Ok(Self { grant: parse("grant", &wire.grant)?, key, name: wire.name, term })
+        let record = wire.record.iter().map(|word| parse("record", word));
+        let record = record.collect::<Result<_, _>>()?;
+        Ok(Self { grant: parse("grant", &wire.grant)?, key, name: wire.name, term, record })
     }
 }
 
@@ -399,8 +402,13 @@ mod tests {
         for term in [Term::Until(at), Term::Claim { by: at, ttl: Ttl::from_secs(1) }] {
             let resource = "app@orders/shop".parse().unwrap();
             let key = LeaseKey { principal: PrincipalId::new("alice").unwrap(), resource };
-            let lease =
-                Lease { grant: GrantId::new("gr-1").unwrap(), key, name: "Alice".into(), term };
+            let lease = Lease {
+                grant: GrantId::new("gr-1").unwrap(),
+                key,
+                name: "Alice".into(),
+                term,
+                record: [policies::Record::Binds].into(),
+            };
             assert_eq!(Lease::try_from(v1::Lease::from(lease.clone())), Ok(lease));
         }
         let lock = Lock {

@@ -4,11 +4,14 @@
 //! eat it. A second use neither restarts nor extends it; only an extension does, which is asked and
 //! decided like the grant itself, and comes before the end or not at all.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    Act, End, GrantId, Lease, LeaseKey, PrincipalId, RequestId, Resource, Term, Timestamp, Ttl,
+    Act, End, GrantId, Lease, LeaseKey, PrincipalId, Record, RequestId, Resource, Term, Timestamp,
+    Ttl,
 };
 
 /// A grant.
@@ -32,6 +35,9 @@ pub struct Grant {
     /// The requests that made it last longer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<RequestId>,
+    /// What its recordings have to keep beyond what every recording has.
+    #[serde(default)]
+    pub record: BTreeSet<Record>,
     /// When it was given.
     pub granted_at: Timestamp,
     /// Where it stands.
@@ -217,7 +223,8 @@ impl Grant {
         };
         let (principal, resource) = (self.principal.clone(), self.resource.clone());
         let key = LeaseKey { principal, resource };
-        Some(Lease { grant: self.id.clone(), key, name: self.name.clone(), term })
+        let (name, record) = (self.name.clone(), self.record.clone());
+        Some(Lease { grant: self.id.clone(), key, name, term, record })
     }
 }
 
@@ -254,6 +261,7 @@ mod tests {
             ttl: Ttl::from_secs(100),
             act: Act::Connect,
             extensions: Vec::new(),
+            record: BTreeSet::new(),
             granted_at: at(0),
             state: GrantState::Granted { claim_by: at(1_000) },
         }

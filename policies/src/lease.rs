@@ -1,8 +1,10 @@
 //! A lease: the grant as a proxy holds it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{GrantId, PrincipalId, Resource, Timestamp, Ttl};
+use crate::{GrantId, PrincipalId, Record, Resource, Timestamp, Ttl};
 
 /// What a lease is looked up by: who, and exactly what.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -24,6 +26,9 @@ pub struct Lease {
     pub name: String,
     /// Its end.
     pub term: Term,
+    /// What its recordings have to keep beyond what every recording has.
+    #[serde(default)]
+    pub record: BTreeSet<Record>,
 }
 
 /// When a lease ends.

@@ -24,8 +24,10 @@ mod name;
 mod obligations;
 mod policy;
 mod quorum;
+mod reads;
 mod request;
 mod review;
+mod roster;
 mod ssh;
 mod step_up;
 mod target;
@@ -36,7 +38,7 @@ mod world;
 pub use admit::{Admission, Denial, Knock, admit};
 pub use anatomy::{Place, RuleView, Spoken};
 pub use approvals::{Approvals, ApprovalsError, Progress};
-pub use calendar::{Day, Local};
+pub use calendar::{Calendar, Day, Fineness, Holiday, HolidayError, Local, Window, WindowError};
 pub use decide::Decision;
 pub use end::End;
 pub use explain::{
@@ -60,6 +62,7 @@ pub use request::{
     Approval, Decider, Digest, Edit, Request, RequestError, RequestEvent, RequestState, Wanted,
 };
 pub use review::{Review, ReviewError, ReviewState, Signature};
+pub use roster::{Roster, Shift};
 pub use ssh::{Channel, Ssh, UnknownChannel};
 pub use step_up::{Bound, Need, Purpose, StepUp, StepUpError, StepUpKind};
 pub use target::{

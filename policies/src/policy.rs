@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::anatomy::Place;
 use crate::lint::Finding;
+use crate::reads::Reads;
 use crate::{Act, Obligations, Quorum};
 
 /// The Cedar schema, as text, that every policy is checked against.
@@ -77,8 +78,8 @@ pub struct RuleBook {
     pub(crate) break_glass: PolicySet,
     pub(crate) forbids: PolicySet,
     pub(crate) rules: BTreeMap<PolicyId, Rule>,
-    /// Whether a rule speaks of what is unusual.
-    weighs_risk: bool,
+    /// What all of them read.
+    pub(crate) reads: Reads,
     /// What is allowed, but hardly meant.
     pub(crate) doubts: Vec<Finding>,
 }
@@ -120,7 +121,7 @@ impl RuleBook {
     /// little about the next.
     #[must_use]
     pub fn weighs_risk(&self) -> bool {
-        self.weighs_risk
+        RISKS.iter().any(|fact| self.reads(fact))
     }
 
     /// Every quorum that a rule asks for, with the rule's title.
@@ -148,8 +149,8 @@ impl Draft {
     fn new(schema: Schema) -> Self {
         let (permits, forbids) = (PolicySet::new(), PolicySet::new());
         let (break_glass, rules, doubts) = (PolicySet::new(), BTreeMap::new(), Vec::new());
-        let weighs_risk = false;
-        let book = RuleBook { schema, permits, break_glass, forbids, rules, weighs_risk, doubts };
+        let reads = Reads::default();
+        let book = RuleBook { schema, permits, break_glass, forbids, rules, reads, doubts };
         Self { book, faults: Vec::new() }
     }
 
@@ -199,8 +200,7 @@ impl Draft {
             Ok(obligations) => obligations,
             Err(message) => return self.fault(source, offset, message),
         };
-        let text = policy.to_string();
-        self.book.weighs_risk |= RISKS.iter().any(|name| text.contains(name));
+        self.book.reads.add(&Reads::of(policy));
         let place = Place { file: source.name.clone(), line, column };
         let named = policy.annotation("id").filter(|id| !id.is_empty());
         let title = named.map_or_else(|| place.to_string(), str::to_owned);

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use audit::Head;
 use link::v1;
 use link::v1::happening::Happening as What;
-use policies::{End, Kind, Knock, LeaseKey, Partition, SessionId, Timestamp};
+use policies::{End, Kind, Knock, LeaseKey, Partition, Record, SessionId, Timestamp};
 use prometheus::IntGauge;
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
@@ -178,6 +178,11 @@ impl Session {
     /// The lease by which it was let in.
     pub(crate) fn pass(&self) -> &Pass {
         &self.guard.pass
+    }
+
+    /// Whether the rules want this recorded beyond what every recording has.
+    pub(crate) fn records(&self, what: Record) -> bool {
+        self.pass().held.lease().record.contains(&what)
     }
 
     /// Who and what.

@@ -45,7 +45,13 @@ pub(crate) fn key(who: &str, what: &str) -> LeaseKey {
 /// Alice's lease on `app@orders/shop`.
 pub(crate) fn lease(grant: &str, term: Term) -> Lease {
     let key = key("alice", "app@orders/shop");
-    Lease { grant: grant.parse().unwrap(), key, name: "Alice".into(), term }
+    Lease {
+        grant: grant.parse().unwrap(),
+        key,
+        name: "Alice".into(),
+        term,
+        record: Default::default(),
+    }
 }
 
 pub(crate) fn claim(by: i64, ttl: u64) -> Term {

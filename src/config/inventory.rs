@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use certs::store::{self, StoreError};
 use certs::{Identity, TlsError, UpstreamMode};
-use control::{AttestationRoots, Inventory, Secrets, WebhookSecret};
+use control::{AttestationRoots, Inventory, Secrets, WebhookSecret, World};
 use policies::{
     Credential, IssuerName, Login, Principal, PrincipalId, RuleBook, Source, TargetName,
 };
@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
 use super::fault::{Fault, Faults, Site};
 use super::issuer::{ClientSecret, Issuer};
+use super::organisation::{Organisation, Place};
 use super::read::Located;
 use super::sections::{ApiTls, IdentityFiles};
 use super::target::{Secret, Target, Tls};
@@ -108,6 +109,7 @@ impl Config {
         });
         let channels: control::Shared<_> = channels.collect();
         let ticket_secrets = gathered.ticket_secrets(self.workflow.ticket_secret.as_ref());
+        let world = gathered.world(&self.organisation);
         let Gathered { secrets, faults, .. } = gathered;
         Faults::none_in(faults)?;
         let Some(rules) = rules else {
@@ -142,6 +144,7 @@ impl Config {
             accounts,
             channels,
             workflow: self.workflow_with(ticket_secrets).into(),
+            world,
         })
     }
 
@@ -192,7 +195,10 @@ impl Config {
     /// What is allowed, but hardly meant.
     #[must_use]
     pub fn warnings(&self, inventory: &Inventory) -> Vec<String> {
-        let quorums = inventory.rules.quorums().filter_map(|(rule, quorum)| {
+        let rosters = &self.organisation.rosters;
+        let quorums = inventory.rules.quorums();
+        let quorums = quorums.filter(|(_, quorum)| !rosters.contains_key(&quorum.group));
+        let quorums = quorums.filter_map(|(rule, quorum)| {
             let people = self.people.values().filter(|person| !person.disabled);
             let there = people.filter(|person| person.groups.contains(&quorum.group)).count();
             (there < usize::from(quorum.count)).then(|| {
@@ -375,6 +381,32 @@ impl Gathered<'_> {
             Err(fault) => self.faults.push(fault),
         }
         Vec::new()
+    }
+
+    fn world(&mut self, organisation: &Organisation) -> World {
+        let rosters = organisation.rosters.iter().map(|(name, roster)| {
+            let from = match &roster.place {
+                Place::File(path) => control::Place::File(path.clone()),
+                Place::Web(url, bearer) => {
+                    control::Place::Web { url: url.clone(), bearer: self.bearer(bearer.as_ref()) }
+                }
+            };
+            let (people, refresh, keep) = (roster.people.clone(), roster.refresh, roster.keep);
+            (name.clone(), control::RosterSource { from, people, refresh, keep })
+        });
+        let rosters = rosters.collect();
+        let tickets = organisation.tickets.as_ref().map(|tickets| {
+            let bearer = self.bearer(tickets.bearer.as_ref());
+            let (url, state) = (tickets.url.clone(), tickets.state.clone());
+            let (refresh, keep) = (tickets.refresh, tickets.keep);
+            Arc::new(control::TicketSource { url, bearer, state, refresh, keep })
+        });
+        let calendar = Arc::new(organisation.calendar.clone());
+        World::new(calendar, rosters, tickets)
+    }
+
+    fn bearer(&mut self, file: Option<&Located<PathBuf>>) -> Option<SecretString> {
+        self.file(file?).map_err(|fault| self.faults.push(fault)).ok()
     }
 
     fn client_secret(&mut self, from: &ClientSecret) -> Option<SecretString> {

@@ -14,6 +14,7 @@ mod inventory;
 mod issuer;
 mod nearest;
 mod notify;
+mod organisation;
 mod read;
 mod sections;
 mod ssh;
@@ -33,6 +34,7 @@ pub use inventory::{Environment, Identities};
 pub(crate) use inventory::{policy_fault, policy_sources};
 pub use issuer::{Account, ClientSecret, Issuer};
 pub use notify::{Address, Channel, Means};
+pub use organisation::{Organisation, Place, Roster, Tickets};
 pub use read::Located;
 pub use sections::{
     Api, ApiTls, Gateway, Grants, IdentityFiles, Limits, Log, LogFormat, Metrics, Passkeys,
@@ -91,6 +93,8 @@ pub struct Config {
     pub targets: BTreeMap<TargetName, Target>,
     /// By what people are told.
     pub channels: BTreeMap<ChannelName, Channel>,
+    /// Its clock, who is on call, and where its tickets are.
+    pub organisation: Organisation,
 }
 
 /// A person as they were written down.
@@ -235,10 +239,12 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
     });
     let targets = targets.collect();
     let channels = notify::channels(root.section("notify"), base);
+    let organisation = organisation::organisation(&mut root, base);
     let document = root.document();
     root.finish();
     issuer::check(&located, &issuers, document);
     workflow::check(&located, document);
+    organisation::check(&located, &organisation.rosters, document);
     let listeners = postgres.listen.iter().chain([&api.listen]);
     let listeners = listeners.chain(ssh.iter().flat_map(|ssh| &ssh.listen));
     let listeners = listeners.chain(metrics.iter().map(|metrics| &metrics.listen));
@@ -263,6 +269,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
         issuers,
         targets,
         channels,
+        organisation,
     })
 }
 

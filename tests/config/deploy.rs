@@ -52,6 +52,7 @@ fn the_reference_configuration_shows_the_true_defaults() {
         "escalate_to",
         "ticket_secret_file",
         "same_as",
+        "bearer_file",
     ];
     let shown = text.lines().map(|line| {
         let setting = line.strip_prefix("# ").filter(|rest| {

@@ -80,7 +80,9 @@ impl Change {
     /// Puts this configuration in force, with the people whom issuers vouch for.
     pub(crate) async fn configure(&mut self, base: Arc<Inventory>) -> Result<(), ControlError> {
         let known = table::people(self.db()).await?;
-        let merged = base.with_people(&known);
+        let mut merged = base.with_people(&known);
+        self.remember(&mut merged);
+        let merged = merged.attended(self.now);
         let trust = trust(&self.control().0.issuers.trust(), base.issuers.values())?;
         self.decide_by(Arc::new(merged));
         self.configured_by(base, trust);
@@ -154,6 +156,7 @@ impl Change {
         let Some((principal, person)) = base.vouched(known) else { return Ok(None) };
         let mut next = Inventory::clone(&self.inventory);
         next.people.insert(principal.clone(), person);
+        next.call_up(&principal);
         self.know(Arc::new(next));
         self.record(Event::new(By::Control, kind, &principal, detail)).await?;
         self.review_requests(Some(&principal)).await?;

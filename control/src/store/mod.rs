@@ -11,6 +11,7 @@ pub(crate) mod exchanges;
 pub(crate) mod feed;
 pub(crate) mod grants;
 pub(crate) mod issuers;
+pub(crate) mod learned;
 pub(crate) mod locks;
 pub(crate) mod login;
 pub(crate) mod logins;
@@ -110,6 +111,7 @@ fn migrations() -> Migrator {
         (5, "issuers", include_str!("../../migrations/0005_issuers.sql")),
         (6, "workloads", include_str!("../../migrations/0006_workloads.sql")),
         (7, "risk", include_str!("../../migrations/0007_risk.sql")),
+        (8, "learned", include_str!("../../migrations/0008_learned.sql")),
         (9, "workflow", include_str!("../../migrations/0009_workflow.sql")),
         (10, "outbox", include_str!("../../migrations/0010_outbox.sql")),
         (12, "asking", include_str!("../../migrations/0012_asking.sql")),

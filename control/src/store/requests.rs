@@ -166,3 +166,13 @@ pub(crate) async fn list(
         query.bind(before).bind(principal.map(PrincipalId::as_str)).bind(state).bind(at_most);
     read_all(query.fetch_all(db).await?)
 }
+
+/// The tickets that something hangs on: of requests that wait, and of grants that aren't over.
+pub(crate) async fn tickets_in_use(db: &mut SqliteConnection) -> Result<Vec<Ticket>, ControlError> {
+    let query = sqlx::query_scalar(
+        "SELECT ticket FROM requests WHERE ticket IS NOT NULL AND state = 'pending' \
+         UNION SELECT ticket FROM grants WHERE ticket IS NOT NULL AND deadline IS NOT NULL",
+    );
+    let names: Vec<String> = query.fetch_all(db).await?;
+    names.iter().map(|name| parse("ticket", name)).collect()
+}

@@ -18,6 +18,7 @@ mod step_up;
 mod tokens;
 mod wait;
 mod workflow;
+mod world;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ pub(crate) const RULES: &str = r#"
 pub(crate) struct World {
     pub(crate) control: Control,
     pub(crate) clock: Clock,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     authority: Arc<certs::Authority>,
 }
 
@@ -186,6 +187,7 @@ pub(crate) fn inventory(rules: &str) -> Inventory {
             ..crate::Workflow::default()
         }
         .into(),
+        world: crate::World::default(),
     }
 }
 

@@ -283,6 +283,7 @@ fn inventory() -> Inventory {
         accounts: Shared::default(),
         channels: Shared::default(),
         workflow: Shared::default(),
+        world: control::World::default(),
     }
 }
 

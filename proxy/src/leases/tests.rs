@@ -233,7 +233,13 @@ fn made((grant, term, _): (u8, u8, bool)) -> Lease {
         other => Term::Until(at(100 * i64::from(other))),
     };
     let key = key(&format!("person-{}", grant % 3), "app@orders/shop");
-    Lease { grant: format!("gr-{grant}").parse().unwrap(), key, name: "A".into(), term }
+    Lease {
+        grant: format!("gr-{grant}").parse().unwrap(),
+        key,
+        name: "A".into(),
+        term,
+        record: Default::default(),
+    }
 }
 
 /// The table as a map, applied by the letter of the contract.

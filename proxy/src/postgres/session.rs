@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
 use pgwire::messages::startup::{BackendKeyData, SecretKey};
-use policies::{End, Kind};
+use policies::{Binds, End, Kind, Record};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -90,7 +90,12 @@ impl Visit {
             self.plane.postgres.keys.issue(route, caller.startup.minor)
         });
         let hello = hello(&caller, &greeting, issued.as_ref(), greeted);
-        let binds = caller.target.recording.binds;
+        // What a rule wants recorded is kept, whatever the target leaves out.
+        let binds = if session.records(Record::Binds) {
+            Binds::Keep
+        } else {
+            caller.target.recording.binds
+        };
         let relay = Relay::new((caller.stream, &hello), stream, recorder, binds);
         let outside = Outside {
             connectors: &self.plane.postgres.connectors,

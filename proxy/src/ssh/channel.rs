@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use audit::ssh::{Channel as Carries, Ssh as Happening};
+use audit::Value;
+use audit::ssh::{Channel as Carries, Echo, Ssh as Happening};
 use bytes::Bytes;
+use policies::Record;
 use russh::client::Msg as ToUpstream;
 use russh::server::{Handle, Msg as ToClient};
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Sig};
@@ -43,6 +45,8 @@ struct Line<'a> {
     target: ChannelWriteHalf<ToUpstream>,
     /// Whether there is a terminal, whose output is kept.
     terminal: AtomicBool,
+    /// What was typed into it and isn't decided yet, where the rules want it kept.
+    typed: Mutex<Option<Echo>>,
     /// What follows the file operations, where the channel carries any.
     files: Mutex<Option<Box<Sftp>>>,
     /// Held while what goes to the client is decided and sent: both directions may answer it.
@@ -95,6 +99,7 @@ pub(super) async fn serve(
         out,
         target,
         terminal: AtomicBool::new(false),
+        typed: Mutex::default(),
         files: Mutex::default(),
         turn: tokio::sync::Mutex::default(),
         resolved: Notify::new(),
@@ -187,6 +192,7 @@ impl Line<'_> {
             files.close(flow);
             Ok(())
         })?;
+        self.input(|typed| typed.finish().into_iter().collect())?;
         self.hub.record(Happening::Closed { ch: self.ch, bytes_in, bytes_out })
     }
 
@@ -203,6 +209,7 @@ impl Line<'_> {
                     let count = bytes.len() as u64;
                     self.bytes.0.fetch_add(count, Ordering::Relaxed);
                     self.hub.passed(count, 0);
+                    self.input(|typed| typed.typed(&bytes))?;
                     let bytes = self.onward(bytes).await?;
                     self.target.data_bytes(bytes).await.map_err(|_| Broken::Lost)?;
                 }
@@ -222,6 +229,8 @@ impl Line<'_> {
                 let name = term.as_str().into();
                 self.hub.record(Happening::Terminal { ch, term: name, columns, rows })?;
                 self.terminal.store(true, Ordering::Relaxed);
+                let wanted = self.hub.session.records(Record::Input);
+                *self.typed() = wanted.then(Echo::default);
                 let (width, height) = (size.width, size.height);
                 target.request_pty(false, &term, columns, rows, width, height, &modes).await
             }
@@ -354,10 +363,22 @@ impl Line<'_> {
         sent.map_err(|_| Broken::Client)
     }
 
+    /// What was typed, as far as it is decided by now; nothing where that isn't kept.
+    fn input(&self, step: impl FnOnce(&mut Echo) -> Vec<Value<'static>>) -> Result<(), Broken> {
+        let decided = self.typed().as_mut().map(step).unwrap_or_default();
+        let ch = self.ch;
+        decided.into_iter().try_for_each(|data| self.hub.record(Happening::Input { ch, data }))
+    }
+
+    fn typed(&self) -> MutexGuard<'_, Option<Echo>> {
+        self.typed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the target wrote: kept where it is a terminal's, and counted.
     fn output(&self, data: &Bytes, stderr: bool) -> Result<(), Broken> {
         let (ch, count) = (self.ch, data.len() as u64);
         if self.terminal.load(Ordering::Relaxed) {
+            self.input(|typed| typed.wrote(data))?;
             let data = (&data[..]).into();
             self.hub.record(if stderr {
                 Happening::Stderr { ch, data }

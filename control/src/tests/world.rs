@@ -1,0 +1,209 @@
+//! The world outside, as rules see it: working hours, rosters, tickets; and what ends with them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use policies::{Calendar, GroupName, Refusal, RuleBook, Source, Ttl};
+
+use super::{World, actor, inventory, wish};
+use crate::rosters::Followed;
+use crate::{Control, ControlError, Inventory, Place, Rejection, RosterSource, TicketSource, Wish};
+
+/// 15 January 2027, a Friday, 08:00 in UTC.
+const RULES: &str = r#"
+    permit (principal in Group::"engineering", action == Action::"connect", resource is Database);
+
+    @id("approved out of hours") @approvals("1 of leads")
+    forbid (principal, action == Action::"connect", resource)
+    when { context.login == "app_ro" } unless { context.working_hours || principal in Group::"duty" };
+
+    @id("writes name a ticket") @ticket("OPS-[0-9]+") @reason("12") @claim_within("2m") @record("binds")
+    forbid (principal, action == Action::"connect", resource)
+    when { context.login == "app_rw" };
+
+    @id("closed tickets open nothing")
+    forbid (principal, action == Action::"connect", resource)
+    when { context.login == "app_cert" && !(context has ticket_state && context.ticket_state == "open") };
+"#;
+
+fn ruled(world: crate::World) -> Inventory {
+    let source = Source { name: "rules.cedar".into(), text: RULES.into() };
+    let rules = RuleBook::load(&[source]).unwrap().into();
+    Inventory { rules, world, ..inventory(super::RULES) }
+}
+
+fn hours(windows: &[&str]) -> crate::World {
+    let windows = windows.iter().map(|text| text.parse().unwrap()).collect();
+    let calendar = Calendar::new(jiff::tz::TimeZone::UTC, windows, []);
+    crate::World { calendar: Arc::new(calendar), ..crate::World::default() }
+}
+
+fn rostered(file: &Path) -> crate::World {
+    let duty = GroupName::new("duty").unwrap();
+    let source = RosterSource {
+        from: Place::File(file.to_owned()),
+        people: BTreeMap::new(),
+        refresh: Ttl::from_secs(60),
+        keep: Ttl::from_secs(600),
+    };
+    crate::World { rosters: BTreeMap::from([(duty, source)]).into(), ..crate::World::default() }
+}
+
+async fn end_of(control: &Control, id: &policies::GrantId) -> String {
+    let state = control.grant(&actor("eve"), id).await.unwrap().grant.state;
+    match state {
+        policies::GrantState::Ended { end, .. } => end.to_string(),
+        other => other.word().to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_grant_that_working_hours_gave_ends_with_them() {
+    let world = World::new().await;
+    world.control.reload(ruled(hours(&["Fri 06:00-09:00"]))).await.unwrap();
+    let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
+    let now = world.control.now();
+    let inventory = world.control.0.inventory.load_full();
+    let next = inventory.next_change(now).unwrap();
+    assert_eq!(now.until(next), Ttl::from_secs(3_600));
+    world.pass(3_599);
+    world.control.reconsider("the clock").await.unwrap();
+    assert_ne!(end_of(&world.control, &grant.id).await, "ended");
+    world.pass(1);
+    world.control.reconsider("the clock").await.unwrap();
+    assert!(end_of(&world.control, &grant.id).await.contains("1 of leads"));
+}
+
+#[tokio::test]
+async fn whoever_is_on_call_is_in_the_group_of_the_roster_until_their_turn_ends() {
+    let world = World::new().await;
+    let file = world.folder.path().join("duty.json");
+    let turn = |until: &str| {
+        format!(
+            r#"{{"shifts": [{{"who": "alice", "from": "2027-01-01T00:00:00Z", "until": "{until}"}}]}}"#
+        )
+    };
+    world.control.reload(ruled(rostered(&file))).await.unwrap();
+    let asked = world.ask("alice", "app_ro@orders").await.unwrap();
+    assert!(asked.grant.is_none(), "nobody is on call by a file that isn't there");
+    world.control.withdraw(&actor("alice"), &asked.request.id).await.unwrap();
+
+    std::fs::write(&file, turn("2027-01-15T08:30:00Z")).unwrap();
+    let mut followed = Followed::default();
+    world.control.follow_rosters(&mut followed).await;
+    let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
+    assert!(world.ask("bob", "app_ro@orders").await.unwrap().grant.is_none());
+
+    // Another configuration forgets nothing that was learned.
+    let reloaded = world.control.reload(ruled(rostered(&file))).await.unwrap();
+    assert!(reloaded.revoked.is_empty(), "{reloaded:?}");
+    std::fs::write(&file, turn("2027-01-15T00:00:00Z")).unwrap();
+    world.pass(61);
+    world.control.follow_rosters(&mut followed).await;
+    assert!(end_of(&world.control, &grant.id).await.contains("1 of leads"));
+}
+
+#[tokio::test]
+async fn a_roster_that_falls_silent_holds_for_a_while_and_then_puts_nobody_on_call() {
+    let world = World::new().await;
+    let file = world.folder.path().join("duty.json");
+    std::fs::write(&file, r#"{"on_call": ["alice"]}"#).unwrap();
+    world.control.reload(ruled(rostered(&file))).await.unwrap();
+    let mut followed = Followed::default();
+    world.control.follow_rosters(&mut followed).await;
+    let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
+    std::fs::write(&file, "<html>").unwrap();
+    for _ in 0..3 {
+        world.pass(61);
+        world.control.follow_rosters(&mut followed).await;
+    }
+    world.control.reconsider("the clock").await.unwrap();
+    assert_ne!(end_of(&world.control, &grant.id).await, "ended");
+    let mut raw = world.raw().await;
+    let told: i64 = sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'roster.silent'")
+        .fetch_one(&mut raw)
+        .await
+        .unwrap();
+    assert_eq!(told, 1, "an outage is told once");
+    world.pass(600);
+    world.control.reconsider("the clock").await.unwrap();
+    assert!(end_of(&world.control, &grant.id).await.contains("1 of leads"));
+}
+
+#[tokio::test]
+async fn a_refusal_says_which_ticket_or_reason_is_wanted_and_how_to_give_it() {
+    let world = World::new().await;
+    world.control.reload(ruled(crate::World::default())).await.unwrap();
+    let ask = |ticket: Option<&str>, reason: &str| Wish {
+        ticket: ticket.map(|ticket| ticket.parse().unwrap()),
+        reason: reason.into(),
+        ..wish("app_rw@orders")
+    };
+    for (ticket, reason, told) in [
+        (None, "fix the order", "`OPS-[0-9]+`"),
+        (Some("INC-7"), "fix the order", "postern request --ticket"),
+        (Some("OPS-7"), "fix it", "at least 12 characters"),
+    ] {
+        let refused = world.control.ask(&actor("alice"), ask(ticket, reason)).await.unwrap_err();
+        assert!(matches!(refused, ControlError::Refused(Rejection::Unsaid(_))), "{refused:?}");
+        assert!(refused.to_string().contains(told), "{refused}");
+    }
+    let asked = world.control.ask(&actor("alice"), ask(Some("OPS-7"), "fix the order")).await;
+    let grant = asked.unwrap().grant.unwrap();
+    let left = world.control.now().until(grant.deadline().unwrap());
+    assert_eq!(left, Ttl::from_secs(120), "the rules say how soon it has to be used");
+    let lease = grant.lease().unwrap();
+    assert!(lease.record.contains(&policies::Record::Binds));
+}
+
+#[tokio::test]
+async fn a_grant_ends_when_its_ticket_closes() {
+    let world = World::new().await;
+    world.control.reload(ruled(crate::World::default())).await.unwrap();
+    let ticket: policies::Ticket = "OPS-7".parse().unwrap();
+    let ask = Wish { ticket: Some(ticket.clone()), ..wish("app_cert@orders") };
+    let refused = world.control.ask(&actor("alice"), ask.clone()).await.unwrap_err();
+    let forbidden = |refused: &ControlError| {
+        matches!(refused, ControlError::Refused(Rejection::Rules(Refusal::Forbidden(_))))
+    };
+    assert!(forbidden(&refused), "{refused:?}");
+    let hear = async |state: &str| {
+        let mut change = world.control.change().await.unwrap();
+        change.hear_of_ticket(&ticket, Some(state.to_owned()), "a test").await.unwrap();
+        change.commit().await.unwrap();
+    };
+    hear("open").await;
+    let grant = world.control.ask(&actor("alice"), ask).await.unwrap().grant.unwrap();
+    hear("open").await;
+    assert_ne!(end_of(&world.control, &grant.id).await, "ended");
+    hear("closed").await;
+    assert!(end_of(&world.control, &grant.id).await.contains("closed tickets open nothing"));
+}
+
+#[tokio::test]
+async fn a_tracker_that_is_down_means_that_nobody_knows() {
+    let world = World::new().await;
+    // Nothing listens there: the port was given back.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let tickets = TicketSource {
+        url: format!("http://127.0.0.1:{port}/issues/{{ticket}}").parse().unwrap(),
+        bearer: None,
+        state: "/state".into(),
+        refresh: Ttl::from_secs(60),
+        keep: Ttl::from_secs(600),
+    };
+    let tickets = Some(Arc::new(tickets));
+    world.control.reload(ruled(crate::World { tickets, ..Default::default() })).await.unwrap();
+    let ask = Wish { ticket: Some("OPS-7".parse().unwrap()), ..wish("app_cert@orders") };
+    for _ in 0..2 {
+        let refused = world.control.ask(&actor("alice"), ask.clone()).await.unwrap_err();
+        assert!(refused.to_string().contains("closed tickets open nothing"), "{refused}");
+    }
+    let mut raw = world.raw().await;
+    let told: i64 = sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'tickets.silent'")
+        .fetch_one(&mut raw)
+        .await
+        .unwrap();
+    assert_eq!(told, 1);
+}
