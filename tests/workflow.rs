@@ -294,3 +294,17 @@ async fn the_end_is_counted_down_in_band_with_the_way_to_extend() {
     send(&mut stream, &query("select 1")).await;
     read_until(&mut stream, b'Z').await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_grant_cuts() {
+    let bed = bed(&fresh()).await;
+    let (alice, bob) = (Shell::of(&bed, "alice").await, Shell::of(&bed, "bob").await);
+    let granted = alice.does(&["request", "app_ro@orders"]).await;
+    let grant = text(&granted["grant"]["id"]);
+    let (mut stream, _) = session(&bed, &alice.files(), "app_ro", "orders").await;
+    send(&mut stream, &query("select pg_sleep(600)")).await;
+    bob.does(&["revoke", &grant, "--reason", "wrong database"]).await;
+    let error = read_error(&mut stream).await;
+    assert!(error.field(b'M').contains("by Bob: wrong database"), "{error:?}");
+    bed.no_upstream_session_stays().await;
+}

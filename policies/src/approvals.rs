@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Approvals>(&json).unwrap(), read);
         let none = serde_json::to_string(&Approvals::default()).unwrap();
         assert!(serde_json::from_str::<Approvals>(&none).unwrap().is_empty());
-        let long = vec!["1 of dba"; 7].join(" then ");
+        let long = ["1 of dba"; 7].join(" then ");
         for text in ["", "dba", "1 of dba then", "then 1 of dba", "1 of dba, ", long.as_str()] {
             assert!(text.parse::<Approvals>().is_err(), "{text:?}");
         }
