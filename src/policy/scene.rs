@@ -7,7 +7,8 @@ use certs::UpstreamMode;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use policies::{
-    Credential, Local, Member, Principal, PrincipalId, Target, Timestamp, UpstreamTls, World,
+    Calendar, Credential, Local, Member, Principal, PrincipalId, Target, Timestamp, UpstreamTls,
+    World,
 };
 
 use crate::config::{self, Config, DEFAULT_PATH, Faults, Person, Secret};
@@ -20,6 +21,8 @@ const NAME: &str = "postern.toml";
 pub struct Scene {
     /// People and targets.
     pub world: World,
+    /// The organisation's clock.
+    pub calendar: Calendar,
     /// The folder of the rules, as the configuration names it.
     pub policies: Option<PathBuf>,
     /// The configuration that it was read from, where there is one.
@@ -38,18 +41,21 @@ impl Scene {
         let targets = config.targets.iter().map(|(name, written)| (name.clone(), target(written)));
         let (targets, issuers) = (targets.collect(), config.issuers.values());
         let mapped = issuers.clone().filter_map(|issuer| issuer.groups.as_ref());
-        let elsewhere: BTreeSet<_> = mapped.flat_map(|groups| groups.values().cloned()).collect();
+        let rosters = config.organisation.rosters.keys().cloned();
+        let elsewhere: BTreeSet<_> =
+            mapped.flat_map(|groups| groups.values().cloned()).chain(rosters).collect();
         let any_group = issuers.clone().any(|issuer| issuer.groups.is_none());
         let world = World { people, targets, elsewhere, any_group };
         let (policies, file) = (Some(config.policies.value.clone()), Some(config.file.clone()));
-        Self { world, policies, file }
+        let calendar = config.organisation.calendar.clone();
+        Self { world, calendar, policies, file }
     }
 
     /// Nobody and nothing, where there is no configuration.
     #[must_use]
     pub fn empty() -> Self {
         let world = World { any_group: true, ..World::default() };
-        Self { world, policies: None, file: None }
+        Self { world, calendar: Calendar::default(), policies: None, file: None }
     }
 
     /// Reads the configuration that is named or, where none is, the one that stands beside a folder
@@ -74,13 +80,13 @@ impl Scene {
     /// # Errors
     /// How it is written.
     pub fn moment(&self, text: &str) -> Result<Timestamp, String> {
-        moment(text, &TimeZone::UTC)
+        moment(text, self.calendar.zone())
     }
 
     /// A moment by the organisation's clock.
     #[must_use]
     pub fn local(&self, now: Timestamp) -> Local {
-        Local::utc(now)
+        self.calendar.local(now)
     }
 }
 
