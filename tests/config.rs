@@ -11,6 +11,8 @@
 mod deploy;
 #[path = "config/named.rs"]
 mod named;
+#[path = "config/notify.rs"]
+mod notify;
 #[path = "config/text.rs"]
 mod text;
 #[path = "config/workloads.rs"]

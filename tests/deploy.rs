@@ -18,7 +18,7 @@ use serde_json::Value;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Every metric, and whether it is a histogram (which is asked for by its buckets, sum and count).
-const METRICS: [(&str, bool); 17] = [
+const METRICS: [(&str, bool); 21] = [
     ("postern_connections_total", false),
     ("postern_denials_total", false),
     ("postern_admission_seconds", true),
@@ -36,6 +36,10 @@ const METRICS: [(&str, bool); 17] = [
     ("postern_feed_revision", false),
     ("postern_feed_lease_seconds", false),
     ("postern_accept_refused_total", false),
+    ("postern_notifications_total", false),
+    ("postern_notifications_waiting", false),
+    ("postern_notifications_dead", false),
+    ("postern_notifications_oldest_seconds", false),
 ];
 
 #[test]

@@ -37,3 +37,6 @@ CREATE TABLE reminders (
     of_at INTEGER NOT NULL,
     PRIMARY KEY (about, topic, of_at)
 ) STRICT;
+
+-- An address that the issuer says it has verified: where mail reaches somebody, never who they are.
+ALTER TABLE people ADD COLUMN email TEXT;

@@ -17,6 +17,8 @@ const EVERY: Ttl = Ttl::from_millis(500);
 const BATCH: i64 = 200;
 /// How long what is of no use any more is kept: reports may be repeated for so long.
 const KEPT: Ttl = Ttl::from_secs(7 * 24 * 3_600);
+/// Every so many rounds, holders are reminded of what ends soon.
+const REMIND_EVERY: u32 = 20;
 /// How long messages are kept that nobody took.
 const DEAD_KEPT: Ttl = Ttl::from_secs(90 * 24 * 3_600);
 /// Every so many rounds, the old is forgotten.
@@ -49,7 +51,9 @@ impl Control {
             if let Err(error) = self.sweep().await {
                 tracing::error!(error = &error as &dyn std::error::Error, "a sweep failed");
             }
-            if let Err(error) = self.remind().await {
+            if round.is_multiple_of(REMIND_EVERY)
+                && let Err(error) = self.remind().await
+            {
                 tracing::error!(error = &error as &dyn std::error::Error, "nobody was reminded");
             }
             if round.is_multiple_of(FORGET_EVERY) {

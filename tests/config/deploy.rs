@@ -17,6 +17,8 @@ fn reference() -> Set {
     set.write("policies/access.cedar", &deploy("policies/access.cedar"));
     set.write("secrets_orders_app_ro", "one\n");
     set.write("secrets_orders_app_rw", "two\n");
+    set.write("secrets_notify_ops", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    set.write("secrets_notify_slack", "https://hooks.slack.com/services/T0/B0/example\n");
     set
 }
 
@@ -53,6 +55,10 @@ fn the_reference_configuration_shows_the_true_defaults() {
         "ticket_secret_file",
         "same_as",
         "bearer_file",
+        "roots",
+        "templates",
+        "user",
+        "password_file",
     ];
     let shown = text.lines().map(|line| {
         let setting = line.strip_prefix("# ").filter(|rest| {

@@ -391,15 +391,18 @@ listen = "127.0.0.1:0"
 links = "sign-in"
 [people.alice]
 name = "Alice"
+email = "alice@example.com"
 groups = ["engineering"]
 {alice}
 [people.bob]
 name = "Bob"
+email = "bob@example.com"
 groups = ["dba"]
 admin = true
 auditor = true
 [people.carol]
 name = "Carol"
+email = "carol@example.com"
 groups = ["dba"]
 [people.dave]
 name = "Dave"

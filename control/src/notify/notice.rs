@@ -52,6 +52,8 @@ pub(crate) struct Said {
     /// Why somebody asks, in their words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ticket: Option<String>,
     /// As `2 of dba`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) needs: Option<String>,
@@ -80,6 +82,7 @@ impl Said {
             ttl: Some(request.ttl),
             ends,
             reason: text(&request.reason),
+            ticket: request.ticket.as_ref().map(ToString::to_string),
             needs: text(&needs),
             why,
         }
@@ -178,6 +181,7 @@ impl Notice {
             fact("what", said.resource.clone()),
             fact("for", said.ttl.map(|ttl| ttl.to_string())),
             fact("reason", said.reason.clone()),
+            fact("ticket", said.ticket.clone()),
             fact("needs", said.needs.clone()),
             fact(ends, said.ends.map(|at| at.to_string())),
             fact("because", said.why.clone()),
@@ -223,7 +227,8 @@ impl Notice {
                 resource: Some("app_rw@orders/shop".to_owned()),
                 ttl: Some(Ttl::from_secs(3_600)),
                 ends: Some(Timestamp::from_millis(1_800_003_600_000)),
-                reason: Some("OPS-12: a stuck order".to_owned()),
+                reason: Some("a stuck order".to_owned()),
+                ticket: Some("OPS-12".to_owned()),
                 needs: Some("2 of dba".to_owned()),
                 why: Some("the ticket is closed".to_owned()),
             },

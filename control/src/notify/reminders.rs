@@ -1,9 +1,9 @@
-//! What time makes worth telling: an access that ends soon.
+//! What time makes worth telling: an access that ends soon, a review that nobody signs.
 //!
 //! Each is an event of the audit log like any other, and counted once for the end that it is about: an
 //! extension makes another end, and another reminder.
 
-use policies::{Grant, GrantState, Timestamp, Ttl};
+use policies::{Grant, GrantState, Review, Timestamp, Ttl};
 use serde_json::json;
 
 use super::topic::Topic;
@@ -13,33 +13,39 @@ use crate::{Control, ControlError};
 
 /// How long before its end the holder hears of it, at most.
 const BEFORE: Ttl = Ttl::from_secs(10 * 60);
-/// How many are told in one transaction.
-const BATCH: i64 = 200;
+/// How long a review may stay open before people are reminded of it, and how often from then on.
+const REVIEW_EVERY: Ttl = Ttl::from_secs(24 * 3_600);
+/// How many are looked at in one round.
+const BATCH: i64 = 1_000;
 
 impl Control {
-    /// Tells the holders of accesses that end soon.
+    /// Tells the holders of accesses that end soon, and those who can sign reviews that stay open.
     pub(crate) async fn remind(&self) -> Result<(), ControlError> {
         let now = self.now();
         if self.0.inventory.load().channels.is_empty() {
             return Ok(());
         }
-        let soon = {
-            let db = &mut *self.0.store.read().await?;
-            store::grants::ending(db, now.after(BEFORE), BATCH).await?
-        };
-        let soon: Vec<Grant> = soon.into_iter().filter(|grant| is_soon(grant, now)).collect();
-        let new = self.not_yet_told(soon).await?;
-        if new.is_empty() {
+        let (ending, open) = self.to_remind_of(now).await?;
+        if ending.is_empty() && open.is_empty() {
             return Ok(());
         }
         let control = self.clone();
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            for (grant, ends) in new {
-                let id = grant.id.as_str();
+            for grant in ending {
+                let (id, Some(ends)) = (grant.id.as_str(), grant.deadline()) else { continue };
                 if outbox::remind(change.db(), id, Topic::GrantEnding, ends).await? {
                     let detail = json!({ "ends": ends.to_string() });
                     change.record(Event::new(By::Control, "grant.ending", id, detail)).await?;
+                }
+            }
+            for (review, round) in open {
+                let id = review.id.as_str();
+                if outbox::remind(change.db(), id, Topic::ReviewDue, round).await? {
+                    let detail = json!({
+                        "grant": review.grant, "groups": review.groups, "reason": review.reason,
+                    });
+                    change.record(Event::new(By::Control, "review.due", id, detail)).await?;
                 }
             }
             change.commit().await.map(drop)
@@ -47,20 +53,30 @@ impl Control {
         .await
     }
 
-    async fn not_yet_told(
+    async fn to_remind_of(
         &self,
-        soon: Vec<Grant>,
-    ) -> Result<Vec<(Grant, Timestamp)>, ControlError> {
+        now: Timestamp,
+    ) -> Result<(Vec<Grant>, Vec<(Review, Timestamp)>), ControlError> {
         let db = &mut *self.0.store.read().await?;
-        let mut new = Vec::new();
-        for grant in soon {
-            let Some(ends) = grant.deadline() else { continue };
-            if !outbox::was_reminded(db, grant.id.as_str(), Topic::GrantEnding, ends).await? {
-                new.push((grant, ends));
+        let mut ending = outbox::ending_untold(db, now.after(BEFORE), BATCH).await?;
+        ending.retain(|grant| is_soon(grant, now));
+        let mut open = Vec::new();
+        for stored in store::reviews::list(db, Some("open"), i64::MAX, BATCH).await? {
+            let Some(round) = round_of(&stored.review, now) else { continue };
+            let id = stored.review.id.as_str();
+            if !outbox::was_reminded(db, id, Topic::ReviewDue, round).await? {
+                open.push((stored.review, round));
             }
         }
-        Ok(new)
+        Ok((ending, open))
     }
+}
+
+/// The last day that a review has been open for, where it has been open for one.
+fn round_of(review: &Review, now: Timestamp) -> Option<Timestamp> {
+    let days = review.opened_at.until(now).millis() / REVIEW_EVERY.millis();
+    let span = u64::try_from(days.checked_mul(REVIEW_EVERY.millis())?).ok()?;
+    (days > 0).then(|| review.opened_at.after(Ttl::from_millis(span)))
 }
 
 /// Whether an access in use ends soon: within ten minutes, or a quarter of what it lasts where that is

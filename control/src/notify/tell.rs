@@ -160,7 +160,8 @@ impl Change {
         Ok(Some(News { topic, said: Said::of_grant(&grant), page: page_of(&grant), to }))
     }
 
-    /// Approvers of every rule, and the admins, but not the one who went in.
+    /// Those who would have been asked (the groups that the event names, or else whoever some rule asks),
+    /// and the admins, but not the one who went in.
     async fn of_break_glass(
         &mut self,
         topic: Topic,
@@ -178,8 +179,16 @@ impl Change {
         } else {
             return Ok(None);
         };
+        let reviews = [Topic::ReviewOpened, Topic::ReviewDue, Topic::ReviewSigned];
+        let page = if reviews.contains(&topic) { "/reviews".to_owned() } else { page };
         let mut to = self.inventory.admins();
-        to.extend(self.inventory.approvers());
+        let named_groups = self.inventory.active().filter(|person| is_named(person, &event.detail));
+        let named_people: Vec<PrincipalId> =
+            named_groups.map(|person| person.principal.id.clone()).collect();
+        if named_people.is_empty() {
+            to.extend(self.inventory.approvers());
+        }
+        to.extend(named_people);
         if let Some(person) = &said.person {
             to.remove(person);
         }
@@ -208,7 +217,13 @@ impl Change {
         let asked = |person: &&Person| {
             let decider = self.inventory.decider(&person.principal);
             let theirs = decider.is(&request.principal);
-            request.waits_for(&decider) || (!theirs && is_named(person, detail))
+            // Of one that is over, those hear who could have decided.
+            let asked = if request.is_pending() {
+                request.waits_for(&decider)
+            } else {
+                request.may_decide(&decider).is_ok()
+            };
+            asked || (!theirs && is_named(person, detail))
         };
         let people = self.inventory.active().filter(asked);
         people.map(|person| person.principal.id.clone()).collect()

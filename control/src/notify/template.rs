@@ -180,11 +180,16 @@ fn engine() -> Environment<'static> {
         Some(_) | None => AutoEscape::None,
     });
     // What an event doesn't have is nothing, and not the word for it.
-    engine.set_formatter(|out, state, value| match state.auto_escape() {
-        _ if value.is_none() => Ok(()),
-        AutoEscape::Custom(_) if value.is_safe() => Ok(out.write_str(&value.to_string())?),
-        AutoEscape::Custom(_) => Ok(out.write_str(&slack_text(&value.to_string()))?),
-        _ => minijinja::escape_formatter(out, state, value),
+    engine.set_formatter(|out, state, value| {
+        if value.is_none() {
+            Ok(())
+        } else if !matches!(state.auto_escape(), AutoEscape::Custom(_)) {
+            minijinja::escape_formatter(out, state, value)
+        } else if value.is_safe() {
+            Ok(out.write_str(&value.to_string())?)
+        } else {
+            Ok(out.write_str(&slack_text(&value.to_string()))?)
+        }
     });
     engine
 }
@@ -244,6 +249,7 @@ fn given(notice: &Notice) -> Value {
         ttl => said.ttl.map(|ttl| ttl.to_string()),
         ends => said.ends.map(|at| at.to_string()),
         reason => said.reason,
+        ticket => said.ticket,
         needs => said.needs,
         why => said.why,
     }
@@ -290,8 +296,8 @@ mod tests {
         assert_eq!(
             text,
             "Alice asks for app_rw@orders/shop for 1h\n\n\
-             who: alice\nwhat: app_rw@orders/shop\nfor: 1h\nreason: OPS-12: a stuck order\n\
-             needs: 2 of dba\nlapses: 2027-01-15T09:00:00.000Z\nbecause: the ticket is closed\n\
+             who: alice\nwhat: app_rw@orders/shop\nfor: 1h\nreason: a stuck order\n\
+             ticket: OPS-12\nneeds: 2 of dba\nlapses: 2027-01-15T09:00:00.000Z\nbecause: the ticket is closed\n\
              by: Bob\nid: rq-abcdefabcdef\n\n\
              Read and decide: https://gate.example.com/r/rq-abcdefabcdef\n"
         );

@@ -59,7 +59,7 @@ mod tests {
         let data = payload["data"].as_object().unwrap();
         assert_eq!(data["to"], json!(["bob"]));
         assert_eq!((&data["ttl"], &data["needs"]), (&json!("1h"), &json!("2 of dba")));
-        assert_eq!(data.len(), 13);
+        assert_eq!(data.len(), 14);
     }
 
     #[test]

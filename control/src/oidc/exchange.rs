@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{Issuer, Refusal, Vouched};
+use crate::Email;
 use crate::audit::clip;
 use crate::issuers::http::{Http, HttpError};
 use crate::issuers::{Claims, Expect, Issuers, Metadata, Typ};
@@ -164,7 +165,8 @@ impl<'a> Asking<'a> {
         }
         let groups = self.issuer.groups_in(&said, held).map_err(|_| Refusal::BadGroups)?;
         let refresh_token = answer.refresh_token().map(|token| token.secret().clone().into());
-        Ok(Vouched { name: name(&said), subject, groups, sid, refresh_token })
+        let (name, email) = (name(&said), verified_email(&said));
+        Ok(Vouched { name, subject, groups, email, sid, refresh_token })
     }
 
     async fn userinfo(
@@ -248,4 +250,47 @@ fn name(said: &Map<String, Value>) -> Option<String> {
     let texts = ["name", "preferred_username", "email"];
     let mut texts = texts.into_iter().filter_map(|claim| said.get(claim)?.as_str());
     texts.find(|text| !text.trim().is_empty()).map(|text| clip(text.trim(), LONGEST_NAME))
+}
+
+/// Where mail reaches them, where the issuer has made sure of it (OpenID Connect Core 1.0, 5.1). Some
+/// issuers write the flag as a text.
+fn verified_email(said: &Map<String, Value>) -> Option<Email> {
+    let verified = match said.get("email_verified")? {
+        Value::Bool(verified) => *verified,
+        Value::String(text) => text == "true",
+        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => false,
+    };
+    said.get("email").filter(|_| verified)?.as_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_an_address_that_the_issuer_has_verified_is_written_to() {
+        for (said, email) in [
+            (
+                json!({ "email": "alice@example.com", "email_verified": true }),
+                Some("alice@example.com"),
+            ),
+            (
+                json!({ "email": "alice@example.com", "email_verified": "true" }),
+                Some("alice@example.com"),
+            ),
+            (json!({ "email": "alice@example.com", "email_verified": false }), None),
+            (json!({ "email": "alice@example.com", "email_verified": 1 }), None),
+            (json!({ "email": "alice@example.com" }), None),
+            (
+                json!({ "email": "a@example.com\r\nBcc: b@example.com", "email_verified": true }),
+                None,
+            ),
+            (json!({ "email_verified": true }), None),
+        ] {
+            let found = verified_email(said.as_object().unwrap());
+            assert_eq!(found.as_ref().map(Email::as_str), email, "{said}");
+        }
+    }
 }

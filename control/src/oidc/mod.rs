@@ -29,6 +29,8 @@ pub(crate) struct Vouched {
     pub(crate) name: Option<String>,
     /// The names of their groups there; none where the answer held nothing in which they could stand.
     pub(crate) groups: Option<Vec<String>>,
+    /// An address that the issuer says it has verified.
+    pub(crate) email: Option<crate::Email>,
     /// The session there.
     pub(crate) sid: Option<String>,
     /// What can be asked with later.

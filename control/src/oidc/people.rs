@@ -71,6 +71,7 @@ fn vouch(person: &mut Person, issuer: &Issuer, known: &Known) {
             person.admin |= !groups.is_disjoint(&issuer.admins);
             person.auditor |= !groups.is_disjoint(&issuer.auditors);
             person.principal.groups.extend(groups);
+            person.email = person.email.take().or_else(|| known.email.clone());
         }
         Standing::Refused | Standing::Lapsed => person.disabled = true,
     }
@@ -101,6 +102,7 @@ impl Change {
             subject: vouched.subject.clone(),
             name: named(vouched, before.as_ref()),
             groups: grouped(vouched, before.as_ref()),
+            email: vouched.email.clone().or_else(|| before.as_ref()?.email.clone()),
             standing: Standing::Vouched,
         };
         let row = row(&known.issuer, &known.subject);

@@ -119,6 +119,7 @@ impl World {
             subject: subject.to_owned(),
             name: None,
             groups,
+            email: None,
             sid: None,
             refresh_token: Some("canary-refresh".to_owned().into()),
         };

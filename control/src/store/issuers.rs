@@ -7,8 +7,8 @@ use policies::{IssuerName, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, parse, to_json};
-use crate::ControlError;
 use crate::ids::Hash;
+use crate::{ControlError, Email};
 
 /// Somebody as their issuer knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) struct Known {
     pub(crate) name: String,
     /// Groups as the issuer calls them.
     pub(crate) groups: Vec<String>,
+    /// Where mail reaches them.
+    pub(crate) email: Option<Email>,
     pub(crate) standing: Standing,
 }
 
@@ -74,20 +76,21 @@ pub(crate) struct Flow {
     pub(crate) expires_at: Timestamp,
 }
 
-type Row = (String, String, String, String, String);
+type Row = (String, String, String, String, Option<String>, String);
 
-fn read((issuer, subject, name, groups, standing): Row) -> Result<Known, ControlError> {
+fn read((issuer, subject, name, groups, email, standing): Row) -> Result<Known, ControlError> {
     Ok(Known {
         issuer: parse("issuer", &issuer)?,
         subject,
         name,
         groups: from_json(&groups)?,
+        email: email.map(|text| parse("e-mail address", &text)).transpose()?,
         standing: parse("standing", &standing)?,
     })
 }
 
 pub(crate) async fn people(db: &mut SqliteConnection) -> Result<Vec<Known>, ControlError> {
-    let query = sqlx::query_as("SELECT issuer, subject, name, groups, standing FROM people");
+    let query = sqlx::query_as("SELECT issuer, subject, name, groups, email, standing FROM people");
     let rows: Vec<Row> = query.fetch_all(db).await?;
     rows.into_iter().map(read).collect()
 }
@@ -98,7 +101,7 @@ pub(crate) async fn person(
     subject: &str,
 ) -> Result<Option<Known>, ControlError> {
     let query = sqlx::query_as(
-        "SELECT issuer, subject, name, groups, standing FROM people \
+        "SELECT issuer, subject, name, groups, email, standing FROM people \
          WHERE issuer = $1 AND subject = $2",
     );
     let row: Option<Row> = query.bind(issuer.as_str()).bind(subject).fetch_optional(db).await?;
@@ -114,10 +117,11 @@ pub(crate) async fn put_person(
 ) -> Result<(), ControlError> {
     sqlx::query(
         "INSERT INTO people \
-         (issuer, subject, name, groups, standing, vouched_at, next_at, refresh_token) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+         (issuer, subject, name, groups, standing, vouched_at, next_at, refresh_token, email) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
          ON CONFLICT (issuer, subject) DO UPDATE SET name = $3, groups = $4, standing = $5, \
-         vouched_at = $6, next_at = $7, refresh_token = coalesce($8, refresh_token)",
+         vouched_at = $6, next_at = $7, refresh_token = coalesce($8, refresh_token), \
+         email = $9",
     )
     .bind(known.issuer.as_str())
     .bind(&known.subject)
@@ -127,6 +131,7 @@ pub(crate) async fn put_person(
     .bind(vouched_at.millis())
     .bind(next_at.millis())
     .bind(refresh_token)
+    .bind(known.email.as_ref().map(Email::as_str))
     .execute(db)
     .await?;
     Ok(())

@@ -1,6 +1,6 @@
 //! The outbox: what people are to be told, until somebody took it.
 
-use policies::{PrincipalId, Timestamp};
+use policies::{Grant, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, parse, to_json};
@@ -303,6 +303,23 @@ pub(crate) async fn remind(
         sqlx::query("INSERT OR IGNORE INTO reminders (about, topic, of_at) VALUES ($1, $2, $3)");
     let query = query.bind(about).bind(topic.word()).bind(of_at.millis());
     Ok(query.execute(db).await?.rows_affected() > 0)
+}
+
+/// Accesses in use that end by then, and whose end nobody was reminded of.
+pub(crate) async fn ending_untold(
+    db: &mut SqliteConnection,
+    by: Timestamp,
+    at_most: i64,
+) -> Result<Vec<Grant>, ControlError> {
+    let query = sqlx::query_scalar(
+        "SELECT body FROM grants WHERE deadline <= $1 \
+         AND json_extract(body, '$.state.state') = 'active' AND NOT EXISTS \
+         (SELECT 1 FROM reminders WHERE about = grants.id AND topic = $2 AND of_at = deadline) \
+         ORDER BY deadline LIMIT $3",
+    );
+    let query = query.bind(by.millis()).bind(Topic::GrantEnding.word()).bind(at_most);
+    let bodies: Vec<String> = query.fetch_all(db).await?;
+    bodies.iter().map(|body| from_json(body)).collect()
 }
 
 pub(crate) async fn was_reminded(

@@ -35,17 +35,20 @@ impl Received {
     }
 }
 
+/// Statuses to answer by, and where they lead to; the last one first.
+type Answers = Arc<Mutex<Vec<(StatusCode, Option<String>)>>>;
+
 /// A receiver on this machine, which answers by a list of statuses, and with 200 when it is empty.
 struct Receiver {
     address: SocketAddr,
     arrived: mpsc::Receiver<Received>,
-    answers: Arc<Mutex<Vec<(StatusCode, Option<String>)>>>,
+    answers: Answers,
 }
 
 #[derive(Clone)]
 struct Shared {
     arrive: mpsc::Sender<Received>,
-    answers: Arc<Mutex<Vec<(StatusCode, Option<String>)>>>,
+    answers: Answers,
 }
 
 async fn receive(
@@ -67,7 +70,7 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (arrive, arrived) = mpsc::channel(500);
-        let answers = Arc::new(Mutex::new(Vec::new()));
+        let answers = Answers::default();
         let shared = Shared { arrive, answers: Arc::clone(&answers) };
         let router = Router::new().fallback(receive).with_state(shared);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

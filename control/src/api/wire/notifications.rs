@@ -126,6 +126,9 @@ pub(crate) struct WebhookData {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "OPS-12")]
+    ticket: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "2 of dba")]
     needs: Option<String>,
     /// Why it was denied, ended or locked.
@@ -148,6 +151,7 @@ impl From<&Notice> for WebhookMessage {
             ttl: said.ttl.map(|ttl| ttl.to_string()),
             ends: said.ends.map(|at| at.to_string()),
             reason: said.reason.clone(),
+            ticket: said.ticket.clone(),
             needs: said.needs.clone(),
             why: said.why.clone(),
         };
