@@ -144,7 +144,7 @@ fn what_the_gateway_would_refuse_is_shown_where_it_stands() {
     for (text, place, told) in [
         ("permit (principal, action, resource)\n", "bad.cedar:", "unexpected"),
         (
-            "permit (principal, action, resource)\nwhen { context.logn == \"a\" };\n",
+            "permit (principal, action == Action::\"connect\", resource)\nwhen { context.logn == \"a\" };\n",
             "bad.cedar:2:8",
             "logn",
         ),

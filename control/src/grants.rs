@@ -234,14 +234,14 @@ fn is_vouched(visit: &Visit, asked: &Stored) -> bool {
 }
 
 /// A step-up is wanted: because of what is unusual, where something is.
-fn told_why(error: ControlError, unusual: &Unusual) -> ControlError {
+fn told_why(mut error: ControlError, unusual: &Unusual) -> ControlError {
     let because = unusual.told();
-    match error {
-        ControlError::StepUpNeeded { url, why } if !because.is_empty() => {
-            ControlError::StepUpNeeded { url, why: format!("{why}: {}", because.join(", ")) }
-        }
-        other => other,
+    if let ControlError::StepUpNeeded { why, .. } = &mut error
+        && !because.is_empty()
+    {
+        *why = format!("{why}: {}", because.join(", "));
     }
+    error
 }
 
 fn visitor(grant: &Grant, visit: &Visit) -> Asker {

@@ -98,7 +98,7 @@ impl Inventory {
             let empty = lacks_one.then(|| format!("target `{name}` has no database"));
             misnamed.into_iter().chain(empty)
         });
-        let workloads = self.workloads.keys().filter(|id| !self.people.contains_key(*id));
+        let workloads = self.workloads.keys().filter(|id| !self.people.contains_key(id));
         let workloads = workloads.map(|id| format!("workload `{id}` is no principal"));
         let misnamed = misnamed.chain(workloads).chain(targets);
         let more = self.unfit_accounts().chain(self.unfit_issuers());

@@ -35,6 +35,9 @@ pub(super) fn asks_for_time(book: &RuleBook) -> bool {
 /// From one minute of a day to another, and what comes of it.
 type Span = (u16, u16, String);
 
+/// The days on which each window of the day gets the same answer.
+type Windows = BTreeMap<Vec<(u16, u16)>, Vec<Day>>;
+
 impl Question<'_> {
     /// The windows of the coming week, where not all of it is the same.
     pub(super) fn week(&self) -> Vec<Course> {
@@ -45,7 +48,7 @@ impl Question<'_> {
         for (day, span) in self.spans() {
             days.entry(day).or_default().push(span);
         }
-        let mut answers: Vec<(String, BTreeMap<Vec<(u16, u16)>, Vec<Day>>)> = Vec::new();
+        let mut answers: Vec<(String, Windows)> = Vec::new();
         for (day, spans) in days {
             for (answer, hours) in by_answer(spans) {
                 let known = answers.iter().position(|(other, _)| *other == answer);

@@ -192,7 +192,11 @@ impl<'a> Wish<'a> {
         match right {
             Known::Set(groups) => all(groups.iter().map(|group| one(group).map(|is_in| !is_in)))
                 .map(|in_none| !in_none),
-            group => one(group),
+            group @ (Known::Entity(..)
+            | Known::Bool(_)
+            | Known::Text(_)
+            | Known::Context
+            | Known::Nothing) => one(group),
         }
     }
 
