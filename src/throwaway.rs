@@ -18,6 +18,7 @@ mod sshd;
 use std::fs;
 use std::io::{self, Seek, Write};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -175,11 +176,24 @@ fn is_ready(pid_file: &Path) -> bool {
         .is_ok_and(|text| text.lines().nth(7).is_some_and(|state| state.trim() == "ready"))
 }
 
-fn free_port() -> Result<u16, Error> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(Error::io("find a free port"))
+/// Below the ports that Linux gives to passing connections, of which one might take it meanwhile.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// A port on 127.0.0.1 on which nothing listens.
+///
+/// # Errors
+///
+/// [`Error::Io`] where a hundred random ports are all taken.
+pub fn free_port() -> Result<u16, Error> {
+    let mut taken = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..100 {
+        let port = rand::random_range(PORTS);
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => taken = error,
+        }
+    }
+    Err(Error::io("find a free port")(taken))
 }
 
 fn port_was_taken(log: &str) -> bool {

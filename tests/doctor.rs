@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use certs::Authority;
 use control::Clock;
 use postern::doctor::{Finding, Level, examine};
-use postern::throwaway::{Cluster, Options};
+use postern::throwaway::{Cluster, Options, free_port};
 use support::issuer::{Provider, SECRET};
 use support::signer::Signer;
 
@@ -151,7 +151,7 @@ async fn a_target_that_is_not_there_or_not_postgres_is_a_fault() {
     let place = Place::new();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-    let gone = port(&TcpListener::bind("127.0.0.1:0").unwrap());
+    let gone = free_port().unwrap();
     let login = [("app", "certificate = true")];
     let text = [
         GATEWAY,

@@ -20,7 +20,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use audit::{Kind, Reader};
-use postern::throwaway::Cluster;
+use postern::throwaway::{Cluster, free_port};
 use postern::up::Gateway;
 use support::raw::{query, read_until, send};
 use support::{Bed, Files, psql, until};
@@ -42,7 +42,7 @@ impl Apart {
         bed.grant("app_rw@orders", "30m").await;
         let files = bed.files("alice").await;
         let ca_pem = bed.ca_pem();
-        let port = free_port();
+        let port = free_port().unwrap();
         let old = bed.port().to_string();
         let conninfo = bed.conninfo(&files, "app_rw", "orders").replace(&old, &port.to_string());
         let Bed { gateway, cluster, folder, config } = bed;
@@ -64,26 +64,16 @@ impl Apart {
             .arg(&self.config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(self.folder.path().join("log")).unwrap())
+            .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
         let child = Killed(child);
-        let mut served = false;
-        for _ in 0..300 {
+        support::until_some("the gateway serves, or says why not", async || {
             let mut command = psql(&self.conninfo);
-            served = support::run({
-                command.args(["-c", "select 1"]);
-                command
-            })
-            .await
-            .0;
-            if served {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-        assert!(served, "the gateway does not serve: {log}");
+            command.args(["-c", "select 1"]);
+            support::run(command).await.0.then_some(())
+        })
+        .await;
         child
     }
 
@@ -118,10 +108,6 @@ impl Drop for Killed {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn recorded(path: &Path) -> BTreeSet<String> {

@@ -331,15 +331,12 @@ async fn a_kill_between_the_sending_and_its_record_sends_the_same_again_and_lose
     let control = gateway.control().clone();
     let invite = control.invite(None, &PrincipalId::new("bob").unwrap()).await.unwrap();
     let bob = control.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor;
-    for _ in 0..100 {
+    support::until_some("the message is settled", async || {
         let page = control.letters(&bob, None, Paging::default()).await.unwrap();
         assert_eq!(page.items.len(), 1);
-        if page.items[0].state == LetterState::Sent {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the message was never settled");
+        (page.items[0].state == LetterState::Sent).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -356,19 +353,15 @@ async fn a_mailbox_that_is_gone_is_not_tried_again_and_a_wrong_password_is() {
     let settled = |state, whom: &'static str| {
         let (control, bob) = (bed.gateway.control().clone(), bob.clone());
         async move {
-            for _ in 0..200 {
+            let what = format!("the message to {whom} is {state}");
+            support::until_some(&what, async || {
                 let page = control.letters(&bob, None, Paging::default()).await.unwrap();
-                let found = page
-                    .items
-                    .into_iter()
-                    .find(|letter| letter.recipient.as_ref().is_some_and(|id| id.as_str() == whom));
-                let found = found.unwrap();
-                if found.state == state && found.tries > 0 {
-                    return found;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            panic!("{whom} was never {state}");
+                let to = |id: &PrincipalId| id.as_str() == whom;
+                let mut letters = page.items.into_iter();
+                let found = letters.find(|letter| letter.recipient.as_ref().is_some_and(to));
+                found.filter(|letter| letter.state == state && letter.tries > 0)
+            })
+            .await
         }
     };
     let dead = settled(LetterState::Dead, "carol").await;

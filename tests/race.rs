@@ -12,12 +12,12 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use policies::PrincipalId;
+use postern::throwaway::free_port;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use support::{Bed, Setup};
@@ -32,7 +32,7 @@ const APPROVERS: usize = 50;
 
 /// A gateway in a process of its own, and everybody's login tokens.
 struct Apart {
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     config: PathBuf,
     base: String,
     alice: String,
@@ -71,7 +71,7 @@ impl Apart {
         let Bed { gateway, cluster, folder, config } = bed;
         gateway.shutdown(Duration::from_secs(10)).await;
         drop(cluster);
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port().unwrap();
         let text = std::fs::read_to_string(&config).unwrap();
         let (old, new) =
             ("[api]\nlisten = \"127.0.0.1:0\"", format!("[api]\nlisten = \"127.0.0.1:{port}\""));
@@ -79,28 +79,25 @@ impl Apart {
         std::fs::write(&config, text.replace(old, &new)).unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let base = format!("http://127.0.0.1:{port}/api/v1");
-        Self { folder, config, base, alice, bob, approvers, client }
+        Self { _folder: folder, config, base, alice, bob, approvers, client }
     }
 
     /// Starts it, and waits until it serves.
     async fn start(&self) -> Killed {
-        let log = self.folder.path().join("log");
         let child = Command::new(env!("CARGO_BIN_EXE_postern"))
             .args(["up", "--config"])
             .arg(&self.config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(&log).unwrap())
+            .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
         let child = Killed(child);
-        for _ in 0..600 {
-            if self.client.get(format!("{}/health", self.base)).send().await.is_ok() {
-                return child;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the gateway does not serve: {}", std::fs::read_to_string(&log).unwrap());
+        support::until_some("the gateway serves, or says why not", async || {
+            self.client.get(format!("{}/health", self.base)).send().await.ok()
+        })
+        .await;
+        child
     }
 
     fn post(&self, token: &str, path: &str, body: &Value) -> reqwest::RequestBuilder {

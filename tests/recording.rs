@@ -167,9 +167,29 @@ async fn secrets_in_statements_are_masked_in_the_recording() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bind_values_are_left_out_where_the_target_says_so() {
     let (bed, files) = bed_with("binds = \"omit\"").await;
-    let (mut stream, _) = session(&bed, &files, "app_rw", "orders").await;
-    let value = b"canary-value";
-    let bound = [&[0, 0, 0, 0, 0, 1, 0, 0, 0, 12][..], value, &[0, 0]].concat();
+    let recorded = recorded_with_a_value(&bed, &files, b"canary-value").await;
+    assert!(!recorded.contains("canary-value"), "{recorded}");
+    assert!(recorded.contains(r#""values":[{"omitted":12}]"#), "{recorded}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bind_values_are_kept_where_a_rule_wants_them_whatever_the_target_says() {
+    let rules = r#"
+        permit (principal in Group::"engineering", action == Action::"connect", resource);
+        @record("binds") forbid (principal, action == Action::"connect", resource);
+    "#;
+    let target = "binds = \"omit\"".to_owned();
+    let bed = Bed::with(Setup { rules, target, ..Setup::default() }).await;
+    bed.grant("app_rw@orders", "30m").await;
+    let files = bed.files("alice").await;
+    let recorded = recorded_with_a_value(&bed, &files, b"a-value-kept").await;
+    assert!(recorded.contains("a-value-kept"), "{recorded}");
+}
+
+/// What the recording of a session holds that binds this value, of twelve bytes.
+async fn recorded_with_a_value(bed: &Bed, files: &Files, value: &[u8; 12]) -> String {
+    let (mut stream, _) = session(bed, files, "app_rw", "orders").await;
+    let bound = [&[0, 0, 0, 0, 0, 1, 0, 0, 0, 12][..], &value[..], &[0, 0]].concat();
     let packet = [
         framed(Some(b'P'), b"\0select $1::text\0\0\0"),
         framed(Some(b'B'), &bound),
@@ -181,9 +201,7 @@ async fn bind_values_are_left_out_where_the_target_says_so() {
     let row = answer.iter().find(|message| message.kind == b'D').expect("a row");
     assert!(row.body.ends_with(value), "the target did not get the value");
     send(&mut stream, &framed(Some(b'X'), b"")).await;
-    let recorded = text(&sealed(&bed).await);
-    assert!(!recorded.contains("canary-value"), "{recorded}");
-    assert!(recorded.contains(r#""values":[{"omitted":12}]"#), "{recorded}");
+    text(&sealed(bed).await)
 }
 
 #[tokio::test(flavor = "multi_thread")]

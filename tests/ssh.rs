@@ -112,6 +112,34 @@ async fn a_terminal_is_recorded_as_it_was_shown_and_what_was_typed_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_typed_is_recorded_where_a_rule_wants_it_and_only_what_the_terminal_showed() {
+    let rules = r#"
+        permit (principal in Group::"engineering", action == Action::"connect", resource is Host);
+        @record("input") forbid (principal, action == Action::"connect", resource is Host);
+    "#;
+    let bed = SshBed::with("", rules).await;
+    bed.grant("1h").await;
+    let mut command = bed.ssh("alice", &[]).await;
+    let script = "echo ready; read x; stty -echo; echo hidden; read y; echo got it";
+    command.arg("-tt").arg(bed.place()).args([script]);
+    let mut ssh = Running::start(command);
+    ssh.says("ready\r\n").await;
+    ssh.types("a line that is shown\n").await;
+    ssh.says("hidden\r\n").await;
+    ssh.types("canary-typed-secret\n").await;
+    let (_, out, _) = ssh.end().await;
+    assert!(out.contains("got it"), "{out}");
+    until("the session is over", || kept(&bed.events(), "\"e\":\"end\"")).await;
+    let events = bed.events();
+    let typed: Vec<&String> =
+        events.iter().filter(|line| line.contains("\"ssh\":\"input\"")).collect();
+    assert_eq!(typed.len(), 2, "{events:?}");
+    assert!(typed[0].contains("a line that is shown"), "{typed:?}");
+    assert!(typed[1].contains("\"omitted\":20"), "{typed:?}");
+    assert!(!kept(&events, "canary-typed-secret"), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_go_both_ways_byte_for_byte() {
     let bed = SshBed::start().await;
     bed.grant("1h").await;

@@ -166,7 +166,8 @@ impl Question<'_> {
         if let Some((kind, age)) = facts.step_up {
             pairs.push(("step_up", step_up(kind, age)?));
         }
-        let source = facts.source.map(|source| source.to_string());
+        // An IPv4 address that came over an IPv6 socket is compared as the IPv4 address it is.
+        let source = facts.source.map(|source| source.to_canonical().to_string());
         pairs.extend(source.map(|source| ("source", RestrictedExpression::new_ip(source))));
         pairs.extend(facts.ticket.iter().map(|ticket| ("ticket", text(ticket.as_str()))));
         pairs.extend(facts.ticket_state.iter().map(|state| ("ticket_state", text(state))));
@@ -325,6 +326,7 @@ mod tests {
     #[rstest]
     #[case("engineering", "app_ro@orders/shop", None, "allow []")]
     #[case("engineering", "app_ro@orders/shop", Some("10.1.2.3"), "allow []")]
+    #[case("engineering", "app_ro@orders/shop", Some("::ffff:10.1.2.3"), "allow []")]
     #[case(
         "engineering",
         "app_ro@orders/shop",

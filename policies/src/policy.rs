@@ -200,6 +200,11 @@ impl Draft {
             Ok(obligations) => obligations,
             Err(message) => return self.fault(source, offset, message),
         };
+        if !obligations.approvals.is_empty() && is_only_break_glass(policy) {
+            let told = "`@approvals` on a rule about emergencies alone would hold nobody: in an emergency \
+                        nobody is asked";
+            return self.fault(source, offset, told.to_owned());
+        }
         self.book.reads.add(&Reads::of(policy));
         let place = Place { file: source.name.clone(), line, column };
         let named = policy.annotation("id").filter(|id| !id.is_empty());
@@ -230,12 +235,23 @@ impl Draft {
 
 /// Whether a policy speaks of emergencies by name, so that nobody permits them by accident.
 pub(crate) fn names_break_glass(policy: &Policy) -> bool {
-    let is_it = |action: &EntityUid| action.id().unescaped() == Act::BreakGlass.word();
     match policy.action_constraint() {
         ActionConstraint::Any => false,
-        ActionConstraint::Eq(action) => is_it(&action),
-        ActionConstraint::In(actions) => actions.iter().any(is_it),
+        ActionConstraint::Eq(action) => is_break_glass(&action),
+        ActionConstraint::In(actions) => actions.iter().any(is_break_glass),
     }
+}
+
+fn is_only_break_glass(policy: &Policy) -> bool {
+    match policy.action_constraint() {
+        ActionConstraint::Any => false,
+        ActionConstraint::Eq(action) => is_break_glass(&action),
+        ActionConstraint::In(actions) => actions.iter().all(is_break_glass),
+    }
+}
+
+fn is_break_glass(action: &EntityUid) -> bool {
+    action.id().unescaped() == Act::BreakGlass.word()
 }
 
 fn miette_offset(error: &dyn miette::Diagnostic) -> Option<usize> {
@@ -336,6 +352,19 @@ mod tests {
         }
         let permit = "@approvals(\"1 of dba\") permit (principal, action, resource);";
         assert!(refusal(permit).contains("on a permit"));
+    }
+
+    #[test]
+    fn approvals_that_an_emergency_would_drop_are_refused() {
+        let asked = |action: &str| {
+            format!("@approvals(\"1 of dba\") forbid (principal, {action}, resource);")
+        };
+        for alone in ["action == Action::\"break-glass\"", "action in [Action::\"break-glass\"]"] {
+            assert!(refusal(&asked(alone)).contains("nobody is asked"), "{alone}");
+        }
+        for also in ["action", "action in [Action::\"break-glass\", Action::\"connect\"]"] {
+            assert!(load(&asked(also)).is_ok(), "{also}");
+        }
     }
 
     #[test]
