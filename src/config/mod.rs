@@ -10,12 +10,15 @@
 
 mod fault;
 mod fields;
+mod gather;
 mod inventory;
 mod issuer;
 mod nearest;
 mod notify;
 mod organisation;
 mod read;
+mod rules;
+mod secrets;
 mod sections;
 mod ssh;
 mod target;
@@ -30,12 +33,13 @@ use control::{ChannelName, Email};
 use policies::{GroupName, IssuerName, PrincipalId, TargetName};
 
 pub use fault::{Fault, Faults, Site, Spot};
-pub use inventory::{Environment, Identities};
-pub(crate) use inventory::{policy_fault, policy_sources};
+pub use inventory::Identities;
 pub use issuer::{Account, ClientSecret, Issuer};
 pub use notify::{Address, Channel, Means};
 pub use organisation::{Organisation, Place, Roster, Tickets};
 pub use read::Located;
+pub(crate) use rules::{policy_fault, policy_sources};
+pub use secrets::Environment;
 pub use sections::{
     Api, ApiTls, Gateway, Grants, IdentityFiles, Limits, Log, LogFormat, Metrics, Passkeys,
     Postgres, PostgresAuth, SignIn, Ssh, Totp,

@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::Config;
 use super::fault::Fault;
 use super::fields::Endpoint;
-use super::inventory::Gathered;
+use super::gather::Gathered;
 use super::read::{Located, Section, Value};
 use super::sections::path;
 
@@ -277,19 +277,19 @@ impl Gathered<'_> {
             Means::Webhook { url, secrets } => {
                 let url = match url {
                     Address::Written(url) => SecretString::from(url.clone()),
-                    Address::File(file) => self.file(file)?,
+                    Address::File(file) => self.environment.line(file)?,
                 };
                 let secrets = self.secrets(secrets)?;
                 Hook::new(url.expose_secret(), secrets, bounds).map(Way::Webhook).map_err(unfit)
             }
             Means::Slack { url } => {
-                let url = self.file(url)?;
+                let url = self.environment.line(url)?;
                 Hook::new(url.expose_secret(), Vec::new(), bounds).map(Way::Slack).map_err(unfit)
             }
             Means::Email { host, port, tls, from, sign_in } => {
                 let server = Server { host: host.clone(), port: *port };
                 let sign_in = match sign_in {
-                    Some((user, file)) => Some((user.clone(), self.file(file)?)),
+                    Some((user, file)) => Some((user.clone(), self.environment.line(file)?)),
                     None => None,
                 };
                 let mail = Mail::new(server, *tls, sign_in, from, bounds);
@@ -300,7 +300,7 @@ impl Gathered<'_> {
 
     /// The secrets of a webhook: while one takes the place of another, both stand in the file.
     fn secrets(&self, file: &Located<PathBuf>) -> Result<Vec<WebhookSecret>, Fault> {
-        let text = self.text(file)?;
+        let text = self.environment.text(file)?;
         let lines = text.expose_secret().lines().filter(|line| !line.trim().is_empty());
         let secrets: Result<Vec<WebhookSecret>, _> =
             lines.map(|line| line.trim().parse()).collect();

@@ -1,0 +1,62 @@
+//! Loads the rules of the folder that a configuration names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use policies::{RuleBook, Source};
+
+use super::fault::{Fault, Site};
+use super::read::Located;
+
+/// Loads every `*.cedar` of the folder, in the order of their names.
+pub(super) fn rules(folder: &Located<PathBuf>, faults: &mut Vec<Fault>) -> Option<RuleBook> {
+    let sources = match policy_sources(&folder.value) {
+        Ok(sources) => sources,
+        Err((path, error)) => {
+            let message = format!("cannot read `{}`: {error}", path.display());
+            let remedy = "policies are the `*.cedar` files of the folder that `[policies]` names";
+            faults.push(Fault::new(folder.site.clone(), message).mend(remedy));
+            return None;
+        }
+    };
+    match RuleBook::load(&sources) {
+        Ok(rules) => Some(rules),
+        Err(refused) => {
+            faults.extend(refused.0.into_iter().map(|fault| policy_fault(&sources, fault)));
+            None
+        }
+    }
+}
+
+/// A fault of a rule, with the line that it is in.
+pub(crate) fn policy_fault(sources: &[Source], fault: policies::PolicyFault) -> Fault {
+    let source = sources.iter().find(|source| source.name == fault.file);
+    let line = source.and_then(|source| source.text.lines().nth(fault.line.saturating_sub(1)));
+    let file: Arc<str> = fault.file.as_str().into();
+    let site = Site::at(&file, fault.line, fault.column, 1, line.unwrap_or_default());
+    Fault::new(site, fault.message)
+}
+
+/// The rules of a folder, file by file, or the path that can't be read.
+pub(crate) fn policy_sources(folder: &Path) -> Result<Vec<Source>, (PathBuf, std::io::Error)> {
+    let blame = |path: &Path| {
+        let path = path.to_owned();
+        move |error| (path.clone(), error)
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(blame(folder))? {
+        let path = entry.map_err(blame(folder))?.path();
+        if path.extension().is_some_and(|extension| extension == "cedar") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).map_err(blame(&path))?;
+            let name = path.display().to_string();
+            Ok(Source { name, text })
+        })
+        .collect()
+}
