@@ -1,8 +1,8 @@
 //! Giving: a request whose terms are met becomes its grants, or makes one last longer.
 
 use policies::{
-    Act, Grant, GrantEvent, GrantId, GrantState, Request, RequestState, Resource, Timestamp, Ttl,
-    Wanted,
+    Act, Grant, GrantEvent, GrantId, GrantState, Grounds, Request, RequestState, Resource,
+    Timestamp, Ttl, Wanted,
 };
 use serde_json::json;
 
@@ -142,7 +142,23 @@ impl Change {
             limit: request.terms.limit,
         };
         let by = By::Principal(request.principal.clone());
-        Ok(vec![self.step(&grant, event, by).await?])
+        let because = self.decided_by(request, &grant.resource).await?;
+        Ok(vec![self.step_because(&grant, event, by, because).await?])
+    }
+
+    /// What the audit log tells of a yes that nobody was asked for: the rules that had a say, and the
+    /// facts that they looked at. Where people decided, they are told, and this is nothing.
+    async fn decided_by(
+        &mut self,
+        request: &Request,
+        resource: &Resource,
+    ) -> Result<Option<Grounds>, ControlError> {
+        if !request.state.approvals().is_empty() {
+            return Ok(None);
+        }
+        let stored = self.stored(&request.id).await?;
+        let facts = self.facts_of(&stored).await?;
+        Ok(Some(self.inventory.grounds(request, resource, &facts)?))
     }
 
     /// One of the things that a request asks for; what was given meanwhile stays as it is.
@@ -169,11 +185,12 @@ impl Change {
         };
         let approvers: Vec<&str> =
             request.state.approvals().iter().map(|yes| yes.by.as_str()).collect();
+        let decided_by = self.decided_by(request, resource).await?;
         let detail = json!({
             "request": request.id, "principal": grant.principal,
             "resource": grant.resource.to_string(), "ttl": grant.ttl, "approved_by": approvers,
             "starts_at": request.starts_at.map(|at| at.to_string()),
-            "act": grant.act, "record": grant.record,
+            "act": grant.act, "record": grant.record, "decided_by": decided_by,
         });
         self.add_grant(&grant, request.ticket.as_ref(), detail).await?;
         if grant.act == Act::BreakGlass {

@@ -4,8 +4,8 @@
 //! every live grant when the inventory changes.
 
 use policies::{
-    Approvals, Decision, Facts, Grant, Knock, LeaseKey, Lock, PrincipalId, Request, Resource,
-    Subject, Terms, Timestamp, Ttl,
+    Approvals, Decision, Facts, Grant, Grounds, Knock, LeaseKey, Lock, PrincipalId, Request,
+    Resource, Subject, Terms, Timestamp, Ttl,
 };
 
 use crate::actor::Asker;
@@ -31,6 +31,19 @@ impl Inventory {
             Decision::Allow(terms) => Ok((resource, terms)),
             Decision::Deny(refusal) => Err(refusal.into()),
         }
+    }
+
+    /// Which rules gave this to whoever asked, and by which facts.
+    pub(crate) fn grounds(
+        &self,
+        request: &Request,
+        resource: &Resource,
+        facts: &Facts,
+    ) -> Result<Grounds, Rejection> {
+        let person = self.person(&request.principal)?;
+        let (target, resource) = self.resolve(resource)?;
+        let facts = self.informed(&person.principal, &facts.clone().about(request));
+        Ok(self.rules.grounds(&person.principal, target, &resource, &facts)?)
     }
 
     /// Whether a pending request still asks the people that the rules want.

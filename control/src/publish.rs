@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use policies::{
-    Grant, GrantEvent, GrantId, GrantState, Lock, LockId, Request, RequestId, Target, Ticket,
-    Timestamp,
+    Grant, GrantEvent, GrantId, GrantState, Grounds, Lock, LockId, Request, RequestId, Target,
+    Ticket, Timestamp,
 };
 use serde_json::{Value, json};
 use sqlx::{Sqlite, SqliteConnection, Transaction};
@@ -96,12 +96,19 @@ impl Change {
         store::requests::insert(&mut self.db, request, beside).await?;
         let by = By::Principal(request.principal.clone());
         let needs: Vec<String> = request.terms.approvals.told();
+        let facts = unusual.facts(request.judged_at(self.now), source).about(request);
+        let facts = match self.inventory.person(&request.principal) {
+            Ok(person) => self.inventory.informed(&person.principal, &facts),
+            Err(_) => facts,
+        };
         let detail = json!({
             "resource": request.subject(), "ttl": request.ttl, "reason": request.reason,
             "ticket": request.ticket, "act": request.act, "extends": request.extends,
             "starts_at": request.starts_at.map(|at| at.to_string()),
             "needs": needs, "rules": request.terms.rules, "digest": request.digest(),
             "source": source, "step_up": request.step_up, "unusual": unusual.told(),
+            "terms": request.terms, "on_call": facts.on_call, "ticket_state": facts.ticket_state,
+            "risk": unusual.risk,
         });
         let event = Event::new(by, "request.asked", &request.id, detail);
         self.record(event).await?;
@@ -136,6 +143,17 @@ impl Change {
         event: GrantEvent,
         by: impl Into<By>,
     ) -> Result<Grant, ControlError> {
+        self.step_because(grant, event, by, None).await
+    }
+
+    /// The same, on the grounds of rules.
+    pub(crate) async fn step_because(
+        &mut self,
+        grant: &Grant,
+        event: GrantEvent,
+        by: impl Into<By>,
+        decided_by: Option<Grounds>,
+    ) -> Result<Grant, ControlError> {
         let extended_by = match &event {
             GrantEvent::Extend { request, .. } => Some(request.clone()),
             GrantEvent::Use | GrantEvent::End(_) | GrantEvent::Tick => None,
@@ -150,7 +168,10 @@ impl Change {
             (GrantState::Ended { end, .. }, _) => {
                 ("grant.ended", json!({ "end": end.code(), "detail": end.detail() }))
             }
-            (_, Some(request)) => ("grant.extended", json!({ "ends": ends, "request": request })),
+            (_, Some(request)) => {
+                let detail = json!({ "ends": ends, "request": request, "decided_by": decided_by });
+                ("grant.extended", detail)
+            }
             (GrantState::Scheduled { .. } | GrantState::Granted { .. }, None) => {
                 ("grant.opened", json!({ "claim_by": ends }))
             }

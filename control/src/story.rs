@@ -149,11 +149,11 @@ fn tell(event: &AuditView) -> String {
             format!("{who} approved {it}{}", proved(event))
         }
         "grant.given" => format!(
-            "grant {it} was given to {} for {} for {}, approved by {}",
+            "grant {it} was given to {} for {} for {}, {}",
             said("principal"),
             said("resource"),
             said("ttl"),
-            said("approved_by"),
+            decided(event).unwrap_or_else(|| format!("approved by {}", said("approved_by"))),
         ),
         "grant.used" => format!("grant {it} was first used, and ends at {}", said("ends")),
         "grant.ended" => format!("grant {it} ended: {} {}", said("end"), said("detail")),
@@ -189,9 +189,12 @@ fn workflow(event: &AuditView, who: &str) -> Option<String> {
             format!("{it} was withdrawn by {who}{}", after(": ", event.detail.get("why")))
         }
         "request.lapsed" => format!("{it} lapsed: nobody decided in time"),
-        "grant.extended" => {
-            format!("grant {it} was extended by {}, and ends at {}", said("request"), said("ends"))
-        }
+        "grant.extended" => format!(
+            "grant {it} was extended by {}, and ends at {}{}",
+            said("request"),
+            said("ends"),
+            decided(event).map_or_else(String::new, |why| format!(": {why}")),
+        ),
         "grant.opened" => format!("grant {it} began, to be used by {}", said("claim_by")),
         "break-glass.used" => format!(
             "{who} took grant {it} in an emergency, because of \"{}\": to be reviewed as {}",
@@ -211,6 +214,35 @@ fn proved(event: &AuditView) -> String {
     given.map_or_else(String::new, |_| {
         format!(", with {} {} ({})", said("kind"), said("credential"), said("id"))
     })
+}
+
+/// By which rules and facts something was given that nobody was asked about.
+fn decided(event: &AuditView) -> Option<String> {
+    let by = event.detail.get("decided_by").filter(|by| !by.is_null())?;
+    let rules = |key: &str| {
+        let named = by.get(key).and_then(Value::as_array).into_iter().flatten();
+        let named =
+            named.map(|rule| format!("`{}` ({})", text(rule.get("rule")), text(rule.get("at"))));
+        named.collect::<Vec<_>>().join(", ")
+    };
+    let facts = by.get("facts").and_then(Value::as_object).into_iter().flatten();
+    let facts = facts.map(|(name, value)| match value {
+        Value::Null => format!("no {name}"),
+        value => format!("{name} {}", text(Some(value))),
+    });
+    let groups =
+        by.get("groups").filter(|groups| groups.as_array().is_some_and(|all| !all.is_empty()));
+    let facts: Vec<String> =
+        facts.chain(groups.map(|all| format!("groups {}", text(Some(all))))).collect();
+    let parts = [
+        (", permitted by ", rules("permitted_by")),
+        ("; met were ", rules("met")),
+        ("; out of the way was ", rules("stood_aside")),
+        ("; by ", facts.join(", ")),
+    ];
+    let told = parts.into_iter().filter(|(_, part)| !part.is_empty());
+    let told: String = told.map(|(lead, part)| format!("{lead}{part}")).collect();
+    Some(format!("without asking anybody{told}"))
 }
 
 fn opened(event: &AuditView) -> String {

@@ -1,6 +1,6 @@
 //! The anatomy of rules: where each stands, what it takes, and which names it speaks of.
 //!
-//! This is for those who write rules; decisions never look at it.
+//! This is for those who write rules or read the audit log; decisions never look at it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::policy::{Rule, names_break_glass};
-use crate::{Obligations, RuleBook};
+use crate::{GroupName, Obligations, RuleBook};
 
 /// Where a rule begins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -105,6 +105,19 @@ impl<'b> RuleView<'b> {
         let mut found = BTreeSet::new();
         walk(&self.json(), &mut |part| spoken(part, &mut found));
         found
+    }
+
+    /// The groups that it speaks of.
+    pub(crate) fn groups(&self) -> BTreeSet<GroupName> {
+        let spoken = self.speaks_of().into_iter().filter_map(|spoken| match spoken {
+            Spoken::Entity(kind, id) if kind == "Group" => GroupName::new(&id).ok(),
+            Spoken::Entity(..)
+            | Spoken::Fact(..)
+            | Spoken::Label(..)
+            | Spoken::Network(_)
+            | Spoken::Span(_) => None,
+        });
+        spoken.collect()
     }
 
     /// The facts that it asks for, such as `working_hours`.

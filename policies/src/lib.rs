@@ -16,6 +16,7 @@ mod end;
 mod explain;
 mod facts;
 mod grant;
+mod grounds;
 mod identity;
 mod lease;
 mod lint;
@@ -47,6 +48,7 @@ pub use explain::{
 };
 pub use facts::{Act, Facts, Risk};
 pub use grant::{Grant, GrantError, GrantEvent, GrantState};
+pub use grounds::{Grounds, Named};
 pub use identity::{Authn, Method, Principal, WORKLOAD_DEVICE};
 pub use lease::{Lease, LeaseKey, Term};
 pub use lint::{Finding, Findings, Level};

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use policies::{
-    Act, Denied, Facts, Inquiry, PrincipalId, Resource, RuleBook, Terms, Ticket, Timestamp, Ttl,
+    Act, Denied, Facts, Inquiry, PrincipalId, Resource, Risk, RuleBook, Terms, Ticket, Timestamp,
+    Ttl,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -57,6 +58,9 @@ struct Asked {
     act: Act,
     #[serde(default)]
     on_call: bool,
+    ticket_state: Option<String>,
+    #[serde(default)]
+    risk: Risk,
     terms: Option<Terms>,
 }
 
@@ -146,6 +150,8 @@ fn past(event: &Event, scene: &Scene, became: &BTreeMap<String, &'static str>) -
         reason: asked.reason,
         ttl: asked.ttl,
         on_call: asked.on_call,
+        ticket_state: asked.ticket_state,
+        risk: asked.risk,
         ..Facts::new(at, asked.source)
     };
     let became = became.get(&event.subject).copied().unwrap_or("undecided").to_owned();

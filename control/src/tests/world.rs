@@ -50,6 +50,14 @@ fn rostered(file: &Path) -> crate::World {
     crate::World { rosters: BTreeMap::from([(duty, source)]).into(), ..crate::World::default() }
 }
 
+/// What the audit log says of why this was given, and how its story tells it.
+async fn given_by(world: &World, id: &policies::GrantId) -> (serde_json::Value, String) {
+    let story = world.control.story(&actor("eve"), id.as_str()).await.unwrap();
+    let given = story.events.iter().find(|event| event.kind == "grant.given").unwrap();
+    let told = story.told.iter().find(|line| line.contains(" was given to ")).unwrap();
+    (given.detail["decided_by"].clone(), told.clone())
+}
+
 async fn end_of(control: &Control, id: &policies::GrantId) -> String {
     let state = control.grant(&actor("eve"), id).await.unwrap().grant.state;
     match state {
@@ -65,6 +73,11 @@ async fn a_grant_that_working_hours_gave_ends_with_them() {
     let world = World::new().await;
     world.control.reload(ruled(hours(&["Fri 06:00-08:10"]))).await.unwrap();
     let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
+    let (by, told) = given_by(&world, &grant.id).await;
+    assert_eq!(by["facts"]["working_hours"], true, "{by}");
+    assert_eq!(by["stood_aside"][0]["rule"], "approved out of hours", "{by}");
+    assert!(told.contains("without asking anybody, permitted by `rules.cedar:2`"), "{told}");
+    assert!(told.contains("working_hours true") && told.contains("rules.cedar:4"), "{told}");
     let now = world.control.now();
     let inventory = world.control.0.inventory.load_full();
     let next = inventory.next_change(now).unwrap();
@@ -96,6 +109,9 @@ async fn whoever_is_on_call_is_in_the_group_of_the_roster_until_their_turn_ends(
     world.control.follow_rosters(&mut followed).await;
     let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
     assert!(world.ask("bob", "app_ro@orders").await.unwrap().grant.is_none());
+    let (by, told) = given_by(&world, &grant.id).await;
+    assert_eq!(by["groups"], serde_json::json!(["duty", "engineering"]), "{by}");
+    assert!(told.contains("groups duty, engineering"), "{told}");
 
     // Another configuration forgets nothing that was learned.
     let reloaded = world.control.reload(ruled(rostered(&file))).await.unwrap();
@@ -177,6 +193,11 @@ async fn a_grant_ends_when_its_ticket_closes() {
     };
     hear("open").await;
     let grant = world.control.ask(&actor("alice"), ask).await.unwrap().grant.unwrap();
+    let (by, told) = given_by(&world, &grant.id).await;
+    assert_eq!(by["facts"]["ticket_state"], "open", "{by}");
+    assert_eq!(by["stood_aside"][0]["rule"], "closed tickets open nothing", "{by}");
+    assert!(by["facts"].get("reason").is_none(), "only what rules looked at is told: {by}");
+    assert!(told.contains("ticket_state open"), "{told}");
     hear("open").await;
     assert_ne!(end_of(&world.control, &grant.id).await, "ended");
     hear("closed").await;

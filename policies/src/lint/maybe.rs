@@ -10,11 +10,22 @@ use crate::{Act, Principal, Resource, Target};
 
 /// Somebody who asks for something.
 #[derive(Clone, Copy)]
-pub(super) struct Wish<'a> {
-    pub(super) principal: &'a Principal,
-    pub(super) target: &'a Target,
-    pub(super) resource: &'a Resource,
-    pub(super) act: Act,
+pub(crate) struct Wish<'a> {
+    pub(crate) principal: &'a Principal,
+    pub(crate) target: &'a Target,
+    pub(crate) resource: &'a Resource,
+    pub(crate) act: Act,
+    pub(crate) certain: Certain,
+}
+
+/// What is taken for certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Certain {
+    /// Who and what there is, with the groups that people are in.
+    People,
+    /// The same, but whether somebody is in a group that a condition asks for may change: a roster
+    /// brings people in and out.
+    Things,
 }
 
 /// What an expression comes to, as far as it is known.
@@ -31,7 +42,7 @@ enum Known<'j> {
 }
 
 /// Whether the rule, in Cedar's JSON form, applies; nothing where that is up to other facts.
-pub(super) fn applies(rule: &Value, wish: Wish<'_>) -> Option<bool> {
+pub(crate) fn applies(rule: &Value, wish: Wish<'_>) -> Option<bool> {
     let scope = [
         scope(rule.get("principal"), |found| wish.is_person(found)),
         scope(rule.get("action"), |found| found == ("Action", wish.act.word())),
@@ -180,6 +191,7 @@ impl<'a> Wish<'a> {
     fn is_in(&self, left: &Known<'_>, right: &Known<'_>) -> Option<bool> {
         let Known::Entity(kind, _) = left else { return None };
         let one = |group: &Known<'_>| match group {
+            Known::Entity("Group", _) if self.certain == Certain::Things => None,
             Known::Entity(of, id) if *kind == "Person" => Some(self.is_person((of, id))),
             Known::Entity(of, id) if *kind != "Action" => Some(self.is_thing((of, id))),
             Known::Entity(..)
@@ -305,7 +317,8 @@ mod tests {
         let (target, resource) = (orders(), "app_rw@orders/shop".parse().unwrap());
         let (principal, target, resource) = (&principal, &target, &resource);
         let json = book.views()[0].json();
-        let wish = |act| Wish { principal, target, resource, act };
+        let certain = Certain::People;
+        let wish = |act| Wish { principal, target, resource, act, certain };
         assert_eq!(applies(&json, wish(Act::Connect)), known, "{json}");
         assert_eq!(applies(&json, wish(Act::BreakGlass)), Some(false), "another act");
     }

@@ -4,7 +4,7 @@
 //! Nothing here is guessed: a finding says what comes of the rules for the people and targets there
 //! are. Where an issuer or a roster may bring people, nothing is said about who is missing.
 
-mod maybe;
+pub(crate) mod maybe;
 mod names;
 mod people;
 
@@ -18,7 +18,7 @@ use crate::policy::Rule;
 use crate::world::{Member, World};
 use crate::{Act, Resource, RuleBook, Target};
 
-use maybe::{Wish, applies};
+use maybe::{Certain, Wish, applies};
 
 /// More combinations of people, targets and logins than this are not gone through.
 const MOST: usize = 200_000;
@@ -142,7 +142,8 @@ impl<'v, 'b> Reach<'v, 'b> {
             for (target, resource) in resources {
                 for act in [Act::Connect, Act::BreakGlass] {
                     let principal = &member.principal;
-                    reach.look(Wish { principal, target, resource, act });
+                    let certain = Certain::People;
+                    reach.look(Wish { principal, target, resource, act, certain });
                 }
             }
         }
@@ -192,7 +193,7 @@ impl<'v, 'b> Reach<'v, 'b> {
 
 /// A rule that applies to nobody and nothing; where an issuer may bring its people, it isn't known to.
 fn never(view: &RuleView<'_>, world: &World) -> Option<Finding> {
-    let groups = names::groups(view);
+    let groups = view.groups();
     if world.any_group && !groups.is_empty() || groups.iter().any(|group| world.is_open(group)) {
         return None;
     }

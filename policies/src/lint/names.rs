@@ -1,25 +1,10 @@
 //! Names in rules that the configuration doesn't know, and words that a fact never is.
 
-use std::collections::BTreeSet;
-
 use super::{Finding, Level};
 use crate::anatomy::{RuleView, Spoken};
 use crate::calendar::Day;
 use crate::world::World;
 use crate::{GroupName, StepUpKind, Target};
-
-/// The groups that a rule speaks of.
-pub(super) fn groups(view: &RuleView<'_>) -> BTreeSet<GroupName> {
-    let spoken = view.speaks_of().into_iter().filter_map(|spoken| match spoken {
-        Spoken::Entity(kind, id) if kind == "Group" => GroupName::new(&id).ok(),
-        Spoken::Entity(..)
-        | Spoken::Fact(..)
-        | Spoken::Label(..)
-        | Spoken::Network(_)
-        | Spoken::Span(_) => None,
-    });
-    spoken.collect()
-}
 
 /// Each name that nothing in the configuration has.
 pub(super) fn unknown(view: &RuleView<'_>, world: &World) -> Vec<Finding> {
