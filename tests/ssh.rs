@@ -13,6 +13,8 @@
 
 #[path = "ssh/bed.rs"]
 mod bed;
+#[path = "ssh/channels.rs"]
+mod channels;
 #[path = "ssh/clients.rs"]
 mod clients;
 #[path = "ssh/cuts.rs"]

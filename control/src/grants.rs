@@ -1,11 +1,12 @@
 //! What becomes of a grant: it is used, given back, or revoked.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use certs::{IssuedKey, LoginCert, SshIssuedKey};
 use policies::{
-    Authn, Channel, Credential, End, Grant, GrantEvent, GrantId, Kind, Method, Resource, SessionId,
-    Target, Timestamp, Ttl,
+    Authn, Channel, Credential, End, Facts, Grant, GrantEvent, GrantId, Kind, Method, Record,
+    Request, Resource, SessionId, StepUp, Target, Terms, Timestamp, Ttl,
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -28,6 +29,14 @@ pub(crate) struct Begun {
     pub(crate) credential: Upstream,
     /// Whether the credential may serve the next connection too.
     pub(crate) keep: bool,
+    pub(crate) rights: Rights,
+}
+
+/// What a session may open, and what its recording has to keep: decided once, when it begins.
+#[derive(Debug, Default)]
+pub(crate) struct Rights {
+    pub(crate) channels: BTreeSet<Channel>,
+    pub(crate) record: BTreeSet<Record>,
 }
 
 /// A connection that begins to use a grant.
@@ -100,11 +109,11 @@ impl Control {
         let (control, id) = (self.clone(), id.clone());
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            let (grant, keep) = change.use_grant(&id, &visit).await?;
+            let (grant, keep, rights) = change.use_grant(&id, &visit).await?;
             let ends = grant.deadline().ok_or(ControlError::NotFound("grant"))?;
             let credential = change.upstream(&grant)?;
             change.commit().await?;
-            Ok(Begun { ends, credential, keep })
+            Ok(Begun { ends, credential, keep, rights })
         })
         .await
     }
@@ -145,7 +154,7 @@ impl Change {
         &mut self,
         id: &GrantId,
         visit: &Visit,
-    ) -> Result<(Grant, bool), ControlError> {
+    ) -> Result<(Grant, bool, Rights), ControlError> {
         let grant = self.granted(id).await?;
         let used = self.step(&grant, GrantEvent::Use, holder(&grant)).await?;
         let asker = visitor(&grant, visit);
@@ -170,10 +179,36 @@ impl Change {
             };
             self.learn_place(&grant.principal, visit.source, device).await?;
         }
+        let rights = self.rights(&grant, &stored.request, &terms, (&facts, given.as_ref()));
         // What a touch opened, if only in part, is asked about again the next time, and so is what
         // hangs on what is usual.
         let weighed = self.inventory.rules.weighs_risk();
-        Ok((used, terms.step_up.is_none() && facts.step_up.is_none() && !weighed))
+        let keep = terms.step_up.is_none() && facts.step_up.is_none() && !weighed;
+        Ok((used, keep, rights))
+    }
+
+    /// Which of the target's kinds of channels the rules let this grant open. One for which they take
+    /// more than was given for the grant stays shut.
+    fn rights(
+        &self,
+        grant: &Grant,
+        request: &Request,
+        terms: &Terms,
+        (facts, given): (&Facts, Option<&StepUp>),
+    ) -> Rights {
+        let mut rights = Rights { record: terms.record.clone(), ..Rights::default() };
+        let target = self.inventory.targets.get(&grant.resource.target);
+        let channels = target.and_then(|target| target.ssh.as_ref()).map(|ssh| &ssh.channels);
+        for channel in channels.into_iter().flatten() {
+            let facts = facts.clone().on(*channel);
+            let had = (approvals(request), grant.ttl);
+            let Ok(terms) = self.inventory.still_gives(request, had, &facts) else { continue };
+            if self.fresh(&terms, given).is_ok() {
+                rights.channels.insert(*channel);
+                rights.record.extend(terms.record);
+            }
+        }
+        rights
     }
 
     fn upstream(&self, grant: &Grant) -> Result<Upstream, ControlError> {

@@ -99,11 +99,13 @@ impl Link for LinkService {
         let authn = authn.map(Authn::try_from).transpose()?;
         let visit = Visit { session, authn, source: wait::source(&client) };
         match self.0.begin(&grant, visit).await {
-            Ok(Begun { ends, credential, keep }) => Ok(Response::new(v1::BeginReply {
+            Ok(Begun { ends, credential, keep, rights }) => Ok(Response::new(v1::BeginReply {
                 ends_ms: Timestamp::millis(ends),
                 credential: Some(to_wire(&credential)),
                 step_up_needed: None,
                 keep,
+                channels: rights.channels.iter().map(ToString::to_string).collect(),
+                record: rights.record.iter().map(ToString::to_string).collect(),
             })),
             Err(ControlError::StepUpNeeded { url, why }) => {
                 let needed = v1::StepUpNeeded { message: why, hint: step_up::how(&url) };

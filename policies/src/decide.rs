@@ -166,6 +166,7 @@ impl Question<'_> {
         if let Some((kind, age)) = facts.step_up {
             pairs.push(("step_up", step_up(kind, age)?));
         }
+        pairs.extend(facts.channel.map(|channel| ("channel", text(channel.word()))));
         // An IPv4 address that came over an IPv6 socket is compared as the IPv4 address it is.
         let source = facts.source.map(|source| source.to_canonical().to_string());
         pairs.extend(source.map(|source| ("source", RestrictedExpression::new_ip(source))));
@@ -398,6 +399,7 @@ mod tests {
     #[case("context has ticket")]
     #[case("context has ticket_state")]
     #[case("context has reason")]
+    #[case("context has channel")]
     #[case("context.day != \"Thu\" || context.hour != 0 || context.minute != 0")]
     #[case("context.ttl != duration(\"1h\")")]
     #[case("!(resource in Label::\"team=shop\")")]

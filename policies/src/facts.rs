@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Local, Request, StepUpKind, Ticket, Timestamp, Ttl};
+use crate::{Channel, Local, Request, StepUpKind, Ticket, Timestamp, Ttl};
 
 /// What rules may ask about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,9 @@ pub struct Facts {
     pub ttl: Option<Ttl>,
     /// Whether a roster says that they are on call now.
     pub on_call: bool,
+    /// The kind of channel that is to be opened, where it is about one; absent where it is about the
+    /// connection as a whole.
+    pub channel: Option<Channel>,
     /// What is unusual about it.
     pub risk: Risk,
 }
@@ -92,8 +95,15 @@ impl Facts {
             reason: String::new(),
             ttl: None,
             on_call: false,
+            channel: None,
             risk: Risk::default(),
         }
+    }
+
+    /// The same, about one kind of channel.
+    #[must_use]
+    pub fn on(self, channel: Channel) -> Self {
+        Self { channel: Some(channel), ..self }
     }
 
     /// The same, with what was said in a request.

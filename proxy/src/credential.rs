@@ -5,6 +5,7 @@
 //! address, uses the kept credential and needs no round trip. A change of the rules that ends grants
 //! comes with the feed and doesn't wait for that minute. A kept certificate is never close to its end.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use certs::Identity;
 use dashmap::DashMap;
 use link::v1;
 use link::v1::credential::Credential as Wire;
-use policies::{GrantId, Timestamp, Ttl};
+use policies::{Channel, GrantId, Record, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use ssh_key::{Certificate as SshCertificate, PrivateKey};
 use thiserror::Error;
@@ -46,6 +47,22 @@ pub(crate) enum Upstream {
         key: Arc<PrivateKey>,
         certificate: Option<Box<SshCertificate>>,
     },
+}
+
+/// Control's answer to a connection that begins to use a grant.
+#[derive(Debug, Clone)]
+pub(crate) struct Begun {
+    pub(crate) upstream: Upstream,
+    pub(crate) rights: Rights,
+}
+
+/// What a session may do, decided once when it begins. What isn't known here is not allowed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Rights {
+    /// The channels that the rules let a session on a host open.
+    pub(crate) channels: BTreeSet<Channel>,
+    /// What its recording has to keep beyond what every recording has.
+    pub(crate) record: BTreeSet<Record>,
 }
 
 /// Why there is no credential.
@@ -82,7 +99,7 @@ type Use = (GrantId, IpAddr);
 #[derive(Debug)]
 struct Kept {
     held: Arc<Held>,
-    upstream: Upstream,
+    begun: Begun,
     until: Instant,
 }
 
@@ -93,7 +110,7 @@ impl Credentials {
 
     /// Begins to use a grant: has the rules asked again, starts its clock at the first use, and
     /// obtains its credential.
-    pub(crate) async fn begin(&self, session: &Session) -> Result<Upstream, BeginError> {
+    pub(crate) async fn begin(&self, session: &Session) -> Result<Begun, BeginError> {
         let pass = session.pass();
         let usage = (pass.grant().clone(), session.client().ip().to_canonical());
         if pass.held.is_claimed()
@@ -108,18 +125,18 @@ impl Credentials {
             client: session.client().to_string(),
             authn: Some(session.identity().authn.clone().into()),
         };
-        let (ends, upstream, keep) = self.fetch(request).await?;
+        let (ends, begun, keep) = self.fetch(request).await?;
         pass.held.begin(ends);
         if !pass.held.is_live(self.clock.now()) {
             return Err(BeginError::Over);
         }
         // Where each connection takes a touch, nothing is kept for the next one.
         if keep {
-            let until = self.until(asked, &upstream);
-            let kept = Kept { held: Arc::clone(&pass.held), upstream: upstream.clone(), until };
+            let until = self.until(asked, &begun.upstream);
+            let kept = Kept { held: Arc::clone(&pass.held), begun: begun.clone(), until };
             self.kept.insert(usage, kept);
         }
-        Ok(upstream)
+        Ok(begun)
     }
 
     /// Forgets the credentials that were kept for long enough, and those of leases that are over.
@@ -127,9 +144,9 @@ impl Credentials {
         self.kept.retain(|_, kept| self.is_good(kept));
     }
 
-    fn kept(&self, usage: &Use, held: &Arc<Held>) -> Option<Upstream> {
+    fn kept(&self, usage: &Use, held: &Arc<Held>) -> Option<Begun> {
         let kept = self.kept.get(usage).filter(|kept| Arc::ptr_eq(&kept.held, held))?;
-        self.is_good(&kept).then(|| kept.upstream.clone())
+        self.is_good(&kept).then(|| kept.begun.clone())
     }
 
     fn is_good(&self, kept: &Kept) -> bool {
@@ -163,7 +180,7 @@ impl Credentials {
     async fn fetch(
         &self,
         request: v1::BeginRequest,
-    ) -> Result<(Timestamp, Upstream, bool), BeginError> {
+    ) -> Result<(Timestamp, Begun, bool), BeginError> {
         let mut link = self.link.clone();
         let reply = match timeout(ANSWER, link.begin(request)).await {
             Ok(Ok(reply)) => reply.into_inner(),
@@ -176,6 +193,10 @@ impl Credentials {
         if let Some(v1::StepUpNeeded { message, hint }) = reply.step_up_needed {
             return Err(BeginError::StepUp { message, hint });
         }
+        let rights = Rights {
+            channels: reply.channels.iter().filter_map(|word| word.parse().ok()).collect(),
+            record: reply.record.iter().filter_map(|word| word.parse().ok()).collect(),
+        };
         let credential = reply.credential.and_then(|outer| outer.credential);
         let upstream = match credential.ok_or(BeginError::Empty)? {
             Wire::Password(password) => Upstream::Password(password.into()),
@@ -184,7 +205,8 @@ impl Credentials {
             }
             Wire::SshKey(pair) => ssh_key(pair)?,
         };
-        Ok((Timestamp::from_millis(reply.ends_ms), upstream, reply.keep))
+        let begun = Begun { upstream, rights };
+        Ok((Timestamp::from_millis(reply.ends_ms), begun, reply.keep))
     }
 }
 
@@ -213,7 +235,7 @@ mod tests {
     }
 
     fn reply(ends_ms: i64, credential: Option<v1::Credential>) -> v1::BeginReply {
-        v1::BeginReply { ends_ms, credential, keep: true, step_up_needed: None }
+        v1::BeginReply { ends_ms, credential, keep: true, ..v1::BeginReply::default() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -234,8 +256,8 @@ mod tests {
         assert_eq!(authn.device.as_deref(), Some("laptop"), "control hears which device it is");
     }
 
-    fn password(upstream: Upstream) -> String {
-        match upstream {
+    fn password(begun: Begun) -> String {
+        match begun.upstream {
             Upstream::Password(password) => password.expose_secret().to_owned(),
             Upstream::Certificate { .. } | Upstream::SshKey { .. } => panic!("no password"),
         }

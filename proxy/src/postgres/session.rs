@@ -152,7 +152,7 @@ impl Visit {
         } else {
             begun
         };
-        begun.map_err(|error| {
+        begun.map(|begun| begun.upstream).map_err(|error| {
             Failed::Refused(Refusal::begin(&error, &caller.resource), not_begun(&error))
         })
     }

@@ -4,11 +4,12 @@
 //! taken from its inbox, and what the target answers from the library's queue, which fills up and stops
 //! the target where the client doesn't read. Everything is recorded before it goes on.
 
+mod terminal;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use audit::Value;
 use audit::ssh::{Channel as Carries, Echo, Ssh as Happening};
 use bytes::Bytes;
 use policies::Record;
@@ -18,9 +19,9 @@ use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWri
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::door::{Lead, ToTarget};
 use super::hub::{Broken, Hub};
 use super::inbox::{Ask, Inbox, Item};
+use super::lead::{Lead, ToTarget, not_permitted};
 use super::refuse::{Refusal, plain};
 use super::sftp::{Fault, Flow, Sftp};
 use super::upstream::Upstream;
@@ -28,6 +29,7 @@ use super::upstream::Upstream;
 /// How long a target may take to take what a client left behind, and to close a channel.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// RFC 4254, section 5.1.
+const PROHIBITED: u32 = 1;
 const CONNECT_FAILED: u32 = 2;
 /// What the client reads on its standard error.
 const STDERR: u32 = 1;
@@ -79,6 +81,12 @@ pub(super) async fn serve(
         let reason = format!("postern: {}", refusal.message);
         ChannelOpenFailure::Other { code: CONNECT_FAILED, reason }
     };
+    if let Some(kind) = lead.kind().filter(|kind| !hub.rights.channels.contains(kind)) {
+        let reason = not_permitted(kind);
+        reply.reject(ChannelOpenFailure::Other { code: PROHIBITED, reason: reason.clone() }).await;
+        let (what, reason) = (kind.word().into(), reason.into());
+        return hub.record(Happening::Refused { ch: Some(ch), what, reason });
+    }
     let (upstream, channel) = match open(&hub, &lead).await {
         Ok(opened) => opened,
         Err(refusal) => {
@@ -229,8 +237,7 @@ impl Line<'_> {
                 let name = term.as_str().into();
                 self.hub.record(Happening::Terminal { ch, term: name, columns, rows })?;
                 self.terminal.store(true, Ordering::Relaxed);
-                let wanted = self.hub.session.records(Record::Input);
-                *self.typed() = wanted.then(Echo::default);
+                *self.typed() = self.hub.keeps(Record::Input).then(Echo::default);
                 let (width, height) = (size.width, size.height);
                 target.request_pty(false, &term, columns, rows, width, height, &modes).await
             }
@@ -361,34 +368,6 @@ impl Line<'_> {
             _ => Ok(()),
         };
         sent.map_err(|_| Broken::Client)
-    }
-
-    /// What was typed, as far as it is decided by now; nothing where that isn't kept.
-    fn input(&self, step: impl FnOnce(&mut Echo) -> Vec<Value<'static>>) -> Result<(), Broken> {
-        let decided = self.typed().as_mut().map(step).unwrap_or_default();
-        let ch = self.ch;
-        decided.into_iter().try_for_each(|data| self.hub.record(Happening::Input { ch, data }))
-    }
-
-    fn typed(&self) -> MutexGuard<'_, Option<Echo>> {
-        self.typed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the target wrote: kept where it is a terminal's, and counted.
-    fn output(&self, data: &Bytes, stderr: bool) -> Result<(), Broken> {
-        let (ch, count) = (self.ch, data.len() as u64);
-        if self.terminal.load(Ordering::Relaxed) {
-            self.input(|typed| typed.wrote(data))?;
-            let data = (&data[..]).into();
-            self.hub.record(if stderr {
-                Happening::Stderr { ch, data }
-            } else {
-                Happening::Output { ch, data }
-            })?;
-        }
-        self.bytes.1.fetch_add(count, Ordering::Relaxed);
-        self.hub.passed(0, count);
-        Ok(())
     }
 
     async fn signalled(

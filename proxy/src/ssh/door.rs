@@ -17,8 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::enter::Entered;
 use super::inbox::{Ask, Flooded, Inbox, Load, Size};
+use super::lead::{Lead, Opened, ToTarget, not_permitted};
 use super::wait::Waiting;
-use super::{MOST_CHANNELS, Visit};
+use super::{MOST_CHANNELS, Permits, Visit};
 
 /// RFC 4254, section 5.1.
 const PROHIBITED: u32 = 1;
@@ -36,36 +37,12 @@ pub(super) struct Door {
     pub(super) entered: Option<Entered>,
     /// What the target allows, once somebody was let in to one.
     pub(super) allowed: Option<Arc<Ssh>>,
+    /// What the rules let the session do, once it has begun.
+    rights: Permits,
     enter: Option<oneshot::Sender<Entered>>,
     open: mpsc::Sender<Opened>,
     channels: HashMap<ChannelId, Arc<Inbox>>,
     load: Arc<Load>,
-}
-
-/// Something that the session has to see to.
-pub(super) enum Opened {
-    /// A channel to the target.
-    Channel(ToTarget),
-    /// A connection to a target by its name.
-    Onward { channel: Channel<Msg>, host: String, reply: ChannelOpenHandle },
-    /// Something was refused.
-    Refused { what: &'static str, reason: String },
-}
-
-/// A channel that a client wants opened.
-pub(super) struct ToTarget {
-    pub(super) lead: Lead,
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) out: ChannelWriteHalf<Msg>,
-    pub(super) reply: ChannelOpenHandle,
-}
-
-/// Where a channel leads.
-#[derive(Debug, Clone)]
-pub(super) enum Lead {
-    Session,
-    Tcp { host: String, port: u32, from: String, from_port: u32 },
-    Socket { path: String },
 }
 
 /// What ends a connection from inside a handler.
@@ -90,11 +67,12 @@ impl Door {
         visit: Arc<Visit>,
         enter: oneshot::Sender<Entered>,
         open: mpsc::Sender<Opened>,
-        phone: Arc<OnceLock<Handle>>,
+        (phone, rights): (Arc<OnceLock<Handle>>, Permits),
     ) -> Self {
         Self {
             visit,
             phone,
+            rights,
             waiting: None,
             entered: None,
             allowed: None,
@@ -150,11 +128,13 @@ impl Door {
         let Some(inbox) = self.channels.get(&id) else {
             return Ok(session.channel_failure(id)?);
         };
-        if self.allows(kind) {
+        let permitted = self.rights.get().is_some_and(|rights| rights.channels.contains(&kind));
+        if self.allows(kind) && permitted {
             inbox.ask(ask)?;
             return Ok(session.channel_success(id)?);
         }
-        let reason = self.why_not(kind.word());
+        let reason =
+            if self.allows(kind) { not_permitted(kind) } else { self.why_not(kind.word()) };
         session.extended_data(id, 1, format!("{reason}\r\n"))?;
         session.channel_failure(id)?;
         session.close(id)?;

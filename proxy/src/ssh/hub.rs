@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use audit::ssh::Ssh as Happening;
 use audit::{Event, Kind};
-use policies::End;
+use policies::{End, Record};
 use russh::ChannelId;
 use thiserror::Error;
 
@@ -19,6 +19,7 @@ use super::refuse::Refusal;
 use super::sftp::Limit;
 use super::upstream::{Call, Upstream, dial};
 use crate::Plane;
+use crate::credential::Rights;
 use crate::recorder::Recorder;
 use crate::session::{Session, Tally};
 
@@ -47,6 +48,8 @@ pub(super) enum Broken {
 pub(super) struct Hub {
     pub(super) plane: Arc<Plane>,
     pub(super) session: Session,
+    /// What the rules let it do, decided when it began.
+    pub(super) rights: Rights,
     caller: Caller,
     recorder: Mutex<Recorder>,
     idle: Mutex<Vec<Upstream>>,
@@ -60,13 +63,14 @@ pub(super) struct Hub {
 impl Hub {
     pub(super) fn new(
         plane: Arc<Plane>,
-        session: Session,
+        (session, rights): (Session, Rights),
         caller: Caller,
         (recorder, first): (Recorder, Upstream),
     ) -> Self {
         Self {
             plane,
             session,
+            rights,
             caller,
             recorder: Mutex::new(recorder),
             idle: Mutex::new(vec![first]),
@@ -98,6 +102,12 @@ impl Hub {
             recorder.push(&Event { t, kind: Kind::Ssh(happening) })?;
         }
         Ok(recorder.flush()?)
+    }
+
+    /// Whether the rules want this recorded: of every session under the grant, or of a channel that
+    /// this one may open.
+    pub(super) fn keeps(&self, what: Record) -> bool {
+        self.session.records(what) || self.rights.record.contains(&what)
     }
 
     /// The check before anything passes.
@@ -144,7 +154,8 @@ impl Hub {
     pub(super) async fn upstream(&self) -> Result<Upstream, Refusal> {
         loop {
             let Some(idle) = lock(&self.idle).pop() else {
-                return connect(&self.plane, &self.session, &self.caller).await;
+                let connected = connect(&self.plane, &self.session, &self.caller).await;
+                return connected.map(|(upstream, _)| upstream);
             };
             if idle.is_open() {
                 return Ok(idle);
@@ -186,15 +197,16 @@ pub(super) async fn connect(
     plane: &Plane,
     session: &Session,
     caller: &Caller,
-) -> Result<Upstream, Refusal> {
-    let credential = plane.credentials.begin(session).await;
-    let credential = credential.map_err(|error| Refusal::begin(&error, &caller.resource))?;
+) -> Result<(Upstream, Rights), Refusal> {
+    let begun = plane.credentials.begin(session).await;
+    let begun = begun.map_err(|error| Refusal::begin(&error, &caller.resource))?;
     let login = caller.resource.login.as_str();
-    let call = Call { target: &caller.target, login, credential: &credential, clock: &plane.clock };
+    let credential = &begun.upstream;
+    let call = Call { target: &caller.target, login, credential, clock: &plane.clock };
     let timer = plane.metrics.upstream_connect.start_timer();
     let dialled = dial(&call).await;
     timer.observe_duration();
-    dialled.map_err(|error| {
+    dialled.map(|upstream| (upstream, begun.rights)).map_err(|error| {
         plane.metrics.upstream_failed(&caller.target.name);
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         tracing::warn!(target = %caller.target.name, %error, cause, "no connection to the target");

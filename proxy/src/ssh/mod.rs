@@ -12,6 +12,7 @@ mod enter;
 mod hub;
 mod identify;
 mod inbox;
+mod lead;
 mod onward;
 mod preamble;
 mod refuse;
@@ -36,10 +37,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use self::door::{Door, Opened};
+use self::door::Door;
 use self::enter::Entered;
+use self::lead::Opened;
 use self::wire::{Socket, Wire};
 use crate::Plane;
+use crate::credential::Rights;
 use crate::hold::Identity;
 use crate::limits::Slot;
 
@@ -90,7 +93,11 @@ struct Client {
     handle: Handle,
     running: RunningSession<Door>,
     opens: mpsc::Receiver<Opened>,
+    rights: Permits,
 }
+
+/// What the rules let the session do, once it has begun: nothing before.
+type Permits = Arc<OnceLock<Rights>>;
 
 /// Serves one connection from its first byte to its end.
 pub(crate) async fn serve(plane: Arc<Plane>, tcp: TcpStream, peer: SocketAddr, slot: Slot) {
@@ -121,7 +128,9 @@ impl Visit {
         let (enter, entered) = oneshot::channel();
         let (open, opens) = mpsc::channel(MOST_CHANNELS);
         let phone = Arc::new(OnceLock::new());
-        let door = Door::new(Arc::clone(self), enter, open, Arc::clone(&phone));
+        let rights = Permits::default();
+        let told = (Arc::clone(&phone), Arc::clone(&rights));
+        let door = Door::new(Arc::clone(self), enter, open, told);
         let running =
             match russh::server::run_stream(config, Wire::from_client(stream, &cut), door).await {
                 Ok(running) => running,
@@ -133,7 +142,7 @@ impl Visit {
         let handle = running.handle();
         // It is set once, here, before the protocol's task first runs.
         let _ = phone.set(handle.clone());
-        self.arrive(Client { handle, running, opens }, entered).await
+        self.arrive(Client { handle, running, opens, rights }, entered).await
     }
 
     async fn arrive(

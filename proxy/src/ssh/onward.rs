@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::door::Opened;
+use super::lead::Opened;
 use super::refuse::Refusal;
 use super::{Client, Leaving, Outcome, Visit, Within};
 use crate::hold::Identity;

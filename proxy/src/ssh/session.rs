@@ -14,12 +14,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::door::Opened;
 use super::enter::{Caller, LetIn};
 use super::hub::{Broken, Hub, connect};
+use super::lead::Opened;
 use super::refuse::{Refusal, told};
 use super::upstream::Upstream;
 use super::{Client, Outcome, Visit, channel};
+use crate::credential::Rights;
 use crate::recorder::Recorder;
 use crate::session::{Opening, Session, Tally};
 
@@ -77,7 +78,11 @@ impl Visit {
             }
         };
         tracing::info!("session opened");
-        let hub = Arc::new(Hub::new(Arc::clone(&self.plane), session, caller, prepared));
+        let Prepared { recorder, first, rights } = prepared;
+        // It is set once, here, before any channel is confirmed.
+        let _ = client.rights.set(rights.clone());
+        let hub = Hub::new(Arc::clone(&self.plane), (session, rights), caller, (recorder, first));
+        let hub = Arc::new(hub);
         serve(hub, client).await;
         "session"
     }
@@ -87,16 +92,23 @@ impl Visit {
         &self,
         caller: &Caller,
         session: &Session,
-    ) -> Result<(Recorder, Upstream), (Refusal, End)> {
+    ) -> Result<Prepared, (Refusal, End)> {
         let first = connect(&self.plane, session, caller).await;
-        let first = first.map_err(|refusal| (refusal, End::UpstreamLost))?;
+        let (first, rights) = first.map_err(|refusal| (refusal, End::UpstreamLost))?;
         let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
             tracing::error!(%error, "the recording can't begin");
             let end = End::RecorderFailed;
             (Refusal::cut(&end), end)
         })?;
-        Ok((recorder, first))
+        Ok(Prepared { recorder, first, rights })
     }
+}
+
+/// What a session needs.
+struct Prepared {
+    recorder: Recorder,
+    first: Upstream,
+    rights: Rights,
 }
 
 /// Until the client leaves or the guard cuts it; and then to the very end.
@@ -196,7 +208,7 @@ async fn tell(handle: &Handle, readers: &[russh::ChannelId], text: &str) {
 
 /// Disconnects with a reason. Who doesn't listen is left.
 pub(super) async fn see_off(client: Client, text: &str) {
-    let Client { handle, running, opens } = client;
+    let Client { handle, running, opens, rights: _ } = client;
     let said = async {
         let text = format!("postern: {text}");
         let _ = handle.disconnect(Disconnect::ByApplication, text, String::new()).await;
