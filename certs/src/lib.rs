@@ -43,8 +43,8 @@ pub use issue::{IssueError, Issued, IssuedKey, PersonCert};
 pub use names::NameError;
 pub use server::{RECORD_PAYLOAD, server_config, web_config};
 pub use ssh::{
-    LoginCert, SshAuthority, SshError, SshIssued, SshIssuedKey, check_private_key, new_ssh_key,
-    read_public_key,
+    LoginCert, SshAuthority, SshError, SshIssued, SshIssuedKey, check_private_key, key_fingerprint,
+    new_ssh_key, read_public_key,
 };
 pub use ssh_identity::{SshPerson, SshRejection, check_host, identify_ssh};
 pub use upstream::{Connector, UnknownMode, UpstreamMode, UpstreamTls};

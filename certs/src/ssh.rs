@@ -12,7 +12,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use ssh_key::certificate::{Builder, CertType};
 use ssh_key::private::{Ed25519Keypair, KeypairData};
-use ssh_key::{Algorithm, Certificate, LineEnding, PrivateKey, PublicKey};
+use ssh_key::{Algorithm, Certificate, HashAlg, LineEnding, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
 use crate::PersonCert;
@@ -227,6 +227,12 @@ pub fn read_public_key(line: &str) -> Result<String, SshError> {
     let mut key = PublicKey::from_openssh(line.trim()).map_err(|_| SshError::PublicKey)?;
     key.set_comment("");
     key.to_openssh().map_err(SshError::Sign)
+}
+
+/// The name by which a public key is known in audit logs and locks: the fingerprint that OpenSSH shows.
+pub fn key_fingerprint(line: &str) -> Result<String, SshError> {
+    let key = PublicKey::from_openssh(line.trim()).map_err(|_| SshError::PublicKey)?;
+    Ok(key.fingerprint(HashAlg::Sha256).to_string())
 }
 
 /// Checks that a text is a private key that the gateway can sign in with: Ed25519 or ECDSA, in OpenSSH's

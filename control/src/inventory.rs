@@ -42,6 +42,8 @@ pub struct Inventory {
     pub workflow: Shared<Workflow>,
     /// What rules may know of the world outside.
     pub world: World,
+    /// Whose registered SSH key this is: each as OpenSSH writes one, without a comment.
+    pub ssh_keys: Shared<BTreeMap<String, PrincipalId>>,
 }
 
 /// A person as the configuration knows them.

@@ -55,9 +55,12 @@ impl Link for LinkService {
     ) -> Result<Response<v1::Identity>, Status> {
         let v1::RedeemRequest { token, resource, kind, .. } = request.into_inner();
         let token = SecretString::from(token);
-        let resource = parse_resource(resource)?;
         let redeemed = match kind.as_str() {
-            "" | "token" => self.0.redeem(&token, &resource).await.map_err(status)?,
+            "" | "token" => {
+                let resource = parse_resource(resource)?;
+                self.0.redeem(&token, &resource).await.map_err(status)?
+            }
+            "ssh-key" => self.0.redeem_key(token.expose_secret()).map_err(status)?,
             "oauth" => self.0.redeem_bearer(&token).await.map_err(bearer_status)?,
             other => return Err(invalid(format!("there are no tokens of kind {other:?}"))),
         };

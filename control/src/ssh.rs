@@ -1,12 +1,13 @@
-//! SSH certificates for people: what opens the gateway with stock `ssh`.
+//! What opens the gateway with stock `ssh`: certificates for people, and keys that are registered.
 
 use certs::{PersonCert, SshError, SshIssued};
-use policies::{DeviceId, Timestamp};
+use policies::{Authn, DeviceId, Method, Timestamp};
 use serde_json::json;
 
 use crate::audit::Event;
 use crate::credentials::Brought;
 use crate::publish::Change;
+use crate::tokens::Redeemed;
 use crate::{Actor, Control, ControlError, Ssh, store};
 
 impl Control {
@@ -34,6 +35,20 @@ impl Control {
             Ok(Some(issued))
         })
         .await
+    }
+}
+
+impl Control {
+    /// The person whose registered key this is. That its holder was seen is the proxy's word.
+    pub(crate) fn redeem_key(&self, line: &str) -> Result<Redeemed, ControlError> {
+        let inventory = self.0.inventory.load();
+        let unknown = |_| ControlError::Unauthenticated;
+        let key = certs::read_public_key(line).map_err(unknown)?;
+        let id = inventory.ssh_keys.get(&key).ok_or(ControlError::Unauthenticated)?;
+        let principal = inventory.person(id)?.principal.clone();
+        let evidence = certs::key_fingerprint(&key).map_err(unknown)?;
+        let authn = Authn { method: Method::Key, at: self.now(), evidence, device: None };
+        Ok(Redeemed { principal, authn })
     }
 }
 

@@ -76,7 +76,7 @@ words! {
         "certificate" => Method::Certificate, "token" => Method::Token,
         "confirmed" => Method::Confirmed, "link" => Method::Link,
         "passkey" => Method::Passkey, "oidc" => Method::Oidc,
-        "bearer" => Method::Bearer, "workload" => Method::Workload,
+        "bearer" => Method::Bearer, "key" => Method::Key, "workload" => Method::Workload,
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Method {
     Oidc,
     /// A bearer token of an issuer, over SASL OAUTHBEARER (RFC 7628).
     Bearer,
+    /// A registered SSH key.
+    Key,
     /// A workload's signed token, exchanged for a certificate (RFC 8693).
     Workload,
 }
@@ -65,6 +67,7 @@ impl fmt::Display for Method {
             Self::Passkey => "passkey",
             Self::Oidc => "oidc",
             Self::Bearer => "bearer",
+            Self::Key => "key",
             Self::Workload => "workload",
         })
     }

@@ -210,6 +210,19 @@ pub(crate) async fn redeem(
     Ok(identity.try_into()?)
 }
 
+/// The principal whose registered key this is: a line as OpenSSH writes one, proved by the caller.
+pub(crate) async fn redeem_key(
+    plane: &Plane,
+    line: String,
+    client: SocketAddr,
+) -> Result<Identity, RedeemError> {
+    let (kind, client) = ("ssh-key".to_owned(), client.to_string());
+    let request = v1::RedeemRequest { token: line, resource: None, client, kind };
+    let mut link = plane.link.clone();
+    let identity = answered(timeout(ANSWER, link.redeem(request)).await)?;
+    Ok(identity.try_into()?)
+}
+
 /// Where a client gets an access token that control takes.
 pub(crate) async fn discover(plane: &Plane) -> Result<v1::Discovery, RedeemError> {
     let mut link = plane.link.clone();

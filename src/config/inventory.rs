@@ -80,7 +80,11 @@ impl Config {
             let account = &person.oidc.as_ref()?.value;
             Some(((account.issuer.clone(), account.subject.clone()), id.clone()))
         });
-        let (rules, accounts) = (rules.into(), accounts.collect());
+        let ssh_keys = self
+            .people
+            .iter()
+            .flat_map(|(id, person)| person.ssh_keys.iter().map(|key| (key.clone(), id.clone())));
+        let (rules, accounts, ssh_keys) = (rules.into(), accounts.collect(), ssh_keys.collect());
         Ok(Inventory {
             people,
             workloads,
@@ -93,6 +97,7 @@ impl Config {
             channels,
             workflow: self.workflow_with(ticket_secrets).into(),
             world,
+            ssh_keys,
         })
     }
 

@@ -120,6 +120,8 @@ pub struct Person {
     pub email: Option<Email>,
     /// Whose second identity this is.
     pub same_as: Option<Located<PrincipalId>>,
+    /// Their public SSH keys, each as OpenSSH writes one, without comments.
+    pub ssh_keys: Vec<String>,
 }
 
 /// A configuration with all that it names.
@@ -279,6 +281,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
 
 fn people(section: Section<'_>) -> BTreeMap<PrincipalId, Located<Person>> {
     let sections = section.sections::<PrincipalId>("people").into_iter();
+    let mut keys = BTreeMap::new();
     sections
         .map(|(id, mut section)| {
             let person = Person {
@@ -290,6 +293,7 @@ fn people(section: Section<'_>) -> BTreeMap<PrincipalId, Located<Person>> {
                 oidc: issuer::account(&mut section),
                 email: section.take("email"),
                 same_as: section.take("same_as"),
+                ssh_keys: ssh::persons(section.value("ssh_keys"), &id, &mut keys),
             };
             let person = section.located(person);
             section.finish();

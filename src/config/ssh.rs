@@ -1,10 +1,10 @@
 //! What is particular to an SSH target of a `postern.toml`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use certs::UpstreamMode;
-use policies::{Binds, Channel, Kind, Recording, Ssh, TargetName, Ttl};
+use policies::{Binds, Channel, Kind, PrincipalId, Recording, Ssh, TargetName, Ttl};
 
 use super::fields::Endpoint;
 use super::read::{Field, Section, Value};
@@ -52,7 +52,7 @@ pub(super) fn target(
 
 fn read(section: &mut Section<'_>) -> Ssh {
     let (host_keys, host_authorities) =
-        (keys(section.value("host_keys")), keys(section.value("host_authorities")));
+        (host_keys(section.value("host_keys")), host_keys(section.value("host_authorities")));
     let read_only = section.take_or("read_only", false);
     let under = section.value("under").map_or_else(Vec::new, folders);
     let limited = read_only || !under.is_empty();
@@ -92,17 +92,41 @@ fn folders(value: Value<'_>) -> Vec<String> {
     found
 }
 
-fn keys(value: Option<Value<'_>>) -> Vec<String> {
+fn host_keys(value: Option<Value<'_>>) -> Vec<String> {
+    let file = "write the line as it is in `/etc/ssh/ssh_host_ed25519_key.pub` of the target";
+    keys(value, file).into_iter().map(|(_, key)| key).collect()
+}
+
+/// The keys of one person. What is one's key can't be another's: it says who somebody is.
+pub(super) fn persons(
+    value: Option<Value<'_>>,
+    id: &PrincipalId,
+    all: &mut BTreeMap<String, PrincipalId>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for (item, key) in keys(value, "write the line as it is in `~/.ssh/id_ed25519.pub`") {
+        let mend = "write an Ed25519, ECDSA or security key: `ssh-keygen -t ed25519` makes one";
+        if key.starts_with("ssh-rsa ") || key.starts_with("ssh-dss ") {
+            item.fault_to_mend("keys of this kind are not taken", mend);
+        } else if let Some(other) = all.insert(key.clone(), id.clone()) {
+            let mend = "give each person keys of their own";
+            item.fault_to_mend(format!("this is a key of `{other}` already"), mend);
+        } else {
+            found.push(key);
+        }
+    }
+    found
+}
+
+/// The keys of a list, each with its place.
+fn keys<'v>(value: Option<Value<'v>>, file: &str) -> Vec<(Value<'v>, String)> {
     let mut found = Vec::new();
     let items = value.map(|value| value.items("a list of public keys"));
     for item in items.into_iter().flatten() {
         let Some(line) = String::read(item) else { continue };
         match certs::read_public_key(&line) {
-            Ok(key) => found.push(key),
-            Err(_) => item.fault_to_mend(
-                "this is no public key in OpenSSH's format",
-                "write the line as it is in `/etc/ssh/ssh_host_ed25519_key.pub` of the target",
-            ),
+            Ok(key) => found.push((item, key)),
+            Err(_) => item.fault_to_mend("this is no public key in OpenSSH's format", file),
         }
     }
     found

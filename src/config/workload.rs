@@ -62,6 +62,7 @@ fn workload(id: &PrincipalId, mut section: Section<'_>) -> Option<Workload> {
         oidc: None,
         email: None,
         same_as: None,
+        ssh_keys: Vec::new(),
     };
     let issuer = section.need("issuer", "issuer = \"https://token.actions.githubusercontent.com\"");
     let audience = section.need::<String>("audience", "audience = \"https://gate.example.com\"");

@@ -36,6 +36,8 @@ pub struct Setup<'a> {
     pub rules: &'a str,
     /// Another host key in the configuration than the target's own.
     pub host_key: Option<&'a str>,
+    /// Lines of the section `[people.alice]`.
+    pub alice: &'a str,
     /// Lines of the section `[ssh]`.
     pub ssh: &'a str,
     /// Whole sections at the end of the file.
@@ -44,7 +46,7 @@ pub struct Setup<'a> {
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { target: "", rules: OPEN, host_key: None, ssh: "", more: "" }
+        Self { target: "", rules: OPEN, host_key: None, alice: "", ssh: "", more: "" }
     }
 }
 
@@ -245,11 +247,7 @@ impl SshBed {
 
     /// A key that nobody has heard of.
     pub fn stray_key(&self, name: &str) -> PathBuf {
-        let path = self.file(name);
-        let (key, public) = certs::new_ssh_key().unwrap();
-        certs::store::write_private(&path, key.expose_secret().as_bytes()).unwrap();
-        std::fs::write(path.with_extension("pub"), public).unwrap();
-        path
+        stray_key(&self.file(name))
     }
 
     /// The file of a certified key of this person.
@@ -297,6 +295,14 @@ impl SshBed {
     }
 }
 
+/// A new key in this file, and its public half beside it.
+pub fn stray_key(path: &Path) -> PathBuf {
+    let (key, public) = certs::new_ssh_key().unwrap();
+    certs::store::write_private(path, key.expose_secret().as_bytes()).unwrap();
+    std::fs::write(path.with_extension("pub"), public).unwrap();
+    path.to_owned()
+}
+
 fn quiet(command: &mut Command) {
     use std::process::Stdio;
     command.env_remove("SSH_AUTH_SOCK").env_remove("SSH_ASKPASS").env_remove("DISPLAY");
@@ -312,7 +318,7 @@ async fn sshd(user_ca: String) -> Sshd {
 }
 
 fn text(state: &Path, sshd: &Sshd, setup: Setup<'_>) -> String {
-    let Setup { target, host_key, ssh, more, .. } = setup;
+    let Setup { target, host_key, alice, ssh, more, .. } = setup;
     let (state, port, host_key) =
         (state.display(), sshd.port(), host_key.unwrap_or(sshd.host_key()));
     format!(
@@ -334,6 +340,7 @@ links = "sign-in"
 [people.alice]
 name = "Alice"
 groups = ["engineering"]
+{alice}
 [people.bob]
 name = "Bob"
 groups = ["dba"]

@@ -5,7 +5,7 @@ Each case ends with a look whether others are still served.
 
 import sys
 
-from raw_ssh import CERTIFICATE, Closed, Fields, Ssh, certified, nested, public, stray, string, u32
+from raw_ssh import CERTIFICATE, SECURITY_KEY, Closed, Fields, Ssh, certified, nested, security_key, stray, string, u32
 
 PORT, KEY, CASE = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 USER = "deploy@web-1"
@@ -133,6 +133,14 @@ def what_leads_around_the_recording_is_refused():
         ("evil", b""),
     ):
         assert connection.ask(channel, kind, rest)[0] == 100, kind
+
+
+def a_security_key_lets_in_and_only_itself():
+    key, blob = security_key()
+    assert Ssh(PORT).begin().prove_by_touch(USER, key, blob)[0] == 52
+    assert Ssh(PORT).begin().prove_by_touch(USER, stray(), blob)[0] == 51, "signed by another"
+    assert Ssh(PORT).begin().prove_by_touch(USER, key, blob, application="ssh:other")[0] == 51
+    assert Ssh(PORT).begin().probe(USER, security_key(stray())[1], SECURITY_KEY)[0] == 51, "nobody's"
 
 
 def thousands_of_refused_channels_leave_nothing_behind():

@@ -177,6 +177,15 @@ class Ssh:
         self.send(request + string(string("ssh-ed25519") + string(signature)))
         return self.until(51, 52)
 
+    def prove_by_touch(self, user, key, blob, application="ssh:"):
+        """Signs as a security key does (OpenSSH's PROTOCOL.u2f)."""
+        request = self.request(user, blob, SECURITY_KEY, 1)
+        told = b"\x01" + u32(1)
+        message = hashlib.sha256(string(self.session) + request).digest()
+        signed = key.sign(hashlib.sha256(application.encode()).digest() + told + message)
+        self.send(request + string(string(SECURITY_KEY) + string(signed) + told))
+        return self.until(51, 52)
+
     def enter(self, user, file):
         """Comes in with the certificate beside this key."""
         key, blob = certified(file)
@@ -194,6 +203,14 @@ class Ssh:
 
 
 CERTIFICATE = "ssh-ed25519-cert-v01@openssh.com"
+SECURITY_KEY = "sk-ssh-ed25519@openssh.com"
+
+
+def security_key(key=None):
+    """The key of a security key, always the same unless it is given, and its public half."""
+    key = key or Ed25519PrivateKey.from_private_bytes(bytes([7]) * 32)
+    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return key, string(SECURITY_KEY) + string(raw) + string("ssh:")
 
 
 def public(key):

@@ -96,7 +96,7 @@ async fn a_banner_is_shown_before_anybody_is_known() {
 }
 
 /// Runs one case of `hostile.py`.
-async fn hostile(bed: &SshBed, case: &str) {
+pub async fn hostile(bed: &SshBed, case: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(root.join(".cache/venv/bin/python"));
     command.arg(root.join("tests/ssh/hostile.py")).arg(bed.port().to_string());

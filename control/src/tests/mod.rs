@@ -188,6 +188,7 @@ pub(crate) fn inventory(rules: &str) -> Inventory {
         }
         .into(),
         world: crate::World::default(),
+        ssh_keys: Shared::default(),
     }
 }
 

@@ -284,6 +284,7 @@ fn inventory() -> Inventory {
         channels: Shared::default(),
         workflow: Shared::default(),
         world: control::World::default(),
+        ssh_keys: Shared::default(),
     }
 }
 

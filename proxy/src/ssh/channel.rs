@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use super::hub::{Broken, Hub};
 use super::inbox::{Ask, Inbox, Item};
-use super::lead::{Lead, ToTarget, not_permitted};
+use super::lead::{Lead, NOT_RUN, ToTarget, not_permitted};
 use super::refuse::{Refusal, plain};
 use super::sftp::{Fault, Flow, Sftp};
 use super::upstream::Upstream;
@@ -35,8 +35,6 @@ const CONNECT_FAILED: u32 = 2;
 const STDERR: u32 = 1;
 /// The subsystem whose operations are followed.
 const SFTP: &str = "sftp";
-/// What OpenSSH exits with where it is not the command that failed.
-const NOT_RUN: u32 = 255;
 
 /// One channel between a client and a target.
 struct Line<'a> {

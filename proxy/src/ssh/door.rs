@@ -10,16 +10,17 @@ use std::sync::{Arc, OnceLock};
 use policies::{Channel as Kind, Ssh};
 use russh::server::{
     Auth, ChannelOpenHandle, Handle, Handler, Msg, PublicKeyOffer, Response, Session,
+    VerifiedPublicKey,
 };
-use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Pty, Sig};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use ssh_key::{Algorithm, Certificate};
 use tokio::sync::{mpsc, oneshot};
 
 use super::enter::Entered;
 use super::inbox::{Ask, Flooded, Inbox, Load, Size};
-use super::lead::{Lead, Opened, ToTarget, not_permitted};
+use super::lead::{Lead, NOT_RUN, Opened, ToTarget, not_permitted};
 use super::wait::Waiting;
-use super::{MOST_CHANNELS, Permits, Visit};
+use super::{MOST_CHANNELS, Permits, Visit, identify};
 
 /// RFC 4254, section 5.1.
 const PROHIBITED: u32 = 1;
@@ -135,8 +136,11 @@ impl Door {
         }
         let reason =
             if self.allows(kind) { not_permitted(kind) } else { self.why_not(kind.word()) };
+        // Stock clients drop what they were told where a request fails: so it runs, and says why not.
+        session.channel_success(id)?;
         session.extended_data(id, 1, format!("{reason}\r\n"))?;
-        session.channel_failure(id)?;
+        session.exit_status_request(id, NOT_RUN)?;
+        session.eof(id)?;
         session.close(id)?;
         self.refused(kind.word(), reason);
         Ok(())
@@ -167,14 +171,28 @@ impl Handler for Door {
     }
 
     /// The library doesn't say whether it is a certificate's key that is offered, so every key of the
-    /// kind that is certified may go on to prove itself.
+    /// kind that is certified may go on to prove itself; of others those that are registered.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the library may add algorithms")]
     async fn auth_publickey_offered(
         &mut self,
         _: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, DoorError> {
-        let certified = *offer.algorithm == Algorithm::Ed25519;
-        Ok(if certified { Auth::Accept } else { Auth::reject() })
+        let may = match offer.algorithm {
+            Algorithm::Ed25519 => true,
+            Algorithm::Dsa | Algorithm::Rsa { .. } => false,
+            // A person isn't asked to touch a security key that is nobody's.
+            _ => identify::by_key(&self.visit, offer.public_key).await.is_ok(),
+        };
+        Ok(if may { Auth::Accept } else { Auth::reject() })
+    }
+
+    async fn auth_publickey(
+        &mut self,
+        user: &str,
+        key: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, DoorError> {
+        Ok(self.by_key(user, key.public_key).await)
     }
 
     async fn auth_openssh_certificate(

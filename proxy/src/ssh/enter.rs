@@ -9,7 +9,7 @@ use std::sync::Arc;
 use policies::{Denial, Hold, Kind, Knock, LeaseKey, Resource, Target};
 use russh::server::Auth;
 use russh::{Disconnect, MethodKind, MethodSet};
-use ssh_key::Certificate;
+use ssh_key::{Certificate, PublicKey};
 
 use super::door::Door;
 use super::refuse::Refusal;
@@ -110,9 +110,25 @@ impl Door {
                 return Auth::reject();
             }
         };
+        self.proved(user, identity).await
+    }
+
+    /// A registered key that was proved. Of those that are nobody's, clients offer many.
+    pub(super) async fn by_key(&mut self, user: &str, key: &PublicKey) -> Auth {
+        match identify::by_key(&self.visit, key).await {
+            Ok(identity) => self.proved(user, identity).await,
+            Err(error) => {
+                tracing::debug!(peer = %self.visit.peer, %error, "a key that is nobody's");
+                Auth::reject()
+            }
+        }
+    }
+
+    /// Somebody who is known comes in, unless somebody else opened the connection around this one.
+    async fn proved(&mut self, user: &str, identity: Identity) -> Auth {
         let outer = self.visit.within.as_ref().map(|within| &within.identity.principal);
         if outer.is_some_and(|outer| *outer != identity.principal) {
-            let refusal = Refusal::new("certificate", "it is not who opened the connection");
+            let refusal = Refusal::new("another-person", "it is not who opened the connection");
             self.visit.denied(Some(&identity), None, &refusal);
             return Auth::reject();
         }

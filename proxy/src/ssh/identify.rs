@@ -1,14 +1,15 @@
-//! Who is it? A certificate of our authority, proved; or nobody yet.
+//! Who is it? A certificate of our authority or a registered key, proved; or nobody yet.
 
 use std::net::SocketAddr;
 
 use certs::SshRejection;
 use policies::{Authn, Method};
-use ssh_key::Certificate;
+use ssh_key::{Certificate, PublicKey};
 use thiserror::Error;
 
+use super::Visit;
 use crate::Plane;
-use crate::hold::Identity;
+use crate::hold::{Identity, RedeemError, redeem_key};
 
 /// Why a certificate names nobody. A stranger isn't told: the audit log is.
 #[derive(Debug, Error)]
@@ -19,6 +20,16 @@ pub(super) enum IdentifyError {
     Name(#[from] policies::NameError),
     #[error("there is no authority for SSH")]
     NoAuthority,
+    #[error(transparent)]
+    Key(#[from] RedeemError),
+    #[error("the key can't be written down")]
+    Unwritable(#[from] ssh_key::Error),
+}
+
+/// The person whose key this is. Only where it was proved does it prove anything.
+pub(super) async fn by_key(visit: &Visit, key: &PublicKey) -> Result<Identity, IdentifyError> {
+    let line = PublicKey::from(key.key_data().clone()).to_openssh()?;
+    Ok(redeem_key(&visit.plane, line, visit.peer).await?)
 }
 
 /// Reads the person out of a certificate whose key was proved.

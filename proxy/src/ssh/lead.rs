@@ -8,6 +8,9 @@ use russh::{Channel, ChannelWriteHalf};
 
 use super::inbox::Inbox;
 
+/// What OpenSSH exits with where it is not the command that failed.
+pub(super) const NOT_RUN: u32 = 255;
+
 /// Something that the session has to see to.
 pub(super) enum Opened {
     /// A channel to the target.
