@@ -1,7 +1,8 @@
-//! `postern demo`: a whole gateway with a real Postgres behind it, in one private temporary folder.
+//! `postern demo`: a whole gateway with a real Postgres and a real sshd behind it, in one private
+//! temporary folder.
 //!
 //! [`interactive`] sets the scene and prints lines to paste, until Ctrl-C. [`script`] sets the same
-//! scene and plays the story by itself, with the real psql and this very program as child processes,
+//! scene and plays the story by itself, with the real psql and ssh and this very program as child processes,
 //! and fails at the first step that isn't as told. Both remove everything at their end.
 
 mod lines;
@@ -23,9 +24,12 @@ use scene::Scene;
 /// Why the demo can't go on.
 #[derive(Debug, Error)]
 pub enum DemoError {
-    /// The Postgres behind the gateway can't be had.
-    #[error("the demo's Postgres can't be started")]
-    Cluster(#[from] throwaway::Error),
+    /// The Postgres or the sshd behind the gateway can't be had.
+    #[error("a server of the demo can't be started")]
+    Server(#[from] throwaway::Error),
+    /// The authority that the sshd trusts can't be made.
+    #[error("the demo's SSH authority can't be made")]
+    Ssh(#[from] certs::SshError),
     /// The gateway can't start.
     #[error("the demo's gateway can't be started")]
     Up(#[from] UpError),
@@ -82,7 +86,7 @@ impl DemoError {
 /// # Errors
 /// Whatever keeps the scene from standing.
 pub async fn interactive() -> Result<(), DemoError> {
-    terminal::note("starting a Postgres and a gateway in front of it …");
+    terminal::note("starting a Postgres, a host and a gateway in front of them …");
     let (scene, mut signals) = set().await?;
     // Where nobody reads the lines any more, the gateway is still there to be used.
     let _ = terminal::print(&lines::to_paste(&scene));

@@ -11,8 +11,16 @@ async fn the_demo_tells_its_story_and_every_step_is_as_told() {
     command.args(["demo", "--script"]).stdin(Stdio::null());
     let (ok, out, errors) = support::run(command).await;
     assert!(ok, "{out}\n{errors}");
-    for step in ["refused, with what to do", "there are rows", "its person", "cut after", "as told"]
-    {
+    for step in [
+        "refused, with what to do",
+        "there are rows",
+        "its person",
+        "cut after",
+        "the command ran",
+        "the file is here",
+        "cut in the middle",
+        "as told",
+    ] {
         assert!(out.contains(step), "{step}: {out}");
     }
 }

@@ -43,12 +43,21 @@ pub(super) fn to_paste(scene: &Scene) -> String {
             ),
         ),
         (
+            "A host with stock ssh, and its files with sftp: every command and file is recorded:",
+            format!(
+                "ssh -F {config} deploy@web-1.postern\n     sftp -F {config} deploy@web-1.postern",
+                config = quoted(&scene.ssh_config)
+            ),
+        ),
+        (
             "A token, for clients with nothing but a password field:",
             format!("{} {program} token app_ro@orders --for 1h", home(&scene.alice)),
         ),
     ];
-    let mut text =
-        format!("\n{}\n\n", paint.bold("The gateway is up, with a shop database behind it."));
+    let mut text = format!(
+        "\n{}\n\n",
+        paint.bold("The gateway is up, with a shop database and a host behind it.")
+    );
     for (place, (what, line)) in steps.iter().enumerate() {
         text += &format!("  {}. {what}\n     {}\n\n", place + 1, paint.command(line));
     }

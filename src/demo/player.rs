@@ -80,6 +80,16 @@ impl Play {
         self
     }
 
+    /// `ssh` or `sftp` as Alice, who has a block of `postern ssh-config`.
+    pub(super) fn ssh(scene: &Scene, program: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.env_clear().envs(std::env::var_os("PATH").map(|value| ("PATH", value)));
+        command.env("HOME", scene.folder()).env("LC_ALL", "C.UTF-8");
+        command.current_dir(scene.folder()).arg("-F").arg(&scene.ssh_config).args(arguments);
+        let shown = arguments.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+        Self { shown: format!("{}$ {program} {shown}", name(&scene.alice)), command }
+    }
+
     /// This program as somebody.
     pub(super) fn postern(who: &Home, arguments: &[&str]) -> Result<Self, DemoError> {
         let program = std::env::current_exe().map_err(DemoError::io("find this program"))?;
@@ -166,6 +176,11 @@ impl Running {
         }
         Ok(line)
     }
+}
+
+/// A word as somebody would type it.
+fn quoted(word: &str) -> String {
+    if word.contains([' ', ';', '$']) { format!("'{word}'") } else { word.to_owned() }
 }
 
 fn name(home: &Home) -> String {

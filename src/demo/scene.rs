@@ -1,5 +1,6 @@
-//! The scene: a throwaway Postgres with a small shop, a gateway in front of it, and two people who
-//! are signed in. Everything but the Postgres is in one folder, which goes when the scene does.
+//! The scene: a throwaway Postgres with a small shop and a throwaway sshd, a gateway in front of both,
+//! and two people who are signed in. Everything but the two servers is in one folder, which goes when
+//! the scene does.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,9 +13,10 @@ use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 use super::DemoError;
+use super::player::Play;
 use crate::client::{self, Home, Offer};
 use crate::config::Config;
-use crate::throwaway::{Cluster, Options};
+use crate::throwaway::{Cluster, Options, SshOptions, Sshd};
 use crate::up::Gateway;
 
 const CONFIG: &str = include_str!("postern.toml");
@@ -34,21 +36,33 @@ pub(super) struct Scene {
     /// An approver, admin and auditor.
     pub(super) bob: Home,
     pub(super) psql: PathBuf,
-    cluster: Cluster,
+    /// By which alice's `ssh` finds the host.
+    pub(super) ssh_config: PathBuf,
+    servers: Servers,
     folder: TempDir,
+}
+
+/// What the gateway stands in front of.
+#[derive(Debug)]
+struct Servers {
+    cluster: Cluster,
+    sshd: Sshd,
 }
 
 impl Scene {
     /// Sets everything up.
     pub(super) async fn set() -> Result<Self, DemoError> {
         let laid = spawn_blocking(lay_out).await.map_err(|_| DemoError::Broken)?;
-        let (folder, cluster, config) = laid?;
+        let (folder, servers, config) = laid?;
         let gateway = Gateway::start(&config).await?;
         let postgres = gateway.postgres_addr().ok_or(DemoError::Nowhere)?;
         let alice = sign_in(&gateway, folder.path(), "alice").await?;
         let bob = sign_in(&gateway, folder.path(), "bob").await?;
-        let psql = cluster.program("psql");
-        Ok(Self { gateway, postgres, alice, bob, psql, cluster, folder })
+        let psql = servers.cluster.program("psql");
+        let ssh_config = alice.folder().join("ssh_config");
+        let block = Play::postern(&alice, &["ssh-config"])?.quietly().await?;
+        fs::write(&ssh_config, block).map_err(DemoError::io("write alice's ssh_config"))?;
+        Ok(Self { gateway, postgres, alice, bob, psql, ssh_config, servers, folder })
     }
 
     /// The folder of all this.
@@ -58,10 +72,11 @@ impl Scene {
 
     /// Takes everything down.
     pub(super) async fn strike(self) {
-        let Self { gateway, cluster, folder, .. } = self;
+        let Self { gateway, servers, folder, .. } = self;
         gateway.shutdown(PATIENCE).await;
         let removing = spawn_blocking(move || {
-            cluster.stop();
+            servers.cluster.stop();
+            servers.sshd.stop();
             folder.close()
         });
         if let Ok(Err(error)) = removing.await {
@@ -70,7 +85,7 @@ impl Scene {
     }
 }
 
-fn lay_out() -> Result<(TempDir, Cluster, Config), DemoError> {
+fn lay_out() -> Result<(TempDir, Servers, Config), DemoError> {
     let folder = tempfile::Builder::new().prefix("postern-demo-").tempdir();
     let folder = folder.map_err(DemoError::io("make a temporary folder"))?;
     let cluster = Cluster::start(Options::default())?;
@@ -86,10 +101,22 @@ fn lay_out() -> Result<(TempDir, Cluster, Config), DemoError> {
     }
     store::write_public(&root.join("policies/demo.cedar"), POLICY.as_bytes())?;
     store::write_public(&root.join("target-ca.pem"), cluster.ca_pem().as_bytes())?;
+    let sshd = host(root)?;
     let config = CONFIG.replace("@PORT@", &cluster.port().to_string());
+    let config = config.replace("@SSH_PORT@", &sshd.port().to_string());
+    let config = config.replace("@SSH_KEY@", sshd.host_key());
     let file = root.join("postern.toml");
     fs::write(&file, config).map_err(DemoError::io("write the demo's configuration"))?;
-    Ok((folder, cluster, Config::load(&file)?))
+    Ok((folder, Servers { cluster, sshd }, Config::load(&file)?))
+}
+
+/// A host that takes the gateway's certificates for the account `deploy`, and nothing else.
+fn host(root: &Path) -> Result<Sshd, DemoError> {
+    let state = root.join("state");
+    store::create_private_dir(&state)?;
+    let authority = certs::SshAuthority::load_or_generate(&state.join("authority"))?;
+    let user_ca = authority.logins_line()?;
+    Ok(Sshd::start(&SshOptions { user_ca, ..SshOptions::default() })?)
 }
 
 /// A login with a password that only the gateway's secrets know.

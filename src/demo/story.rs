@@ -1,5 +1,5 @@
 //! The story, step by step, each step checked: refused, asked, approved, rows, recorded, expired in
-//! the middle of a statement, refused again.
+//! the middle of a statement, refused again; and then a host: a command, a file, both recorded, cut.
 
 use serde_json::Value;
 
@@ -10,6 +10,7 @@ use crate::terminal::Paint;
 
 const ROWS: &str = "select name, price from items order by id limit 3";
 const SLEEP: &str = "select pg_sleep(60)";
+const HOST: &str = "deploy@web-1.postern";
 
 /// Plays it all.
 ///
@@ -22,6 +23,9 @@ pub(super) async fn play(scene: &Scene) -> Result<(), DemoError> {
     given_back(scene).await?;
     expired(scene).await?;
     refused(scene, "After that it is closed again").await?;
+    commanded(scene).await?;
+    fetched(scene).await?;
+    cut_off(scene).await?;
     say(&Paint::for_stdout().good("\nEverything went as told."));
     Ok(())
 }
@@ -68,14 +72,9 @@ async fn asked_and_approved(scene: &Scene) -> Result<(), DemoError> {
 
 async fn recorded(scene: &Scene) -> Result<(), DemoError> {
     let step = begin("What was done is in the recording");
-    let listed = Play::postern(&scene.bob, &["sessions", "--all", "--json"])?.quietly().await?;
-    let sessions: Value = serde_json::from_str(&listed).unwrap_or_default();
-    let newest = sessions.get(0).and_then(|session| session.get("id")?.as_str());
-    let newest = newest.ok_or_else(|| step.failure("a session", &listed))?;
-    let replayed = Play::postern(&scene.bob, &["replay", newest])?.run().await?;
-    step.code(&replayed, 0)?;
+    let replayed = newest(scene, &step).await?;
     for wanted in [ROWS, "SELECT 3: 3 rows", "Alice (alice) as app_rw@orders/shop"] {
-        step.holds("the statement and who ran it", &replayed.output, wanted)?;
+        step.holds("the statement and who ran it", &replayed, wanted)?;
     }
     step.passed("the statement, its rows and its person");
     Ok(())
@@ -105,6 +104,57 @@ async fn expired(scene: &Scene) -> Result<(), DemoError> {
     step.holds("its reason", &ended.errors, "expired")?;
     step.passed("cut after two seconds");
     Ok(())
+}
+
+/// The same for a host, with stock ssh: here the rules say yes by themselves.
+async fn commanded(scene: &Scene) -> Result<(), DemoError> {
+    let step = begin("A host, with stock ssh");
+    let ran = Play::ssh(scene, "ssh", &[HOST, "echo lantern > stock; cat stock"]).run().await?;
+    step.code(&ran, 0)?;
+    step.holds("why it goes on", &ran.errors, "approved by the rules")?;
+    step.holds("what the command printed", &ran.output, "lantern")?;
+    let replayed = newest(scene, &step).await?;
+    step.holds("the command", &replayed, "echo lantern > stock")?;
+    step.passed("the command ran, and is in the recording");
+    Ok(())
+}
+
+async fn fetched(scene: &Scene) -> Result<(), DemoError> {
+    let step = begin("A file, with stock sftp");
+    let source = format!("{HOST}:stock");
+    let got = Play::ssh(scene, "sftp", &[&source, "fetched"]).run().await?;
+    step.code(&got, 0)?;
+    let fetched = std::fs::read_to_string(scene.folder().join("fetched"));
+    let fetched = fetched.map_err(DemoError::io("read the file that was fetched"))?;
+    step.holds("what is in the file", &fetched, "lantern")?;
+    let replayed = newest(scene, &step).await?;
+    step.holds("the file", &replayed, "stock")?;
+    step.passed("the file is here, and its digest is in the recording");
+    Ok(())
+}
+
+async fn cut_off(scene: &Scene) -> Result<(), DemoError> {
+    let step = begin("Giving the grant back ends what runs under it");
+    let mut ssh = Play::ssh(scene, "ssh", &[HOST, "echo begun >&2; sleep 60"]).start()?;
+    ssh.hears(&step.title, "begun").await?;
+    let done = Play::postern(&scene.alice, &["done"])?.run().await?;
+    step.code(&done, 0)?;
+    let ended = ssh.end().await?;
+    step.code(&ended, 255)?;
+    step.holds("why", &ended.errors, "the grant was given back")?;
+    step.passed("cut in the middle, and told why");
+    Ok(())
+}
+
+/// The recording of the newest session.
+async fn newest(scene: &Scene, step: &Step) -> Result<String, DemoError> {
+    let listed = Play::postern(&scene.bob, &["sessions", "--all", "--json"])?.quietly().await?;
+    let sessions: Value = serde_json::from_str(&listed).unwrap_or_default();
+    let newest = sessions.get(0).and_then(|session| session.get("id")?.as_str());
+    let newest = newest.ok_or_else(|| step.failure("a session", &listed))?;
+    let replayed = Play::postern(&scene.bob, &["replay", newest])?.run().await?;
+    step.code(&replayed, 0)?;
+    Ok(replayed.output)
 }
 
 /// Up to the next space or punctuation; ids and codes hold neither.
