@@ -1,0 +1,188 @@
+#!/bin/bash
+# Measures ssh through Postern beside ssh direct and OpenSSH's ProxyJump, in one run: see benches/README.md.
+#
+#   [ROUNDS=21] [MB=1024] [FILE_MB=2048] [IDLE=1000] [POSTERN=program] benches/ssh_compare.sh
+#
+# It builds, starts two sshd (the target, and one to jump over) and a gateway with its recording on, each on
+# a free port of the loopback, as the account that runs it, and takes everything down again:
+#   exec       the median time of `ssh … true`, and the rates of MB to and from a command
+#   files      FILE_MB up and down by sftp through the gateway, compared byte for byte
+#   memory     what IDLE sessions that do nothing add to the gateway
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(dirname "$here")
+"$root/tests/tools/install" --bench
+PATH=$PATH:/usr/sbin
+rounds=${ROUNDS:-21} mb=${MB:-1024} file_mb=${FILE_MB:-2048} idle=${IDLE:-1000}
+if [ -z "${POSTERN:-}" ]; then
+    (cd "$root" && cargo build --release --bin postern)
+    POSTERN=${CARGO_TARGET_DIR:-$root/target}/release/postern
+fi
+
+folder=$(mktemp -d /tmp/postern-ssh-XXXXXX)
+pids=()
+end() {
+    set +e
+    for pid in "${pids[@]}"; do kill "$pid"; wait "$pid"; done
+    rm -rf "$folder"
+} 2>/dev/null
+trap end EXIT
+trap 'exit 1' HUP INT TERM
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+answers() { # PORT: waits until somebody says SSH there
+    for _ in $(seq 600); do
+        if exec {probe}<>"/dev/tcp/127.0.0.1/$1"; then
+            read -r -t 5 _ <&"$probe" && exec {probe}>&- && return
+        fi
+        sleep 0.1
+    done 2>/dev/null
+    echo "nobody answers at port $1" >&2
+    cat "$folder"/*.log >&2
+    exit 1
+}
+
+login=$(id -un)
+target=$(free_port) jump=$(free_port) gate=$(free_port)
+cd "$folder"
+for key in alice host; do ssh-keygen -q -t ed25519 -N '' -C '' -f "$key"; done
+mkdir -m 700 state policies
+touch user_ca
+server() { # NAME PORT
+    cat >"$1.conf" <<EOF
+ListenAddress 127.0.0.1:$2
+HostKey $folder/host
+TrustedUserCAKeys $folder/user_ca
+AuthorizedKeysFile $folder/alice.pub
+PidFile none
+StrictModes no
+UsePAM no
+PermitRootLogin yes
+MaxStartups 5000
+MaxSessions 1000
+Subsystem sftp internal-sftp
+EOF
+    [ "$(id -u)" -ne 0 ] || mkdir -p /run/sshd
+    "$(command -v sshd)" -D -e -f "$1.conf" 2>"$1.log" &
+    pids+=($!)
+}
+
+cat >postern.toml <<EOF
+[gateway]
+host = "localhost"
+public_url = "http://localhost:0"
+state = "state"
+[postgres]
+listen = "127.0.0.1:0"
+[ssh]
+listen = "127.0.0.1:$gate"
+[api]
+listen = "127.0.0.1:0"
+tls = "off"
+[limits]
+per_address = 5000
+[grants]
+default = "4h"
+[people.alice]
+groups = ["engineers"]
+ssh_keys = ["$(cat alice.pub)"]
+[people.bob]
+admin = true
+[targets.web-1]
+kind = "ssh"
+address = "127.0.0.1:$target"
+host_keys = ["$(cut -d' ' -f1,2 host.pub)"]
+logins.$login.certificate = true
+EOF
+echo 'permit (principal in Group::"engineers", action == Action::"connect", resource is Host);' >policies/all.cedar
+"$POSTERN" up --config postern.toml >gate.log 2>&1 &
+postern=$!
+pids+=("$postern")
+answers "$gate"
+ssh-keygen -y -f state/authority/ssh_login_ca >user_ca
+server target "$target"
+server jump "$jump"
+answers "$target"
+answers "$jump"
+
+cat >config <<EOF
+Host *
+    IdentityFile $folder/alice
+    IdentitiesOnly yes
+    UserKnownHostsFile $folder/known
+    StrictHostKeyChecking no
+    LogLevel ERROR
+    HostName 127.0.0.1
+    User $login
+Host direct
+    Port $target
+Host jumped
+    Port $target
+    ProxyJump over
+Host over
+    Port $jump
+Host gate
+    Port $gate
+    User $login@web-1
+EOF
+unset SSH_AUTH_SOCK
+via() { ssh -F config "$@"; }
+
+now() { date +%s.%N; }
+took() { # COMMAND…: seconds
+    local began
+    began=$(now)
+    "$@" >/dev/null
+    python3 -c "print($(now) - $began)"
+}
+median() { sort -n | sed -n "$((($1 + 1) / 2))p"; }
+
+up() { head -c "${mb}M" /dev/zero | via "$1" 'cat >/dev/null'; }
+down() { via "$1" "head -c ${mb}M /dev/zero"; }
+
+ways=(direct jumped gate)
+declare -A exec_ms to from
+for way in "${ways[@]}"; do via "$way" true; done
+for way in "${ways[@]}"; do
+    exec_ms[$way]=$(for _ in $(seq "$rounds"); do took via "$way" true; done | median "$rounds")
+    to[$way]=$(took up "$way")
+    from[$way]=$(took down "$way")
+done
+echo "| | ssh true, ms | to a command, MB/s | from a command, MB/s |"
+echo "| --- | --- | --- | --- |"
+for way in "${ways[@]}"; do
+    python3 -c "
+print(f'| $way | {${exec_ms[$way]} * 1e3:.0f} | {$mb / ${to[$way]}:.0f} | {$mb / ${from[$way]}:.0f} |')"
+done
+
+head -c "${file_mb}M" /dev/urandom >file
+echo "put file there" | sftp -q -F config -b - gate >/dev/null
+home=$(via gate pwd)
+cmp file "$home/there"
+echo "get there back" | sftp -q -F config -b - gate >/dev/null
+cmp file back
+rm -f "$home/there" back file
+echo
+echo "$file_mb MB up and down by sftp: the same bytes."
+
+[ "$idle" -gt 0 ] || exit 0
+resident() { awk '/VmRSS/ { print $2 }' "/proc/$postern/status"; }
+begun() { while [ "$(wc -l <idle.out)" -lt "$1" ]; do sleep 0.1; done; }
+# What they read from never says anything and never ends.
+mkfifo silence
+# shellcheck disable=SC2034  # it is held open, and nothing more
+exec {silence}<>silence
+: >idle.out
+before=$(resident)
+for session in $(seq "$idle"); do
+    via gate 'echo in; cat' <silence >>idle.out &
+    pids+=($!)
+    [ $((session % 20)) -ne 0 ] || begun "$session"
+done
+begun "$idle"
+after=$(resident)
+echo "$idle idle sessions: $(((after - before) / 1024)) MB more, $(((after - before) / idle)) KiB each."
