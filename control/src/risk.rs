@@ -72,6 +72,7 @@ impl Carrier {
             Method::Certificate
             | Method::Workload
             | Method::Bearer
+            | Method::Key
             | Method::Link
             | Method::Passkey
             | Method::Oidc => named.unwrap_or(Self::Unnamed),

@@ -282,3 +282,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_key_is_one_persons() {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    for (bobs, why) in
+        [(key, "this is a key of `alice` already"), ("ssh-ed25519 AAAA", "no public key")]
+    {
+        let text = format!(
+            "{LEAST}[people.alice]\nssh_keys = [\"{key} alice@laptop\"]\n\
+             [people.bob]\nssh_keys = [\"{bobs}\"]\n"
+        );
+        let faults = told(&parse(&text).unwrap_err());
+        assert!(faults.iter().any(|fault| fault.contains(why)), "{faults:?}");
+    }
+}
