@@ -409,6 +409,20 @@ mod tests {
         assert_eq!(alice(&book, &facts), Decision::Deny(Refusal::NotPermitted));
     }
 
+    #[test]
+    fn a_rule_about_one_kind_of_channel_says_nothing_of_the_connection_or_of_others() {
+        let book = "permit (principal, action == Action::\"connect\", resource);
+            forbid (principal, action, resource)
+            when { context has channel && context.channel == \"shell\" };";
+        let facts = Facts::new(Timestamp::from_millis(0), None);
+        assert!(matches!(alice(book, &facts), Decision::Allow(_)));
+        for channel in crate::Channel::ALL {
+            let decision = alice(book, &facts.clone().on(channel));
+            let shut = matches!(decision, Decision::Deny(Refusal::Forbidden(_)));
+            assert_eq!(shut, channel == crate::Channel::Shell, "{channel}: {decision:?}");
+        }
+    }
+
     const EMERGENCY: &str = r#"
         permit (principal, action == Action::"break-glass", resource);
         @approvals("2 of dba") @limit("1h") @step_up("1h") forbid (principal, action, resource);

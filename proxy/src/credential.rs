@@ -3,7 +3,8 @@
 //!
 //! The trade: a connection within a minute of such an answer, for the same grant and from the same
 //! address, uses the kept credential and needs no round trip. A change of the rules that ends grants
-//! comes with the feed and doesn't wait for that minute. A kept certificate is never close to its end.
+//! comes with the feed and doesn't wait for that minute; one of what a session may open does. A kept
+//! certificate is never close to its end.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -260,6 +261,27 @@ mod tests {
         match begun.upstream {
             Upstream::Password(password) => password.expose_secret().to_owned(),
             Upstream::Certificate { .. } | Upstream::SshKey { .. } => panic!("no password"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_session_may_open_comes_along_and_unknown_words_open_nothing() {
+        let rig = rig(claim(60, 600));
+        let credential = v1::Credential { credential: Some(Wire::Password("secret".into())) };
+        let words = |words: [&str; 2]| words.map(ToOwned::to_owned).to_vec();
+        let told = v1::BeginReply {
+            channels: words(["sftp", "teleport"]),
+            record: words(["input", "thoughts"]),
+            ..reply(at(600).millis(), Some(credential))
+        };
+        *rig.control.begin_reply.lock().unwrap() = Some(Ok(told));
+        let expected = Rights {
+            channels: BTreeSet::from([Channel::Sftp]),
+            record: BTreeSet::from([Record::Input]),
+        };
+        for _ in 0..2 {
+            let begun = rig.plane.credentials.begin(&rig.open()).await.unwrap();
+            assert_eq!(begun.rights, expected, "the kept answer says the same");
         }
     }
 
