@@ -124,6 +124,14 @@ async fn serve(hub: Arc<Hub>, mut client: Client) {
     // From here on nothing passes: what a channel was about to do is dropped.
     channels.shutdown().await;
     hub.session.cut_done();
+    // Who is refused may leave at once: what they wanted stands in the recording all the same.
+    while let Ok(opened) = client.opens.try_recv() {
+        if let Opened::Refused { what, reason } = opened
+            && let Err(error) = record_refused(&hub, what, reason)
+        {
+            tracing::error!(%error, "the recording lacks what was refused");
+        }
+    }
     // One end may cut a thousand sessions: nothing passes in any of them before each is seen off.
     tokio::task::yield_now().await;
     let readers = hub.readers();
@@ -170,9 +178,7 @@ async fn take_on(
                     channels.spawn(serving.in_current_span());
                 }
                 Opened::Refused { what, reason } => {
-                    let reason = reason.into();
-                    let refused = audit::ssh::Ssh::Refused { ch: None, what: what.into(), reason };
-                    if hub.record(refused).is_err() {
+                    if record_refused(hub, what, reason).is_err() {
                         return End::RecorderFailed;
                     }
                 }
@@ -196,6 +202,11 @@ async fn take_on(
             else => return End::Closed,
         }
     }
+}
+
+fn record_refused(hub: &Hub, what: &'static str, reason: String) -> Result<(), Broken> {
+    let (what, reason) = (what.into(), reason.into());
+    hub.record(audit::ssh::Ssh::Refused { ch: None, what, reason })
 }
 
 /// Tells those who read a channel why it ends.
