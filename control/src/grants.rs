@@ -201,8 +201,7 @@ impl Change {
         let channels = target.and_then(|target| target.ssh.as_ref()).map(|ssh| &ssh.channels);
         for channel in channels.into_iter().flatten() {
             let facts = facts.clone().on(*channel);
-            let had = (request.state.approvals(), grant.ttl);
-            let Ok(terms) = self.inventory.still_gives(request, had, &facts) else { continue };
+            let Ok(terms) = self.inventory.still_gives(request, grant, &facts) else { continue };
             if self.fresh(&terms, given).is_ok() {
                 rights.channels.insert(*channel);
                 rights.record.extend(terms.record);
