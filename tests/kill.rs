@@ -64,11 +64,11 @@ impl Apart {
             .arg(&self.config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stderr(File::create(self.folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
         let child = Killed(child);
-        support::until_some("the gateway serves, or says why not", async || {
+        support::until_some("the gateway serves", async || {
             let mut command = psql(&self.conninfo);
             command.args(["-c", "select 1"]);
             support::run(command).await.0.then_some(())
