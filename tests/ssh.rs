@@ -19,6 +19,8 @@ mod channels;
 mod clients;
 #[path = "ssh/cuts.rs"]
 mod cuts;
+#[path = "ssh/forwards.rs"]
+mod forwards;
 #[path = "ssh/keys.rs"]
 mod keys;
 #[path = "ssh/running.rs"]

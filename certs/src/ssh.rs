@@ -107,8 +107,8 @@ pub struct LoginCert<'a> {
     pub login: &'a str,
     /// What the target's log will say: who uses the account, and by which grant.
     pub key_id: &'a str,
-    /// Whether it may forward connections.
-    pub forwards: bool,
+    /// What of OpenSSH's permissions it has beyond a terminal, such as `permit-port-forwarding`.
+    pub permits: &'a [&'a str],
     /// How long it lasts.
     pub life: Duration,
 }
@@ -196,8 +196,8 @@ impl SshAuthority {
         let draft = Draft { kind: CertType::User, key_id: wish.key_id, names: &names, end };
         let mut builder = draft.builder(key.public_key(), now)?;
         builder.extension("permit-pty", "").map_err(SshError::Sign)?;
-        if wish.forwards {
-            builder.extension("permit-port-forwarding", "").map_err(SshError::Sign)?;
+        for permit in wish.permits {
+            builder.extension(*permit, "").map_err(SshError::Sign)?;
         }
         Ok(SshIssuedKey { certificate: finish(builder, &self.logins)?, key: secret(&key)? })
     }
@@ -362,15 +362,15 @@ mod tests {
     fn a_login_is_the_one_principal_and_its_certificate_lasts_minutes() {
         let authority = SshAuthority::generate().unwrap();
         let life = Duration::from_secs(600);
-        let wish =
-            LoginCert { login: "deploy", key_id: "postern alice gr-1", forwards: false, life };
+        let permits = &["permit-agent-forwarding"][..];
+        let wish = LoginCert { login: "deploy", key_id: "postern alice gr-1", permits, life };
         let issued = authority.issue_login(&wish, NOW).unwrap();
         let read = Certificate::from_openssh(&issued.certificate.line).unwrap();
         assert_eq!(read.valid_principals(), ["deploy"]);
         assert_eq!(read.key_id(), "postern alice gr-1");
         assert_eq!(issued.certificate.not_after, NOW + 600_000);
         assert!(!read.extensions().contains_key("permit-port-forwarding"));
-        assert!(!read.extensions().contains_key("permit-agent-forwarding"));
+        assert!(read.extensions().contains_key("permit-agent-forwarding"));
         assert!(!format!("{issued:?}").contains("PRIVATE"));
         for login in ["", "a\nb", "a\0"] {
             assert!(authority.issue_login(&LoginCert { login, ..wish }, NOW).is_err(), "{login:?}");

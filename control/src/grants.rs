@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use certs::{IssuedKey, LoginCert, SshIssuedKey};
 use policies::{
     Authn, Channel, Credential, End, Facts, Grant, GrantEvent, GrantId, Kind, Method, Record,
-    Request, Resource, SessionId, StepUp, Target, Terms, Timestamp, Ttl,
+    Request, Resource, SessionId, StepUp, Terms, Timestamp, Ttl,
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -111,7 +111,7 @@ impl Control {
             let mut change = control.change().await?;
             let (grant, keep, rights) = change.use_grant(&id, &visit).await?;
             let ends = grant.deadline().ok_or(ControlError::NotFound("grant"))?;
-            let credential = change.upstream(&grant)?;
+            let credential = change.upstream(&grant, &rights)?;
             change.commit().await?;
             Ok(Begun { ends, credential, keep, rights })
         })
@@ -210,7 +210,7 @@ impl Change {
         rights
     }
 
-    fn upstream(&self, grant: &Grant) -> Result<Upstream, ControlError> {
+    fn upstream(&self, grant: &Grant, rights: &Rights) -> Result<Upstream, ControlError> {
         let (target, resource) = self.inventory.resolve(&grant.resource)?;
         let kind = target.logins.get(&resource.login);
         match kind.ok_or(ControlError::NotFound("login"))? {
@@ -232,32 +232,46 @@ impl Change {
                     let issued = authority.issue_login(login, life, self.now.millis())?;
                     Ok(Upstream::Certificate(Box::new(issued)))
                 }
-                Kind::Ssh => self.ssh_certificate(grant, target, &resource),
+                Kind::Ssh => self.ssh_certificate(grant, &resource, rights),
             },
         }
     }
 
-    /// The person's name and the grant are in the key id, which the target's own log shows.
+    /// The person's name and the grant are in the key id, which the target's own log shows. At the
+    /// target it may do what the rules let the session do, and no more.
     fn ssh_certificate(
         &self,
         grant: &Grant,
-        target: &Target,
         resource: &Resource,
+        rights: &Rights,
     ) -> Result<Upstream, ControlError> {
         let ssh = self.control().settings().ssh.as_ref();
         let ssh = ssh.ok_or(ControlError::NotFound("authority for SSH"))?;
-        let channels = target.ssh.as_ref().map(|ssh| &ssh.channels);
-        let forwards = [Channel::DirectTcpip, Channel::DirectStreamlocal];
+        let permits = permits(&rights.channels);
         let wish = LoginCert {
             login: resource.login.as_str(),
             key_id: &format!("postern {} {}", grant.principal, grant.id),
-            forwards: channels.is_some_and(|all| forwards.iter().any(|kind| all.contains(kind))),
+            permits: &permits,
             life: CERTIFICATE_LIFE.duration(),
         };
         let issued = ssh.authority.issue_login(&wish, self.now.millis());
         let issued = issued.map_err(ControlError::IssueSsh)?;
         Ok(Upstream::SshCertificate(Box::new(issued)))
     }
+}
+
+/// What a target has to let a certificate do, so that these can be opened.
+fn permits(channels: &BTreeSet<Channel>) -> Vec<&'static str> {
+    let permit = |kind: &Channel| match kind {
+        Channel::Shell | Channel::Exec | Channel::Sftp | Channel::Subsystem => None,
+        Channel::DirectTcpip
+        | Channel::DirectStreamlocal
+        | Channel::ForwardedTcpip
+        | Channel::ForwardedStreamlocal => Some("permit-port-forwarding"),
+        Channel::Agent => Some("permit-agent-forwarding"),
+        Channel::X11 => Some("permit-X11-forwarding"),
+    };
+    channels.iter().filter_map(permit).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Whether its person confirmed this very connection, or others approved it from where it comes.

@@ -43,6 +43,14 @@ pub enum Channel {
     DirectTcpip,
     /// Connections through the target to a socket path.
     DirectStreamlocal,
+    /// Connections to an address where the target listens for the client (`-R`).
+    ForwardedTcpip,
+    /// Connections to a socket path where the target listens for the client.
+    ForwardedStreamlocal,
+    /// The client's key agent, which the target may use (`-A`).
+    Agent,
+    /// The client's display, which the target may use (`-X`).
+    X11,
 }
 
 /// A word that names no kind of channel.
@@ -52,13 +60,17 @@ pub struct UnknownChannel(String);
 
 impl Channel {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Shell,
         Self::Exec,
         Self::Sftp,
         Self::Subsystem,
         Self::DirectTcpip,
         Self::DirectStreamlocal,
+        Self::ForwardedTcpip,
+        Self::ForwardedStreamlocal,
+        Self::Agent,
+        Self::X11,
     ];
 
     /// What is allowed where nobody says: everything that is recorded.
@@ -77,6 +89,10 @@ impl Channel {
             Self::Subsystem => "subsystem",
             Self::DirectTcpip => "direct-tcpip",
             Self::DirectStreamlocal => "direct-streamlocal",
+            Self::ForwardedTcpip => "forwarded-tcpip",
+            Self::ForwardedStreamlocal => "forwarded-streamlocal",
+            Self::Agent => "agent",
+            Self::X11 => "x11",
         }
     }
 }
@@ -132,11 +148,8 @@ mod tests {
     fn every_kind_has_its_word_and_those_around_the_recording_are_not_allowed_by_themselves() {
         for channel in Channel::ALL {
             assert_eq!(channel.word().parse(), Ok(channel));
-            let leads_around = matches!(
-                channel,
-                Channel::Subsystem | Channel::DirectTcpip | Channel::DirectStreamlocal
-            );
-            assert_eq!(ssh(&[]).allows(channel), !leads_around, "{channel}");
+            let recorded = matches!(channel, Channel::Shell | Channel::Exec | Channel::Sftp);
+            assert_eq!(ssh(&[]).allows(channel), recorded, "{channel}");
         }
         assert!("tunnel".parse::<Channel>().is_err());
     }

@@ -311,7 +311,7 @@ fn quiet(command: &mut Command) {
 
 /// A real sshd that trusts this authority.
 async fn sshd(user_ca: String) -> Sshd {
-    let settings = ["AcceptEnv SECRET_*".to_owned()].into();
+    let settings = ["AcceptEnv SECRET_*", "X11Forwarding yes"].map(str::to_owned).into();
     let options = SshOptions { user_ca, settings, ..SshOptions::default() };
     let started = tokio::task::spawn_blocking(move || Sshd::start(&options)).await.unwrap();
     started.unwrap_or_else(|error| panic!("{error}"))

@@ -105,7 +105,8 @@ async fn an_agent_that_holds_many_keys_gets_the_right_one_in_and_is_not_forwarde
     let mut command = bed.ssh_agent(&agent.1);
     command.arg("-A").arg(bed.place()).arg("echo in ${SSH_AUTH_SOCK:-alone}");
     assert_eq!(ok(command).await, "in alone\n");
-    until("the refusal stands in the recording", || kept(&bed.events(), "agent forwarding")).await;
+    until("the refusal stands in the recording", || kept(&bed.events(), "agent is not allowed"))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

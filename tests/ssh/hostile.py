@@ -145,9 +145,10 @@ def a_security_key_lets_in_and_only_itself():
 
 def thousands_of_refused_channels_leave_nothing_behind():
     connection = Ssh(PORT).enter(USER, KEY)
-    for number in range(5_000):
-        answer = connection.open("x11", number=number, rest=string("127.0.0.1") + u32(1))
-        assert answer[0] == 92
+    address = string("127.0.0.1") + u32(1)
+    for kind, count, rest in (("x11", 5_000, address), ("direct-tcpip", 500, address + address)):
+        for number in range(count):
+            assert connection.open(kind, number=number, rest=rest)[0] == 92
     assert connection.open()[0] == 91, "and the next one that is allowed opens"
 
 

@@ -7,21 +7,23 @@
 mod terminal;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use audit::ssh::{Channel as Carries, Echo, Ssh as Happening};
 use bytes::Bytes;
-use policies::Record;
+use policies::{Channel as Kind, Record};
 use russh::client::Msg as ToUpstream;
 use russh::server::{Handle, Msg as ToClient};
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::Shared;
+use super::calls::{Called, Caller, Calls, Wanted};
 use super::hub::{Broken, Hub};
 use super::inbox::{Ask, Inbox, Item};
-use super::lead::{Lead, NOT_RUN, ToTarget, not_permitted};
+use super::lead::{Lead, NOT_RUN, ToTarget};
 use super::refuse::{Refusal, plain};
 use super::sftp::{Fault, Flow, Sftp};
 use super::upstream::Upstream;
@@ -43,6 +45,8 @@ struct Line<'a> {
     ch: u32,
     out: ChannelWriteHalf<ToClient>,
     target: ChannelWriteHalf<ToUpstream>,
+    /// What the target may open.
+    calls: &'a Calls,
     /// Whether there is a terminal, whose output is kept.
     terminal: AtomicBool,
     /// What was typed into it and isn't decided yet, where the rules want it kept.
@@ -69,27 +73,20 @@ impl Drop for Line<'_> {
 
 /// Serves one channel to its end.
 pub(super) async fn serve(
-    hub: std::sync::Arc<Hub>,
+    hub: Arc<Hub>,
     handle: Handle,
+    shared: Arc<Shared>,
     wanted: ToTarget,
 ) -> Result<(), Broken> {
     let ToTarget { lead, inbox, out, reply } = wanted;
     let ch = hub.number();
-    let refuse = |refusal: &Refusal| {
-        let reason = format!("postern: {}", refusal.message);
-        ChannelOpenFailure::Other { code: CONNECT_FAILED, reason }
-    };
-    if let Some(kind) = lead.kind().filter(|kind| !hub.rights.channels.contains(kind)) {
-        let reason = not_permitted(kind);
-        reply.reject(ChannelOpenFailure::Other { code: PROHIBITED, reason: reason.clone() }).await;
-        let (what, reason) = (kind.word().into(), reason.into());
-        return hub.record(Happening::Refused { ch: Some(ch), what, reason });
-    }
-    let (upstream, channel) = match open(&hub, &lead).await {
+    let (upstream, channel) = match allowed(&hub, &lead).await {
         Ok(opened) => opened,
-        Err(refusal) => {
-            reply.reject(refuse(&refusal)).await;
-            let (what, reason) = ("a channel".into(), refusal.message.into());
+        Err((what, code, reason)) => {
+            let told = ChannelOpenFailure::Other { code, reason: reason.clone() };
+            shared.inboxes.forget(out.id());
+            reply.reject(told).await;
+            let (what, reason) = (what.into(), reason.into());
             return hub.record(Happening::Refused { ch: Some(ch), what, reason });
         }
     };
@@ -97,13 +94,77 @@ pub(super) async fn serve(
     hub.record(Happening::Opened { ch, channel: carries(&lead) })?;
     reply.accept().await;
     hub.reads(ch, matches!(lead, Lead::Session).then(|| out.id()));
+    let clean = carry(&hub, &handle, (ch, out), (&inbox, channel), &upstream.calls).await?;
+    hub.reads(ch, None);
+    if clean && upstream.is_open() {
+        hub.give_back(upstream);
+    } else {
+        upstream.leave().await;
+    }
+    Ok(())
+}
+
+/// Serves a channel that the target opens, because the client asked for it.
+pub(super) async fn answer(
+    hub: Arc<Hub>,
+    handle: Handle,
+    shared: Arc<Shared>,
+    called: Called,
+) -> Result<(), Broken> {
+    let Called { by, calls, channel, reply } = called;
+    let ch = hub.number();
+    hub.check()?;
+    hub.record(Happening::Opened { ch, channel: by.carries() })?;
+    let out = match timeout(PATIENCE, open_at_client(&handle, &by)).await {
+        Ok(Ok(out)) => out,
+        Ok(Err(_)) | Err(_) => {
+            reply.reject(ChannelOpenFailure::ConnectFailed).await;
+            return hub.record(Happening::Closed { ch, bytes_in: 0, bytes_out: 0 });
+        }
+    };
+    let inbox = shared.inboxes.of(out.id());
+    hub.check()?;
+    reply.accept().await;
+    match carry(&hub, &handle, (ch, out), (&inbox, channel), &calls).await {
+        // The connection was another channel's, which tells of its end.
+        Ok(_) | Err(Broken::Lost) => Ok(()),
+        Err(broken) => Err(broken),
+    }
+}
+
+/// Opens a channel at the client, whose data comes by its inbox.
+async fn open_at_client(
+    handle: &Handle,
+    by: &Caller,
+) -> Result<ChannelWriteHalf<ToClient>, russh::Error> {
+    let (from, from_port) = (by.from.as_str(), by.from_port);
+    let opened = match &by.wanted {
+        Wanted::Agent => handle.channel_open_agent().await,
+        Wanted::X11 => handle.channel_open_x11(from, from_port).await,
+        Wanted::Tcp { host, port } => {
+            handle.channel_open_forwarded_tcpip(host.as_str(), *port, from, from_port).await
+        }
+        Wanted::Socket { path } => handle.channel_open_forwarded_streamlocal(path.as_str()).await,
+    };
+    opened.map(|channel| channel.split().1)
+}
+
+/// Both directions of an open channel to its end. Says whether the target closed its side, too.
+async fn carry(
+    hub: &Hub,
+    handle: &Handle,
+    (ch, out): (u32, ChannelWriteHalf<ToClient>),
+    (inbox, channel): (&Inbox, Channel<ToUpstream>),
+    calls: &Calls,
+) -> Result<bool, Broken> {
     let (from_target, target) = channel.split();
     let line = Line {
-        hub: &hub,
-        handle: &handle,
+        hub,
+        handle,
         ch,
         out,
         target,
+        calls,
         terminal: AtomicBool::new(false),
         typed: Mutex::default(),
         files: Mutex::default(),
@@ -112,14 +173,23 @@ pub(super) async fn serve(
         bytes: Default::default(),
         ended: AtomicBool::new(false),
     };
-    let clean = line.run(&inbox, from_target).await?;
-    hub.reads(ch, None);
-    if clean {
-        hub.give_back(upstream);
-    } else {
-        upstream.leave().await;
+    line.run(inbox, from_target).await
+}
+
+/// The open channel at the target; or what was refused, with its code and in words.
+async fn allowed(
+    hub: &Hub,
+    lead: &Lead,
+) -> Result<(Upstream, Channel<ToUpstream>), (&'static str, u32, String)> {
+    let refused = lead.kind().and_then(|kind| Some((kind, hub.why_not(kind)?)));
+    if let Some((kind, reason)) = refused {
+        return Err((kind.word(), PROHIBITED, reason));
     }
-    Ok(())
+    let failed = |refusal: Refusal| {
+        let what = lead.kind().map_or("a session", Kind::word);
+        (what, CONNECT_FAILED, format!("postern: {}", refusal.message))
+    };
+    open(hub, lead).await.map_err(failed)
 }
 
 /// Opens the channel at the target.
@@ -267,6 +337,15 @@ impl Line<'_> {
                 let (columns, rows) = (size.columns, size.rows);
                 self.hub.record(Happening::Resize { ch, columns, rows })?;
                 target.window_change(columns, rows, size.width, size.height).await
+            }
+            // Whether the target grants it shows in what it opens: a refusal would end the command.
+            Ask::Agent => {
+                self.calls.expect(Wanted::Agent);
+                target.agent_forward(false).await
+            }
+            Ask::X11 { single, protocol, cookie, screen } => {
+                self.calls.expect(Wanted::X11);
+                target.request_x11(false, single, protocol, cookie, screen).await
             }
             Ask::Signal(signal) => {
                 self.hub

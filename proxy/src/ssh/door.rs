@@ -1,29 +1,26 @@
 //! The protocol towards a client: what the library calls, and how it is answered.
 //!
-//! Nothing here waits for the target. Requests are answered by what the target allows, in the order in
-//! which they came, and put into the channel's inbox; channels wait in a queue until the session takes
-//! them on. Whatever leads around the recording is refused, with words that say so.
+//! Requests are answered in the order in which they came, and what they ask for is seen to by others:
+//! letting somebody in by `enter`, all the rest by `wishes`.
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use policies::{Channel as Kind, Ssh};
 use russh::server::{
-    Auth, ChannelOpenHandle, Handle, Handler, Msg, PublicKeyOffer, Response, Session,
-    VerifiedPublicKey,
+    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey,
 };
-use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
+use russh::{Channel, ChannelId, Pty, Sig};
 use ssh_key::{Algorithm, Certificate};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
+use super::calls::Wanted;
 use super::enter::Entered;
-use super::inbox::{Ask, Flooded, Inbox, Load, Size};
-use super::lead::{Lead, NOT_RUN, Opened, ToTarget, not_permitted};
+use super::inbox::{Ask, Flooded, Size};
+use super::lead::{Lead, Opened};
 use super::wait::Waiting;
-use super::{MOST_CHANNELS, Permits, Visit, identify};
+use super::{Shared, Visit, identify};
 
-/// RFC 4254, section 5.1.
-const PROHIBITED: u32 = 1;
 /// The longest value of an environment variable that passes.
 const LONGEST_VALUE: usize = 4 * 1024;
 /// The longest command line.
@@ -32,18 +29,15 @@ const LONGEST_COMMAND: usize = 128 * 1024;
 /// One client's door.
 pub(super) struct Door {
     pub(super) visit: Arc<Visit>,
-    /// How the library is told to disconnect.
-    pub(super) phone: Arc<OnceLock<Handle>>,
+    pub(super) shared: Arc<Shared>,
     pub(super) waiting: Option<Waiting>,
     pub(super) entered: Option<Entered>,
     /// What the target allows, once somebody was let in to one.
     pub(super) allowed: Option<Arc<Ssh>>,
-    /// What the rules let the session do, once it has begun.
-    rights: Permits,
     enter: Option<oneshot::Sender<Entered>>,
-    open: mpsc::Sender<Opened>,
-    channels: HashMap<ChannelId, Arc<Inbox>>,
-    load: Arc<Load>,
+    pub(super) open: mpsc::Sender<Opened>,
+    /// Where the target listens for the client.
+    pub(super) listening: Vec<(Wanted, CancellationToken)>,
 }
 
 /// What ends a connection from inside a handler.
@@ -61,99 +55,24 @@ impl From<Flooded> for DoorError {
     }
 }
 
-type Done = Result<(), DoorError>;
+pub(super) type Done = Result<(), DoorError>;
 
 impl Door {
     pub(super) fn new(
         visit: Arc<Visit>,
+        shared: Arc<Shared>,
         enter: oneshot::Sender<Entered>,
         open: mpsc::Sender<Opened>,
-        (phone, rights): (Arc<OnceLock<Handle>>, Permits),
     ) -> Self {
         Self {
             visit,
-            phone,
-            rights,
+            shared,
             waiting: None,
             entered: None,
             allowed: None,
             enter: Some(enter),
             open,
-            channels: HashMap::new(),
-            load: Arc::default(),
-        }
-    }
-
-    fn allows(&self, kind: Kind) -> bool {
-        self.allowed.as_ref().is_some_and(|ssh| ssh.allows(kind))
-    }
-
-    /// Asks the session for a channel.
-    async fn lead(&mut self, lead: Lead, channel: Channel<Msg>, reply: ChannelOpenHandle) {
-        if self.channels.len() >= MOST_CHANNELS {
-            return reply.reject(ChannelOpenFailure::ResourceShortage).await;
-        }
-        let id = channel.id();
-        // All that the client sends is taken from the handlers: the library's own queue is given up.
-        let (_, out) = channel.split();
-        let inbox = Arc::new(Inbox::new(Arc::clone(&self.load)));
-        let opened = Opened::Channel(ToTarget { lead, inbox: Arc::clone(&inbox), out, reply });
-        if self.open.try_send(opened).is_ok() {
-            self.channels.insert(id, inbox);
-        }
-    }
-
-    /// Refuses a channel, in words.
-    async fn turn_down(&self, what: &'static str, reply: ChannelOpenHandle) {
-        let reason = self.why_not(what);
-        reply.reject(ChannelOpenFailure::Other { code: PROHIBITED, reason: reason.clone() }).await;
-        self.refused(what, reason);
-    }
-
-    fn why_not(&self, what: &str) -> String {
-        if self.allowed.is_some() {
-            format!("postern: {what} is not allowed on this target")
-        } else {
-            "postern: this connection names no target: ssh LOGIN@TARGET@GATE opens one".to_owned()
-        }
-    }
-
-    /// What is refused is told, as far as there is room: it never reaches the target.
-    fn refused(&self, what: &'static str, reason: String) {
-        let _ = self.open.try_send(Opened::Refused { what, reason });
-    }
-
-    /// Passes a wish on where it is allowed; otherwise says why not and closes the channel.
-    fn ask(&self, id: ChannelId, wish: (Kind, Ask), session: &mut Session) -> Done {
-        let (kind, ask) = wish;
-        let Some(inbox) = self.channels.get(&id) else {
-            return Ok(session.channel_failure(id)?);
-        };
-        let permitted = self.rights.get().is_some_and(|rights| rights.channels.contains(&kind));
-        if self.allows(kind) && permitted {
-            inbox.ask(ask)?;
-            return Ok(session.channel_success(id)?);
-        }
-        let reason =
-            if self.allows(kind) { not_permitted(kind) } else { self.why_not(kind.word()) };
-        // Stock clients drop what they were told where a request fails: so it runs, and says why not.
-        session.channel_success(id)?;
-        session.extended_data(id, 1, format!("{reason}\r\n"))?;
-        session.exit_status_request(id, NOT_RUN)?;
-        session.eof(id)?;
-        session.close(id)?;
-        self.refused(kind.word(), reason);
-        Ok(())
-    }
-
-    /// Passes on what goes with a channel that is open.
-    fn add(&self, id: ChannelId, ask: Ask, session: &mut Session) -> Done {
-        match self.channels.get(&id) {
-            Some(inbox) => {
-                inbox.ask(ask)?;
-                Ok(session.channel_success(id)?)
-            }
-            None => Ok(session.channel_failure(id)?),
+            listening: Vec::new(),
         }
     }
 }
@@ -246,7 +165,7 @@ impl Handler for Door {
         if self.allowed.is_none() && self.visit.within.is_none() {
             let host = host.to_owned();
             let _ = self.open.try_send(Opened::Onward { channel, host, reply });
-        } else if self.allows(Kind::DirectTcpip) {
+        } else if self.allowed.is_some() {
             let (host, from) = (host.to_owned(), from.to_owned());
             self.lead(Lead::Tcp { host, port, from, from_port }, channel, reply).await;
         } else {
@@ -262,7 +181,7 @@ impl Handler for Door {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Done {
-        if self.allows(Kind::DirectStreamlocal) {
+        if self.allowed.is_some() {
             self.lead(Lead::Socket { path: path.to_owned() }, channel, reply).await;
         } else {
             self.turn_down(Kind::DirectStreamlocal.word(), reply).await;
@@ -296,32 +215,43 @@ impl Handler for Door {
         Ok(())
     }
 
+    /// A channel that the session has opened: what the client sends on it waits from now on.
+    async fn channel_open_confirmation(
+        &mut self,
+        id: ChannelId,
+        _: u32,
+        _: u32,
+        _: &mut Session,
+    ) -> Done {
+        self.shared.inboxes.of(id);
+        Ok(())
+    }
+
     async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Done {
-        if let Some(inbox) = self.channels.remove(&id) {
-            inbox.close();
-        }
+        self.shared.inboxes.close(id);
         Ok(())
     }
 
     async fn channel_eof(&mut self, id: ChannelId, _: &mut Session) -> Done {
-        if let Some(inbox) = self.channels.get(&id) {
+        if let Some(inbox) = self.shared.inboxes.get(id) {
             inbox.eof();
         }
         Ok(())
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], _: &mut Session) -> Done {
-        let Some(inbox) = self.channels.get(&id) else {
+        let inboxes = &self.shared.inboxes;
+        let Some(inbox) = inboxes.get(id) else {
             return Ok(());
         };
         inbox.data(data);
-        self.load.check(self.channels.len())?;
-        self.load.settle().await;
+        inboxes.load.check(inboxes.count())?;
+        inboxes.load.settle().await;
         Ok(())
     }
 
     fn adjust_window(&mut self, _: ChannelId, _: u32) -> u32 {
-        self.load.window()
+        self.shared.inboxes.load.window()
     }
 
     async fn pty_request(
@@ -343,34 +273,67 @@ impl Handler for Door {
     async fn x11_request(
         &mut self,
         id: ChannelId,
-        _: bool,
-        _: &str,
-        _: &str,
-        _: u32,
+        single: bool,
+        protocol: &str,
+        cookie: &str,
+        screen: u32,
         session: &mut Session,
     ) -> Done {
-        self.refused("x11", self.why_not("x11"));
-        Ok(session.channel_failure(id)?)
+        let short = |text: &str| text.chars().take(256).collect();
+        let (protocol, cookie) = (short(protocol), short(cookie));
+        let ask = Ask::X11 { single, protocol, cookie, screen };
+        match self.lend(id, (Kind::X11, ask), session)? {
+            true => Ok(session.channel_success(id)?),
+            false => Ok(session.channel_failure(id)?),
+        }
     }
 
-    async fn agent_request(&mut self, _: ChannelId, _: &mut Session) -> Result<bool, DoorError> {
-        self.refused("agent", self.why_not("agent forwarding"));
-        Ok(false)
+    async fn agent_request(
+        &mut self,
+        id: ChannelId,
+        session: &mut Session,
+    ) -> Result<bool, DoorError> {
+        self.lend(id, (Kind::Agent, Ask::Agent), session)
     }
 
     async fn tcpip_forward(
         &mut self,
-        _: &str,
-        _: &mut u32,
-        _: &mut Session,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
     ) -> Result<bool, DoorError> {
-        self.refused("forwarded-tcpip", self.why_not("forwarded-tcpip"));
-        Ok(false)
+        let at = Wanted::Tcp { host: address.to_owned(), port: *port };
+        let listens = self.listen(at, session).await?;
+        if let Some(chosen) = listens {
+            *port = chosen;
+        }
+        Ok(listens.is_some())
     }
 
-    async fn streamlocal_forward(&mut self, _: &str, _: &mut Session) -> Result<bool, DoorError> {
-        self.refused("forwarded-streamlocal", self.why_not("forwarded-streamlocal"));
-        Ok(false)
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _: &mut Session,
+    ) -> Result<bool, DoorError> {
+        Ok(self.listen_no_longer(&Wanted::Tcp { host: address.to_owned(), port }))
+    }
+
+    async fn streamlocal_forward(
+        &mut self,
+        path: &str,
+        session: &mut Session,
+    ) -> Result<bool, DoorError> {
+        let at = Wanted::Socket { path: path.to_owned() };
+        Ok(self.listen(at, session).await?.is_some())
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &str,
+        _: &mut Session,
+    ) -> Result<bool, DoorError> {
+        Ok(self.listen_no_longer(&Wanted::Socket { path: path.to_owned() }))
     }
 
     async fn env_request(
@@ -385,6 +348,8 @@ impl Handler for Door {
             let (name, value) = (name.to_owned(), value.to_owned());
             return self.add(id, Ask::Env { name, value }, session);
         }
+        let name: String = name.escape_debug().take(64).collect();
+        self.refused("env", format!("the environment variable `{name}` is not passed on"));
         Ok(session.channel_failure(id)?)
     }
 

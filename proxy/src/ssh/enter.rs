@@ -226,7 +226,7 @@ impl Door {
         refusal: &Refusal,
     ) -> Auth {
         self.visit.denied(identity, resource, refusal);
-        if let Some(handle) = self.phone.get() {
+        if let Some(handle) = self.shared.phone.get() {
             let (reason, text) =
                 (Disconnect::ByApplication, format!("postern: {}", refusal.message));
             let _ = handle.disconnect(reason, text, String::new()).await;

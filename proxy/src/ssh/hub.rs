@@ -10,11 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use audit::ssh::Ssh as Happening;
 use audit::{Event, Kind};
-use policies::{End, Record};
+use policies::{Channel, End, Record};
 use russh::ChannelId;
 use thiserror::Error;
+use tokio::sync::mpsc;
 
+use super::calls::Called;
 use super::enter::Caller;
+use super::lead::{not_allowed, not_permitted};
 use super::refuse::Refusal;
 use super::sftp::Limit;
 use super::upstream::{Call, Upstream, dial};
@@ -53,6 +56,8 @@ pub(super) struct Hub {
     caller: Caller,
     recorder: Mutex<Recorder>,
     idle: Mutex<Vec<Upstream>>,
+    /// Who sees to what the target opens.
+    calls: mpsc::Sender<Called>,
     next: AtomicU32,
     bytes: (AtomicU64, AtomicU64),
     commands: AtomicU64,
@@ -66,6 +71,7 @@ impl Hub {
         (session, rights): (Session, Rights),
         caller: Caller,
         (recorder, first): (Recorder, Upstream),
+        calls: mpsc::Sender<Called>,
     ) -> Self {
         Self {
             plane,
@@ -74,6 +80,7 @@ impl Hub {
             caller,
             recorder: Mutex::new(recorder),
             idle: Mutex::new(vec![first]),
+            calls,
             next: AtomicU32::new(0),
             bytes: Default::default(),
             commands: AtomicU64::new(0),
@@ -102,6 +109,15 @@ impl Hub {
             recorder.push(&Event { t, kind: Kind::Ssh(happening) })?;
         }
         Ok(recorder.flush()?)
+    }
+
+    /// Why this may not be opened, in words: because of the target, or of the rules.
+    pub(super) fn why_not(&self, kind: Channel) -> Option<String> {
+        if self.rights.channels.contains(&kind) {
+            return None;
+        }
+        let allowed = self.caller.target.ssh.as_ref().is_some_and(|ssh| ssh.allows(kind));
+        Some(if allowed { not_permitted(kind) } else { not_allowed(kind.word()) })
     }
 
     /// Whether the rules want this recorded: of every session under the grant, or of a channel that
@@ -153,14 +169,20 @@ impl Hub {
     /// A connection to the target for one more channel.
     pub(super) async fn upstream(&self) -> Result<Upstream, Refusal> {
         loop {
-            let Some(idle) = lock(&self.idle).pop() else {
-                let connected = connect(&self.plane, &self.session, &self.caller).await;
-                return connected.map(|(upstream, _)| upstream);
+            let idle = lock(&self.idle).pop();
+            let Some(idle) = idle else {
+                return self.dial().await;
             };
             if idle.is_open() {
                 return Ok(idle);
             }
         }
+    }
+
+    /// A connection to the target that has no channel yet.
+    pub(super) async fn dial(&self) -> Result<Upstream, Refusal> {
+        let connected = connect(&self.plane, &self.session, &self.caller, &self.calls).await;
+        connected.map(|(upstream, _)| upstream)
     }
 
     /// Gives back a connection whose channel has ended.
@@ -197,12 +219,14 @@ pub(super) async fn connect(
     plane: &Plane,
     session: &Session,
     caller: &Caller,
+    calls: &mpsc::Sender<Called>,
 ) -> Result<(Upstream, Rights), Refusal> {
     let begun = plane.credentials.begin(session).await;
     let begun = begun.map_err(|error| Refusal::begin(&error, &caller.resource))?;
     let login = caller.resource.login.as_str();
     let credential = &begun.upstream;
-    let call = Call { target: &caller.target, login, credential, clock: &plane.clock };
+    let (target, clock) = (&*caller.target, &plane.clock);
+    let call = Call { target, login, credential, clock, calls: calls.clone() };
     let timer = plane.metrics.upstream_connect.start_timer();
     let dialled = dial(&call).await;
     timer.observe_duration();

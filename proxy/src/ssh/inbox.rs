@@ -6,13 +6,13 @@
 //! new window when data arrives, though, not when it is passed on; while much waits, it is told to
 //! grant next to nothing, and the handler takes its time, but never more than [`PAUSE`].
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use russh::{Pty, Sig};
+use russh::{ChannelId, Pty, Sig};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -39,13 +39,29 @@ pub(super) enum Item {
 /// What a client asks for on a channel.
 #[derive(Debug)]
 pub(super) enum Ask {
-    Pty { term: String, size: Size, modes: Vec<(Pty, u32)> },
-    Env { name: String, value: String },
+    Pty {
+        term: String,
+        size: Size,
+        modes: Vec<(Pty, u32)>,
+    },
+    Env {
+        name: String,
+        value: String,
+    },
     Shell,
     Exec(Vec<u8>),
     Subsystem(String),
     Resize(Size),
     Signal(Sig),
+    /// The target may use the client's key agent.
+    Agent,
+    /// The target may use the client's display.
+    X11 {
+        single: bool,
+        protocol: String,
+        cookie: String,
+        screen: u32,
+    },
 }
 
 /// The size of a terminal, in characters and in pixels.
@@ -66,6 +82,13 @@ pub(super) struct Flooded;
 pub(super) struct Load {
     bytes: AtomicUsize,
     lighter: Notify,
+}
+
+/// The inboxes of a connection, by their channels.
+#[derive(Debug, Default)]
+pub(super) struct Inboxes {
+    pub(super) load: Arc<Load>,
+    by_channel: Mutex<HashMap<ChannelId, Arc<Inbox>>>,
 }
 
 /// What waits on one channel.
@@ -124,6 +147,39 @@ impl Load {
         if !self.is_much() {
             self.lighter.notify_one();
         }
+    }
+}
+
+impl Inboxes {
+    pub(super) fn get(&self, id: ChannelId) -> Option<Arc<Inbox>> {
+        self.by_channel().get(&id).cloned()
+    }
+
+    /// The inbox of a channel, made where there is none yet: a channel that the gateway opened is heard
+    /// of from two sides.
+    pub(super) fn of(&self, id: ChannelId) -> Arc<Inbox> {
+        let made = || Arc::new(Inbox::new(Arc::clone(&self.load)));
+        Arc::clone(self.by_channel().entry(id).or_insert_with(made))
+    }
+
+    /// The client is done with the channel.
+    pub(super) fn close(&self, id: ChannelId) {
+        if let Some(inbox) = self.by_channel().remove(&id) {
+            inbox.close();
+        }
+    }
+
+    /// A channel that was never opened.
+    pub(super) fn forget(&self, id: ChannelId) {
+        self.by_channel().remove(&id);
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.by_channel().len()
+    }
+
+    fn by_channel(&self) -> MutexGuard<'_, HashMap<ChannelId, Arc<Inbox>>> {
+        self.by_channel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

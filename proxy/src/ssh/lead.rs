@@ -6,6 +6,7 @@ use policies::Channel as Kind;
 use russh::server::{ChannelOpenHandle, Msg};
 use russh::{Channel, ChannelWriteHalf};
 
+use super::calls::Listen;
 use super::inbox::Inbox;
 
 /// What OpenSSH exits with where it is not the command that failed.
@@ -17,6 +18,8 @@ pub(super) enum Opened {
     Channel(ToTarget),
     /// A connection to a target by its name.
     Onward { channel: Channel<Msg>, host: String, reply: ChannelOpenHandle },
+    /// The target is to listen for the client.
+    Listen(Listen),
     /// Something was refused.
     Refused { what: &'static str, reason: String },
 }
@@ -46,6 +49,11 @@ impl Lead {
             Self::Socket { .. } => Some(Kind::DirectStreamlocal),
         }
     }
+}
+
+/// What the user reads where the target doesn't allow it.
+pub(super) fn not_allowed(what: &str) -> String {
+    format!("postern: {what} is not allowed on this target")
 }
 
 /// What the user reads where the target would allow it, but the rules don't.

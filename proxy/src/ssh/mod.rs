@@ -1,11 +1,13 @@
 //! The SSH data plane, read top-down as a connection passes:
 //! [`door`] (the protocol towards the client) -> [`route`], [`identify`], [`enter`] (with [`wait`]) ->
-//! [`session`] -> [`upstream`] -> [`channel`], which [`hub`] records -> the end; [`onward`] is for
+//! [`session`] -> [`upstream`] -> [`channel`], which [`hub`] records -> the end; [`wishes`] is what clients
+//! ask for on the way, [`listen`] and [`calls`] what targets open towards them; [`onward`] is for
 //! connections that lead to targets by `-J`.
 //!
 //! The protocol runs in the tasks of its library, on the same worker. No channel opens before the
 //! connection is admitted, and one connection is one target.
 
+mod calls;
 mod channel;
 mod door;
 mod enter;
@@ -13,6 +15,7 @@ mod hub;
 mod identify;
 mod inbox;
 mod lead;
+mod listen;
 mod onward;
 mod preamble;
 mod refuse;
@@ -22,6 +25,7 @@ mod sftp;
 mod upstream;
 mod wait;
 mod wire;
+mod wishes;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -39,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::door::Door;
 use self::enter::Entered;
+use self::inbox::Inboxes;
 use self::lead::Opened;
 use self::wire::{Socket, Wire};
 use crate::Plane;
@@ -93,11 +98,19 @@ struct Client {
     handle: Handle,
     running: RunningSession<Door>,
     opens: mpsc::Receiver<Opened>,
-    rights: Permits,
+    shared: Arc<Shared>,
 }
 
-/// What the rules let the session do, once it has begun: nothing before.
-type Permits = Arc<OnceLock<Rights>>;
+/// What the protocol's handlers and the session of one client share.
+#[derive(Default)]
+struct Shared {
+    /// How the library is told to disconnect.
+    phone: OnceLock<Handle>,
+    /// What the rules let the session do, once it has begun: nothing before.
+    rights: OnceLock<Rights>,
+    /// What the client sent and the target hasn't taken yet.
+    inboxes: Inboxes,
+}
 
 /// Serves one connection from its first byte to its end.
 pub(crate) async fn serve(plane: Arc<Plane>, tcp: TcpStream, peer: SocketAddr, slot: Slot) {
@@ -127,10 +140,8 @@ impl Visit {
         };
         let (enter, entered) = oneshot::channel();
         let (open, opens) = mpsc::channel(MOST_CHANNELS);
-        let phone = Arc::new(OnceLock::new());
-        let rights = Permits::default();
-        let told = (Arc::clone(&phone), Arc::clone(&rights));
-        let door = Door::new(Arc::clone(self), enter, open, told);
+        let shared = Arc::<Shared>::default();
+        let door = Door::new(Arc::clone(self), Arc::clone(&shared), enter, open);
         let running =
             match russh::server::run_stream(config, Wire::from_client(stream, &cut), door).await {
                 Ok(running) => running,
@@ -141,8 +152,8 @@ impl Visit {
             };
         let handle = running.handle();
         // It is set once, here, before the protocol's task first runs.
-        let _ = phone.set(handle.clone());
-        self.arrive(Client { handle, running, opens, rights }, entered).await
+        let _ = shared.phone.set(handle.clone());
+        self.arrive(Client { handle, running, opens, shared }, entered).await
     }
 
     async fn arrive(

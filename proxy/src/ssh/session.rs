@@ -10,16 +10,18 @@ use std::time::Duration;
 use policies::{End, Kind};
 use russh::Disconnect;
 use russh::server::Handle;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::Instrument;
 
+use super::calls::{Called, MOST_CALLS};
 use super::enter::{Caller, LetIn};
 use super::hub::{Broken, Hub, connect};
 use super::lead::Opened;
 use super::refuse::{Refusal, told};
 use super::upstream::Upstream;
-use super::{Client, Outcome, Visit, channel};
+use super::{Client, Outcome, Shared, Visit, channel, listen};
 use crate::credential::Rights;
 use crate::recorder::Recorder;
 use crate::session::{Opening, Session, Tally};
@@ -59,6 +61,7 @@ impl Visit {
     }
 
     async fn run(&self, mut client: Client, caller: Caller, session: Session) -> Outcome {
+        let (calls, called) = mpsc::channel(MOST_CALLS);
         let prepared = tokio::select! {
             biased;
             end = session.ended() => Err((Refusal::cut(&end), end)),
@@ -66,7 +69,7 @@ impl Visit {
                 session.close(&End::Closed, &Tally::default());
                 return "left";
             }
-            prepared = self.prepare(&caller, &session) => prepared,
+            prepared = self.prepare(&caller, &session, &calls) => prepared,
         };
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -80,10 +83,10 @@ impl Visit {
         tracing::info!("session opened");
         let Prepared { recorder, first, rights } = prepared;
         // It is set once, here, before any channel is confirmed.
-        let _ = client.rights.set(rights.clone());
-        let hub = Hub::new(Arc::clone(&self.plane), (session, rights), caller, (recorder, first));
-        let hub = Arc::new(hub);
-        serve(hub, client).await;
+        let _ = client.shared.rights.set(rights.clone());
+        let plane = Arc::clone(&self.plane);
+        let hub = Hub::new(plane, (session, rights), caller, (recorder, first), calls);
+        serve(Arc::new(hub), client, called).await;
         "session"
     }
 
@@ -92,8 +95,9 @@ impl Visit {
         &self,
         caller: &Caller,
         session: &Session,
+        calls: &mpsc::Sender<Called>,
     ) -> Result<Prepared, (Refusal, End)> {
-        let first = connect(&self.plane, session, caller).await;
+        let first = connect(&self.plane, session, caller, calls).await;
         let (first, rights) = first.map_err(|refusal| (refusal, End::UpstreamLost))?;
         let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
             tracing::error!(%error, "the recording can't begin");
@@ -112,19 +116,22 @@ struct Prepared {
 }
 
 /// Until the client leaves or the guard cuts it; and then to the very end.
-async fn serve(hub: Arc<Hub>, mut client: Client) {
+async fn serve(hub: Arc<Hub>, mut client: Client, mut called: mpsc::Receiver<Called>) {
     let mut channels = JoinSet::new();
+    let Client { handle, running, opens, shared } = &mut client;
     let end = tokio::select! {
         biased;
         end = hub.session.ended() => end,
-        _ = &mut client.running => End::Closed,
-        never = count_down(&hub, &client.handle) => match never {},
-        end = take_on(&hub, &client.handle, &mut client.opens, &mut channels) => end,
+        _ = running => End::Closed,
+        never = count_down(&hub, handle) => match never {},
+        end = take_on(&hub, (handle, shared), (opens, &mut called), &mut channels) => end,
     };
     // From here on nothing passes: what a channel was about to do is dropped.
     channels.shutdown().await;
     hub.session.cut_done();
-    // Who is refused may leave at once: what they wanted stands in the recording all the same.
+    // Who is refused may leave at once: what they wanted stands in the recording all the same. Who still
+    // waits for an answer learns that there is none.
+    client.opens.close();
     while let Ok(opened) = client.opens.try_recv() {
         if let Opened::Refused { what, reason } = opened
             && let Err(error) = record_refused(&hub, what, reason)
@@ -166,41 +173,70 @@ async fn count_down(hub: &Hub, handle: &Handle) -> Infallible {
 /// Takes on channel after channel, until one of them says that the session is over.
 async fn take_on(
     hub: &Arc<Hub>,
-    handle: &Handle,
-    opens: &mut tokio::sync::mpsc::Receiver<Opened>,
+    (handle, shared): (&Handle, &Arc<Shared>),
+    (opens, called): (&mut mpsc::Receiver<Opened>, &mut mpsc::Receiver<Called>),
     channels: &mut JoinSet<Result<(), Broken>>,
 ) -> End {
     loop {
-        tokio::select! {
-            Some(opened) = opens.recv() => match opened {
-                Opened::Channel(wanted) => {
-                    let serving = channel::serve(Arc::clone(hub), handle.clone(), wanted);
-                    channels.spawn(serving.in_current_span());
-                }
-                Opened::Refused { what, reason } => {
-                    if record_refused(hub, what, reason).is_err() {
-                        return End::RecorderFailed;
-                    }
-                }
-                // Only connections that lead on have any, and this one leads to a target.
-                Opened::Onward { .. } => {}
-            },
+        let done = tokio::select! {
+            Some(opened) = opens.recv() => take(hub, (handle, shared), opened, channels),
+            Some(called) = called.recv() => {
+                let (hub, shared) = (Arc::clone(hub), Arc::clone(shared));
+                let answering = channel::answer(hub, handle.clone(), shared, called);
+                channels.spawn(answering.in_current_span());
+                Ok(())
+            }
             Some(done) = channels.join_next(), if !channels.is_empty() => match done {
-                Ok(Ok(()) | Err(Broken::Client)) => {}
-                Ok(Err(Broken::Recorder(error))) => {
-                    tracing::error!(%error, "the recording failed");
-                    return End::RecorderFailed;
-                }
-                Ok(Err(Broken::LeaseOver)) => return hub.session.ended().await,
-                Ok(Err(Broken::Lost)) => return End::UpstreamLost,
-                Ok(Err(Broken::Files(why))) => return End::Protocol(why),
+                Ok(done) => done,
                 Err(error) => {
                     tracing::error!(%error, "a channel broke off");
                     return End::Protocol("internal error".to_owned());
                 }
             },
             else => return End::Closed,
+        };
+        match done {
+            Ok(()) | Err(Broken::Client) => {}
+            Err(broken) => return end_of(hub, broken).await,
         }
+    }
+}
+
+/// Sees to one thing that the client wants.
+fn take(
+    hub: &Arc<Hub>,
+    (handle, shared): (&Handle, &Arc<Shared>),
+    opened: Opened,
+    channels: &mut JoinSet<Result<(), Broken>>,
+) -> Result<(), Broken> {
+    match opened {
+        Opened::Channel(wanted) => {
+            let serving =
+                channel::serve(Arc::clone(hub), handle.clone(), Arc::clone(shared), wanted);
+            channels.spawn(serving.in_current_span());
+        }
+        Opened::Listen(wanted) => {
+            let listening = listen::listen(Arc::clone(hub), wanted);
+            channels.spawn(listening.in_current_span());
+        }
+        Opened::Refused { what, reason } => record_refused(hub, what, reason)?,
+        // Only connections that lead on have any, and this one leads to a target.
+        Opened::Onward { .. } => {}
+    }
+    Ok(())
+}
+
+/// What the end of one channel means for the session.
+async fn end_of(hub: &Hub, broken: Broken) -> End {
+    match broken {
+        Broken::Recorder(error) => {
+            tracing::error!(%error, "the recording failed");
+            End::RecorderFailed
+        }
+        Broken::LeaseOver => hub.session.ended().await,
+        Broken::Lost => End::UpstreamLost,
+        Broken::Files(why) => End::Protocol(why),
+        Broken::Client => End::Closed,
     }
 }
 
@@ -219,7 +255,7 @@ async fn tell(handle: &Handle, readers: &[russh::ChannelId], text: &str) {
 
 /// Disconnects with a reason. Who doesn't listen is left.
 pub(super) async fn see_off(client: Client, text: &str) {
-    let Client { handle, running, opens, rights: _ } = client;
+    let Client { handle, running, opens, shared: _ } = client;
     let said = async {
         let text = format!("postern: {text}");
         let _ = handle.disconnect(Disconnect::ByApplication, text, String::new()).await;

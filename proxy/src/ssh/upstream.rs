@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use policies::{Ssh, Target, TargetName};
+use policies::{Channel as Kind, Ssh, Target, TargetName};
 use russh::client::{self, AuthResult, ChannelOpenHandle, Handle};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, Disconnect, Names, cipher};
@@ -11,9 +11,11 @@ use secrecy::ExposeSecret;
 use ssh_key::{Algorithm, HashAlg, PublicKey};
 use thiserror::Error;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::calls::{Called, Calls};
 use super::wire::Wire;
 use super::{KEEPALIVE, MOST_SILENT, preferred, rekey};
 use crate::clock::Clock;
@@ -48,6 +50,8 @@ pub(super) enum DialError {
 /// A connection to the target, signed in. Dropped, it is gone.
 pub(super) struct Upstream {
     pub(super) handle: Handle<Post>,
+    /// What the target may open over it.
+    pub(super) calls: Arc<Calls>,
     _cut: DropGuard,
 }
 
@@ -57,6 +61,8 @@ pub(super) struct Call<'a> {
     pub(super) login: &'a str,
     pub(super) credential: &'a Credential,
     pub(super) clock: &'a Clock,
+    /// Who sees to what the target opens.
+    pub(super) calls: mpsc::Sender<Called>,
 }
 
 /// Connects, verifies the host key, and signs in.
@@ -71,11 +77,13 @@ async fn connect(call: &Call<'_>) -> Result<Upstream, DialError> {
     let stream = TcpStream::connect(address).await.map_err(DialError::Unreachable)?;
     stream.set_nodelay(true).map_err(DialError::Unreachable)?;
     let cut = CancellationToken::new();
+    let calls = Arc::new(Calls::new(call.calls.clone()));
     let post = Post {
         target: target.name.clone(),
         host: target.host.clone(),
         expected: Expected::read(expected),
         clock: call.clock.clone(),
+        calls: Arc::clone(&calls),
     };
     let wire = Wire::new(stream, &cut);
     let config = Arc::new(config(&post.expected));
@@ -86,7 +94,7 @@ async fn connect(call: &Call<'_>) -> Result<Upstream, DialError> {
         if is_another { DialError::HostKey } else { DialError::Protocol(error) }
     })?;
     sign_in(&mut handle, call).await?;
-    Ok(Upstream { handle, _cut: cut.drop_guard() })
+    Ok(Upstream { handle, calls, _cut: cut.drop_guard() })
 }
 
 async fn sign_in(handle: &mut Handle<Post>, call: &Call<'_>) -> Result<(), DialError> {
@@ -111,9 +119,9 @@ async fn sign_in(handle: &mut Handle<Post>, call: &Call<'_>) -> Result<(), DialE
 }
 
 impl Upstream {
-    /// Whether it can take another channel.
+    /// Whether it can take another channel: one over which the target may open any is its channel's.
     pub(super) fn is_open(&self) -> bool {
-        !self.handle.is_closed()
+        !self.handle.is_closed() && !self.calls.are_expected()
     }
 
     /// Says good-bye, for a moment at most.
@@ -171,12 +179,13 @@ impl Expected {
     }
 }
 
-/// What the target tells us outside of channels. Whatever it asks for is refused.
+/// What the target tells us outside of channels. What nobody asked for is refused.
 pub(super) struct Post {
     target: TargetName,
     host: String,
     expected: Expected,
     clock: Clock,
+    calls: Arc<Calls>,
 }
 
 impl Post {
@@ -199,8 +208,8 @@ impl Post {
     }
 }
 
-/// Channels that the target wants opened, by the names of the library's handlers, which would take them:
-/// an answer that is dropped is a refusal.
+/// Channels that no target opens, by the names of the library's handlers, which would take them: an
+/// answer that is dropped is a refusal.
 macro_rules! refused {
     ($($opened:ident($($what:ty),*);)*) => {$(
         async fn $opened(
@@ -246,9 +255,52 @@ impl client::Handler for Post {
         server_channel_open_session();
         server_channel_open_direct_tcpip(&str, u32, &str, u32);
         server_channel_open_direct_streamlocal(&str);
-        server_channel_open_forwarded_tcpip(&str, u32, &str, u32);
-        server_channel_open_forwarded_streamlocal(&str);
-        server_channel_open_agent_forward();
-        server_channel_open_x11(&str, u32);
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<client::Msg>,
+        _: &str,
+        port: u32,
+        from: &str,
+        from_port: u32,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        self.calls.came(Kind::ForwardedTcpip, (port, from, from_port), (channel, reply));
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        channel: Channel<client::Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        self.calls.came(Kind::ForwardedStreamlocal, (0, "", 0), (channel, reply));
+        Ok(())
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        channel: Channel<client::Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        self.calls.came(Kind::Agent, (0, "", 0), (channel, reply));
+        Ok(())
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        channel: Channel<client::Msg>,
+        from: &str,
+        from_port: u32,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        self.calls.came(Kind::X11, (0, from, from_port), (channel, reply));
+        Ok(())
     }
 }

@@ -1,0 +1,83 @@
+//! A target that listens for the client (`-R`).
+//!
+//! Each place has a connection to the target of its own: what is connected there can't hold up a channel,
+//! and a target that is slow to answer holds up nothing but its answer.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use audit::ssh::Ssh as Happening;
+use tokio_util::sync::CancellationToken;
+
+use super::calls::{Listen, Wanted};
+use super::hub::{Broken, Hub};
+use super::refuse::Refusal;
+use super::upstream::Upstream;
+
+/// Has the target listen at a place until the session ends. What is connected there outlives the
+/// client's wish that it listen.
+pub(super) async fn listen(hub: Arc<Hub>, wish: Listen) -> Result<(), Broken> {
+    let Listen { at, until, answer } = wish;
+    if let Some(reason) = hub.why_not(at.kind()) {
+        let _ = answer.send(Err(reason.clone()));
+        return refused(&hub, &at, reason);
+    }
+    hub.check()?;
+    hub.record_all(at.told(true))?;
+    match begin(&hub, &at).await {
+        Ok((upstream, port)) => {
+            let place = at.clone().chosen(port);
+            if place != at {
+                hub.record_all(place.told(true))?;
+            }
+            let _ = answer.send(Ok(port));
+            hold(&hub, upstream, place, until).await
+        }
+        Err(refusal) => {
+            let _ = answer.send(Err(format!("postern: {}", refusal.message)));
+            refused(&hub, &at, refusal.message)
+        }
+    }
+}
+
+fn refused(hub: &Hub, at: &Wanted, reason: String) -> Result<(), Broken> {
+    let what = at.kind().word().into();
+    hub.record(Happening::Refused { ch: None, what, reason: reason.into() })
+}
+
+/// A connection over which the target listens, and the port where it chose one.
+async fn begin(hub: &Hub, at: &Wanted) -> Result<(Upstream, u32), Refusal> {
+    let upstream = hub.dial().await?;
+    upstream.calls.expect(at.clone());
+    let port = match at {
+        Wanted::Tcp { host, port } => upstream.handle.tcpip_forward(host.as_str(), *port).await,
+        Wanted::Socket { path } => {
+            upstream.handle.streamlocal_forward(path.as_str()).await.map(|()| 0)
+        }
+        Wanted::Agent | Wanted::X11 => Err(russh::Error::RequestDenied),
+    };
+    let refuses = |_| Refusal::new("upstream", "the target refuses to listen there");
+    Ok((upstream, port.map_err(refuses)?))
+}
+
+async fn hold(
+    hub: &Hub,
+    mut upstream: Upstream,
+    place: Wanted,
+    until: CancellationToken,
+) -> Result<(), Broken> {
+    tokio::select! {
+        _ = &mut upstream.handle => return Err(Broken::Lost),
+        () = until.cancelled() => {}
+    }
+    hub.record_all(place.told(false))?;
+    let handle = &upstream.handle;
+    // A target that would rather go on listening is of no use to anybody: nothing it opens is passed on.
+    let _ = match &place {
+        Wanted::Tcp { host, port } => handle.cancel_tcpip_forward(host.as_str(), *port).await,
+        Wanted::Socket { path } => handle.cancel_streamlocal_forward(path.as_str()).await,
+        Wanted::Agent | Wanted::X11 => Ok(()),
+    };
+    upstream.calls.expect_no_more();
+    pending().await
+}

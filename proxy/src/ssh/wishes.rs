@@ -1,0 +1,177 @@
+//! What a client asks for on a connection that was let in: passed on, or refused in words.
+//!
+//! Nothing here waits for a channel. Requests are answered by what the target and the rules allow, in the
+//! order in which they came, and put into the channel's inbox; channels wait in a queue until the session
+//! takes them on. Only where the target is to listen for the client its answer is waited for, which comes
+//! over a connection of its own. Whatever leads around the recording is refused unless it is allowed.
+
+use std::time::Duration;
+
+use policies::Channel as Kind;
+use russh::server::{ChannelOpenHandle, Msg, Session};
+use russh::{Channel, ChannelId, ChannelOpenFailure};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::MOST_CHANNELS;
+use super::calls::{Listen, Wanted};
+use super::door::{Done, Door, DoorError};
+use super::inbox::Ask;
+use super::lead::{Lead, NOT_RUN, Opened, ToTarget, not_allowed, not_permitted};
+
+/// RFC 4254, section 5.1.
+const PROHIBITED: u32 = 1;
+/// The most places at which a target listens for one client.
+const MOST_LISTENING: usize = 16;
+/// The longest name of such a place.
+const LONGEST_PLACE: usize = 256;
+/// How long a target may take until it listens.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Door {
+    /// Asks the session for a channel.
+    pub(super) async fn lead(
+        &mut self,
+        lead: Lead,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+    ) {
+        let inboxes = &self.shared.inboxes;
+        if inboxes.count() >= MOST_CHANNELS {
+            return reply.reject(ChannelOpenFailure::ResourceShortage).await;
+        }
+        let id = channel.id();
+        // All that the client sends is taken from the handlers: the library's own queue is given up.
+        let (_, out) = channel.split();
+        let inbox = inboxes.of(id);
+        let opened = Opened::Channel(ToTarget { lead, inbox, out, reply });
+        if self.open.try_send(opened).is_err() {
+            inboxes.forget(id);
+        }
+    }
+
+    /// Refuses a channel, in words.
+    pub(super) async fn turn_down(&self, what: &'static str, reply: ChannelOpenHandle) {
+        let reason = self.why_not(what);
+        reply.reject(ChannelOpenFailure::Other { code: PROHIBITED, reason: reason.clone() }).await;
+        self.refused(what, reason);
+    }
+
+    /// What is refused is told, as far as there is room: it never reaches the target.
+    pub(super) fn refused(&self, what: &'static str, reason: String) {
+        let _ = self.open.try_send(Opened::Refused { what, reason });
+    }
+
+    fn why_not(&self, what: &str) -> String {
+        if self.allowed.is_some() {
+            not_allowed(what)
+        } else {
+            "postern: this connection names no target: ssh LOGIN@TARGET@GATE opens one".to_owned()
+        }
+    }
+
+    /// Whether the target and the rules allow this; otherwise why not.
+    fn may(&self, kind: Kind) -> Result<(), String> {
+        if !self.allowed.as_ref().is_some_and(|ssh| ssh.allows(kind)) {
+            return Err(self.why_not(kind.word()));
+        }
+        let permitted = self.shared.rights.get();
+        let permitted = permitted.is_some_and(|rights| rights.channels.contains(&kind));
+        if permitted { Ok(()) } else { Err(not_permitted(kind)) }
+    }
+
+    /// Passes a wish on where it is allowed; otherwise says why not and closes the channel.
+    pub(super) fn ask(&self, id: ChannelId, wish: (Kind, Ask), session: &mut Session) -> Done {
+        let (kind, ask) = wish;
+        let Some(inbox) = self.shared.inboxes.get(id) else {
+            return Ok(session.channel_failure(id)?);
+        };
+        let Err(reason) = self.may(kind) else {
+            inbox.ask(ask)?;
+            return Ok(session.channel_success(id)?);
+        };
+        // Stock clients drop what they were told where a request fails: so it runs, and says why not.
+        session.channel_success(id)?;
+        session.extended_data(id, 1, format!("{reason}\r\n"))?;
+        session.exit_status_request(id, NOT_RUN)?;
+        session.eof(id)?;
+        session.close(id)?;
+        self.refused(kind.word(), reason);
+        Ok(())
+    }
+
+    /// Passes on what goes with a channel that is open.
+    pub(super) fn add(&self, id: ChannelId, ask: Ask, session: &mut Session) -> Done {
+        match self.shared.inboxes.get(id) {
+            Some(inbox) => {
+                inbox.ask(ask)?;
+                Ok(session.channel_success(id)?)
+            }
+            None => Ok(session.channel_failure(id)?),
+        }
+    }
+
+    /// Lets the target use what is the client's, where that is allowed; otherwise says why not, and the
+    /// channel goes on without it.
+    pub(super) fn lend(
+        &self,
+        id: ChannelId,
+        wish: (Kind, Ask),
+        session: &mut Session,
+    ) -> Result<bool, DoorError> {
+        let (kind, ask) = wish;
+        let Some(inbox) = self.shared.inboxes.get(id) else {
+            return Ok(false);
+        };
+        let Err(reason) = self.may(kind) else {
+            inbox.ask(ask)?;
+            return Ok(true);
+        };
+        session.extended_data(id, 1, format!("{reason}\r\n"))?;
+        self.refused(kind.word(), reason);
+        Ok(false)
+    }
+
+    /// Has the target listen at a place, and returns the port that it chose, where it was to choose one.
+    /// A client isn't told why it doesn't, except in what it shows with `-v`.
+    pub(super) async fn listen(
+        &mut self,
+        at: Wanted,
+        session: &mut Session,
+    ) -> Result<Option<u32>, DoorError> {
+        match self.listens(at.clone()).await {
+            Ok((port, until)) => {
+                self.listening.push((at.chosen(port), until));
+                Ok(Some(port))
+            }
+            Err(reason) => {
+                session.debug(true, &reason, "")?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn listens(&self, at: Wanted) -> Result<(u32, CancellationToken), String> {
+        if self.allowed.is_none() {
+            return Err(self.why_not(at.kind().word()));
+        }
+        if self.listening.len() >= MOST_LISTENING || at.length() > LONGEST_PLACE {
+            return Err("postern: the target listens at as many places as it may".to_owned());
+        }
+        let (answer, answered) = oneshot::channel();
+        let until = CancellationToken::new();
+        let listen = Listen { at, until: until.clone(), answer };
+        let lost = || "postern: the target did not answer".to_owned();
+        self.open.try_send(Opened::Listen(listen)).map_err(|_| lost())?;
+        let answer = timeout(PATIENCE, answered).await.map_err(|_| lost())?;
+        Ok((answer.map_err(|_| lost())??, until))
+    }
+
+    /// Has the target listen there no longer. Says whether it did.
+    pub(super) fn listen_no_longer(&mut self, at: &Wanted) -> bool {
+        let found = self.listening.iter().position(|(place, _)| place == at);
+        let ended = found.map(|found| self.listening.swap_remove(found));
+        ended.inspect(|(_, until)| until.cancel()).is_some()
+    }
+}
