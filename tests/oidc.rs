@@ -21,11 +21,15 @@ use url::Url;
 
 /// A gateway that knows these issuers, by the lines of their sections.
 async fn bed(rules: &'static str, sections: &str) -> Bed {
+    bed_with(Setup { rules, ..Setup::default() }, sections).await
+}
+
+async fn bed_with(setup: Setup, sections: &str) -> Bed {
     let folder = support::private_folder();
     let secret = folder.path().join("issuer-secret");
     certs::store::write_private(&secret, SECRET.as_bytes()).unwrap();
     let more = sections.replace("\"issuer-secret\"", &format!("\"{}\"", secret.display()));
-    let bed = Bed::with(Setup { rules, more, ..Setup::default() }).await;
+    let bed = Bed::with(Setup { more, ..setup }).await;
     // The configuration may be read again.
     let kept = bed.folder.path().join("issuer-secret");
     certs::store::write_private(&kept, SECRET.as_bytes()).unwrap();
@@ -129,6 +133,37 @@ async fn the_same_address_and_name_at_the_issuer_is_another_person() {
         people.push(actor.principal.id.to_string());
     }
     assert_eq!(people, ["corp:alice", "corp:bob", "corp:ALICE", "corp:alice@example.com"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_account_of_the_same_mailbox_approves_nothing() {
+    let provider = Provider::start().await;
+    let alice = "email = \"alice@example.com\"".to_owned();
+    let section = provider.section("corp", "groups = { idp-dba = \"dba\" }");
+    let bed = bed_with(Setup { rules: FOUR_EYES, alice, ..Setup::default() }, &section).await;
+    let control = bed.gateway.control();
+    let asker = bed.actor("alice").await;
+    let wish = control::Wish {
+        reason: "a test".to_owned(),
+        ..control::Wish::new("app_ro@orders/shop".parse().unwrap())
+    };
+    let request = control.ask(&asker, wish).await.unwrap().request;
+    let mut approve = async |account: &str, email: &str| {
+        provider.set("account", account).await;
+        provider.set("groups", "idp-dba").await;
+        let claims = json!({ "claims": { "email": email, "email_verified": true } });
+        provider.set("tamper", &claims.to_string()).await;
+        let mut browser = Browser::default();
+        browser.sign_in(&gate(&bed), "corp").await;
+        let by = actor(&browser, &bed).await;
+        assert!(by.principal.groups.contains(&"dba".parse().unwrap()), "{by:?}");
+        let yes = control::Yes { digest: request.digest(), shorten: None, step_up: None };
+        control.approve(&by, &request.id, yes).await
+    };
+    let own = approve("a-2", "Alice+second@example.com").await.unwrap_err();
+    assert!(own.to_string().contains("under whatever name"), "{own}");
+    let other = approve("b-2", "bob@example.org").await.unwrap();
+    assert!(other.grant.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

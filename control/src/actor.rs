@@ -39,6 +39,18 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
+    /// Somebody who isn't there: only they themselves are looked at.
+    pub(crate) fn absent(principal: &PrincipalId) -> Self {
+        Self {
+            principal: principal.clone(),
+            device: None,
+            carrier: Carrier::Unnamed,
+            credential: None,
+            place: None,
+            touch: None,
+        }
+    }
+
     /// An identified connection, from there.
     pub(crate) fn connected(
         principal: &PrincipalId,

@@ -23,6 +23,7 @@ use crate::login::Limits;
 use crate::metrics::Counts;
 use crate::notify::Wakeup;
 use crate::oidc::Outages;
+use crate::pace::Pace;
 use crate::passkeys::{Nonces, Party};
 use crate::store::{self, Store};
 use crate::vault::Vault;
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) vault: Vault,
     pub(crate) limits: Limits,
     pub(crate) guesses: Guesses,
+    pub(crate) pace: Pace,
     /// None where the public address has no host name: passkeys need one.
     pub(crate) party: Option<Party>,
     pub(crate) nonces: Nonces,
@@ -104,6 +106,7 @@ impl Control {
             vault: Vault::open(&settings.vault_key())?,
             limits: Limits::new(),
             guesses: Guesses::new(),
+            pace: Pace::new(),
             party: Party::of(&settings.public_url, settings.attestation.clone()),
             nonces: Nonces::new(),
             exchanges: Exchanges::new(),

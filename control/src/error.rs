@@ -44,6 +44,11 @@ pub enum ControlError {
     /// Too many tries.
     #[error("too many tries: wait a minute and try again")]
     RateLimited,
+    /// One person asks too often.
+    #[error(
+        "you ask for access too often: {0} requests a minute are taken, so try again in a minute"
+    )]
+    Throttled(u32),
     /// Too many wait already.
     #[error("too many connections wait already: try again later")]
     Busy,
@@ -172,7 +177,7 @@ impl ControlError {
             Self::Unfit { .. } => "step-up-unfit",
             Self::Conflict(_) => "conflict",
             Self::Invalid(_) => "invalid",
-            Self::RateLimited => "rate-limited",
+            Self::RateLimited | Self::Throttled(_) => "rate-limited",
             Self::Busy => "busy",
             Self::Unauthenticated => "unauthenticated",
             Self::EnrolFirst => "enrol-first",
@@ -199,6 +204,7 @@ impl From<RequestError> for ControlError {
             | RequestError::NotYet(_)
             | RequestError::Same
             | RequestError::Nobody
+            | RequestError::Lacking
             | RequestError::Lapsed
             | RequestError::Twice
             | RequestError::TooEarly

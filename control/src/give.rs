@@ -28,6 +28,7 @@ impl Control {
         reason: Option<String>,
     ) -> Result<Asked, ControlError> {
         check_text("a reason", reason.as_deref().unwrap_or_default(), crate::requests::REASON_MAX)?;
+        self.paced(&actor.principal.id).await?;
         let (control, asker, id) = (self.clone(), actor.asker(), id.clone());
         self.to_the_end(async move {
             let mut change = control.change().await?;
@@ -139,7 +140,7 @@ impl Change {
         let event = GrantEvent::Extend {
             request: request.id.clone(),
             by: request.lasts(),
-            limit: request.terms.limit,
+            limit: request.took().limit,
         };
         let by = By::Principal(request.principal.clone());
         let because = self.decided_by(request, &grant.resource).await?;
@@ -179,7 +180,7 @@ impl Change {
             ttl: request.lasts(),
             act: request.act,
             extensions: Vec::new(),
-            record: request.terms.record.clone(),
+            record: request.took().record.clone(),
             granted_at: self.now,
             state: self.begins(request, self.now),
         };
@@ -202,7 +203,7 @@ impl Change {
     /// Open at once, or from a time to come on.
     fn begins(&self, request: &Request, now: Timestamp) -> GrantState {
         let own = self.control().settings().claim_within;
-        let claim_within = request.terms.claim_within.map_or(own, |within| within.min(own));
+        let claim_within = request.took().claim_within.map_or(own, |within| within.min(own));
         match request.starts_at.filter(|starts| now < *starts) {
             Some(opens) => GrantState::Scheduled { opens, claim_within },
             None => GrantState::Granted { claim_by: now.after(claim_within) },

@@ -47,7 +47,8 @@ impl Inventory {
     }
 
     /// Whether a pending request still asks the people that the rules want.
-    pub(crate) fn still_asks(&self, request: &Request, facts: &Facts) -> Result<(), Rejection> {
+    /// It says what they want by now.
+    pub(crate) fn still_asks(&self, request: &Request, facts: &Facts) -> Result<Terms, Rejection> {
         let facts = facts.clone().about(request);
         let mut terms = Terms::default();
         for resource in request.resources() {
@@ -62,7 +63,8 @@ impl Inventory {
         {
             return Err(Rejection::NotCovered(format!("a step-up of the last {wanted}")));
         }
-        within(&terms, request.ttl)
+        within(&terms, request.ttl)?;
+        Ok(terms)
     }
 
     /// Whether what was given, on the approvals of its request, would be given again: by which terms.
@@ -76,13 +78,18 @@ impl Inventory {
         let facts = facts.clone().about(request);
         let (_, terms) = self.judge(&request.principal, &grant.resource, &facts)?;
         terms.said(request.ticket.as_ref(), &request.reason).map_err(Rejection::Unsaid)?;
-        let asker = self.human(&request.principal);
-        let said = request.state.approvals().iter().map(|yes| (self.human(&yes.by), yes.fills()));
-        let others: Vec<_> = said.filter(|(by, _)| *by != asker).collect();
-        if terms.approvals.missing(others.iter().map(|(by, fills)| (*by, fills))) > 0 {
+        if !self.is_approved(request, &terms.approvals) {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));
         }
         within(&terms, grant.ttl).map(|()| terms)
+    }
+
+    /// Whether those who said yes are enough people, each counted once, and none for themselves.
+    pub(crate) fn is_approved(&self, request: &Request, wanted: &Approvals) -> bool {
+        let asker = self.human(&request.principal);
+        let said = request.state.approvals().iter().map(|yes| (self.human(&yes.by), yes.fills()));
+        let others: Vec<_> = said.filter(|(by, _)| *by != asker).collect();
+        wanted.missing(others.iter().map(|(by, fills)| (*by, fills))) == 0
     }
 }
 

@@ -250,7 +250,9 @@ fn status(error: ControlError) -> Status {
         | ControlError::Unfit { .. } => Status::permission_denied(told),
         ControlError::Conflict(_) => Status::failed_precondition(told),
         ControlError::Invalid(_) => Status::invalid_argument(told),
-        ControlError::RateLimited | ControlError::Busy => Status::resource_exhausted(told),
+        ControlError::RateLimited | ControlError::Throttled(_) | ControlError::Busy => {
+            Status::resource_exhausted(told)
+        }
         ControlError::Disbelieved(_) => Status::unauthenticated(told),
         ControlError::Unauthenticated => Status::unauthenticated("the token is not valid here"),
         ControlError::Issue(_)

@@ -231,9 +231,12 @@ fn fault(error: reqwest::Error) -> PostFault {
     PostFault::Unreachable(error.without_url())
 }
 
-/// Only seconds are read: a date would need the receiver's clock.
+/// Only seconds are read: a date would need the receiver's clock. More than is believed is as long as
+/// is believed.
 fn retry_after(headers: &HeaderMap) -> Option<Ttl> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse::<u64>().ok()?;
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = is_number.then(|| text.parse::<u64>().unwrap_or(LONGEST_PAUSE))?;
     Some(Ttl::from_secs(seconds.min(LONGEST_PAUSE)))
 }
 
@@ -281,6 +284,22 @@ mod tests {
     fn only_what_everybody_can_reach_is_public(#[case] address: IpAddr, #[case] public: bool) {
         assert_eq!(Reach::Public.allows(address), public);
         assert!(Reach::Anywhere.allows(address));
+    }
+
+    #[rstest]
+    #[case("60", Some(60))]
+    #[case(" 7 ", Some(7))]
+    #[case("0", Some(0))]
+    #[case("3600", Some(3_600))]
+    #[case("999999", Some(LONGEST_PAUSE))]
+    #[case("99999999999999999999999999", Some(LONGEST_PAUSE))]
+    #[case("", None)]
+    #[case("-1", None)]
+    #[case("1.5", None)]
+    #[case("Fri, 15 Jan 2027 08:00:00 GMT", None)]
+    fn a_pause_is_believed_within_bounds(#[case] said: &'static str, #[case] secs: Option<u64>) {
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, said.parse().unwrap())]);
+        assert_eq!(retry_after(&headers), secs.map(Ttl::from_secs));
     }
 
     #[rstest]

@@ -50,7 +50,8 @@ impl Control {
 }
 
 impl Change {
-    /// Withdraws pending requests that wouldn't be taken now: everybody's, or one person's.
+    /// Withdraws pending requests that wouldn't be taken now, and gives those for which nothing lacks
+    /// any more: everybody's, or one person's. Which were withdrawn.
     pub(crate) async fn review_requests(
         &mut self,
         whose: Option<&PrincipalId>,
@@ -65,10 +66,17 @@ impl Change {
                 continue;
             }
             let facts = self.facts_of(&stored).await?;
-            if let Err(why) = self.inventory.still_asks(request, &facts) {
-                self.withdraw_for(request, &why.to_string()).await?;
-                withdrawn.push(request.id.clone());
-                continue;
+            match self.inventory.still_asks(request, &facts) {
+                Err(why) => {
+                    self.withdraw_for(request, &why.to_string()).await?;
+                    withdrawn.push(request.id.clone());
+                    continue;
+                }
+                Ok(terms) => {
+                    if self.relax(request, terms).await? {
+                        continue;
+                    }
+                }
             }
             // Who may stand in for whom is a part of what changed.
             let escalates_at = self.inventory.escalates_at(request);

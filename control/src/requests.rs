@@ -1,11 +1,11 @@
-//! Every step of a request's life after it was asked: approved, denied, edited, taken back, told to
-//! others, lapsed.
+//! What people do about a request: they ask, approve, deny, take back. `edit` is how it is said
+//! otherwise, `pending` what becomes of it without anybody's act.
 
 use std::net::IpAddr;
 
 use policies::{
-    Act, Digest, Edit, Facts, Grant, GrantId, GroupName, Quorum, Request, RequestError,
-    RequestEvent, RequestId, Resource, Risk, StepUpId, Terms, Ticket, Timestamp, Ttl,
+    Act, Digest, Facts, Grant, GroupName, Quorum, Request, RequestEvent, RequestId, Resource,
+    StepUpId, Terms, Ticket, Timestamp, Ttl,
 };
 use serde_json::{Value, json};
 
@@ -73,19 +73,6 @@ impl Wish {
     }
 }
 
-/// What of a request is to be said otherwise; what is left out stays.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// For how long.
-    pub ttl: Option<Ttl>,
-    /// Why.
-    pub reason: Option<String>,
-    /// The ticket.
-    pub ticket: Option<Ticket>,
-    /// From when on.
-    pub starts_at: Option<Timestamp>,
-}
-
 /// An approver's yes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Yes {
@@ -121,6 +108,7 @@ impl Control {
         waiting: Waiting,
     ) -> Result<Asked, ControlError> {
         check_text("a reason", &wish.reason, REASON_MAX)?;
+        self.paced(&asker.principal).await?;
         self.look_up(wish.ticket.as_ref()).await?;
         let control = self.clone();
         self.to_the_end(async move {
@@ -209,28 +197,6 @@ impl Control {
         })
         .await
     }
-
-    /// Says one's own request otherwise. Every yes that was said is taken back with it.
-    ///
-    /// # Errors
-    /// Where it isn't the actor's, is over, says that already, or the rules forbid it.
-    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, request = %id))]
-    pub async fn edit(
-        &self,
-        actor: &Actor,
-        id: &RequestId,
-        changes: Changes,
-    ) -> Result<Asked, ControlError> {
-        check_text("a reason", changes.reason.as_deref().unwrap_or_default(), REASON_MAX)?;
-        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let answer = change.edit(&actor, &id, changes).await?;
-            let revision = change.commit().await?;
-            Ok(Asked::new(answer, revision))
-        })
-        .await
-    }
 }
 
 /// Refuses what is too long, or could pass for something else where it is shown.
@@ -293,79 +259,6 @@ impl Change {
         Ok((request, grants))
     }
 
-    async fn edit(
-        &mut self,
-        actor: &Actor,
-        id: &RequestId,
-        changes: Changes,
-    ) -> Result<Answer, ControlError> {
-        self.acting(actor)?;
-        let Stored { request, source, risk, .. } = self.stored(id).await?;
-        if request.principal != actor.principal.id {
-            return Err(RequestError::NotTheirs.into());
-        }
-        let wish = self.changed(&request, changes, source)?;
-        let terms = self.judged_anew(&actor.asker(), &request, (&wish, risk)).await?;
-        let Wish { ttl, reason, ticket, starts_at, .. } = wish;
-        let edit = Edit { ttl: ttl.unwrap_or(request.ttl), reason, ticket, starts_at };
-        let by = request.principal.clone();
-        let next = request.apply(RequestEvent::Edit { by, edit, terms }, self.now)?;
-        let detail = json!({
-            "ttl": next.ttl, "reason": next.reason, "ticket": next.ticket,
-            "starts_at": next.starts_at.map(|at| at.to_string()), "before": request.digest(),
-            "digest": next.digest(), "needs": next.terms.approvals.told(),
-        });
-        self.put_request(&next, actor, "request.edited", detail).await?;
-        self.outcome(next).await
-    }
-
-    /// The wish that an edited request is. A time that has come doesn't have to come again.
-    fn changed(
-        &self,
-        request: &Request,
-        changes: Changes,
-        source: Option<IpAddr>,
-    ) -> Result<Wish, ControlError> {
-        let Changes { ttl, reason, ticket, starts_at } = changes;
-        if starts_at.is_some() && request.extends.is_some() {
-            let told = "an extension begins where the grant would end: it has no other time";
-            return Err(ControlError::Invalid(told.to_owned()));
-        }
-        let wish = Wish {
-            also: request.also.clone(),
-            ttl: Some(ttl.unwrap_or(request.ttl)),
-            reason: reason.unwrap_or_else(|| request.reason.clone()),
-            ticket: ticket.or_else(|| request.ticket.clone()),
-            act: request.act,
-            starts_at: starts_at.or(request.starts_at.filter(|starts| self.now < *starts)),
-            source,
-            ..Wish::new(request.resource.clone())
-        };
-        self.makes_sense(&wish, request.resources().count())?;
-        Ok(wish)
-    }
-
-    /// What it takes, said so: without the touch that it was asked with.
-    async fn judged_anew(
-        &mut self,
-        asker: &Asker,
-        request: &Request,
-        (wish, risk): (&Wish, Risk),
-    ) -> Result<Terms, ControlError> {
-        let all: Vec<Resource> = request.resources().cloned().collect();
-        // What was unusual when it was asked stays so.
-        let facts = Facts { risk, ..Facts::new(wish.judged_at(self.now), wish.source) };
-        let facts = wish.facts(facts);
-        let terms = self.terms_of(asker, &all, &facts)?;
-        terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
-        if let Some(id) = &request.extends {
-            let grant: GrantId = id.clone();
-            let grant = self.granted(&grant).await?;
-            self.can_be_extended(&grant, wish, terms.limit)?;
-        }
-        Ok(terms)
-    }
-
     async fn move_request(
         &mut self,
         id: &RequestId,
@@ -377,45 +270,6 @@ impl Change {
         let next = self.stored(id).await?.request.apply(event, self.now)?;
         self.put_request(&next, actor, kind, detail).await?;
         Ok(next)
-    }
-
-    /// Lapses a request whose time is over; whether it was.
-    pub(crate) async fn lapse(&mut self, request: &Request) -> Result<bool, ControlError> {
-        let next = request.apply(RequestEvent::Tick, self.now)?;
-        if next.is_pending() {
-            return Ok(false);
-        }
-        self.put_request(&next, By::Control, "request.lapsed", json!({})).await?;
-        Ok(true)
-    }
-
-    /// Lets others stand in for those who took too long.
-    pub(crate) async fn escalate(&mut self, request: &Request) -> Result<(), ControlError> {
-        let to = self.inventory.workflow.escalate_to.clone();
-        match request.apply(RequestEvent::Escalate { to }, self.now) {
-            Ok(next) => {
-                let detail = json!({
-                    "to": next.escalated, "needs": next.terms.approvals.told(),
-                    "resource": next.subject(), "principal": next.principal,
-                });
-                self.put_request(&next, By::Control, "request.escalated", detail).await
-            }
-            Err(RequestError::Lapsed) => self.lapse(request).await.map(drop),
-            // Nobody is left to turn to: it isn't looked at again.
-            Err(_) => store::requests::update(self.db(), request, None).await,
-        }
-    }
-
-    /// Takes a request back in the name of the one who asked, since the rules no longer give it.
-    pub(crate) async fn withdraw_for(
-        &mut self,
-        request: &Request,
-        why: &str,
-    ) -> Result<(), ControlError> {
-        let by = request.principal.clone();
-        let next = request.apply(RequestEvent::Withdraw { by }, self.now)?;
-        let detail = json!({ "why": why });
-        self.put_request(&next, By::Control, "request.withdrawn", detail).await
     }
 
     pub(crate) async fn stored(&mut self, id: &RequestId) -> Result<Stored, ControlError> {

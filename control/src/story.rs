@@ -184,6 +184,11 @@ fn workflow(event: &AuditView, who: &str) -> Option<String> {
         "request.escalated" => {
             format!("{it} waited too long: others may stand in, {}", said("to"))
         }
+        "request.granted" => format!(
+            "{it} was granted by itself, since the rules ask for less by now: what they take is {}",
+            said("needs"),
+        ),
+        "request.throttled" => format!("{who} asked too often, and was refused"),
         "request.denied" => format!("{who} denied {it}: {}", said("reason")),
         "request.withdrawn" => {
             format!("{it} was withdrawn by {who}{}", after(": ", event.detail.get("why")))

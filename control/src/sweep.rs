@@ -107,6 +107,7 @@ impl Control {
     async fn forget(&self) {
         self.0.limits.forget();
         self.0.guesses.forget();
+        self.0.pace.forget();
         let now = self.now().millis();
         let before = |span: Ttl| Timestamp::from_millis(now.saturating_sub(span.millis()));
         let forgotten = self.forget_before(before(KEPT), before(DEAD_KEPT)).await;

@@ -220,7 +220,12 @@ impl Story<'_> {
                 let name = self.control.0.inventory.load().name(by);
                 refused("denied", &format!("denied by {name}: {reason}"))
             }
-            RequestState::Withdrawn { .. } => refused("withdrawn", "the request was withdrawn"),
+            RequestState::Withdrawn { why: None, .. } => {
+                refused("withdrawn", "the request was withdrawn")
+            }
+            RequestState::Withdrawn { why: Some(why), .. } => {
+                refused("withdrawn", &format!("the request was withdrawn: {why}"))
+            }
             RequestState::Lapsed { .. } => refused("lapsed", "nobody decided in time"),
         };
         Ok(Some(Err(told)))
@@ -333,6 +338,7 @@ impl Story<'_> {
             | ControlError::Conflict(_)
             | ControlError::Invalid(_)
             | ControlError::RateLimited
+            | ControlError::Throttled(_)
             | ControlError::Busy
             | ControlError::Unauthenticated
             | ControlError::Disbelieved(_)

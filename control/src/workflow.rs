@@ -21,18 +21,51 @@ pub struct Workflow {
 }
 
 impl Inventory {
-    /// The one identity that stands for all of a person's.
+    /// The one identity that stands for all of a person's: as the configuration says, and as their
+    /// mailbox does. That somebody is told at one address under two names says that they don't
+    /// decide for themselves; it gives neither of them anything that the other has.
     pub(crate) fn human<'a>(&'a self, id: &'a PrincipalId) -> &'a PrincipalId {
-        self.workflow.same_as.get(id).unwrap_or(id)
+        let first = self.workflow.same_as.get(id).unwrap_or(id);
+        self.world.learned.namesakes.get(first).unwrap_or(first)
     }
 
     /// Somebody who decides, with all their identities.
     pub(crate) fn decider(&self, principal: &Principal) -> Decider {
         let human = self.human(&principal.id);
-        let same = self.workflow.same_as.iter();
-        let same = same.filter(|(_, first)| *first == human).map(|(second, _)| second);
+        let all = self.workflow.same_as.keys().chain(self.world.learned.namesakes.keys());
+        let same = all.filter(|id| self.human(id) == human);
         let also: BTreeSet<PrincipalId> = same.chain([human]).cloned().collect();
         Decider { principal: principal.clone(), also }
+    }
+
+    /// This inventory, knowing which of its people have one mailbox; whether that is news.
+    pub(crate) fn acquainted(mut self) -> (Self, bool) {
+        let namesakes = self.of_one_mailbox();
+        let news = namesakes != self.world.learned.namesakes;
+        if news {
+            self.world.learned.namesakes = namesakes;
+        }
+        (self, news)
+    }
+
+    fn of_one_mailbox(&self) -> BTreeMap<PrincipalId, PrincipalId> {
+        let mut boxes: BTreeMap<String, BTreeSet<&PrincipalId>> = BTreeMap::new();
+        for (id, person) in self.people.iter() {
+            let first = self.workflow.same_as.get(id).unwrap_or(id);
+            if let Some(email) = &person.email {
+                boxes.entry(email.mailbox()).or_default().insert(first);
+            }
+        }
+        let mut stands: BTreeMap<PrincipalId, PrincipalId> = BTreeMap::new();
+        for people in boxes.into_values().filter(|people| people.len() > 1) {
+            let all: BTreeSet<PrincipalId> =
+                people.into_iter().map(|id| root(&stands, id).clone()).collect();
+            if let Some(first) = all.first() {
+                stands.extend(all.iter().skip(1).map(|other| (other.clone(), first.clone())));
+            }
+        }
+        let flat = stands.keys().map(|id| (id.clone(), root(&stands, id).clone()));
+        flat.collect()
     }
 
     /// When others may stand in for those whose turn it is, where somebody may.
@@ -51,4 +84,12 @@ impl Inventory {
             format!("person `{second}` is the same as `{first}`, which is a second identity too")
         })
     }
+}
+
+/// Who stands for this person at last. Nobody stands for themselves, so that it ends.
+fn root<'a>(
+    stands: &'a BTreeMap<PrincipalId, PrincipalId>,
+    id: &'a PrincipalId,
+) -> &'a PrincipalId {
+    std::iter::successors(Some(id), |id| stands.get(*id)).last().unwrap_or(id)
 }

@@ -41,6 +41,8 @@ pub struct World {
 pub(crate) struct Learned {
     pub(crate) rosters: BTreeMap<GroupName, Heard>,
     pub(crate) tickets: BTreeMap<Ticket, Standing>,
+    /// People of one mailbox, each with the one who stands for them all.
+    pub(crate) namesakes: BTreeMap<PrincipalId, PrincipalId>,
     duty: BTreeSet<(GroupName, PrincipalId)>,
 }
 

@@ -104,10 +104,13 @@ pub enum GrantError {
     #[error("the grant has ended: {0}")]
     Over(End),
     /// It begins later.
-    #[error("the grant begins at {0}")]
+    #[error("the grant begins at {0}: it can be used, and then extended, from that time on")]
     NotYet(Timestamp),
     /// Its clock hasn't started, so that there is nothing to extend.
-    #[error("the grant has not been used yet: its time begins with its first use")]
+    #[error(
+        "the grant has not been used yet: all of its time begins with its first use, so connect first, \
+         and extend it once it runs"
+    )]
     Unused,
     /// It lasts as long as the rules let it already.
     #[error("the rules let this last {0} from now at most, and it does: ask again later")]

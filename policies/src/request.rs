@@ -58,6 +58,9 @@ pub struct Request {
     pub edits: u32,
     /// What it takes.
     pub terms: Terms,
+    /// What it took in the end, where the rules asked for less by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met: Option<Terms>,
     /// When it was asked.
     pub asked_at: Timestamp,
     /// When it lapses if nobody decides.
@@ -126,6 +129,7 @@ impl Request {
             extends,
             edits: 0,
             terms,
+            met: None,
             asked_at: now,
             lapses_at: now.after(patience),
             moved_at: None,
@@ -182,8 +186,12 @@ impl Request {
             _ if late => Err(RequestError::Lapsed),
             RequestEvent::Withdraw { by } => {
                 self.is_theirs(&by)?;
-                Ok(self.over(RequestState::Withdrawn { at: now }))
+                Ok(self.over(RequestState::Withdrawn { at: now, why: None }))
             }
+            RequestEvent::Drop { why } => {
+                Ok(self.over(RequestState::Withdrawn { at: now, why: Some(why) }))
+            }
+            RequestEvent::Relax { terms } => self.relaxed(terms, now),
             RequestEvent::Deny { by, reason } => {
                 self.may_decide(&by)?;
                 let by = by.principal.id;
@@ -193,9 +201,9 @@ impl Request {
             RequestEvent::Approve { by, digest, shorten, step_up } => {
                 self.approved(by, (digest, shorten), step_up.as_ref(), now)
             }
-            RequestEvent::Edit { by, edit, terms } => {
+            RequestEvent::Edit { by, edit, terms, patience } => {
                 self.is_theirs(&by)?;
-                self.edited(edit, terms, now)
+                self.edited(edit, terms, (now, patience))
             }
             RequestEvent::Escalate { to } => self.escalated_to(to, now),
         }
@@ -210,7 +218,13 @@ impl Request {
     }
 
     /// Another text to decide on: every yes is taken back, and so is the touch that it was asked with.
-    fn edited(&self, edit: Edit, terms: Terms, now: Timestamp) -> Result<Self, RequestError> {
+    /// Who has to read it anew has as long for it as for the first one.
+    fn edited(
+        &self,
+        edit: Edit,
+        terms: Terms,
+        (now, patience): (Timestamp, Ttl),
+    ) -> Result<Self, RequestError> {
         let Edit { ttl, reason, ticket, starts_at } = edit;
         if (ttl, &reason, &ticket, starts_at)
             == (self.ttl, &self.reason, &self.ticket, self.starts_at)
@@ -225,6 +239,7 @@ impl Request {
             starts_at,
             terms,
             edits: self.edits.saturating_add(1),
+            lapses_at: now.after(patience),
             moved_at: Some(now),
             shortened: None,
             escalated: BTreeMap::new(),
@@ -233,6 +248,25 @@ impl Request {
             ..self.clone()
         };
         Ok(edited.opened(None, now))
+    }
+
+    /// Given without those who are missing, since the rules ask nobody else by now. What was asked
+    /// reads as it did.
+    fn relaxed(&self, terms: Terms, now: Timestamp) -> Result<Self, RequestError> {
+        let approvals = self.state.approvals().to_vec();
+        let touched = self.step_up.is_some() && approvals.iter().all(|yes| yes.step_up.is_some());
+        let met = Self { terms, ..self.clone() };
+        if met.missing(&approvals) > 0 || (met.terms.step_up.is_some() && !touched) {
+            return Err(RequestError::Lacking);
+        }
+        let state = RequestState::Granted { at: now, approvals };
+        Ok(Self { state, met: Some(met.terms), moved_at: Some(now), ..self.clone() })
+    }
+
+    /// What it took: as it was asked, or less, where the rules had changed before it was given.
+    #[must_use]
+    pub fn took(&self) -> &Terms {
+        self.met.as_ref().unwrap_or(&self.terms)
     }
 
     /// Whether somebody asked for this has taken too long by now, who others could stand in for.

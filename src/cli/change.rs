@@ -21,9 +21,15 @@ pub(super) struct Edit {
     /// The ticket that it is for, such as OPS-12
     #[arg(long)]
     ticket: Option<Ticket>,
+    /// It is for no ticket any more
+    #[arg(long, conflicts_with = "ticket")]
+    no_ticket: bool,
     /// From when on: a span from now such as 2h, or 2026-03-01T22:00:00Z
     #[arg(long, value_name = "WHEN")]
     at: Option<String>,
+    /// It is to begin at once, whatever was said before
+    #[arg(long, conflicts_with = "at")]
+    now: bool,
     #[command(flatten)]
     shape: Shape,
 }
@@ -49,6 +55,7 @@ impl Edit {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let body = json!({
             "ttl": self.span, "reason": self.reason, "ticket": self.ticket, "starts_at": self.at,
+            "no_ticket": self.no_ticket, "at_once": self.now,
         });
         let answer = client()?.post(&["requests", self.id.as_str(), "edit"], &body, None).await?;
         show(self.shape, &answer, || told(&answer))

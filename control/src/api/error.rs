@@ -200,7 +200,7 @@ impl From<ControlError> for Problem {
             ControlError::Refused(rejection) => refused(rejection),
             ControlError::Conflict(_) => Kind::Conflict,
             ControlError::Invalid(_) => Kind::Invalid,
-            ControlError::RateLimited => Kind::RateLimited,
+            ControlError::RateLimited | ControlError::Throttled(_) => Kind::RateLimited,
             ControlError::Busy => Kind::Unavailable,
             ControlError::Unauthenticated | ControlError::Disbelieved(_) => Kind::Unauthenticated,
             ControlError::Issue(_)

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
-use super::error::{Problem, Problems};
+use super::error::{Kind, Problem, Problems};
 use super::extract::{Asked, At, Body};
 use super::page::{Listed, paging};
 use super::replay::Turn;
 use super::{Api, wire};
-use crate::{Actor, Changes, RequestFilter, Scope, Standing, Wish};
+use crate::{Actor, Changes, Part, RequestFilter, Scope, Standing, Wish};
 
 /// Which requests to list.
 #[derive(Deserialize, IntoParams)]
@@ -249,9 +249,25 @@ pub(crate) struct Edit {
     /// The ticket that it is for.
     #[schema(value_type = Option<String>, example = "OPS-12")]
     ticket: Option<Ticket>,
+    /// Whether it is for no ticket any more.
+    #[serde(default)]
+    no_ticket: bool,
     /// From when on: RFC 3339, or a span from now.
     #[schema(example = "2026-03-01T22:00:00Z")]
     starts_at: Option<String>,
+    /// Whether it is to begin at once, whatever was said before.
+    #[serde(default)]
+    at_once: bool,
+}
+
+/// What an edit does to a part: set or left out, but not both.
+fn part<T>(value: Option<T>, goes: bool, told: &'static str) -> Result<Part<T>, Problem> {
+    match (value, goes) {
+        (Some(_), true) => Err(Problem::new(Kind::Invalid, told)),
+        (Some(value), false) => Ok(Part::Becomes(value)),
+        (None, true) => Ok(Part::Goes),
+        (None, false) => Ok(Part::Stays),
+    }
 }
 
 /// Changes one's own request while it waits. Every yes that was said is taken back with it.
@@ -264,12 +280,12 @@ pub(crate) async fn edit(
     At(id): At<RequestId>,
     Body(edit): Body<Edit>,
 ) -> Result<Json<Answer>, Problem> {
-    let starts_at = edit.starts_at.map(|text| moment(&text, api.control.now()));
+    let starts_at = edit.starts_at.map(|text| moment(&text, api.control.now())).transpose()?;
     let changes = Changes {
         ttl: edit.ttl,
         reason: edit.reason,
-        ticket: edit.ticket,
-        starts_at: starts_at.transpose()?,
+        ticket: part(edit.ticket, edit.no_ticket, "name a ticket or say `no_ticket`, not both")?,
+        starts_at: part(starts_at, edit.at_once, "say `starts_at` or `at_once`, not both")?,
     };
     let asked = api.control.edit(&actor, &id, changes).await?;
     Ok(Json(answer(&api, &actor, asked).await?))

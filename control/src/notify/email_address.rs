@@ -32,6 +32,18 @@ impl Email {
         self.0.eq_ignore_ascii_case(&other.0)
     }
 
+    /// What names the mailbox, as mail systems commonly read addresses: without regard to case, or to
+    /// what follows a `+`.
+    #[must_use]
+    pub(crate) fn mailbox(&self) -> String {
+        let lower = self.0.to_ascii_lowercase();
+        let parts = lower.split_once('@').map(|(name, domain)| {
+            let name = name.split_once('+').map_or(name, |(before, _)| before);
+            format!("{name}@{domain}")
+        });
+        parts.unwrap_or(lower)
+    }
+
     pub(super) fn address(&self) -> Result<Address, EmailError> {
         self.0.parse().map_err(|_| refused(&self.0))
     }

@@ -100,6 +100,7 @@ impl Change {
             "request.denied" => self.about_request(Topic::RequestDenied, event, by).await,
             "request.withdrawn" => self.about_request(Topic::RequestWithdrawn, event, None).await,
             "request.lapsed" => self.about_request(Topic::RequestLapsed, event, None).await,
+            "request.granted" => self.of_late_grant(event).await,
             "grant.given" => self.of_grant(Topic::GrantGiven, event).await,
             "grant.extended" => self.of_grant(Topic::GrantExtended, event).await,
             "grant.ending" => self.of_grant(Topic::GrantEnding, event).await,
@@ -123,11 +124,16 @@ impl Change {
         event: &Event,
     ) -> Result<Option<(Request, News)>, ControlError> {
         let Some(request) = self.request_named(&event.subject).await? else { return Ok(None) };
-        let to = if FOR_DECIDERS.contains(&topic) {
-            self.deciders(&request, &event.detail)
-        } else {
-            BTreeSet::from([request.principal.clone()])
-        };
+        let for_deciders = FOR_DECIDERS.contains(&topic);
+        let mut to = BTreeSet::new();
+        if for_deciders {
+            to = self.deciders(&request, &event.detail);
+        }
+        // What they didn't take back themselves, the one who asked hears of, too.
+        let dropped = topic == Topic::RequestWithdrawn && !matches!(event.by, By::Principal(_));
+        if !for_deciders || dropped {
+            to.insert(request.principal.clone());
+        }
         let name = self.inventory.name(&request.principal);
         let mut said = Said::of_request(&request, name, needs(&request.terms.approvals));
         if let Some(why) = event.detail.get("why").and_then(Value::as_str) {
@@ -145,6 +151,14 @@ impl Change {
     ) -> Result<Option<News>, ControlError> {
         let found = self.of_request(topic, event).await?;
         Ok(found.map(|(_, news)| News { said: Said { by, ..news.said }, ..news }))
+    }
+
+    /// A request that became granted without anybody's act: the one who asked hears of it here where
+    /// nobody approved, and else by the grant.
+    async fn of_late_grant(&mut self, event: &Event) -> Result<Option<News>, ControlError> {
+        let found = self.of_request(Topic::GrantGiven, event).await?;
+        let nobody = |request: &Request| request.state.approvals().is_empty();
+        Ok(found.filter(|(request, _)| nobody(request)).map(|(_, news)| news))
     }
 
     /// The holder, unless they know: nobody else had to be asked, or they gave it back themselves.

@@ -38,9 +38,21 @@ pub(super) fn outcome(answered: Result<Answer, PostFault>) -> Outcome {
             let told = format!("it answered {}: redirects are not followed", answer.status);
             Outcome::Later(told, None)
         }
+        Ok(answer) if is_for_good(answer.status) => {
+            let told = format!("it answered {}, which another try would not change", answer.status);
+            Outcome::Never(told)
+        }
         Ok(answer) => Outcome::Later(format!("it answered {}", answer.status), answer.retry_after),
         Err(fault) => Outcome::Later(chain(&fault), None),
     }
+}
+
+/// Whether the receiver says that this very message is not for it, now or later. Of the errors that
+/// it holds against us, some are about the moment: slow, early, or too many.
+fn is_for_good(status: StatusCode) -> bool {
+    let of_the_moment =
+        [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    status.is_client_error() && !of_the_moment.contains(&status)
 }
 
 #[cfg(test)]
@@ -63,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_2xx_is_done_and_only_a_410_is_for_good() {
+    fn only_a_2xx_is_done_and_what_the_receiver_refuses_is_not_tried_again() {
         let answered = |status: u16| {
             let status = StatusCode::from_u16(status).unwrap();
             outcome(Ok(Answer { status, retry_after: None }))
@@ -72,8 +84,12 @@ mod tests {
             assert_eq!(answered(status), Outcome::Sent);
         }
         assert_eq!(answered(410), Outcome::Gone);
-        for status in [301, 302, 307, 400, 401, 404, 408, 429, 500, 503] {
+        for status in [301, 302, 307, 408, 425, 429, 500, 502, 503] {
             assert!(matches!(answered(status), Outcome::Later(..)), "{status}");
+        }
+        for status in [400, 401, 403, 404, 405, 413, 415, 422, 451] {
+            let Outcome::Never(why) = answered(status) else { panic!("{status}") };
+            assert!(why.contains(&status.to_string()), "{why}");
         }
     }
 }

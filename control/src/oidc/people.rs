@@ -83,7 +83,7 @@ impl Change {
         let known = table::people(self.db()).await?;
         let mut merged = base.with_people(&known);
         self.remember(&mut merged);
-        let merged = merged.attended(self.now);
+        let (merged, _) = merged.attended(self.now).acquainted();
         let trust = trust(&self.control().0.issuers.trust(), base.issuers.values())?;
         self.decide_by(Arc::new(merged));
         self.configured_by(base, trust);
@@ -157,12 +157,17 @@ impl Change {
         let base = self.control().0.configured.load_full();
         let Some((principal, person)) = base.vouched(known) else { return Ok(None) };
         let mut next = Inventory::clone(&self.inventory);
+        let before = next.people.get(&principal).and_then(|before| before.email.clone());
+        let moved = before != person.email;
         next.people.insert(principal.clone(), person);
         next.call_up(&principal);
+        let (next, related) = if moved { next.acquainted() } else { (next, false) };
         self.know(Arc::new(next));
         self.record(Event::new(By::Control, kind, &principal, detail)).await?;
-        self.review_requests(Some(&principal)).await?;
-        self.review_grants(Some(&principal)).await?;
+        // That two are one person is about what either approved for whomever.
+        let whose = (!related).then_some(&principal);
+        self.review_requests(whose).await?;
+        self.review_grants(whose).await?;
         Ok(Some(principal))
     }
 }

@@ -11,13 +11,14 @@ use crate::api::Api;
 use crate::api::error::{Kind, Problem};
 use crate::api::extract::At;
 use crate::api::requests::moment;
-use crate::{Asked, Changes, RequestView, TargetView, Wish};
+use crate::{Asked, Changes, Part, RequestView, TargetView, Wish};
 
 /// Inputs that all the forms share, with what stands in them at first.
 struct Filled<'a> {
     ttl: &'a str,
     reason: &'a str,
     ticket: &'a str,
+    starts_at: &'a str,
 }
 
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Page {
@@ -28,7 +29,7 @@ pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Page {
         .raw("<label>What, one a line<textarea name=\"resource\" required rows=\"3\"")
         .raw(" maxlength=\"4000\" placeholder=\"app_rw@orders\" autocapitalize=\"none\"")
         .raw(" spellcheck=\"false\"></textarea></label>")
-        .piece(&inputs(&Filled { ttl: "", reason: "", ticket: "" }))
+        .piece(&inputs(&Filled { ttl: "", reason: "", ticket: "", starts_at: "" }))
         .raw(
             "<label><input type=\"checkbox\" name=\"emergency\" value=\"yes\"> It is an emergency:",
         )
@@ -47,9 +48,10 @@ fn inputs(filled: &Filled<'_>) -> Markup {
         field(ttl, filled.ttl).raw("<label>Why<input name=\"reason\" maxlength=\"2000\" value=\"");
     let ticket = field(reason, filled.reason)
         .raw("<label>Ticket<input name=\"ticket\" maxlength=\"64\" autocomplete=\"off\" value=\"");
-    field(ticket, filled.ticket)
+    let start = field(ticket, filled.ticket)
         .raw("<label>From when on, if not at once<input name=\"starts_at\" maxlength=\"40\"")
-        .raw(" placeholder=\"2h, or 2026-03-01T22:00:00Z\" autocomplete=\"off\"></label>")
+        .raw(" placeholder=\"2h, or 2026-03-01T22:00:00Z\" autocomplete=\"off\" value=\"");
+    field(start, filled.starts_at)
 }
 
 /// What there is to ask for.
@@ -69,7 +71,8 @@ pub(super) fn edit_form(view: &RequestView, seal: &str) -> Markup {
     let request = &view.request;
     let ttl = request.ttl.to_string();
     let ticket = request.ticket.as_ref().map_or("", Ticket::as_str);
-    let filled = Filled { ttl: &ttl, reason: &request.reason, ticket };
+    let starts_at = request.starts_at.map(|at| at.to_string()).unwrap_or_default();
+    let filled = Filled { ttl: &ttl, reason: &request.reason, ticket, starts_at: &starts_at };
     Markup::new()
         .raw("<details><summary>Say it otherwise</summary><p class=\"quiet\">Whoever has said yes")
         .raw(" is asked again.</p><form class=\"card\" method=\"post\" action=\"/requests/")
@@ -119,8 +122,9 @@ pub(super) async fn edit(
     let At(id) = id?;
     let changes = Changes {
         ttl: optional::<Ttl>(&fields.span)?,
-        ticket: optional::<Ticket>(&fields.ticket)?,
-        starts_at: later(&fields, api.control.now())?,
+        // The form holds all of the request: what is empty is to be left out.
+        ticket: optional::<Ticket>(&fields.ticket)?.map_or(Part::Goes, Part::Becomes),
+        starts_at: later(&fields, api.control.now())?.map_or(Part::Goes, Part::Becomes),
         reason: Some(fields.reason),
     };
     let asked = api.control.edit(&visitor.actor, &id, changes).await?;

@@ -65,13 +65,15 @@ pub(crate) async fn update(
     escalates_at: Option<Timestamp>,
 ) -> Result<(), ControlError> {
     sqlx::query(
-        "UPDATE requests SET state = $2, ticket = $3, escalates_at = $4, body = $5 WHERE id = $1",
+        "UPDATE requests SET state = $2, ticket = $3, escalates_at = $4, body = $5, lapses_at = $6 \
+         WHERE id = $1",
     )
     .bind(request.id.as_str())
     .bind(request.state.word())
     .bind(request.ticket.as_ref().map(Ticket::as_str))
     .bind(escalates_at.map(Timestamp::millis))
     .bind(to_json(request)?)
+    .bind(request.lapses_at.millis())
     .execute(db)
     .await?;
     Ok(())

@@ -1,6 +1,7 @@
 //! Journeys through control, on a real SQLite file.
 
 mod attestation;
+mod complaints;
 mod device;
 mod factors;
 mod feed;
@@ -10,11 +11,13 @@ mod link;
 mod login;
 mod logins;
 mod notify;
+mod pending;
 mod reload;
 mod requests;
 mod restart;
 mod risk;
 mod step_up;
+mod threats;
 mod tokens;
 mod wait;
 mod workflow;

@@ -35,7 +35,7 @@ impl Received {
     }
 }
 
-/// Statuses to answer by, and where they lead to; the last one first.
+/// Statuses to answer by, and where they lead to, or another header; the last one first.
 type Answers = Arc<Mutex<Vec<(StatusCode, Option<String>)>>>;
 
 /// A receiver on this machine, which answers by a list of statuses, and with 200 when it is empty.
@@ -61,8 +61,11 @@ async fn receive(
     shared.arrive.send(received).await.unwrap();
     let answer = shared.answers.lock().unwrap().pop();
     let (status, location) = answer.unwrap_or((StatusCode::OK, None));
-    let location = location.map(|to| ("location".parse().unwrap(), to.parse().unwrap()));
-    (status, location.into_iter().collect())
+    let more = location.map(|text| {
+        let (name, value) = text.split_once(' ').unwrap_or(("location", &text));
+        (name.parse().unwrap(), value.parse().unwrap())
+    });
+    (status, more.into_iter().collect())
 }
 
 impl Receiver {
@@ -467,6 +470,105 @@ async fn an_access_that_ends_soon_is_announced_once() {
     assert_eq!(world.told().await[before..], told(&[(Topic::GrantEnding, "alice")]));
     let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
     assert!(matches!(view.grant.state, GrantState::Active { .. }));
+}
+
+#[tokio::test]
+async fn the_end_of_an_access_is_told_while_it_still_runs() {
+    let (mut receiver, secret) = (Receiver::start().await, secret());
+    let ending = Channel {
+        topics: Topic::matching("grant.ending").unwrap(),
+        ..hook("ops", &receiver.url(), &secret)
+    };
+    let world = World::told_by(vec![ending]).await;
+    world.read_grant().await;
+    let grant = super::workflow::used(&world, "app_ro@orders").await;
+    world.pass(3_600 - 600);
+    world.control.remind().await.unwrap();
+    world.control.send_due().await;
+    let came = receiver.came();
+    assert_eq!(came.len(), 1);
+    let body = came[0].json();
+    assert_eq!((&body["type"], &body["data"]["to"]), (&json!("grant.ending"), &json!(["alice"])));
+    let ends: policies::Timestamp = body["data"]["ends"].as_str().unwrap().parse().unwrap();
+    assert_eq!(Some(ends), grant.deadline());
+    assert!(world.control.now() < ends, "it came in time");
+}
+
+#[tokio::test]
+async fn an_open_review_is_reminded_of_each_day_until_somebody_signs_it() {
+    const DAY: u64 = 86_400;
+    let world = World::told_by(Vec::new()).await;
+    let mut next = super::workflow::rules();
+    let due = Channel { topics: Topic::matching("review.due").unwrap(), ..mail() };
+    next.channels = BTreeMap::from([(due.name.clone(), due)]).into();
+    world.control.reload(next).await.unwrap();
+    let asked = super::workflow::emergency(&world, "the shop is down").await.unwrap();
+    super::workflow::stand_by(&world, "alice", &asked.request.id).await;
+    let open = world.control.reviews(&actor("eve"), false, Paging::default()).await.unwrap();
+    let review = open.items[0].review.clone();
+    world.control.done(&actor("alice"), &review.grant).await.unwrap();
+    let mut heard = Vec::new();
+    for (wait, rounds) in [(DAY - 1, 0), (1, 1), (DAY - 1, 1), (1, 2), (3 * DAY, 3)] {
+        world.pass(wait);
+        for _ in 0..2 {
+            world.control.remind().await.unwrap();
+        }
+        heard = world.told().await;
+        let bob = heard.iter().filter(|(_, who)| who == "bob").count();
+        assert_eq!(bob, rounds, "one reminder a day, and not one for each day that nobody looked");
+    }
+    assert!(heard.iter().all(|(topic, who)| *topic == Topic::ReviewDue && who != "alice"));
+    world.control.sign_review(&actor("bob"), &review.id, "read it".into()).await.unwrap();
+    world.pass(2 * DAY);
+    world.control.remind().await.unwrap();
+    assert_eq!(world.told().await.len(), heard.len(), "what is signed is no news");
+}
+
+#[tokio::test]
+async fn what_a_receiver_refuses_is_dead_at_once_and_what_it_puts_off_comes_when_it_says() {
+    let (mut receiver, secret) = (Receiver::start().await, secret());
+    let world = World::told_by(vec![hook("ops", &receiver.url(), &secret)]).await;
+    receiver.answers(&[422]);
+    world.ask("alice", "app_rw@orders").await.unwrap();
+    world.control.send_due().await;
+    let [letter] = &world.letters().await[..] else { panic!() };
+    assert_eq!((letter.state, letter.tries), (LetterState::Dead, 1));
+    assert!(letter.fault.as_ref().unwrap().contains("422"), "{letter:?}");
+    assert_eq!(receiver.came().len(), 1);
+
+    let long = "86400".to_owned();
+    *receiver.answers.lock().unwrap() =
+        vec![(StatusCode::SERVICE_UNAVAILABLE, Some(format!("retry-after {long}")))];
+    world.ask("bob", "app_rw@orders").await.unwrap();
+    world.control.send_due().await;
+    assert_eq!(receiver.came().len(), 1);
+    world.pass(3_599);
+    world.control.send_due().await;
+    assert!(receiver.came().is_empty(), "it said that it wants to be left alone");
+    // An hour is the longest that is believed.
+    world.pass(1);
+    world.control.send_due().await;
+    assert_eq!(receiver.came().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_is_dropped_or_given_by_itself_is_told_to_the_one_who_asked() {
+    let world = World::told_by(vec![mail()]).await;
+    let with = |rules: &str| {
+        let mut next = inventory(rules);
+        next.channels = BTreeMap::from([("mail".parse().unwrap(), mail())]).into();
+        next
+    };
+    let id = world.ask("alice", "app_rw@orders").await.unwrap().request.id;
+    let before = world.told().await.len();
+    world.control.reload(with(&RULES.replace("2 of dba", "3 of dba"))).await.unwrap();
+    assert_eq!(super::workflow::state(&world, &id).await, "withdrawn");
+    let heard = world.told().await[before..].to_vec();
+    assert!(heard.contains(&(Topic::RequestWithdrawn, "alice".to_owned())), "{heard:?}");
+    world.ask("alice", "app_rw@orders").await.unwrap();
+    let free = RULES.replace("@approvals(\"2 of dba\")", "");
+    world.control.reload(with(&free)).await.unwrap();
+    assert_eq!(world.told().await.last().unwrap(), &(Topic::GrantGiven, "alice".to_owned()));
 }
 
 #[tokio::test]

@@ -46,6 +46,18 @@ pub enum RequestEvent {
         edit: Edit,
         /// What it takes, said so.
         terms: Terms,
+        /// How long it waits, from now on.
+        patience: Ttl,
+    },
+    /// The rules ask for less by now.
+    Relax {
+        /// What it takes now.
+        terms: Terms,
+    },
+    /// It is of no use any more: the rules wouldn't give it, or something took its place.
+    Drop {
+        /// Why.
+        why: String,
     },
     /// Those who are asked took too long.
     Escalate {
@@ -108,6 +120,9 @@ pub enum RequestError {
     /// An edit that changes nothing.
     #[error("the request says this already: nothing was changed")]
     Same,
+    /// Somebody's yes or touch is missing by any rules.
+    #[error("something is still missing")]
+    Lacking,
     /// There is nobody to stand in.
     #[error("nobody can stand in for those who are asked")]
     Nobody,

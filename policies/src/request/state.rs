@@ -34,10 +34,13 @@ pub enum RequestState {
         /// When.
         at: Timestamp,
     },
-    /// The one who asked took it back.
+    /// The one who asked took it back, or it was of no use any more.
     Withdrawn {
         /// When.
         at: Timestamp,
+        /// Why, where it wasn't the one who asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// Nobody decided in time.
     Lapsed {

@@ -126,13 +126,51 @@ fn an_approver_can_shorten_but_not_lengthen() {
 }
 
 #[test]
-fn pending_requests_lapse_and_stay_lapsed() {
+fn what_has_lapsed_stays_lapsed() {
     let request = asked("1 of dba");
     assert_eq!(request.apply(RequestEvent::Tick, at(599)).unwrap(), request);
     let late = RequestEvent::Withdraw { by: request.principal.clone() };
     assert_eq!(request.apply(late, at(600)), Err(RequestError::Lapsed));
     let lapsed = request.apply(RequestEvent::Tick, at(600)).unwrap();
     assert_eq!(approve(&lapsed, person("bob", &["dba"])), Err(RequestError::Over("lapsed")));
+}
+
+#[test]
+fn rules_that_ask_for_less_give_what_lacks_nothing_and_leave_the_rest_waiting() {
+    let request = approve(&asked("2 of dba"), person("bob", &["dba"])).unwrap();
+    let relax = |approvals: &str, step_up: Option<u64>| {
+        let terms = Terms {
+            approvals: approvals.to_owned().try_into().unwrap(),
+            step_up: step_up.map(Ttl::from_secs),
+            ..Terms::default()
+        };
+        request.apply(RequestEvent::Relax { terms }, at(2))
+    };
+    for (approvals, step_up) in
+        [("2 of dba", None), ("1 of leads", None), ("", Some(60)), ("1 of dba", Some(60))]
+    {
+        assert_eq!(relax(approvals, step_up), Err(RequestError::Lacking), "{approvals}");
+    }
+    for approvals in ["1 of dba", ""] {
+        let given = relax(approvals, None).unwrap();
+        assert_eq!(given.state.word(), "granted");
+        assert_eq!(given.took().approvals.to_string(), approvals);
+        assert_eq!(given.digest(), request.digest(), "what was read stays");
+    }
+    let late = RequestEvent::Relax { terms: Terms::default() };
+    assert_eq!(request.apply(late, at(600)), Err(RequestError::Lapsed));
+}
+
+#[test]
+fn an_edit_begins_the_wait_anew() {
+    let request = asked("1 of dba");
+    let edit =
+        Edit { ttl: request.ttl, reason: "fix order 8".into(), ticket: None, starts_at: None };
+    let (by, terms) = (request.principal.clone(), request.terms.clone());
+    let event = RequestEvent::Edit { by, edit, terms, patience: Ttl::from_secs(600) };
+    let edited = request.apply(event.clone(), at(500)).unwrap();
+    assert_eq!(edited.lapses_at, at(1_100));
+    assert_eq!(request.apply(event, at(600)), Err(RequestError::Lapsed));
 }
 
 #[test]
@@ -259,7 +297,8 @@ fn who_is_asked_later_may_say_no_at_once() {
 fn edit(reason: &str, terms: &Terms) -> RequestEvent {
     let edit =
         Edit { ttl: Ttl::from_secs(3_600), reason: reason.into(), ticket: None, starts_at: None };
-    RequestEvent::Edit { by: PrincipalId::new("alice").unwrap(), edit, terms: terms.clone() }
+    let (by, patience) = (PrincipalId::new("alice").unwrap(), Ttl::from_secs(600));
+    RequestEvent::Edit { by, edit, terms: terms.clone(), patience }
 }
 
 #[test]
@@ -294,7 +333,8 @@ fn an_edit_takes_another_touch_and_changes_something() {
     assert_eq!(edited.apply(edit("fix order 8", &edited.terms), at(3)), Err(RequestError::Same));
     let RequestEvent::Edit { edit, terms, .. } = edit("other", &request.terms) else { panic!() };
     let by = PrincipalId::new("bob").unwrap();
-    let theirs = RequestEvent::Edit { by, edit, terms };
+    let patience = Ttl::from_secs(600);
+    let theirs = RequestEvent::Edit { by, edit, terms, patience };
     assert_eq!(edited.apply(theirs, at(3)), Err(RequestError::NotTheirs));
 }
 

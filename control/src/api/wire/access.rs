@@ -157,9 +157,8 @@ fn decided(state: &RequestState) -> Option<Decided> {
     let (by, reason, at) = match state {
         RequestState::NeedsStepUp | RequestState::NeedsApproval { .. } => return None,
         RequestState::Denied { by, reason, at } => (Some(by.to_string()), Some(reason.clone()), at),
-        RequestState::Granted { at, .. }
-        | RequestState::Withdrawn { at }
-        | RequestState::Lapsed { at } => (None, None, at),
+        RequestState::Withdrawn { at, why } => (None, why.clone(), at),
+        RequestState::Granted { at, .. } | RequestState::Lapsed { at } => (None, None, at),
     };
     let at = at.to_string();
     Some(Decided { by, reason, at })
