@@ -11,6 +11,8 @@
     reason = "a test that can't go on has failed"
 )]
 
+#[path = "ssh/apart.rs"]
+mod apart;
 #[path = "ssh/bed.rs"]
 mod bed;
 #[path = "ssh/channels.rs"]
@@ -19,6 +21,12 @@ mod channels;
 mod clients;
 #[path = "ssh/cuts.rs"]
 mod cuts;
+#[path = "ssh/evidence.rs"]
+mod evidence;
+#[path = "ssh/facts.rs"]
+mod facts;
+#[path = "ssh/flow.rs"]
+mod flow;
 #[path = "ssh/forwards.rs"]
 mod forwards;
 #[path = "ssh/keys.rs"]
@@ -26,6 +34,8 @@ mod keys;
 #[path = "ssh/running.rs"]
 mod running;
 mod support;
+#[path = "ssh/touch.rs"]
+mod touch;
 #[path = "ssh/wire.rs"]
 mod wire;
 
@@ -85,6 +95,17 @@ async fn a_known_person_waits_for_the_approver() {
     let (_, out, errors) = ssh.end().await;
     assert_eq!(out, "in\n", "{errors}");
     assert!(errors.contains("approved by"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_reads_why_the_approver_said_no() {
+    let bed = SshBed::with("", bed::FOUR_EYES).await;
+    let mut ssh = Running::start(bed.ssh("alice", &["echo in"]).await);
+    ssh.warns("asked for").await;
+    bed.deny("bob", "not on a Friday").await;
+    ssh.warns("not on a Friday").await;
+    let (status, out, _) = ssh.end().await;
+    assert!(status != Some(0) && out.is_empty(), "{out}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

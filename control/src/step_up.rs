@@ -264,7 +264,7 @@ async fn youngest(
 /// address, so that one client of theirs opens the way for the others.
 pub(crate) fn how(url: &str) -> String {
     format!(
-        "connect from here with psql, or with options='-c postern.hold=10m': it waits, and names the \
+        "connect from here with psql or ssh, or with options='-c postern.hold=10m': it waits, and names the \
          page where you touch; then try again. Your keys are at {url}"
     )
 }

@@ -15,7 +15,7 @@ use certs::Identity;
 use dashmap::DashMap;
 use link::v1;
 use link::v1::credential::Credential as Wire;
-use policies::{Channel, GrantId, Record, Timestamp, Ttl};
+use policies::{Channel, End, GrantId, Record, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use ssh_key::{Certificate as SshCertificate, PrivateKey};
 use thiserror::Error;
@@ -48,6 +48,20 @@ pub(crate) enum Upstream {
         key: Arc<PrivateKey>,
         certificate: Option<Box<SshCertificate>>,
     },
+}
+
+impl Upstream {
+    /// Whether it can be used for another connection of the session that it was given for.
+    pub(crate) fn lasts(&self, now: Timestamp) -> bool {
+        match self {
+            Self::Password(_) | Self::SshKey { certificate: None, .. } => true,
+            Self::SshKey { certificate: Some(certificate), .. } => {
+                let ends = certificate.valid_before().saturating_mul(1_000);
+                now.after(MARGIN) < Timestamp::from_millis(i64::try_from(ends).unwrap_or(i64::MAX))
+            }
+            Self::Certificate { .. } => false,
+        }
+    }
 }
 
 /// Control's answer to a connection that begins to use a grant.
@@ -84,6 +98,21 @@ pub(crate) enum BeginError {
     /// The rules want a fresh touch for this very connection; what to do where it can't wait.
     #[error("{message}")]
     StepUp { message: String, hint: String },
+}
+
+impl BeginError {
+    /// How a session ends that doesn't begin because of it.
+    pub(crate) fn end(&self) -> End {
+        match self {
+            Self::StepUp { .. } => End::Policy(self.to_string()),
+            Self::Refused(_)
+            | Self::Unreachable(_)
+            | Self::Late
+            | Self::Empty
+            | Self::Unusable(_)
+            | Self::Over => End::Expired,
+        }
+    }
 }
 
 /// The credentials of the grants in use.
@@ -223,7 +252,7 @@ mod tests {
     use super::*;
     use crate::leases::Delta;
     use crate::testing::{LONG, Rig, at, claim, lease};
-    use policies::{End, Partition, Term};
+    use policies::{Partition, Term};
 
     fn rig(term: Term) -> Rig {
         let rig = Rig::new();

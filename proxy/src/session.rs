@@ -83,6 +83,8 @@ pub(crate) struct Session {
     live: IntGauge,
     /// What was counted of its bytes so far, in and out.
     passed: (AtomicU64, AtomicU64),
+    /// How it ends where it is dropped.
+    dropped: End,
     /// The place of its end in the report; taken when it ends.
     place: Option<Place>,
 }
@@ -142,6 +144,7 @@ impl Sessions {
             metrics: Arc::clone(&self.metrics),
             live,
             passed: Default::default(),
+            dropped: End::Protocol("internal error".to_owned()),
             place: Some(place),
         }
     }
@@ -239,6 +242,11 @@ impl Session {
         self.metrics.bytes(bytes_in, bytes_out);
     }
 
+    /// While nothing is served yet, a client may leave: then it has ended as if it was closed.
+    pub(crate) fn may_be_left(&mut self) {
+        self.dropped = End::Closed;
+    }
+
     /// Ends it.
     pub(crate) fn close(mut self, end: &End, tally: &Tally) {
         self.finish(end, tally);
@@ -286,7 +294,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.finish(&End::Protocol("internal error".to_owned()), &Tally::default());
+        let end = self.dropped.clone();
+        self.finish(&end, &Tally::default());
     }
 }
 

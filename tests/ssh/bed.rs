@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use control::{Actor, Paging, RequestFilter, Scope, Wish, Yes};
-use policies::{DeviceId, Grant, PrincipalId, Resource};
+use policies::{DeviceId, Grant, PrincipalId, Request, Resource};
 use postern::config::Config;
 use postern::throwaway::{SshOptions, Sshd};
 use postern::up::Gateway;
@@ -151,13 +151,26 @@ impl SshBed {
 
     /// Approves the one request that waits.
     pub async fn approve(&self, name: &str) {
-        let actor = self.actor(name).await;
-        let control = self.gateway.control();
-        let filter = RequestFilter { scope: Scope::Inbox, ..Default::default() };
-        let page = control.requests(&actor, filter, Paging::default()).await.unwrap();
-        let request = &page.items.first().expect("somebody asked").request;
+        let (actor, request) = self.waiting(name).await;
         let yes = Yes { digest: request.digest(), shorten: None, step_up: None };
-        control.approve(&actor, &request.id, yes).await.unwrap();
+        self.gateway.control().approve(&actor, &request.id, yes).await.unwrap();
+    }
+
+    /// Denies it.
+    pub async fn deny(&self, name: &str, why: &str) {
+        let (actor, request) = self.waiting(name).await;
+        let control = self.gateway.control();
+        control.deny(&actor, &request.id, why.to_owned()).await.unwrap();
+    }
+
+    /// Somebody, and the one request that waits for them.
+    async fn waiting(&self, name: &str) -> (Actor, Request) {
+        let actor = self.actor(name).await;
+        let filter = RequestFilter { scope: Scope::Inbox, ..Default::default() };
+        let page =
+            self.gateway.control().requests(&actor, filter, Paging::default()).await.unwrap();
+        let request = page.items.into_iter().next().expect("somebody asked").request;
+        (actor, request)
     }
 
     /// What the target has logged.
@@ -227,14 +240,19 @@ impl SshBed {
 
     /// `ssh -J gate` to this name.
     pub async fn jump(&self, name: &str, host: &str, command_line: &str) -> Command {
-        let (key, known) = (self.identity(name).await, self.file("known_hosts"));
+        let key = self.identity(name).await.display().to_string();
+        let known = format!("IdentityFile {key}\n    IdentitiesOnly yes\n    BatchMode yes");
+        self.jump_with(&known, host, command_line)
+    }
+
+    /// The same with these lines of `ssh_config` for both connections.
+    pub fn jump_with(&self, who: &str, host: &str, command_line: &str) -> Command {
         let text = format!(
             "Host gate\n    HostName 127.0.0.1\n    Port {}\n    HostKeyAlias gate.example.com\n\
-             Host *\n    IdentityFile {}\n    IdentitiesOnly yes\n    UserKnownHostsFile {}\n    \
-             GlobalKnownHostsFile /dev/null\n    StrictHostKeyChecking yes\n    BatchMode yes\n",
+             Host *\n    {who}\n    UserKnownHostsFile {}\n    \
+             GlobalKnownHostsFile /dev/null\n    StrictHostKeyChecking yes\n",
             self.port(),
-            key.display(),
-            known.display(),
+            self.file("known_hosts").display(),
         );
         let file = self.file("ssh_config");
         std::fs::write(&file, text).unwrap();
@@ -252,16 +270,22 @@ impl SshBed {
 
     /// The file of a certified key of this person.
     pub async fn identity(&self, name: &str) -> PathBuf {
-        let path = self.file(&format!("id-{name}"));
+        self.identity_on(name, "laptop").await
+    }
+
+    /// The same, on another device.
+    pub async fn identity_on(&self, name: &str, device: &str) -> PathBuf {
+        let path = self.file(&format!("id-{name}-{device}"));
         if path.exists() {
             return path;
         }
         let (key, public) = certs::new_ssh_key().unwrap();
-        let (actor, device) = (self.actor(name).await, DeviceId::new("laptop").unwrap());
+        let (actor, device) = (self.actor(name).await, DeviceId::new(device).unwrap());
         let control = self.gateway.control();
         let issued = control.issue_ssh_certificate(&actor, &public, &device).await.unwrap();
         certs::store::write_private(&path, key.expose_secret().as_bytes()).unwrap();
-        let certificate = self.file(&format!("id-{name}-cert.pub"));
+        let mut certificate = path.clone().into_os_string();
+        certificate.push("-cert.pub");
         std::fs::write(certificate, format!("{}\n", issued.unwrap().line)).unwrap();
         path
     }
@@ -277,22 +301,27 @@ impl SshBed {
     }
 
     fn bare(&self, program: &str) -> Command {
-        let known = format!("UserKnownHostsFile={}", self.file("known_hosts").display());
-        let port = format!("Port={}", self.port());
-        let mut command = Command::new(program);
-        // What is said first counts: callers say the rest.
-        command.args(["-F", "none", "-o", &known, "-o", &port]);
-        for option in [
-            "HostKeyAlias=gate.example.com",
-            "GlobalKnownHostsFile=/dev/null",
-            "StrictHostKeyChecking=yes",
-            "NumberOfPasswordPrompts=1",
-        ] {
-            command.args(["-o", option]);
-        }
-        quiet(&mut command);
-        command
+        stock(program, self.folder.path(), self.port())
     }
+}
+
+/// A stock client of the gateway at this port, which knows its authority by the file of this folder.
+pub fn stock(program: &str, folder: &Path, port: u16) -> Command {
+    let known = format!("UserKnownHostsFile={}", folder.join("known_hosts").display());
+    let port = format!("Port={port}");
+    let mut command = Command::new(program);
+    // What is said first counts: callers say the rest.
+    command.args(["-F", "none", "-o", &known, "-o", &port]);
+    for option in [
+        "HostKeyAlias=gate.example.com",
+        "GlobalKnownHostsFile=/dev/null",
+        "StrictHostKeyChecking=yes",
+        "NumberOfPasswordPrompts=1",
+    ] {
+        command.args(["-o", option]);
+    }
+    quiet(&mut command);
+    command
 }
 
 /// A new key in this file, and its public half beside it.
@@ -311,7 +340,8 @@ fn quiet(command: &mut Command) {
 
 /// A real sshd that trusts this authority.
 async fn sshd(user_ca: String) -> Sshd {
-    let settings = ["AcceptEnv SECRET_*", "X11Forwarding yes"].map(str::to_owned).into();
+    let settings =
+        ["AcceptEnv SECRET_* BASH_ENV LD_*", "X11Forwarding yes"].map(str::to_owned).into();
     let options = SshOptions { user_ca, settings, ..SshOptions::default() };
     let started = tokio::task::spawn_blocking(move || Sshd::start(&options)).await.unwrap();
     started.unwrap_or_else(|error| panic!("{error}"))

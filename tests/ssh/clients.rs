@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::bed::{LOGIN, SshBed, kept};
+use crate::running::Running;
 use crate::support::{run, until};
 
 /// `ssh` and its options, as `rsync` and `git` are told.
@@ -122,4 +123,99 @@ async fn asyncssh_and_paramiko_run_commands_and_move_files() {
         command.arg(bed.file("known_hosts")).arg(format!("{LOGIN}@web-1"));
         assert_eq!(ok(command).await, format!("{library} works\n"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ansible_copies_files_and_runs_modules() {
+    let bed = SshBed::start().await;
+    bed.grant("1h").await;
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/venv/bin");
+    let key = bed.identity("alice").await;
+    let options = format!(
+        "-F none -o UserKnownHostsFile={} -o HostKeyAlias=gate.example.com -o GlobalKnownHostsFile=/dev/null \
+         -o IdentitiesOnly=yes",
+        bed.file("known_hosts").display()
+    );
+    let inventory = format!(
+        "web-1 ansible_host=127.0.0.1 ansible_port={} ansible_user={LOGIN}@web-1 \
+         ansible_ssh_private_key_file={} ansible_ssh_common_args='{options}' \
+         ansible_python_interpreter=/usr/bin/python3\n",
+        bed.port(),
+        key.display()
+    );
+    std::fs::write(bed.file("hosts"), inventory).unwrap();
+    std::fs::write(bed.file("source"), "by ansible\n").unwrap();
+    let ansible = |words: &[&str]| {
+        let mut command = Command::new(bin.join("ansible"));
+        command.arg("-i").arg(bed.file("hosts")).arg("web-1").args(words);
+        command.env("ANSIBLE_HOME", bed.file("ansible")).env("ANSIBLE_LOCALHOST_WARNING", "0");
+        command.env("ANSIBLE_SSH_CONTROL_PATH_DIR", bed.file("cp")).env("LC_ALL", "C.UTF-8");
+        command.env_remove("SSH_AUTH_SOCK").stdin(std::process::Stdio::null());
+        command
+    };
+    let copy = format!("src={} dest=copied", bed.file("source").display());
+    assert!(ok(ansible(&["-m", "copy", "-a", &copy])).await.contains("CHANGED"));
+    assert_eq!(std::fs::read_to_string(bed.at_home("copied")).unwrap(), "by ansible\n");
+    let said = ok(ansible(&["-m", "command", "-a", "cat copied"])).await;
+    assert!(said.contains("by ansible"), "{said}");
+    until("its files stand in the recording", || kept(&bed.events(), "AnsiballZ_")).await;
+}
+
+/// As an editor does: a script by standard input that starts a server, and connections to it through the
+/// same `ssh`, many at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_editor_starts_its_server_and_talks_to_it_over_many_connections() {
+    let target = r#"channels = ["exec", "sftp", "direct-tcpip"]"#;
+    let bed = SshBed::with(target, crate::bed::OPEN).await;
+    bed.grant("1h").await;
+    let local = postern::throwaway::free_port().unwrap();
+    let mut command = bed.ssh("alice", &[]).await;
+    command.args(["-T", "-D", &format!("127.0.0.1:{local}")]).arg(bed.place()).arg("sh");
+    let mut editor = Running::start(command);
+    let server = "import os, socketserver, sys, threading\n\
+        class Echo(socketserver.StreamRequestHandler):\n\
+        \x20   def handle(self):\n\
+        \x20       for line in self.rfile:\n\
+        \x20           self.wfile.write(line.upper())\n\
+        server = socketserver.ThreadingTCPServer((\"127.0.0.1\", 0), Echo)\n\
+        print(\"listening on\", server.server_address[1], \"=\", flush=True)\n\
+        leave = lambda: (sys.stdin.read(), os._exit(0))\n\
+        threading.Thread(target=leave).start()\n\
+        server.serve_forever()\n";
+    editor.types(&format!("cat > server.py <<'END'\n{server}END\nexec python3 server.py\n")).await;
+    let told = editor.says(" =\n").await;
+    let port = told.split_whitespace().nth(2).unwrap().parse::<u16>().unwrap();
+    let mut talks = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        talks.spawn_blocking(move || socks(local, port, &format!("hello {n}\n")));
+    }
+    let mut answers: Vec<String> = talks.join_all().await;
+    answers.sort();
+    assert_eq!(answers.len(), 16);
+    assert!(answers.iter().all(|answer| answer.starts_with("HELLO ")), "{answers:?}");
+    until("each stands in the recording", || {
+        let opened = bed.events();
+        opened.iter().filter(|line| line.contains(r#""channel":"direct_tcpip""#)).count() == 16
+    })
+    .await;
+    editor.end().await;
+}
+
+/// A line and its answer, through a SOCKS proxy (RFC 1928).
+fn socks(proxy: u16, port: u16, line: &str) -> String {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", proxy)).unwrap();
+    stream.write_all(&[5, 1, 0]).unwrap();
+    let mut answer = [0; 2];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [5, 0]);
+    let [high, low] = port.to_be_bytes();
+    stream.write_all(&[5, 1, 0, 1, 127, 0, 0, 1, high, low]).unwrap();
+    let mut answer = [0; 10];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[1], 0, "the connection was refused");
+    stream.write_all(line.as_bytes()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    answer
 }

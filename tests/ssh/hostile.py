@@ -90,6 +90,69 @@ def huge_packets_are_not_waited_for():
             pass
 
 
+def weak_algorithms_and_points_of_nothing_are_turned_away():
+    ctr = "aes256-ctr"
+    for changes in (
+        {0: "diffie-hellman-group14-sha1,kex-strict-c-v00@openssh.com"},
+        {0: "diffie-hellman-group-exchange-sha256,kex-strict-c-v00@openssh.com"},
+        {1: "ssh-rsa"},
+        {1: "ssh-dss"},
+        {2: "aes128-cbc", 3: "aes128-cbc"},
+        {2: "3des-cbc", 3: "3des-cbc"},
+        {2: "none", 3: "none"},
+        {2: ctr, 3: ctr, 4: "hmac-sha1", 5: "hmac-sha1"},
+        {2: ctr, 3: ctr, 4: "hmac-md5", 5: "hmac-md5"},
+        {2: ctr, 3: ctr, 4: "none", 5: "none"},
+        {6: "zlib", 7: "zlib"},
+    ):
+        offer = [changes.get(place, name) for place, name in enumerate(Ssh.OFFER)]
+        try:
+            Ssh(PORT, offer=offer)
+        except Closed:
+            continue
+        raise AssertionError(f"{changes} was taken")
+    for point in (bytes(32), b"\1" + bytes(31), bytes(31), b"\xff" * 33):
+        try:
+            Ssh(PORT, point=point)
+        except Closed:
+            continue
+        raise AssertionError(f"the point {point.hex()} was taken")
+
+
+def attempts_of_all_methods_count_together():
+    connection = Ssh(PORT).begin()
+    tries = 0
+    try:
+        while tries < 100:
+            connection.prove(USER, stray())
+            connection.dialogue("nobody@nowhere")
+            connection.none(USER)
+            tries += 1
+    except Closed:
+        pass
+    assert tries <= 20, tries
+
+
+def nothing_opens_while_people_decide():
+    for message in (
+        b"\x5a" + string("session") + u32(0) + u32(2**20) + u32(32768),
+        b"\x50" + string("tcpip-forward") + b"\1" + string("") + u32(0),
+        b"\x5a" + string("direct-tcpip") + u32(0) + u32(2**20) + u32(32768) + (string("127.0.0.1") + u32(1)) * 2,
+    ):
+        connection = Ssh(PORT).begin()
+        told = connection.dialogue(USER)
+        assert told[0] == 60 and b"confirm code" in told, told
+        connection.send(b"\x3d" + u32(0))
+        connection.send(message)
+        # Whoever says anything while they wait doesn't wait any more.
+        try:
+            assert connection.until(51, 52, 81, 82, 91, 92, 99)[0] == 51
+            connection.send(message)
+            assert connection.none(USER)[0] == 51, "and they are nobody"
+        except Closed:
+            pass
+
+
 def a_million_answers_and_extensions_are_bounded():
     for message in (
         b"\x3d" + u32(2**32 - 1),

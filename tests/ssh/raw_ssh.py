@@ -65,7 +65,8 @@ class Ssh:
         "",
     ]
 
-    def __init__(self, port):
+    def __init__(self, port, offer=None, point=None):
+        self.offer, self.point = offer or self.OFFER, point
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.keys = None
         self.exchange()
@@ -76,11 +77,11 @@ class Ssh:
         theirs = b""
         while not theirs.endswith(b"\n"):
             theirs += self.exactly(1)
-        my_offer = b"\x14" + os.urandom(16) + b"".join(map(string, self.OFFER)) + b"\0" + u32(0)
+        my_offer = b"\x14" + os.urandom(16) + b"".join(map(string, self.offer)) + b"\0" + u32(0)
         self.send(my_offer)
         their_offer = self.receive()
         key = X25519PrivateKey.generate()
-        mine = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        mine = self.point or key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         self.send(b"\x1e" + string(mine))
         reply = Fields(self.receive()[1:])
         host_key, their_key = reply.string(), reply.string()
@@ -160,6 +161,11 @@ class Ssh:
     def none(self, user):
         self.send(b"\x32" + string(user) + string("ssh-connection") + string("none"))
         return self.until(51, 52)
+
+    def dialogue(self, user):
+        """Asks for keyboard-interactive, and returns the first answer."""
+        self.send(b"\x32" + string(user) + string("ssh-connection") + string("keyboard-interactive") + string("") * 2)
+        return self.until(51, 52, 60)
 
     def request(self, user, blob, algorithm, signed):
         head = b"\x32" + string(user) + string("ssh-connection") + string("publickey")

@@ -115,11 +115,20 @@ async fn strangers_get_nowhere_whatever_they_say() {
         "a_certificate_within_a_certificate_is_none",
         "strangers_hear_the_same_whoever_they_say_they_are",
         "a_guesser_has_only_so_many_attempts",
+        "attempts_of_all_methods_count_together",
+        "weak_algorithms_and_points_of_nothing_are_turned_away",
         "huge_packets_are_not_waited_for",
         "a_million_answers_and_extensions_are_bounded",
     ] {
         hostile(&bed, case).await;
     }
+    assert!(!bed.target_log().contains("Accepted"), "the target was not touched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_opens_while_people_decide() {
+    let bed = SshBed::start().await;
+    hostile(&bed, "nothing_opens_while_people_decide").await;
     assert!(!bed.target_log().contains("Accepted"), "the target was not touched");
 }
 

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use postern::up::Gateway;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -66,11 +67,16 @@ impl Browser {
 
     /// Signs somebody in by a link, and registers a passkey.
     pub async fn register(&mut self, bed: &Bed, who: &str) {
-        let invite = bed.gateway.control().invite(None, &who.parse().unwrap()).await.unwrap();
+        self.register_at(&bed.gateway, who).await;
+    }
+
+    /// The same, at any gateway.
+    pub async fn register_at(&mut self, gateway: &Gateway, who: &str) {
+        let invite = gateway.control().invite(None, &who.parse().unwrap()).await.unwrap();
         let code = invite.code.expose_secret();
-        self.go(&format!("{}login?code={code}", bed.gateway.api_url())).await;
+        self.go(&format!("{}login?code={code}", gateway.api_url())).await;
         self.press("Sign in").await;
-        self.go(&format!("{}keys", bed.gateway.api_url())).await;
+        self.go(&format!("{}keys", gateway.api_url())).await;
         let seen = self.press("Add a passkey").await;
         assert!(seen.title.starts_with("A new passkey"), "{seen:?}");
         self.fill("What to call it", "blue key").await;

@@ -152,9 +152,9 @@ impl Visit {
         } else {
             begun
         };
-        begun.map(|begun| begun.upstream).map_err(|error| {
-            Failed::Refused(Refusal::begin(&error, &caller.resource), not_begun(&error))
-        })
+        begun
+            .map(|begun| begun.upstream)
+            .map_err(|error| Failed::Refused(Refusal::begin(&error, &caller.resource), error.end()))
     }
 
     fn not_dialled(&self, error: DialError, caller: &Caller) -> Failed {
@@ -256,18 +256,6 @@ impl From<NotIn> for Failed {
                 Self::Refused(refusal, end)
             }
         }
-    }
-}
-
-fn not_begun(error: &BeginError) -> End {
-    match error {
-        BeginError::StepUp { .. } => End::Policy(error.to_string()),
-        BeginError::Refused(_)
-        | BeginError::Unreachable(_)
-        | BeginError::Late
-        | BeginError::Empty
-        | BeginError::Unusable(_)
-        | BeginError::Over => End::Expired,
     }
 }
 

@@ -6,33 +6,36 @@
 
 use std::sync::Arc;
 
-use policies::{Denial, Hold, Kind, Knock, LeaseKey, Resource, Target};
+use policies::{Denial, End, Hold, Kind, Knock, LeaseKey, Resource, Target};
 use russh::server::Auth;
 use russh::{Disconnect, MethodKind, MethodSet};
 use ssh_key::{Certificate, PublicKey};
 
+use super::begin::NotYet;
 use super::door::Door;
 use super::refuse::Refusal;
 use super::route::Route;
 use super::wait::{Turn, Waiting};
 use super::{Visit, identify};
+use crate::credential::Begun;
 use crate::hold::Identity;
 use crate::leases::Pass;
 use crate::report::Denied;
+use crate::session::{Session, Tally};
 
 /// A connection that was let in.
 pub(super) enum Entered {
     /// To a target.
     Target(Box<LetIn>),
-    /// To lead on to targets.
-    Onward(Identity),
+    /// To lead on to targets; whoever isn't known says who they are there.
+    Onward(Option<Identity>),
 }
 
-/// A caller with a live lease.
+/// A caller whose session has begun.
 pub(super) struct LetIn {
-    pub(super) pass: Pass,
+    pub(super) session: Session,
+    pub(super) begun: Begun,
     pub(super) caller: Caller,
-    pub(super) identity: Identity,
 }
 
 /// What somebody wants.
@@ -94,7 +97,7 @@ impl Door {
     /// Somebody within a connection that has proved who they are needs no further proof.
     pub(super) async fn by_outer(&mut self, user: &str) -> Auth {
         let within = self.visit.within.as_ref();
-        match within.map(|within| within.identity.clone()) {
+        match within.and_then(|within| within.identity.clone()) {
             Some(identity) => self.come_in(user, identity).await,
             None => Auth::reject(),
         }
@@ -126,8 +129,8 @@ impl Door {
 
     /// Somebody who is known comes in, unless somebody else opened the connection around this one.
     async fn proved(&mut self, user: &str, identity: Identity) -> Auth {
-        let outer = self.visit.within.as_ref().map(|within| &within.identity.principal);
-        if outer.is_some_and(|outer| *outer != identity.principal) {
+        let outer = self.visit.within.as_ref().and_then(|within| within.identity.as_ref());
+        if outer.is_some_and(|outer| outer.principal != identity.principal) {
             let refusal = Refusal::new("another-person", "it is not who opened the connection");
             self.visit.denied(Some(&identity), None, &refusal);
             return Auth::reject();
@@ -141,24 +144,15 @@ impl Door {
         let caller = match self.visit.wish(user) {
             Ok(Some(caller)) => caller,
             Ok(None) => {
-                self.entered = Some(Entered::Onward(identity));
+                self.entered = Some(Entered::Onward(Some(identity)));
                 return Auth::Accept;
             }
             Err(refusal) => return self.refuse(Some(&identity), None, &refusal).await,
         };
         match self.visit.look_up(&identity, &caller) {
-            Ok(pass) => {
-                self.let_in(LetIn { pass, caller, identity });
-                Auth::Accept
-            }
+            Ok(pass) => self.begin_session(user, (pass, caller, identity)).await,
             Err(Denial::NoGrant | Denial::Expired) if may_wait(&caller.target) => {
-                let waiting = Waiting::new(user, caller, Some(identity));
-                self.waiting = Some(waiting);
-                // The key is proved; what is missing is a person's act, which this method waits for.
-                Auth::Reject {
-                    proceed_with_methods: Some(waiting_methods()),
-                    partial_success: true,
-                }
+                self.has_to_wait(Waiting::new(user, caller, Some(identity)))
             }
             Err(denial) => {
                 let refusal = Refusal::denial(&denial, &caller.resource);
@@ -167,10 +161,44 @@ impl Door {
         }
     }
 
+    /// Somebody with a live lease comes in, or waits for their own touch.
+    async fn begin_session(
+        &mut self,
+        user: &str,
+        (pass, caller, identity): (Pass, Caller, Identity),
+    ) -> Auth {
+        // What is waited for from here on is control, and has bounds of its own.
+        self.visit.slot.authenticated();
+        let refusal = match self.visit.begin(pass, caller.clone(), identity.clone()).await {
+            Ok(let_in) => {
+                self.let_in(let_in);
+                return Auth::Accept;
+            }
+            Err(NotYet::Touch(session, _)) if may_wait(&caller.target) => {
+                return self.has_to_wait(Waiting::for_touch(user, caller, *session));
+            }
+            Err(NotYet::Touch(session, refusal)) => {
+                session.close(&End::Policy(refusal.message.clone()), &Tally::default());
+                refusal
+            }
+            Err(NotYet::Refused(refusal)) => refusal,
+        };
+        self.refuse(Some(&identity), Some(&caller.resource), &refusal).await
+    }
+
+    /// The key is proved; what is missing is a person's act, which another method waits for.
+    fn has_to_wait(&mut self, waiting: Waiting) -> Auth {
+        self.waiting = Some(waiting);
+        Auth::Reject { proceed_with_methods: Some(waiting_methods()), partial_success: true }
+    }
+
     /// The next step of a dialogue in which there is nothing to type.
     pub(super) async fn dialogue(&mut self, user: &str, begins: bool) -> Auth {
         if begins {
             self.begin(user);
+        }
+        if matches!(self.entered, Some(Entered::Onward(None))) {
+            return Auth::Accept;
         }
         let Some(mut waiting) = self.waiting.take().filter(|waiting| waiting.is_of(user)) else {
             return Auth::reject();
@@ -205,7 +233,12 @@ impl Door {
         }
         self.waiting = match self.visit.wish(user) {
             Ok(Some(caller)) if may_wait(&caller.target) => Some(Waiting::new(user, caller, None)),
-            Ok(_) => None,
+            Ok(Some(_)) => None,
+            // It reaches nothing but targets, each of which asks who it is.
+            Ok(None) => {
+                self.entered = Some(Entered::Onward(None));
+                None
+            }
             Err(refusal) => {
                 self.visit.denied(None, None, &refusal);
                 None

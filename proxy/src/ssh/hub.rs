@@ -22,7 +22,7 @@ use super::refuse::Refusal;
 use super::sftp::Limit;
 use super::upstream::{Call, Upstream, dial};
 use crate::Plane;
-use crate::credential::Rights;
+use crate::credential::{Begun, Rights, Upstream as Credential};
 use crate::recorder::Recorder;
 use crate::session::{Session, Tally};
 
@@ -53,6 +53,8 @@ pub(super) struct Hub {
     pub(super) session: Session,
     /// What the rules let it do, decided when it began.
     pub(super) rights: Rights,
+    /// What opens the target, for as long as it lasts.
+    credential: Mutex<Credential>,
     caller: Caller,
     recorder: Mutex<Recorder>,
     idle: Mutex<Vec<Upstream>>,
@@ -68,7 +70,7 @@ pub(super) struct Hub {
 impl Hub {
     pub(super) fn new(
         plane: Arc<Plane>,
-        (session, rights): (Session, Rights),
+        (session, begun): (Session, Begun),
         caller: Caller,
         (recorder, first): (Recorder, Upstream),
         calls: mpsc::Sender<Called>,
@@ -76,7 +78,8 @@ impl Hub {
         Self {
             plane,
             session,
-            rights,
+            rights: begun.rights,
+            credential: Mutex::new(begun.upstream),
             caller,
             recorder: Mutex::new(recorder),
             idle: Mutex::new(vec![first]),
@@ -181,8 +184,20 @@ impl Hub {
 
     /// A connection to the target that has no channel yet.
     pub(super) async fn dial(&self) -> Result<Upstream, Refusal> {
-        let connected = connect(&self.plane, &self.session, &self.caller, &self.calls).await;
-        connected.map(|(upstream, _)| upstream)
+        let credential = self.credential().await?;
+        connect(&self.plane, &self.caller, &credential, &self.calls).await
+    }
+
+    /// What opens the target. It was given for this session: the rules aren't asked again before it ends.
+    async fn credential(&self) -> Result<Credential, Refusal> {
+        let kept = lock(&self.credential).clone();
+        if kept.lasts(self.plane.clock.now()) {
+            return Ok(kept);
+        }
+        let begun = self.plane.credentials.begin(&self.session).await;
+        let begun = begun.map_err(|error| Refusal::begin(&error, &self.caller.resource))?;
+        lock(&self.credential).clone_from(&begun.upstream);
+        Ok(begun.upstream)
     }
 
     /// Gives back a connection whose channel has ended.
@@ -214,23 +229,20 @@ impl Hub {
     }
 }
 
-/// Obtains a credential, and connects with it.
+/// Connects to the target.
 pub(super) async fn connect(
     plane: &Plane,
-    session: &Session,
     caller: &Caller,
+    credential: &Credential,
     calls: &mpsc::Sender<Called>,
-) -> Result<(Upstream, Rights), Refusal> {
-    let begun = plane.credentials.begin(session).await;
-    let begun = begun.map_err(|error| Refusal::begin(&error, &caller.resource))?;
+) -> Result<Upstream, Refusal> {
     let login = caller.resource.login.as_str();
-    let credential = &begun.upstream;
     let (target, clock) = (&*caller.target, &plane.clock);
     let call = Call { target, login, credential, clock, calls: calls.clone() };
     let timer = plane.metrics.upstream_connect.start_timer();
     let dialled = dial(&call).await;
     timer.observe_duration();
-    dialled.map(|upstream| (upstream, begun.rights)).map_err(|error| {
+    dialled.map_err(|error| {
         plane.metrics.upstream_failed(&caller.target.name);
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         tracing::warn!(target = %caller.target.name, %error, cause, "no connection to the target");

@@ -1,5 +1,5 @@
 //! The SSH data plane, read top-down as a connection passes:
-//! [`door`] (the protocol towards the client) -> [`route`], [`identify`], [`enter`] (with [`wait`]) ->
+//! [`door`] (the protocol towards the client) -> [`route`], [`identify`], [`enter`] (with [`wait`]), [`begin`] ->
 //! [`session`] -> [`upstream`] -> [`channel`], which [`hub`] records -> the end; [`wishes`] is what clients
 //! ask for on the way, [`listen`] and [`calls`] what targets open towards them; [`onward`] is for
 //! connections that lead to targets by `-J`.
@@ -7,6 +7,7 @@
 //! The protocol runs in the tasks of its library, on the same worker. No channel opens before the
 //! connection is admitted, and one connection is one target.
 
+mod begin;
 mod calls;
 mod channel;
 mod door;
@@ -39,6 +40,7 @@ use ssh_key::Algorithm;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::door::Door;
@@ -54,6 +56,11 @@ use crate::limits::Slot;
 /// How a connection ended, as a metric's label.
 type Outcome = &'static str;
 
+/// SSH clients say what they are only after authentication.
+const APPLICATION: &str = "ssh";
+/// The longest that it takes until somebody is let in, with all that people do in between: who is told
+/// something and doesn't answer isn't waited for.
+const LONGEST_ENTRY: Duration = Duration::from_secs(900);
 /// The most channels of one connection.
 const MOST_CHANNELS: usize = 64;
 /// Failures of authentication, which an agent with many keys makes before the right one.
@@ -84,7 +91,8 @@ struct Within {
     target: TargetName,
     /// The name by which the client asked for it.
     host: String,
-    identity: Identity,
+    /// Who opened the connection around it, where that is known.
+    identity: Option<Identity>,
 }
 
 /// How it shows that a waiting client has left.
@@ -168,6 +176,7 @@ impl Visit {
                 tracing::debug!(peer = %self.peer, ?ended, "the connection ended before it was let in");
                 return "refused";
             }
+            () = sleep(LONGEST_ENTRY) => return "late",
         };
         match entered {
             Ok(Entered::Target(let_in)) => self.stay(client, *let_in).await,

@@ -27,28 +27,38 @@ const MOST: usize = 16;
 impl Visit {
     /// Serves connections within this one until it ends.
     /// Boxed, since there are connections within it that are served by the same code.
-    pub(super) fn lead_on(&self, client: Client, identity: Identity) -> BoxFuture<'_, Outcome> {
+    pub(super) fn lead_on(
+        &self,
+        client: Client,
+        identity: Option<Identity>,
+    ) -> BoxFuture<'_, Outcome> {
         Box::pin(self.lead(client, identity))
     }
 
-    async fn lead(&self, mut client: Client, identity: Identity) -> Outcome {
-        self.slot.authenticated();
+    async fn lead(&self, mut client: Client, identity: Option<Identity>) -> Outcome {
+        // Whoever isn't known yet stays a stranger, and has one connection to say who they are.
+        let most = if identity.is_some() { MOST } else { 1 };
+        if identity.is_some() {
+            self.slot.authenticated();
+        }
         let ended = CancellationToken::new();
         let mut inner = JoinSet::new();
         let outcome = loop {
             tokio::select! {
                 _ = &mut client.running => break "onward",
                 () = self.plane.sessions.drained.cancelled() => break "drained",
-                Some(_) = inner.join_next(), if !inner.is_empty() => {}
+                Some(_) = inner.join_next(), if !inner.is_empty() => if identity.is_none() {
+                    break "onward";
+                },
                 Some(opened) = client.opens.recv() => {
                     if let Opened::Onward { channel, host, reply } = opened {
-                        let full = inner.len() >= MOST;
-                        match self.within(&host, &identity, &ended).filter(|_| !full) {
+                        let full = inner.len() >= most;
+                        match self.within(&host, identity.as_ref(), &ended).filter(|_| !full) {
                             Some(visit) => {
                                 reply.accept().await;
                                 inner.spawn(serve(visit, channel));
                             }
-                            None => self.turn_down(&host, &identity, reply).await,
+                            None => self.turn_down(&host, identity.as_ref(), reply).await,
                         }
                     }
                 }
@@ -65,7 +75,7 @@ impl Visit {
     fn within(
         &self,
         host: &str,
-        identity: &Identity,
+        identity: Option<&Identity>,
         ended: &CancellationToken,
     ) -> Option<Arc<Self>> {
         let target = self.target_of(host)?;
@@ -76,7 +86,7 @@ impl Visit {
             peer: self.peer,
             slot: Arc::clone(&self.slot),
             leaving: Leaving::Outer(ended.clone()),
-            within: Some(Within { target, host: host.to_owned(), identity: identity.clone() }),
+            within: Some(Within { target, host: host.to_owned(), identity: identity.cloned() }),
         }))
     }
 
@@ -88,11 +98,11 @@ impl Visit {
         labels.next().unwrap_or(host).parse().ok()
     }
 
-    async fn turn_down(&self, host: &str, identity: &Identity, reply: ChannelOpenHandle) {
+    async fn turn_down(&self, host: &str, identity: Option<&Identity>, reply: ChannelOpenHandle) {
         let host: String = host.escape_debug().take(64).collect();
         let reason = format!("postern: `{host}` is no SSH target: only targets can be reached");
         let refusal = Refusal::new("unknown-resource", reason.clone());
-        self.denied(Some(identity), None, &refusal);
+        self.denied(identity, None, &refusal);
         reply.reject(ChannelOpenFailure::Other { code: 1, reason }).await;
     }
 }

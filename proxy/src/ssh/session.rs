@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use policies::{End, Kind};
+use policies::End;
 use russh::Disconnect;
 use russh::server::Handle;
 use tokio::sync::mpsc;
@@ -22,9 +22,9 @@ use super::lead::Opened;
 use super::refuse::{Refusal, told};
 use super::upstream::Upstream;
 use super::{Client, Outcome, Shared, Visit, channel, listen};
-use crate::credential::Rights;
+use crate::credential::Begun;
 use crate::recorder::Recorder;
-use crate::session::{Opening, Session, Tally};
+use crate::session::{Session, Tally};
 
 /// How long a client may take to read why it is turned away.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -33,23 +33,7 @@ impl Visit {
     /// Serves a caller who was let in to its end.
     pub(super) async fn stay(&self, client: Client, let_in: LetIn) -> Outcome {
         self.slot.authenticated();
-        let LetIn { pass, caller, identity } = let_in;
-        let opening = Opening {
-            kind: Kind::Ssh,
-            pass,
-            identity: identity.clone(),
-            client: self.peer,
-            application: "ssh".to_owned(),
-        };
-        let session = match self.plane.sessions.open(opening) {
-            Ok(session) => session,
-            Err(error) => {
-                let refusal = Refusal::open(&error);
-                self.denied(Some(&identity), Some(&caller.resource), &refusal);
-                see_off(client, &refusal.message).await;
-                return "refused";
-            }
-        };
+        let LetIn { session, begun, caller } = let_in;
         let span = tracing::info_span!(
             "session",
             id = %session.id(),
@@ -57,10 +41,15 @@ impl Visit {
             resource = %session.key().resource,
             client = %self.peer,
         );
-        self.run(client, caller, session).instrument(span).await
+        self.run(client, caller, (session, begun)).instrument(span).await
     }
 
-    async fn run(&self, mut client: Client, caller: Caller, session: Session) -> Outcome {
+    async fn run(
+        &self,
+        mut client: Client,
+        caller: Caller,
+        (session, begun): (Session, Begun),
+    ) -> Outcome {
         let (calls, called) = mpsc::channel(MOST_CALLS);
         let prepared = tokio::select! {
             biased;
@@ -69,7 +58,7 @@ impl Visit {
                 session.close(&End::Closed, &Tally::default());
                 return "left";
             }
-            prepared = self.prepare(&caller, &session, &calls) => prepared,
+            prepared = self.prepare(&caller, (&session, &begun), &calls) => prepared,
         };
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -81,30 +70,30 @@ impl Visit {
             }
         };
         tracing::info!("session opened");
-        let Prepared { recorder, first, rights } = prepared;
+        let Prepared { recorder, first } = prepared;
         // It is set once, here, before any channel is confirmed.
-        let _ = client.shared.rights.set(rights.clone());
+        let _ = client.shared.rights.set(begun.rights.clone());
         let plane = Arc::clone(&self.plane);
-        let hub = Hub::new(plane, (session, rights), caller, (recorder, first), calls);
+        let hub = Hub::new(plane, (session, begun), caller, (recorder, first), calls);
         serve(Arc::new(hub), client, called).await;
         "session"
     }
 
-    /// Credential, target and recording.
+    /// Target and recording.
     async fn prepare(
         &self,
         caller: &Caller,
-        session: &Session,
+        (session, begun): (&Session, &Begun),
         calls: &mpsc::Sender<Called>,
     ) -> Result<Prepared, (Refusal, End)> {
-        let first = connect(&self.plane, session, caller, calls).await;
-        let (first, rights) = first.map_err(|refusal| (refusal, End::UpstreamLost))?;
+        let first = connect(&self.plane, caller, &begun.upstream, calls).await;
+        let first = first.map_err(|refusal| (refusal, End::UpstreamLost))?;
         let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
             tracing::error!(%error, "the recording can't begin");
             let end = End::RecorderFailed;
             (Refusal::cut(&end), end)
         })?;
-        Ok(Prepared { recorder, first, rights })
+        Ok(Prepared { recorder, first })
     }
 }
 
@@ -112,7 +101,6 @@ impl Visit {
 struct Prepared {
     recorder: Recorder,
     first: Upstream,
-    rights: Rights,
 }
 
 /// Until the client leaves or the guard cuts it; and then to the very end.

@@ -7,17 +7,17 @@
 
 use std::sync::Arc;
 
-use policies::{Resource, Ttl};
+use policies::{End, Resource, Ttl};
 
-use super::Visit;
+use super::begin::NotYet;
 use super::enter::{Caller, LetIn};
 use super::refuse::{Refusal, plain};
+use super::{APPLICATION, Visit};
 use crate::hold::{Hold, HoldEvent, Identity, Wish};
+use crate::session::{Session, Tally};
 
 /// How long a connection waits.
 const PATIENCE: Ttl = Ttl::from_secs(600);
-/// SSH clients say what they are only after authentication.
-const APPLICATION: &str = "ssh";
 
 /// Somebody who waits.
 #[derive(Debug)]
@@ -25,8 +25,12 @@ pub(super) struct Waiting {
     user: String,
     caller: Caller,
     identity: Option<Identity>,
+    /// The session of somebody with a live lease, for which the rules want a touch.
+    touch: Option<Session>,
     hold: Option<Hold>,
     granted: bool,
+    /// Why it came to nothing, once that was told.
+    over: Option<Refusal>,
 }
 
 /// What comes next.
@@ -41,7 +45,14 @@ pub(super) enum Turn {
 
 impl Waiting {
     pub(super) fn new(user: &str, caller: Caller, identity: Option<Identity>) -> Self {
-        Self { user: user.to_owned(), caller, identity, hold: None, granted: false }
+        let user = user.to_owned();
+        Self { user, caller, identity, touch: None, hold: None, granted: false, over: None }
+    }
+
+    /// Somebody with a live lease, who has to touch first.
+    pub(super) fn for_touch(user: &str, caller: Caller, session: Session) -> Self {
+        let identity = Some(session.identity().clone());
+        Self { touch: Some(session), ..Self::new(user, caller, identity) }
     }
 
     /// Whether this is the wait of that user name: another name is another wish.
@@ -54,10 +65,26 @@ impl Waiting {
         (self.identity.clone(), self.caller.resource.clone())
     }
 
-    /// Waits for the next that happens.
+    /// Waits for the next that happens. What comes with a refusal stock clients don't show where it was
+    /// the last method: so it is told before.
     pub(super) async fn turn(&mut self, visit: &Arc<Visit>) -> Turn {
+        if let Some(refusal) = self.over.take() {
+            return Turn::Refused(refusal);
+        }
+        match self.step(visit).await {
+            Turn::Refused(refusal) => {
+                (self.hold, self.touch) = (None, None);
+                let told = format!("postern: {}\r\n", refusal.message);
+                self.over = Some(refusal);
+                Turn::Tell(told)
+            }
+            turn @ (Turn::Tell(_) | Turn::In(_) | Turn::Left) => turn,
+        }
+    }
+
+    async fn step(&mut self, visit: &Arc<Visit>) -> Turn {
         if self.granted {
-            return self.let_in(visit);
+            return self.let_in(visit).await;
         }
         let begins = self.hold.is_none();
         let event = match self.event(visit).await {
@@ -89,11 +116,20 @@ impl Waiting {
         };
         let event = tokio::select! {
             biased;
+            end = ended(self.touch.as_ref()) => return Err(self.cut(&end)),
             event = hold.next() => event.map_err(failed)?,
             () = visit.leaving.left() => return Ok(None),
         };
         self.hold = Some(hold);
         Ok(Some(event))
+    }
+
+    /// The session ends before it was touched for.
+    fn cut(&mut self, end: &End) -> Refusal {
+        if let Some(session) = self.touch.take() {
+            session.close(end, &Tally::default());
+        }
+        Refusal::cut(end)
     }
 
     fn wish(&self, visit: &Visit) -> Wish {
@@ -111,14 +147,21 @@ impl Waiting {
     }
 
     /// The grant stands: now the lease has to let it in like any other.
-    fn let_in(&mut self, visit: &Visit) -> Turn {
+    async fn let_in(&mut self, visit: &Visit) -> Turn {
         let Some(identity) = self.identity.clone() else {
             return Turn::Left;
         };
         let caller = self.caller.clone();
-        match visit.look_up(&identity, &caller) {
-            Ok(pass) => Turn::In(Box::new(LetIn { pass, caller, identity })),
-            Err(denial) => Turn::Refused(Refusal::denial(&denial, &caller.resource)),
+        let begun = match self.touch.take() {
+            Some(session) => visit.obtain(session, caller).await,
+            None => match visit.look_up(&identity, &caller) {
+                Ok(pass) => visit.begin(pass, caller, identity).await,
+                Err(denial) => return Turn::Refused(Refusal::denial(&denial, &caller.resource)),
+            },
+        };
+        match begun {
+            Ok(let_in) => Turn::In(Box::new(let_in)),
+            Err(NotYet::Refused(refusal) | NotYet::Touch(_, refusal)) => Turn::Refused(refusal),
         }
     }
 
@@ -126,7 +169,7 @@ impl Waiting {
         let resource = &self.caller.resource;
         let mut lines = Vec::new();
         if begins {
-            lines.push(format!("no live grant for {} on {}", resource.login, resource.target));
+            lines.push(self.headline(event));
         }
         match event {
             HoldEvent::Confirm { code, url, patience } => {
@@ -152,5 +195,24 @@ impl Waiting {
             }
         }
         Ok(lines)
+    }
+
+    /// Why it waits. Whoever is known and has to confirm nevertheless has to touch.
+    fn headline(&self, event: &HoldEvent) -> String {
+        let Resource { login, target, .. } = &self.caller.resource;
+        let confirms = matches!(event, HoldEvent::Confirm { .. }) && self.identity.is_some();
+        if self.touch.is_some() || confirms {
+            format!("{login} on {target} takes a fresh touch of yours")
+        } else {
+            format!("no live grant for {login} on {target}")
+        }
+    }
+}
+
+/// Resolves when the session has to end that waits for a touch, where one does.
+async fn ended(session: Option<&Session>) -> End {
+    match session {
+        Some(session) => session.ended().await,
+        None => std::future::pending().await,
     }
 }
