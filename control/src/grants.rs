@@ -21,6 +21,8 @@ use crate::{Actor, Control, ControlError, step_up, store};
 
 /// How long an upstream certificate lasts. It only has to open a connection: the life of a
 /// certificate is not the life of a lease.
+/// How many events there are of one session at most.
+const EVENTS_MAX: i64 = 100;
 const CERTIFICATE_LIFE: Ttl = Ttl::from_secs(600);
 
 /// What a connection needs to go on.
@@ -165,8 +167,11 @@ impl Change {
         let unusual = self.weigh(&asker, from).await?;
         let facts = step_up::facts(unusual.facts(self.now, from), given.as_ref());
         let terms = self.covers(&grant, &facts).await?;
-        let touch =
-            self.fresh(&terms, given.as_ref()).map_err(|error| told_why(error, &unusual))?;
+        let touch = match self.fresh(&terms, given.as_ref()) {
+            // A session outlives the touch that let it in: what it opens later needs no other.
+            Err(_) if self.was_proved(&grant.id, &visit.session).await? => None,
+            touch => touch.map_err(|error| told_why(error, &unusual))?,
+        };
         if let Some(step_up) = touch {
             let detail = json!({ "grant": grant.id, "step_up": step_up::told(step_up) });
             let event = Event::new(holder(&grant), "session.proved", &visit.session, detail);
@@ -185,6 +190,19 @@ impl Change {
         let weighed = self.inventory.rules.weighs_risk();
         let keep = terms.step_up.is_none() && facts.step_up.is_none() && !weighed;
         Ok((used, keep, rights))
+    }
+
+    /// Whether somebody touched for this very session when it began.
+    async fn was_proved(
+        &mut self,
+        grant: &GrantId,
+        session: &SessionId,
+    ) -> Result<bool, ControlError> {
+        let told = store::audit::about(self.db(), session.as_str(), EVENTS_MAX).await?;
+        let of_it = |detail: &serde_json::Value| {
+            detail.get("grant").and_then(serde_json::Value::as_str) == Some(grant.as_str())
+        };
+        Ok(told.iter().any(|event| event.kind == "session.proved" && of_it(&event.detail)))
     }
 
     /// Which of the target's kinds of channels the rules let this grant open. One for which they take

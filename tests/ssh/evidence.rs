@@ -1,7 +1,11 @@
 //! Nothing passes unrecorded, nothing that passed is lost, and no secret shows.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::PathBuf;
 
+use audit::ssh::Ssh;
+use audit::{Kind, Reader};
 use postern::up::Gateway;
 
 use crate::apart::Apart;
@@ -40,6 +44,27 @@ async fn a_terminal_ends_where_the_disk_takes_no_more_and_its_user_reads_why() {
     assert!(out.len() as u64 <= recording, "{} bytes of {recording}", out.len());
     let (ok, out, errors) = run(apart.ssh(&["echo next"])).await;
     assert!(ok && out == "next\n", "another recording has room: {errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_a_fast_terminal_shows_is_in_the_recording() {
+    let bed = SshBed::start().await;
+    bed.grant("1h").await;
+    let mut command = bed.ssh("alice", &[]).await;
+    command.arg("-tt").arg(bed.place()).arg("seq -f 'line %.0f of many' 1 200000");
+    let (ok, out, errors) = run(command).await;
+    assert!(ok && out.ends_with("line 200000 of many\r\n"), "{errors}");
+    until("the session is over", || kept(&bed.events(), "\"e\":\"end\"")).await;
+    let recording = std::fs::read_dir(bed.file("state/recordings")).unwrap().next().unwrap();
+    let mut reader = Reader::new(BufReader::new(File::open(recording.unwrap().path()).unwrap()));
+    let mut shown = Vec::new();
+    while let Some(event) = reader.next_event().unwrap() {
+        if let Kind::Ssh(Ssh::Output { data, .. }) = event.kind {
+            shown.extend_from_slice(data.as_bytes());
+        }
+    }
+    assert_eq!(shown.len(), out.len());
+    assert!(shown == out.as_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]

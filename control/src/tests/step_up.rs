@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use ::link::v1::{self, ask_event::Event, link_server::Link};
 use policies::{
     Authn, Bound, Digest, Method, Purpose, RequestId, RequestState, StepUp, StepUpId, StepUpKind,
@@ -109,7 +111,7 @@ async fn begin(world: &World, grant: &str, client: &str) -> v1::BeginReply {
     begin_by(world, grant, client, Method::Link, "se-login").await
 }
 
-/// Begins from a device that is always called the same.
+/// Begins a session of its own from a device that is always called the same.
 pub(super) async fn begin_by(
     world: &World,
     grant: &str,
@@ -117,11 +119,22 @@ pub(super) async fn begin_by(
     method: Method,
     evidence: &str,
 ) -> v1::BeginReply {
+    static SESSIONS: AtomicU32 = AtomicU32::new(1);
+    let session = format!("se-{}", SESSIONS.fetch_add(1, Ordering::Relaxed));
+    begin_in(world, &session, (grant, client), (method, evidence)).await
+}
+
+async fn begin_in(
+    world: &World,
+    session: &str,
+    (grant, client): (&str, &str),
+    (method, evidence): (Method, &str),
+) -> v1::BeginReply {
     let device = Some("laptop-7".parse().unwrap());
     let authn = Authn { method, evidence: evidence.into(), device, ..actor("alice").authn };
     let request = v1::BeginRequest {
         grant: grant.into(),
-        session: "se-1".into(),
+        session: session.into(),
         client: client.into(),
         authn: Some(authn.into()),
     };
@@ -343,6 +356,22 @@ async fn a_grant_outlives_the_touch_that_opened_it() {
     world.control.sweep().await.unwrap();
     let view = world.control.grant(&actor("alice"), &grant).await.unwrap();
     assert_eq!(view.grant.state.word(), "ended", "and dies with its own time");
+}
+
+#[tokio::test]
+async fn a_session_that_was_touched_for_is_not_asked_again_and_others_are() {
+    let world = touchy().await;
+    let mut events = ask(&world, waiting(Some("alice"), "app_ro@orders")).await;
+    touch_and_go(&world, &mut events).await;
+    let grant = granted(&mut events).await;
+    let again = async |session: &str, client: &str| {
+        let by = (Method::Link, "se-login");
+        needs_touch(&begin_in(&world, session, (&grant, client), by).await)
+    };
+    assert!(!again("se-mine", "10.1.2.3:50001").await);
+    world.pass(1_200);
+    assert!(!again("se-mine", "10.1.2.3:50001").await, "what it opens later");
+    assert!(again("se-other", "10.1.2.3:50002").await);
 }
 
 #[tokio::test]
