@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use support::browser::Browser;
 use support::raw::{query, read, read_error, read_until, send, session};
 use support::{Bed, Files, Setup, psql, run};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::ChildStderr;
 
 const RULES: &str = r#"
 @id("everybody asks")
@@ -30,6 +32,15 @@ permit (principal in Group::"engineering", action == Action::"break-glass", reso
 
 @id("writing takes a lead, then a DBA") @approvals("1 of leads then 1 of dba") @limit("1h")
 forbid (principal, action == Action::"connect", resource) when { context.login == "app_rw" };
+
+@id("reports name a ticket") @ticket("OPS-[0-9]+") @reason("12")
+forbid (principal, action == Action::"connect", resource)
+when { context.login == "app_ro" && context.database == "reporting" };
+
+@id("a DBA, unless the ticket is approved") @approvals("1 of dba")
+forbid (principal, action == Action::"connect", resource)
+when { context.login == "app_ro" && context.database == "reporting" }
+unless { context has ticket_state && context.ticket_state == "approved" };
 "#;
 
 /// Erin leads; the system of tickets speaks with this secret.
@@ -103,6 +114,54 @@ impl<'a> Shell<'a> {
         command.args(["-Atc", sql]);
         run(command).await
     }
+}
+
+/// What the gateway answers to a message of the system of tickets.
+async fn tell(bed: &Bed, secret: &str, id: &str, body: &'static str) -> u16 {
+    let now = bed.gateway.control().now();
+    let signature = sign_webhook(&[secret.parse().unwrap()], id, now, body.as_bytes());
+    let url = bed.gateway.api_url().join("api/v1/hooks/tickets").unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client.post(url).body(body).header("content-type", "application/json");
+    let request = request.header("webhook-id", id).header("webhook-signature", signature);
+    let request = request.header("webhook-timestamp", webhook_timestamp(now));
+    request.send().await.unwrap().status().as_u16()
+}
+
+/// The next line that says this.
+async fn line_with(lines: &mut Lines<BufReader<ChildStderr>>, told: &str) -> String {
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.contains(told) {
+            return line;
+        }
+    }
+    panic!("psql never said `{told}`");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stock_psql_that_can_say_nothing_says_it_elsewhere_and_goes_on_with_its_ticket() {
+    let secret = fresh();
+    let bed = bed(&secret).await;
+    let alice = Shell::of(&bed, "alice").await;
+    let mut waiting = psql(&bed.token_conninfo("app_ro", "orders/reporting"));
+    waiting.args(["-Atq", "-c", "select 'through'"]);
+    let mut waiting = tokio::process::Command::from(waiting).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let line = line_with(&mut lines, "confirm code").await;
+    let mut words = line.split_whitespace().skip_while(|word| *word != "code").skip(1);
+    let code = words.next().unwrap().trim_end_matches([':', ',']);
+    let (exit, told) = alice.cannot(&["confirm", code, "--yes"]).await;
+    assert!(exit != 0 && told.contains("OPS-[0-9]+"), "{told}");
+    let said = ["--ticket", "OPS-7", "--reason", "the monthly figures"];
+    let confirmed = alice.does(&[&["confirm", code, "--yes"][..], &said].concat()).await;
+    assert_eq!(confirmed["ticket"], "OPS-7");
+    line_with(&mut lines, "needs 1 of dba").await;
+
+    let approved = r#"{"ticket":"OPS-7","state":"approved"}"#;
+    assert_eq!(tell(&bed, &secret, "msg_1", approved).await, 200);
+    let output = waiting.wait_with_output().await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "through");
+    assert_eq!(bed.events("request.granted").await.len(), 1);
 }
 
 fn text(value: &Value) -> String {
@@ -222,19 +281,9 @@ async fn a_ticket_that_is_closed_cuts_what_was_given_for_it() {
     let (mut stream, _) = session(&bed, &alice.files(), "app_ro", "orders").await;
     send(&mut stream, &query("select pg_sleep(600)")).await;
     let body = r#"{"ticket":"OPS-12","state":"closed"}"#;
-    let (now, secret) = (bed.gateway.control().now(), secret.parse().unwrap());
-    let say = async |signature: &str| {
-        let url = bed.gateway.api_url().join("api/v1/hooks/tickets").unwrap();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let request = client.post(url).body(body).header("content-type", "application/json");
-        let request = request.header("webhook-id", "msg_1").header("webhook-signature", signature);
-        let request = request.header("webhook-timestamp", webhook_timestamp(now));
-        request.send().await.unwrap().status().as_u16()
-    };
-    let signature = sign_webhook(&[secret], "msg_1", now, body.as_bytes());
-    assert_eq!(say("v1,Zm9yZ2Vk").await, 401);
-    assert_eq!(say(&signature).await, 200);
-    assert_eq!(say(&signature).await, 409, "a message counts once");
+    assert_eq!(tell(&bed, &fresh(), "msg_1", body).await, 401, "another's secret");
+    assert_eq!(tell(&bed, &secret, "msg_1", body).await, 200);
+    assert_eq!(tell(&bed, &secret, "msg_1", body).await, 409, "a message counts once");
     let error = read_error(&mut stream).await;
     assert!(error.field(b'M').contains("given back"), "{error:?}");
 }

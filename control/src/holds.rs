@@ -17,8 +17,10 @@ use tokio::sync::oneshot;
 
 use crate::audit::Event;
 use crate::network::network;
-use crate::{Actor, Control, ControlError, HoldView, ids, step_up};
+use crate::requests::{REASON_MAX, check_text};
+use crate::{Actor, Control, ControlError, HoldView, Rejection, ids, step_up};
 
+const ANOTHER: &str = "this isn't the connection that you looked at: look again";
 /// How many wait at once.
 const MOST: usize = 10_000;
 /// How many of one network wait at once; addresses can stand for whole offices.
@@ -37,8 +39,13 @@ struct Table {
     by_code: HashMap<String, Hold>,
 }
 
-/// Who let it go on, and with which touch.
-type Answer = (Actor, Option<StepUp>);
+/// Who let it go on, with which touch, and what they read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) actor: Actor,
+    pub(crate) touch: Option<StepUp>,
+    pub(crate) view: HoldView,
+}
 
 struct Hold {
     view: HoldView,
@@ -53,6 +60,15 @@ impl Hold {
         owner.is_none_or(|owner| *owner == actor.principal.id)
             && self.reader.as_ref().is_none_or(|reader| *reader == actor.login)
     }
+}
+
+/// What somebody says of their waiting connection on its page.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The ticket that it is for.
+    pub ticket: Option<Ticket>,
+    /// Why.
+    pub reason: String,
 }
 
 /// A place among those that wait. Dropping it frees the place, and kills the code if it has one.
@@ -108,6 +124,17 @@ impl Holds {
         let own = hold.filter(|hold| hold.may_be_read(actor));
         let hold = own.ok_or(ControlError::NotFound("waiting connection"))?;
         hold.reader = Some(actor.login.clone());
+        Ok(hold.view.clone())
+    }
+
+    /// Writes what it is for, if it is still the one that was looked at.
+    fn say(&self, code: &str, view: &HoldView, said: Said) -> Result<HoldView, ControlError> {
+        let mut table = lock(&self.table);
+        let hold = table.by_code.get_mut(code).filter(|hold| hold.view == *view);
+        let hold = hold.ok_or(ControlError::NotFound("waiting connection"))?;
+        let Said { ticket, reason } = said;
+        hold.view = HoldView { ticket, reason, ..hold.view.clone() };
+        hold.view.digest = digest(&hold.view);
         Ok(hold.view.clone())
     }
 
@@ -231,25 +258,51 @@ impl Control {
         code: &str,
         (digest, step_up): (&Digest, Option<&StepUpId>),
     ) -> Result<HoldView, ControlError> {
+        let shown = self.0.holds.view(code, actor, self.now())?;
+        if let Some(unsaid) = self.lacks(actor, &shown).await? {
+            return Err(Rejection::Unsaid(unsaid).into());
+        }
         let mut change = self.change().await?;
         change.acting(actor)?;
         let looked_at = self.0.holds.view(code, actor, change.now)?;
         if looked_at.digest != *digest {
-            let told = "this isn't the connection that you looked at: look again";
-            return Err(ControlError::Conflict(told.to_owned()));
+            return Err(ControlError::Conflict(ANOTHER.to_owned()));
         }
         let step_up = change.for_hold(actor, &looked_at, step_up).await?;
         let Hold { view, answer, .. } = self.0.holds.take(code, &looked_at)?;
         let detail = json!({
             "resource": view.resource.to_string(), "client": view.client,
-            "application": view.application, "digest": digest,
+            "application": view.application, "digest": digest, "reason": view.reason,
+            "ticket": view.ticket,
             "step_up": step_up.as_ref().map(step_up::told),
         });
         change.record(Event::new(actor, "hold.confirmed", &view.id, detail)).await?;
         change.commit().await?;
-        answer
-            .send((actor.clone(), step_up))
-            .map_err(|_| ControlError::NotFound("waiting connection"))?;
+        let answered = Answer { actor: actor.clone(), touch: step_up, view: view.clone() };
+        answer.send(answered).map_err(|_| ControlError::NotFound("waiting connection"))?;
         Ok(view)
+    }
+
+    /// Says what a waiting connection is for, as its client had no way to: it reads otherwise from
+    /// then on, and is confirmed as it reads.
+    ///
+    /// # Errors
+    /// Where it is gone or another's, or reads otherwise than the digest says by now.
+    pub fn say(
+        &self,
+        actor: &Actor,
+        code: &str,
+        digest: &Digest,
+        said: Said,
+    ) -> Result<HoldView, ControlError> {
+        self.0.limits.code(&actor.principal.id)?;
+        check_text("a reason", &said.reason, REASON_MAX)?;
+        let none = || ControlError::NotFound("waiting connection");
+        let code = ids::read_code(code).ok_or_else(none)?;
+        let looked_at = self.0.holds.view(&code, actor, self.now())?;
+        if looked_at.digest != *digest {
+            return Err(ControlError::Conflict(ANOTHER.to_owned()));
+        }
+        self.0.holds.say(&code, &looked_at, said)
     }
 }

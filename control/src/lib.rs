@@ -91,6 +91,7 @@ pub use control::Control;
 pub use device::{DeviceView, Offered, Polled};
 pub use edit::{Changes, Part};
 pub use error::{ControlError, Rejection, Unreadable};
+pub use holds::Said;
 pub use inventory::{Inventory, Person, Secrets};
 pub use issuers::{IssuerError, IssuerUrl, IssuerUrlError};
 pub use link::LinkService;

@@ -3,13 +3,16 @@
 //! They are wanted when somebody asks, when somebody approves, and at every connection, where a touch
 //! serves the certificate or address of that connection alone. Whoever has something to prove themselves
 //! with does so at every approval and confirmation, whatever the rules say. A step-up opens; it never
-//! ends anything: a session outlives the touch that let it in.
+//! ends anything: a session outlives the touch that let it in. `connection` says what one takes before it
+//! asks.
+
+mod connection;
 
 use std::net::IpAddr;
 
 use policies::{
     Authn, Bound, Facts, Method, Need, PrincipalId, Purpose, Request, RequestEvent, RequestId,
-    RequestState, Resource, Risk, StepUp, StepUpId, Terms, Timestamp, Ttl,
+    Resource, StepUp, StepUpId, Terms, Timestamp, Ttl,
 };
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
@@ -20,7 +23,7 @@ use crate::audit::{By, Event};
 use crate::inventory::Inventory;
 use crate::publish::Change;
 use crate::store::requests::Stored;
-use crate::{Actor, Control, ControlError, HoldView, Statement, Wish, risk, statement, store};
+use crate::{Actor, Control, ControlError, HoldView, Statement, risk, statement, store};
 
 /// How old a touch may be that no rule asks for.
 const UNRULED: Ttl = Ttl::from_secs(300);
@@ -122,73 +125,6 @@ impl Control {
         self.way(actor, within).await
     }
 
-    /// Whether a connection has to be touched for before it goes on. What the rules refuse is told
-    /// when it is asked for; it takes no touch. Where it has to be, the audit log tells why.
-    pub(crate) async fn wants_touch(
-        &self,
-        asker: &Asker,
-        wish: &Wish,
-    ) -> Result<bool, ControlError> {
-        let now = self.now();
-        let inventory = self.0.inventory.load_full();
-        let (_, resource) = inventory.resolve(&wish.resource)?;
-        let (given, standing, unusual) = {
-            let db = &mut *self.0.store.read().await?;
-            let standing = standing(db, asker, &resource, now).await?;
-            let given = match &standing {
-                Standing::Unproved => asker.touch.clone(),
-                Standing::Asked | Standing::Granted(_) => {
-                    youngest(db, asker, &resource, now).await?
-                }
-            };
-            (given, standing, risk::weigh(db, asker, wish.source, now).await?)
-        };
-        let said = wish.facts(unusual.facts(now, wish.source));
-        // A grant is used under the terms of what was asked for then.
-        let said = match &standing {
-            Standing::Granted(request) => said.about(request),
-            Standing::Unproved | Standing::Asked => said,
-        };
-        let facts = facts(said, given.as_ref());
-        let within = |facts: &Facts| {
-            let judged = inventory.judge(&asker.principal, &resource, facts).ok();
-            judged.and_then(|(_, terms)| terms.step_up.map(|within| (within, terms.rules)))
-        };
-        let fresh = |within| given.as_ref().is_some_and(|given| now < given.at.after(within));
-        let Some((wanted, rules)) = within(&facts).filter(|(within, _)| !fresh(*within)) else {
-            return Ok(false);
-        };
-        let asks = |risk| {
-            let facts = Facts { risk, ..facts.clone() };
-            within(&facts).is_some_and(|(within, _)| within <= wanted)
-        };
-        let because = if asks(Risk::default()) { Vec::new() } else { unusual.because(asks) };
-        self.wanted(asker, &resource, (wanted, rules), because).await.map(|()| true)
-    }
-
-    /// Writes down that a connection is held for a touch, and why.
-    async fn wanted(
-        &self,
-        asker: &Asker,
-        resource: &Resource,
-        (within, rules): (Ttl, Vec<String>),
-        because: Vec<String>,
-    ) -> Result<(), ControlError> {
-        let why = if because.is_empty() { rules.join(", ") } else { because.join(", ") };
-        let detail = json!({
-            "resource": resource.to_string(), "within": within, "rules": rules,
-            "unusual": because, "told": format!("step-up asked because {why}"),
-        });
-        let event = Event::new(By::Control, "step-up.wanted", &asker.principal, detail);
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.record(event).await?;
-            change.commit().await.map(drop)
-        })
-        .await
-    }
-
     /// Writes down that a step-up wasn't taken, where that is how something ended.
     pub(crate) async fn audited<T>(
         &self,
@@ -210,36 +146,6 @@ impl Control {
         let url = format!("{}{page}", self.settings().base_url());
         ControlError::StepUpNeeded { url, why: why.to_owned() }
     }
-}
-
-/// What they have of what a connection wants.
-enum Standing {
-    /// Nothing, or a request that they haven't stood by.
-    Unproved,
-    /// A request that they have stood by, so that a connection is all that is left to touch for.
-    Asked,
-    /// A grant, with what was said when it was asked for.
-    Granted(Box<Request>),
-}
-
-async fn standing(
-    db: &mut SqliteConnection,
-    asker: &Asker,
-    resource: &Resource,
-    now: Timestamp,
-) -> Result<Standing, ControlError> {
-    let grant = store::grants::open_for(db, &asker.principal, resource).await?;
-    if let Some(grant) = grant.filter(|grant| grant.is_live(now)) {
-        let found = store::requests::find(db, &grant.request).await?;
-        let stored = found.ok_or(ControlError::NotFound("request"))?;
-        return Ok(Standing::Granted(Box::new(stored.request)));
-    }
-    let pending = store::requests::pending_of(db, &asker.principal).await?;
-    let mut waits = pending.into_iter().map(|stored| stored.request);
-    let proved = |request: &Request| request.state != RequestState::NeedsStepUp;
-    let asked = waits
-        .any(|request| proved(&request) && request.resources().any(|wanted| wanted == resource));
-    Ok(if asked { Standing::Asked } else { Standing::Unproved })
 }
 
 async fn youngest(

@@ -1,9 +1,9 @@
 //! What there is to ask for, as one person sees it.
 
-use policies::{Credential, Facts, Login, Resource, Target};
+use policies::{Credential, Facts, Login, Resource, Target, Terms, Words};
 
 use crate::actor::Asker;
-use crate::{Actor, Control, LoginView, TargetView, Verdict};
+use crate::{Actor, Control, LoginView, Rejection, TargetView, Verdict};
 
 impl Control {
     /// All targets, and for each login what asking for it would come to.
@@ -45,20 +45,32 @@ impl Control {
             login: login.clone(),
             database: target.default_database().cloned(),
         };
-        LoginView { login: login.clone(), credential, verdict: self.verdict(asker, &resource) }
+        let (words, verdict) = match self.terms(asker, &resource) {
+            Err(rejection) => (Words::default(), Verdict::Denied(rejection)),
+            Ok(terms) => (terms.words(), verdict(terms)),
+        };
+        LoginView { login: login.clone(), credential, words, verdict }
     }
 
-    fn verdict(&self, asker: &Asker, resource: &Resource) -> Verdict {
+    fn terms(&self, asker: &Asker, resource: &Resource) -> Result<Terms, Rejection> {
         let now = self.now();
-        let facts = Facts::new(now, None);
-        if let Err(rejection) = self.not_locked(asker, resource, now) {
-            return Verdict::Denied(rejection);
-        }
+        self.not_locked(asker, resource, now)?;
         let inventory = self.0.inventory.load();
-        match inventory.judge(&asker.principal, resource, &facts) {
-            Err(rejection) => Verdict::Denied(rejection),
-            Ok((_, terms)) if terms.approvals.is_empty() => Verdict::Free { limit: terms.limit },
-            Ok((_, terms)) => Verdict::Approval { needs: terms.approvals, limit: terms.limit },
-        }
+        let judged = inventory.judge(&asker.principal, resource, &Facts::new(now, None));
+        judged.map(|(_, terms)| terms)
     }
+
+    /// What the rules want to be told by somebody who asks for all of this, as far as they give it.
+    pub(crate) fn words(&self, actor: &Actor, wanted: &[Resource]) -> Words {
+        let asker = actor.asker();
+        let inventory = self.0.inventory.load();
+        let known = wanted.iter().filter_map(|wish| inventory.resolve(wish).ok());
+        let terms = known.filter_map(|(_, resource)| self.terms(&asker, &resource).ok());
+        terms.reduce(Terms::and).unwrap_or_default().words()
+    }
+}
+
+fn verdict(terms: Terms) -> Verdict {
+    let Terms { approvals: needs, limit, .. } = terms;
+    if needs.is_empty() { Verdict::Free { limit } } else { Verdict::Approval { needs, limit } }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use policies::{
     Approvals, Authn, Bound, Credential, Database, Environment, Grant, GrantId, Kind, Lock, Login,
     PrincipalId, Request, Resource, Review, ReviewId, SessionId, TargetName, Ticket, Timestamp,
-    Ttl,
+    Ttl, Words,
 };
 
 use crate::Rejection;
@@ -275,6 +275,8 @@ pub struct TargetView {
 /// A login as one person sees it.
 #[derive(Debug, Clone)]
 pub struct LoginView {
+    /// What has to be said to ask for it.
+    pub words: Words,
     /// The login.
     pub login: Login,
     /// How the gateway signs in as it.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::actor::Asker;
-use crate::holds::{self, Place};
+use crate::holds::{self, Answer, Place};
 use crate::requests::Waiting;
 use crate::risk::Carrier;
 use crate::{Control, ControlError, HoldView, Rejection, Wish, ids, step_up, store};
@@ -38,7 +38,7 @@ type Events = mpsc::Sender<Result<v1::AskEvent, Status>>;
 
 /// Tells the story to its end, or until nobody listens.
 pub(crate) async fn serve(control: Control, caller: Caller, events: Events) {
-    let story = Story { control: &control, caller: &caller, events: &events };
+    let mut story = Story { control: &control, caller, events: &events };
     let ended = tokio::select! {
         () = events.closed() => return,
         () = control.0.closing.cancelled() => Err(refused("closing", "the gateway is shutting down")),
@@ -53,12 +53,12 @@ pub(crate) async fn serve(control: Control, caller: Caller, events: Events) {
 
 struct Story<'a> {
     control: &'a Control,
-    caller: &'a Caller,
+    caller: Caller,
     events: &'a Events,
 }
 
 impl Story<'_> {
-    async fn tell(&self) -> Result<v1::Granted, v1::Refused> {
+    async fn tell(&mut self) -> Result<v1::Granted, v1::Refused> {
         if self.caller.waiting == Waiting::No {
             let known = self.caller.identity.as_ref();
             let (principal, authn) = known.ok_or_else(|| self.unidentified())?;
@@ -66,11 +66,9 @@ impl Story<'_> {
         }
         let entered = self.control.0.holds.enter(self.source());
         let mut place = entered.map_err(|error| self.why(&error))?;
-        let asker = match &self.caller.identity {
-            Some((principal, authn)) => {
-                let known = self.known(principal, authn);
-                self.touched(&mut place, known).await?
-            }
+        let identity = self.caller.identity.as_ref();
+        let asker = match identity.map(|(principal, authn)| self.known(principal, authn)) {
+            Some(known) => self.touched(&mut place, known).await?,
             None => self.confirmed(&mut place, None).await?,
         };
         let granted = self.granted(asker.clone()).await?;
@@ -79,10 +77,16 @@ impl Story<'_> {
         Ok(granted)
     }
 
-    /// Has a known person touch for this connection, where the rules want it and they didn't lately.
-    async fn touched(&self, place: &mut Place, asker: Asker) -> Result<Asker, v1::Refused> {
-        let wanted = self.control.wants_touch(&asker, &self.wish()).await;
-        if !wanted.map_err(|error| self.why(&error))? {
+    /// Has a known person touch for this connection, where the rules want it and they didn't lately,
+    /// or say on its page what their client had no way to say.
+    async fn touched(&mut self, place: &mut Place, asker: Asker) -> Result<Asker, v1::Refused> {
+        let wish = self.wish();
+        let wants = async {
+            let touch = self.control.wants_touch(&asker, &wish).await?;
+            Ok(touch || self.control.lacks_words(&asker, &wish).await?.is_some())
+        };
+        let wants = wants.await;
+        if !wants.map_err(|error| self.why(&error))? {
             return Ok(asker);
         }
         self.confirmed(place, Some(&asker)).await
@@ -98,7 +102,7 @@ impl Story<'_> {
 
     /// Waits until a person says that this connection is theirs: anybody, or the one who is known.
     async fn confirmed(
-        &self,
+        &mut self,
         place: &mut Place,
         known: Option<&Asker>,
     ) -> Result<Asker, v1::Refused> {
@@ -111,7 +115,8 @@ impl Story<'_> {
         self.say(Event::Confirm(v1::Confirm { code, url, patience_ms })).await?;
         let answer = tokio::time::timeout(patience.duration(), answered).await;
         let late = |_| refused("unconfirmed", "nobody confirmed this connection in time");
-        let (actor, touch) = answer.map_err(late)?.map_err(|_| gone())?;
+        let Answer { actor, touch, view } = answer.map_err(late)?.map_err(|_| gone())?;
+        (self.caller.reason, self.caller.ticket) = (view.reason, view.ticket);
         let identified = self.caller.identity.as_ref().map(|(_, authn)| authn.clone());
         let authn = identified.unwrap_or_else(|| Authn {
             method: Method::Confirmed,

@@ -71,6 +71,6 @@ pub use target::{
     Binds, Credential, Hold, Kind, Partition, Recording, Resource, ResourceError, Target,
     UpstreamTls,
 };
-pub use terms::{Refusal, Terms, Unsaid};
+pub use terms::{Refusal, Terms, Unsaid, Words};
 pub use time::{Timestamp, TimestampError, Ttl, TtlError};
 pub use world::{Member, World};

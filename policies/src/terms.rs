@@ -54,13 +54,23 @@ pub enum Refusal {
     Faulty(String),
 }
 
+/// What the one who asks has to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    /// What the ticket has to look like, all of these; none where no ticket is wanted.
+    pub tickets: BTreeSet<TicketPattern>,
+    /// How many characters the reason has at least; none where no reason is wanted.
+    pub reason: Option<u32>,
+}
+
 /// Something that the one who asks has to say, and didn't.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Unsaid {
     /// No ticket, or none that looks as it has to.
     #[error(
-        "a ticket is wanted here that looks like {wanted}, and {given}: name one with `postern \
-         request --ticket`, or `-c postern.ticket=…` in the connection's options"
+        "{}: name one with `postern request --ticket`, or `-c postern.ticket=…` in the connection's \
+         options",
+        self.wanted()
     )]
     Ticket {
         /// The patterns.
@@ -70,8 +80,9 @@ pub enum Unsaid {
     },
     /// No reason, or too short a one.
     #[error(
-        "a reason of at least {wanted} characters is wanted here, and this has {given}: give one \
-         with `postern request --reason`, or `-c postern.reason=…` in the connection's options"
+        "{}: give one with `postern request --reason`, or `-c postern.reason=…` in the connection's \
+         options",
+        self.wanted()
     )]
     Reason {
         /// How many characters.
@@ -132,6 +143,12 @@ impl Terms {
         }
     }
 
+    /// What the one who asks has to say.
+    #[must_use]
+    pub fn words(&self) -> Words {
+        Words { tickets: self.tickets.clone(), reason: self.reason }
+    }
+
     /// Whether the one who asks has said all that they have to.
     ///
     /// # Errors
@@ -150,6 +167,36 @@ impl Terms {
             Some(wanted) => Err(Unsaid::Reason { wanted, given }),
             None => Ok(()),
         }
+    }
+}
+
+impl Unsaid {
+    /// What is wanted and what was given, for who has a form before them.
+    #[must_use]
+    pub fn wanted(&self) -> String {
+        match self {
+            Self::Ticket { wanted, given } => {
+                format!("a ticket is wanted here that looks like {wanted}, and {given}")
+            }
+            Self::Reason { wanted, given } => format!(
+                "a reason of at least {wanted} characters is wanted here, and this has {given}"
+            ),
+        }
+    }
+}
+
+impl Words {
+    /// Whether nothing has to be said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tickets.is_empty() && self.reason.is_none()
+    }
+
+    /// What the ticket has to look like, for people; nothing where no ticket is wanted.
+    #[must_use]
+    pub fn ticket(&self) -> Option<String> {
+        let patterns: Vec<&str> = self.tickets.iter().map(TicketPattern::as_str).collect();
+        (!patterns.is_empty()).then(|| patterns.join(" and "))
     }
 }
 

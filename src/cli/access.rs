@@ -94,6 +94,8 @@ struct Login {
     verdict: String,
     needs: Vec<String>,
     limit: Option<String>,
+    ticket: Option<String>,
+    reason: Option<u32>,
     why: Option<String>,
 }
 
@@ -193,7 +195,9 @@ impl Login {
                 );
             }
         };
-        takes + &limit.unwrap_or_default()
+        let ticket = self.ticket.as_ref().map(|pattern| format!(", a ticket like {pattern}"));
+        let reason = self.reason.map(|least| format!(", a reason of {least} characters"));
+        [Some(takes), ticket, reason, limit].into_iter().flatten().collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! `postern confirm`: a person vouches for a connection that waits.
 
 use clap::Args;
+use policies::Ticket;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -12,6 +13,12 @@ use crate::terminal::{self, moment, plain};
 pub(super) struct Confirm {
     /// The code, such as KXQT-7M4P
     code: String,
+    /// Why you connect, where the client had no way to say it
+    #[arg(long)]
+    reason: Option<String>,
+    /// The ticket that it is for, such as OPS-12
+    #[arg(long)]
+    ticket: Option<Ticket>,
     /// Don't ask back
     #[arg(long, short)]
     yes: bool,
@@ -27,6 +34,7 @@ struct Hold {
     asked_at: String,
     ttl: Option<String>,
     reason: String,
+    ticket: Option<String>,
     digest: String,
     client_differs: bool,
 }
@@ -36,7 +44,15 @@ impl Confirm {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let client = client()?;
         let code = json!({ "code": self.code });
-        let hold: Hold = read(&client.post(&["holds", "lookup"], &code, None).await?)?;
+        let mut hold: Hold = read(&client.post(&["holds", "lookup"], &code, None).await?)?;
+        if self.reason.is_some() || self.ticket.is_some() {
+            let said = json!({
+                "code": self.code, "digest": hold.digest,
+                "reason": self.reason.as_ref().unwrap_or(&hold.reason),
+                "ticket": self.ticket.as_ref().map(Ticket::as_str).or(hold.ticket.as_deref()),
+            });
+            hold = read(&client.post(&["holds", "say"], &said, None).await?)?;
+        }
         terminal::note(&hold.statement());
         agree("Is this connection yours?", self.yes)?;
         let said = json!({ "code": self.code, "digest": hold.digest });
@@ -55,6 +71,7 @@ impl Hold {
             ("what", &self.resource),
             ("for", ttl),
             ("why", &self.reason),
+            ("ticket", self.ticket.as_deref().unwrap_or_default()),
             ("from", &client),
             ("since", &moment(&self.asked_at)),
         ]);

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use policies::{Digest, StepUpId};
+use policies::{Digest, StepUpId, Ticket};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -11,7 +11,7 @@ use super::error::{Problem, Problems};
 use super::extract::Body;
 use super::guard::Source;
 use super::{Api, wire};
-use crate::HoldView;
+use crate::{HoldView, Said};
 
 /// The code that the terminal shows.
 #[derive(Deserialize, ToSchema)]
@@ -37,6 +37,37 @@ pub(crate) async fn lookup(
     Body(Code { code }): Body<Code>,
 ) -> Result<Json<wire::Hold>, Problem> {
     let view = api.control.hold_by_code(&actor, &code).await?;
+    Ok(Json(wire::Hold::new(&view, differs(&view, source))))
+}
+
+/// What a waiting connection is for, where its client had no way to say it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Saying {
+    #[schema(example = "KXQT-7M4P")]
+    code: String,
+    /// The digest of the connection that was read.
+    digest: String,
+    /// The ticket that it is for.
+    #[schema(value_type = Option<String>, example = "OPS-12")]
+    #[serde(default)]
+    ticket: Option<Ticket>,
+    /// Why; the approvers read it.
+    #[serde(default)]
+    reason: String,
+}
+
+/// Says what one's own waiting connection is for. It has another digest from then on.
+#[utoipa::path(post, path = "/holds/say", tag = "holds", request_body = Saying,
+    responses((status = 200, body = wire::Hold), Problems))]
+pub(crate) async fn say(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    source: Source,
+    Body(Saying { code, digest, ticket, reason }): Body<Saying>,
+) -> Result<Json<wire::Hold>, Problem> {
+    let said = Said { ticket, reason };
+    let view = api.control.say(&actor, &code, &Digest::from(digest), said)?;
     Ok(Json(wire::Hold::new(&view, differs(&view, source))))
 }
 

@@ -141,6 +141,7 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(passkeys::removal))
         .routes(routes!(passkeys::remove))
         .routes(routes!(holds::lookup))
+        .routes(routes!(holds::say))
         .routes(routes!(holds::confirm))
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::show))

@@ -6,18 +6,19 @@
 //! differs, and why a confirmation carries the digest of what was on the page.
 
 use axum::extract::State;
-use policies::{Digest, Purpose};
+use policies::{Digest, Purpose, Unsaid, Words};
 
+use super::ask::optional;
 use super::markup::Markup;
 use super::session::{Act, Visitor, is_id};
 use super::touch::{self, Form};
-use super::{Page, Turned, hidden, request};
+use super::{Page, Turned, hidden, request, words};
 use crate::api::error::{Kind, Problem};
 use crate::api::extract::At;
 use crate::api::guard::Source;
 use crate::api::{Api, differs};
 use crate::step_up::Way;
-use crate::{HoldView, statement};
+use crate::{HoldView, Said, statement};
 
 pub(super) async fn ask(
     State(api): State<Api>,
@@ -62,24 +63,85 @@ pub(super) async fn look(
     if view.id != id {
         return Err(gone().into());
     }
-    let elsewhere = differs(&view, source);
-    let shown = statement::of_hold(&view, &visitor.actor, elsewhere);
+    reading(&api, &visitor, &view, (&fields.code, source)).await
+}
+
+/// The connection as it reads: to be confirmed, once all is said that the rules want to be told.
+async fn reading(
+    api: &Api,
+    visitor: &Visitor,
+    view: &HoldView,
+    (code, source): (&str, Source),
+) -> Result<Page, Turned> {
+    let actor = &visitor.actor;
+    let shown = statement::of_hold(view, actor, differs(view, source));
     let fields = Markup::new()
         .piece(&hidden("seal", &visitor.seal()))
-        .piece(&hidden("code", &fields.code))
+        .piece(&hidden("code", code))
         .piece(&hidden("digest", &view.digest.to_string()));
-    let action = format!("/c/{id}/confirm");
+    let words = api.control.words(actor, std::slice::from_ref(&view.resource));
+    let say = saying(view, &fields, &words);
+    if let Some(unsaid) = api.control.lacks(actor, view).await? {
+        let body = warning(view, source)
+            .piece(&touch::shown(&shown))
+            .piece(&wanted(view, &unsaid))
+            .piece(&say);
+        return Ok(Page::new("What is it for?", body).of(visitor));
+    }
+    let action = format!("/c/{}/confirm", view.id);
     let agree = Form { action: &action, fields, button: "Yes, this is my connection" };
-    let way = api.control.way_for(&visitor.actor, &view).await?;
-    let act = match way {
-        Way::Touch => request::agree(&api, &visitor, &shown, &agree).await?,
+    let act = match api.control.way_for(actor, view).await? {
+        Way::Touch => request::agree(api, visitor, &shown, &agree).await?,
         Way::Enrol => touch::shown(&shown).piece(&request::enrol()),
         Way::Click => touch::shown(&shown).piece(&click(&agree)),
     };
-    let body = warning(&view, source)
+    let body = warning(view, source)
         .piece(&act)
+        .raw("<details><summary>Say what it is for</summary>")
+        .piece(&say)
+        .raw("</details>")
         .raw("<p class=\"quiet\">If it isn't yours, leave this page: it lapses by itself.</p>");
-    Ok(Page::new("Is this your connection?", body).of(&visitor).with_script())
+    Ok(Page::new("Is this your connection?", body).of(visitor).with_script())
+}
+
+/// Why it doesn't go on yet; what was said and isn't enough, too.
+fn wanted(view: &HoldView, unsaid: &Unsaid) -> Markup {
+    let said = !view.reason.is_empty() || view.ticket.is_some();
+    let told = Markup::new().raw("<p class=\"warn\" role=\"alert\">");
+    let told = match said {
+        true => told.text(unsaid.wanted()),
+        false => told.raw("The rules want to be told what this connection is for."),
+    };
+    told.raw("</p>")
+}
+
+/// The form by which somebody says what their connection is for.
+fn saying(view: &HoldView, fields: &Markup, words: &Words) -> Markup {
+    let ticket = view.ticket.as_ref().map(ToString::to_string).unwrap_or_default();
+    Markup::new()
+        .raw("<form class=\"card\" method=\"post\" action=\"/c/")
+        .text(&view.id)
+        .raw("/say\">")
+        .piece(fields)
+        .piece(&words::reason(&view.reason, words))
+        .piece(&words::ticket(&ticket, words))
+        .raw("<button class=\"plain\">Say so</button></form>")
+}
+
+pub(super) async fn say(
+    State(api): State<Api>,
+    id: Result<At<String>, Problem>,
+    source: Source,
+    Act { visitor, fields }: Act,
+) -> Result<Page, Turned> {
+    let At(id) = id?;
+    let actor = &visitor.actor;
+    if api.control.hold_by_code(actor, &fields.code).await?.id != id {
+        return Err(gone().into());
+    }
+    let said = Said { ticket: optional(&fields.ticket)?, reason: fields.reason };
+    let view = api.control.say(actor, &fields.code, &Digest::from(fields.digest), said)?;
+    reading(&api, &visitor, &view, (&fields.code, source)).await
 }
 
 fn click(form: &Form<'_>) -> Markup {

@@ -21,6 +21,7 @@ mod reviews;
 mod session;
 mod sign_in;
 mod touch;
+mod words;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -65,6 +66,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/reviews", get(reviews::show))
         .route("/reviews/{id}/sign", post(reviews::sign))
         .route("/c/{id}", get(confirm::ask).post(confirm::look))
+        .route("/c/{id}/say", post(confirm::say))
         .route("/c/{id}/confirm", post(confirm::confirm))
         .route("/login/passkey", post(sign_in::with_passkey))
         .route("/keys", get(keys::show))
@@ -96,6 +98,9 @@ async fn style() -> Response {
     ];
     (headers, STYLE).into_response()
 }
+
+/// Everybody's pages.
+const LINKS: &str = "<a href=\"/ask\">Ask</a><a href=\"/reviews\">Reviews</a><a href=\"/keys\">Keys</a><a href=\"/logins\">Sign-ins</a>";
 
 /// A page.
 struct Page {
@@ -137,10 +142,10 @@ impl Page {
         let head = if self.script { head.raw(script) } else { head };
         let head = head.raw("</head><body><header><a href=\"/\">Postern</a>");
         let head = match &self.actor {
-            Some((actor, seal)) => offices(actor, head)
-                .raw("<span>")
+            Some((actor, seal)) => offices(actor, head.raw("<nav>").raw(LINKS))
+                .raw("</nav><span>")
                 .text(&actor.principal.name)
-                .raw("</span><a href=\"/ask\">Ask</a><a href=\"/reviews\">Reviews</a><a href=\"/keys\">Keys</a><a href=\"/logins\">Sign-ins</a><form method=\"post\" action=\"/logout\">")
+                .raw("</span><form method=\"post\" action=\"/logout\">")
                 .piece(&hidden("seal", seal))
                 .raw("<button class=\"plain\">Sign out</button></form>"),
             None => head,
@@ -167,7 +172,10 @@ impl IntoResponse for Page {
 
 /// The pages of who holds an office.
 fn offices(actor: &Actor, head: Markup) -> Markup {
-    let invites = if actor.admin { "<a href=\"/invites\">Invite</a>" } else { "" };
+    let invites = match actor.admin {
+        true => "<a href=\"/invites\">Invite</a><a href=\"/notifications\">Notifications</a>",
+        false => "",
+    };
     let recovery = if actor.oversees() { "<a href=\"/recovery\">Recovery</a>" } else { "" };
     head.raw(invites).raw(recovery)
 }

@@ -20,6 +20,7 @@ mod step_up;
 mod threats;
 mod tokens;
 mod wait;
+mod words;
 mod workflow;
 mod world;
 

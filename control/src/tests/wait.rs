@@ -50,7 +50,7 @@ async fn confirm_code(events: &mut Events) -> String {
     confirm.code
 }
 
-async fn confirm(world: &World, who: &str, code: &str) -> Result<(), ControlError> {
+pub(super) async fn confirm(world: &World, who: &str, code: &str) -> Result<(), ControlError> {
     let view = world.control.hold_by_code(&actor(who), code).await?;
     world.control.confirm(&actor(who), code, view.digest, None).await.map(drop)
 }

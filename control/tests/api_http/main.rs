@@ -12,3 +12,4 @@ mod matrix;
 mod pages;
 mod support;
 mod surface;
+mod words;

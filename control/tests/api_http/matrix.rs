@@ -64,6 +64,7 @@ const ROWS: &[(&str, &str, [u16; 4])] = &[
     ("POST /holds/lookup", r#"{"code":"{code}"}"#, [200, 200, 200, 200]),
     ("POST /holds/lookup", r#"{"code":"AAAA-AAAA"}"#, [404, 404, 404, 404]),
     ("POST /holds/confirm", r#"{"code":"{code}","digest":"other"}"#, [409, 409, 409, 409]),
+    ("POST /holds/say", r#"{"code":"{code}","digest":"other"}"#, [409, 409, 409, 409]),
     ("GET /sessions", "", [200, 200, 200, 200]),
     ("GET /sessions?scope=all", "", [403, 403, 200, 200]),
     ("GET /sessions/{session}", "", [404, 404, 200, 200]),

@@ -10,13 +10,13 @@ const OUR_SCRIPT: &str = "<script type=\"module\" src=\"/assets/passkey.js\"></s
 const XSS: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>";
 
 /// A browser that is signed in, or not yet.
-struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     world: &'a World,
     cookie: String,
 }
 
 impl<'a> Browser<'a> {
-    async fn of(world: &'a World, who: &str) -> Self {
+    pub(crate) async fn of(world: &'a World, who: &str) -> Self {
         let mut browser = Self { world, cookie: String::new() };
         let form = format!("code={}", world.code(who).await);
         let answer = browser.post("/login", &form).await;
@@ -25,13 +25,13 @@ impl<'a> Browser<'a> {
         browser
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         let request = Request::get(path).header("cookie", &self.cookie);
         self.world.send(request.body(Body::empty()).unwrap()).await
     }
 
     /// Sends a form as a browser sends it from one of our pages.
-    async fn post(&self, path: &str, form: &str) -> Answer {
+    pub(crate) async fn post(&self, path: &str, form: &str) -> Answer {
         let own = [("sec-fetch-site", "same-origin"), ("origin", "null")];
         self.post_as(path, form, &own).await
     }
@@ -48,13 +48,13 @@ impl<'a> Browser<'a> {
     }
 
     /// The seal that the forms of this login carry.
-    async fn seal(&self) -> String {
+    pub(crate) async fn seal(&self) -> String {
         field(&self.get("/").await.text, "seal")
     }
 }
 
 /// The value of the first form field of this name.
-fn field(html: &str, name: &str) -> String {
+pub(crate) fn field(html: &str, name: &str) -> String {
     let start = format!("name=\"{name}\" value=\"");
     let (_, rest) = html.split_once(&start).unwrap_or_else(|| panic!("no {name}: {html}"));
     rest.split('"').next().unwrap().to_owned()
@@ -185,11 +185,12 @@ async fn a_form_from_elsewhere_does_nothing() {
 }
 
 /// Forms that a login and a page of ours come before.
-const FORMS: [&str; 30] = [
+const FORMS: [&str; 31] = [
     "/logout",
     "/logins/end",
     "/logins/ls-aaaaaaaaaaaa/end",
     "/device",
+    "/c/ho-aaaaaaaaaaaa/say",
     "/device/confirm",
     "/device/deny",
     "/keys/add",

@@ -1,5 +1,6 @@
 //! A small company with its gateway: alice and dave are engineers, bob is a DBA, carol is an admin,
-//! erin an auditor. `app_ro` on `orders` is free, `app_rw` takes a DBA, `dba` nobody gets.
+//! erin an auditor. `app_ro` on `orders` is free, `app_rw` takes a DBA, `reports` a ticket and a reason; `dba`
+//! nobody gets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -32,6 +33,15 @@ const RULES: &str = r#"
     @approvals("1 of dba")
     forbid (principal, action == Action::"connect", resource is Database)
     when { context.login == "app_rw" };
+
+    @id("reports say why")
+    permit (principal in Group::"engineering", action == Action::"connect", resource is Database)
+    when { context.login == "reports" };
+
+    @id("a ticket and a reason")
+    @ticket("OPS-[0-9]+") @reason("12")
+    forbid (principal, action == Action::"connect", resource is Database)
+    when { context.login == "reports" };
 "#;
 
 /// A gateway's control plane with its store in a temporary folder.
@@ -187,9 +197,19 @@ impl World {
         application: &str,
         reason: &str,
     ) -> (tonic::Streaming<v1::AskEvent>, v1::Confirm) {
+        self.hold_at("app_ro", client, application, reason).await
+    }
+
+    pub(crate) async fn hold_at(
+        &self,
+        login: &str,
+        client: &str,
+        application: &str,
+        reason: &str,
+    ) -> (tonic::Streaming<v1::AskEvent>, v1::Confirm) {
         let request = v1::AskRequest {
             identity: None,
-            resource: Some(resource("app_ro")),
+            resource: Some(resource(login)),
             client: client.into(),
             application: application.into(),
             ttl_ms: None,
@@ -296,7 +316,7 @@ fn person(who: &str, name: &str, groups: &[&str], admin: bool, auditor: bool) ->
 }
 
 fn target() -> Target {
-    let logins = ["app_ro", "app_rw", "dba"];
+    let logins = ["app_ro", "app_rw", "dba", "reports"];
     Target {
         name: "orders".parse().unwrap(),
         kind: Kind::Postgres,

@@ -104,6 +104,7 @@ async fn the_document_asks_for_no_field_that_is_refused() {
         "Minting",
         "Locking",
         "Code",
+        "Saying",
         "Whom",
         "Edit",
         "Longer",

@@ -32,6 +32,13 @@ pub(crate) struct TargetLogin {
     /// For how long at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<String>,
+    /// What the ticket has to look like, where one is wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "OPS-[0-9]+")]
+    ticket: Option<String>,
+    /// How many characters the reason has at least, where one is wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<u32>,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
@@ -62,6 +69,8 @@ impl From<&LoginView> for TargetLogin {
             verdict,
             needs,
             limit: limit.map(|limit| limit.to_string()),
+            ticket: view.words.ticket(),
+            reason: view.words.reason,
             why,
         }
     }
