@@ -5,6 +5,7 @@ mod admin;
 mod change;
 mod confirm;
 mod decide;
+mod explain;
 mod login;
 mod logins;
 mod notifications;
@@ -62,6 +63,7 @@ enum Command {
     Logout(login::Logout),
     Logins(logins::Logins),
     Ls(access::Ls),
+    Explain(explain::Explain),
     Request(access::Request),
     Edit(change::Edit),
     Extend(change::Extend),
@@ -253,6 +255,7 @@ impl Command {
             Self::Logout(command) => command.run().await,
             Self::Logins(command) => command.run().await,
             Self::Ls(command) => command.run().await,
+            Self::Explain(command) => command.run().await,
             Self::Request(command) => command.run().await,
             Self::Edit(command) => command.run().await,
             Self::Extend(command) => command.run().await,

@@ -1,4 +1,5 @@
-//! What SECURITY.md claims is shown by tests that exist.
+//! What SECURITY.md claims is shown by tests that exist, and what ARCHITECTURE.md says of the hot path by
+//! what is in it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 
 use std::path::Path;
@@ -18,6 +19,25 @@ fn every_test_that_the_security_page_names_is_there() {
     let gone: Vec<_> =
         named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
     assert!(gone.is_empty(), "no such tests: {gone:?}");
+}
+
+#[test]
+fn what_lets_a_connection_in_holds_leases_and_no_rules() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    read(&root.join("proxy/src"), &mut sources);
+    read(&root.join("link/src"), &mut sources);
+    for file in ["admit", "lease", "lock"] {
+        let path = root.join(format!("policies/src/{file}.rs"));
+        sources.push_str(&std::fs::read_to_string(path).unwrap());
+    }
+    assert!(
+        sources.contains("self.leases.admit(knock)"),
+        "the proxy admits by its table of leases"
+    );
+    for name in ["RuleBook", "cedar_policy", "Decision::"] {
+        assert!(!sources.contains(name), "the way of a connection knows `{name}`");
+    }
 }
 
 fn read(folder: &Path, into: &mut String) {

@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     /// What sources outside are asked with, and how many are asked for somebody at once.
     pub(crate) http: Http,
     pub(crate) lookups: Semaphore,
+    /// How many are explained at once what the rules say.
+    pub(crate) explaining: Semaphore,
     /// Whether the tracker didn't answer the last time.
     pub(crate) tracker_silent: AtomicBool,
     /// Another inventory is in force, so that the clock may matter at another time.
@@ -113,6 +115,7 @@ impl Control {
             outbox: Wakeup::default(),
             http: Http::trusting(None)?,
             lookups: Semaphore::new(LOOKUPS),
+            explaining: Semaphore::new(1),
             tracker_silent: AtomicBool::new(false),
             reconsider: Notify::new(),
             closing: CancellationToken::new(),

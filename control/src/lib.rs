@@ -28,6 +28,7 @@ mod credentials;
 mod device;
 mod edit;
 mod error;
+mod explain;
 mod feed;
 mod give;
 mod grants;

@@ -143,8 +143,13 @@ impl Approvals {
     /// What satisfies both: whoever fills the places of this fills those of each, in its order.
     #[must_use]
     pub fn strictest(self, other: Self) -> Self {
-        let (long, short) =
-            if self.0.len() >= other.0.len() { (self, other) } else { (other, self) };
+        if self == other {
+            return self;
+        }
+        // Of two that are as long, the same comes first, whichever of them is asked.
+        let length = self.0.len().cmp(&other.0.len());
+        let order = length.then_with(|| self.to_string().cmp(&other.to_string()));
+        let (long, short) = if order.is_ge() { (self, other) } else { (other, self) };
         Self(placed(&long.0, &short.0).1)
     }
 

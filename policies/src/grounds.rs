@@ -107,6 +107,7 @@ fn value(name: &str, target: &Target, resource: &Resource, facts: &Facts) -> Opt
             let told = |(kind, age): (crate::StepUpKind, crate::Ttl)| json!({ "kind": kind.word(), "age": age });
             facts.step_up.map_or(Value::Null, told)
         }
+        "channel" => json!(facts.channel.map(|channel| channel.word())),
         "on_call" => json!(facts.on_call),
         "ticket" => json!(facts.ticket),
         "ticket_state" => json!(facts.ticket_state),

@@ -52,7 +52,10 @@ pub enum Record {
 
 /// A word that names nothing that can be recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{0}` is nothing that can be recorded: known are `binds` (Postgres) and `input` (SSH)")]
+#[error(
+    "`{0}` is nothing that can be recorded: known are `binds` (Postgres) and `input` (SSH); rows that \
+     come back are counted, and never kept"
+)]
 pub struct UnknownRecord(String);
 
 impl Record {

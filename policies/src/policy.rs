@@ -172,7 +172,8 @@ impl Draft {
         for error in verdict.validation_errors() {
             let at = error.policy_id();
             let offset = set.policy(at).map_or(0, |policy| offset_of(source, policy));
-            self.fault(source, miette_offset(error).unwrap_or(offset), error.to_string());
+            let message = of_all_kinds(without_number(&error.to_string()));
+            self.fault(source, miette_offset(error).unwrap_or(offset), message);
         }
         for policy in set.policies() {
             self.take(source, policy);
@@ -227,10 +228,30 @@ impl Draft {
         set.add(policy).map_err(|error| error.to_string())
     }
 
+    /// Takes a fault down, once: the library finds it again for each action and kind of target that
+    /// the rule is about.
     fn fault(&mut self, source: &Source, offset: usize, message: String) {
         let (line, column) = position(&source.text, offset);
-        self.faults.push(PolicyFault { file: source.name.clone(), line, column, message });
+        let fault = PolicyFault { file: source.name.clone(), line, column, message };
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
     }
+}
+
+/// The same of every action and kind of target: the schema says the same of all of them.
+fn of_all_kinds(told: &str) -> String {
+    let acts =
+        [Act::Connect, Act::BreakGlass].map(|act| format!(" for Action::\"{}\"", act.word()));
+    let kinds = ["Database", "Host", "Service"].map(|kind| format!(" on entity type `{kind}`"));
+    let parts = acts.iter().chain(&kinds);
+    parts.fold(told.to_owned(), |told, part| told.replace(part.as_str(), ""))
+}
+
+/// What the library says of a rule, without the number of its own that it names it by.
+pub(crate) fn without_number(told: &str) -> &str {
+    let named = told.split_once("`, ").filter(|(lead, _)| lead.starts_with("for policy `"));
+    named.map_or(told, |(_, message)| message)
 }
 
 /// Whether a policy speaks of emergencies by name, so that nobody permits them by accident.

@@ -18,6 +18,8 @@ pub struct World {
     pub elsewhere: BTreeSet<GroupName>,
     /// Whether an issuer may bring groups of any name.
     pub any_group: bool,
+    /// Groups whose places members of another may fill once they took too long.
+    pub stand_ins: BTreeMap<GroupName, GroupName>,
 }
 
 /// Somebody who can ask.
@@ -46,6 +48,21 @@ impl World {
     #[must_use]
     pub fn is_open(&self, group: &GroupName) -> bool {
         self.any_group || self.elsewhere.contains(group)
+    }
+
+    /// How many people there are who can say yes as members of this group, each counted once.
+    #[must_use]
+    pub fn members(&self, group: &GroupName) -> usize {
+        let able = self.people.values().filter(|member| !member.disabled && !member.workload);
+        let there = able.filter(|member| self.fills(member).contains(group));
+        there.map(Member::human).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The groups whose places somebody may fill: their own, and those that they stand in for.
+    pub(crate) fn fills(&self, member: &Member) -> BTreeSet<GroupName> {
+        let own = &member.principal.groups;
+        let others = self.stand_ins.iter().filter(|(_, by)| own.contains(*by));
+        own.iter().chain(others.map(|(group, _)| group)).cloned().collect()
     }
 
     /// Those who can say yes to what this person asks: never they themselves, by no identity.

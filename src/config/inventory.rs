@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use certs::Identity;
 use control::{AttestationRoots, Inventory, Secrets, WebhookSecret};
-use policies::{Principal, PrincipalId};
+use policies::{Principal, PrincipalId, Quorum};
 
 use super::fault::{Fault, Faults};
 use super::gather::Gathered;
@@ -39,7 +39,7 @@ impl Config {
     /// Everything that is wrong with them.
     pub fn inventory_in(&self, environment: &Environment) -> Result<Inventory, Faults> {
         let mut faults = Vec::new();
-        let rules = rules(&self.policies, &mut faults);
+        let rules = rules(&self.policies, &self.world(), &mut faults);
         let mut gathered = Gathered { environment, secrets: Secrets::default(), faults };
         let mut targets = control::Shared::<BTreeMap<_, _>>::default();
         for (name, target) in &self.targets {
@@ -148,18 +148,21 @@ impl Config {
     /// What is allowed, but hardly meant.
     #[must_use]
     pub fn warnings(&self, inventory: &Inventory) -> Vec<String> {
-        let rosters = &self.organisation.rosters;
+        let (world, rosters) = (self.world(), &self.organisation.rosters);
         let quorums = inventory.rules.quorums();
-        let quorums = quorums.filter(|(_, quorum)| !rosters.contains_key(&quorum.group));
-        let quorums = quorums.filter_map(|(rule, quorum)| {
-            let people = self.people.values().filter(|person| !person.disabled);
-            let there = people.filter(|person| person.groups.contains(&quorum.group)).count();
-            (there < usize::from(quorum.count)).then(|| {
-                let group = &quorum.group;
-                format!("rule `{rule}` wants {quorum}, but only {there} can sign in from group `{group}`")
+        let open = quorums.filter(|(_, quorum)| {
+            world.is_open(&quorum.group) && !rosters.contains_key(&quorum.group)
+        });
+        let few = open.filter_map(|(rule, Quorum { group, count })| {
+            let there = world.members(group);
+            (there < usize::from(*count)).then(|| {
+                format!(
+                    "rule `{rule}` wants {count} of {group}, and the configuration has {there} of \
+                     them: who else there is, only an issuer knows"
+                )
             })
         });
-        quorums.chain(self.unheard(inventory)).collect()
+        few.chain(self.unheard(inventory)).collect()
     }
 }
 

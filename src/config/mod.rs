@@ -24,6 +24,7 @@ mod ssh;
 mod target;
 mod workflow;
 mod workload;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -1,15 +1,23 @@
 //! Loads the rules of the folder that a configuration names.
+//!
+//! A rule that asks for more people than can ever be in a group would refuse everybody, and is a fault
+//! like a misspelt one. Whom an issuer or a roster brings can't be known here: of these groups a warning
+//! tells.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use policies::{RuleBook, Source};
+use policies::{Finding, Level, RuleBook, Source, World};
 
 use super::fault::{Fault, Site};
 use super::read::Located;
 
 /// Loads every `*.cedar` of the folder, in the order of their names.
-pub(super) fn rules(folder: &Located<PathBuf>, faults: &mut Vec<Fault>) -> Option<RuleBook> {
+pub(super) fn rules(
+    folder: &Located<PathBuf>,
+    world: &World,
+    faults: &mut Vec<Fault>,
+) -> Option<RuleBook> {
     let sources = match policy_sources(&folder.value) {
         Ok(sources) => sources,
         Err((path, error)) => {
@@ -20,12 +28,24 @@ pub(super) fn rules(folder: &Located<PathBuf>, faults: &mut Vec<Fault>) -> Optio
         }
     };
     match RuleBook::load(&sources) {
-        Ok(rules) => Some(rules),
+        Ok(rules) => {
+            let found = rules.unmet(world).into_iter();
+            let never = found.filter(|finding| finding.level == Level::Error);
+            faults.extend(never.map(|finding| unmet(&sources, finding)));
+            Some(rules)
+        }
         Err(refused) => {
             faults.extend(refused.0.into_iter().map(|fault| policy_fault(&sources, fault)));
             None
         }
     }
+}
+
+/// Approvals that nobody there can give.
+fn unmet(sources: &[Source], finding: Finding) -> Fault {
+    let Finding { place, message, remedy, .. } = finding;
+    let (file, line, column) = (place.file, place.line, place.column);
+    policy_fault(sources, policies::PolicyFault { file, line, column, message }).mend(&remedy)
 }
 
 /// A fault of a rule, with the line that it is in.

@@ -38,7 +38,7 @@ pub struct Past {
     id: String,
     at: Timestamp,
     who: PrincipalId,
-    wish: Resource,
+    wishes: Vec<Resource>,
     facts: Facts,
     /// What it took, where the log says.
     took: Option<Terms>,
@@ -64,15 +64,15 @@ struct Asked {
     terms: Option<Terms>,
 }
 
-/// A resource as the log writes it.
+/// Resources as the log writes them: what was asked for as one stands together.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-struct Written(Resource);
+struct Written(Vec<Resource>);
 
 impl TryFrom<String> for Written {
     type Error = policies::ResourceError;
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse().map(Self)
+        text.split(" + ").map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -155,8 +155,8 @@ fn past(event: &Event, scene: &Scene, became: &BTreeMap<String, &'static str>) -
         ..Facts::new(at, asked.source)
     };
     let became = became.get(&event.subject).copied().unwrap_or("undecided").to_owned();
-    let (id, wish, took) = (event.subject.clone(), asked.resource.0, asked.terms);
-    Some(Past { id, at, who, wish, facts, took, became })
+    let (id, wishes, took) = (event.subject.clone(), asked.resource.0, asked.terms);
+    Some(Past { id, at, who, wishes, facts, took, became })
 }
 
 /// A moment as the log writes it.
@@ -178,7 +178,10 @@ pub fn replay(
     let clock = |now| scene.local(now);
     let ask = |book, past: &Past| {
         let inquiry = Inquiry { book, world: &scene.world, clock: &clock };
-        inquiry.outcome(&past.who, &past.wish, past.facts.clone())
+        let each = past.wishes.iter();
+        let each = each.map(|wish| inquiry.outcome(&past.who, wish, past.facts.clone()));
+        let all: Result<Vec<Terms>, Denied> = each.collect();
+        all.map(|all| all.into_iter().reduce(Terms::and).unwrap_or_default())
     };
     let mut replay = Replay { asked: 0, unclear, changed: Vec::new() };
     for past in known {
@@ -196,7 +199,7 @@ pub fn replay(
             request: past.id,
             at: past.at.to_string(),
             who: past.who,
-            resource: past.wish.to_string(),
+            resource: written(&past.wishes),
             effect,
             before: words(&before),
             after: words(&after),
@@ -204,4 +207,10 @@ pub fn replay(
         }));
     }
     replay
+}
+
+/// What was asked for as one, as one text.
+fn written(wishes: &[Resource]) -> String {
+    let all: Vec<String> = wishes.iter().map(ToString::to_string).collect();
+    all.join(" + ")
 }

@@ -1,17 +1,12 @@
 //! A configuration as far as rules see it: people, targets and the organisation's clock, no secret.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use certs::UpstreamMode;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use policies::{
-    Calendar, Credential, Local, Member, Principal, PrincipalId, Target, Timestamp, UpstreamTls,
-    World,
-};
+use policies::{Calendar, Local, Timestamp, World};
 
-use crate::config::{self, Config, DEFAULT_PATH, Faults, Person, Secret};
+use crate::config::{Config, DEFAULT_PATH, Faults};
 
 /// The name that a configuration has where nobody says.
 const NAME: &str = "postern.toml";
@@ -33,19 +28,7 @@ impl Scene {
     /// What a configuration says. Nothing that it names is read.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        let people = config.people.iter().map(|(id, person)| member(id, person, false));
-        let programs = config.workloads.iter();
-        let programs = programs.map(|(id, workload)| member(id, &workload.person, true));
-        let people = people.chain(programs);
-        let people = people.map(|member| (member.principal.id.clone(), member)).collect();
-        let targets = config.targets.iter().map(|(name, written)| (name.clone(), target(written)));
-        let (targets, issuers) = (targets.collect(), config.issuers.values());
-        let mapped = issuers.clone().filter_map(|issuer| issuer.groups.as_ref());
-        let rosters = config.organisation.rosters.keys().cloned();
-        let elsewhere: BTreeSet<_> =
-            mapped.flat_map(|groups| groups.values().cloned()).chain(rosters).collect();
-        let any_group = issuers.clone().any(|issuer| issuer.groups.is_none());
-        let world = World { people, targets, elsewhere, any_group };
+        let world = config.world();
         let (policies, file) = (Some(config.policies.value.clone()), Some(config.file.clone()));
         let calendar = config.organisation.calendar.clone();
         Self { world, calendar, policies, file }
@@ -111,46 +94,4 @@ fn near(folder: &Path) -> Option<PathBuf> {
     let here = folder.join(NAME);
     let above = folder.join("..").join(NAME);
     [here, above].into_iter().find(|file| file.is_file())
-}
-
-fn member(id: &PrincipalId, person: &Person, workload: bool) -> Member {
-    let (id, name, groups) = (id.clone(), person.name.clone(), person.groups.clone());
-    let principal = Principal { id, name, groups };
-    let same_as = person.same_as.as_ref().map(|first| first.value.clone());
-    Member { principal, disabled: person.disabled, workload, same_as }
-}
-
-/// A target as rules see it: how it is signed in to and verified matters to none.
-fn target(written: &config::Target) -> Target {
-    let logins = written.logins.iter().map(|(login, secret)| {
-        let kind = match secret {
-            Secret::File(_) | Secret::Variable(_) => Credential::Password,
-            Secret::Certificate => Credential::Certificate,
-            Secret::Key(_) => Credential::Key,
-        };
-        (login.clone(), kind)
-    });
-    let tls = match written.tls.mode {
-        UpstreamMode::VerifyFull => UpstreamTls::VerifyFull { roots: None, name: None },
-        UpstreamMode::VerifyCa => UpstreamTls::VerifyCa { roots: None },
-        UpstreamMode::InsecureNoVerify => UpstreamTls::InsecureNoVerify,
-        UpstreamMode::Off => UpstreamTls::Off,
-    };
-    Target {
-        name: written.name.value.clone(),
-        kind: written.kind,
-        host: written.host.clone(),
-        port: written.port,
-        tls,
-        environment: written.environment.clone(),
-        labels: written.labels.clone(),
-        databases: written.databases.clone(),
-        logins: logins.collect(),
-        hold: written.hold,
-        partition: written.partition,
-        recording: written.recording,
-        default_ttl: written.ttl,
-        replication: written.replication,
-        ssh: written.ssh.clone(),
-    }
 }

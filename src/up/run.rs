@@ -120,7 +120,11 @@ async fn reloaded(
     if !sections.is_empty() {
         tracing::warn!(?sections, "changes to these take effect at the next start only");
     }
-    gateway.reload(&newer).await
+    let reloaded = gateway.reload(&newer).await?;
+    for warning in newer.inventory().iter().flat_map(|inventory| newer.warnings(inventory)) {
+        tracing::warn!("{warning}");
+    }
+    Ok(reloaded)
 }
 
 /// What a signal told.

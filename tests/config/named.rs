@@ -124,21 +124,57 @@ fn a_missing_policy_folder_is_a_fault_and_an_empty_one_denies_all() {
     assert!(set.refusal().contains("cannot read"));
 }
 
-#[test]
-fn a_quorum_that_nobody_can_give_is_a_warning() {
+/// Rules of four eyes, for a configuration with this in it.
+fn four_eyes(more: &str) -> Set {
     let people =
         "[people.bob]\ngroups = [\"dba\"]\n[people.carol]\ngroups = [\"dba\"]\ndisabled = true\n";
-    let set = Set::new(&format!("{LEAST}{people}"));
-    let rule = "@id(\"four-eyes\") @approvals(\"2 of dba, 1 of leads\")\nforbid (principal, action, resource);\n";
+    let set = Set::new(&format!("{LEAST}{people}{more}"));
+    let rule = "\n@id(\"four-eyes\") @approvals(\"2 of dba, 1 of leads\")\nforbid (principal, action, resource);\n";
     set.write("policies/access.cedar", rule);
+    set
+}
+
+#[test]
+fn a_quorum_that_nobody_can_ever_give_is_refused_where_it_stands() {
+    let refusal = four_eyes("").refusal();
+    for told in [
+        "access.cedar:2:1: `four-eyes` wants 2 of dba, but only one who could approve is in group `dba`",
+        "access.cedar:2:1: `four-eyes` wants 1 of leads, but nobody who could approve is in group `leads`",
+        "ask fewer of them",
+    ] {
+        assert!(refusal.contains(told), "{told}\n{refusal}");
+    }
+    let twice = "[people.erin]\ngroups = [\"dba\", \"leads\"]\n[people.dave]\ngroups = [\"dba\"]\n";
+    assert!(four_eyes(twice).inventory(&[]).is_ok(), "erin leads, bob and dave are two more");
+    let few = "[people.erin]\ngroups = [\"dba\", \"leads\"]\n";
+    let refusal = four_eyes(few).refusal();
+    assert!(refusal.contains("not enough distinct people"), "{refusal}");
+    let escalated =
+        format!("{few}[people.dave]\ngroups = [\"ops\"]\n[workflow.escalate_to]\ndba = \"ops\"\n");
+    assert!(four_eyes(&escalated).inventory(&[]).is_ok(), "dave may stand in for one of dba");
+}
+
+#[test]
+fn whom_only_an_issuer_knows_is_a_warning() {
+    let issuer = |more: &str| {
+        format!("[issuers.corp]\nurl = \"https://id.example.com\"\nclient_id = \"gate\"\n{more}")
+    };
+    let set = four_eyes(&issuer(""));
     let inventory = set.inventory(&[]).unwrap();
+    let known = "who else there is, only an issuer knows";
     assert_eq!(
         set.config().warnings(&inventory),
         [
-            "rule `four-eyes` wants 2 of dba, but only 1 can sign in from group `dba`",
-            "rule `four-eyes` wants 1 of leads, but only 0 can sign in from group `leads`",
+            format!(
+                "rule `four-eyes` wants 2 of dba, and the configuration has 1 of them: {known}"
+            ),
+            format!(
+                "rule `four-eyes` wants 1 of leads, and the configuration has 0 of them: {known}"
+            ),
         ]
     );
+    let mapped = four_eyes(&issuer("groups = { admins = \"dba\" }\n")).refusal();
+    assert!(!mapped.contains("wants 2 of dba"), "the issuer may bring some: {mapped}");
 }
 
 #[test]

@@ -14,6 +14,7 @@
     reason = "a test that can't go on has failed"
 )]
 
+pub mod apart;
 pub mod browser;
 pub mod issuer;
 pub mod libpq;

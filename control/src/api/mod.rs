@@ -117,6 +117,7 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(logins::end))
         .routes(routes!(logins::end_all))
         .routes(routes!(targets::list))
+        .routes(routes!(targets::explain))
         .routes(routes!(requests::list, requests::ask))
         .routes(routes!(requests::show))
         .routes(routes!(requests::approve))

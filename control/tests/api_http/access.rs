@@ -267,3 +267,46 @@ async fn what_nobody_set_up_takes_no_messages() {
     let twice = [&signed[..], &signed[..1]].concat();
     world.call_with("", "POST /hooks/tickets", body, &twice).await.refused(400);
 }
+
+#[tokio::test]
+async fn what_the_rules_say_is_explained_to_oneself_and_to_who_oversees() {
+    let world = World::new().await;
+    let (alice, carol) = (world.login("alice").await, world.login("carol").await);
+    let ask = async |token: &str, query: &str| {
+        let what = format!("GET /targets/orders/explain?{query}");
+        world.call(token, &what, Value::Null).await
+    };
+    let told = ask(&alice, "login=app_rw&ttl=20m").await.json();
+    assert_eq!(
+        (&told["verdict"], &told["takes"]),
+        (&json!("takes"), &json!(["1 of dba must approve"]))
+    );
+    assert_eq!(told["resource"], "app_rw@orders/shop");
+    assert_eq!(told["approvers"][0]["wanted"], "1 of dba");
+    assert_eq!(told["approvers"][0]["people"], json!(["Bob (bob)"]));
+    let rules: Vec<_> =
+        told["rules"].as_array().unwrap().iter().map(|rule| &rule["title"]).collect();
+    assert_eq!(rules, ["engineers ask", "writing takes a DBA"]);
+    assert_eq!(told["otherwise"], json!([]), "how to get around a rule is for who oversees them");
+    assert_eq!(ask(&alice, "login=app_ro").await.json()["verdict"], "free");
+    assert_eq!(ask(&alice, "login=app_ro&break_glass=true").await.json()["verdict"], "denied");
+
+    let told = ask(&carol, "login=app_rw&who=alice").await.json();
+    assert_eq!((&told["who"], &told["verdict"]), (&json!("alice"), &json!("takes")));
+    assert!(!told["otherwise"].as_array().unwrap().is_empty(), "{told}");
+    assert_eq!(ask(&carol, "login=app_rw").await.json()["verdict"], "denied");
+
+    let lock = json!({ "subject": "login:app_ro@orders", "reason": "incident 7" });
+    assert_eq!(world.call(&carol, "POST /locks", lock).await.status, 200);
+    let locked = ask(&alice, "login=app_ro").await.json();
+    assert_eq!(locked["verdict"], "denied");
+    assert!(locked["answer"].as_str().unwrap().contains("incident 7"), "{locked}");
+
+    ask(&carol, "login=app_rw&who=nobody").await.refused(404);
+    ask(&alice, "login=none").await.refused(404);
+    ask(&alice, "login=app_rw&else=1").await.refused(400);
+    ask(&alice, "login=app_rw&ttl=soon").await.refused(400);
+    world.call(&alice, "GET /targets/bills/explain?login=app_rw", Value::Null).await.refused(404);
+    let asked = world.call(&alice, "GET /requests", Value::Null).await.json();
+    assert_eq!(asked["items"], json!([]), "nothing is asked for by an explanation");
+}

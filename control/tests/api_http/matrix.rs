@@ -15,7 +15,7 @@ const WHO: [&str; 4] = ["dave", "bob", "erin", "carol"];
 /// The operation, its body, and what each of [`WHO`] gets.
 ///
 /// In braces stands what is alice's: `{request}` (pending, for `app_rw`), `{grant}` (for `app_ro`),
-/// `{session}`, `{token}`, `{lock}` (set by carol), `{login}` (her login session), and what is in the body: `{digest}` of the request,
+/// `{session}`, `{token}`, `{lock}` (set by carol), `{login}` (her login session), the `{target}`, and what is in the body: `{digest}` of the request,
 /// `{code}` of a waiting connection.
 const ROWS: &[(&str, &str, [u16; 4])] = &[
     ("GET /me", "", [200, 200, 200, 200]),
@@ -32,6 +32,8 @@ const ROWS: &[(&str, &str, [u16; 4])] = &[
     ("POST /logins/end", "{}", [200, 200, 200, 200]),
     ("POST /logins/end", r#"{"principal":"alice"}"#, [403, 403, 403, 200]),
     ("GET /targets", "", [200, 200, 200, 200]),
+    ("GET /targets/{target}/explain?login=app_rw", "", [200, 200, 200, 200]),
+    ("GET /targets/{target}/explain?login=app_rw&who=alice", "", [403, 403, 200, 200]),
     ("GET /requests", "", [200, 200, 200, 200]),
     ("GET /requests?scope=inbox", "", [200, 200, 200, 200]),
     ("GET /requests?scope=all", "", [403, 403, 200, 200]),
@@ -109,6 +111,7 @@ impl Hers {
             ("{token}", text(&token).into()),
             ("{message}", "msg-aaaaaaaaaaaa".into()),
             ("{channel}", "none".into()),
+            ("{target}", "orders".into()),
             ("{lock}", text(&lock).into()),
             ("{login}", text(&login).into()),
         ])

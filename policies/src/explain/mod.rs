@@ -84,6 +84,18 @@ pub enum Verdict {
     Denied,
 }
 
+impl Verdict {
+    /// Its name in answers.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Takes => "takes",
+            Self::Denied => "denied",
+        }
+    }
+}
+
 /// The answer to a question, in plain words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::anatomy::{Place, RuleView};
-use crate::policy::Rule;
+use crate::policy::{Rule, without_number};
 use crate::world::{Member, World};
 use crate::{Act, Resource, RuleBook, Target};
 
@@ -56,9 +56,7 @@ impl Finding {
 
     /// What the check of a rule against the schema leaves doubtful.
     pub(crate) fn doubt(rule: &Rule, told: &str) -> Self {
-        // The library names a rule by a number of its own.
-        let message = told.split_once("`, ").map_or(told, |(_, message)| message);
-        let message = format!("`{}`: {message}", rule.title);
+        let message = format!("`{}`: {}", rule.title, without_number(told));
         let remedy = "a rule that can't be meant so is better mended or removed".to_owned();
         let (place, level, rule) = (rule.place.clone(), Level::Warning, rule.title.clone());
         Self { place, level, rule, message, remedy }
@@ -89,10 +87,17 @@ impl RuleBook {
         if !partial && !people.is_empty() && !resources.is_empty() {
             found.extend(Reach::of(&views, &people, &resources).findings(world));
         }
-        found.extend(views.iter().flat_map(|(view, _)| people::unmet(view, world)));
+        found.extend(self.unmet(world));
         found.sort();
         found.dedup();
         Findings { found, partial }
+    }
+
+    /// Approvals that nobody there is can give, or not to everybody. One that is an error never can
+    /// be had: no book is put in force with it.
+    #[must_use]
+    pub fn unmet(&self, world: &World) -> Vec<Finding> {
+        self.views().iter().flat_map(|view| people::unmet(view, world)).collect()
     }
 
     /// People whom a rule speaks of by name.

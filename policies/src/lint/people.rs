@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Finding, Level};
 use crate::anatomy::RuleView;
 use crate::world::{Member, World};
-use crate::{Approvals, GroupName, PrincipalId, Quorum};
+use crate::{Approvals, GroupName, Quorum};
 
 const REMEDY: &str = "put more people into the group, or ask fewer of them";
 /// So many people are named; the rest is counted.
@@ -14,15 +14,14 @@ const NAMED: usize = 4;
 /// What is wrong with the approvals that a rule wants.
 pub(super) fn unmet(view: &RuleView<'_>, world: &World) -> Vec<Finding> {
     let wanted = &view.obligations().approvals;
-    if wanted.is_empty() || wanted.quorums().any(|quorum| world.is_open(&quorum.group)) {
-        return Vec::new();
-    }
+    let (open, closed): (Vec<&Quorum>, Vec<&Quorum>) =
+        wanted.quorums().partition(|quorum| world.is_open(&quorum.group));
     let small: Vec<Finding> =
-        wanted.quorums().filter_map(|quorum| few(view, quorum, world)).collect();
-    if !small.is_empty() {
+        closed.into_iter().filter_map(|quorum| few(view, quorum, world)).collect();
+    if wanted.is_empty() || !small.is_empty() || !open.is_empty() {
         return small;
     }
-    if !can_be_met(wanted, everybody(world)) {
+    if !can_be_met(wanted, world, everybody(world)) {
         let message = format!(
             "`{}` wants {wanted}, but one person counts once, and there are not enough distinct \
              people in these groups",
@@ -35,11 +34,7 @@ pub(super) fn unmet(view: &RuleView<'_>, world: &World) -> Vec<Finding> {
 
 /// A group with nobody in it, or with fewer people than are asked.
 fn few(view: &RuleView<'_>, quorum: &Quorum, world: &World) -> Option<Finding> {
-    let there: BTreeSet<&PrincipalId> = everybody(world)
-        .filter(|member| member.principal.groups.contains(&quorum.group))
-        .map(Member::human)
-        .collect();
-    let told = match there.len() {
+    let told = match world.members(&quorum.group) {
         few if few >= usize::from(quorum.count) => return None,
         0 => format!("nobody who could approve is in group `{}`", quorum.group),
         1 => format!("only one who could approve is in group `{}`", quorum.group),
@@ -54,7 +49,7 @@ fn alone(view: &RuleView<'_>, wanted: &Approvals, world: &World) -> Option<Findi
     let asked: BTreeSet<&GroupName> = wanted.quorums().map(|quorum| &quorum.group).collect();
     let stuck: BTreeSet<&str> = everybody(world)
         .filter(|member| member.principal.groups.iter().any(|group| asked.contains(group)))
-        .filter(|member| !can_be_met(wanted, world.others(&member.principal.id)))
+        .filter(|member| !can_be_met(wanted, world, world.others(&member.principal.id)))
         .map(|member| member.human().as_str())
         .collect();
     if stuck.is_empty() {
@@ -82,6 +77,11 @@ fn everybody(world: &World) -> impl Iterator<Item = &Member> {
 }
 
 /// Whether these people, each once, fill all places. Which identity of somebody counts is open.
-fn can_be_met<'w>(wanted: &Approvals, people: impl Iterator<Item = &'w Member>) -> bool {
-    wanted.can_be_met(people.map(|member| (member.human(), &member.principal.groups)))
+fn can_be_met<'w>(
+    wanted: &Approvals,
+    world: &World,
+    people: impl Iterator<Item = &'w Member>,
+) -> bool {
+    let people: Vec<_> = people.map(|member| (member.human(), world.fills(member))).collect();
+    wanted.can_be_met(people.iter().map(|(human, groups)| (*human, groups)))
 }

@@ -10,10 +10,10 @@ use policies::{
 use serde_json::json;
 
 use super::{World, now};
+use crate::cli::explain::Explained;
 use crate::cli::{Failure, Shape, show};
 use crate::policy::cases::step_up;
 use crate::policy::{Folder, Scene};
-use crate::terminal::{Paint, plain_lines};
 
 /// Say in plain words whether somebody can have something, and what it takes
 ///
@@ -73,7 +73,7 @@ impl Explain {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let (folder, scene) = self.world.rules(self.policies.as_deref())?;
         let explanation = self.explain(&folder, &scene)?;
-        show(self.shape, &json!(explanation), || Ok(told(&explanation)))?;
+        show(self.shape, &json!(explanation), || Ok(Explained::from(&explanation).told()))?;
         match explanation.verdict {
             Verdict::Free | Verdict::Takes => Ok(()),
             Verdict::Denied => Err(Failure::Denied("that is denied".into())),
@@ -108,42 +108,4 @@ impl Explain {
             ..Facts::new(now, self.from)
         })
     }
-}
-
-/// Everything, one thought a paragraph.
-fn told(explanation: &Explanation) -> String {
-    let Explanation { answer, takes, unsaid, approvers, rules, ends, otherwise, week, .. } =
-        explanation;
-    let takes = takes.iter().map(|one| format!("  {one}"));
-    let approvers = approvers.iter().map(|place| {
-        let more = if place.more { ", and others whom an issuer or a roster knows" } else { "" };
-        let people = match place.people.join(", ") {
-            nobody if nobody.is_empty() => "nobody".to_owned(),
-            people => people,
-        };
-        format!("  {}: {people}{more}", place.wanted)
-    });
-    let rules =
-        rules.iter().map(|rule| format!("  {} ({}): {}", rule.title, rule.place, rule.says));
-    let ends = ends.iter().map(|end| format!("  {}: {}", end.when, end.why));
-    let week = week.iter().map(|window| format!("  {}: {}", window.when, window.then));
-    let otherwise = otherwise.iter().map(|other| format!("  {}: {}", other.when, other.then));
-    let mut text = format!("{}\n", plain_lines(answer));
-    text.push_str(&part("What it takes", takes));
-    text.push_str(&part("Still to be said", unsaid.iter().map(|told| format!("  {told}"))));
-    text.push_str(&part("Who could approve", approvers));
-    text.push_str(&part("Which rules say so", rules));
-    text.push_str(&part("The rules would end it", ends));
-    text.push_str(&part("In the course of a week", week));
-    text.push_str(&part("It would be otherwise", otherwise));
-    text
-}
-
-fn part(title: &str, lines: impl Iterator<Item = String>) -> String {
-    let lines: Vec<String> = lines.collect();
-    if lines.is_empty() {
-        return String::new();
-    }
-    let lines = plain_lines(&lines.join("\n"));
-    format!("\n{}\n{lines}\n", Paint::for_stdout().bold(title))
 }

@@ -6,6 +6,7 @@
 
 mod access;
 mod evidence;
+mod explain;
 mod logins;
 mod notifications;
 mod people;
@@ -14,6 +15,7 @@ mod targets;
 
 pub(crate) use access::{AccessRequest, Grant, Hold};
 pub(crate) use evidence::{AuditEvent, Session};
+pub(crate) use explain::Explanation;
 pub(crate) use logins::LoginSession;
 pub(crate) use notifications::{Channel, Notification, WebhookMessage};
 pub(crate) use people::{Authn, Person, Token};

@@ -1,0 +1,109 @@
+//! A gateway in a process of its own, on the state of one that has given grants.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use postern::throwaway::{Cluster, free_port};
+
+use super::{Bed, Files, Setup, psql, raw, run, until_some};
+
+/// What the process works with; it is started by [`Apart::start`].
+pub struct Apart {
+    pub cluster: Cluster,
+    pub folder: tempfile::TempDir,
+    pub config: PathBuf,
+    pub conninfo: String,
+    port: u16,
+    files: Files,
+    ca_pem: String,
+}
+
+impl Apart {
+    /// Grants these to alice, which the rules give without asking anybody.
+    pub async fn new(setup: Setup, granted: &[&str]) -> Self {
+        let bed = Bed::with(setup).await;
+        for resource in granted {
+            bed.grant(resource, "30m").await;
+        }
+        let files = bed.files("alice").await;
+        let ca_pem = bed.ca_pem();
+        let port = free_port().unwrap();
+        let old = bed.port().to_string();
+        let login = granted.first().and_then(|resource| resource.split_once('@')).unwrap().0;
+        let conninfo = bed.conninfo(&files, login, "orders").replace(&old, &port.to_string());
+        let Bed { gateway, cluster, folder, config } = bed;
+        gateway.shutdown(Duration::from_secs(10)).await;
+        let text = std::fs::read_to_string(&config).unwrap();
+        let listen = "[postgres]\nlisten = [\"127.0.0.1:";
+        let fixed = text.replace(&format!("{listen}0\""), &format!("{listen}{port}\""));
+        std::fs::write(&config, fixed).unwrap();
+        Self { cluster, folder, config, conninfo, port, files, ca_pem }
+    }
+
+    /// Starts it, and waits until it serves.
+    pub async fn start(&self) -> Killed {
+        let child = Command::new(env!("CARGO_BIN_EXE_postern"))
+            .args(["up", "--config"])
+            .arg(&self.config)
+            .env_remove("POSTERN_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(self.folder.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut child = Killed(child);
+        until_some("the gateway serves", async || {
+            let over = child.0.try_wait().unwrap();
+            assert!(over.is_none(), "{over:?}: {}", self.log());
+            let mut command = psql(&self.conninfo);
+            command.args(["-c", "select 1"]);
+            run(command).await.0.then_some(())
+        })
+        .await;
+        child
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    pub async fn session(&self, login: &str) -> raw::Tls {
+        raw::session_at(self.port, &self.ca_pem, &self.files, login, "orders").await
+    }
+
+    pub fn upstream_sessions(&self) -> String {
+        let seen = "select count(*) from pg_stat_activity where application_name like 'postern:%'";
+        self.cluster.psql(seen).unwrap().trim().to_owned()
+    }
+}
+
+/// A process that ends with its test.
+pub struct Killed(Child);
+
+impl Killed {
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub fn kill_9(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Sends it this signal, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let told =
+            Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
+        assert!(told.unwrap().success());
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
