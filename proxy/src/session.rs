@@ -27,6 +27,9 @@ use crate::metrics::Metrics;
 use crate::report::{Place, Reports};
 pub(crate) use countdown::Countdown;
 
+/// How a session ended whose task is gone.
+const BROKE_OFF: &str = "internal error";
+
 /// Opens sessions and ends them all when the gateway shuts down.
 #[derive(Debug)]
 pub(crate) struct Sessions {
@@ -144,7 +147,7 @@ impl Sessions {
             metrics: Arc::clone(&self.metrics),
             live,
             passed: Default::default(),
-            dropped: End::Protocol("internal error".to_owned()),
+            dropped: End::Protocol(BROKE_OFF.to_owned()),
             place: Some(place),
         }
     }
@@ -245,6 +248,11 @@ impl Session {
     /// While nothing is served yet, a client may leave: then it has ended as if it was closed.
     pub(crate) fn may_be_left(&mut self) {
         self.dropped = End::Closed;
+    }
+
+    /// From here on its end is told; where it isn't, something broke.
+    pub(crate) fn is_served(&mut self) {
+        self.dropped = End::Protocol(BROKE_OFF.to_owned());
     }
 
     /// Ends it.

@@ -80,11 +80,7 @@ impl Config {
             let account = &person.oidc.as_ref()?.value;
             Some(((account.issuer.clone(), account.subject.clone()), id.clone()))
         });
-        let ssh_keys = self
-            .people
-            .iter()
-            .flat_map(|(id, person)| person.ssh_keys.iter().map(|key| (key.clone(), id.clone())));
-        let (rules, accounts, ssh_keys) = (rules.into(), accounts.collect(), ssh_keys.collect());
+        let (rules, accounts) = (rules.into(), accounts.collect());
         Ok(Inventory {
             people,
             workloads,
@@ -97,8 +93,14 @@ impl Config {
             channels,
             workflow: self.workflow_with(ticket_secrets).into(),
             world,
-            ssh_keys,
+            ssh_keys: self.ssh_keys().collect(),
         })
+    }
+
+    /// Whose registered key each is.
+    fn ssh_keys(&self) -> impl Iterator<Item = (String, PrincipalId)> {
+        let keys = self.people.iter().map(|(id, person)| (id, &person.ssh_keys));
+        keys.flat_map(|(id, keys)| keys.iter().map(|key| (key.clone(), id.clone())))
     }
 
     fn workflow_with(&self, ticket_secrets: Vec<WebhookSecret>) -> control::Workflow {

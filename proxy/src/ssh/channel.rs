@@ -4,35 +4,33 @@
 //! taken from its inbox, and what the target answers from the library's queue, which fills up and stops
 //! the target where the client doesn't read. Everything is recorded before it goes on.
 
+mod open;
 mod terminal;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use audit::ssh::{Channel as Carries, Echo, Ssh as Happening};
+use audit::ssh::{Echo, Ssh as Happening};
 use bytes::Bytes;
-use policies::{Channel as Kind, Record};
+use policies::Record;
 use russh::client::Msg as ToUpstream;
 use russh::server::{Handle, Msg as ToClient};
-use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Sig};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::Shared;
-use super::calls::{Called, Caller, Calls, Wanted};
+use super::calls::{Calls, Wanted};
 use super::hub::{Broken, Hub};
 use super::inbox::{Ask, Inbox, Item};
-use super::lead::{Lead, NOT_RUN, ToTarget};
-use super::refuse::{Refusal, plain};
+use super::lead::NOT_RUN;
+use super::refuse::plain;
 use super::sftp::{Fault, Flow, Sftp};
-use super::upstream::Upstream;
+
+pub(super) use self::open::{answer, serve};
 
 /// How long a target may take to take what a client left behind, and to close a channel.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// RFC 4254, section 5.1.
-const PROHIBITED: u32 = 1;
-const CONNECT_FAILED: u32 = 2;
 /// What the client reads on its standard error.
 const STDERR: u32 = 1;
 /// The subsystem whose operations are followed.
@@ -71,84 +69,6 @@ impl Drop for Line<'_> {
     }
 }
 
-/// Serves one channel to its end.
-pub(super) async fn serve(
-    hub: Arc<Hub>,
-    handle: Handle,
-    shared: Arc<Shared>,
-    wanted: ToTarget,
-) -> Result<(), Broken> {
-    let ToTarget { lead, inbox, out, reply } = wanted;
-    let ch = hub.number();
-    let (upstream, channel) = match allowed(&hub, &lead).await {
-        Ok(opened) => opened,
-        Err((what, code, reason)) => {
-            let told = ChannelOpenFailure::Other { code, reason: reason.clone() };
-            shared.inboxes.forget(out.id());
-            reply.reject(told).await;
-            let (what, reason) = (what.into(), reason.into());
-            return hub.record(Happening::Refused { ch: Some(ch), what, reason });
-        }
-    };
-    hub.check()?;
-    hub.record(Happening::Opened { ch, channel: carries(&lead) })?;
-    reply.accept().await;
-    hub.reads(ch, matches!(lead, Lead::Session).then(|| out.id()));
-    let clean = carry(&hub, &handle, (ch, out), (&inbox, channel), &upstream.calls).await?;
-    hub.reads(ch, None);
-    if clean && upstream.is_open() {
-        hub.give_back(upstream);
-    } else {
-        upstream.leave().await;
-    }
-    Ok(())
-}
-
-/// Serves a channel that the target opens, because the client asked for it.
-pub(super) async fn answer(
-    hub: Arc<Hub>,
-    handle: Handle,
-    shared: Arc<Shared>,
-    called: Called,
-) -> Result<(), Broken> {
-    let Called { by, calls, channel, reply } = called;
-    let ch = hub.number();
-    hub.check()?;
-    hub.record(Happening::Opened { ch, channel: by.carries() })?;
-    let out = match timeout(PATIENCE, open_at_client(&handle, &by)).await {
-        Ok(Ok(out)) => out,
-        Ok(Err(_)) | Err(_) => {
-            reply.reject(ChannelOpenFailure::ConnectFailed).await;
-            return hub.record(Happening::Closed { ch, bytes_in: 0, bytes_out: 0 });
-        }
-    };
-    let inbox = shared.inboxes.of(out.id());
-    hub.check()?;
-    reply.accept().await;
-    match carry(&hub, &handle, (ch, out), (&inbox, channel), &calls).await {
-        // The connection was another channel's, which tells of its end.
-        Ok(_) | Err(Broken::Lost) => Ok(()),
-        Err(broken) => Err(broken),
-    }
-}
-
-/// Opens a channel at the client, whose data comes by its inbox.
-async fn open_at_client(
-    handle: &Handle,
-    by: &Caller,
-) -> Result<ChannelWriteHalf<ToClient>, russh::Error> {
-    let (from, from_port) = (by.from.as_str(), by.from_port);
-    let opened = match &by.wanted {
-        Wanted::Agent => handle.channel_open_agent().await,
-        Wanted::X11 => handle.channel_open_x11(from, from_port).await,
-        Wanted::Tcp { host, port } => {
-            handle.channel_open_forwarded_tcpip(host.as_str(), *port, from, from_port).await
-        }
-        Wanted::Socket { path } => handle.channel_open_forwarded_streamlocal(path.as_str()).await,
-    };
-    opened.map(|channel| channel.split().1)
-}
-
 /// Both directions of an open channel to its end. Says whether the target closed its side, too.
 async fn carry(
     hub: &Hub,
@@ -174,58 +94,6 @@ async fn carry(
         ended: AtomicBool::new(false),
     };
     line.run(inbox, from_target).await
-}
-
-/// The open channel at the target; or what was refused, with its code and in words.
-async fn allowed(
-    hub: &Hub,
-    lead: &Lead,
-) -> Result<(Upstream, Channel<ToUpstream>), (&'static str, u32, String)> {
-    let refused = lead.kind().and_then(|kind| Some((kind, hub.why_not(kind)?)));
-    if let Some((kind, reason)) = refused {
-        return Err((kind.word(), PROHIBITED, reason));
-    }
-    let failed = |refusal: Refusal| {
-        let what = lead.kind().map_or("a session", Kind::word);
-        (what, CONNECT_FAILED, format!("postern: {}", refusal.message))
-    };
-    open(hub, lead).await.map_err(failed)
-}
-
-/// Opens the channel at the target.
-async fn open(hub: &Hub, lead: &Lead) -> Result<(Upstream, Channel<ToUpstream>), Refusal> {
-    let upstream = hub.upstream().await?;
-    let handle = &upstream.handle;
-    let opened = match lead {
-        Lead::Session => handle.channel_open_session().await,
-        Lead::Tcp { host, port, from, from_port } => {
-            handle.channel_open_direct_tcpip(host, *port, from, *from_port).await
-        }
-        Lead::Socket { path } => handle.channel_open_direct_streamlocal(path).await,
-    };
-    match opened {
-        Ok(channel) => Ok((upstream, channel)),
-        Err(error) => {
-            hub.give_back(upstream);
-            Err(Refusal::new(
-                "upstream",
-                format!("the target refuses: {}", plain(&error.to_string())),
-            ))
-        }
-    }
-}
-
-fn carries(lead: &Lead) -> Carries<'_> {
-    match lead {
-        Lead::Session => Carries::Session,
-        Lead::Tcp { host, port, from, from_port } => Carries::DirectTcpip {
-            host: host.as_str().into(),
-            port: *port,
-            from: from.as_str().into(),
-            from_port: *from_port,
-        },
-        Lead::Socket { path } => Carries::DirectStreamlocal { path: path.as_str().into() },
-    }
 }
 
 impl Line<'_> {

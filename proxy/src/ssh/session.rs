@@ -33,7 +33,8 @@ impl Visit {
     /// Serves a caller who was let in to its end.
     pub(super) async fn stay(&self, client: Client, let_in: LetIn) -> Outcome {
         self.slot.authenticated();
-        let LetIn { session, begun, caller } = let_in;
+        let LetIn { mut session, begun, caller } = let_in;
+        session.is_served();
         let span = tracing::info_span!(
             "session",
             id = %session.id(),
