@@ -196,7 +196,7 @@ impl Visit {
             auth_rejection_time_initial: Some(Duration::ZERO),
             limits: rekey(),
             window_size: inbox::WINDOW,
-            preferred: preferred(),
+            preferred: towards_clients(),
             max_auth_attempts: ATTEMPTS,
             inactivity_timeout: None,
             keepalive_interval: Some(KEEPALIVE),
@@ -239,6 +239,13 @@ fn version() -> SshId {
 
 fn rekey() -> Limits {
     Limits::new(REKEY.0, REKEY.0, REKEY.1)
+}
+
+/// Clients choose by their own order, and OpenSSH's has counter mode before what seals and encrypts in one:
+/// they are offered that alone.
+fn towards_clients() -> Preferred {
+    const CIPHERS: &[cipher::Name] = &[cipher::AES_128_GCM, cipher::AES_256_GCM];
+    Preferred { cipher: Cow::Borrowed(CIPHERS), ..preferred() }
 }
 
 /// Modern algorithms alone, and among methods of key exchange first the one that a quantum computer

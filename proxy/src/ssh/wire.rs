@@ -1,22 +1,29 @@
 //! The bytes under an SSH connection, which can be cut.
 //!
 //! The protocol runs in tasks of its library. What ends them for sure is the stream that they were
-//! given: once it is cut, it reads as ended and takes nothing more.
+//! given: once it is cut, it reads as ended and takes nothing more. The library reads the length of each
+//! packet by itself, so what follows it is read ahead, and the room for that is given back when all is read.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::preamble::{Preamble, Unsafe, farewell};
 
+/// How much is read ahead at once.
+const AHEAD: usize = 64 * 1024;
+
 /// A stream that ends when its token does.
 pub(super) struct Wire<S> {
     inner: S,
+    ahead: BytesMut,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// What is looked at of a client's first words.
     preamble: Option<Preamble>,
@@ -24,7 +31,12 @@ pub(super) struct Wire<S> {
 
 impl<S> Wire<S> {
     pub(super) fn new(inner: S, cut: &CancellationToken) -> Self {
-        Self { inner, cut: Box::pin(cut.clone().cancelled_owned()), preamble: None }
+        Self {
+            inner,
+            ahead: BytesMut::new(),
+            cut: Box::pin(cut.clone().cancelled_owned()),
+            preamble: None,
+        }
     }
 
     /// The same, for a client, whose first words have to be safe to act on.
@@ -37,7 +49,23 @@ impl<S> Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Reads what there is, with nothing left of what was read before.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { inner, ahead, preamble, .. } = self;
+        ahead.reserve(AHEAD);
+        let read = poll_read_buf(Pin::new(inner), cx, ahead);
+        if read.is_pending() {
+            // Nothing is kept for who says nothing.
+            *ahead = BytesMut::new();
+        }
+        ready!(read)?;
+        match preamble.as_mut().map_or(Ok(()), |preamble| preamble.pass(ahead)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(why) => Poll::Ready(Err(self.turn_away(why, cx))),
+        }
+    }
+
     /// Turns a client away before there are keys. Who doesn't take it at once doesn't get it.
     fn turn_away(&mut self, why: Unsafe, cx: &mut Context<'_>) -> io::Error {
         let _ = Pin::new(&mut self.inner).poll_write(cx, &farewell(why));
@@ -54,13 +82,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
         if self.is_cut(cx) {
             return Poll::Ready(Ok(()));
         }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
-        let read = buffer.filled().get(before..).unwrap_or_default();
-        match self.preamble.as_mut().map_or(Ok(()), |preamble| preamble.pass(read)) {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err(why) => Poll::Ready(Err(self.turn_away(why, cx))),
+        if self.ahead.is_empty() {
+            ready!(self.read_ahead(cx))?;
         }
+        let count = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(self.ahead.get(..count).unwrap_or_default());
+        self.ahead.advance(count);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -111,11 +139,8 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read(buffer.initialize_unfilled()) {
-                Ok(count) => {
-                    buffer.advance(count);
-                    return Poll::Ready(Ok(()));
-                }
+            match self.0.try_read_buf(buffer) {
+                Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -164,6 +189,33 @@ mod tests {
         let mut told = Vec::new();
         far.read_to_end(&mut told).await.unwrap();
         assert!(String::from_utf8_lossy(&told).contains("does not begin as the protocol says"));
+    }
+
+    #[tokio::test]
+    async fn what_is_read_ahead_comes_out_as_it_came_and_its_room_is_given_back() {
+        let (near, mut far) = tokio::io::duplex(8 * AHEAD);
+        let mut wire = Wire::new(near, &CancellationToken::new());
+        let sent: Vec<u8> = (0..5 * AHEAD).map(|n| (n % 251) as u8).collect();
+        far.write_all(&sent).await.unwrap();
+        let mut read = vec![0; sent.len()];
+        let mut rest = read.as_mut_slice();
+        for size in [4, 32_768, 4, 2 * AHEAD, 1].into_iter().cycle() {
+            let (piece, after) = rest.split_at_mut(size.min(rest.len()));
+            wire.read_exact(piece).await.unwrap();
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        assert!(read == sent);
+        let nothing = std::future::poll_fn(|cx| {
+            let mut byte = [0; 1];
+            Poll::Ready(
+                Pin::new(&mut wire).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending(),
+            )
+        });
+        assert!(nothing.await);
+        assert_eq!(wire.ahead.capacity(), 0);
     }
 
     #[tokio::test]
