@@ -281,7 +281,11 @@ impl Change {
 /// What a target has to let a certificate do, so that these can be opened.
 fn permits(channels: &BTreeSet<Channel>) -> Vec<&'static str> {
     let permit = |kind: &Channel| match kind {
-        Channel::Shell | Channel::Exec | Channel::Sftp | Channel::Subsystem => None,
+        Channel::Shell
+        | Channel::Exec
+        | Channel::Sftp
+        | Channel::SftpWrite
+        | Channel::Subsystem => None,
         Channel::DirectTcpip
         | Channel::DirectStreamlocal
         | Channel::ForwardedTcpip

@@ -37,6 +37,8 @@ pub enum Channel {
     Exec,
     /// The file transfer subsystem, decoded file by file.
     Sftp,
+    /// Changes by file transfers; without it, they may only read.
+    SftpWrite,
     /// Any other subsystem; its bytes are counted, not decoded.
     Subsystem,
     /// Connections through the target to an address (`-L`, `-D`).
@@ -60,10 +62,11 @@ pub struct UnknownChannel(String);
 
 impl Channel {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Shell,
         Self::Exec,
         Self::Sftp,
+        Self::SftpWrite,
         Self::Subsystem,
         Self::DirectTcpip,
         Self::DirectStreamlocal,
@@ -76,7 +79,7 @@ impl Channel {
     /// What is allowed where nobody says: everything that is recorded.
     #[must_use]
     pub fn recorded() -> BTreeSet<Self> {
-        BTreeSet::from([Self::Shell, Self::Exec, Self::Sftp])
+        BTreeSet::from([Self::Shell, Self::Exec, Self::Sftp, Self::SftpWrite])
     }
 
     /// Its name in configurations.
@@ -86,6 +89,7 @@ impl Channel {
             Self::Shell => "shell",
             Self::Exec => "exec",
             Self::Sftp => "sftp",
+            Self::SftpWrite => "sftp-write",
             Self::Subsystem => "subsystem",
             Self::DirectTcpip => "direct-tcpip",
             Self::DirectStreamlocal => "direct-streamlocal",
@@ -148,7 +152,7 @@ mod tests {
     fn every_kind_has_its_word_and_those_around_the_recording_are_not_allowed_by_themselves() {
         for channel in Channel::ALL {
             assert_eq!(channel.word().parse(), Ok(channel));
-            let recorded = matches!(channel, Channel::Shell | Channel::Exec | Channel::Sftp);
+            let recorded = Channel::recorded().contains(&channel);
             assert_eq!(ssh(&[]).allows(channel), recorded, "{channel}");
         }
         assert!("tunnel".parse::<Channel>().is_err());

@@ -58,7 +58,12 @@ fn read(section: &mut Section<'_>) -> Ssh {
     let limited = read_only || !under.is_empty();
     // A shell or a command would lead around limits of file transfers.
     let default = if limited { BTreeSet::from([Channel::Sftp]) } else { Channel::recorded() };
-    let channels = section.value("channels").map_or(default, channels);
+    let mut channels = section.value("channels").map_or(default, channels);
+    if read_only {
+        channels.remove(&Channel::SftpWrite);
+    } else if channels.contains(&Channel::Sftp) {
+        channels.insert(Channel::SftpWrite);
+    }
     let env = section.value("env").map_or_else(|| ENV.map(String::from).to_vec(), texts);
     if host_keys.is_empty() && host_authorities.is_empty() {
         section.missing(

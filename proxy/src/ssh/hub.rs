@@ -163,7 +163,8 @@ impl Hub {
     /// What file operations are limited to.
     pub(super) fn file_limit(&self) -> Result<Limit, Broken> {
         let ssh = self.caller.target.ssh.as_ref();
-        let read_only = ssh.is_some_and(|ssh| ssh.read_only);
+        let writes = self.rights.channels.contains(&Channel::SftpWrite);
+        let read_only = !writes || ssh.is_some_and(|ssh| ssh.read_only);
         let under: Vec<&str> = ssh.iter().flat_map(|ssh| &ssh.under).map(String::as_str).collect();
         let limit = Limit::new(read_only, &under);
         limit.ok_or_else(|| Broken::Files("its limits can't be read".to_owned()))
