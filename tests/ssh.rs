@@ -27,6 +27,8 @@ mod evidence;
 mod facts;
 #[path = "ssh/flow.rs"]
 mod flow;
+#[path = "ssh/files.rs"]
+mod files;
 #[path = "ssh/forwards.rs"]
 mod forwards;
 #[path = "ssh/keys.rs"]

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use policies::Grant;
 use rstest::rstest;
 
@@ -69,13 +70,29 @@ async fn forward(bed: &SshBed) -> (Running, std::thread::JoinHandle<()>) {
     (forward, echoing)
 }
 
-/// An upload without an end.
-async fn upload(bed: &SshBed) -> Running {
-    let endless = std::fs::File::create(bed.file("endless")).unwrap();
-    endless.set_len(1 << 40).unwrap();
-    let from = bed.file("endless");
-    let there = bed.at_home("endless");
-    let slowly = ["-l", "8000"];
+/// A shell on a terminal.
+async fn shell(bed: &SshBed) -> Running {
+    let mut command = bed.ssh("alice", &[]).await;
+    command.arg("-tt").arg(bed.place());
+    let mut shell = Running::start(command);
+    shell.types("echo in a shel''l\n").await;
+    shell.says("in a shell").await;
+    shell
+}
+
+/// A command that waits.
+async fn command(bed: &SshBed) -> Running {
+    let mut command = Running::start(bed.ssh("alice", &["echo in; cat"]).await);
+    command.says("in\n").await;
+    command
+}
+
+/// An upload without an end, at so many kilobits a second.
+async fn upload(bed: &SshBed, name: &str, rate: &str) -> Running {
+    let from = bed.file(name);
+    std::fs::File::create(&from).unwrap().set_len(1 << 40).unwrap();
+    let there = bed.at_home(name);
+    let slowly = ["-l", rate];
     let running = Running::start(bed.scp("alice", &slowly, &from, &bed.remote(&there)).await);
     until("the upload is under way", || there.metadata().is_ok_and(|data| data.len() > 0)).await;
     running
@@ -90,15 +107,9 @@ async fn upload(bed: &SshBed) -> Running {
 async fn what_ends_a_grant_cuts_shell_command_upload_and_forward_in_the_middle(#[case] by: By) {
     let bed = SshBed::made(Setup { target: CHANNELS, ..Setup::default() }).await;
     let grant = bed.grant(if by == By::Expiry { "20s" } else { "1h" }).await;
-    let mut shell = bed.ssh("alice", &[]).await;
-    shell.arg("-tt").arg(bed.place());
-    let mut shell = Running::start(shell);
-    shell.types("echo in a shel''l\n").await;
-    shell.says("in a shell").await;
-    let mut command = Running::start(bed.ssh("alice", &["echo in; cat"]).await);
-    command.says("in\n").await;
+    let (shell, command) = (shell(&bed).await, command(&bed).await);
     let (forward, echoing) = forward(&bed).await;
-    let upload = upload(&bed).await;
+    let upload = upload(&bed, "endless", "8000").await;
     let folder = Arc::clone(&bed.folder);
     let _bed = by.happen(bed, &grant).await;
     let all = [("shell", shell), ("command", command), ("upload", upload), ("forward", forward)];
@@ -119,4 +130,37 @@ async fn what_ends_a_grant_cuts_shell_command_upload_and_forward_in_the_middle(#
         kept(&recorded(folder.path()), "\"file_closed\""),
         "the upload that was cut has its end"
     );
+}
+
+/// One of the four kinds, in the middle of what it does.
+async fn one_of_four(bed: &SshBed, n: usize) -> Running {
+    match n % 4 {
+        0 => shell(bed).await,
+        1 => command(bed).await,
+        // So slowly that all of them together are little.
+        2 => upload(bed, &format!("endless-{n}"), "80").await,
+        _ => forward(bed).await.0,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_a_revoke_cuts_five_hundred_live_sessions_and_each_is_told_why() {
+    const SESSIONS: usize = 500;
+    let more = "[limits]\nper_address = 1000\n";
+    let bed = SshBed::made(Setup { target: CHANNELS, more, ..Setup::default() }).await;
+    let grant = bed.grant("1h").await;
+    bed.identity("alice").await;
+    let sessions = futures_util::stream::iter(0..SESSIONS).map(|n| one_of_four(&bed, n));
+    let sessions: Vec<Running> = sessions.buffer_unordered(8).collect().await;
+    assert!(!kept(&bed.events(), "\"e\":\"end\""), "all of them are live");
+    bed.revoke(&grant, "incident 7").await;
+    let ended = futures_util::future::join_all(sessions.into_iter().map(Running::end)).await;
+    for (status, _, errors) in &ended {
+        assert_ne!(*status, Some(0));
+        assert!(errors.contains("the grant was revoked"), "{errors}");
+        assert!(errors.contains("incident 7"), "{errors}");
+    }
+    let ends = |kind: &str| bed.events().iter().filter(|line| line.contains(kind)).count();
+    until("all have their end in the recording", || ends("\"e\":\"end\"") == SESSIONS).await;
+    assert_eq!(ends("\"code\":\"revoked\""), SESSIONS);
 }
