@@ -6,6 +6,7 @@ mod change;
 mod confirm;
 mod decide;
 mod explain;
+mod keys;
 mod login;
 mod logins;
 mod notifications;
@@ -72,6 +73,7 @@ enum Command {
     Token(access::Token),
     Psql(psql::Psql),
     SshConfig(ssh::SshConfig),
+    Keys(keys::Keys),
     Confirm(confirm::Confirm),
     Approve(decide::Approve),
     Deny(decide::Deny),
@@ -264,6 +266,7 @@ impl Command {
             Self::Token(command) => command.run().await,
             Self::Psql(command) => command.run().await,
             Self::SshConfig(command) => command.run().await,
+            Self::Keys(command) => command.run().await,
             Self::Confirm(command) => command.run().await,
             Self::Approve(command) => command.run().await,
             Self::Deny(command) => command.run().await,

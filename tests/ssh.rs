@@ -25,14 +25,16 @@ mod cuts;
 mod evidence;
 #[path = "ssh/facts.rs"]
 mod facts;
-#[path = "ssh/flow.rs"]
-mod flow;
 #[path = "ssh/files.rs"]
 mod files;
+#[path = "ssh/flow.rs"]
+mod flow;
 #[path = "ssh/forwards.rs"]
 mod forwards;
 #[path = "ssh/keys.rs"]
 mod keys;
+#[path = "ssh/registered.rs"]
+mod registered;
 #[path = "ssh/running.rs"]
 mod running;
 mod support;

@@ -60,7 +60,7 @@ impl Link for LinkService {
                 let resource = parse_resource(resource)?;
                 self.0.redeem(&token, &resource).await.map_err(status)?
             }
-            "ssh-key" => self.0.redeem_key(token.expose_secret()).map_err(status)?,
+            "ssh-key" => self.0.redeem_key(token.expose_secret()).await.map_err(status)?,
             "oauth" => self.0.redeem_bearer(&token).await.map_err(bearer_status)?,
             other => return Err(invalid(format!("there are no tokens of kind {other:?}"))),
         };

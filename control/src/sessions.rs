@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use ::link::v1;
 use ::link::v1::happening::Happening as What;
-use policies::{Authn, NameError, PrincipalId, SessionId, Timestamp};
+use policies::{Authn, Method, NameError, PrincipalId, SessionId, Timestamp};
 use serde_json::json;
 
 use crate::actor::Asker;
@@ -120,6 +120,9 @@ impl Change {
 
     async fn opened(&mut self, proxy: &str, session: &SessionView) -> Result<(), ControlError> {
         store::sessions::insert(self.db(), session).await?;
+        if session.authn.method == Method::Key {
+            store::ssh_keys::used(self.db(), &session.authn.evidence, session.opened_at).await?;
+        }
         let detail = json!({
             "grant": session.grant, "principal": session.principal, "authn": session.authn,
             "resource": session.resource.to_string(), "client": session.client,

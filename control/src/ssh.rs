@@ -1,7 +1,7 @@
 //! What opens the gateway with stock `ssh`: certificates for people, and keys that are registered.
 
 use certs::{PersonCert, SshError, SshIssued};
-use policies::{Authn, DeviceId, Method, Timestamp};
+use policies::{Authn, DeviceId, Method, PrincipalId, Timestamp};
 use serde_json::json;
 
 use crate::audit::Event;
@@ -40,15 +40,26 @@ impl Control {
 
 impl Control {
     /// The person whose registered key this is. That its holder was seen is the proxy's word.
-    pub(crate) fn redeem_key(&self, line: &str) -> Result<Redeemed, ControlError> {
-        let inventory = self.0.inventory.load();
+    pub(crate) async fn redeem_key(&self, line: &str) -> Result<Redeemed, ControlError> {
         let unknown = |_| ControlError::Unauthenticated;
         let key = certs::read_public_key(line).map_err(unknown)?;
-        let id = inventory.ssh_keys.get(&key).ok_or(ControlError::Unauthenticated)?;
-        let principal = inventory.person(id)?.principal.clone();
+        let inventory = self.0.inventory.load_full();
+        let id = match inventory.ssh_keys.get(&key) {
+            Some(id) => id.clone(),
+            None => self.registrant(&key).await?,
+        };
+        let principal = inventory.person(&id)?.principal.clone();
         let evidence = certs::key_fingerprint(&key).map_err(unknown)?;
         let authn = Authn { method: Method::Key, at: self.now(), evidence, device: None };
         Ok(Redeemed { principal, authn })
+    }
+
+    /// Who registered this key.
+    async fn registrant(&self, key: &str) -> Result<PrincipalId, ControlError> {
+        let db = &mut *self.0.store.read().await?;
+        let owner = store::ssh_keys::owner(db, key).await?;
+        let good = owner.and_then(|(id, good)| good.then_some(id));
+        good.ok_or(ControlError::Unauthenticated)
     }
 }
 

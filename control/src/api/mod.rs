@@ -28,6 +28,7 @@ pub(crate) mod requests;
 mod reviews;
 mod sessions;
 mod ssh;
+mod ssh_keys;
 mod targets;
 mod tokens;
 pub(crate) mod wire;
@@ -141,6 +142,8 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(passkeys::rename))
         .routes(routes!(passkeys::removal))
         .routes(routes!(passkeys::remove))
+        .routes(routes!(ssh_keys::list, ssh_keys::add))
+        .routes(routes!(ssh_keys::remove))
         .routes(routes!(holds::lookup))
         .routes(routes!(holds::say))
         .routes(routes!(holds::confirm))

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use super::markup::Markup;
 use super::session::{Act, Enrollee, Enrolling, Fields, Visitor, is_id};
 use super::touch::{self, Ceremony, Form};
-use super::{Page, Turned, hidden};
+use super::{Page, Turned, hidden, ssh_keys};
 use crate::api::Api;
 use crate::api::error::{Kind, Problem};
 use crate::api::extract::At;
@@ -28,6 +28,7 @@ pub(super) async fn show(
     let body = list.piece(&plain("/keys/add\">", &seal, "Add a passkey"));
     let body =
         if api.control.settings().totp { body.piece(&app(factors.totp, &seal)) } else { body };
+    let body = body.piece(&ssh_keys::section(&api, &visitor).await?);
     Ok(Page::new("My keys", body).of(&visitor))
 }
 

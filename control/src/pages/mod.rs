@@ -20,6 +20,7 @@ mod request;
 mod reviews;
 mod session;
 mod sign_in;
+mod ssh_keys;
 mod touch;
 mod words;
 
@@ -77,6 +78,9 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/keys/totp/add", post(keys::add_app))
         .route("/keys/totp/confirm", post(keys::confirm_app))
         .route("/keys/totp/remove", post(keys::remove_app))
+        .route("/keys/ssh/add", post(ssh_keys::add))
+        .route("/keys/ssh/{id}/confirm", post(ssh_keys::confirm))
+        .route("/keys/ssh/{id}/remove", post(ssh_keys::remove))
         .route("/invites", get(invites::show).post(invites::make))
         .route("/notifications", get(notifications::show))
         .route("/notifications/retry", post(notifications::retry_all))

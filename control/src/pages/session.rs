@@ -52,6 +52,8 @@ pub(super) struct Fields {
     #[serde(default)]
     pub(super) name: String,
     #[serde(default)]
+    pub(super) public_key: String,
+    #[serde(default)]
     pub(super) principal: String,
     #[serde(default)]
     pub(super) resource: String,

@@ -22,6 +22,7 @@ pub(crate) mod requests;
 pub(crate) mod reviews;
 pub(crate) mod risk;
 pub(crate) mod sessions;
+pub(crate) mod ssh_keys;
 pub(crate) mod step_ups;
 pub(crate) mod tokens;
 pub(crate) mod totp;
@@ -115,6 +116,7 @@ fn migrations() -> Migrator {
         (9, "workflow", include_str!("../../migrations/0009_workflow.sql")),
         (10, "outbox", include_str!("../../migrations/0010_outbox.sql")),
         (12, "asking", include_str!("../../migrations/0012_asking.sql")),
+        (13, "ssh_keys", include_str!("../../migrations/0013_ssh_keys.sql")),
     ];
     let migrations = each.map(|(version, name, sql)| {
         let name = Cow::Borrowed(name);

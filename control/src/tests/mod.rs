@@ -16,6 +16,7 @@ mod reload;
 mod requests;
 mod restart;
 mod risk;
+mod ssh_keys;
 mod step_up;
 mod threats;
 mod tokens;

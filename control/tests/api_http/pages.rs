@@ -185,7 +185,7 @@ async fn a_form_from_elsewhere_does_nothing() {
 }
 
 /// Forms that a login and a page of ours come before.
-const FORMS: [&str; 31] = [
+const FORMS: [&str; 34] = [
     "/logout",
     "/logins/end",
     "/logins/ls-aaaaaaaaaaaa/end",
@@ -200,6 +200,9 @@ const FORMS: [&str; 31] = [
     "/keys/totp/add",
     "/keys/totp/confirm",
     "/keys/totp/remove",
+    "/keys/ssh/add",
+    "/keys/ssh/sk-aaaaaaaaaaaa/confirm",
+    "/keys/ssh/sk-aaaaaaaaaaaa/remove",
     "/invites",
     "/recovery",
     "/recovery/rc-aaaaaaaaaaaa",

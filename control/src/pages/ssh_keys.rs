@@ -1,0 +1,120 @@
+//! The SSH keys of the page of my keys: to add, to agree to, and to remove.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::keys::agree;
+use super::markup::Markup;
+use super::session::{Act, Visitor, is_id};
+use super::touch::Form;
+use super::{Turned, hidden};
+use crate::api::Api;
+use crate::api::error::{Kind, Problem};
+use crate::api::extract::At;
+use crate::{ControlError, Scope, SshKeyView};
+
+/// What the page of my keys has of them; nothing where the gateway has no SSH side.
+pub(super) async fn section(api: &Api, visitor: &Visitor) -> Result<Markup, ControlError> {
+    if api.control.settings().ssh.is_none() {
+        return Ok(Markup::new());
+    }
+    let keys = api.control.ssh_keys(&visitor.actor, Scope::Mine).await?;
+    let seal = visitor.seal();
+    let head = Markup::new().raw("<h2>SSH keys</h2><p class=\"quiet\">With one of these, ").raw(
+        "<code>ssh</code> needs no certificate of <code>postern login</code>. Whoever has the \
+         private key is you, so add only keys of your own.</p>",
+    );
+    let list = keys.iter().fold(head, |page, key| page.piece(&card(key, &seal)));
+    Ok(list.piece(&form(&seal)))
+}
+
+fn card(key: &SshKeyView, seal: &str) -> Markup {
+    let card = Markup::new()
+        .raw("<div class=\"card\"><h2 class=\"name\">")
+        .text(&key.name)
+        .raw("</h2><dl>")
+        .row("Fingerprint", &key.fingerprint)
+        .row("Kind", key.kind())
+        .row("Added", key.added_at);
+    let card = if key.confirmed_at.is_some() {
+        let used = key.used_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        card.row("Last used", used).raw("</dl>")
+    } else {
+        card.raw(
+            "</dl><p class=\"warn\">It opens nothing yet. Agree to it only if you added it.</p>",
+        )
+        .piece(&of_key(key, "/confirm\">", seal))
+        .raw("<button>Look at it and agree</button></form>")
+    };
+    card.piece(&of_key(key, "/remove\">", seal))
+        .raw("<button class=\"stop\">Remove for good</button></form></div>")
+}
+
+fn of_key(key: &SshKeyView, verb: &'static str, seal: &str) -> Markup {
+    Markup::new()
+        .raw("<form method=\"post\" action=\"/keys/ssh/")
+        .text(&key.id)
+        .raw(verb)
+        .piece(&hidden("seal", seal))
+}
+
+fn form(seal: &str) -> Markup {
+    Markup::new()
+        .raw("<form class=\"card\" method=\"post\" action=\"/keys/ssh/add\">")
+        .piece(&hidden("seal", seal))
+        .raw("<label>What to call it<input name=\"name\" required maxlength=\"64\"")
+        .raw(" autocomplete=\"off\" placeholder=\"my laptop\"></label>")
+        .raw("<label>Public key, the line of a file such as <code>~/.ssh/id_ed25519.pub</code>")
+        .raw("<input name=\"public_key\" required maxlength=\"8192\" autocomplete=\"off\"")
+        .raw(" spellcheck=\"false\" placeholder=\"ssh-ed25519 AAAA…\"></label>")
+        .raw("<button>Add an SSH key</button></form>")
+}
+
+pub(super) async fn add(
+    State(api): State<Api>,
+    Act { visitor, fields }: Act,
+) -> Result<Response, Turned> {
+    let key = api.control.add_ssh_key(&visitor.actor, &fields.public_key, &fields.name).await?;
+    if key.confirmed_at.is_some() {
+        return Ok(Redirect::to("/keys").into_response());
+    }
+    ask(&api, &visitor, &key.id).await
+}
+
+/// Shows what the key is, and takes the touch for it.
+async fn ask(api: &Api, visitor: &Visitor, id: &str) -> Result<Response, Turned> {
+    let statement = api.control.ssh_key_addition(&visitor.actor, id).await?;
+    let action = format!("/keys/ssh/{id}/confirm");
+    let fields = hidden("seal", &visitor.seal());
+    let form = Form { action: &action, fields, button: "Add this key" };
+    Ok(agree(api, visitor, &statement, form).await?.into_response())
+}
+
+pub(super) async fn confirm(
+    State(api): State<Api>,
+    id: Result<At<String>, Problem>,
+    Act { mut visitor, mut fields }: Act,
+) -> Result<Response, Turned> {
+    let id = known(id)?;
+    let Some(proof) = fields.proof() else {
+        return ask(&api, &visitor, &id).await;
+    };
+    api.control.confirm_ssh_key(&visitor.actor, &id, &fields.challenge, proof).await?;
+    visitor.raise(&api).await?;
+    Ok((visitor.cookie(), Redirect::to("/keys")).into_response())
+}
+
+pub(super) async fn remove(
+    State(api): State<Api>,
+    id: Result<At<String>, Problem>,
+    act: Act,
+) -> Result<Redirect, Turned> {
+    api.control.remove_ssh_key(&act.visitor.actor, &known(id)?).await?;
+    Ok(Redirect::to("/keys"))
+}
+
+fn known(id: Result<At<String>, Problem>) -> Result<String, Problem> {
+    let At(id) = id?;
+    let none = || Problem::new(Kind::NotFound, "you have no such SSH key");
+    if is_id(&id) { Ok(id) } else { Err(none()) }
+}

@@ -1,0 +1,330 @@
+//! SSH keys that people register themselves.
+//!
+//! A key says who somebody is, so adding one is an act of administration: whoever has a passkey or an app
+//! agrees to it with a touch, and until then the key waits and opens nothing. A key is one person's. One
+//! that was removed is gone for good, and what runs by it is cut, since it may have been lost.
+
+use std::collections::BTreeSet;
+
+use policies::{CredentialId, Digest, Lock, PrincipalId, Purpose, Subject, Timestamp, Ttl};
+use serde_json::json;
+
+use crate::audit::{Event, clip};
+use crate::publish::Change;
+use crate::{Actor, Control, ControlError, Proof, Scope, Statement, ids, store};
+
+/// The longest name of a key, in letters.
+const NAME_MAX: usize = 64;
+/// The longest line that is read as a key.
+const LINE_MAX: usize = 8 * 1024;
+/// How many keys a person may have, those that wait among them.
+const MOST: usize = 32;
+/// Longer than anything that was opened with a key may run.
+const CUT: Ttl = Ttl::from_secs(30 * 24 * 3_600);
+/// How long a key waits for its person to agree.
+const PATIENCE: Ttl = Ttl::from_secs(3_600);
+
+/// A registered key as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshKeyView {
+    /// Its name here.
+    pub id: String,
+    /// Whose it is.
+    pub principal: PrincipalId,
+    /// What they call it.
+    pub name: String,
+    /// The key as OpenSSH writes one, without a comment.
+    pub line: String,
+    /// Its fingerprint, as OpenSSH shows it: by this name locks know it.
+    pub fingerprint: String,
+    /// When it was added.
+    pub added_at: Timestamp,
+    /// When its person agreed to it; it opens nothing before.
+    pub confirmed_at: Option<Timestamp>,
+    /// When a session was opened with it last.
+    pub used_at: Option<Timestamp>,
+}
+
+impl SshKeyView {
+    /// What kind of key it is, as OpenSSH names it.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.line.split(' ').next().unwrap_or_default()
+    }
+
+    /// What its person agrees to.
+    #[must_use]
+    pub fn addition(&self) -> Statement {
+        let line = |label: &str, text: &str| (label.to_owned(), text.to_owned());
+        Statement {
+            purpose: Purpose::Administer,
+            subject: self.id.clone(),
+            lines: vec![
+                line("Add", &format!("the SSH key \"{}\"", self.name)),
+                line("Fingerprint", &self.fingerprint),
+                line("Kind", self.kind()),
+                line("For", self.principal.as_str()),
+                line("It can", "open, as you, whatever you have a grant for"),
+            ],
+        }
+    }
+}
+
+impl Control {
+    /// SSH keys: the actor's own, or for those who oversee, everybody's. `Inbox` is read as `Mine`.
+    ///
+    /// # Errors
+    /// Where the actor wants everybody's and oversees nothing.
+    pub async fn ssh_keys(
+        &self,
+        actor: &Actor,
+        scope: Scope,
+    ) -> Result<Vec<SshKeyView>, ControlError> {
+        let whose = match scope {
+            Scope::Mine | Scope::Inbox => Some(&actor.principal.id),
+            Scope::All => actor.must_oversee().map(|()| None)?,
+        };
+        let keys = store::ssh_keys::list(&mut *self.0.store.read().await?, whose).await?;
+        let now = self.now();
+        Ok(keys.into_iter().filter(|key| !has_lapsed(key, now)).collect())
+    }
+
+    /// Adds a public key of the actor's. Where they have a passkey or an app, it waits for them to agree.
+    ///
+    /// # Errors
+    /// Where it is no key that is taken, or somebody's already, or the actor has too many.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id))]
+    pub async fn add_ssh_key(
+        &self,
+        actor: &Actor,
+        line: &str,
+        name: &str,
+    ) -> Result<SshKeyView, ControlError> {
+        let line = read(line)?;
+        let name = proper(name)?;
+        let waits = self.factors(&actor.principal.id).await?.any();
+        let (control, actor) = (self.clone(), actor.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let key = change.add_ssh_key(&actor, line, name, waits).await?;
+            change.commit().await?;
+            Ok(key)
+        })
+        .await
+    }
+
+    /// What the actor agrees to about a key of theirs that waits.
+    ///
+    /// # Errors
+    /// Where they have no such key, or none that waits.
+    pub async fn ssh_key_addition(
+        &self,
+        actor: &Actor,
+        id: &str,
+    ) -> Result<Statement, ControlError> {
+        let keys = self.ssh_keys(actor, Scope::Mine).await?;
+        let found = keys.into_iter().find(|key| key.id == id);
+        let key = found.ok_or(ControlError::NotFound("SSH key"))?;
+        still_waits(&key)?;
+        Ok(key.addition())
+    }
+
+    /// Takes the touch for a key that waits: from now on it says who somebody is.
+    ///
+    /// # Errors
+    /// Where there is none, the proof isn't good, or somebody else has the key by now.
+    pub async fn confirm_ssh_key(
+        &self,
+        actor: &Actor,
+        id: &str,
+        challenge: &str,
+        proof: Proof,
+    ) -> Result<(), ControlError> {
+        let digest = self.ssh_key_addition(actor, id).await?.digest();
+        self.prove(actor, challenge, proof, Purpose::Administer, &digest, None).await?;
+        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.confirm_ssh_key(&actor, &id, &digest).await?;
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+
+    /// Removes a key: one's own, or as an admin anybody's. What runs by it is cut.
+    ///
+    /// # Errors
+    /// Where there is none of that name that the actor may remove.
+    pub async fn remove_ssh_key(&self, actor: &Actor, id: &str) -> Result<(), ControlError> {
+        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.remove_ssh_key(&actor, &id).await?;
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+}
+
+/// A public key of a kind that is taken, without its comment.
+fn read(line: &str) -> Result<String, ControlError> {
+    let invalid = |told: &str| ControlError::Invalid(told.to_owned());
+    if line.contains("PRIVATE KEY") {
+        return Err(invalid(
+            "this is a private key, which nobody else may see: send the file that \
+                            ends in .pub",
+        ));
+    }
+    let none =
+        "this is no public key in OpenSSH's format: send the line of a file that ends in .pub";
+    if line.len() > LINE_MAX {
+        return Err(invalid(none));
+    }
+    let key = certs::read_public_key(line).map_err(|_| invalid(none))?;
+    if key.starts_with("ssh-rsa ") || key.starts_with("ssh-dss ") {
+        return Err(invalid(
+            "keys of this kind are not taken: `ssh-keygen -t ed25519` makes one that is",
+        ));
+    }
+    Ok(key)
+}
+
+fn proper(name: &str) -> Result<String, ControlError> {
+    let name = clip(name.trim(), NAME_MAX + 1);
+    if name.is_empty() || name.chars().count() > NAME_MAX {
+        let told = format!("give the key a name of at most {NAME_MAX} letters");
+        return Err(ControlError::Invalid(told));
+    }
+    Ok(name)
+}
+
+fn has_lapsed(key: &SshKeyView, now: Timestamp) -> bool {
+    key.confirmed_at.is_none() && key.added_at.after(PATIENCE) <= now
+}
+
+fn still_waits(key: &SshKeyView) -> Result<(), ControlError> {
+    match key.confirmed_at {
+        None => Ok(()),
+        Some(_) => Err(ControlError::Conflict("you have agreed to this key already".to_owned())),
+    }
+}
+
+impl Change {
+    async fn add_ssh_key(
+        &mut self,
+        actor: &Actor,
+        line: String,
+        name: String,
+        waits: bool,
+    ) -> Result<SshKeyView, ControlError> {
+        let person = self.acting(actor)?;
+        self.live_until(&actor.login).await?;
+        if self.control().settings().ssh.is_none() {
+            return Err(ControlError::NotFound("SSH side of this gateway"));
+        }
+        self.is_free(&line).await?;
+        let (whose, now) = (&person.principal.id, self.now);
+        let since = Timestamp::from_millis(now.millis().saturating_sub(PATIENCE.millis()));
+        store::ssh_keys::lapse(self.db(), whose, since).await?;
+        let own = store::ssh_keys::list(self.db(), Some(whose)).await?;
+        if own.iter().any(|key| key.line == line) {
+            let told = "this key waits for you to agree to it already: do it at /keys";
+            return Err(ControlError::Conflict(told.to_owned()));
+        }
+        if own.len() >= MOST {
+            let told =
+                format!("{MOST} keys are the most that one person may have: remove one first");
+            return Err(ControlError::Conflict(told));
+        }
+        let fingerprint = certs::key_fingerprint(&line).map_err(ControlError::IssueSsh)?;
+        let confirmed_at = (!waits).then_some(now);
+        let (id, principal) = (ids::fresh_text("sk"), whose.clone());
+        let key = SshKeyView {
+            id,
+            principal,
+            name,
+            line,
+            fingerprint,
+            added_at: now,
+            confirmed_at,
+            used_at: None,
+        };
+        store::ssh_keys::insert(self.db(), &key).await?;
+        let detail = json!({
+            "name": key.name, "fingerprint": key.fingerprint, "kind": key.kind(), "waits": waits,
+        });
+        self.record(Event::new(actor, "ssh-key.added", &key.id, detail)).await?;
+        Ok(key)
+    }
+
+    /// A key that is anybody's, or was, is no other's.
+    async fn is_free(&mut self, line: &str) -> Result<(), ControlError> {
+        let told = if self.inventory.ssh_keys.contains_key(line) {
+            "this key is registered in the configuration already"
+        } else {
+            match store::ssh_keys::owner(self.db(), line).await? {
+                None => return Ok(()),
+                Some((_, true)) => "this key is registered already, and each is one person's",
+                Some((_, false)) => {
+                    "this key was removed, and may have been lost: `ssh-keygen -t ed25519` makes another"
+                }
+            }
+        };
+        Err(ControlError::Conflict(told.to_owned()))
+    }
+
+    async fn confirm_ssh_key(
+        &mut self,
+        actor: &Actor,
+        id: &str,
+        agreed: &Digest,
+    ) -> Result<(), ControlError> {
+        self.acting(actor)?;
+        let key = self.ssh_key(id).await?;
+        let own = key.filter(|key| key.principal == actor.principal.id);
+        let key = own.ok_or(ControlError::NotFound("SSH key"))?;
+        still_waits(&key)?;
+        self.is_free(&key.line).await?;
+        let now = self.now;
+        store::ssh_keys::confirm(self.db(), id, now).await?;
+        let detail = json!({ "fingerprint": key.fingerprint, "digest": agreed });
+        self.record(Event::new(actor, "ssh-key.confirmed", id, detail)).await
+    }
+
+    async fn remove_ssh_key(&mut self, actor: &Actor, id: &str) -> Result<(), ControlError> {
+        self.acting(actor)?;
+        let theirs = |key: &crate::SshKeyView| actor.admin || key.principal == actor.principal.id;
+        let key = self.ssh_key(id).await?.filter(theirs);
+        let key = key.ok_or(ControlError::NotFound("SSH key"))?;
+        let now = self.now;
+        store::ssh_keys::remove(self.db(), &key, now).await?;
+        if key.confirmed_at.is_some() {
+            self.cut_off(actor, &key).await?;
+        }
+        let detail = json!({
+            "name": key.name, "fingerprint": key.fingerprint, "principal": key.principal,
+        });
+        self.record(Event::new(actor, "ssh-key.removed", id, detail)).await
+    }
+
+    /// One that is there and hasn't waited for too long.
+    async fn ssh_key(&mut self, id: &str) -> Result<Option<SshKeyView>, ControlError> {
+        let found = store::ssh_keys::find(self.db(), id).await?;
+        Ok(found.filter(|key| !has_lapsed(key, self.now)))
+    }
+
+    /// Whatever was opened with the key ends, at every proxy.
+    async fn cut_off(&mut self, actor: &Actor, key: &SshKeyView) -> Result<(), ControlError> {
+        let credential: CredentialId = store::parse("credential", &key.fingerprint)?;
+        let lock = Lock {
+            id: ids::fresh("lk")?,
+            subject: Subject::Credential(credential),
+            reason: "the SSH key was removed".to_owned(),
+            by: actor.principal.id.clone(),
+            at: self.now,
+            until: Some(self.now.after(CUT)),
+            members: BTreeSet::new(),
+        };
+        self.add_lock(&lock).await
+    }
+}
