@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use policies::{GrantState, RequestState, Subject, Ttl};
+use policies::{RequestState, Subject, Ttl};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -23,14 +23,14 @@ use crate::{
 };
 
 /// A message as it was received.
-struct Received {
+pub(super) struct Received {
     id: String,
     headers: HeaderMap,
     body: Bytes,
 }
 
 impl Received {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
@@ -39,7 +39,7 @@ impl Received {
 type Answers = Arc<Mutex<Vec<(StatusCode, Option<String>)>>>;
 
 /// A receiver on this machine, which answers by a list of statuses, and with 200 when it is empty.
-struct Receiver {
+pub(super) struct Receiver {
     address: SocketAddr,
     arrived: mpsc::Receiver<Received>,
     answers: Answers,
@@ -69,7 +69,7 @@ async fn receive(
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (arrive, arrived) = mpsc::channel(500);
@@ -80,7 +80,7 @@ impl Receiver {
         Self { address, arrived, answers }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}/hook", self.address)
     }
 
@@ -93,7 +93,7 @@ impl Receiver {
     }
 
     /// What came since the last look.
-    fn came(&mut self) -> Vec<Received> {
+    pub(super) fn came(&mut self) -> Vec<Received> {
         std::iter::from_fn(|| self.arrived.try_recv().ok()).collect()
     }
 }
@@ -102,7 +102,7 @@ fn bounds() -> Bounds<'static> {
     Bounds { reach: Reach::Anywhere, timeout: Ttl::from_secs(30), roots: None }
 }
 
-fn secret() -> WebhookSecret {
+pub(super) fn secret() -> WebhookSecret {
     WebhookSecret::fresh().expose_secret().parse().unwrap()
 }
 
@@ -118,20 +118,20 @@ fn channel(name: &str, way: Way) -> Channel {
     }
 }
 
-fn hook(name: &str, url: &str, secret: &WebhookSecret) -> Channel {
+pub(super) fn hook(name: &str, url: &str, secret: &WebhookSecret) -> Channel {
     let hook = Hook::new(url, vec![secret.clone()], bounds()).unwrap();
     channel(name, Way::Webhook(hook))
 }
 
 /// Mail that nobody sends in these tests: what it would say to whom stands in the outbox.
-fn mail() -> Channel {
+pub(super) fn mail() -> Channel {
     let server = Server { host: "localhost".into(), port: 9 };
     let mail = Mail::new(server, MailTls::Off, None, "postern@example.com", bounds()).unwrap();
     channel("mail", Way::Email(Box::new(mail)))
 }
 
 impl World {
-    async fn told_by(channels: Vec<Channel>) -> Self {
+    pub(super) async fn told_by(channels: Vec<Channel>) -> Self {
         let world = Self::new().await;
         world.set(channels).await;
         world
@@ -165,14 +165,14 @@ impl World {
     }
 
     /// Who was told of what, without the crowd of DBAs.
-    async fn told(&self) -> Vec<(Topic, String)> {
+    pub(super) async fn told(&self) -> Vec<(Topic, String)> {
         let letters = self.letters().await.into_iter();
         let told = letters.map(|letter| (letter.topic, letter.recipient.unwrap().to_string()));
         told.filter(|(_, who)| !who.starts_with("dba-")).collect()
     }
 }
 
-fn told(pairs: &[(Topic, &str)]) -> Vec<(Topic, String)> {
+pub(super) fn told(pairs: &[(Topic, &str)]) -> Vec<(Topic, String)> {
     pairs.iter().map(|(topic, who)| (*topic, (*who).to_owned())).collect()
 }
 
@@ -448,80 +448,6 @@ async fn a_channel_that_was_removed_leaves_dead_messages_behind() {
     world.set(Vec::new()).await;
     world.control.send_due().await;
     assert_eq!(world.states().await, [LetterState::Dead]);
-}
-
-#[tokio::test]
-async fn an_access_that_ends_soon_is_announced_once() {
-    let world = World::told_by(vec![mail()]).await;
-    let grant = world.write_grant().await;
-    let before = world.told().await.len();
-    let visit = crate::grants::Visit {
-        session: "se-aaaaaaaaaaaa".parse().unwrap(),
-        authn: None,
-        source: None,
-    };
-    world.control.begin(&grant.id, visit).await.unwrap();
-    world.control.remind().await.unwrap();
-    assert_eq!(world.told().await.len(), before, "too early");
-    world.pass(3_600 - 600);
-    for _ in 0..3 {
-        world.control.remind().await.unwrap();
-    }
-    assert_eq!(world.told().await[before..], told(&[(Topic::GrantEnding, "alice")]));
-    let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
-    assert!(matches!(view.grant.state, GrantState::Active { .. }));
-}
-
-#[tokio::test]
-async fn the_end_of_an_access_is_told_while_it_still_runs() {
-    let (mut receiver, secret) = (Receiver::start().await, secret());
-    let ending = Channel {
-        topics: Topic::matching("grant.ending").unwrap(),
-        ..hook("ops", &receiver.url(), &secret)
-    };
-    let world = World::told_by(vec![ending]).await;
-    world.read_grant().await;
-    let grant = super::workflow::used(&world, "app_ro@orders").await;
-    world.pass(3_600 - 600);
-    world.control.remind().await.unwrap();
-    world.control.send_due().await;
-    let came = receiver.came();
-    assert_eq!(came.len(), 1);
-    let body = came[0].json();
-    assert_eq!((&body["type"], &body["data"]["to"]), (&json!("grant.ending"), &json!(["alice"])));
-    let ends: policies::Timestamp = body["data"]["ends"].as_str().unwrap().parse().unwrap();
-    assert_eq!(Some(ends), grant.deadline());
-    assert!(world.control.now() < ends, "it came in time");
-}
-
-#[tokio::test]
-async fn an_open_review_is_reminded_of_each_day_until_somebody_signs_it() {
-    const DAY: u64 = 86_400;
-    let world = World::told_by(Vec::new()).await;
-    let mut next = super::workflow::rules();
-    let due = Channel { topics: Topic::matching("review.due").unwrap(), ..mail() };
-    next.channels = BTreeMap::from([(due.name.clone(), due)]).into();
-    world.control.reload(next).await.unwrap();
-    let asked = super::workflow::emergency(&world, "the shop is down").await.unwrap();
-    super::workflow::stand_by(&world, "alice", &asked.request.id).await;
-    let open = world.control.reviews(&actor("eve"), false, Paging::default()).await.unwrap();
-    let review = open.items[0].review.clone();
-    world.control.done(&actor("alice"), &review.grant).await.unwrap();
-    let mut heard = Vec::new();
-    for (wait, rounds) in [(DAY - 1, 0), (1, 1), (DAY - 1, 1), (1, 2), (3 * DAY, 3)] {
-        world.pass(wait);
-        for _ in 0..2 {
-            world.control.remind().await.unwrap();
-        }
-        heard = world.told().await;
-        let bob = heard.iter().filter(|(_, who)| who == "bob").count();
-        assert_eq!(bob, rounds, "one reminder a day, and not one for each day that nobody looked");
-    }
-    assert!(heard.iter().all(|(topic, who)| *topic == Topic::ReviewDue && who != "alice"));
-    world.control.sign_review(&actor("bob"), &review.id, "read it".into()).await.unwrap();
-    world.pass(2 * DAY);
-    world.control.remind().await.unwrap();
-    assert_eq!(world.told().await.len(), heard.len(), "what is signed is no news");
 }
 
 #[tokio::test]

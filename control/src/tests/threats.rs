@@ -4,8 +4,10 @@ use ::link::v1::{self, link_server::Link};
 use policies::{GrantState, Ttl};
 use tokio::task::JoinSet;
 
+use super::emergencies::{emergency, stand_by};
+use super::tickets::{CLOSED, Tickets};
 use super::wait::service;
-use super::workflow::{CLOSED, Tickets, digest, emergency, stand_by, used, world};
+use super::workflow::{digest, used, world};
 use super::{World, actor, inventory, wish};
 use crate::{ControlError, Paging, Yes};
 

@@ -1,15 +1,9 @@
 use std::collections::BTreeMap;
 
-use policies::{
-    Act, GrantState, GroupName, Purpose, RequestId, StepUp, StepUpKind, Subject, Timestamp, Ttl,
-};
-use secrecy::ExposeSecret;
+use policies::{GrantState, GroupName, RequestId, Subject, Ttl};
 
 use super::{World, actor, inventory, wish};
-use crate::{
-    Asked, Changes, ControlError, Inventory, Paging, Part, RequestFilter, Scope, WebhookHeaders,
-    WebhookSecret, Wish, Yes, ids, sign_webhook, statement, webhook_timestamp,
-};
+use crate::{Changes, ControlError, Inventory, Paging, Part, RequestFilter, Scope, Wish, Yes};
 
 const RULES: &str = r#"
     permit (principal, action == Action::"connect", resource is Database)
@@ -42,27 +36,6 @@ pub(super) async fn digest(world: &World, id: &RequestId) -> policies::Digest {
 
 pub(super) async fn state(world: &World, id: &RequestId) -> &'static str {
     world.control.request(&actor("eve"), id).await.unwrap().request.state.word()
-}
-
-/// A touch as a ceremony leaves it, with which somebody stands by their request.
-pub(super) async fn stand_by(world: &World, who: &str, id: &RequestId) {
-    let request = world.control.request(&actor("eve"), id).await.unwrap().request;
-    let shown = statement::of_wish(&request, "Alice");
-    let mut change = world.control.change().await.unwrap();
-    let step_up = StepUp {
-        id: ids::fresh("su").unwrap(),
-        principal: who.parse().unwrap(),
-        kind: StepUpKind::Passkey,
-        purpose: Purpose::Ask,
-        subject: shown.subject.clone(),
-        at: change.now,
-        bound: None,
-        credential: format!("key-of-{who}"),
-        digest: shown.digest(),
-    };
-    change.keep_step_up(&step_up).await.unwrap();
-    change.commit().await.unwrap();
-    world.control.stand_by(&actor(who), id, &step_up.id).await.unwrap();
 }
 
 #[tokio::test]
@@ -327,76 +300,6 @@ async fn a_second_identity_that_is_told_later_takes_the_approval_back() {
     assert_eq!(reloaded.revoked, [grant.id]);
 }
 
-pub(super) async fn emergency(world: &World, reason: &str) -> Result<Asked, ControlError> {
-    let ask = Wish { act: Act::BreakGlass, reason: reason.into(), ..wish("app_rw@orders") };
-    world.control.ask(&actor("alice"), ask).await
-}
-
-#[tokio::test]
-async fn an_emergency_takes_a_touch_and_a_reason_and_nobody_else() {
-    let world = world().await;
-    assert_eq!(emergency(&world, "down").await.unwrap_err().code(), "reason-needed");
-    let pending = world.ask("alice", "app_rw@orders").await.unwrap().request.id;
-    let asked = emergency(&world, "the shop is down").await.unwrap();
-    assert_eq!(state(&world, &pending).await, "withdrawn", "it doesn't wait behind another wish");
-    assert!(asked.grant.is_none() && asked.request.is_pending(), "never without a touch");
-    stand_by(&world, "alice", &asked.request.id).await;
-    let view = world.control.request(&actor("alice"), &asked.request.id).await.unwrap();
-    let grant = world.control.grant(&actor("alice"), &view.grants[0]).await.unwrap();
-    assert!(grant.review.is_some());
-    let told = world.kinds().await;
-    let tail: Vec<&str> = told.iter().rev().take(3).map(String::as_str).collect();
-    assert_eq!(tail, ["review.opened", "break-glass.used", "grant.given"]);
-    let nobody =
-        Wish { act: Act::BreakGlass, reason: "the shop is down".into(), ..wish("app_rw@orders") };
-    let refused = world.control.ask(&actor("mallory"), nobody).await.unwrap_err();
-    assert_eq!(refused.code(), "not-permitted");
-}
-
-#[tokio::test]
-async fn a_review_stays_open_until_somebody_else_signs_it() {
-    let world = world().await;
-    let asked = emergency(&world, "the shop is down").await.unwrap();
-    stand_by(&world, "alice", &asked.request.id).await;
-    let open = |who: &'static str| {
-        let control = world.control.clone();
-        async move { control.reviews(&actor(who), false, Paging::default()).await.unwrap().items }
-    };
-    let review = open("bob").await.remove(0);
-    assert_eq!((review.review.groups.len(), review.may_sign), (2, true));
-    assert!(open("mallory").await.is_empty());
-    let id = review.review.id;
-    let sign = async |who: &str, note: &str| {
-        world.control.sign_review(&actor(who), &id, note.into()).await.map(drop)
-    };
-    let early = sign("bob", "all well").await.unwrap_err();
-    assert!(matches!(early, ControlError::Conflict(_)), "{early:?}");
-    world.control.done(&actor("alice"), &review.review.grant).await.unwrap();
-    for own in ["alice", "alice-admin"] {
-        let refused = sign(own, "all well").await.unwrap_err();
-        assert!(matches!(refused, ControlError::Forbidden(_)), "{own}: {refused:?}");
-    }
-    assert!(matches!(sign("otto", "").await, Err(ControlError::NotFound(_))));
-    assert!(matches!(sign("eve", " ").await, Err(ControlError::Invalid(_))));
-    sign("eve", "read the session").await.unwrap();
-    assert!(matches!(sign("bob", "me too").await, Err(ControlError::Conflict(_))));
-    assert!(open("bob").await.is_empty());
-    assert!(world.kinds().await.contains(&"review.signed".to_owned()));
-}
-
-#[tokio::test]
-async fn whoever_would_have_approved_ends_an_emergency() {
-    let world = world().await;
-    let asked = emergency(&world, "the shop is down").await.unwrap();
-    stand_by(&world, "alice", &asked.request.id).await;
-    let view = world.control.request(&actor("alice"), &asked.request.id).await.unwrap();
-    let id = view.grants[0].clone();
-    for (who, may) in [("otto", false), ("alice-admin", false), ("bob", true)] {
-        let ended = world.control.revoke(&actor(who), &id, "not now".into()).await;
-        assert_eq!(ended.is_ok(), may, "{who}: {ended:?}");
-    }
-}
-
 #[tokio::test]
 async fn a_lock_on_a_group_holds_for_its_members_and_for_who_joins() {
     let world = world().await;
@@ -432,96 +335,4 @@ async fn nobody_locks_a_group_that_they_are_in() {
     let group = Subject::Group("ops".parse().unwrap());
     let refused = world.control.lock(&own, group, String::new(), None).await;
     assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
-}
-
-pub(super) struct Tickets {
-    pub(super) world: World,
-    secret: WebhookSecret,
-}
-
-impl Tickets {
-    pub(super) async fn new() -> Self {
-        let world = World::new().await;
-        let secret: WebhookSecret = WebhookSecret::fresh().expose_secret().parse().unwrap();
-        let mut hooked = rules();
-        hooked.workflow.ticket_secrets = vec![secret.clone()];
-        world.control.reload(hooked).await.unwrap();
-        Self { world, secret }
-    }
-
-    pub(super) async fn say(
-        &self,
-        id: &str,
-        at: Timestamp,
-        body: &str,
-    ) -> Result<usize, ControlError> {
-        let signature = sign_webhook(std::slice::from_ref(&self.secret), id, at, body.as_bytes());
-        let timestamp = webhook_timestamp(at);
-        let headers = WebhookHeaders { id, timestamp: &timestamp, signature: &signature };
-        let closed = self.world.control.ticket_says(headers, body.as_bytes()).await?;
-        Ok(closed.ended.len() + closed.withdrawn.len())
-    }
-}
-
-pub(super) const CLOSED: &str = r#"{"ticket":"OPS-12","state":"Closed"}"#;
-
-#[tokio::test]
-async fn a_ticket_that_is_closed_ends_what_was_given_for_it() {
-    let tickets = Tickets::new().await;
-    let world = &tickets.world;
-    let about =
-        |ticket: &str, what: &str| Wish { ticket: Some(ticket.parse().unwrap()), ..wish(what) };
-    let alice = actor("alice");
-    let grant = world.control.ask(&alice, about("OPS-12", "app_ro@orders")).await.unwrap();
-    let grant = grant.grant.unwrap();
-    let waits = world.control.ask(&alice, about("OPS-12", "app_rw@orders")).await.unwrap();
-    let other = world.control.ask(&actor("bob"), about("OPS-120", "app_ro@orders")).await.unwrap();
-    let now = world.control.now();
-    let open = tickets.say("msg-0", now, r#"{"ticket":"OPS-12","state":"in review"}"#).await;
-    assert_eq!(open.unwrap(), 0);
-    assert_eq!(tickets.say("msg-1", now, CLOSED).await.unwrap(), 2);
-    let view = world.control.grant(&alice, &grant.id).await.unwrap();
-    let GrantState::Ended { end, .. } = view.grant.state else { panic!("{view:?}") };
-    assert_eq!(end.code(), "done");
-    assert_eq!(state(world, &waits.request.id).await, "withdrawn");
-    let other = world.control.grant(&actor("bob"), &other.grant.unwrap().id).await.unwrap();
-    assert_eq!(other.grant.state.word(), "granted");
-}
-
-#[tokio::test]
-async fn a_message_that_is_forged_stale_or_replayed_changes_nothing() {
-    let tickets = Tickets::new().await;
-    let world = &tickets.world;
-    let ask = Wish { ticket: Some("OPS-12".parse().unwrap()), ..wish("app_ro@orders") };
-    world.control.ask(&actor("alice"), ask).await.unwrap();
-    let now = world.control.now();
-    let ago = Timestamp::from_millis(now.millis() - 301_000);
-    for stale in [ago, now.after(Ttl::from_secs(301))] {
-        let refused = tickets.say("msg-1", stale, CLOSED).await.unwrap_err();
-        assert_eq!(refused.code(), "disbelieved");
-    }
-    let other =
-        Tickets { secret: WebhookSecret::fresh().expose_secret().parse().unwrap(), ..tickets };
-    let refused = other.say("msg-1", now, CLOSED).await.unwrap_err();
-    assert_eq!(refused.code(), "disbelieved");
-    assert_eq!(other.world.control.0.feed.live(), 1);
-}
-
-#[tokio::test]
-async fn a_message_counts_once() {
-    let tickets = Tickets::new().await;
-    let now = tickets.world.control.now();
-    assert_eq!(tickets.say("msg-1", now, CLOSED).await.unwrap(), 0);
-    let again = tickets.say("msg-1", now, CLOSED).await.unwrap_err();
-    assert!(matches!(again, ControlError::Conflict(_)), "{again:?}");
-    let broken = tickets.say("msg-2", now, "{}").await.unwrap_err();
-    assert!(matches!(broken, ControlError::Invalid(_)), "{broken:?}");
-}
-
-#[tokio::test]
-async fn without_a_secret_no_message_is_taken() {
-    let world = world().await;
-    let headers = WebhookHeaders { id: "msg-1", timestamp: "0", signature: "v1,AA==" };
-    let refused = world.control.ticket_says(headers, b"{}").await;
-    assert!(matches!(refused, Err(ControlError::NotFound(_))), "{refused:?}");
 }
