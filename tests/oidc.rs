@@ -148,7 +148,7 @@ async fn a_second_account_of_the_same_mailbox_approves_nothing() {
         ..control::Wish::new("app_ro@orders/shop".parse().unwrap())
     };
     let request = control.ask(&asker, wish).await.unwrap().request;
-    let mut approve = async |account: &str, email: &str| {
+    let approve = async |account: &str, email: &str| {
         provider.set("account", account).await;
         provider.set("groups", "idp-dba").await;
         let claims = json!({ "claims": { "email": email, "email_verified": true } });
