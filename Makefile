@@ -60,4 +60,4 @@ shell:
 
 bench: ## Run the benchmarks (benches/README.md explains the results)
 	@tests/tools/install --bench
-	$(CARGO) bench $(CARGO_FLAGS) --bench admission --bench relay
+	$(CARGO) bench $(CARGO_FLAGS) --workspace --bench admission --bench relay --bench decide

@@ -231,9 +231,8 @@ fn decided(event: &AuditView) -> Option<String> {
         named.collect::<Vec<_>>().join(", ")
     };
     let facts = by.get("facts").and_then(Value::as_object).into_iter().flatten();
-    let facts = facts.map(|(name, value)| match value {
-        Value::Null => format!("no {name}"),
-        value => format!("{name} {}", text(Some(value))),
+    let facts = facts.map(|(name, value)| {
+        if value.is_null() { format!("no {name}") } else { format!("{name} {}", text(Some(value))) }
     });
     let groups =
         by.get("groups").filter(|groups| groups.as_array().is_some_and(|all| !all.is_empty()));

@@ -95,15 +95,15 @@ impl<'b> RuleView<'b> {
     }
 
     /// The rule in Cedar's JSON form; nothing where it has none.
-    pub(crate) fn json(&self) -> Value {
-        self.policy.to_json().unwrap_or(Value::Null)
+    pub(crate) fn json(&self) -> &'b Value {
+        &self.rule.json
     }
 
     /// Every name that it speaks of.
     #[must_use]
     pub fn speaks_of(&self) -> BTreeSet<Spoken> {
         let mut found = BTreeSet::new();
-        walk(&self.json(), &mut |part| spoken(part, &mut found));
+        walk(self.json(), &mut |part| spoken(part, &mut found));
         found
     }
 
@@ -124,7 +124,7 @@ impl<'b> RuleView<'b> {
     #[must_use]
     pub fn asks_for(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
-        walk(&self.json(), &mut |part| found.extend(asked(part)));
+        walk(self.json(), &mut |part| found.extend(asked(part)));
         found
     }
 }

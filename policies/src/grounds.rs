@@ -67,7 +67,7 @@ impl RuleBook {
             .views()
             .into_iter()
             .filter(|view| !view.permits() && !applying.iter().any(|other| other.id == view.id))
-            .filter(|view| applies(&view.json(), wish) != Some(false))
+            .filter(|view| applies(view.json(), wish) != Some(false))
             .collect();
         let (permits, met): (Vec<&RuleView<'_>>, Vec<_>) =
             applying.iter().partition(|view| view.permits());

@@ -15,6 +15,7 @@ use cedar_policy::{
     ActionConstraint, Effect, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode,
     Validator,
 };
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::anatomy::Place;
@@ -68,6 +69,8 @@ pub(crate) struct Rule {
     pub(crate) title: String,
     pub(crate) place: Place,
     pub(crate) obligations: Obligations,
+    /// The rule in Cedar's JSON form, for those who ask what it speaks of; nothing where it has none.
+    pub(crate) json: Value,
 }
 
 /// A checked set of rules.
@@ -206,7 +209,8 @@ impl Draft {
                         nobody is asked";
             return self.fault(source, offset, told.to_owned());
         }
-        self.book.reads.add(&Reads::of(policy));
+        let json = policy.to_json().unwrap_or(Value::Null);
+        self.book.reads.add(&Reads::of(&json));
         let place = Place { file: source.name.clone(), line, column };
         let named = policy.annotation("id").filter(|id| !id.is_empty());
         let title = named.map_or_else(|| place.to_string(), str::to_owned);
@@ -214,7 +218,7 @@ impl Draft {
         if let Err(error) = self.add(policy.new_id(id.clone())) {
             return self.fault(source, offset, error);
         }
-        self.book.rules.insert(id, Rule { title, place, obligations });
+        self.book.rules.insert(id, Rule { title, place, obligations, json });
     }
 
     fn add(&mut self, policy: Policy) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use certs::Identity;
 use control::{AttestationRoots, Inventory, Secrets, WebhookSecret};
-use policies::{Principal, PrincipalId, Quorum};
+use policies::{IssuerName, Principal, PrincipalId, Quorum};
 
 use super::fault::{Fault, Faults};
 use super::gather::Gathered;
@@ -69,13 +69,7 @@ impl Config {
         let workloads = self.workloads.iter();
         let workloads = workloads.map(|(id, workload)| (id.clone(), workload.proof.clone()));
         let (people, workloads) = (people.collect(), workloads.collect());
-        let bearers = self.issuers.iter().filter_map(|(name, issuer)| {
-            let bearer = issuer.bearer.as_ref()?;
-            let (audience, scope) = (bearer.audience.clone(), bearer.scope.clone());
-            let issuer = issuer.url.value.clone();
-            Some((name.clone(), control::Bearer { issuer, audience, scope }))
-        });
-        let bearers = bearers.collect();
+        let bearers = self.bearers();
         let accounts = self.people.iter().filter_map(|(id, person)| {
             let account = &person.oidc.as_ref()?.value;
             Some(((account.issuer.clone(), account.subject.clone()), id.clone()))
@@ -101,6 +95,17 @@ impl Config {
     fn ssh_keys(&self) -> impl Iterator<Item = (String, PrincipalId)> {
         let keys = self.people.iter().map(|(id, person)| (id, &person.ssh_keys));
         keys.flat_map(|(id, keys)| keys.iter().map(|key| (key.clone(), id.clone())))
+    }
+
+    /// Issuers whose access tokens are taken from clients.
+    fn bearers(&self) -> control::Shared<BTreeMap<IssuerName, control::Bearer>> {
+        let bearers = self.issuers.iter().filter_map(|(name, issuer)| {
+            let bearer = issuer.bearer.as_ref()?;
+            let (audience, scope) = (bearer.audience.clone(), bearer.scope.clone());
+            let issuer = issuer.url.value.clone();
+            Some((name.clone(), control::Bearer { issuer, audience, scope }))
+        });
+        bearers.collect()
     }
 
     fn workflow_with(&self, ticket_secrets: Vec<WebhookSecret>) -> control::Workflow {

@@ -159,12 +159,12 @@ async fn asked(api: &Api, visitor: &Visitor, fields: &Fields) -> Result<Asked, P
         reason: fields.reason.clone(),
         ..Wish::new(first)
     };
-    api.control.ask(&visitor.actor, wish).await.map_err(|error| match error {
+    api.control.ask(&visitor.actor, wish).await.map_err(|error| {
         // The fields are before them: they needn't read how else it can be said.
-        ControlError::Refused(Rejection::Unsaid(unsaid)) => {
-            Problem::new(Kind::Invalid, unsaid.wanted())
+        if let ControlError::Refused(Rejection::Unsaid(unsaid)) = &error {
+            return Problem::new(Kind::Invalid, unsaid.wanted());
         }
-        other => other.into(),
+        error.into()
     })
 }
 

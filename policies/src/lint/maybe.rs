@@ -319,7 +319,7 @@ mod tests {
         let json = book.views()[0].json();
         let certain = Certain::People;
         let wish = |act| Wish { principal, target, resource, act, certain };
-        assert_eq!(applies(&json, wish(Act::Connect)), known, "{json}");
-        assert_eq!(applies(&json, wish(Act::BreakGlass)), Some(false), "another act");
+        assert_eq!(applies(json, wish(Act::Connect)), known, "{json}");
+        assert_eq!(applies(json, wish(Act::BreakGlass)), Some(false), "another act");
     }
 }

@@ -76,7 +76,7 @@ impl RuleBook {
     /// Looks for what is hardly meant, by the people and targets there are.
     #[must_use]
     pub fn lint(&self, world: &World) -> Findings {
-        let views: Vec<(RuleView<'_>, Value)> =
+        let views: Vec<(RuleView<'_>, &Value)> =
             self.views().into_iter().map(|view| (view, view.json())).collect();
         let mut found: Vec<Finding> =
             views.iter().flat_map(|(view, _)| names::unknown(view, world)).collect();
@@ -126,7 +126,7 @@ fn distinct<'w>(world: &'w World, named: &BTreeSet<String>) -> Vec<&'w Member> {
 
 /// How far rules reach.
 struct Reach<'v, 'b> {
-    views: &'v [(RuleView<'b>, Value)],
+    views: &'v [(RuleView<'b>, &'b Value)],
     /// For each rule, whether it may apply to anybody and anything.
     applies: Vec<bool>,
     /// For each permit, the absolute rules that always forbid what it permits; none where something
@@ -136,7 +136,7 @@ struct Reach<'v, 'b> {
 
 impl<'v, 'b> Reach<'v, 'b> {
     fn of(
-        views: &'v [(RuleView<'b>, Value)],
+        views: &'v [(RuleView<'b>, &'b Value)],
         people: &[&Member],
         resources: &[(&Target, Resource)],
     ) -> Self {
