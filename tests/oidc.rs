@@ -21,15 +21,11 @@ use url::Url;
 
 /// A gateway that knows these issuers, by the lines of their sections.
 async fn bed(rules: &'static str, sections: &str) -> Bed {
-    bed_with(Setup { rules, ..Setup::default() }, sections).await
-}
-
-async fn bed_with(setup: Setup, sections: &str) -> Bed {
     let folder = support::private_folder();
     let secret = folder.path().join("issuer-secret");
     certs::store::write_private(&secret, SECRET.as_bytes()).unwrap();
     let more = sections.replace("\"issuer-secret\"", &format!("\"{}\"", secret.display()));
-    let bed = Bed::with(Setup { more, ..setup }).await;
+    let bed = Bed::with(Setup { rules, more, ..Setup::default() }).await;
     // The configuration may be read again.
     let kept = bed.folder.path().join("issuer-secret");
     certs::store::write_private(&kept, SECRET.as_bytes()).unwrap();
@@ -138,9 +134,8 @@ async fn the_same_address_and_name_at_the_issuer_is_another_person() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_account_of_the_same_mailbox_approves_nothing() {
     let provider = Provider::start().await;
-    let alice = "email = \"alice@example.com\"".to_owned();
     let section = provider.section("corp", "groups = { idp-dba = \"dba\" }");
-    let bed = bed_with(Setup { rules: FOUR_EYES, alice, ..Setup::default() }, &section).await;
+    let bed = bed(FOUR_EYES, &section).await;
     let control = bed.gateway.control();
     let asker = bed.actor("alice").await;
     let wish = control::Wish {
