@@ -122,6 +122,9 @@ fn obligations(terms: Terms) -> Obligations {
 }
 
 proptest! {
+    // Each case reads its rules anew, schema and all.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     #[test]
     fn a_rule_that_errs_denies_whatever_else_permits(
         mut rules in prop::collection::vec(any_permit(), 1..4),
@@ -185,7 +188,9 @@ proptest! {
             }
         }
     }
+}
 
+proptest! {
     #[test]
     fn obligations_add_up_to_the_strictest_in_any_order(one in any_obligations(), other in any_obligations()) {
         let both = one.clone().and(&other);
