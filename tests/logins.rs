@@ -186,7 +186,7 @@ async fn a_terminal_is_signed_in_by_a_browser_and_out_again_with_every_copy() {
         ", let in from ls-",
         "was issued to alice for device ",
         "grant gr-",
-        "approved by nobody",
+        "without asking anybody",
         "identified by certificate ",
     ] {
         assert!(told.contains(part), "{part} is missing:\n{told}");

@@ -1,7 +1,7 @@
 //! Recovery: somebody has lost every passkey.
 //!
 //! An admin asks for it, with a reason; a second person with an office has to agree. Then the
-//! person's passkeys and app are gone, their login sessions end, and a one-time link lets them
+//! person's passkeys, app and SSH keys are gone, their login sessions end, and a one-time link lets them
 //! register anew. Nobody can do it alone, and nobody to themselves; both acts are audited.
 
 use policies::{PrincipalId, Purpose, Timestamp, Ttl};
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::audit::{By, Event, clip};
 use crate::logins::{LoginEnd, Which};
 use crate::publish::Change;
-use crate::{Actor, Control, ControlError, Invite, Proof, Statement, ids, store};
+use crate::{Actor, Control, ControlError, Invite, Proof, SshKeyView, Statement, ids, store};
 
 /// How long a second person has to agree.
 const PATIENCE: Ttl = Ttl::from_secs(24 * 3_600);
@@ -43,7 +43,7 @@ impl RecoveryView {
             purpose: Purpose::Administer,
             subject: self.id.clone(),
             lines: vec![
-                line("Remove", "every passkey and authenticator app".to_owned()),
+                line("Remove", "every passkey, authenticator app and SSH key".to_owned()),
                 line("Of", self.principal.to_string()),
                 line("Asked by", self.asked_by.to_string()),
                 line("Reason", self.reason.clone()),
@@ -62,7 +62,7 @@ impl Control {
             purpose: Purpose::Administer,
             subject: "recovery".to_owned(),
             lines: vec![
-                line("Ask to remove", "every passkey and authenticator app"),
+                line("Ask to remove", "every passkey, authenticator app and SSH key"),
                 line("Of", principal.as_str()),
                 line("Reason", reason),
             ],
@@ -165,7 +165,11 @@ impl Control {
         self.to_the_end(async move {
             let mut change = control.change().await?;
             let (passkeys, totp) = change.remove_factors(&whose).await?;
-            let detail = json!({ "principal": whose, "passkeys": passkeys, "totp": totp });
+            // It is done before anybody is served, so that no session by one of them is left to be cut.
+            let ssh_keys = change.forget_ssh_keys(&whose).await?;
+            let detail = json!({
+                "principal": whose, "passkeys": passkeys, "totp": totp, "ssh_keys": names(&ssh_keys),
+            });
             change.record(Event::new(By::Operator, "recovery.done", &whose, detail)).await?;
             change.end_logins(Which::Of(&whose), LoginEnd::Ended, By::Operator).await?;
             let invite = change.make_invite(By::Operator, &whose).await?;
@@ -174,6 +178,10 @@ impl Control {
         })
         .await
     }
+}
+
+fn names(keys: &[SshKeyView]) -> Vec<&str> {
+    keys.iter().map(|key| key.id.as_str()).collect()
 }
 
 fn may_ask(actor: &Actor, principal: &PrincipalId) -> Result<(), ControlError> {
@@ -205,9 +213,14 @@ impl Change {
         }
         let whose = &view.principal;
         let (passkeys, totp) = self.remove_factors(whose).await?;
+        let ssh_keys = self.forget_ssh_keys(whose).await?;
+        for key in &ssh_keys {
+            self.cut_off(actor, key).await?;
+        }
         let detail = json!({
             "principal": whose, "asked_by": view.asked_by, "reason": view.reason,
-            "passkeys": passkeys, "totp": totp, "digest": view.statement().digest(),
+            "passkeys": passkeys, "totp": totp, "ssh_keys": names(&ssh_keys),
+            "digest": view.statement().digest(),
         });
         self.record(Event::new(actor, "recovery.done", id, detail)).await?;
         self.end_logins(Which::Of(whose), LoginEnd::Ended, By::from(actor)).await?;

@@ -313,8 +313,25 @@ impl Change {
         Ok(found.filter(|key| !has_lapsed(key, self.now)))
     }
 
+    /// Takes all of a person's keys away, and returns those that may have opened something.
+    pub(crate) async fn forget_ssh_keys(
+        &mut self,
+        whose: &PrincipalId,
+    ) -> Result<Vec<SshKeyView>, ControlError> {
+        let now = self.now;
+        let keys = store::ssh_keys::list(self.db(), Some(whose)).await?;
+        for key in &keys {
+            store::ssh_keys::remove(self.db(), key, now).await?;
+        }
+        Ok(keys.into_iter().filter(|key| key.confirmed_at.is_some()).collect())
+    }
+
     /// Whatever was opened with the key ends, at every proxy.
-    async fn cut_off(&mut self, actor: &Actor, key: &SshKeyView) -> Result<(), ControlError> {
+    pub(crate) async fn cut_off(
+        &mut self,
+        actor: &Actor,
+        key: &SshKeyView,
+    ) -> Result<(), ControlError> {
         let credential: CredentialId = store::parse("credential", &key.fingerprint)?;
         let lock = Lock {
             id: ids::fresh("lk")?,

@@ -158,12 +158,10 @@ fn tell(event: &AuditView) -> String {
         "grant.used" => format!("grant {it} was first used, and ends at {}", said("ends")),
         "grant.ended" => format!("grant {it} ended: {} {}", said("end"), said("detail")),
         "session.opened" => opened(event),
-        "session.ended" => format!(
-            "session {it} ended: {} {}, after {} statements",
-            said("end"),
-            said("detail"),
-            said("statements"),
-        ),
+        "session.ended" => {
+            let why = format!("{} {}", said("end"), said("detail"));
+            format!("session {it} ended: {} (statements: {})", why.trim_end(), said("statements"))
+        }
         other => {
             workflow(event, who).unwrap_or_else(|| format!("{who}: {other} {it} {}", event.detail))
         }

@@ -170,6 +170,28 @@ async fn an_admin_removes_anybodys_key_and_nobody_else_does() {
     assert_eq!(world.holder(&line).await, None);
 }
 
+#[tokio::test]
+async fn a_recovery_takes_ssh_keys_away_and_cuts_what_they_opened() {
+    let world = world().await;
+    let alice = world.signed_in("alice").await.actor;
+    let line = fresh();
+    let key = world.register(&alice, &line).await.unwrap();
+    let (eve, second) = (super::actor("eve"), Actor { auditor: true, ..super::actor("carol") });
+    let asked =
+        world.control.ask_recovery(&eve, &alice.principal.id, "stolen", None).await.unwrap();
+    world.control.agree_to_recovery(&second, &asked.id, None).await.unwrap();
+    assert_eq!(world.holder(&line).await, None);
+    let locks = world.control.locks(&eve).await.unwrap();
+    let credential = Subject::Credential(key.fingerprint.parse().unwrap());
+    assert!(locks.iter().any(|view| view.lock.subject == credential), "{locks:?}");
+
+    let bob = world.signed_in("bob").await.actor;
+    let line = fresh();
+    world.register(&bob, &line).await.unwrap();
+    world.control.recover_at_console(&bob.principal.id).await.unwrap();
+    assert_eq!(world.holder(&line).await, None);
+}
+
 #[rstest]
 #[case::private("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA", "private key")]
 #[case::nonsense("ssh-ed25519", "no public key")]
