@@ -69,7 +69,7 @@ pub(crate) struct Shared {
     pub(crate) http: Http,
     pub(crate) lookups: Semaphore,
     /// How many are explained at once what the rules say.
-    pub(crate) explaining: Semaphore,
+    pub(crate) explaining: Arc<Semaphore>,
     /// Whether the tracker didn't answer the last time.
     pub(crate) tracker_silent: AtomicBool,
     /// Another inventory is in force, so that the clock may matter at another time.
@@ -115,7 +115,7 @@ impl Control {
             outbox: Wakeup::default(),
             http: Http::trusting(None)?,
             lookups: Semaphore::new(LOOKUPS),
-            explaining: Semaphore::new(1),
+            explaining: Arc::new(Semaphore::new(1)),
             tracker_silent: AtomicBool::new(false),
             reconsider: Notify::new(),
             closing: CancellationToken::new(),

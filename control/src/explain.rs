@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use policies::{
     Explanation, Facts, GroupName, Inquiry, InquiryError, Member, PrincipalId, Risk, Verdict, World,
@@ -32,6 +33,7 @@ impl Control {
         if !own {
             actor.must_oversee()?;
         }
+        self.paced(&actor.principal.id).await?;
         let asker = who.filter(|_| !own).map_or_else(|| actor.asker(), stranger);
         let (now, inventory) = (self.now(), self.0.inventory.load_full());
         let risk = if own {
@@ -41,17 +43,18 @@ impl Control {
             Risk::default()
         };
         // The coming week is gone through, which takes a moment: for one at a time, beside the others.
-        let turn = self.0.explaining.acquire().await.map_err(|_| ControlError::Broken)?;
+        // Whoever doesn't wait for the answer keeps the turn until it is there all the same.
+        let turn = Arc::clone(&self.0.explaining).acquire_owned();
+        let turn = turn.await.map_err(|_| ControlError::Broken)?;
         let (control, oversees) = (self.clone(), actor.oversees());
         let explaining = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let facts = wish.facts(Facts { risk, ..Facts::new(now, None) });
             let told = inventory.explained(&asker.principal, &wish, &facts)?;
             let told = if oversees { told } else { discreet(told) };
             Ok(control.unless_locked(&asker, &inventory, &wish, told))
         });
-        let explained = explaining.await.map_err(|_| ControlError::Broken)?;
-        drop(turn);
-        explained
+        explaining.await.map_err(|_| ControlError::Broken)?
     }
 
     /// A lock stands above all rules.

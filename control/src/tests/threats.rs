@@ -194,6 +194,16 @@ async fn a_hundred_thousand_requests_of_one_person_keep_nobody_else_waiting() {
 }
 
 #[tokio::test]
+async fn who_asks_too_often_has_nothing_explained_either() {
+    let world = World::new().await;
+    let alice = actor("alice");
+    while world.control.paced(&alice.principal.id).await.is_ok() {}
+    let explained = world.control.explain(&alice, None, wish("app_ro@orders")).await;
+    assert!(matches!(explained, Err(ControlError::Throttled(_))), "{explained:?}");
+    world.control.explain(&actor("bob"), None, wish("app_ro@orders")).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_approval_of_an_older_text_and_one_after_the_end_give_nothing() {
     let world = world().await;
     let id = world.ask("alice", "app_ro@orders/reporting").await.unwrap().request.id;
