@@ -115,6 +115,40 @@ async fn a_target_may_listen_for_the_client_and_what_connects_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_target_opens_so_many_channels_at_once_and_no_more() {
+    let bed = open_bed().await;
+    let service = tcp_service();
+    let mut ssh = staying(&bed, &["-R", &format!("0:127.0.0.1:{service}")]).await;
+    let told = ssh.warning("Allocated port ").await;
+    let port: u16 = told.split_once(' ').unwrap().0.parse().unwrap();
+    ssh.says("up").await;
+    let opened = || count(&bed, r#""channel":"forwarded_tcpip""#);
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        held.push(stream);
+        until("the last one was passed on or refused", || {
+            opened() + held.iter().filter(|stream| is_closed(stream)).count() >= held.len()
+        })
+        .await;
+    }
+    assert!((64..=128).contains(&opened()), "{} were opened", opened());
+    drop(held);
+    until("all are closed", || count(&bed, r#""ssh":"closed""#) >= opened()).await;
+    assert_eq!(asks_port(port).await, "HELLO");
+    ssh.end().await;
+}
+
+fn count(bed: &SshBed, what: &str) -> usize {
+    bed.events().iter().filter(|line| line.contains(what)).count()
+}
+
+fn is_closed(stream: &TcpStream) -> bool {
+    !matches!(stream.peek(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forward_that_is_cancelled_ends_and_what_is_connected_stays() {
     let bed = open_bed().await;
     let socket = bed.file("mux");

@@ -128,9 +128,12 @@ impl Calls {
         Self { to, wanted: Mutex::default() }
     }
 
-    /// From now on the target may open this.
+    /// From now on the target may open this, however often it is asked for.
     pub(super) fn expect(&self, wanted: Wanted) {
-        self.wanted().push(wanted);
+        let mut all = self.wanted();
+        if !all.contains(&wanted) {
+            all.push(wanted);
+        }
     }
 
     /// From now on the target may open nothing.

@@ -21,13 +21,15 @@ use super::hub::{Broken, Hub, connect};
 use super::lead::Opened;
 use super::refuse::{Refusal, told};
 use super::upstream::Upstream;
-use super::{Client, Outcome, Shared, Visit, channel, listen};
+use super::{Client, MOST_CHANNELS, Outcome, Shared, Visit, channel, listen};
 use crate::credential::Begun;
 use crate::recorder::Recorder;
 use crate::session::{Session, Tally};
 
 /// How long a client may take to read why it is turned away.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// The most that is seen to at once: channels, and as many again that a target opens for its client.
+const MOST_AT_WORK: usize = 2 * MOST_CHANNELS;
 
 impl Visit {
     /// Serves a caller who was let in to its end.
@@ -169,10 +171,13 @@ async fn take_on(
     loop {
         let done = tokio::select! {
             Some(opened) = opens.recv() => take(hub, (handle, shared), opened, channels),
+            // What is dropped is refused.
             Some(called) = called.recv() => {
-                let (hub, shared) = (Arc::clone(hub), Arc::clone(shared));
-                let answering = channel::answer(hub, handle.clone(), shared, called);
-                channels.spawn(answering.in_current_span());
+                if channels.len() < MOST_AT_WORK {
+                    let (hub, shared) = (Arc::clone(hub), Arc::clone(shared));
+                    let answering = channel::answer(hub, handle.clone(), shared, called);
+                    channels.spawn(answering.in_current_span());
+                }
                 Ok(())
             }
             Some(done) = channels.join_next(), if !channels.is_empty() => match done {
