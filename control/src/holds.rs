@@ -219,11 +219,19 @@ impl Control {
     /// # Errors
     /// Where there is none, or the actor looks too often.
     pub async fn hold_by_code(&self, actor: &Actor, code: &str) -> Result<HoldView, ControlError> {
+        Ok(self.held(actor, code).await?.1)
+    }
+
+    /// What waits under a code that somebody gave, and the code as it is kept. A code under which nothing
+    /// waits for them is a guess, and told of.
+    async fn held(&self, actor: &Actor, code: &str) -> Result<(String, HoldView), ControlError> {
         self.0.limits.code(&actor.principal.id)?;
-        let code = ids::read_code(code);
-        let view = code.and_then(|code| self.0.holds.view(&code, actor, self.now()).ok());
-        match view {
-            Some(view) => Ok(view),
+        let held = ids::read_code(code).and_then(|code| {
+            let view = self.0.holds.view(&code, actor, self.now()).ok()?;
+            Some((code, view))
+        });
+        match held {
+            Some(held) => Ok(held),
             None => self.mistyped(actor, "waiting connection").await,
         }
     }
@@ -241,9 +249,7 @@ impl Control {
         digest: Digest,
         step_up: Option<StepUpId>,
     ) -> Result<HoldView, ControlError> {
-        self.0.limits.code(&actor.principal.id)?;
-        let none = || ControlError::NotFound("waiting connection");
-        let code = ids::read_code(code).ok_or_else(none)?;
+        let (code, _) = self.held(actor, code).await?;
         let (control, actor) = (self.clone(), actor.clone());
         self.to_the_end(async move {
             let confirmed = control.confirmed(&actor, &code, (&digest, step_up.as_ref())).await;
@@ -287,19 +293,17 @@ impl Control {
     /// then on, and is confirmed as it reads.
     ///
     /// # Errors
-    /// Where it is gone or another's, or reads otherwise than the digest says by now.
-    pub fn say(
+    /// Where it is gone or another's, or reads otherwise than the digest says by now, or the actor tries too
+    /// often.
+    pub async fn say(
         &self,
         actor: &Actor,
         code: &str,
         digest: &Digest,
         said: Said,
     ) -> Result<HoldView, ControlError> {
-        self.0.limits.code(&actor.principal.id)?;
         check_text("a reason", &said.reason, REASON_MAX)?;
-        let none = || ControlError::NotFound("waiting connection");
-        let code = ids::read_code(code).ok_or_else(none)?;
-        let looked_at = self.0.holds.view(&code, actor, self.now())?;
+        let (code, looked_at) = self.held(actor, code).await?;
         if looked_at.digest != *digest {
             return Err(ControlError::Conflict(ANOTHER.to_owned()));
         }

@@ -2,7 +2,9 @@
 // asking, and can be told to misbehave in ways that no real one does.
 //
 // GET /_rig?<what>=<value>… sets it up; everything else is the provider's own. It prints its address.
-import { createHmac, createSign, generateKeyPairSync, randomUUID } from 'node:crypto';
+import {
+  createHmac, createPrivateKey, createPublicKey, createSign, generateKeyPairSync, randomUUID,
+} from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
@@ -28,11 +30,17 @@ let keys;
 let provider;
 let handle;
 
+// Node 20 stands still for ever where it collects what made a key while that key itself is exported: so the
+// one that is exported was read from text.
 function freshKeys() {
-  const pair = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const pem = (type) => ({ type, format: 'pem' });
+  const { privateKey: text } = generateKeyPairSync('rsa', {
+    modulusLength: 2048, privateKeyEncoding: pem('pkcs8'), publicKeyEncoding: pem('spki'),
+  });
+  const secret = createPrivateKey(text);
   const id = randomUUID();
-  const jwk = { ...pair.privateKey.export({ format: 'jwk' }), kid: id, use: 'sig', alg: 'RS256' };
-  keys = { id, jwk, private: pair.privateKey, public: pair.publicKey };
+  const jwk = { ...secret.export({ format: 'jwk' }), kid: id, use: 'sig', alg: 'RS256' };
+  keys = { id, jwk, private: secret, public: createPublicKey(secret) };
 }
 
 function client() {

@@ -67,7 +67,7 @@ pub(crate) async fn say(
     Body(Saying { code, digest, ticket, reason }): Body<Saying>,
 ) -> Result<Json<wire::Hold>, Problem> {
     let said = Said { ticket, reason };
-    let view = api.control.say(&actor, &code, &Digest::from(digest), said)?;
+    let view = api.control.say(&actor, &code, &Digest::from(digest), said).await?;
     Ok(Json(wire::Hold::new(&view, differs(&view, source))))
 }
 

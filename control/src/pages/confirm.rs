@@ -140,7 +140,8 @@ pub(super) async fn say(
         return Err(gone().into());
     }
     let said = Said { ticket: optional(&fields.ticket)?, reason: fields.reason };
-    let view = api.control.say(actor, &fields.code, &Digest::from(fields.digest), said)?;
+    let digest = Digest::from(fields.digest);
+    let view = api.control.say(actor, &fields.code, &digest, said).await?;
     reading(&api, &visitor, &view, (&fields.code, source)).await
 }
 

@@ -10,7 +10,7 @@ use super::{START, World, actor, inventory, wish};
 use crate::actor::Asker;
 use crate::logins::NewLogin;
 use crate::risk::Carrier;
-use crate::{ControlError, LoginKind, LoginSession, Origin, Paging, Rank, Wish};
+use crate::{ControlError, LoginKind, LoginSession, Origin, Paging, Rank, Said, Wish};
 
 const STRANGE: &str = r#"
     permit (principal in Group::"engineering", action == Action::"connect", resource is Database);
@@ -367,9 +367,13 @@ async fn codes_and_links_that_are_no_good_are_told_of_and_guessers_do_not_fill_t
         assert!(world.control.hold_by_code(&mallory, "AAAA-AAAA").await.is_err());
     }
     assert!(world.control.device_by_code(&actor("bob"), "no code").await.is_err());
+    let (carol, digest) = (actor("carol"), policies::Digest::from("0".repeat(64)));
+    assert!(world.control.confirm(&carol, "AAAA-AAAA", digest.clone(), None).await.is_err());
+    assert!(world.control.say(&carol, "AAAA-AAAA", &digest, Said::default()).await.is_err());
     let refused = details(&world, "code.refused").await;
-    assert_eq!(refused.len(), 11, "ten of mallory's and one of bob's");
-    assert_eq!(refused[0]["left_out"], 5);
+    assert_eq!(refused.len(), 13, "ten of mallory's, one of bob's, two of carol's");
+    assert_eq!(refused[2]["left_out"], 5);
+    assert_eq!(failures(&world, "carol").await, 2);
     assert_eq!((failures(&world, "mallory").await, failures(&world, "alice").await), (15, 0));
     let guess = crate::ids::fresh_secret("");
     let address = Some("203.0.113.9".parse().unwrap());

@@ -26,13 +26,13 @@ async fn code(events: &mut Events) -> String {
     confirm.code
 }
 
-fn say(
+async fn say(
     world: &World,
     (who, code, digest): (&str, &str, &Digest),
     (ticket, reason): (&str, &str),
 ) -> Result<HoldView, ControlError> {
     let said = Said { ticket: ticket.parse().ok(), reason: reason.into() };
-    world.control.say(&actor(who), code, digest, said)
+    world.control.say(&actor(who), code, digest, said).await
 }
 
 #[tokio::test]
@@ -44,13 +44,13 @@ async fn a_connection_that_could_not_say_what_it_is_for_is_held_and_goes_on_with
         let silent = confirm(&world, "alice", &code).await.unwrap_err();
         assert_eq!(silent.code(), "ticket-needed");
         let first = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
-        let short = say(&world, ("alice", &code, &first.digest), ("OPS-7", "fix")).unwrap();
+        let short = say(&world, ("alice", &code, &first.digest), ("OPS-7", "fix")).await.unwrap();
         let short = confirm(&world, "alice", &code).await.map(|()| short).unwrap_err();
         assert_eq!(short.code(), "reason-needed", "what is said is looked at again");
-        let stale = say(&world, ("alice", &code, &first.digest), ("OPS-7", "fix the order"));
+        let stale = say(&world, ("alice", &code, &first.digest), ("OPS-7", "fix the order")).await;
         assert!(matches!(stale, Err(ControlError::Conflict(_))), "{stale:?}");
         let view = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
-        say(&world, ("alice", &code, &view.digest), ("OPS-7", "fix the order")).unwrap();
+        say(&world, ("alice", &code, &view.digest), ("OPS-7", "fix the order")).await.unwrap();
         let stale = world.control.confirm(&actor("alice"), &code, view.digest, None).await;
         assert!(matches!(stale, Err(ControlError::Conflict(_))), "{stale:?}");
         confirm(&world, "alice", &code).await.unwrap();
@@ -70,11 +70,11 @@ async fn only_the_one_whose_connection_it_is_says_what_it_is_for() {
     let mut events = ask(&world, waiting(Some("alice"), "app_rw@orders")).await;
     let code = code(&mut events).await;
     let view = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
-    let theirs = say(&world, ("bob", &code, &view.digest), ("OPS-7", "fix the order"));
+    let theirs = say(&world, ("bob", &code, &view.digest), ("OPS-7", "fix the order")).await;
     assert!(matches!(theirs, Err(ControlError::NotFound(_))), "{theirs:?}");
     let long = "x".repeat(2_001);
     for reason in [long.as_str(), "a\u{1b}[31m reason that colours"] {
-        let refused = say(&world, ("alice", &code, &view.digest), ("OPS-7", reason));
+        let refused = say(&world, ("alice", &code, &view.digest), ("OPS-7", reason)).await;
         assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
     }
 }

@@ -117,9 +117,12 @@ async fn serve(hub: Arc<Hub>, mut client: Client, mut called: mpsc::Receiver<Cal
         never = count_down(&hub, handle) => match never {},
         end = take_on(&hub, (handle, shared), (opens, &mut called), &mut channels) => end,
     };
-    // From here on nothing passes: what a channel was about to do is dropped.
-    channels.shutdown().await;
+    // From here on nothing passes: no channel runs again on this thread. What they hold is dropped after all
+    // others of the same end have come this far, since that wakes targets.
+    channels.abort_all();
     hub.session.cut_done();
+    tokio::task::yield_now().await;
+    channels.shutdown().await;
     // Who is refused may leave at once: what they wanted stands in the recording all the same. Who still
     // waits for an answer learns that there is none.
     client.opens.close();
