@@ -16,6 +16,7 @@ mod replay;
 mod reviews;
 mod sessions;
 mod set_up;
+mod sign;
 mod ssh;
 
 use std::io;

@@ -11,6 +11,8 @@
     reason = "a test that can't go on has failed"
 )]
 
+#[path = "ssh/agent.rs"]
+mod agent;
 #[path = "ssh/apart.rs"]
 mod apart;
 #[path = "ssh/bed.rs"]

@@ -5,7 +5,8 @@
 //! [`Csr`] proves that somebody holds a key, the authority issues, a listener asks for client
 //! certificates of that authority only, and [`identify`] turns what the handshake verified into a
 //! [`Person`]. [`UpstreamTls`] is the other leg. [`SshAuthority`] and [`identify_ssh`] are the same for
-//! SSH. [`store`] keeps private files private.
+//! SSH, and [`check_ssh_proof`] sees that somebody holds a key of their own. [`store`] keeps private
+//! files private.
 //!
 //! Nothing here reads a clock: `now` is an argument, in unix milliseconds. The one exception is a
 //! handshake, where rustls asks the `time_provider` of the configuration that it was given.
@@ -30,6 +31,7 @@ mod names;
 mod server;
 mod ssh;
 mod ssh_identity;
+mod ssh_proof;
 pub mod store;
 mod upstream;
 mod x509;
@@ -47,5 +49,6 @@ pub use ssh::{
     new_ssh_key, read_public_key,
 };
 pub use ssh_identity::{SshPerson, SshRejection, check_host, identify_ssh};
+pub use ssh_proof::{SshHolder, SshProofError, check_ssh_proof};
 pub use upstream::{Connector, UnknownMode, UpstreamMode, UpstreamTls};
 pub use x509::{Person, Rejection, identify};

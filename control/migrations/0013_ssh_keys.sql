@@ -7,6 +7,8 @@ CREATE TABLE ssh_keys (
     -- As OpenSSH writes one, without a comment.
     line TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
+    -- Whether a security key checked who touched it, when it was added; null where it is none.
+    user_verified INTEGER,
     added_at INTEGER NOT NULL,
     -- Null until its person has agreed to it: it opens nothing before.
     confirmed_at INTEGER,

@@ -1,22 +1,23 @@
 //! SSH keys that people register themselves.
 //!
-//! A key says who somebody is, so adding one is an act of administration: whoever has a passkey or an app
-//! agrees to it with a touch, and until then the key waits and opens nothing. A key is one person's. One
-//! that was removed is gone for good, and what runs by it is cut, since it may have been lost.
+//! A key says who somebody is, so adding one is an act of administration: its private half signs that it
+//! is theirs (`ssh_proof`), and whoever has a passkey or an app agrees to it with a touch, until which the
+//! key waits and opens nothing. A key is one person's. One that was removed is gone for good, and what runs
+//! by it is cut, since it may have been lost.
 
 use std::collections::BTreeSet;
 
 use policies::{CredentialId, Digest, Lock, PrincipalId, Purpose, Subject, Timestamp, Ttl};
 use serde_json::json;
 
-use crate::audit::{Event, clip};
+use crate::audit::{By, Event, clip};
+use crate::ceremony::Failure;
 use crate::publish::Change;
+use crate::ssh_proof::Held;
 use crate::{Actor, Control, ControlError, Proof, Scope, Statement, ids, store};
 
 /// The longest name of a key, in letters.
 const NAME_MAX: usize = 64;
-/// The longest line that is read as a key.
-const LINE_MAX: usize = 8 * 1024;
 /// How many keys a person may have, those that wait among them.
 const MOST: usize = 32;
 /// Longer than anything that was opened with a key may run.
@@ -37,6 +38,9 @@ pub struct SshKeyView {
     pub line: String,
     /// Its fingerprint, as OpenSSH shows it: by this name locks know it.
     pub fingerprint: String,
+    /// Whether a security key checked a PIN, finger or face when it proved itself, beyond the touch; none
+    /// where the key is no security key. It says nothing of the times that came later.
+    pub user_verified: Option<bool>,
     /// When it was added.
     pub added_at: Timestamp,
     /// When its person agreed to it; it opens nothing before.
@@ -89,26 +93,31 @@ impl Control {
         Ok(keys.into_iter().filter(|key| !has_lapsed(key, now)).collect())
     }
 
-    /// Adds a public key of the actor's. Where they have a passkey or an app, it waits for them to agree.
+    /// Adds a public key of the actor's: the one of the question that they were asked
+    /// ([`Control::ask_for_ssh_key`]), which its private half has signed. Where they have a passkey or an
+    /// app, it waits for them to agree.
     ///
     /// # Errors
-    /// Where it is no key that is taken, or somebody's already, or the actor has too many.
+    /// Where the signature doesn't prove it, which is audited, or the key is somebody's already, or the
+    /// actor has too many.
     #[tracing::instrument(skip_all, fields(actor = %actor.principal.id))]
     pub async fn add_ssh_key(
         &self,
         actor: &Actor,
-        line: &str,
+        challenge: &str,
+        signature: &str,
         name: &str,
     ) -> Result<SshKeyView, ControlError> {
-        let line = read(line)?;
+        self.0.limits.proof(&actor.principal.id)?;
         let name = proper(name)?;
         let waits = self.factors(&actor.principal.id).await?.any();
         let (control, actor) = (self.clone(), actor.clone());
+        let (id, signature) = (challenge.to_owned(), signature.to_owned());
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            let key = change.add_ssh_key(&actor, line, name, waits).await?;
-            change.commit().await?;
-            Ok(key)
+            let added = change.prove_ssh_key(&actor, &id, &signature, name, waits).await;
+            let by = By::from(&actor);
+            change.settle(by, "ssh-key.refused", &id, Purpose::Administer, added).await
         })
         .await
     }
@@ -166,29 +175,6 @@ impl Control {
     }
 }
 
-/// A public key of a kind that is taken, without its comment.
-fn read(line: &str) -> Result<String, ControlError> {
-    let invalid = |told: &str| ControlError::Invalid(told.to_owned());
-    if line.contains("PRIVATE KEY") {
-        return Err(invalid(
-            "this is a private key, which nobody else may see: send the file that \
-                            ends in .pub",
-        ));
-    }
-    let none =
-        "this is no public key in OpenSSH's format: send the line of a file that ends in .pub";
-    if line.len() > LINE_MAX {
-        return Err(invalid(none));
-    }
-    let key = certs::read_public_key(line).map_err(|_| invalid(none))?;
-    if key.starts_with("ssh-rsa ") || key.starts_with("ssh-dss ") {
-        return Err(invalid(
-            "keys of this kind are not taken: `ssh-keygen -t ed25519` makes one that is",
-        ));
-    }
-    Ok(key)
-}
-
 fn proper(name: &str) -> Result<String, ControlError> {
     let name = clip(name.trim(), NAME_MAX + 1);
     if name.is_empty() || name.chars().count() > NAME_MAX {
@@ -210,20 +196,53 @@ fn still_waits(key: &SshKeyView) -> Result<(), ControlError> {
 }
 
 impl Change {
-    async fn add_ssh_key(
+    async fn prove_ssh_key(
         &mut self,
         actor: &Actor,
-        line: String,
+        challenge: &str,
+        signature: &str,
         name: String,
         waits: bool,
-    ) -> Result<SshKeyView, ControlError> {
-        let person = self.acting(actor)?;
+    ) -> Result<SshKeyView, Failure> {
+        let held = self.held(actor, challenge, signature).await?;
         self.live_until(&actor.login).await?;
-        if self.control().settings().ssh.is_none() {
-            return Err(ControlError::NotFound("SSH side of this gateway"));
-        }
-        self.is_free(&line).await?;
-        let (whose, now) = (&person.principal.id, self.now);
+        self.is_free(&held.line).await?;
+        self.may_have_another(actor, &held.line).await?;
+        let now = self.now;
+        let key = SshKeyView {
+            id: ids::fresh_text("sk"),
+            principal: actor.principal.id.clone(),
+            name,
+            line: held.line.clone(),
+            fingerprint: certs::key_fingerprint(&held.line).map_err(ControlError::IssueSsh)?,
+            user_verified: held.holder.user_verified,
+            added_at: now,
+            confirmed_at: (!waits).then_some(now),
+            used_at: None,
+        };
+        self.put_ssh_key(actor, &key, held).await?;
+        Ok(key)
+    }
+
+    async fn put_ssh_key(
+        &mut self,
+        actor: &Actor,
+        key: &SshKeyView,
+        held: Held,
+    ) -> Result<(), ControlError> {
+        store::ssh_keys::insert(self.db(), key).await?;
+        let detail = json!({
+            "name": key.name, "fingerprint": key.fingerprint, "kind": key.kind(),
+            "waits": key.confirmed_at.is_none(), "user_verified": key.user_verified,
+            "challenge": held.challenge, "namespace": held.namespace, "message": held.message,
+            "signature": held.holder.signature,
+        });
+        self.record(Event::new(actor, "ssh-key.added", &key.id, detail)).await
+    }
+
+    /// Whether a person has room for this key, once what they never agreed to is gone.
+    async fn may_have_another(&mut self, actor: &Actor, line: &str) -> Result<(), ControlError> {
+        let (whose, now) = (&actor.principal.id, self.now);
         let since = Timestamp::from_millis(now.millis().saturating_sub(PATIENCE.millis()));
         store::ssh_keys::lapse(self.db(), whose, since).await?;
         let own = store::ssh_keys::list(self.db(), Some(whose)).await?;
@@ -236,25 +255,7 @@ impl Change {
                 format!("{MOST} keys are the most that one person may have: remove one first");
             return Err(ControlError::Conflict(told));
         }
-        let fingerprint = certs::key_fingerprint(&line).map_err(ControlError::IssueSsh)?;
-        let confirmed_at = (!waits).then_some(now);
-        let (id, principal) = (ids::fresh_text("sk"), whose.clone());
-        let key = SshKeyView {
-            id,
-            principal,
-            name,
-            line,
-            fingerprint,
-            added_at: now,
-            confirmed_at,
-            used_at: None,
-        };
-        store::ssh_keys::insert(self.db(), &key).await?;
-        let detail = json!({
-            "name": key.name, "fingerprint": key.fingerprint, "kind": key.kind(), "waits": waits,
-        });
-        self.record(Event::new(actor, "ssh-key.added", &key.id, detail)).await?;
-        Ok(key)
+        Ok(())
     }
 
     /// A key that is anybody's, or was, is no other's.

@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Failure, Shape, client, read, read_all, show};
+use super::{Failure, Shape, client, read, read_all, show, sign};
+use crate::client::{Client, Home};
 use crate::terminal::{self, moment, plain};
 
 /// The longest file that is read as a public key.
@@ -26,6 +27,9 @@ pub(super) struct Keys {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Register a public key; where you have a passkey, agree to it in the browser within the hour
+    ///
+    /// `ssh-keygen` signs with its private half, in your ssh-agent or beside the file, so that nobody
+    /// registers a key of somebody else's.
     Add {
         /// A file such as ~/.ssh/id_ed25519.pub
         file: PathBuf,
@@ -59,6 +63,7 @@ struct Key {
     name: String,
     kind: String,
     fingerprint: String,
+    user_verified: Option<bool>,
     added_at: String,
     confirmed_at: Option<String>,
     used_at: Option<String>,
@@ -88,8 +93,13 @@ impl Keys {
 async fn add(file: &Path, name: Option<String>, shape: Shape) -> Result<(), Failure> {
     let line = public_key(file)?;
     let name = name.unwrap_or_else(|| name_of(&line, file));
-    let wish = json!({ "public_key": line, "name": name });
-    let answer = client()?.post(&["ssh-keys"], &wish, None).await?;
+    let home = Home::find()?;
+    let (client, gateway) = (Client::signed_in(&home)?, home.session()?.url);
+    let offer = json!({ "public_key": line });
+    let wanted = read(&client.post(&["ssh-keys", "challenge"], &offer, None).await?)?;
+    let signature = sign::sign(&wanted, &gateway, file).await?;
+    let wish = json!({ "challenge": wanted.challenge, "signature": signature, "name": name });
+    let answer = client.post(&["ssh-keys"], &wish, None).await?;
     show(shape, &answer, || {
         let Added { key, confirm_at } = read(&answer)?;
         let (name, print) = (plain(&key.name), plain(&key.fingerprint));
@@ -140,6 +150,15 @@ fn name_of(line: &str, file: &Path) -> String {
 }
 
 impl Key {
+    /// The kind, and what a security key checked when it was added.
+    fn kind(&self) -> String {
+        match self.user_verified {
+            None => self.kind.clone(),
+            Some(false) => format!("{}, touched", self.kind),
+            Some(true) => format!("{}, touched and verified", self.kind),
+        }
+    }
+
     fn row(&self) -> Vec<String> {
         let used = match (&self.confirmed_at, &self.used_at) {
             (None, _) => "waits for you at /keys".to_owned(),
@@ -150,7 +169,7 @@ impl Key {
             self.id.clone(),
             self.principal.clone(),
             self.name.clone(),
-            self.kind.clone(),
+            self.kind(),
             self.fingerprint.clone(),
             moment(&self.added_at),
             used,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::agent::Agent;
 use crate::bed::{LOGIN, SshBed, kept};
 use crate::running::Running;
 use crate::support::{run, until};
@@ -74,36 +75,16 @@ async fn git_pushes_and_clones() {
     .await;
 }
 
-/// An agent, which ends with this value.
-struct Agent(std::process::Child, PathBuf);
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_holds_many_keys_gets_the_right_one_in_and_is_not_forwarded() {
     let bed = SshBed::start().await;
     bed.grant("1h").await;
-    let socket = bed.file("agent");
-    let mut command = Command::new("ssh-agent");
-    command.arg("-D").arg("-a").arg(&socket).stdout(std::process::Stdio::null());
-    let child = command.spawn().unwrap();
-    let agent = Agent(child, socket);
-    until("the agent is there", || agent.1.exists()).await;
-    let add = |key: PathBuf| {
-        let mut command = Command::new("ssh-add");
-        command.arg("-q").arg(key).env("SSH_AUTH_SOCK", &agent.1);
-        command
-    };
+    let agent = Agent::start(bed.file("agent")).await;
     for n in 0..6 {
-        ok(add(bed.stray_key(&format!("stray-{n}")))).await;
+        agent.takes(&bed.stray_key(&format!("stray-{n}"))).await;
     }
-    ok(add(bed.identity("alice").await)).await;
-    let mut command = bed.ssh_agent(&agent.1);
+    agent.takes(&bed.identity("alice").await).await;
+    let mut command = bed.ssh_agent(agent.socket());
     command.arg("-A").arg(bed.place()).arg("echo in ${SSH_AUTH_SOCK:-alone}");
     assert_eq!(ok(command).await, "in alone\n");
     until("the refusal stands in the recording", || kept(&bed.events(), "agent is not allowed"))

@@ -5,8 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 
+use crate::agent::Agent;
 use crate::bed::{Setup, SshBed, kept};
 use crate::running::Running;
 use crate::support::{run, until};
@@ -222,37 +223,15 @@ async fn a_client_reaches_addresses_through_the_target_and_each_stands_in_the_re
     .await;
 }
 
-/// An agent with one key, which ends with the test.
-struct Agent(Child);
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-async fn agent(bed: &SshBed) -> Agent {
-    let socket = bed.file("agent");
-    let mut command = Command::new("ssh-agent");
-    command.args(["-D", "-a"]).arg(&socket).stdout(std::process::Stdio::null());
-    let agent = Agent(command.spawn().unwrap());
-    until("the agent listens", || UnixStream::connect(&socket).is_ok()).await;
-    let mut add = Command::new("ssh-add");
-    add.arg("-q").arg(bed.stray_key("lent")).env("SSH_AUTH_SOCK", &socket);
-    let (ok, _, errors) = run(add).await;
-    assert!(ok, "{errors}");
-    agent
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_uses_the_key_agent_where_it_may_and_only_where_it_was_lent() {
     let bed = open_bed().await;
-    let _agent = agent(&bed).await;
+    let agent = Agent::start(bed.file("agent")).await;
+    agent.takes(&bed.stray_key("lent")).await;
     let lists = "ssh-add -l; echo [$SSH_AUTH_SOCK]";
     for (lends, option) in [(true, "-A"), (false, "-a")] {
         let mut command = bed.ssh("alice", &[]).await;
-        command.env("SSH_AUTH_SOCK", bed.file("agent"));
+        command.env("SSH_AUTH_SOCK", agent.socket());
         command.arg(option).arg(bed.place()).arg(lists);
         let (_, out, errors) = run(command).await;
         assert_eq!(out.contains("ED25519"), lends, "{out} {errors}");
@@ -322,7 +301,8 @@ async fn what_a_target_may_not_open_is_refused_in_words_and_stands_in_the_record
     ] {
         let bed = SshBed::made(setup).await;
         bed.grant("1h").await;
-        let _agent = agent(&bed).await;
+        let agent = Agent::start(bed.file("agent")).await;
+        agent.takes(&bed.stray_key("lent")).await;
         let socket = bed.file("r").display().to_string();
         let cases: [(&str, &[&str]); 6] = [
             ("forwarded-tcpip", &["-R", "0:127.0.0.1:1"]),

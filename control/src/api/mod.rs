@@ -143,6 +143,7 @@ fn resources() -> (Router<Api>, Document) {
         .routes(routes!(passkeys::removal))
         .routes(routes!(passkeys::remove))
         .routes(routes!(ssh_keys::list, ssh_keys::add))
+        .routes(routes!(ssh_keys::challenge))
         .routes(routes!(ssh_keys::remove))
         .routes(routes!(holds::lookup))
         .routes(routes!(holds::say))

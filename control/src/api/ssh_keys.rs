@@ -1,4 +1,5 @@
-//! SSH keys that people register themselves. Where it takes a touch, the page `/keys` takes it.
+//! SSH keys that people register themselves: the private half signs what is asked, with `ssh-keygen -Y sign`,
+//! and where it takes a touch besides, the page `/keys` takes it.
 
 use axum::Json;
 use axum::extract::State;
@@ -33,6 +34,9 @@ pub(crate) struct SshKey {
     /// As OpenSSH shows it; `credential:SHA256:…` is its name for locks.
     fingerprint: String,
     public_key: String,
+    /// Of a security key: whether it checked a PIN, finger or face when it was added, beyond the touch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_verified: Option<bool>,
     added_at: String,
     /// Without, it waits for its person to agree, and opens nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +54,7 @@ impl From<SshKeyView> for SshKey {
             name: view.name,
             fingerprint: view.fingerprint,
             public_key: view.line,
+            user_verified: view.user_verified,
             added_at: view.added_at.to_string(),
             confirmed_at: view.confirmed_at.map(|at| at.to_string()),
             used_at: view.used_at.map(|at| at.to_string()),
@@ -75,12 +80,53 @@ pub(crate) async fn list(
     Ok(Json(SshKeys { items: keys.into_iter().map(SshKey::from).collect() }))
 }
 
-/// A key to be registered.
+/// A key that is to be registered.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Offering {
+    /// An Ed25519, ECDSA or security key, as a file that ends in `.pub` has it.
+    public_key: String,
+}
+
+/// What the private half of the key has to sign.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ToSign {
+    /// Comes back with the signature.
+    challenge: String,
+    /// For `ssh-keygen -Y sign -n`.
+    #[schema(example = "postern-key@gate.example.com")]
+    namespace: String,
+    /// What is signed, to the letter: no end of a line follows.
+    message: String,
+    expires_at: String,
+}
+
+/// Asks what the private half of a key has to sign before the key can be registered.
+#[utoipa::path(post, path = "/ssh-keys/challenge", tag = "ssh-keys", request_body = Offering,
+    responses((status = 200, body = ToSign), Problems))]
+pub(crate) async fn challenge(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Body(offer): Body<Offering>,
+) -> Result<Json<ToSign>, Problem> {
+    let asked = api.control.ask_for_ssh_key(&actor, &offer.public_key).await?;
+    Ok(Json(ToSign {
+        challenge: asked.id,
+        namespace: asked.namespace,
+        message: asked.message,
+        expires_at: asked.expires_at.to_string(),
+    }))
+}
+
+/// A key whose private half has signed.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Registering {
-    /// An Ed25519, ECDSA or security key, as a file that ends in `.pub` has it.
-    public_key: String,
+    /// As it was asked.
+    challenge: String,
+    /// What `ssh-keygen -Y sign` printed over the message.
+    #[schema(example = "-----BEGIN SSH SIGNATURE-----\n…")]
+    signature: String,
     #[schema(example = "my laptop")]
     name: String,
 }
@@ -94,7 +140,7 @@ pub(crate) struct Registered {
     confirm_at: Option<String>,
 }
 
-/// Registers a public SSH key of one's own.
+/// Registers an SSH key of one's own, which is proved by a signature.
 #[utoipa::path(post, path = "/ssh-keys", tag = "ssh-keys", request_body = Registering,
     responses((status = 200, body = Registered), Problems))]
 pub(crate) async fn add(
@@ -102,7 +148,8 @@ pub(crate) async fn add(
     Caller(actor): Caller,
     Body(wish): Body<Registering>,
 ) -> Result<Json<Registered>, Problem> {
-    let key = api.control.add_ssh_key(&actor, &wish.public_key, &wish.name).await?;
+    let Registering { challenge, signature, name } = wish;
+    let key = api.control.add_ssh_key(&actor, &challenge, &signature, &name).await?;
     let page = || format!("{}/keys", api.control.settings().base_url());
     let confirm_at = key.confirmed_at.is_none().then(page);
     Ok(Json(Registered { key: key.into(), confirm_at }))

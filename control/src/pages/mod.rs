@@ -79,6 +79,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/keys/totp/confirm", post(keys::confirm_app))
         .route("/keys/totp/remove", post(keys::remove_app))
         .route("/keys/ssh/add", post(ssh_keys::add))
+        .route("/keys/ssh/prove", post(ssh_keys::prove))
         .route("/keys/ssh/{id}/confirm", post(ssh_keys::confirm))
         .route("/keys/ssh/{id}/remove", post(ssh_keys::remove))
         .route("/invites", get(invites::show).post(invites::make))

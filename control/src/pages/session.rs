@@ -54,6 +54,8 @@ pub(super) struct Fields {
     #[serde(default)]
     pub(super) public_key: String,
     #[serde(default)]
+    pub(super) signature: String,
+    #[serde(default)]
     pub(super) principal: String,
     #[serde(default)]
     pub(super) resource: String,

@@ -1,17 +1,17 @@
-//! The SSH keys of the page of my keys: to add, to agree to, and to remove.
+//! The SSH keys of the page of my keys: to add, to prove, to agree to, and to remove.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::keys::agree;
 use super::markup::Markup;
-use super::session::{Act, Visitor, is_id};
+use super::session::{Act, Fields, Visitor, is_id};
 use super::touch::Form;
-use super::{Turned, hidden};
+use super::{Page, Turned, hidden};
 use crate::api::Api;
 use crate::api::error::{Kind, Problem};
 use crate::api::extract::At;
-use crate::{ControlError, Scope, SshKeyView};
+use crate::{ControlError, Scope, SshKeyChallenge, SshKeyView};
 
 /// What the page of my keys has of them; nothing where the gateway has no SSH side.
 pub(super) async fn section(api: &Api, visitor: &Visitor) -> Result<Markup, ControlError> {
@@ -36,6 +36,11 @@ fn card(key: &SshKeyView, seal: &str) -> Markup {
         .row("Fingerprint", &key.fingerprint)
         .row("Kind", key.kind())
         .row("Added", key.added_at);
+    let card = match key.user_verified {
+        Some(true) => card.row("When added", "touched, and its PIN, finger or face was checked"),
+        Some(false) => card.row("When added", "touched"),
+        None => card,
+    };
     let card = if key.confirmed_at.is_some() {
         let used = key.used_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
         card.row("Last used", used).raw("</dl>")
@@ -73,8 +78,40 @@ fn form(seal: &str) -> Markup {
 pub(super) async fn add(
     State(api): State<Api>,
     Act { visitor, fields }: Act,
+) -> Result<Page, Turned> {
+    let asked = api.control.ask_for_ssh_key(&visitor.actor, &fields.public_key).await?;
+    let body = signing(&asked, &fields.name, &visitor);
+    Ok(Page::new("Prove that the key is yours", body).of(&visitor))
+}
+
+/// What to run, and where to paste what it prints.
+fn signing(asked: &SshKeyChallenge, name: &str, visitor: &Visitor) -> Markup {
+    Markup::new()
+        .raw("<div class=\"card\"><dl>")
+        .row("Name", name)
+        .row("Fingerprint", &asked.fingerprint)
+        .row("For", &visitor.actor.principal.id)
+        .raw("</dl><p>Run this line where the private key is, within five minutes. If the key is in")
+        .raw(" another file, name that one.</p><p><code class=\"line\">")
+        .text(asked.command())
+        .raw("</code></p><p class=\"quiet\">Where it can't ask for the passphrase, run")
+        .raw(" <code>ssh-add</code> first. <code>postern keys add</code> does all this by itself.</p>")
+        .raw("</div><form class=\"card\" method=\"post\" action=\"/keys/ssh/prove\">")
+        .piece(&hidden("seal", &visitor.seal()))
+        .piece(&hidden("challenge", &asked.id))
+        .piece(&hidden("name", name))
+        .raw("<label class=\"wide\">What it prints<textarea name=\"signature\" required rows=\"7\"")
+        .raw(" maxlength=\"8192\" autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\"")
+        .raw(" placeholder=\"-----BEGIN SSH SIGNATURE-----\"></textarea></label>")
+        .raw("<button>The key is mine</button></form>")
+}
+
+pub(super) async fn prove(
+    State(api): State<Api>,
+    Act { visitor, fields }: Act,
 ) -> Result<Response, Turned> {
-    let key = api.control.add_ssh_key(&visitor.actor, &fields.public_key, &fields.name).await?;
+    let Fields { challenge, signature, name, .. } = &fields;
+    let key = api.control.add_ssh_key(&visitor.actor, challenge, signature, name).await?;
     if key.confirmed_at.is_some() {
         return Ok(Redirect::to("/keys").into_response());
     }

@@ -1,5 +1,6 @@
 //! Why a proof isn't taken. Each reason has a word of its own in the audit log.
 
+use certs::SshProofError;
 use thiserror::Error;
 use webauthn_rs::prelude::WebauthnError;
 
@@ -7,19 +8,21 @@ use webauthn_rs::prelude::WebauthnError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Unproven {
     /// There never was such a challenge, or it is long over.
-    #[error("this page is too old: open it again")]
+    #[error("this question is too old: open the page again, or run the command again")]
     Unknown,
     /// The challenge was for somebody else.
-    #[error("this was asked of another person: open the page again")]
+    #[error("this was asked of another person: open the page again, or run the command again")]
     AnotherPerson,
     /// The challenge was for another login session.
-    #[error("this was asked in another login session: open the page again")]
+    #[error(
+        "this was asked in another login session: open the page again, or run the command again"
+    )]
     AnotherSession,
     /// The challenge was answered before.
-    #[error("this was answered before: open the page again")]
+    #[error("this was answered before: open the page again, or run the command again")]
     Replayed,
     /// The answer came too late.
-    #[error("this took too long: open the page again and confirm within five minutes")]
+    #[error("this took too long: begin again, and answer within five minutes")]
     Expired,
     /// What was proven is for something else.
     #[error("this proof is for something else: open the page again")]
@@ -63,6 +66,9 @@ pub enum Unproven {
     /// The maker of the authenticator isn't on the list.
     #[error("this kind of authenticator is not accepted here: ask which ones are")]
     NotListed,
+    /// Nothing says that the private half of an SSH key is theirs.
+    #[error(transparent)]
+    SshKey(SshProofError),
 }
 
 impl Unproven {
@@ -89,7 +95,19 @@ impl Unproven {
             Self::WrongCode => "wrong-code",
             Self::TooWeak => "too-weak",
             Self::NotListed => "not-listed",
+            Self::SshKey(why) => ssh_code(why),
         }
+    }
+}
+
+fn ssh_code(why: SshProofError) -> &'static str {
+    match why {
+        SshProofError::Malformed => "malformed",
+        SshProofError::Kind => "wrong-kind",
+        SshProofError::OtherKey => "another-key",
+        SshProofError::OtherNamespace => "wrong-namespace",
+        SshProofError::Signature => "wrong-signature",
+        SshProofError::NoTouch => "no-touch",
     }
 }
 

@@ -6,19 +6,21 @@ use sqlx::SqliteConnection;
 use super::parse;
 use crate::{ControlError, SshKeyView};
 
-type Row = (String, String, String, String, String, i64, Option<i64>, Option<i64>);
+type Row = (String, String, String, String, String, Option<bool>, i64, Option<i64>, Option<i64>);
 
-const COLUMNS: &str = "SELECT id, principal, name, line, fingerprint, added_at, confirmed_at, used_at \
+const COLUMNS: &str = "SELECT id, principal, name, line, fingerprint, user_verified, added_at, confirmed_at, used_at \
                        FROM ssh_keys WHERE removed_at IS NULL";
 
 fn read(row: Row) -> Result<SshKeyView, ControlError> {
-    let (id, principal, name, line, fingerprint, added_at, confirmed_at, used_at) = row;
+    let (id, principal, name, line, fingerprint, user_verified, added_at, confirmed_at, used_at) =
+        row;
     Ok(SshKeyView {
         id,
         principal: parse("principal", &principal)?,
         name,
         line,
         fingerprint,
+        user_verified,
         added_at: Timestamp::from_millis(added_at),
         confirmed_at: confirmed_at.map(Timestamp::from_millis),
         used_at: used_at.map(Timestamp::from_millis),
@@ -30,14 +32,15 @@ pub(crate) async fn insert(
     key: &SshKeyView,
 ) -> Result<(), ControlError> {
     sqlx::query(
-        "INSERT INTO ssh_keys (id, principal, name, line, fingerprint, added_at, confirmed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO ssh_keys (id, principal, name, line, fingerprint, user_verified, added_at, \
+         confirmed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(&key.id)
     .bind(key.principal.as_str())
     .bind(&key.name)
     .bind(&key.line)
     .bind(&key.fingerprint)
+    .bind(key.user_verified)
     .bind(key.added_at.millis())
     .bind(key.confirmed_at.map(Timestamp::millis))
     .execute(db)

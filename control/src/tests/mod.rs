@@ -19,6 +19,7 @@ mod requests;
 mod restart;
 mod risk;
 mod ssh_keys;
+mod ssh_proof;
 mod step_up;
 mod threats;
 mod tickets;

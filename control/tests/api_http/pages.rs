@@ -185,7 +185,7 @@ async fn a_form_from_elsewhere_does_nothing() {
 }
 
 /// Forms that a login and a page of ours come before.
-const FORMS: [&str; 34] = [
+const FORMS: [&str; 35] = [
     "/logout",
     "/logins/end",
     "/logins/ls-aaaaaaaaaaaa/end",
@@ -201,6 +201,7 @@ const FORMS: [&str; 34] = [
     "/keys/totp/confirm",
     "/keys/totp/remove",
     "/keys/ssh/add",
+    "/keys/ssh/prove",
     "/keys/ssh/sk-aaaaaaaaaaaa/confirm",
     "/keys/ssh/sk-aaaaaaaaaaaa/remove",
     "/invites",
