@@ -39,6 +39,8 @@ mod keys;
 mod registered;
 #[path = "ssh/running.rs"]
 mod running;
+#[path = "ssh/said.rs"]
+mod said;
 mod support;
 #[path = "ssh/touch.rs"]
 mod touch;
