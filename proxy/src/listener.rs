@@ -116,8 +116,10 @@ async fn serve(plane: Arc<Plane>, kind: Kind, stream: TcpStream, peer: SocketAdd
     let put_out = put_out(Arc::clone(&plane), slot.stranger());
     let serving = async {
         match kind {
-            Kind::Postgres => postgres::serve(Arc::clone(&plane), stream, peer, slot).await,
             // Boxed, since a connection of the one kind should not take up the other's memory.
+            Kind::Postgres => {
+                Box::pin(postgres::serve(Arc::clone(&plane), stream, peer, slot)).await
+            }
             Kind::Ssh => Box::pin(ssh::serve(Arc::clone(&plane), stream, peer, slot)).await,
         }
     };

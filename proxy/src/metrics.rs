@@ -25,6 +25,10 @@ const REVOKE_TO_CUT: Named = (
     "postern_revoke_to_cut_seconds",
     "From the end of a grant, as the feed told it, to the cut of a session.",
 );
+/// In seconds, with 10 and 50 ms among them, which are what is promised.
+const REVOKE_TO_CUT_BOUNDS: [f64; 17] = [
+    1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 7e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+];
 const UPSTREAM_CONNECT: Named =
     ("postern_upstream_connect_seconds", "Time to connect and sign in upstream.");
 const RECORDER_LAG: Named =
@@ -88,10 +92,11 @@ impl Metrics {
             upstream_failures: place.counters(&UPSTREAM_FAILURES, &["target"])?,
             sessions_live: place.gauges(&SESSIONS_LIVE, &["protocol"])?,
             bytes: place.counters(&BYTES, &["direction"])?,
-            admission: place.histogram(&ADMISSION, (1e-7, 2.0, 16))?,
-            hold: place.histogram(&HOLD, (0.25, 2.0, 14))?,
-            revoke_to_cut: place.histogram(&REVOKE_TO_CUT, (1e-4, 2.0, 16))?,
-            upstream_connect: place.histogram(&UPSTREAM_CONNECT, (1e-3, 2.0, 15))?,
+            admission: place.histogram(&ADMISSION, exponential_buckets(1e-7, 2.0, 16)?)?,
+            hold: place.histogram(&HOLD, exponential_buckets(0.25, 2.0, 14)?)?,
+            revoke_to_cut: place.histogram(&REVOKE_TO_CUT, REVOKE_TO_CUT_BOUNDS.to_vec())?,
+            upstream_connect: place
+                .histogram(&UPSTREAM_CONNECT, exponential_buckets(1e-3, 2.0, 15)?)?,
             recorder_lag: place.gauge(&RECORDER_LAG)?,
             recorder_failures: place.counter(&RECORDER_FAILURES)?,
             recorder_unsettled: place.counter(&RECORDER_UNSETTLED)?,
@@ -171,13 +176,7 @@ impl Place<'_> {
         self.register(IntGaugeVec::new(Opts::new(*name, *help), by)?)
     }
 
-    /// With buckets from the first bound on, each so many times the one before.
-    fn histogram(
-        &self,
-        (name, help): &Named,
-        (from, factor, count): (f64, f64, usize),
-    ) -> prometheus::Result<Histogram> {
-        let buckets = exponential_buckets(from, factor, count)?;
+    fn histogram(&self, (name, help): &Named, buckets: Vec<f64>) -> prometheus::Result<Histogram> {
         let options = HistogramOpts::new(*name, *help).buckets(buckets);
         self.register(Histogram::with_opts(options)?)
     }

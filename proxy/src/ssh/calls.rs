@@ -43,7 +43,8 @@ pub(super) struct Listen {
     pub(super) answer: oneshot::Sender<Result<u32, String>>,
 }
 
-/// One channel that a target opens, with who is behind it.
+/// One channel that a target opens, with who is behind it. It is boxed on its way: a queue keeps room for
+/// more than come.
 pub(super) struct Called {
     pub(super) by: Caller,
     /// What may be opened over the connection that it came over.
@@ -62,7 +63,7 @@ pub(super) struct Caller {
 
 /// What may be opened over one connection to a target, and who sees to it.
 pub(super) struct Calls {
-    to: mpsc::Sender<Called>,
+    to: mpsc::Sender<Box<Called>>,
     wanted: Mutex<Vec<Wanted>>,
 }
 
@@ -124,7 +125,7 @@ impl Caller {
 }
 
 impl Calls {
-    pub(super) fn new(to: mpsc::Sender<Called>) -> Self {
+    pub(super) fn new(to: mpsc::Sender<Box<Called>>) -> Self {
         Self { to, wanted: Mutex::default() }
     }
 
@@ -162,7 +163,8 @@ impl Calls {
         let from = from.chars().take(LONGEST_NAME).collect();
         let by = Caller { wanted: wanted.chosen(at), from, from_port };
         let calls = Arc::clone(self);
-        if self.to.try_send(Called { by, calls, channel, reply }).is_err() {
+        let called = Called { by, calls, channel, reply };
+        if self.to.try_send(Box::new(called)).is_err() {
             tracing::warn!(%kind, "the target opens more channels than can be passed on");
         }
     }

@@ -157,7 +157,8 @@ impl Line<'_> {
                     let bytes = self.onward(bytes).await?;
                     self.target.data_bytes(bytes).await.map_err(|_| Broken::Lost)?;
                 }
-                Item::Ask(ask) => self.ask(ask).await?,
+                // Boxed, since a channel that is open asks for little.
+                Item::Ask(ask) => Box::pin(self.ask(ask)).await?,
                 Item::Eof => self.target.eof().await.map_err(|_| Broken::Lost)?,
             }
         }
@@ -307,9 +308,10 @@ impl Line<'_> {
                 self.out.exit_status(status).await
             }
             ChannelMsg::ExitSignal { signal_name, core_dumped, error_message, lang_tag } => {
-                return self.signalled(signal_name, core_dumped, error_message, lang_tag).await;
+                let signalled = self.signalled(signal_name, core_dumped, error_message, lang_tag);
+                return Box::pin(signalled).await;
             }
-            ChannelMsg::Failure => return self.not_run().await,
+            ChannelMsg::Failure => return Box::pin(self.not_run()).await,
             _ => Ok(()),
         };
         sent.map_err(|_| Broken::Client)

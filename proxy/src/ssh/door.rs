@@ -1,7 +1,8 @@
 //! The protocol towards a client: what the library calls, and how it is answered.
 //!
 //! Requests are answered in the order in which they came, and what they ask for is seen to by others:
-//! letting somebody in by `enter`, all the rest by `wishes`.
+//! letting somebody in by `enter`, all the rest by `wishes`. What takes more than a few steps is boxed: the
+//! library keeps room for the largest of these futures for as long as the connection lasts.
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ pub(super) struct Door {
     /// What the target allows, once somebody was let in to one.
     pub(super) allowed: Option<Arc<Ssh>>,
     enter: Option<oneshot::Sender<Entered>>,
-    pub(super) open: mpsc::Sender<Opened>,
+    pub(super) open: mpsc::Sender<Box<Opened>>,
     /// Where the target listens for the client.
     pub(super) listening: Vec<(Wanted, CancellationToken)>,
 }
@@ -62,7 +63,7 @@ impl Door {
         visit: Arc<Visit>,
         shared: Arc<Shared>,
         enter: oneshot::Sender<Entered>,
-        open: mpsc::Sender<Opened>,
+        open: mpsc::Sender<Box<Opened>>,
     ) -> Self {
         Self {
             visit,
@@ -86,7 +87,7 @@ impl Handler for Door {
     }
 
     async fn auth_none(&mut self, user: &str) -> Result<Auth, DoorError> {
-        Ok(self.by_outer(user).await)
+        Ok(Box::pin(self.by_outer(user)).await)
     }
 
     /// The library doesn't say whether it is a certificate's key that is offered, so every key of the
@@ -101,7 +102,7 @@ impl Handler for Door {
             Algorithm::Ed25519 => true,
             Algorithm::Dsa | Algorithm::Rsa { .. } => false,
             // A person isn't asked to touch a security key that is nobody's.
-            _ => identify::by_key(&self.visit, offer.public_key).await.is_ok(),
+            _ => Box::pin(identify::by_key(&self.visit, offer.public_key)).await.is_ok(),
         };
         Ok(if may { Auth::Accept } else { Auth::reject() })
     }
@@ -111,7 +112,7 @@ impl Handler for Door {
         user: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, DoorError> {
-        Ok(self.by_key(user, key.public_key).await)
+        Ok(Box::pin(self.by_key(user, key.public_key)).await)
     }
 
     async fn auth_openssh_certificate(
@@ -119,7 +120,7 @@ impl Handler for Door {
         user: &str,
         certificate: &Certificate,
     ) -> Result<Auth, DoorError> {
-        Ok(self.by_certificate(user, certificate).await)
+        Ok(Box::pin(self.by_certificate(user, certificate)).await)
     }
 
     async fn auth_keyboard_interactive<'a>(
@@ -128,7 +129,7 @@ impl Handler for Door {
         _: &str,
         response: Option<Response<'a>>,
     ) -> Result<Auth, DoorError> {
-        Ok(self.dialogue(user, response.is_none()).await)
+        Ok(Box::pin(self.dialogue(user, response.is_none())).await)
     }
 
     async fn auth_succeeded(&mut self, _: &mut Session) -> Done {
@@ -145,9 +146,9 @@ impl Handler for Door {
         _: &mut Session,
     ) -> Done {
         if self.allowed.is_some() {
-            self.lead(Lead::Session, channel, reply).await;
+            Box::pin(self.lead(Lead::Session, channel, reply)).await;
         } else {
-            self.turn_down("a session", reply).await;
+            Box::pin(self.turn_down("a session", reply)).await;
         }
         Ok(())
     }
@@ -164,12 +165,14 @@ impl Handler for Door {
     ) -> Done {
         if self.allowed.is_none() && self.visit.within.is_none() {
             let host = host.to_owned();
-            let _ = self.open.try_send(Opened::Onward { channel, host, reply });
+            let onward = Opened::Onward { channel, host, reply };
+            let _ = self.open.try_send(Box::new(onward));
         } else if self.allowed.is_some() {
             let (host, from) = (host.to_owned(), from.to_owned());
-            self.lead(Lead::Tcp { host, port, from, from_port }, channel, reply).await;
+            let lead = Lead::Tcp { host, port, from, from_port };
+            Box::pin(self.lead(lead, channel, reply)).await;
         } else {
-            self.turn_down(Kind::DirectTcpip.word(), reply).await;
+            Box::pin(self.turn_down(Kind::DirectTcpip.word(), reply)).await;
         }
         Ok(())
     }
@@ -182,9 +185,10 @@ impl Handler for Door {
         _: &mut Session,
     ) -> Done {
         if self.allowed.is_some() {
-            self.lead(Lead::Socket { path: path.to_owned() }, channel, reply).await;
+            let lead = Lead::Socket { path: path.to_owned() };
+            Box::pin(self.lead(lead, channel, reply)).await;
         } else {
-            self.turn_down(Kind::DirectStreamlocal.word(), reply).await;
+            Box::pin(self.turn_down(Kind::DirectStreamlocal.word(), reply)).await;
         }
         Ok(())
     }
@@ -197,7 +201,7 @@ impl Handler for Door {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Done {
-        self.turn_down("x11", reply).await;
+        Box::pin(self.turn_down("x11", reply)).await;
         Ok(())
     }
 
@@ -211,7 +215,7 @@ impl Handler for Door {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Done {
-        self.turn_down("forwarded-tcpip", reply).await;
+        Box::pin(self.turn_down("forwarded-tcpip", reply)).await;
         Ok(())
     }
 
@@ -303,7 +307,7 @@ impl Handler for Door {
         session: &mut Session,
     ) -> Result<bool, DoorError> {
         let at = Wanted::Tcp { host: address.to_owned(), port: *port };
-        let listens = self.listen(at, session).await?;
+        let listens = Box::pin(self.listen(at, session)).await?;
         if let Some(chosen) = listens {
             *port = chosen;
         }
@@ -325,7 +329,7 @@ impl Handler for Door {
         session: &mut Session,
     ) -> Result<bool, DoorError> {
         let at = Wanted::Socket { path: path.to_owned() };
-        Ok(self.listen(at, session).await?.is_some())
+        Ok(Box::pin(self.listen(at, session)).await?.is_some())
     }
 
     async fn cancel_streamlocal_forward(

@@ -59,7 +59,7 @@ pub(super) struct Hub {
     recorder: Mutex<Recorder>,
     idle: Mutex<Vec<Upstream>>,
     /// Who sees to what the target opens.
-    calls: mpsc::Sender<Called>,
+    calls: mpsc::Sender<Box<Called>>,
     next: AtomicU32,
     bytes: (AtomicU64, AtomicU64),
     commands: AtomicU64,
@@ -73,7 +73,7 @@ impl Hub {
         (session, begun): (Session, Begun),
         caller: Caller,
         (recorder, first): (Recorder, Upstream),
-        calls: mpsc::Sender<Called>,
+        calls: mpsc::Sender<Box<Called>>,
     ) -> Self {
         Self {
             plane,
@@ -235,7 +235,7 @@ pub(super) async fn connect(
     plane: &Plane,
     caller: &Caller,
     credential: &Credential,
-    calls: &mpsc::Sender<Called>,
+    calls: &mpsc::Sender<Box<Called>>,
 ) -> Result<Upstream, Refusal> {
     let login = caller.resource.login.as_str();
     let (target, clock) = (&*caller.target, &plane.clock);

@@ -12,7 +12,7 @@ use super::inbox::Inbox;
 /// What OpenSSH exits with where it is not the command that failed.
 pub(super) const NOT_RUN: u32 = 255;
 
-/// Something that the session has to see to.
+/// Something that the session has to see to. It is boxed on its way: a queue keeps room for more than come.
 pub(super) enum Opened {
     /// A channel to the target.
     Channel(ToTarget),

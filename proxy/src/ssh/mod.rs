@@ -105,7 +105,7 @@ enum Leaving {
 struct Client {
     handle: Handle,
     running: RunningSession<Door>,
-    opens: mpsc::Receiver<Opened>,
+    opens: mpsc::Receiver<Box<Opened>>,
     shared: Arc<Shared>,
 }
 
@@ -150,14 +150,14 @@ impl Visit {
         let (open, opens) = mpsc::channel(MOST_CHANNELS);
         let shared = Arc::<Shared>::default();
         let door = Door::new(Arc::clone(self), Arc::clone(&shared), enter, open);
-        let running =
-            match russh::server::run_stream(config, Wire::from_client(stream, &cut), door).await {
-                Ok(running) => running,
-                Err(error) => {
-                    tracing::debug!(peer = %self.peer, %error, "not a client of ours");
-                    return "nonsense";
-                }
-            };
+        let wire = Wire::from_client(stream, &cut);
+        let running = match Box::pin(russh::server::run_stream(config, wire, door)).await {
+            Ok(running) => running,
+            Err(error) => {
+                tracing::debug!(peer = %self.peer, %error, "not a client of ours");
+                return "nonsense";
+            }
+        };
         let handle = running.handle();
         // It is set once, here, before the protocol's task first runs.
         let _ = shared.phone.set(handle.clone());

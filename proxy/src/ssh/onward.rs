@@ -51,7 +51,7 @@ impl Visit {
                     break "onward";
                 },
                 Some(opened) = client.opens.recv() => {
-                    if let Opened::Onward { channel, host, reply } = opened {
+                    if let Opened::Onward { channel, host, reply } = *opened {
                         let full = inner.len() >= most;
                         match self.within(&host, identity.as_ref(), &ended).filter(|_| !full) {
                             Some(visit) => {

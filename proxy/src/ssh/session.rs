@@ -61,7 +61,7 @@ impl Visit {
                 session.close(&End::Closed, &Tally::default());
                 return "left";
             }
-            prepared = self.prepare(&caller, (&session, &begun), &calls) => prepared,
+            prepared = Box::pin(self.prepare(&caller, (&session, &begun), &calls)) => prepared,
         };
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -87,7 +87,7 @@ impl Visit {
         &self,
         caller: &Caller,
         (session, begun): (&Session, &Begun),
-        calls: &mpsc::Sender<Called>,
+        calls: &mpsc::Sender<Box<Called>>,
     ) -> Result<Prepared, (Refusal, End)> {
         let first = connect(&self.plane, caller, &begun.upstream, calls).await;
         let first = first.map_err(|refusal| (refusal, End::UpstreamLost))?;
@@ -107,7 +107,7 @@ struct Prepared {
 }
 
 /// Until the client leaves or the guard cuts it; and then to the very end.
-async fn serve(hub: Arc<Hub>, mut client: Client, mut called: mpsc::Receiver<Called>) {
+async fn serve(hub: Arc<Hub>, mut client: Client, mut called: mpsc::Receiver<Box<Called>>) {
     let mut channels = JoinSet::new();
     let Client { handle, running, opens, shared } = &mut client;
     let end = tokio::select! {
@@ -127,7 +127,7 @@ async fn serve(hub: Arc<Hub>, mut client: Client, mut called: mpsc::Receiver<Cal
     // waits for an answer learns that there is none.
     client.opens.close();
     while let Ok(opened) = client.opens.try_recv() {
-        if let Opened::Refused { what, reason } = opened
+        if let Opened::Refused { what, reason } = *opened
             && let Err(error) = record_refused(&hub, what, reason)
         {
             tracing::error!(%error, "the recording lacks what was refused");
@@ -149,7 +149,7 @@ async fn serve(hub: Arc<Hub>, mut client: Client, mut called: mpsc::Receiver<Cal
             see_off(client, &text).await;
         }
     };
-    tokio::join!(finish, leave);
+    Box::pin(async { tokio::join!(finish, leave) }).await;
 }
 
 /// Tells those who read a channel how long there still is. Who doesn't read isn't waited for.
@@ -168,17 +168,17 @@ async fn count_down(hub: &Hub, handle: &Handle) -> Infallible {
 async fn take_on(
     hub: &Arc<Hub>,
     (handle, shared): (&Handle, &Arc<Shared>),
-    (opens, called): (&mut mpsc::Receiver<Opened>, &mut mpsc::Receiver<Called>),
+    (opens, called): (&mut mpsc::Receiver<Box<Opened>>, &mut mpsc::Receiver<Box<Called>>),
     channels: &mut JoinSet<Result<(), Broken>>,
 ) -> End {
     loop {
         let done = tokio::select! {
-            Some(opened) = opens.recv() => take(hub, (handle, shared), opened, channels),
+            Some(opened) = opens.recv() => take(hub, (handle, shared), *opened, channels),
             // What is dropped is refused.
             Some(called) = called.recv() => {
                 if channels.len() < MOST_AT_WORK {
                     let (hub, shared) = (Arc::clone(hub), Arc::clone(shared));
-                    let answering = channel::answer(hub, handle.clone(), shared, called);
+                    let answering = channel::answer(hub, handle.clone(), shared, *called);
                     channels.spawn(answering.in_current_span());
                 }
                 Ok(())

@@ -62,7 +62,7 @@ pub(super) struct Call<'a> {
     pub(super) credential: &'a Credential,
     pub(super) clock: &'a Clock,
     /// Who sees to what the target opens.
-    pub(super) calls: mpsc::Sender<Called>,
+    pub(super) calls: mpsc::Sender<Box<Called>>,
 }
 
 /// Connects, verifies the host key, and signs in.

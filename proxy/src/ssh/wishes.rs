@@ -46,7 +46,7 @@ impl Door {
         let (_, out) = channel.split();
         let inbox = inboxes.of(id);
         let opened = Opened::Channel(ToTarget { lead, inbox, out, reply });
-        if self.open.try_send(opened).is_err() {
+        if self.open.try_send(Box::new(opened)).is_err() {
             inboxes.forget(id);
         }
     }
@@ -60,7 +60,7 @@ impl Door {
 
     /// What is refused is told, as far as there is room: it never reaches the target.
     pub(super) fn refused(&self, what: &'static str, reason: String) {
-        let _ = self.open.try_send(Opened::Refused { what, reason });
+        let _ = self.open.try_send(Box::new(Opened::Refused { what, reason }));
     }
 
     fn why_not(&self, what: &str) -> String {
@@ -163,7 +163,7 @@ impl Door {
         let until = CancellationToken::new();
         let listen = Listen { at, until: until.clone(), answer };
         let lost = || "postern: the target did not answer".to_owned();
-        self.open.try_send(Opened::Listen(listen)).map_err(|_| lost())?;
+        self.open.try_send(Box::new(Opened::Listen(listen))).map_err(|_| lost())?;
         let answer = timeout(PATIENCE, answered).await.map_err(|_| lost())?;
         Ok((answer.map_err(|_| lost())??, until))
     }

@@ -31,7 +31,7 @@ pub(in super::super) async fn serve(
 ) -> Result<(), Broken> {
     let ToTarget { lead, inbox, out, reply } = wanted;
     let ch = hub.number();
-    let (upstream, channel) = match allowed(&hub, &lead).await {
+    let (upstream, channel) = match Box::pin(allowed(&hub, &lead)).await {
         Ok(opened) => opened,
         Err((what, code, reason)) => {
             let told = ChannelOpenFailure::Other { code, reason: reason.clone() };
@@ -50,7 +50,7 @@ pub(in super::super) async fn serve(
     if clean && upstream.is_open() {
         hub.give_back(upstream);
     } else {
-        upstream.leave().await;
+        Box::pin(upstream.leave()).await;
     }
     Ok(())
 }
@@ -66,7 +66,7 @@ pub(in super::super) async fn answer(
     let ch = hub.number();
     hub.check()?;
     hub.record(Happening::Opened { ch, channel: by.carries() })?;
-    let out = match timeout(PATIENCE, open_at_client(&handle, &by)).await {
+    let out = match timeout(PATIENCE, Box::pin(open_at_client(&handle, &by))).await {
         Ok(Ok(out)) => out,
         Ok(Err(_)) | Err(_) => {
             reply.reject(ChannelOpenFailure::ConnectFailed).await;
