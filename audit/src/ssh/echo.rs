@@ -12,6 +12,9 @@ use crate::event::Value;
 /// The longest line that is kept.
 const LINE_MAX: usize = 4096;
 
+/// The most bytes of lines that wait for the target to show them.
+pub(crate) const HELD_MAX: usize = 64 * 1024;
+
 /// What was typed and isn't decided yet.
 #[derive(Debug, Default)]
 pub struct Echo {
@@ -30,6 +33,10 @@ impl Echo {
         self.typed.extend(bytes);
         let mut decided = Vec::new();
         self.settle(&mut decided);
+        while self.typed.len() > HELD_MAX {
+            self.differs = true;
+            self.settle(&mut decided);
+        }
         decided
     }
 
@@ -41,10 +48,17 @@ impl Echo {
             if fed && *byte == b'\n' {
                 continue;
             }
-            self.compare(*byte);
-            self.settle(&mut decided);
+            if self.compare(*byte) {
+                self.settle(&mut decided);
+            }
         }
         decided
+    }
+
+    /// How much is held.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn held(&self) -> usize {
+        self.typed.len()
     }
 
     /// The terminal is gone: what wasn't shown never will be.
@@ -53,15 +67,16 @@ impl Echo {
         (left > 0).then(|| omitted(left))
     }
 
-    fn compare(&mut self, byte: u8) {
-        let Some(next) = self.typed.get(self.shown) else { return };
-        let same = *next == byte || ends_line(*next) && ends_line(byte);
-        if !self.differs && same {
+    /// Whether that may decide a line: its end was shown, or something else.
+    fn compare(&mut self, byte: u8) -> bool {
+        let Some(next) = self.typed.get(self.shown).filter(|_| !self.differs) else { return false };
+        if *next == byte || ends_line(*next) && ends_line(byte) {
             self.shown += 1;
             self.feed = byte == b'\r';
         } else {
             self.differs = true;
         }
+        self.differs || ends_line(byte)
     }
 
     /// Hands out lines that are whole, and either shown to their end or not the same as what was.
@@ -178,6 +193,19 @@ mod tests {
             echo.typed(&[b'a'; 1000]);
             assert!(echo.typed.len() <= LINE_MAX);
         }
+    }
+
+    #[test]
+    fn lines_that_are_never_shown_are_not_held() {
+        let (mut echo, line, mut told) = (Echo::default(), [&[b'a'; 999][..], b"\r"].concat(), 0);
+        for _ in 0..100 {
+            told += echo.typed(&line).len();
+            assert!(echo.typed.len() <= HELD_MAX);
+        }
+        assert_eq!(told, 100 - HELD_MAX / line.len());
+        let last = [&line[..], b"\n"].concat();
+        let shown = last.repeat(HELD_MAX / line.len());
+        assert!(echo.wrote(&shown).iter().all(|line| matches!(line, Value::Text(_))));
     }
 
     fn step() -> impl Strategy<Value = Step> {
