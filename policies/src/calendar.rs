@@ -181,11 +181,15 @@ fn read_window(text: &str) -> Option<Window> {
 /// `09:30` as minutes; `24:00` is the end of the day.
 fn minutes(text: &str) -> Option<u16> {
     let (hours, minutes) = text.split_once(':')?;
-    let digits = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
-    let fits = digits(hours) && digits(minutes);
-    let (hours, minutes): (u16, u16) = (hours.parse().ok()?, minutes.parse().ok()?);
-    let total = hours * 60 + minutes;
-    (fits && minutes < 60 && total <= MINUTES).then_some(total)
+    let (hours, minutes) = (two_digits(hours)?, two_digits(minutes)?);
+    let total = u16::from(hours) * 60 + u16::from(minutes);
+    (minutes < 60 && total <= MINUTES).then_some(total)
+}
+
+/// Exactly two digits, without the sign that a number might have.
+fn two_digits(text: &str) -> Option<u8> {
+    let fits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| fits)
 }
 
 impl fmt::Display for Window {
@@ -208,14 +212,19 @@ impl FromStr for Holiday {
 fn read_holiday(text: &str) -> Option<Holiday> {
     let (year, rest) = match text.len() {
         5 => (None, text),
-        10 => (Some(text.get(..4)?.parse().ok()?), text.get(4..)?.strip_prefix('-')?),
+        10 => (Some(year(text.get(..4)?)?), text.get(4..)?.strip_prefix('-')?),
         _ => return None,
     };
     let (month, day) = rest.split_once('-')?;
-    let (month, day) = (month.parse().ok()?, day.parse().ok()?);
+    let (month, day) = (two_digits(month)?.try_into().ok()?, two_digits(day)?.try_into().ok()?);
     // A leap year, where every year is meant.
     Date::new(year.unwrap_or(2024), month, day).ok()?;
     Some(Holiday { year, month, day })
+}
+
+/// Four digits, without a sign.
+fn year(text: &str) -> Option<i16> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 impl Local {
@@ -413,6 +422,7 @@ mod tests {
             "mon 09:00-18:00",
             "Mon 9:00-18:00",
             "Mon 09:00-25:00",
+            "Mon 65535:00-09:00",
             "Mon 09:00-09:00",
             "Mon 24:00-06:00",
             "Mon- 09:00-18:00",
@@ -422,7 +432,17 @@ mod tests {
         ] {
             assert!(text.parse::<Window>().is_err(), "{text:?}");
         }
-        for text in ["", "12-32", "13-01", "2026-02-29", "26-12-24", "2026/12/24", "12-2é"] {
+        for text in [
+            "",
+            "12-32",
+            "13-01",
+            "2026-02-29",
+            "26-12-24",
+            "2026/12/24",
+            "12-2é",
+            "+1-+1",
+            "+026-12-24",
+        ] {
             assert!(text.parse::<Holiday>().is_err(), "{text:?}");
         }
         assert!("02-29".parse::<Holiday>().is_ok());
