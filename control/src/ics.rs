@@ -15,6 +15,10 @@ use policies::Timestamp;
 /// How many events of one feed are read, and how often one may repeat in the time that matters.
 const MOST_EVENTS: usize = 10_000;
 const MOST_TURNS: usize = 2_000;
+/// How often all events of a feed together may name somebody.
+const MOST_NAMED: usize = 200_000;
+/// The longest name that is looked at, in bytes: no person has a longer one.
+const LONGEST_NAME: usize = 255;
 
 /// A turn as the feed has it: whom it names, since when, until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,17 +42,20 @@ pub(crate) fn read(
     (since, until): (Timestamp, Timestamp),
 ) -> Option<Feed> {
     let lines = unfolded(text);
-    let mut lines = lines.iter().map(String::as_str);
+    // A line may be folded behind a space: what stands at its end is known only now.
+    let mut lines = lines.iter().map(|line| line.trim_end());
     lines.next().filter(|line| line.eq_ignore_ascii_case("BEGIN:VCALENDAR"))?;
     let mut feed = Feed::default();
     let mut event: Option<Vec<Property<'_>>> = None;
     let (mut inner, mut ended, mut events) = (0_usize, false, 0_usize);
+    let mut left = MOST_NAMED;
     for line in lines {
         match (line, &mut event) {
             ("BEGIN:VEVENT", _) => event = Some(Vec::new()),
             ("END:VEVENT", _) => {
                 events += 1;
-                let read = event.take().map(|fields| turns(&fields, zone, (since, until)));
+                let read =
+                    event.take().map(|fields| turns(&fields, zone, (since, until), &mut left));
                 match read.flatten().filter(|_| events <= MOST_EVENTS) {
                     Some(turns) => feed.turns.extend(turns),
                     None => feed.unread += 1,
@@ -71,7 +78,7 @@ fn unfolded(text: &str) -> Vec<String> {
     for line in text.lines() {
         match (line.strip_prefix([' ', '\t']), lines.last_mut()) {
             (Some(rest), Some(before)) => before.push_str(rest),
-            (Some(_) | None, _) => lines.push(line.trim_end().to_owned()),
+            (Some(_) | None, _) => lines.push(line.to_owned()),
         }
     }
     lines
@@ -124,11 +131,12 @@ fn moment(text: &str, named: Option<&str>, zone: &TimeZone) -> Option<Zoned> {
     civil.to_zoned(zone).ok()
 }
 
-/// The turns of one event; none where it can't be understood.
+/// The turns of one event; none where it can't be understood, or names more than is left to be named.
 fn turns(
     fields: &[Property<'_>],
     zone: &TimeZone,
     (since, until): (Timestamp, Timestamp),
+    left: &mut usize,
 ) -> Option<Vec<Turn>> {
     let find = |name: &str| fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
     if find("STATUS").is_some_and(|status| status.value.eq_ignore_ascii_case("CANCELLED")) {
@@ -143,9 +151,13 @@ fn turns(
     let names = names(fields);
     let but: BTreeSet<jiff::Timestamp> = excepted(fields, zone)?;
     let starts = match find("RRULE") {
-        Some(rule) => Repeats::read(rule.value, &from, zone)?.starts(&from, until)?,
+        Some(rule) => {
+            let most = MOST_TURNS.min(*left / names.len().max(1));
+            Repeats::read(rule.value, &from, zone)?.starts(&from, until, most)?
+        }
         None => vec![from],
     };
+    *left = left.checked_sub(starts.len() * names.len().max(1))?;
     let starts = starts.into_iter().filter(|start| !but.contains(&start.timestamp()));
     let turns = starts.filter_map(|start| {
         let from = Timestamp::from_millis(start.timestamp().as_millisecond());
@@ -191,11 +203,11 @@ fn names(fields: &[Property<'_>]) -> Vec<String> {
         Some(_) | None => value.to_owned(),
     };
     let attend: Vec<String> = all("ATTENDEE").map(|field| address(field.value)).collect();
-    if !attend.is_empty() {
-        return attend;
-    }
     let plain = |value: &str| value.replace("\\,", ",").replace("\\;", ";").trim().to_owned();
-    all("SUMMARY").map(|field| plain(field.value)).collect()
+    let called = || all("SUMMARY").map(|field| plain(field.value)).collect();
+    let mut names = if attend.is_empty() { called() } else { attend };
+    names.retain(|name| name.len() <= LONGEST_NAME);
+    names
 }
 
 fn excepted(fields: &[Property<'_>], zone: &TimeZone) -> Option<BTreeSet<jiff::Timestamp>> {
@@ -254,7 +266,7 @@ impl Repeats {
     }
 
     /// When it begins each time, up to an instant; none where that is too often.
-    fn starts(&self, from: &Zoned, until: Timestamp) -> Option<Vec<Zoned>> {
+    fn starts(&self, from: &Zoned, until: Timestamp, most: usize) -> Option<Vec<Zoned>> {
         let mut starts = Vec::new();
         let week =
             from.checked_sub(i64::from(from.weekday().to_monday_zero_offset()).days()).ok()?;
@@ -273,7 +285,7 @@ impl Repeats {
                 if late || starts.len() >= self.count {
                     return Some(starts);
                 }
-                if starts.len() >= MOST_TURNS {
+                if starts.len() >= most {
                     return None;
                 }
                 starts.push(start);
@@ -339,6 +351,25 @@ mod tests {
                 "carol 2026-11-20T23:00:00.000Z 2026-11-21T23:00:00.000Z",
             ]
         );
+    }
+
+    #[test]
+    fn a_name_may_be_folded_behind_a_space() {
+        let fields =
+            "SUMMARY:Carol \r\n Jones\r\nDTSTART:20261120T080000Z\r\nDTEND:20261120T200000Z";
+        let read = told(&feed(&event(fields)));
+        assert_eq!(read, ["Carol Jones 2026-11-20T08:00:00.000Z 2026-11-20T20:00:00.000Z"]);
+    }
+
+    #[test]
+    fn a_calendar_that_names_too_many_too_often_is_read_in_part() {
+        let attendees = "ATTENDEE:mailto:bob@example.com\r\n".repeat(100);
+        let busy = event(&format!(
+            "{attendees}DTSTART:20260101T080000Z\r\nDURATION:P1000D\r\nRRULE:FREQ=DAILY"
+        ));
+        let read = feed(&busy.repeat(10));
+        let named: usize = read.turns.iter().map(|turn| turn.names.len()).sum();
+        assert!(named <= MOST_NAMED && read.unread > 0, "{named} {}", read.unread);
     }
 
     #[test]
