@@ -5,7 +5,7 @@ CARGO ?= cargo
 CARGO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-script test lint fmt clippy docs deny shell bench
+.PHONY: help demo demo-script test fuzz lint fmt clippy docs deny shell bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -33,6 +33,10 @@ test: ## Run every test there is
 	    $(CARGO) test $(CARGO_FLAGS) --workspace; \
 	fi
 
+# Say SECONDS=600 or TARGETS='sftp route' for more of less.
+fuzz: ## Try to break what the parsers promise, 30 seconds each (tests/fuzz)
+	@tests/fuzz/run $(or $(SECONDS),30) $(TARGETS)
+
 lint: fmt clippy docs deny shell ## Check format, lints, documentation and dependencies
 
 fmt:
@@ -53,7 +57,7 @@ deny:
 
 shell:
 	@if command -v shellcheck >/dev/null; then \
-	    set -x; shellcheck .ci/run tests/tools/install && shellcheck -s sh src/throwaway/supervise*.sh; \
+	    set -x; shellcheck .ci/run tests/tools/install tests/fuzz/run && shellcheck -s sh src/throwaway/supervise*.sh; \
 	else \
 	    echo 'shellcheck is not installed: shell scripts are not checked'; \
 	fi

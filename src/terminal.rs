@@ -4,7 +4,10 @@
 //! printed passes [`plain`] or [`plain_lines`] first, JSON passes [`json`], the output of a terminal passes
 //! `Harmless`.
 
+#[cfg(test)]
+mod fuzz;
 mod harmless;
+mod plain;
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -14,38 +17,8 @@ use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
 pub(crate) use harmless::Harmless;
-
-/// Text for one line: what would act on a terminal, or disguise other text, is shown as an escape.
-#[must_use]
-pub fn plain(text: &str) -> String {
-    escaped(text, acts)
-}
-
-/// Text of several lines; line feeds and tabs stay.
-#[must_use]
-pub fn plain_lines(text: &str) -> String {
-    escaped(text, |letter| acts(letter) && !matches!(letter, '\n' | '\t'))
-}
-
-fn escaped(text: &str, wanted: impl Fn(char) -> bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if wanted(letter) {
-            shown.extend(letter.escape_unicode());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
-}
-
-/// Controls, and what reorders or hides text: directions, zero widths, separators, tags.
-fn acts(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter,
-            '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
+use plain::acts;
+pub use plain::{plain, plain_lines};
 
 /// A value as indented JSON in which every such character is escaped.
 #[must_use]

@@ -58,6 +58,9 @@ pub mod chain;
 pub mod event;
 mod fold;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod mask;
 mod names;
 mod prepared;

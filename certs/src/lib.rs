@@ -25,6 +25,9 @@ mod authority;
 mod binding;
 mod csr;
 mod fields;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod identity;
 mod issue;
 mod names;

@@ -30,6 +30,8 @@ mod edit;
 mod error;
 mod explain;
 mod feed;
+#[cfg(test)]
+mod fuzz;
 mod give;
 mod grants;
 mod guesses;

@@ -15,6 +15,9 @@ mod decide;
 mod end;
 mod explain;
 mod facts;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod grant;
 mod grounds;
 mod identity;

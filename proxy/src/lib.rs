@@ -13,6 +13,9 @@
 mod clock;
 mod credential;
 mod feed;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hold;
 mod leases;
 mod limits;

@@ -10,6 +10,8 @@ mod cancel;
 mod entry;
 mod flight;
 mod frontend;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod identify;
 mod large;
 mod refuse;

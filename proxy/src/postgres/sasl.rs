@@ -68,7 +68,12 @@ pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Result<Option<SecretString>, SaslError>, WireError> {
     say(stream, &Authentication::SASL(vec![MECHANISM.to_owned()])).await?;
     let message = read_message(stream, LONGEST).await?;
-    Ok(initial(body(&message)?).and_then(token))
+    Ok(read(body(&message)?))
+}
+
+/// The token in a client's first message.
+pub(super) fn read(body: &[u8]) -> Result<Option<SecretString>, SaslError> {
+    initial(body).and_then(token)
 }
 
 /// Says that the token isn't taken, and waits for the client's acknowledgement.

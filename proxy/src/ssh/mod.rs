@@ -12,6 +12,8 @@ mod calls;
 mod channel;
 mod door;
 mod enter;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hub;
 mod identify;
 mod inbox;

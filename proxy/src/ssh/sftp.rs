@@ -169,6 +169,14 @@ impl Sftp {
         flow.events.extend(closed);
     }
 
+    /// Whether no more is held than may be.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.pending.len() <= IN_FLIGHT_MAX
+            && self.backlog.len() <= BACKLOG_MAX
+            && self.refusals.len() <= REFUSALS_MAX + frame::HELD_MAX
+    }
+
     fn request(&mut self, packet: Vec<u8>, flow: &mut Flow) -> Result<(), Fault> {
         let kind = packet.get(LENGTH).copied().unwrap_or_default();
         if self.begun == Begun::Nothing || kind == request::INIT {

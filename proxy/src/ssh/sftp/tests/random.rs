@@ -88,7 +88,7 @@ proptest! {
             prop_assert_eq!(whole.to_target, cut.to_target);
             prop_assert_eq!(whole.to_client, cut.to_client);
         }
-        prop_assert!(sftp.pending.len() <= IN_FLIGHT_MAX && sftp.backlog.len() <= BACKLOG_MAX);
+        prop_assert!(sftp.is_bounded());
     }
 
     #[test]

@@ -1,0 +1,44 @@
+//! What is promised of calendars that others keep, for `tests/fuzz` to try to break. The inputs in
+//! `tests/fuzz/seeds` are tests here.
+
+use jiff::tz::TimeZone;
+use policies::Timestamp;
+
+use super::ics;
+
+#[cfg(test)]
+#[path = "../../tests/fuzz/seeds.rs"]
+mod seeds;
+
+/// November of 2026.
+const SPAN: (Timestamp, Timestamp) =
+    (Timestamp::from_millis(1_793_491_200_000), Timestamp::from_millis(1_796_083_200_000));
+
+/// Whatever a calendar says, turns are within the time that was asked for, and folding means nothing.
+pub(crate) fn calendar(bytes: &[u8]) {
+    let Some((at, rest)) = bytes.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(rest) else { return };
+    let zone = TimeZone::get("Europe/Berlin").unwrap_or(TimeZone::UTC);
+    let feed = ics::read(text, &zone, SPAN);
+    for turn in feed.iter().flat_map(|feed| &feed.turns) {
+        assert!(turn.from < turn.until && turn.from < SPAN.1 && turn.until > SPAN.0, "{turn:?}");
+    }
+    let named = feed.iter().flat_map(|feed| &feed.turns).map(|turn| turn.names.len());
+    assert!(named.sum::<usize>() <= 200_000);
+    let mut places = text.char_indices().map(|(at, _)| at).cycle();
+    let Some((before, after)) = places.nth(usize::from(*at) * 7).map(|at| text.split_at(at)) else {
+        return;
+    };
+    if before.ends_with(|it| !matches!(it, '\r' | '\n')) {
+        let folded = [before, "\r\n ", after].concat();
+        assert_eq!(ics::read(&folded, &zone, SPAN), feed, "folded at {}", before.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_seed_holds() {
+        super::seeds::each("calendar", super::calendar);
+    }
+}

@@ -1,0 +1,11 @@
+//! Calendars that say who is on call.
+//!
+//! They are read by `control`, of which nothing else is built here.
+#![no_main]
+
+#[path = "../../../control/src/fuzz.rs"]
+mod fuzz;
+#[path = "../../../control/src/ics.rs"]
+mod ics;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::calendar(bytes));

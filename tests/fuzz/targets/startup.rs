@@ -1,0 +1,4 @@
+//! Start-up packets of Postgres clients.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| proxy::fuzz::startup(bytes));
