@@ -41,7 +41,7 @@ const SUSPICIOUS: [&[u8]; 8] =
 
 /// SQL text without its secrets; borrowed where there are none.
 pub fn mask(text: &[u8]) -> Cow<'_, [u8]> {
-    if !is_suspicious(text) {
+    if !is_suspicious(text) && !is_suspicious(&without_backslashes(text)) {
         return Cow::Borrowed(text);
     }
     let mut out = Vec::with_capacity(text.len());
@@ -66,6 +66,14 @@ pub fn mask_value(value: &[u8]) -> Cow<'_, [u8]> {
 
 fn unchanged_or(text: &[u8], out: Vec<u8>) -> Cow<'_, [u8]> {
     if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
+}
+
+/// A name of a secret may be spelled with backslashes that mean nothing: `E'pa\ssword=x'`.
+fn without_backslashes(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'\\') {
+        return Cow::Borrowed(&[]);
+    }
+    Cow::Owned(text.iter().copied().filter(|byte| *byte != b'\\').collect())
 }
 
 /// Whether there may be a secret: a quick look for what every rule needs.

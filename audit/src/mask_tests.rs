@@ -179,6 +179,7 @@ const MASKED_CASES: &[(&str, &str)] = &[
         "create function f() returns int set a.b = 'password' as 'select g(1), ''password=hunter2 ''' language sql",
         "create function f() returns int set a.b = 'password' as 'select g(1), ''password=*** ''' language sql",
     ),
+    (r"select E'pa\ssword=hunter2'", r"select E'pa\ssword=***'"),
     ("select password = \"f\"('hunter2')", "select password = \"f\"('***')"),
 ];
 
