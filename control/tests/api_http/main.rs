@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod forms;
 mod matrix;
 mod pages;
 mod support;
