@@ -13,14 +13,12 @@ use audit::{Event, Kind};
 use policies::{Channel, End, Record};
 use russh::ChannelId;
 use thiserror::Error;
-use tokio::sync::mpsc;
 
-use super::calls::Called;
 use super::enter::Caller;
 use super::lead::{not_allowed, not_permitted};
 use super::refuse::Refusal;
 use super::sftp::Limit;
-use super::upstream::{Call, Upstream, dial};
+use super::upstream::{Call, Ties, Upstream, dial};
 use crate::Plane;
 use crate::credential::{Begun, Rights, Upstream as Credential};
 use crate::recorder::Recorder;
@@ -58,8 +56,7 @@ pub(super) struct Hub {
     caller: Caller,
     recorder: Mutex<Recorder>,
     idle: Mutex<Vec<Upstream>>,
-    /// Who sees to what the target opens.
-    calls: mpsc::Sender<Box<Called>>,
+    ties: Ties,
     next: AtomicU32,
     bytes: (AtomicU64, AtomicU64),
     commands: AtomicU64,
@@ -73,7 +70,7 @@ impl Hub {
         (session, begun): (Session, Begun),
         caller: Caller,
         (recorder, first): (Recorder, Upstream),
-        calls: mpsc::Sender<Box<Called>>,
+        ties: Ties,
     ) -> Self {
         Self {
             plane,
@@ -83,7 +80,7 @@ impl Hub {
             caller,
             recorder: Mutex::new(recorder),
             idle: Mutex::new(vec![first]),
-            calls,
+            ties,
             next: AtomicU32::new(0),
             bytes: Default::default(),
             commands: AtomicU64::new(0),
@@ -186,7 +183,7 @@ impl Hub {
     /// A connection to the target that has no channel yet.
     pub(super) async fn dial(&self) -> Result<Upstream, Refusal> {
         let credential = self.credential().await?;
-        connect(&self.plane, &self.caller, &credential, &self.calls).await
+        connect(&self.plane, &self.caller, &credential, &self.ties).await
     }
 
     /// What opens the target. It was given for this session: the rules aren't asked again before it ends.
@@ -207,6 +204,11 @@ impl Hub {
         if idle.len() < MOST_IDLE && upstream.is_open() {
             idle.push(upstream);
         }
+    }
+
+    /// From here on nothing goes to the target, not even what waits to be sent. It wakes nobody.
+    pub(super) fn mute(&self) {
+        self.ties.mute.store(true, Ordering::Relaxed);
     }
 
     /// The end of it all: nothing passes any more.
@@ -235,11 +237,11 @@ pub(super) async fn connect(
     plane: &Plane,
     caller: &Caller,
     credential: &Credential,
-    calls: &mpsc::Sender<Box<Called>>,
+    ties: &Ties,
 ) -> Result<Upstream, Refusal> {
     let login = caller.resource.login.as_str();
     let (target, clock) = (&*caller.target, &plane.clock);
-    let call = Call { target, login, credential, clock, calls: calls.clone() };
+    let call = Call { target, login, credential, clock, ties };
     let timer = plane.metrics.upstream_connect.start_timer();
     let dialled = dial(&call).await;
     timer.observe_duration();

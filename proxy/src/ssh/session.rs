@@ -20,7 +20,7 @@ use super::enter::{Caller, LetIn};
 use super::hub::{Broken, Hub, connect};
 use super::lead::Opened;
 use super::refuse::{Refusal, told};
-use super::upstream::Upstream;
+use super::upstream::{Ties, Upstream};
 use super::{Client, MOST_CHANNELS, Outcome, Shared, Visit, channel, listen};
 use crate::credential::Begun;
 use crate::recorder::Recorder;
@@ -54,6 +54,7 @@ impl Visit {
         (session, begun): (Session, Begun),
     ) -> Outcome {
         let (calls, called) = mpsc::channel(MOST_CALLS);
+        let ties = Ties { calls, mute: Arc::default() };
         let prepared = tokio::select! {
             biased;
             end = session.ended() => Err((Refusal::cut(&end), end)),
@@ -61,7 +62,7 @@ impl Visit {
                 session.close(&End::Closed, &Tally::default());
                 return "left";
             }
-            prepared = Box::pin(self.prepare(&caller, (&session, &begun), &calls)) => prepared,
+            prepared = Box::pin(self.prepare(&caller, (&session, &begun), &ties)) => prepared,
         };
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -77,7 +78,7 @@ impl Visit {
         // It is set once, here, before any channel is confirmed.
         let _ = client.shared.rights.set(begun.rights.clone());
         let plane = Arc::clone(&self.plane);
-        let hub = Hub::new(plane, (session, begun), caller, (recorder, first), calls);
+        let hub = Hub::new(plane, (session, begun), caller, (recorder, first), ties);
         serve(Arc::new(hub), client, called).await;
         "session"
     }
@@ -87,9 +88,9 @@ impl Visit {
         &self,
         caller: &Caller,
         (session, begun): (&Session, &Begun),
-        calls: &mpsc::Sender<Box<Called>>,
+        ties: &Ties,
     ) -> Result<Prepared, (Refusal, End)> {
-        let first = connect(&self.plane, caller, &begun.upstream, calls).await;
+        let first = connect(&self.plane, caller, &begun.upstream, ties).await;
         let first = first.map_err(|refusal| (refusal, End::UpstreamLost))?;
         let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
             tracing::error!(%error, "the recording can't begin");
@@ -117,9 +118,12 @@ async fn serve(hub: Arc<Hub>, mut client: Client, mut called: mpsc::Receiver<Box
         never = count_down(&hub, handle) => match never {},
         end = take_on(&hub, (handle, shared), (opens, &mut called), &mut channels) => end,
     };
-    // From here on nothing passes: no channel runs again on this thread. What they hold is dropped after all
-    // others of the same end have come this far, since that wakes targets.
+    // From here on nothing passes: no channel runs again on this thread, and nothing goes to the target. What
+    // they hold is dropped after all others of the same end have come this far, since that wakes targets.
     channels.abort_all();
+    if end != End::Closed {
+        hub.mute();
+    }
     hub.session.cut_done();
     tokio::task::yield_now().await;
     channels.shutdown().await;

@@ -1,6 +1,7 @@
 //! The connection to the target: its host key first, and only then a credential.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use policies::{Channel as Kind, Ssh, Target, TargetName};
@@ -55,14 +56,21 @@ pub(super) struct Upstream {
     _cut: DropGuard,
 }
 
+/// What all connections of one session to its target share.
+pub(super) struct Ties {
+    /// Who sees to what the target opens.
+    pub(super) calls: mpsc::Sender<Box<Called>>,
+    /// Once it is set, nothing goes to the target any more.
+    pub(super) mute: Arc<AtomicBool>,
+}
+
 /// Where to, as whom, and with what.
 pub(super) struct Call<'a> {
     pub(super) target: &'a Target,
     pub(super) login: &'a str,
     pub(super) credential: &'a Credential,
     pub(super) clock: &'a Clock,
-    /// Who sees to what the target opens.
-    pub(super) calls: mpsc::Sender<Box<Called>>,
+    pub(super) ties: &'a Ties,
 }
 
 /// Connects, verifies the host key, and signs in.
@@ -77,7 +85,7 @@ async fn connect(call: &Call<'_>) -> Result<Upstream, DialError> {
     let stream = TcpStream::connect(address).await.map_err(DialError::Unreachable)?;
     stream.set_nodelay(true).map_err(DialError::Unreachable)?;
     let cut = CancellationToken::new();
-    let calls = Arc::new(Calls::new(call.calls.clone()));
+    let calls = Arc::new(Calls::new(call.ties.calls.clone()));
     let post = Post {
         target: target.name.clone(),
         host: target.host.clone(),
@@ -85,7 +93,7 @@ async fn connect(call: &Call<'_>) -> Result<Upstream, DialError> {
         clock: call.clock.clone(),
         calls: Arc::clone(&calls),
     };
-    let wire = Wire::new(stream, &cut);
+    let wire = Wire::to_target(stream, &cut, Arc::clone(&call.ties.mute));
     let config = Arc::new(config(&post.expected));
     let handle = client::connect_stream(config, wire, post).await;
     let mut handle = handle.map_err(|error| {

@@ -7,6 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -25,18 +26,26 @@ pub(super) struct Wire<S> {
     inner: S,
     ahead: BytesMut,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Set when it may not send any more, at once and without waking anybody.
+    mute: Arc<AtomicBool>,
     /// What is looked at of a client's first words.
     preamble: Option<Preamble>,
 }
 
 impl<S> Wire<S> {
-    pub(super) fn new(inner: S, cut: &CancellationToken) -> Self {
+    fn new(inner: S, cut: &CancellationToken) -> Self {
         Self {
             inner,
             ahead: BytesMut::new(),
             cut: Box::pin(cut.clone().cancelled_owned()),
+            mute: Arc::default(),
             preamble: None,
         }
+    }
+
+    /// The same, to a target, which hears nothing any more once it is mute.
+    pub(super) fn to_target(inner: S, cut: &CancellationToken, mute: Arc<AtomicBool>) -> Self {
+        Self { mute, ..Self::new(inner, cut) }
     }
 
     /// The same, for a client, whose first words have to be safe to act on.
@@ -98,7 +107,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.is_cut(cx) {
+        if self.mute.load(Ordering::Relaxed) || self.is_cut(cx) {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         Pin::new(&mut self.inner).poll_write(cx, bytes)
@@ -216,6 +225,20 @@ mod tests {
         });
         assert!(nothing.await);
         assert_eq!(wire.ahead.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_target_hears_nothing_once_its_connection_is_mute() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mute = Arc::<AtomicBool>::default();
+        let mut wire = Wire::to_target(near, &CancellationToken::new(), Arc::clone(&mute));
+        wire.write_all(b"before").await.unwrap();
+        mute.store(true, Ordering::Relaxed);
+        assert!(wire.write_all(b"after").await.is_err());
+        drop(wire);
+        let mut heard = String::new();
+        far.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, "before");
     }
 
     #[tokio::test]
