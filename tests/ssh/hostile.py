@@ -153,6 +153,30 @@ def nothing_opens_while_people_decide():
             pass
 
 
+def who_no_longer_waits_is_let_go():
+    gone = []
+    for _ in range(4):
+        connection = Ssh(PORT).begin()
+        assert b"confirm code" in connection.dialogue(USER)
+        connection.send(b"\x3d" + u32(0))
+        connection.send(b"\x02" + string("and now for something else"))
+        assert connection.until(51, 60)[0] == 51
+        gone.append(connection)
+    waiting = []
+    while len(gone) < 8:
+        connection = Ssh(PORT).begin()
+        told = connection.dialogue(USER)
+        (gone if b"too many" in told else waiting).append(connection)
+    assert len(waiting) == 8, len(waiting)
+    for connection in gone:
+        try:
+            connection.until(80)
+        except Closed:
+            continue
+        raise AssertionError("it is asked whether it is still there")
+    assert Ssh(PORT).begin().none(USER)[0] == 51, "and there is room for others"
+
+
 def a_million_answers_and_extensions_are_bounded():
     for message in (
         b"\x3d" + u32(2**32 - 1),
@@ -221,6 +245,20 @@ def channels_are_counted():
         connection.send(b"\x5a" + string("session") + u32(number) + u32(2**20) + u32(32768))
     answers = [connection.until(91, 92)[0] for _ in range(80)]
     assert answers.count(91) == 64, answers
+
+
+def endless_wishes_that_are_refused_end_the_connection():
+    for kind in ("auth-agent-req@openssh.com", "subsystem"):
+        connection = Ssh(PORT).enter(USER, KEY)
+        channel = Fields(connection.open(window=0)[5:]).u32()
+        rest = string("evil") if kind == "subsystem" else b""
+        try:
+            for _ in range(2_000):
+                connection.ask(channel, kind, rest, wants=0)
+            connection.open(number=1)
+        except Closed:
+            continue
+        raise AssertionError(f"2,000 answers to {kind} lie in wait for a client that reads none")
 
 
 def data_beyond_the_window_ends_the_connection_and_no_other():

@@ -203,8 +203,6 @@ impl Door {
         let Some(mut waiting) = self.waiting.take().filter(|waiting| waiting.is_of(user)) else {
             return Auth::reject();
         };
-        // From here on it waits for a person, which has bounds of its own.
-        self.visit.slot.authenticated();
         match waiting.turn(&self.visit).await {
             Turn::Tell(text) => {
                 self.waiting = Some(waiting);
@@ -259,6 +257,7 @@ impl Door {
         refusal: &Refusal,
     ) -> Auth {
         self.visit.denied(identity, resource, refusal);
+        self.visit.over.cancel();
         if let Some(handle) = self.shared.phone.get() {
             let (reason, text) =
                 (Disconnect::ByApplication, format!("postern: {}", refusal.message));

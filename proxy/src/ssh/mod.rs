@@ -42,7 +42,7 @@ use ssh_key::Algorithm;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::door::Door;
@@ -71,6 +71,8 @@ const ATTEMPTS: usize = 20;
 const REJECTION: Duration = Duration::from_millis(250);
 /// The life of a host certificate, which is made for each connection.
 const HOST_LIFE: Duration = Duration::from_secs(24 * 3_600);
+/// How long a client may take to hear why nothing more comes of its connection.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Keys are exchanged anew after so many bytes in one direction, and after so much time.
 const REKEY: (usize, Duration) = (1 << 30, Duration::from_secs(3_600));
 /// A side that says nothing for so long is asked whether it is still there, and is gone when so many
@@ -84,6 +86,8 @@ struct Visit {
     peer: SocketAddr,
     slot: Arc<Slot>,
     leaving: Leaving,
+    /// Cancelled once nothing more can come of it.
+    over: CancellationToken,
     /// The target, where the connection lies within another one that leads there.
     within: Option<Within>,
 }
@@ -126,8 +130,8 @@ struct Shared {
 pub(crate) async fn serve(plane: Arc<Plane>, tcp: TcpStream, peer: SocketAddr, slot: Slot) {
     let socket = Socket::new(tcp);
     let leaving = Leaving::Socket(socket.clone());
-    let visit = Visit { plane, peer, slot: Arc::new(slot), leaving, within: None };
-    let visit = Arc::new(visit);
+    let (slot, over) = (Arc::new(slot), CancellationToken::new());
+    let visit = Arc::new(Visit { plane, peer, slot, leaving, over, within: None });
     let outcome = visit.host(socket).await;
     visit.plane.metrics.connection("ssh", outcome);
 }
@@ -176,6 +180,10 @@ impl Visit {
             entered = entered => entered,
             ended = &mut client.running => {
                 tracing::debug!(peer = %self.peer, ?ended, "the connection ended before it was let in");
+                return "refused";
+            }
+            () = self.over.cancelled() => {
+                let _ = timeout(LAST_WORDS, client.running).await;
                 return "refused";
             }
             () = sleep(LONGEST_ENTRY) => return "late",

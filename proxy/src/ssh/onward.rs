@@ -86,6 +86,7 @@ impl Visit {
             peer: self.peer,
             slot: Arc::clone(&self.slot),
             leaving: Leaving::Outer(ended.clone()),
+            over: CancellationToken::new(),
             within: Some(Within { target, host: host.to_owned(), identity: identity.cloned() }),
         }))
     }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use policies::{End, Resource, Ttl};
+use tokio_util::sync::DropGuard;
 
 use super::begin::NotYet;
 use super::enter::{Caller, LetIn};
@@ -28,6 +29,8 @@ pub(super) struct Waiting {
     /// The session of somebody with a live lease, for which the rules want a touch.
     touch: Option<Session>,
     hold: Option<Hold>,
+    /// Ends the connection with its wait, however that ends.
+    until_over: Option<DropGuard>,
     granted: bool,
     /// Why it came to nothing, once that was told.
     over: Option<Refusal>,
@@ -46,7 +49,16 @@ pub(super) enum Turn {
 impl Waiting {
     pub(super) fn new(user: &str, caller: Caller, identity: Option<Identity>) -> Self {
         let user = user.to_owned();
-        Self { user, caller, identity, touch: None, hold: None, granted: false, over: None }
+        Self {
+            user,
+            caller,
+            identity,
+            touch: None,
+            hold: None,
+            until_over: None,
+            granted: false,
+            over: None,
+        }
     }
 
     /// Somebody with a live lease, who has to touch first.
@@ -73,7 +85,7 @@ impl Waiting {
         }
         match self.step(visit).await {
             Turn::Refused(refusal) => {
-                (self.hold, self.touch) = (None, None);
+                (self.hold, self.touch, self.until_over) = (None, None, None);
                 let told = format!("postern: {}\r\n", refusal.message);
                 self.over = Some(refusal);
                 Turn::Tell(told)
@@ -112,7 +124,13 @@ impl Waiting {
         let failed = |error| Refusal::hold(&error, resource);
         let mut hold = match self.hold.take() {
             Some(hold) => hold,
-            None => Hold::ask(&visit.plane, self.wish(visit)).await.map_err(failed)?,
+            None => {
+                let hold = Hold::ask(&visit.plane, self.wish(visit)).await.map_err(failed)?;
+                // From here on it waits for a person, which has bounds of its own.
+                self.until_over = Some(visit.over.clone().drop_guard());
+                visit.slot.authenticated();
+                hold
+            }
         };
         let event = tokio::select! {
             biased;
@@ -160,7 +178,10 @@ impl Waiting {
             },
         };
         match begun {
-            Ok(let_in) => Turn::In(Box::new(let_in)),
+            Ok(let_in) => {
+                let _ = self.until_over.take().map(DropGuard::disarm);
+                Turn::In(Box::new(let_in))
+            }
             Err(NotYet::Refused(refusal) | NotYet::Touch(_, refusal)) => Turn::Refused(refusal),
         }
     }
