@@ -174,6 +174,13 @@ impl SshBed {
     }
 
     /// What the target has logged.
+    /// How many connections to the target this process has.
+    pub fn connections(&self) -> usize {
+        let (target, table) = (self.sshd.port(), std::fs::read_to_string("/proc/self/net/tcp"));
+        let there = format!(" 0100007F:{target:04X} 01 ");
+        table.unwrap().lines().filter(|line| line.contains(&there)).count()
+    }
+
     pub fn target_log(&self) -> String {
         self.sshd.log().unwrap()
     }

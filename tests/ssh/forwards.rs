@@ -181,6 +181,35 @@ async fn a_forward_that_is_cancelled_ends_and_what_is_connected_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn places_that_were_given_back_leave_no_connections_behind() {
+    let bed = open_bed().await;
+    let socket = bed.file("mux");
+    let mut master = bed.ssh("alice", &[]).await;
+    master.args(["-M", "-S"]).arg(&socket).arg(bed.place()).arg("echo up; cat");
+    let mut master = Running::start(master);
+    master.says("up").await;
+    let before = bed.connections();
+    for _ in 0..6 {
+        for act in ["forward", "cancel"] {
+            let mut command = Command::new("ssh");
+            command.args(["-F", "none", "-S"]).arg(&socket).args([
+                "-O",
+                act,
+                "-R",
+                "0:127.0.0.1:1",
+            ]);
+            let (ok, _, errors) = run({
+                command.arg(bed.place());
+                command
+            })
+            .await;
+            assert!(ok, "{act}: {errors}");
+        }
+    }
+    until("each connection has ended with its place", || bed.connections() <= before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sockets_are_reached_both_ways() {
     let bed = open_bed().await;
     // The paths of sockets are short.

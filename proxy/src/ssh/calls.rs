@@ -12,6 +12,8 @@ use russh::Channel;
 use russh::client::{ChannelOpenHandle, Msg};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// How many of them may wait to be passed on.
 pub(super) const MOST_CALLS: usize = 64;
@@ -51,6 +53,8 @@ pub(super) struct Called {
     pub(super) calls: Arc<Calls>,
     pub(super) channel: Channel<Msg>,
     pub(super) reply: ChannelOpenHandle,
+    /// Dropped when it has come to its end.
+    pub(super) lasts: TaskTrackerToken,
 }
 
 /// What the target says of it, where that is known.
@@ -65,6 +69,8 @@ pub(super) struct Caller {
 pub(super) struct Calls {
     to: mpsc::Sender<Box<Called>>,
     wanted: Mutex<Vec<Wanted>>,
+    /// What was opened and has not ended.
+    open: TaskTracker,
 }
 
 impl Wanted {
@@ -126,7 +132,7 @@ impl Caller {
 
 impl Calls {
     pub(super) fn new(to: mpsc::Sender<Box<Called>>) -> Self {
-        Self { to, wanted: Mutex::default() }
+        Self { to, wanted: Mutex::default(), open: TaskTracker::new() }
     }
 
     /// From now on the target may open this, however often it is asked for.
@@ -140,6 +146,12 @@ impl Calls {
     /// From now on the target may open nothing.
     pub(super) fn expect_no_more(&self) {
         self.wanted().clear();
+    }
+
+    /// Resolves when all has ended that was opened, once nothing may be opened any more.
+    pub(super) async fn ended(&self) {
+        self.open.close();
+        self.open.wait().await;
     }
 
     /// Whether it may open anything: such a connection is nobody else's afterwards.
@@ -162,8 +174,8 @@ impl Calls {
         };
         let from = from.chars().take(LONGEST_NAME).collect();
         let by = Caller { wanted: wanted.chosen(at), from, from_port };
-        let calls = Arc::clone(self);
-        let called = Called { by, calls, channel, reply };
+        let (calls, lasts) = (Arc::clone(self), self.open.token());
+        let called = Called { by, calls, channel, reply, lasts };
         if self.to.try_send(Box::new(called)).is_err() {
             tracing::warn!(%kind, "the target opens more channels than can be passed on");
         }

@@ -62,7 +62,7 @@ pub(in super::super) async fn answer(
     shared: Arc<Shared>,
     called: Called,
 ) -> Result<(), Broken> {
-    let Called { by, calls, channel, reply } = called;
+    let Called { by, calls, channel, reply, lasts: _lasts } = called;
     let ch = hub.number();
     hub.check()?;
     hub.record(Happening::Opened { ch, channel: by.carries() })?;
