@@ -126,6 +126,13 @@ async fn strangers_get_nowhere_whatever_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_no_longer_waits_is_let_go() {
+    let more = "[limits]\nconnections = 16\nhandshake = \"10s\"";
+    let bed = SshBed::made(Setup { more, ..Setup::default() }).await;
+    hostile(&bed, "who_no_longer_waits_is_let_go").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_opens_while_people_decide() {
     let bed = SshBed::start().await;
     hostile(&bed, "nothing_opens_while_people_decide").await;
@@ -140,6 +147,7 @@ async fn who_is_let_in_can_neither_flood_nor_leave_what_is_recorded() {
         "what_leads_around_the_recording_is_refused",
         "thousands_of_refused_channels_leave_nothing_behind",
         "channels_are_counted",
+        "endless_wishes_that_are_refused_end_the_connection",
         "data_beyond_the_window_ends_the_connection_and_no_other",
         "windows_do_not_overflow",
         "packets_of_nothing_are_not_sent_for_ever",

@@ -25,8 +25,11 @@ const TRICKLE: u32 = 2;
 const MUCH: usize = 1024 * 1024;
 /// The longest that a handler waits for the target.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The most that is asked for on a channel before the target has taken any of it.
+/// The most that is asked for on a channel before the target has taken any of it, and its bytes.
 const MOST_ASKED: usize = 256;
+const MOST_ASKED_BYTES: usize = 256 * 1024;
+/// The most that is refused on one channel: each answer may lie in wait for a client that reads none.
+const MOST_REFUSED: usize = 64;
 
 /// One thing that a client sent.
 #[derive(Debug)]
@@ -62,6 +65,20 @@ pub(super) enum Ask {
         cookie: String,
         screen: u32,
     },
+}
+
+impl Ask {
+    /// What it takes up beside its place.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Pty { term, modes, .. } => term.len() + modes.len() * size_of::<(Pty, u32)>(),
+            Self::Env { name, value } => name.len() + value.len(),
+            Self::Exec(command) => command.len(),
+            Self::Subsystem(name) | Self::Signal(Sig::Custom(name)) => name.len(),
+            Self::X11 { protocol, cookie, .. } => protocol.len() + cookie.len(),
+            Self::Shell | Self::Resize(_) | Self::Signal(_) | Self::Agent => 0,
+        }
+    }
 }
 
 /// The size of a terminal, in characters and in pixels.
@@ -104,6 +121,10 @@ pub(super) struct Inbox {
 struct Queue {
     items: VecDeque<Waiting>,
     asked: usize,
+    asked_bytes: usize,
+    refused: usize,
+    /// The client has said that it sends no more data.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -192,6 +213,9 @@ impl Inbox {
     /// Adds bytes; small packets are put together.
     pub(super) fn data(&self, bytes: &[u8]) {
         let mut queue = self.queue();
+        if queue.ended {
+            return;
+        }
         match queue.items.back_mut() {
             Some(Waiting::Data(waiting)) => waiting.extend_from_slice(bytes),
             Some(Waiting::Ask(_) | Waiting::Eof) | None => {
@@ -212,20 +236,32 @@ impl Inbox {
             *last = *size;
             return Ok(());
         }
-        if queue.asked >= MOST_ASKED {
+        let bytes = queue.asked_bytes.saturating_add(ask.bytes());
+        if queue.asked >= MOST_ASKED || bytes > MOST_ASKED_BYTES {
             return Err(Flooded);
         }
         queue.asked += 1;
+        queue.asked_bytes = bytes;
         queue.items.push_back(Waiting::Ask(ask));
         drop(queue);
         self.arrived.notify_one();
         Ok(())
     }
 
-    /// The client sends no more data.
+    /// Something that was asked for is refused.
+    pub(super) fn refuse(&self) -> Result<(), Flooded> {
+        let mut queue = self.queue();
+        queue.refused += 1;
+        if queue.refused > MOST_REFUSED { Err(Flooded) } else { Ok(()) }
+    }
+
+    /// The client sends no more data. It says so once.
     pub(super) fn eof(&self) {
-        self.queue().items.push_back(Waiting::Eof);
-        self.arrived.notify_one();
+        let mut queue = self.queue();
+        if !std::mem::replace(&mut queue.ended, true) {
+            queue.items.push_back(Waiting::Eof);
+            self.arrived.notify_one();
+        }
     }
 
     /// The client is done with the channel.
@@ -263,6 +299,7 @@ impl Inbox {
             }
             Waiting::Ask(ask) => {
                 queue.asked = queue.asked.saturating_sub(1);
+                queue.asked_bytes = queue.asked_bytes.saturating_sub(ask.bytes());
                 Item::Ask(ask)
             }
             Waiting::Eof => Item::Eof,
@@ -344,9 +381,44 @@ mod tests {
         drop(inbox);
         assert_eq!(load.check(0), Ok(()));
         let inbox = Inbox::new(load);
+        for _ in 0..2 {
+            inbox.ask(Ask::Exec(vec![0; MOST_ASKED_BYTES / 2])).unwrap();
+        }
+        let longer = || Ask::Signal(Sig::Custom("x".to_owned()));
+        assert_eq!(inbox.ask(longer()), Err(Flooded));
+        let inbox = Inbox::new(Arc::default());
         for _ in 0..MOST_ASKED {
             inbox.ask(Ask::Signal(Sig::INT)).unwrap();
         }
         assert_eq!(inbox.ask(Ask::Signal(Sig::INT)), Err(Flooded));
+    }
+
+    #[tokio::test]
+    async fn who_says_again_and_again_that_it_is_at_its_end_says_it_once() {
+        let inbox = Inbox::new(Arc::default());
+        for _ in 0..10_000 {
+            inbox.eof();
+            inbox.data(b"more");
+        }
+        assert_eq!(inbox.queue().items.len(), 1);
+        assert!(matches!(inbox.next().await, Some(Item::Eof)));
+        inbox.eof();
+        inbox.close();
+        assert!(inbox.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn there_is_room_for_wishes_again_once_the_target_took_some() {
+        let inbox = Inbox::new(Arc::default());
+        let half = || Ask::Exec(vec![0; MOST_ASKED_BYTES / 2]);
+        inbox.ask(half()).unwrap();
+        inbox.ask(half()).unwrap();
+        assert_eq!(inbox.ask(half()), Err(Flooded));
+        assert!(inbox.next().await.is_some());
+        inbox.ask(half()).unwrap();
+        for _ in 0..MOST_REFUSED {
+            inbox.refuse().unwrap();
+        }
+        assert_eq!(inbox.refuse(), Err(Flooded));
     }
 }

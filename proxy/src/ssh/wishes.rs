@@ -91,6 +91,7 @@ impl Door {
             inbox.ask(ask)?;
             return Ok(session.channel_success(id)?);
         };
+        inbox.refuse()?;
         // Stock clients drop what they were told where a request fails: so it runs, and says why not.
         session.channel_success(id)?;
         session.extended_data(id, 1, format!("{reason}\r\n"))?;
@@ -128,6 +129,7 @@ impl Door {
             inbox.ask(ask)?;
             return Ok(true);
         };
+        inbox.refuse()?;
         session.extended_data(id, 1, format!("{reason}\r\n"))?;
         self.refused(kind.word(), reason);
         Ok(false)
