@@ -17,7 +17,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use audit::ssh::{FileOp, Ssh};
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 mod answers;
 mod files;
@@ -145,7 +145,28 @@ impl Sftp {
 
     /// Takes a chunk from the client.
     pub(crate) fn client(&mut self, input: &[u8], flow: &mut Flow) -> Result<(), Fault> {
-        let mut input = input;
+        let taken = self.take(input, flow)?;
+        let waits = input.get(taken..).unwrap_or_default();
+        if self.backlog.len() + waits.len() > BACKLOG_MAX {
+            return Err(Fault::Flood);
+        }
+        self.backlog.extend_from_slice(waits);
+        Ok(())
+    }
+
+    /// Goes on with what waited. What waits on stays where it is: there may be many requests in it, and each
+    /// may have to wait.
+    fn go_on(&mut self, flow: &mut Flow) -> Result<(), Fault> {
+        let mut backlog = std::mem::take(&mut self.backlog);
+        let taken = self.take(&backlog, flow)?;
+        backlog.advance(taken);
+        self.backlog = if backlog.is_empty() { BytesMut::new() } else { backlog };
+        Ok(())
+    }
+
+    /// Takes packets from the client until one has to wait. Returns how much it took.
+    fn take(&mut self, all: &[u8], flow: &mut Flow) -> Result<usize, Fault> {
+        let mut input = all;
         while !input.is_empty() && self.resolving.is_none() {
             if self.client.left > 0 {
                 self.write_piece(&mut input, flow);
@@ -155,11 +176,7 @@ impl Sftp {
             }
         }
         self.flush_refusals(flow);
-        if self.backlog.len() + input.len() > BACKLOG_MAX {
-            return Err(Fault::Flood);
-        }
-        self.backlog.extend_from_slice(input);
-        Ok(())
+        Ok(all.len() - input.len())
     }
 
     /// The channel has ended: what was open gets its end in the recording.

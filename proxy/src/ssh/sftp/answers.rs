@@ -198,8 +198,7 @@ impl Sftp {
             }
             _ => return Err(Fault::Answer(id)),
         }
-        let waited = self.backlog.split();
-        self.client(&waited, flow)
+        self.go_on(flow)
     }
 
     fn verdict(&self, resolving: &mut Resolving, path: &[u8]) -> Result<(), &'static str> {

@@ -182,6 +182,23 @@ fn nothing_passes_while_the_target_resolves_a_path() {
 }
 
 #[test]
+fn what_waits_is_not_copied_for_each_request_in_it() {
+    let mut talk = Talk::begin(Limit::new(false, &["/srv"]).unwrap());
+    let stat = |id| made(17, &[N(id), S(b"/srv/f")]);
+    let all: Vec<u8> = (1..=1_000).flat_map(stat).collect();
+    talk.client(&all);
+    let end = |talk: &Talk| talk.sftp.backlog.as_ptr_range().end;
+    let (first, length) = (end(&talk), stat(1).len());
+    for n in 1..1_000 {
+        assert_eq!(talk.sftp.backlog.len(), all.len() - n * length);
+        assert_eq!(end(&talk), first, "it stays where it is");
+        let question = talk.flow.to_target.split_off(talk.flow.to_target.len() - 19);
+        talk.target(&name(request::id(&question).unwrap(), b"/srv/f"));
+    }
+    assert!(talk.sftp.is_waiting() && talk.sftp.backlog.capacity() == 0);
+}
+
+#[test]
 fn a_limit_takes_absolute_folders_only() {
     for folder in ["srv", "", "/srv/../etc", "/./srv", "/srv//app", "/srv\0"] {
         assert_eq!(Limit::new(false, &[folder]), None, "{folder:?}");
