@@ -33,6 +33,8 @@ mod files;
 mod flow;
 #[path = "ssh/forwards.rs"]
 mod forwards;
+#[path = "ssh/jumps.rs"]
+mod jumps;
 #[path = "ssh/keys.rs"]
 mod keys;
 #[path = "ssh/registered.rs"]

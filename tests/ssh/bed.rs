@@ -173,7 +173,6 @@ impl SshBed {
         (actor, request)
     }
 
-    /// What the target has logged.
     /// How many connections to the target this process has.
     pub fn connections(&self) -> usize {
         let (target, table) = (self.sshd.port(), std::fs::read_to_string("/proc/self/net/tcp"));
@@ -181,6 +180,7 @@ impl SshBed {
         table.unwrap().lines().filter(|line| line.contains(&there)).count()
     }
 
+    /// What the target has logged.
     pub fn target_log(&self) -> String {
         self.sshd.log().unwrap()
     }

@@ -159,7 +159,7 @@ async fn who_is_let_in_can_neither_flood_nor_leave_what_is_recorded() {
 }
 
 /// `ssh-keygen` with these arguments.
-async fn keygen(arguments: &[&str]) {
+pub async fn keygen(arguments: &[&str]) {
     let mut command = Command::new("ssh-keygen");
     command.arg("-q").args(arguments);
     let (ok, _, errors) = run(command).await;

@@ -233,10 +233,12 @@ impl Handler for Door {
 
     async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Done {
         self.shared.inboxes.close(id);
+        self.shared.inner.left(id);
         Ok(())
     }
 
     async fn channel_eof(&mut self, id: ChannelId, _: &mut Session) -> Done {
+        self.shared.inner.left(id);
         if let Some(inbox) = self.shared.inboxes.get(id) {
             inbox.eof();
         }

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use policies::{Denial, End, Hold, Kind, Knock, LeaseKey, Resource, Target};
+use policies::{Denial, End, Hold, Kind, Knock, LeaseKey, Resource, Target, Timestamp, Ttl};
 use russh::server::Auth;
 use russh::{Disconnect, MethodKind, MethodSet};
 use ssh_key::{Certificate, PublicKey};
 
 use super::begin::NotYet;
 use super::door::Door;
+use super::onward::Opener;
 use super::refuse::Refusal;
 use super::route::Route;
 use super::wait::{Turn, Waiting};
@@ -23,12 +24,15 @@ use crate::leases::Pass;
 use crate::report::Denied;
 use crate::session::{Session, Tally};
 
+/// How long a connection that leads on speaks for whoever opened it with a key: it has no end of its own.
+const KEY_LIFE: Ttl = Ttl::from_secs(12 * 3_600);
+
 /// A connection that was let in.
 pub(super) enum Entered {
     /// To a target.
     Target(Box<LetIn>),
     /// To lead on to targets; whoever isn't known says who they are there.
-    Onward(Option<Identity>),
+    Onward(Option<Opener>),
 }
 
 /// A caller whose session has begun.
@@ -98,28 +102,32 @@ impl Door {
     pub(super) async fn by_outer(&mut self, user: &str) -> Auth {
         let within = self.visit.within.as_ref();
         match within.and_then(|within| within.identity.clone()) {
-            Some(identity) => self.come_in(user, identity).await,
+            Some(identity) => self.come_in(user, identity, self.visit.plane.clock.now()).await,
             None => Auth::reject(),
         }
     }
 
     /// A certificate whose key was proved.
     pub(super) async fn by_certificate(&mut self, user: &str, shown: &Certificate) -> Auth {
-        let identity = match identify::by_certificate(&self.visit.plane, shown, self.visit.peer) {
-            Ok(identity) => identity,
+        let shown = identify::by_certificate(&self.visit.plane, shown, self.visit.peer);
+        let (identity, until) = match shown {
+            Ok(person) => person,
             Err(error) => {
                 let refusal = Refusal::new("certificate", error.to_string());
                 self.visit.denied(None, None, &refusal);
                 return Auth::reject();
             }
         };
-        self.proved(user, identity).await
+        self.proved(user, identity, until).await
     }
 
     /// A registered key that was proved. Of those that are nobody's, clients offer many.
     pub(super) async fn by_key(&mut self, user: &str, key: &PublicKey) -> Auth {
         match identify::by_key(&self.visit, key).await {
-            Ok(identity) => self.proved(user, identity).await,
+            Ok(identity) => {
+                let until = self.visit.plane.clock.now().after(KEY_LIFE);
+                self.proved(user, identity, until).await
+            }
             Err(error) => {
                 tracing::debug!(peer = %self.visit.peer, %error, "a key that is nobody's");
                 Auth::reject()
@@ -128,23 +136,23 @@ impl Door {
     }
 
     /// Somebody who is known comes in, unless somebody else opened the connection around this one.
-    async fn proved(&mut self, user: &str, identity: Identity) -> Auth {
+    async fn proved(&mut self, user: &str, identity: Identity, until: Timestamp) -> Auth {
         let outer = self.visit.within.as_ref().and_then(|within| within.identity.as_ref());
         if outer.is_some_and(|outer| outer.principal != identity.principal) {
             let refusal = Refusal::new("another-person", "it is not who opened the connection");
             self.visit.denied(Some(&identity), None, &refusal);
             return Auth::reject();
         }
-        self.come_in(user, identity).await
+        self.come_in(user, identity, until).await
     }
 
-    /// Somebody who is known.
-    async fn come_in(&mut self, user: &str, identity: Identity) -> Auth {
+    /// Somebody who is known, until when by the same proof.
+    async fn come_in(&mut self, user: &str, identity: Identity, until: Timestamp) -> Auth {
         self.waiting = None;
         let caller = match self.visit.wish(user) {
             Ok(Some(caller)) => caller,
             Ok(None) => {
-                self.entered = Some(Entered::Onward(Some(identity)));
+                self.entered = Some(Entered::Onward(Some(Opener { identity, until })));
                 return Auth::Accept;
             }
             Err(refusal) => return self.refuse(Some(&identity), None, &refusal).await,

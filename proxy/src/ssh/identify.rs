@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use certs::SshRejection;
-use policies::{Authn, Method};
+use policies::{Authn, Method, Timestamp};
 use ssh_key::{Certificate, PublicKey};
 use thiserror::Error;
 
@@ -32,12 +32,12 @@ pub(super) async fn by_key(visit: &Visit, key: &PublicKey) -> Result<Identity, I
     Ok(redeem_key(&visit.plane, line, visit.peer).await?)
 }
 
-/// Reads the person out of a certificate whose key was proved.
+/// Reads the person out of a certificate whose key was proved, and until when it says so.
 pub(super) fn by_certificate(
     plane: &Plane,
     certificate: &Certificate,
     client: SocketAddr,
-) -> Result<Identity, IdentifyError> {
+) -> Result<(Identity, Timestamp), IdentifyError> {
     let ssh = plane.settings.ssh.as_ref().ok_or(IdentifyError::NoAuthority)?;
     let now = plane.clock.now();
     let authority = ssh.authority.people();
@@ -48,5 +48,8 @@ pub(super) fn by_certificate(
         evidence: person.evidence,
         device: Some(person.device.parse()?),
     };
-    Ok(Identity { principal: person.principal_id.parse()?, name: person.principal_id, authn })
+    let ends = certificate.valid_before().saturating_mul(1_000);
+    let ends = Timestamp::from_millis(i64::try_from(ends).unwrap_or(i64::MAX));
+    let principal = person.principal_id.parse()?;
+    Ok((Identity { principal, name: person.principal_id, authn }, ends))
 }

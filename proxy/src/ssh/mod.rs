@@ -49,6 +49,7 @@ use self::door::Door;
 use self::enter::Entered;
 use self::inbox::Inboxes;
 use self::lead::Opened;
+use self::onward::Inner;
 use self::wire::{Socket, Wire};
 use crate::Plane;
 use crate::credential::Rights;
@@ -124,6 +125,8 @@ struct Shared {
     rights: OnceLock<Rights>,
     /// What the client sent and the target hasn't taken yet.
     inboxes: Inboxes,
+    /// The connections within this one.
+    inner: Inner,
 }
 
 /// Serves one connection from its first byte to its end.
@@ -190,7 +193,7 @@ impl Visit {
         };
         match entered {
             Ok(Entered::Target(let_in)) => self.stay(client, *let_in).await,
-            Ok(Entered::Onward(identity)) => self.lead_on(client, identity).await,
+            Ok(Entered::Onward(opener)) => self.lead_on(client, opener).await,
             Err(_) => {
                 let _ = client.running.await;
                 "refused"
