@@ -37,7 +37,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -83,8 +85,15 @@ pub(crate) fn router(control: Control) -> Router {
         .with_state(api)
 }
 
-async fn unknown() -> Problem {
-    Problem::new(Kind::NotFound, "nothing is served under this address")
+/// Who looks at pages reads this on one.
+async fn unknown(uri: Uri, headers: HeaderMap) -> Response {
+    let problem = Problem::new(Kind::NotFound, "nothing is served under this address");
+    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    let reads_pages = accepted.is_some_and(|accepted| accepted.contains("text/html"));
+    match reads_pages && !uri.path().starts_with("/api/") {
+        true => pages::wrong(&problem),
+        false => problem.into_response(),
+    }
 }
 
 async fn wrong_method() -> Problem {

@@ -216,7 +216,7 @@ impl IntoResponse for Turned {
         match self {
             Self::SignIn(next) => to_login(&next).into_response(),
             Self::Enrol => Redirect::to("/keys").into_response(),
-            Self::Wrong(problem) => wrong(&problem).into_response(),
+            Self::Wrong(problem) => wrong(&problem),
         }
     }
 }
@@ -229,10 +229,11 @@ fn to_login(next: &Next) -> Redirect {
     }
 }
 
-fn wrong(problem: &Problem) -> Page {
+/// What is wrong, as a page.
+pub(crate) fn wrong(problem: &Problem) -> Response {
     let body = Markup::new()
         .raw("<p class=\"warn\">")
         .text(problem.detail())
         .raw("</p><p><a href=\"/\">Go to my access</a></p>");
-    Page { status: problem.status(), ..Page::new(problem.title(), body) }
+    Page { status: problem.status(), ..Page::new(problem.title(), body) }.into_response()
 }

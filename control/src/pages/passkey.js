@@ -1,5 +1,6 @@
 // Runs the WebAuthn ceremony of a form when it is sent, puts what the authenticator says into its
-// field `proof`, and sends it on. The form says which ceremony, and with which options.
+// field `proof`, and sends it on. The form says which ceremony, and with which options. Where a sign-in
+// link was opened, it fills the code in.
 const bytes = (text) =>
   Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (letter) => letter.charCodeAt(0));
 
@@ -48,6 +49,13 @@ const told = {
   SecurityError: "Passkeys of this gateway don't work under the address that this page has.",
   NotSupportedError: "This device can't make a passkey that is good enough here.",
 };
+
+// The code of a sign-in link stands behind its `#`, which browsers send to nobody.
+const code = document.querySelector("form[action='/login'] input[name=code]");
+if (code && location.hash.length > 1) {
+  code.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname + location.search);
+}
 
 for (const form of document.querySelectorAll("form[data-webauthn]")) {
   const button = form.querySelector("button");

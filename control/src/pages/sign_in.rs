@@ -64,8 +64,8 @@ pub(super) async fn show(
         .raw(" autocapitalize=\"none\" spellcheck=\"false\" maxlength=\"200\" value=\"")
         .text(&link.code)
         .raw("\"></label><button>Sign in</button></form>")
-        .raw("<p class=\"quiet\">The code is what stands after <code>#</code> in the link.")
-        .raw(" It is good once. Ask an admin, or run <code>postern invite</code>, for a new one.</p>");
+        .raw("<p class=\"quiet\">The code is what stands after <code>#</code> in the link, and good")
+        .raw(" once. An admin makes links, on the page Invite or by <code>postern invite</code>.</p>");
     Ok(Page::new("Sign in", body).with_script())
 }
 
