@@ -88,8 +88,9 @@ impl DemoError {
 pub async fn interactive() -> Result<(), DemoError> {
     terminal::note("starting a Postgres, a host and a gateway in front of them …");
     let (scene, mut signals) = set().await?;
+    let links = [scene.link("alice").await?, scene.link("bob").await?];
     // Where nobody reads the lines any more, the gateway is still there to be used.
-    let _ = terminal::print(&lines::to_paste(&scene));
+    let _ = terminal::print(&lines::to_paste(&scene, &links));
     signals.stop().await;
     terminal::note("\nending; everything is removed");
     scene.strike().await;

@@ -11,7 +11,7 @@ use crate::Unproven;
 #[derive(Debug, Error)]
 pub enum ControlError {
     /// There is no such thing, or none that the actor may see.
-    #[error("no such {0}")]
+    #[error("there is no such {0}, or it isn't yours to see")]
     NotFound(&'static str),
     /// The actor may not do this.
     #[error("{0}")]

@@ -92,11 +92,36 @@ impl Control {
         let locks = self.0.feed.locks().into_iter();
         let holding = locks.filter(|lock| lock.until.is_none_or(|until| now < until));
         let seen = holding.filter(|lock| actor.oversees() || concerns(&lock.subject, actor));
-        Ok(seen.map(|lock| LockView { by_name: inventory.name(&lock.by), lock }).collect())
+        Ok(seen.map(|lock| inventory.lock_view(lock)).collect())
+    }
+
+    /// A lock as people see it.
+    #[must_use]
+    pub fn lock_view(&self, lock: Lock) -> LockView {
+        self.0.inventory.load().lock_view(lock)
     }
 }
 
 impl Inventory {
+    fn lock_view(&self, lock: Lock) -> LockView {
+        let (by_name, known) = (self.name(&lock.by), self.knows(&lock.subject));
+        LockView { lock, by_name, known }
+    }
+
+    /// Whether there is what this names; devices and credentials are in no list here.
+    fn knows(&self, subject: &Subject) -> bool {
+        let has = |target, login| {
+            self.targets.get(target).is_some_and(|known| known.logins.contains_key(login))
+        };
+        match subject {
+            Subject::Principal(id) => self.people.contains_key(id),
+            Subject::Group(name) => !self.members(name).is_empty(),
+            Subject::Target(name) => self.targets.contains_key(name),
+            Subject::Login(target, login) => has(target, login),
+            Subject::Device(_) | Subject::Credential(_) => true,
+        }
+    }
+
     /// Whom a lock on this means besides what it names: the members of a group.
     pub(crate) fn locked_out(&self, subject: &Subject) -> BTreeSet<PrincipalId> {
         match subject {

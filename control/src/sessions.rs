@@ -105,7 +105,7 @@ impl Change {
         let at = Timestamp::from_millis(told.at_ms);
         match told.happening {
             Some(What::Opened(opened)) => match session(opened, proxy, at) {
-                Ok(session) => self.opened(proxy, &session).await,
+                Ok(session) => self.opened(proxy, &self.named(session)).await,
                 Err(why) => ignored(proxy, &why),
             },
             Some(What::Ended(ended)) => match end(ended, at) {
@@ -116,6 +116,13 @@ impl Change {
             Some(What::Clock(clock)) => self.jumped(proxy, &clock, at).await,
             None => ignored(proxy, "it is empty"),
         }
+    }
+
+    /// A certificate names nobody by more than their key: the name is the one that people know.
+    fn named(&self, session: SessionView) -> SessionView {
+        let known = self.inventory.people.get(&session.principal);
+        let name = known.map(|person| person.principal.name.clone());
+        SessionView { name: name.unwrap_or(session.name), ..session }
     }
 
     async fn opened(&mut self, proxy: &str, session: &SessionView) -> Result<(), ControlError> {

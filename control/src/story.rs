@@ -137,12 +137,13 @@ fn tell(event: &AuditView) -> String {
             said("subject"),
         ),
         "request.proved" => format!("{who} stood by {it}{}", proved(event)),
+        "recording.read" => format!("{who} read the recording of {it}"),
         "session.proved" => format!("session {it} of {who} went on{}", proved(event)),
         "request.asked" => format!(
-            "{who} asked for {} for {}, because of \"{}\", which takes {}: {it}",
+            "{who} asked for {} for {}, {}, which takes {}: {it}",
             said("resource"),
             said("ttl"),
-            said("reason"),
+            because(event),
             said("needs"),
         ),
         "request.approved" => {
@@ -175,9 +176,9 @@ fn workflow(event: &AuditView, who: &str) -> Option<String> {
     let it = &event.subject;
     Some(match event.kind.as_str() {
         "request.edited" => format!(
-            "{who} changed {it}: for {}, because of \"{}\"; whoever had approved it was asked again",
+            "{who} changed {it}: for {}, {}; whoever had approved it was asked again",
             said("ttl"),
-            said("reason"),
+            because(event),
         ),
         "request.escalated" => {
             format!("{it} waited too long: others may stand in, {}", said("to"))
@@ -200,14 +201,22 @@ fn workflow(event: &AuditView, who: &str) -> Option<String> {
         ),
         "grant.opened" => format!("grant {it} began, to be used by {}", said("claim_by")),
         "break-glass.used" => format!(
-            "{who} took grant {it} in an emergency, because of \"{}\": to be reviewed as {}",
-            said("reason"),
+            "{who} took grant {it} in an emergency, {}: to be reviewed as {}",
+            because(event),
             said("review"),
         ),
         "review.signed" => format!("{who} signed the review {it}: \"{}\"", said("note")),
         "ticket.told" => format!("ticket {it} was said to be {}", said("state")),
         _ => return None,
     })
+}
+
+/// Why, in the words of who asked.
+fn because(event: &AuditView) -> String {
+    match event.detail.get("reason").and_then(Value::as_str) {
+        None | Some("") => "without a reason".to_owned(),
+        Some(reason) => format!("because of \"{reason}\""),
+    }
 }
 
 /// With what somebody proved themselves for it, where they did.

@@ -357,6 +357,8 @@ pub struct LockView {
     pub lock: Lock,
     /// How people call the one who set it.
     pub by_name: String,
+    /// Whether what it names is known here today; a device is known to itself alone.
+    pub known: bool,
 }
 
 impl Asked {

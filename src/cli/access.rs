@@ -64,7 +64,9 @@ pub(super) struct Done {
 
 /// Make a token for the password field of a client that knows nothing else
 ///
-/// The token alone is printed to standard output: PGPASSWORD=$(postern token app_ro@orders).
+/// The token alone is printed to standard output: PGPASSWORD=$(postern token app_ro@orders). psql never
+/// asks for a password, since somebody sits there who can confirm, unless it is told to by
+/// PGOPTIONS='-c postern.auth=token'.
 #[derive(Debug, Args)]
 pub(super) struct Token {
     /// LOGIN@TARGET or LOGIN@TARGET/DATABASE
@@ -171,33 +173,37 @@ impl Ls {
 }
 
 fn reachable(targets: &[Target]) -> String {
-    let mut rows = Vec::new();
+    let (mut open, mut shut) = (Vec::new(), Vec::new());
     for target in targets {
         for login in &target.logins {
             let resource = format!("{}@{}", login.login, target.name);
-            let databases = target.databases.join(", ");
-            rows.push(vec![resource, target.environment.clone(), databases, login.takes()]);
+            let (environment, databases) =
+                (target.environment.clone(), target.databases.join(", "));
+            match login.takes() {
+                Ok(takes) => open.push(vec![resource, environment, databases, takes]),
+                Err(why) => shut.push(vec![resource, environment, why]),
+            }
         }
     }
-    section("Can be asked for", &["what", "environment", "databases", "takes"], &rows)
+    section("Can be asked for", &["what", "environment", "databases", "takes"], &open)
+        + &section("Not for you", &["what", "environment", "why"], &shut)
 }
 
 impl Login {
-    fn takes(&self) -> String {
+    /// What it takes, or why it can't be had.
+    fn takes(&self) -> Result<String, String> {
         let limit = self.limit.as_ref().map(|limit| format!(", at most {limit}"));
         let takes = match self.verdict.as_str() {
             "free" => "nothing".to_owned(),
             "approval" => format!("approval by {}", self.needs.join(" and ")),
             _ => {
-                return format!(
-                    "denied: {}",
-                    self.why.as_deref().unwrap_or("the rules don't permit it")
-                );
+                let why = self.why.as_deref().unwrap_or("the rules don't permit it");
+                return Err(why.to_owned());
             }
         };
         let ticket = self.ticket.as_ref().map(|pattern| format!(", a ticket like {pattern}"));
         let reason = self.reason.map(|least| format!(", a reason of {least} characters"));
-        [Some(takes), ticket, reason, limit].into_iter().flatten().collect()
+        Ok([Some(takes), ticket, reason, limit].into_iter().flatten().collect())
     }
 }
 
@@ -295,8 +301,10 @@ pub(super) async fn only_grant(client: &Client) -> Result<String, Failure> {
         [] => Err(Failure::NotFound("you have no live grant".into())),
         [only] => Ok(only.id.clone()),
         several => {
-            let names: Vec<&str> = several.iter().map(|grant| grant.id.as_str()).collect();
-            Err(Failure::Conflict(format!("which of your grants? {}", names.join(", "))))
+            let named = |grant: &Grant| format!("{} ({})", grant.id, grant.resource);
+            let named: Vec<String> = several.iter().map(named).collect();
+            let told = format!("you have several live grants, so name one: {}", named.join(", "));
+            Err(Failure::Conflict(plain(&told)))
         }
     }
 }

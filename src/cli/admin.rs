@@ -139,6 +139,7 @@ struct Locked {
     subject: String,
     reason: String,
     by_name: String,
+    known: bool,
     at: String,
     until: Option<String>,
 }
@@ -151,6 +152,12 @@ impl Lock {
         show(self.shape, &answer, || {
             let lock: Locked = read(&answer)?;
             let (id, subject) = (plain(&lock.id), plain(&lock.subject));
+            if !lock.known {
+                terminal::note(&format!(
+                    "there is no {subject} here today: is the name right? Nothing is cut; the lock \
+                     holds for whatever comes by that name"
+                ));
+            }
             Ok(format!("{subject} is locked ({id}); `postern unlock {id}` lifts it\n"))
         })
     }

@@ -17,6 +17,7 @@ use policies::SessionId;
 use super::{Failure, Shape, client};
 use crate::terminal::{Paint, json_text};
 use ssh::Teller;
+pub(super) use style::proof;
 use style::{Closing, List, Style};
 
 mod ssh;

@@ -5,6 +5,7 @@ use policies::SessionId;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::replay::proof;
 use super::{Failure, Shape, client, read, read_all, show};
 use crate::terminal::{self, moment, plain};
 
@@ -80,16 +81,20 @@ impl Session {
     fn row(&self) -> Vec<String> {
         let statements = if self.live { String::new() } else { self.statements.to_string() };
         let since = moment(&self.opened_at);
-        let client = format!("{} {}", self.client, self.application);
         vec![
             self.id.clone(),
             self.name.clone(),
             self.resource.clone(),
-            client.trim().to_owned(),
+            self.client(),
             since,
             self.state(),
             statements,
         ]
+    }
+
+    /// From where, and how the client calls itself.
+    fn client(&self) -> String {
+        format!("{} {}", self.client, self.application).trim_end().to_owned()
     }
 
     fn state(&self) -> String {
@@ -99,18 +104,20 @@ impl Session {
     fn told(&self) -> String {
         let detail = self.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
         let ended = self.ended_at.as_deref().map(moment).unwrap_or_default();
-        let bytes = format!("{} in, {} out", self.bytes_in, self.bytes_out);
+        // What is counted is told at the end.
+        let counted = |told: String| if self.live { String::new() } else { told };
+        let bytes = counted(format!("{} in, {} out", self.bytes_in, self.bytes_out));
         let rows = [
             ("session", self.id.clone()),
             ("who", format!("{} ({})", self.name, self.principal)),
-            ("by", self.authn.method.clone()),
+            ("known by", proof(&self.authn.method).to_owned()),
             ("what", self.resource.clone()),
             ("grant", self.grant.clone()),
-            ("client", format!("{} {}", self.client, self.application)),
+            ("client", self.client()),
             ("since", moment(&self.opened_at)),
             ("state", self.state() + &detail),
             ("ended", ended),
-            ("statements", self.statements.to_string()),
+            ("statements", counted(self.statements.to_string())),
             ("bytes", bytes),
             ("head", self.head.clone().unwrap_or_default()),
         ];

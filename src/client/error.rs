@@ -88,11 +88,13 @@ impl Problem {
         Self { status, title, ..self }
     }
 
+    /// The detail says it all where we did something wrong; where the gateway did, its title says so.
     fn told(&self) -> String {
         let (title, detail) = (plain(&self.title), plain(&self.detail));
         match (title.is_empty(), detail.is_empty()) {
             (_, true) => title,
             (true, false) => detail,
+            (false, false) if self.status < 500 && self.error.is_none() => detail,
             (false, false) => format!("{title}: {detail}"),
         }
     }
@@ -140,11 +142,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_says_its_title_and_detail_and_can_not_act_on_a_terminal() {
+    fn a_problem_says_what_is_wrong_once_and_can_not_act_on_a_terminal() {
         let body = br#"{"title":"You may not do this","status":200,"detail":"\u001b[2Jno"}"#;
         let problem = Problem::read(403, body);
         assert_eq!(problem.status, 403);
-        assert_eq!(problem.to_string(), "You may not do this: \\u{1b}[2Jno");
+        assert_eq!(problem.to_string(), "\\u{1b}[2Jno");
+        let body = br#"{"title":"Something broke","detail":"it is incident 7"}"#;
+        assert_eq!(Problem::read(500, body).to_string(), "Something broke: it is incident 7");
+        let body = br#"{"error":"invalid_grant","error_description":"the token has expired"}"#;
+        assert_eq!(Problem::read(400, body).to_string(), "invalid_grant: the token has expired");
         assert_eq!(Problem::read(502, b"<html>").to_string(), "HTTP status 502");
     }
 }

@@ -2,12 +2,16 @@
 
 use std::path::Path;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::scene::Scene;
 use crate::client::Home;
 use crate::terminal::Paint;
 
 /// What a newcomer needs to play with the scene.
-pub(super) fn to_paste(scene: &Scene) -> String {
+///
+/// The links sign Alice's and Bob's browsers in.
+pub(super) fn to_paste(scene: &Scene, links: &[SecretString; 2]) -> String {
     let paint = Paint::for_stdout();
     let program = program();
     let steps = [
@@ -53,6 +57,10 @@ pub(super) fn to_paste(scene: &Scene) -> String {
             "A token, for clients with nothing but a password field:",
             format!("{} {program} token app_ro@orders --for 1h", home(&scene.alice)),
         ),
+        ("The same in a browser, as Alice and, in a private window, as Bob; good once:", {
+            let [alice, bob] = links;
+            format!("{}\n     {}", alice.expose_secret(), bob.expose_secret())
+        }),
     ];
     let mut text = format!(
         "\n{}\n\n",

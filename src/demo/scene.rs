@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use certs::store;
 use policies::PrincipalId;
+use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
@@ -68,6 +69,12 @@ impl Scene {
     /// The folder of all this.
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// A link with which this person's browser signs in, once.
+    pub(super) async fn link(&self, name: &str) -> Result<SecretString, DemoError> {
+        let person = PrincipalId::new(name).map_err(|_| DemoError::Broken)?;
+        Ok(self.gateway.control().invite(None, &person).await?.url)
     }
 
     /// Takes everything down.

@@ -126,7 +126,7 @@ impl Kind {
             Self::Unauthenticated => "Sign in first",
             Self::StepUpNeeded => "Prove yourself first",
             Self::Forbidden => "You may not do this",
-            Self::NotFound => "There is no such thing, or it isn't yours to see",
+            Self::NotFound => "Not found",
             Self::WrongMethod => "This can't be done here",
             Self::Slow => "The request took too long to arrive",
             Self::Conflict => "The present state does not allow this",

@@ -11,7 +11,6 @@ use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{At, Body};
 use super::{Api, wire};
-use crate::LockView;
 
 /// Lists the locks in force.
 #[utoipa::path(get, path = "/locks", tag = "locks",
@@ -49,8 +48,7 @@ pub(crate) async fn lock(
 ) -> Result<Json<wire::Lock>, Problem> {
     let until = wish.span.map(|span| api.control.now().after(span));
     let lock = api.control.lock(&actor, wish.subject, wish.reason, until).await?;
-    let by_name = actor.principal.name;
-    Ok(Json(wire::Lock::from(&LockView { lock, by_name })))
+    Ok(Json(wire::Lock::from(&api.control.lock_view(lock))))
 }
 
 /// Lifts a lock.

@@ -100,6 +100,9 @@ async fn a_lock_is_set_shown_and_lifted() {
     let wish = json!({ "subject": "principal:alice", "reason": "incident 7", "for": "1h" });
     let lock = world.call(&carol, "POST /locks", wish).await.json();
     assert_eq!(lock["until"], "2027-01-15T09:00:00.000Z");
+    assert_eq!(lock["known"], true);
+    let misspelt = json!({ "subject": "login:app_rx@orders", "reason": "incident 7" });
+    assert_eq!(world.call(&carol, "POST /locks", misspelt).await.json()["known"], false);
     let ask = json!({ "resource": "app_ro@orders" });
     let refused = world.call(&alice, "POST /requests", ask.clone()).await.refused(403);
     assert!(refused["detail"].as_str().unwrap().contains("incident 7"), "{refused}");

@@ -78,16 +78,39 @@ fn heading(paint: Paint, start: &Start<'_>) -> String {
         if start.database.is_empty() { String::new() } else { format!("/{}", start.database) };
     let what = format!("{}@{}{database}", start.login, start.target);
     format!(
-        "{title}\n{} ({}) as {}, by grant {}\nfrom {} {}, known by {}\nbegan {}\n\n",
-        plain(&start.name),
-        plain(&start.principal),
+        "{title}\n{} as {}, by grant {}\nfrom {} {}, known by {}\nbegan {}\n\n",
+        plain(&who(start)),
         plain(&what),
         plain(&start.grant),
         plain(&start.client),
         plain(&start.application),
-        plain(&start.authn),
+        plain(proof(&start.authn)),
         moment(&start.at)
     )
+}
+
+/// The name and the key, where they differ.
+fn who(start: &Start<'_>) -> String {
+    if start.name == start.principal {
+        return start.name.to_string();
+    }
+    format!("{} ({})", start.name, start.principal)
+}
+
+/// By what somebody was known, in words; a way that this version doesn't know is named as it is.
+pub(crate) fn proof(method: &str) -> &str {
+    match method {
+        "certificate" => "a client certificate",
+        "token" => "a token",
+        "confirmed" => "confirming the connection's code",
+        "link" => "a one-time link",
+        "passkey" => "a passkey",
+        "oidc" => "signing in with an issuer",
+        "bearer" => "an issuer's access token",
+        "key" => "a registered SSH key",
+        "workload" => "a workload's certificate",
+        other => other,
+    }
 }
 
 fn told(paint: Paint, statement: &Statement) -> String {

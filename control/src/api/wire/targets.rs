@@ -86,6 +86,9 @@ pub(crate) struct Lock {
     reason: String,
     by: String,
     by_name: String,
+    /// Whether there is somebody or something here today that it names. It holds either way, for
+    /// whatever comes by that name.
+    known: bool,
     at: String,
     /// Without, until it is lifted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +104,7 @@ impl From<&LockView> for Lock {
             reason: lock.reason.clone(),
             by: lock.by.to_string(),
             by_name: view.by_name.clone(),
+            known: view.known,
             at: lock.at.to_string(),
             until: lock.until.map(|until| until.to_string()),
         }
