@@ -287,13 +287,14 @@ impl Leases {
         let received = self.clock.instant();
         self.change_locks(delta.locks, &delta.unlocked);
         let mut book = self.write();
+        for lease in delta.leases {
+            self.put(&mut book, lease);
+        }
+        // One change may make a lease last longer and end it: what has ended doesn't come back.
         for (grant, end) in delta.gone {
             if let Some(held) = book.held.remove(&grant) {
                 self.end(&held, end);
             }
-        }
-        for lease in delta.leases {
-            self.put(&mut book, lease);
         }
         drop(book);
         self.applied(revision, received, fresh);

@@ -140,6 +140,18 @@ async fn what_has_ended_does_not_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_came_and_ended_in_the_same_news_is_gone() {
+    for before in [vec![], vec![lease("gr-1", claim(60, 600))]] {
+        let leases = leases(before);
+        let held = admit(&leases).ok().map(|pass| pass.held);
+        let news = Delta { leases: vec![active("gr-1")], ..gone("gr-1", End::Done) };
+        leases.apply_delta(8, LONG, news).unwrap();
+        assert!(admit(&leases).is_err());
+        assert!(held.is_none_or(|held| !held.is_live(at(0))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_grants_the_one_in_use_is_used_and_the_other_remains() {
     let leases = leases(vec![lease("gr-1", claim(900, 900)), active("gr-2")]);
     let first = admit(&leases).unwrap();
@@ -264,8 +276,8 @@ impl Model {
         if to != from + 1 {
             return to <= from;
         }
-        self.leases.retain(|grant, _| go.iter().all(|gone| gone.as_str() != grant));
         come.into_iter().for_each(|lease| self.put(lease));
+        self.leases.retain(|grant, _| go.iter().all(|gone| gone.as_str() != grant));
         self.revision = Some(to);
         true
     }
