@@ -85,6 +85,8 @@ async fn connect(call: &Call<'_>) -> Result<Upstream, DialError> {
     let stream = TcpStream::connect(address).await.map_err(DialError::Unreachable)?;
     stream.set_nodelay(true).map_err(DialError::Unreachable)?;
     let cut = CancellationToken::new();
+    // However this ends, the library's task ends with it.
+    let guard = cut.clone().drop_guard();
     let calls = Arc::new(Calls::new(call.ties.calls.clone()));
     let post = Post {
         target: target.name.clone(),
@@ -102,7 +104,7 @@ async fn connect(call: &Call<'_>) -> Result<Upstream, DialError> {
         if is_another { DialError::HostKey } else { DialError::Protocol(error) }
     })?;
     sign_in(&mut handle, call).await?;
-    Ok(Upstream { handle, calls, _cut: cut.drop_guard() })
+    Ok(Upstream { handle, calls, _cut: guard })
 }
 
 async fn sign_in(handle: &mut Handle<Post>, call: &Call<'_>) -> Result<(), DialError> {
@@ -310,5 +312,52 @@ impl client::Handler for Post {
     ) -> Result<(), russh::Error> {
         self.calls.came(Kind::X11, (0, from, from_port), (channel, reply));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use policies::Partition;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::testing::{at, target};
+
+    #[tokio::test]
+    async fn a_target_that_is_not_waited_for_any_more_loses_its_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ssh = Ssh {
+            host_keys: Vec::new(),
+            host_authorities: Vec::new(),
+            channels: BTreeSet::new(),
+            env: Vec::new(),
+            read_only: false,
+            under: Vec::new(),
+        };
+        let (host, port) = ("127.0.0.1".to_owned(), listener.local_addr().unwrap().port());
+        let target = Target { host, port, ssh: Some(ssh), ..target(Partition::Cut) };
+        let (calls, _called) = mpsc::channel(1);
+        let ties = Ties { calls, mute: Arc::default() };
+        let credential = Credential::Password(String::new().into());
+        let clock = Clock::paused(at(0));
+        let (login, target) = ("deploy", &target);
+        let call = Call { target, login, credential: &credential, clock: &clock, ties: &ties };
+        let mut there = None;
+        let silent = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+            let mut heard = vec![0; 64];
+            stream.read_exact(&mut heard).await.unwrap();
+            there = Some(stream);
+        };
+        tokio::select! {
+            _ = connect(&call) => panic!("it never answered"),
+            () = silent => {}
+        }
+        let ended = there.unwrap().read_to_end(&mut Vec::new()).await;
+        assert!(ended.is_ok());
     }
 }
