@@ -261,6 +261,16 @@ def endless_wishes_that_are_refused_end_the_connection():
         raise AssertionError(f"2,000 answers to {kind} lie in wait for a client that reads none")
 
 
+def file_transfer_has_one_name():
+    connection = Ssh(PORT).enter(USER, KEY)
+    for name in ("sftp\0", "sftp\n", " sftp", "sftp\u00a0", ""):
+        channel = Fields(connection.open()[5:]).u32()
+        if connection.ask(channel, "subsystem", string(name))[0] == 100:
+            continue
+        connection.send(b"\x5e" + u32(channel) + string(u32(5) + b"\1" + u32(3)))
+        raise AssertionError(f"{name!r} was passed on, and answered with {connection.until(94, 95, 96, 97)}")
+
+
 def data_beyond_the_window_ends_the_connection_and_no_other():
     connection = Ssh(PORT).enter(USER, KEY)
     channel = Fields(connection.open()[5:]).u32()

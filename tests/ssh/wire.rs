@@ -210,6 +210,14 @@ async fn only_a_persons_own_certificate_of_now_and_here_lets_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_other_name_of_file_transfer_leads_around_its_limits_and_its_recording() {
+    let target = "read_only = true\nchannels = [\"sftp\", \"subsystem\"]";
+    let bed = SshBed::with(target, crate::bed::OPEN).await;
+    bed.grant("1h").await;
+    hostile(&bed, "file_transfer_has_one_name").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_sent_while_connecting_are_delivered_as_they_are() {
     let bed = SshBed::start().await;
     bed.grant("1h").await;

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What the client reads on its standard error.
 const STDERR: u32 = 1;
 /// The subsystem whose operations are followed.
-const SFTP: &str = "sftp";
+pub(super) const SFTP: &str = "sftp";
 
 /// One channel between a client and a target.
 struct Line<'a> {

@@ -376,8 +376,7 @@ impl Handler for Door {
         name: &str,
         session: &mut Session,
     ) -> Done {
-        let kind = if name == "sftp" { Kind::Sftp } else { Kind::Subsystem };
-        self.ask(id, (kind, Ask::Subsystem(name.chars().take(256).collect())), session)
+        self.subsystem(id, name, session)
     }
 
     async fn window_change_request(

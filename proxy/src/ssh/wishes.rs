@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::MOST_CHANNELS;
 use super::calls::{Listen, Wanted};
+use super::channel::SFTP;
 use super::door::{Done, Door, DoorError};
 use super::inbox::Ask;
 use super::lead::{Lead, NOT_RUN, Opened, ToTarget, not_allowed, not_permitted};
@@ -26,6 +27,8 @@ const PROHIBITED: u32 = 1;
 const MOST_LISTENING: usize = 16;
 /// The longest name of such a place.
 const LONGEST_PLACE: usize = 256;
+/// The longest name of a subsystem.
+const LONGEST_NAME: usize = 256;
 /// How long a target may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -100,6 +103,19 @@ impl Door {
         session.close(id)?;
         self.refused(kind.word(), reason);
         Ok(())
+    }
+
+    /// Asks for a subsystem. A target that reads a name up to its NUL takes it for another one than is
+    /// decided on here: such names are none.
+    pub(super) fn subsystem(&self, id: ChannelId, name: &str, session: &mut Session) -> Done {
+        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_name || name.len() > LONGEST_NAME {
+            let name: String = name.escape_debug().take(64).collect();
+            self.refused("subsystem", format!("`{name}` is no name of a subsystem"));
+            return Ok(session.channel_failure(id)?);
+        }
+        let kind = if name == SFTP { Kind::Sftp } else { Kind::Subsystem };
+        self.ask(id, (kind, Ask::Subsystem(name.to_owned())), session)
     }
 
     /// Passes on what goes with a channel that is open.
