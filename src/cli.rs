@@ -174,8 +174,11 @@ impl Failure {
     fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Client(error) => error.remedy(),
+            Self::Up(UpError::Config(_) | UpError::Nobody(_) | UpError::Broken) => None,
+            Self::Up(_) => {
+                Some("`postern doctor` looks for what is wrong, and says how to mend it")
+            }
             Self::Closed
-            | Self::Up(_)
             | Self::Demo(_)
             | Self::Usage(_)
             | Self::NotFound(_)

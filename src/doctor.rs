@@ -227,7 +227,11 @@ pub fn render(findings: &[Finding], colour: bool) -> String {
     }
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (faults, warnings) = (count(Level::Fault), count(Level::Warning));
-    let _ = writeln!(text, "{faults} faults, {warnings} warnings");
+    let told = |many: usize, what: &str| match many {
+        1 => format!("1 {what}"),
+        many => format!("{many} {what}s"),
+    };
+    let _ = writeln!(text, "{}, {}", told(faults, "fault"), told(warnings, "warning"));
     text
 }
 
@@ -257,7 +261,7 @@ mod tests {
                     \x20 fault    state: it is not writable\n\
                     \x20          by us\n\
                     \x20          to mend it: run `chown`\n\
-                    1 faults, 1 warnings\n";
+                    1 fault, 1 warning\n";
         assert_eq!(render(&findings, false), told);
         assert!(render(&findings, true).contains("\u{1b}[31mfault"));
         assert_eq!(worst(&findings), Level::Fault);

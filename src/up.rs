@@ -73,6 +73,9 @@ pub enum UpError {
     /// Control can't start or refuses the inventory.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// A link is wanted for somebody who isn't there.
+    #[error("there is nobody `{0}` to make a link for: write [people.{0}] into the configuration")]
+    Nobody(policies::PrincipalId),
     /// The proxy can't start.
     #[error(transparent)]
     Proxy(#[from] ProxyError),

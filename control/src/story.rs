@@ -4,6 +4,8 @@
 //! The log names things by their ids. The story follows these from event to event, and tells each in
 //! plain words, oldest first; the events themselves come with it.
 
+mod around;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
@@ -52,7 +54,7 @@ impl Control {
             return Err(ControlError::NotFound("thing in the audit log"));
         }
         let events: Vec<AuditView> = events.into_values().collect();
-        let told = events.iter().map(tell).collect();
+        let told = events.iter().map(|event| format!("{}  {}", event.at, words(event))).collect();
         Ok(Story { about: about.to_owned(), told, events })
     }
 }
@@ -79,9 +81,9 @@ fn is_id(text: &str) -> bool {
     })
 }
 
-/// One event as a sentence.
+/// One event as a sentence. Much of it was written by others.
 #[expect(clippy::too_many_lines, reason = "one line for each kind of event")]
-fn tell(event: &AuditView) -> String {
+pub(crate) fn words(event: &AuditView) -> String {
     let said = |key: &str| text(event.detail.get(key));
     let who = event.actor.strip_prefix("principal:").unwrap_or(&event.actor);
     let it = &event.subject;
@@ -163,11 +165,12 @@ fn tell(event: &AuditView) -> String {
             let why = format!("{} {}", said("end"), said("detail"));
             format!("session {it} ended: {} (statements: {})", why.trim_end(), said("statements"))
         }
-        other => {
-            workflow(event, who).unwrap_or_else(|| format!("{who}: {other} {it} {}", event.detail))
-        }
+        other => workflow(event, who)
+            .or_else(|| around::keys(event, who))
+            .or_else(|| around::offices(event, who))
+            .unwrap_or_else(|| format!("{who}: {other} {it} {}", event.detail)),
     };
-    format!("{}  {}", event.at, words.trim_end())
+    words.trim_end().to_owned()
 }
 
 /// What happens to a request and its grant besides being asked, approved and used.
@@ -289,5 +292,57 @@ fn text(value: Option<&Value>) -> String {
             items.iter().map(|item| text(Some(item))).collect::<Vec<_>>().join(", ")
         }
         Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Object(_))) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use policies::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_happened_is_told_in_words() {
+        for (actor, kind, subject, detail, told) in [
+            (
+                "principal:carol",
+                "lock.set",
+                "lk-1",
+                json!({ "subject": "group:dba", "reason": "incident 7", "until": null }),
+                "carol locked group:dba, because of \"incident 7\": lk-1",
+            ),
+            (
+                "proxy:local",
+                "connection.denied",
+                "orders",
+                json!({
+                    "principal": null, "login": "app_rw", "database": "", "client": "10.1.2.3:5",
+                    "reason": "no-grant", "detail": "",
+                }),
+                "a connection from 10.1.2.3:5 to app_rw@orders was denied: no-grant",
+            ),
+            (
+                "principal:alice",
+                "request.asked",
+                "rq-1",
+                json!({ "resource": "app_ro@orders/shop", "ttl": "1h", "reason": "", "needs": [] }),
+                "alice asked for app_ro@orders/shop for 1h, without a reason, which takes nobody: rq-1",
+            ),
+            ("operator", "invite.made", "bob", json!({ "expires_at": "then" }), {
+                "operator made a sign-in link for bob, until then"
+            }),
+            ("control", "else.done", "it", json!({ "a": 1 }), "control: else.done it {\"a\":1}"),
+        ] {
+            let event = AuditView {
+                id: 1,
+                at: Timestamp::from_millis(0),
+                actor: actor.to_owned(),
+                kind: kind.to_owned(),
+                subject: subject.to_owned(),
+                detail,
+            };
+            assert_eq!(words(&event), told);
+        }
     }
 }

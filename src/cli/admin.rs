@@ -9,6 +9,8 @@ use super::{Failure, Shape, client, read, read_all, show};
 use crate::terminal::{self, moment, plain};
 
 /// Read the audit log, newest first, or what it tells of one thing
+///
+/// Every event is told in words; `--json` has all that is known of it.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Audit {
@@ -82,10 +84,8 @@ fn subject(text: &str) -> Result<Subject, String> {
 struct Event {
     id: i64,
     at: String,
-    actor: String,
     kind: String,
-    subject: String,
-    detail: Value,
+    told: String,
 }
 
 impl Audit {
@@ -97,7 +97,7 @@ impl Audit {
         show(self.shape, &Value::from(events.clone()), || {
             let events: Vec<Event> = read_all(&events)?;
             let rows: Vec<_> = events.iter().map(Event::row).collect();
-            Ok(terminal::table(&["id", "when", "who", "what", "to", "detail"], &rows))
+            Ok(terminal::table(&["id", "when", "event", "what happened"], &rows))
         })
     }
 }
@@ -120,16 +120,7 @@ struct Story {
 
 impl Event {
     fn row(&self) -> Vec<String> {
-        let detail = Some(&self.detail).filter(|detail| !detail.is_null());
-        let detail = detail.map(Value::to_string).unwrap_or_default();
-        vec![
-            self.id.to_string(),
-            moment(&self.at),
-            self.actor.clone(),
-            self.kind.clone(),
-            self.subject.clone(),
-            detail,
-        ]
+        vec![self.id.to_string(), moment(&self.at), self.kind.clone(), self.told.clone()]
     }
 }
 

@@ -136,8 +136,10 @@ impl Explained {
     pub(super) fn told(&self) -> String {
         let Self { answer, takes, unsaid, approvers, rules, ends, otherwise, week, .. } = self;
         let takes = takes.iter().map(|one| format!("  {one}"));
-        let rules =
-            rules.iter().map(|rule| format!("  {} ({}): {}", rule.title, rule.place, rule.says));
+        let rules = rules.iter().map(|rule| match rule.title == rule.place {
+            true => format!("  {}: {}", rule.place, rule.says),
+            false => format!("  {} ({}): {}", rule.title, rule.place, rule.says),
+        });
         let ends = ends.iter().map(|end| format!("  {}: {}", end.when, end.why));
         let answered = |one: &Answered| format!("  {}: {}", one.when, one.then);
         let mut text = format!("{}\n", plain_lines(answer));

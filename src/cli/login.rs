@@ -21,6 +21,7 @@ use crate::terminal::{self, Paint, moment, plain};
 #[derive(Debug, Args)]
 pub(super) struct Login {
     /// The gateway's address, such as https://gate.example.com
+    #[arg(value_parser = address)]
     url: Option<Url>,
     /// Sign in with a one-time link, which is asked for
     #[arg(long)]
@@ -131,6 +132,13 @@ impl Login {
     }
 }
 
+/// The address of a gateway, with its scheme.
+fn address(text: &str) -> Result<Url, String> {
+    let read = Url::parse(text).ok().filter(|url| url.has_host());
+    let named = text.split("://").last().unwrap_or_default();
+    read.ok_or_else(|| format!("write an address with `https://`, as `https://{named}`"))
+}
+
 /// A link holds the gateway's address and the code, behind `#`; anything else is a code.
 fn split(text: &str) -> Result<(Option<Url>, SecretString), Failure> {
     if text.is_empty() {
@@ -217,6 +225,15 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+
+    #[test]
+    fn an_address_without_a_scheme_is_told_with_one() {
+        assert!(address("https://gate.example.com").is_ok());
+        for text in ["gate.example.com", "gate.example.com:7443", "/", ""] {
+            let told = address(text).unwrap_err();
+            assert!(told.contains(&format!("`https://{text}`")), "{told}");
+        }
+    }
 
     #[test]
     fn a_link_or_a_code_is_taken() {

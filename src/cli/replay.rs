@@ -64,6 +64,10 @@ impl Replay {
         let tail = reading.await.map_err(|_| Failure::Failed("reading broke off".into()))??;
         match tail {
             Tail::Sealed | Tail::Open | Tail::Torn { .. } => Ok(()),
+            Tail::Broken { offset: 0 } => {
+                let told = "this is no recording, or its very beginning was changed";
+                Err(Failure::Failed(told.into()))
+            }
             Tail::Broken { offset } => Err(Failure::Failed(format!(
                 "the recording is damaged or was changed at byte {offset}"
             ))),

@@ -152,6 +152,17 @@ impl Config {
         Ok(Some(AttestationRoots::from_pem(&text).map_err(fault)?))
     }
 
+    /// Hosts that nobody gets to, since nothing listens for SSH clients.
+    fn unreachable(&self, inventory: &Inventory) -> Option<String> {
+        let mut hosts = inventory.targets.values().filter(|target| target.ssh.is_some());
+        let host = hosts.next().filter(|_| self.ssh.is_none())?;
+        Some(format!(
+            "target `{}` is of kind `ssh`, and nothing listens for SSH clients: write a section [ssh] \
+             with `listen = \"0.0.0.0:2222\"`",
+            host.name
+        ))
+    }
+
     /// What is allowed, but hardly meant.
     #[must_use]
     pub fn warnings(&self, inventory: &Inventory) -> Vec<String> {
@@ -169,7 +180,7 @@ impl Config {
                 )
             })
         });
-        few.chain(self.unheard(inventory)).collect()
+        few.chain(self.unheard(inventory)).chain(self.unreachable(inventory)).collect()
     }
 }
 

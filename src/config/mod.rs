@@ -311,7 +311,10 @@ fn once_each<'a>(
     let mut seen: Vec<&Located<SocketAddr>> = Vec::new();
     for listener in listeners {
         if let Some(other) = seen.iter().find(|other| collide(other.value, listener.value)) {
-            let message = format!("{} is taken already by {}", listener.value, other.value);
+            let message = match other.value == listener.value {
+                true => format!("{} is another listener's already", listener.value),
+                false => format!("{} is taken already by {}", listener.value, other.value),
+            };
             let fault = Fault::new(listener.site.clone(), message);
             document.put(fault.mend("give each listener a port of its own"));
         }

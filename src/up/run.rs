@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use control::Links;
+use control::{ControlError, Links};
 use policies::PrincipalId;
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -74,9 +74,13 @@ async fn invite(gateway: &Gateway, config: &Config, start: &Start) -> Result<(),
     for (id, lost) in admins.chain(&start.invite).map(|id| (id, false)).chain(recovered) {
         let control = gateway.control();
         let invite = match lost {
-            true => control.recover_at_console(id).await?,
-            false => control.invite(None, id).await?,
+            true => control.recover_at_console(id).await,
+            false => control.invite(None, id).await,
         };
+        let invite = invite.map_err(|error| match error {
+            ControlError::NotFound(_) => UpError::Nobody(id.clone()),
+            other => other.into(),
+        })?;
         let (until, url) = (invite.expires_at, invite.url.expose_secret());
         let opens = match config.sign_in.links {
             Links::Enrol => "registers a passkey",

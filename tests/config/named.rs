@@ -155,6 +155,18 @@ fn a_quorum_that_nobody_can_ever_give_is_refused_where_it_stands() {
 }
 
 #[test]
+fn a_host_to_which_nobody_gets_is_a_warning() {
+    let host = "[targets.web-1]\nkind = \"ssh\"\naddress = \"web-1.internal:22\"\n\
+        host_keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ\"]\n\
+        logins.deploy.certificate = true\n";
+    for (more, warned) in [("", true), ("[ssh]\nlisten = \"127.0.0.1:2222\"\n", false)] {
+        let set = Set::new(&format!("{LEAST}{more}{host}"));
+        let warnings = set.config().warnings(&set.inventory(&[]).unwrap()).join("\n");
+        assert_eq!(warnings.contains("write a section [ssh]"), warned, "{warnings}");
+    }
+}
+
+#[test]
 fn whom_only_an_issuer_knows_is_a_warning() {
     let issuer = |more: &str| {
         format!("[issuers.corp]\nurl = \"https://id.example.com\"\nclient_id = \"gate\"\n{more}")

@@ -158,7 +158,7 @@ fn paths_are_read_from_the_folder_of_the_file() {
      listen = [\"127.0.0.1:5432\", \"0.0.0.0:5432\"]\n[api]\nlisten = \"127.0.0.1:5432\"\n",
     &[
         "4:29: 0.0.0.0:5432 is taken already by 127.0.0.1:5432",
-        "6:10: 127.0.0.1:5432 is taken already by 127.0.0.1:5432",
+        "6:10: 127.0.0.1:5432 is another listener's already",
     ]
 )]
 #[case::sign_ins_in_the_clear(

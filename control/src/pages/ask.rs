@@ -113,7 +113,7 @@ pub(super) fn edit_form(view: &RequestView, seal: &str) -> Markup {
         ..Draft::default()
     };
     Markup::new()
-        .raw("<details><summary>Say it otherwise</summary><p class=\"quiet\">Whoever has said yes")
+        .raw("<details><summary>Change it</summary><p class=\"quiet\">Whoever has said yes")
         .raw(" is asked again.</p><form class=\"card\" method=\"post\" action=\"/requests/")
         .text(&request.id)
         .raw("/edit\">")

@@ -2,7 +2,9 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect};
-use policies::{Act as What, Digest, GrantId, GrantState, Purpose, RequestId, RequestState, Ttl};
+use policies::{
+    Act as What, Digest, GrantId, GrantState, Purpose, RequestId, RequestState, Timestamp, Ttl,
+};
 
 use super::ask::{edit_form, longer_form};
 use super::markup::Markup;
@@ -23,12 +25,14 @@ pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Pag
     let grants = api.control.grants(actor, live, first).await?;
     let mine = api.control.requests(actor, pending(Scope::Mine), first).await?;
     let inbox = api.control.requests(actor, pending(Scope::Inbox), first).await?;
-    let seal = visitor.seal();
+    let (seal, now) = (visitor.seal(), api.control.now());
     let touch = api.control.factors(&actor.principal.id).await?.any();
     let body = who(&visitor)
-        .piece(&section("Waiting for my verdict", &inbox.items, |view| asked(view, touch, &seal)))
-        .piece(&section("What I can use now", &grants.items, |view| granted(view, &seal)))
-        .piece(&section("What I asked for", &mine.items, |view| waiting(view, &seal)));
+        .piece(&section("Waiting for my verdict", &inbox.items, |view| {
+            asked(view, touch, &seal, now)
+        }))
+        .piece(&section("What I can use now", &grants.items, |view| granted(view, &seal, now)))
+        .piece(&section("What I asked for", &mine.items, |view| waiting(view, &seal, now)));
     Ok(Page::new("My access", body).of(&visitor))
 }
 
@@ -59,7 +63,7 @@ fn section<T>(title: &'static str, items: &[T], card: impl Fn(&T) -> Markup) -> 
         .fold(head, |page, item| page.raw("<div class=\"card\">").piece(&card(item)).raw("</div>"))
 }
 
-fn granted(view: &GrantView, seal: &str) -> Markup {
+fn granted(view: &GrantView, seal: &str, now: Timestamp) -> Markup {
     let grant = &view.grant;
     let head =
         Markup::new().raw("<h3>").text(&grant.resource).raw("</h3><dl>").row("For", grant.ttl);
@@ -68,10 +72,12 @@ fn granted(view: &GrantView, seal: &str) -> Markup {
         None => head,
     };
     let list = match &grant.state {
-        GrantState::Scheduled { opens, .. } => head.row("Begins", opens),
-        GrantState::Granted { claim_by } => head.row("First use by", claim_by),
-        GrantState::Active { since, ends } => head.row("Since", since).row("Ends", ends),
-        GrantState::Ended { at, end } => head.row("Ended", at).row("Because", end),
+        GrantState::Scheduled { opens, .. } => head.ahead("Begins", *opens, now),
+        GrantState::Granted { claim_by } => head.ahead("First use by", *claim_by, now),
+        GrantState::Active { since, ends } => {
+            head.moment("Since", *since).ahead("Ends", *ends, now)
+        }
+        GrantState::Ended { at, end } => head.moment("Ended", *at).row("Because", end),
     };
     let list = list.raw("</dl>");
     let list = match &grant.state {
@@ -87,7 +93,7 @@ fn granted(view: &GrantView, seal: &str) -> Markup {
         .raw("<button class=\"plain\">I am done</button></form>")
 }
 
-pub(super) fn described(view: &RequestView) -> Markup {
+pub(super) fn described(view: &RequestView, now: Timestamp) -> Markup {
     let request = &view.request;
     let list = Markup::new()
         .raw("<h3>")
@@ -96,7 +102,7 @@ pub(super) fn described(view: &RequestView) -> Markup {
         .row("Asked by", format_args!("{} ({})", view.name, request.principal))
         .row("For", request.ttl);
     let list = match request.starts_at {
-        Some(starts_at) => list.row("From", starts_at),
+        Some(starts_at) => list.ahead("From", starts_at, now),
         None => list,
     };
     let list = match &request.extends {
@@ -108,10 +114,10 @@ pub(super) fn described(view: &RequestView) -> Markup {
     } else {
         list.row("Takes", takes(view))
     };
-    list.row("Reason", &request.reason)
+    list.row("Reason", if request.reason.is_empty() { "none" } else { &request.reason })
         .row("Ticket", request.ticket.as_ref().map_or("none", policies::Ticket::as_str))
-        .row("Asked", request.asked_at)
-        .row("Lapses", request.lapses_at)
+        .moment("Asked", request.asked_at)
+        .ahead("Lapses", request.lapses_at, now)
         .raw("</dl>")
 }
 
@@ -131,8 +137,8 @@ fn takes(view: &RequestView) -> String {
     format!("{needs} ({} missing{said}{others})", view.missing)
 }
 
-fn waiting(view: &RequestView, seal: &str) -> Markup {
-    let page = described(view);
+fn waiting(view: &RequestView, seal: &str, now: Timestamp) -> Markup {
+    let page = described(view, now);
     let page = if view.request.state == RequestState::NeedsStepUp {
         page.raw("<p class=\"warn\">Nobody is asked yet: <a href=\"/r/")
             .text(&view.request.id)
@@ -146,14 +152,14 @@ fn waiting(view: &RequestView, seal: &str) -> Markup {
 }
 
 /// What takes a touch is decided on a page of its own.
-fn asked(view: &RequestView, touch: bool, seal: &str) -> Markup {
+fn asked(view: &RequestView, touch: bool, seal: &str, now: Timestamp) -> Markup {
     if touch || view.request.terms.step_up.is_some() {
-        return described(view)
+        return described(view, now)
             .raw("<p><a href=\"/r/")
             .text(&view.request.id)
             .raw("\">Decide on it</a></p>");
     }
-    described(view).piece(&verdict(view, seal)).piece(&denial(view, seal))
+    described(view, now).piece(&verdict(view, seal)).piece(&denial(view, seal))
 }
 
 /// Two forms, so that the return key in the one for a no can't say yes.

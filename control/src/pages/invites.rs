@@ -13,14 +13,17 @@ use crate::Invite;
 use crate::api::Api;
 use crate::api::error::{Kind, Problem};
 
-pub(super) async fn show(visitor: Visitor) -> Page {
+pub(super) async fn show(visitor: Visitor) -> Result<Page, Turned> {
+    if !visitor.actor.admin {
+        return Err(Problem::new(Kind::Forbidden, "this takes an admin").into());
+    }
     let body = Markup::new()
         .raw("<form class=\"card\" method=\"post\" action=\"/invites\">")
         .piece(&hidden("seal", &visitor.seal()))
         .raw("<label>For whom<input name=\"principal\" required maxlength=\"200\"")
         .raw(" autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\"></label>")
         .raw("<button>Make a sign-in link</button></form>");
-    Page::new("Sign-in link", body).of(&visitor)
+    Ok(Page::new("Sign-in link", body).of(&visitor))
 }
 
 pub(super) async fn make(
@@ -52,6 +55,6 @@ fn link(invite: &Invite) -> Markup {
         .raw(" be theirs. It is good once, and is shown this once:</p><p><code class=\"secret\">")
         .text(invite.url.expose_secret())
         .raw("</code></p><dl>")
-        .row("Good until", invite.expires_at)
+        .moment("Good until", invite.expires_at)
         .raw("</dl></div>")
 }

@@ -5,6 +5,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
+use policies::Timestamp;
 use secrecy::ExposeSecret;
 
 use super::markup::Markup;
@@ -39,14 +40,21 @@ fn none_yet() -> Markup {
         .raw(" it out of you.</p>")
 }
 
+/// A row that says when a key was used last.
+pub(super) fn last_used(at: Option<Timestamp>) -> Markup {
+    match at {
+        Some(at) => Markup::new().moment("Last used", at),
+        None => Markup::new().row("Last used", "never"),
+    }
+}
+
 fn card(key: &PasskeyView, removable: bool, seal: &str) -> Markup {
-    let used = key.used_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
     let card = Markup::new()
         .raw("<div class=\"card\"><h2 class=\"name\">")
         .text(&key.name)
         .raw("</h2><dl>")
-        .row("Added", key.added_at)
-        .row("Last used", used)
+        .moment("Added", key.added_at)
+        .piece(&last_used(key.used_at))
         .raw("</dl>")
         .piece(&of_key(key, "/rename\">", seal))
         .raw("<label>Name<input name=\"name\" required maxlength=\"64\" autocomplete=\"off\" value=\"")

@@ -36,7 +36,8 @@ fn card(login: &LoginRecord, visitor: &Visitor, seal: &str) -> Markup {
     };
     let head = Markup::new().raw("<h3>").raw(kind);
     let head = if login.id == visitor.actor.login { head.raw(" (this one)") } else { head };
-    let list = head.raw("</h3><dl>").row("Signed in", login.signed_in_at).row("By", login.method);
+    let list =
+        head.raw("</h3><dl>").moment("Signed in", login.signed_in_at).row("By", login.method);
     let list = match &login.device {
         Some(device) => list.row("Device", device),
         None => list,
@@ -46,8 +47,8 @@ fn card(login: &LoginRecord, visitor: &Visitor, seal: &str) -> Markup {
         None => list,
     };
     list.row("Program (unchecked)", &login.agent)
-        .row("Last seen", login.seen_at)
-        .row("Ends", login.ends_at())
+        .moment("Last seen", login.seen_at)
+        .moment("Ends", login.ends_at())
         .raw("</dl><form method=\"post\" action=\"/logins/")
         .text(&login.id)
         .raw("/end\">")

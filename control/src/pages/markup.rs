@@ -5,6 +5,8 @@
 
 use std::fmt::{self, Write};
 
+use policies::Timestamp;
+
 /// A piece of HTML.
 #[derive(Debug, Default)]
 pub(super) struct Markup(String);
@@ -38,9 +40,36 @@ impl Markup {
         self.raw("<dt>").raw(term).raw("</dt><dd>").text(value).raw("</dd>")
     }
 
+    /// Adds a row with an instant, as people read one.
+    pub(super) fn moment(self, term: &'static str, at: Timestamp) -> Self {
+        self.raw("<dt>").raw(term).raw("</dt><dd>").piece(&time(at)).raw("</dd>")
+    }
+
+    /// Adds a row with an instant to come, and how long it is until then.
+    pub(super) fn ahead(self, term: &'static str, at: Timestamp, now: Timestamp) -> Self {
+        let row = self.raw("<dt>").raw(term).raw("</dt><dd>").piece(&time(at));
+        let left = now.until(at).duration().as_secs();
+        let (hours, minutes) = (left / 3_600, left % 3_600 / 60);
+        match (hours, minutes) {
+            (0, 0) => row.raw("</dd>"),
+            (0, minutes) => row.raw(", in ").text(minutes).raw(" min</dd>"),
+            (hours, minutes) => {
+                row.raw(", in ").text(hours).raw(" h ").text(minutes).raw(" min</dd>")
+            }
+        }
+    }
+
     pub(super) fn finish(self) -> String {
         self.0
     }
+}
+
+/// To the second, in UTC; the exact one goes with it.
+fn time(at: Timestamp) -> Markup {
+    let exact = at.to_string();
+    let told = exact.split_once('.').map_or(exact.as_str(), |(seconds, _)| seconds);
+    let shown = told.replacen('T', " ", 1);
+    Markup::new().raw("<time datetime=\"").text(&exact).raw("\">").text(shown).raw(" UTC</time>")
 }
 
 struct Escape<'a>(&'a mut String);
@@ -86,6 +115,20 @@ mod tests {
             ("Žofie, 東京", "Žofie, 東京"),
         ] {
             assert_eq!(Markup::new().text(theirs).finish(), html);
+        }
+    }
+
+    #[test]
+    fn an_instant_is_told_to_the_second_and_with_what_is_left() {
+        let now = Timestamp::from_millis(1_800_000_000_123);
+        let html = Markup::new().moment("Asked", now).finish();
+        let exact = "<time datetime=\"2027-01-15T08:00:00.123Z\">2027-01-15 08:00:00 UTC</time>";
+        assert_eq!(html, format!("<dt>Asked</dt><dd>{exact}</dd>"));
+        for (minutes, told) in [(0, "</dd>"), (38, ", in 38 min</dd>"), (62, ", in 1 h 2 min</dd>")]
+        {
+            let ends = now.after(policies::Ttl::from_secs(minutes * 60 + 5));
+            let html = Markup::new().ahead("Ends", ends, now).finish();
+            assert!(html.ends_with(&format!(" UTC</time>{told}")), "{html}");
         }
     }
 

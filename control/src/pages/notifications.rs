@@ -45,7 +45,7 @@ fn channel(view: &ChannelView, seal: &str) -> Markup {
         .row("To", &view.place);
     match view.off_since {
         Some(since) => list
-            .row("Off since", since)
+            .moment("Off since", since)
             .raw("</dl>")
             .piece(&button("/channels/", &view.name, "/on", seal))
             .raw("Switch it on</button></form>"),
@@ -64,7 +64,7 @@ fn letter(view: &LetterView, seal: &str) -> Markup {
         Some(recipient) => list.row("To", recipient),
         None => list,
     };
-    let list = list.row("Written", view.written_at).row("Tries", view.tries);
+    let list = list.moment("Written", view.written_at).row("Tries", view.tries);
     let list = match &view.fault {
         Some(fault) => list.row("Because", fault),
         None => list,

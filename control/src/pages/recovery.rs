@@ -124,6 +124,6 @@ fn link(invite: &Invite) -> Markup {
         .raw(" and is shown this once:</p><p><code class=\"secret\">")
         .text(invite.url.expose_secret())
         .raw("</code></p><dl>")
-        .row("Good until", invite.expires_at)
+        .moment("Good until", invite.expires_at)
         .raw("</dl></div>")
 }

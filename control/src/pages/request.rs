@@ -27,7 +27,10 @@ pub(super) async fn show(
     let At(id) = id?;
     let view = api.control.request(&visitor.actor, &id).await?;
     let own = view.request.principal == visitor.actor.principal.id;
-    let head = Markup::new().raw("<div class=\"card\">").piece(&described(&view)).raw("</div>");
+    let head = Markup::new()
+        .raw("<div class=\"card\">")
+        .piece(&described(&view, api.control.now()))
+        .raw("</div>");
     let act = match (&view.request.state, own) {
         (RequestState::NeedsStepUp, true) => stand_by(&api, &visitor, &view).await?,
         (RequestState::NeedsApproval { .. }, false) if view.may_approve => {

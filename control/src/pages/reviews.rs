@@ -33,13 +33,13 @@ fn card(view: &ReviewView, seal: &str) -> Markup {
         .raw("</h3><dl>")
         .row("Used by", format_args!("{} ({})", view.name, review.principal))
         .row("Reason", &review.reason)
-        .row("Since", review.opened_at)
+        .moment("Since", review.opened_at)
         .row("Grant", &review.grant);
     match &review.state {
         ReviewState::Open if view.may_sign => list.raw("</dl>").piece(&form(&review.id, seal)),
         ReviewState::Open => list.row("State", "open").raw("</dl>"),
         ReviewState::Signed { by, note, at } => {
-            list.row("Signed by", by).row("At", at).row("Found", note).raw("</dl>")
+            list.row("Signed by", by).moment("At", *at).row("Found", note).raw("</dl>")
         }
     }
 }

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::keys::agree;
+use super::keys::last_used;
 use super::markup::Markup;
 use super::session::{Act, Fields, Visitor, is_id};
 use super::touch::Form;
@@ -35,15 +36,14 @@ fn card(key: &SshKeyView, seal: &str) -> Markup {
         .raw("</h2><dl>")
         .row("Fingerprint", &key.fingerprint)
         .row("Kind", key.kind())
-        .row("Added", key.added_at);
+        .moment("Added", key.added_at);
     let card = match key.user_verified {
         Some(true) => card.row("When added", "touched, and its PIN, finger or face was checked"),
         Some(false) => card.row("When added", "touched"),
         None => card,
     };
     let card = if key.confirmed_at.is_some() {
-        let used = key.used_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
-        card.row("Last used", used).raw("</dl>")
+        card.piece(&last_used(key.used_at)).raw("</dl>")
     } else {
         card.raw(
             "</dl><p class=\"warn\">It opens nothing yet. Agree to it only if you added it.</p>",
@@ -69,7 +69,7 @@ fn form(seal: &str) -> Markup {
         .piece(&hidden("seal", seal))
         .raw("<label>What to call it<input name=\"name\" required maxlength=\"64\"")
         .raw(" autocomplete=\"off\" placeholder=\"my laptop\"></label>")
-        .raw("<label>Public key, the line of a file such as <code>~/.ssh/id_ed25519.pub</code>")
+        .raw("<label class=\"wide\">Public key: the line of a file such as ~/.ssh/id_ed25519.pub")
         .raw("<input name=\"public_key\" required maxlength=\"8192\" autocomplete=\"off\"")
         .raw(" spellcheck=\"false\" placeholder=\"ssh-ed25519 AAAA…\"></label>")
         .raw("<button>Add an SSH key</button></form>")

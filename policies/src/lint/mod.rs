@@ -97,7 +97,9 @@ impl RuleBook {
     /// be had: no book is put in force with it.
     #[must_use]
     pub fn unmet(&self, world: &World) -> Vec<Finding> {
-        self.views().iter().flat_map(|view| people::unmet(view, world)).collect()
+        let views = self.views();
+        let asks = |member: &Member| may_ask(&views, member, world);
+        views.iter().flat_map(|view| people::unmet(view, world, &asks)).collect()
     }
 
     /// People whom a rule speaks of by name.
@@ -122,6 +124,19 @@ fn distinct<'w>(world: &'w World, named: &BTreeSet<String>) -> Vec<&'w Member> {
         seen.entry((&member.principal.groups, id, member.workload)).or_insert(member);
     }
     seen.into_values().collect()
+}
+
+/// Whether some rule may permit somebody something.
+fn may_ask(views: &[RuleView<'_>], member: &Member, world: &World) -> bool {
+    let principal = &member.principal;
+    world.resources().any(|(target, resource)| {
+        [Act::Connect, Act::BreakGlass].into_iter().any(|act| {
+            let wish =
+                Wish { principal, target, resource: &resource, act, certain: Certain::Things };
+            let mut permits = views.iter().filter(|view| view.permits());
+            permits.any(|view| applies(view.json(), wish) != Some(false))
+        })
+    })
 }
 
 /// How far rules reach.

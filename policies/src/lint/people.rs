@@ -12,7 +12,11 @@ const REMEDY: &str = "put more people into the group, or ask fewer of them";
 const NAMED: usize = 4;
 
 /// What is wrong with the approvals that a rule wants.
-pub(super) fn unmet(view: &RuleView<'_>, world: &World) -> Vec<Finding> {
+pub(super) fn unmet(
+    view: &RuleView<'_>,
+    world: &World,
+    asks: &impl Fn(&Member) -> bool,
+) -> Vec<Finding> {
     let wanted = &view.obligations().approvals;
     let (open, closed): (Vec<&Quorum>, Vec<&Quorum>) =
         wanted.quorums().partition(|quorum| world.is_open(&quorum.group));
@@ -29,7 +33,7 @@ pub(super) fn unmet(view: &RuleView<'_>, world: &World) -> Vec<Finding> {
         );
         return vec![Finding::new(view, Level::Error, message, REMEDY)];
     }
-    alone(view, wanted, world).into_iter().collect()
+    alone(view, wanted, world, asks).into_iter().collect()
 }
 
 /// A group with nobody in it, or with fewer people than are asked.
@@ -44,12 +48,19 @@ fn few(view: &RuleView<'_>, quorum: &Quorum, world: &World) -> Option<Finding> {
     Some(Finding::new(view, Level::Error, message, REMEDY))
 }
 
-/// People for whom there is nobody left to ask, since none approves what they ask themselves.
-fn alone(view: &RuleView<'_>, wanted: &Approvals, world: &World) -> Option<Finding> {
+/// People who may ask for something and have nobody left to ask, since none approves what they ask
+/// themselves.
+fn alone(
+    view: &RuleView<'_>,
+    wanted: &Approvals,
+    world: &World,
+    asks: &impl Fn(&Member) -> bool,
+) -> Option<Finding> {
     let asked: BTreeSet<&GroupName> = wanted.quorums().map(|quorum| &quorum.group).collect();
     let stuck: BTreeSet<&str> = everybody(world)
         .filter(|member| member.principal.groups.iter().any(|group| asked.contains(group)))
         .filter(|member| !can_be_met(wanted, world, world.others(&member.principal.id)))
+        .filter(|member| asks(member))
         .map(|member| member.human().as_str())
         .collect();
     if stuck.is_empty() {

@@ -68,6 +68,9 @@ fn looked(folder: &Folder, scene: &Scene) -> Found {
                 .to_owned(),
         );
     }
+    if folder.book.is_empty() {
+        notes.push("there is no rule, and what no rule permits is denied".to_owned());
+    }
     if findings.partial {
         notes.push(
             "there are too many people and targets to look for rules that never apply".into(),

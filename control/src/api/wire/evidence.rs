@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Authn;
-use crate::{AuditView, SessionView};
+use crate::{AuditView, SessionView, story};
 
 /// A session.
 #[derive(Debug, Serialize, ToSchema)]
@@ -83,6 +83,8 @@ pub(crate) struct AuditEvent {
     /// The rest; its form follows from the kind.
     #[schema(value_type = Object)]
     detail: serde_json::Value,
+    /// All of it in plain words, for people: programs go by the rest.
+    told: String,
 }
 
 impl From<&AuditView> for AuditEvent {
@@ -94,6 +96,7 @@ impl From<&AuditView> for AuditEvent {
             kind: view.kind.clone(),
             subject: view.subject.clone(),
             detail: view.detail.clone(),
+            told: story::words(view),
         }
     }
 }
