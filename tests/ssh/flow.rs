@@ -88,6 +88,33 @@ async fn a_client_that_does_not_read_stops_its_target_and_no_other_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_one_channel_is_told_of_the_end_and_keeps_the_others() {
+    let bed = SshBed::start().await;
+    bed.grant("20s").await;
+    let socket = bed.file("mux");
+    let mut master = bed.ssh("alice", &[]).await;
+    master.args(["-M", "-S"]).arg(&socket).arg(bed.place()).arg("sleep 600");
+    let mut master = Running::start(master);
+    until("the master is up", || socket.exists()).await;
+    let on_it = |words: &str| {
+        let mut command = Command::new("ssh");
+        command.args(["-F", "none", "-S"]).arg(&socket).arg(bed.place()).arg(words);
+        command
+    };
+    let mut unread = on_it("echo up >&2; cat /dev/zero");
+    let mut unread = unread.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    master.warns("ends in 10s").await;
+    for _ in 0..3 {
+        let (_, out, errors) = run(on_it("echo in")).await;
+        assert_eq!(out, "in\n", "{errors}");
+    }
+    let _ = unread.kill();
+    let _ = unread.wait();
+    let (_, out, errors) = run(on_it("echo still in")).await;
+    assert_eq!(out, "still in\n", "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_big_answer_comes_whole_while_much_is_sent() {
     let bed = SshBed::made(Setup::default()).await;
     bed.grant("1h").await;

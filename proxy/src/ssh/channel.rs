@@ -8,20 +8,20 @@ mod open;
 mod terminal;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use audit::ssh::{Echo, Ssh as Happening};
 use bytes::Bytes;
 use policies::Record;
 use russh::client::Msg as ToUpstream;
-use russh::server::{Handle, Msg as ToClient};
+use russh::server::Handle;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::calls::{Calls, Wanted};
-use super::hub::{Broken, Hub};
+use super::hub::{Broken, Hub, Reader};
 use super::inbox::{Ask, Inbox, Item};
 use super::lead::NOT_RUN;
 use super::refuse::plain;
@@ -32,7 +32,7 @@ pub(super) use self::open::{answer, serve};
 /// How long a target may take to take what a client left behind, and to close a channel.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What the client reads on its standard error.
-const STDERR: u32 = 1;
+pub(super) const STDERR: u32 = 1;
 /// The subsystem whose operations are followed.
 pub(super) const SFTP: &str = "sftp";
 
@@ -41,7 +41,7 @@ struct Line<'a> {
     hub: &'a Hub,
     handle: &'a Handle,
     ch: u32,
-    out: ChannelWriteHalf<ToClient>,
+    out: Arc<Reader>,
     target: ChannelWriteHalf<ToUpstream>,
     /// What the target may open.
     calls: &'a Calls,
@@ -73,7 +73,7 @@ impl Drop for Line<'_> {
 async fn carry(
     hub: &Hub,
     handle: &Handle,
-    (ch, out): (u32, ChannelWriteHalf<ToClient>),
+    (ch, out): (u32, Arc<Reader>),
     (inbox, channel): (&Inbox, Channel<ToUpstream>),
     calls: &Calls,
 ) -> Result<bool, Broken> {
@@ -215,6 +215,10 @@ impl Line<'_> {
             Ask::X11 { single, protocol, cookie, screen } => {
                 self.calls.expect(Wanted::X11);
                 target.request_x11(false, single, protocol, cookie, screen).await
+            }
+            Ask::Tell(reason) => {
+                let told = self.out.extended_data_bytes(STDERR, format!("{reason}\r\n"));
+                return told.await.map_err(|_| Broken::Client);
             }
             Ask::Signal(signal) => {
                 self.hub

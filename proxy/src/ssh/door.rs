@@ -288,18 +288,14 @@ impl Handler for Door {
         let short = |text: &str| text.chars().take(256).collect();
         let (protocol, cookie) = (short(protocol), short(cookie));
         let ask = Ask::X11 { single, protocol, cookie, screen };
-        match self.lend(id, (Kind::X11, ask), session)? {
+        match self.lend(id, (Kind::X11, ask))? {
             true => Ok(session.channel_success(id)?),
             false => Ok(session.channel_failure(id)?),
         }
     }
 
-    async fn agent_request(
-        &mut self,
-        id: ChannelId,
-        session: &mut Session,
-    ) -> Result<bool, DoorError> {
-        self.lend(id, (Kind::Agent, Ask::Agent), session)
+    async fn agent_request(&mut self, id: ChannelId, _: &mut Session) -> Result<bool, DoorError> {
+        self.lend(id, (Kind::Agent, Ask::Agent))
     }
 
     async fn tcpip_forward(

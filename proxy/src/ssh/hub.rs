@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use audit::ssh::Ssh as Happening;
 use audit::{Event, Kind};
 use policies::{Channel, End, Record};
-use russh::ChannelId;
+use russh::ChannelWriteHalf;
+use russh::server::Msg;
 use thiserror::Error;
 
 use super::enter::Caller;
@@ -45,6 +46,9 @@ pub(super) enum Broken {
     Client,
 }
 
+/// What writes to a channel that somebody reads, and never beyond what they take.
+pub(super) type Reader = ChannelWriteHalf<Msg>;
+
 /// One session.
 pub(super) struct Hub {
     pub(super) plane: Arc<Plane>,
@@ -61,7 +65,7 @@ pub(super) struct Hub {
     bytes: (AtomicU64, AtomicU64),
     commands: AtomicU64,
     /// The channels that somebody reads, so that they can be told of the end.
-    read: Mutex<BTreeMap<u32, ChannelId>>,
+    read: Mutex<BTreeMap<u32, Arc<Reader>>>,
 }
 
 impl Hub {
@@ -144,17 +148,17 @@ impl Hub {
     }
 
     /// Somebody reads this channel from now on, or no longer.
-    pub(super) fn reads(&self, ch: u32, id: Option<ChannelId>) {
+    pub(super) fn reads(&self, ch: u32, reader: Option<Arc<Reader>>) {
         let mut read = lock(&self.read);
-        match id {
-            Some(id) => read.insert(ch, id),
+        match reader {
+            Some(reader) => read.insert(ch, reader),
             None => read.remove(&ch),
         };
     }
 
     /// The channels that somebody reads.
-    pub(super) fn readers(&self) -> Vec<ChannelId> {
-        lock(&self.read).values().copied().collect()
+    pub(super) fn readers(&self) -> Vec<Arc<Reader>> {
+        lock(&self.read).values().cloned().collect()
     }
 
     /// What file operations are limited to.

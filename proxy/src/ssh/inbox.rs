@@ -56,6 +56,8 @@ pub(super) enum Ask {
     Subsystem(String),
     Resize(Size),
     Signal(Sig),
+    /// The client is told this, and the target nothing.
+    Tell(String),
     /// The target may use the client's key agent.
     Agent,
     /// The target may use the client's display.
@@ -74,7 +76,9 @@ impl Ask {
             Self::Pty { term, modes, .. } => term.len() + modes.len() * size_of::<(Pty, u32)>(),
             Self::Env { name, value } => name.len() + value.len(),
             Self::Exec(command) => command.len(),
-            Self::Subsystem(name) | Self::Signal(Sig::Custom(name)) => name.len(),
+            Self::Subsystem(text) | Self::Signal(Sig::Custom(text)) | Self::Tell(text) => {
+                text.len()
+            }
             Self::X11 { protocol, cookie, .. } => protocol.len() + cookie.len(),
             Self::Shell | Self::Resize(_) | Self::Signal(_) | Self::Agent => 0,
         }

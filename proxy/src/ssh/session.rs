@@ -7,6 +7,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::join_all;
 use policies::End;
 use russh::Disconnect;
 use russh::server::Handle;
@@ -16,8 +18,9 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::calls::{Called, MOST_CALLS};
+use super::channel::STDERR;
 use super::enter::{Caller, LetIn};
-use super::hub::{Broken, Hub, connect};
+use super::hub::{Broken, Hub, Reader, connect};
 use super::lead::Opened;
 use super::refuse::{Refusal, told};
 use super::upstream::{Ties, Upstream};
@@ -115,7 +118,7 @@ async fn serve(hub: Arc<Hub>, mut client: Client, mut called: mpsc::Receiver<Box
         biased;
         end = hub.session.ended() => end,
         _ = running => End::Closed,
-        never = count_down(&hub, handle) => match never {},
+        never = count_down(&hub) => match never {},
         end = take_on(&hub, (handle, shared), (opens, &mut called), &mut channels) => end,
     };
     // From here on nothing passes: no channel runs again on this thread, and nothing goes to the target. What
@@ -149,7 +152,7 @@ async fn serve(hub: Arc<Hub>, mut client: Client, mut called: mpsc::Receiver<Box
     };
     let leave = async {
         if end != End::Closed {
-            let _ = timeout(FAREWELL, tell(&client.handle, &readers, &text)).await;
+            let _ = timeout(FAREWELL, tell(&readers, &text)).await;
             see_off(client, &text).await;
         }
     };
@@ -157,14 +160,14 @@ async fn serve(hub: Arc<Hub>, mut client: Client, mut called: mpsc::Receiver<Box
 }
 
 /// Tells those who read a channel how long there still is. Who doesn't read isn't waited for.
-async fn count_down(hub: &Hub, handle: &Handle) -> Infallible {
+async fn count_down(hub: &Hub) -> Infallible {
     let mut countdown = hub.session.countdown();
     loop {
         let left = countdown.next().await;
         let grant = hub.session.pass().grant();
         let text =
             format!("This session ends in {left}; `postern extend {grant}` asks for more time.");
-        let _ = timeout(FAREWELL, tell(handle, &hub.readers(), &text)).await;
+        let _ = timeout(FAREWELL, tell(&hub.readers(), &text)).await;
     }
 }
 
@@ -246,12 +249,12 @@ fn record_refused(hub: &Hub, what: &'static str, reason: String) -> Result<(), B
     hub.record(audit::ssh::Ssh::Refused { ch: None, what, reason })
 }
 
-/// Tells those who read a channel why it ends.
-async fn tell(handle: &Handle, readers: &[russh::ChannelId], text: &str) {
-    for id in readers {
-        let line = format!("\r\npostern: {text}\r\n");
-        let _ = handle.extended_data(*id, 1, line.into_bytes()).await;
-    }
+/// Tells those who read a channel, all at once. Nothing is put into the way of the other channels for one
+/// that isn't read.
+async fn tell(readers: &[Arc<Reader>], text: &str) {
+    let line = Bytes::from(format!("\r\npostern: {text}\r\n"));
+    let told = readers.iter().map(|reader| reader.extended_data_bytes(STDERR, line.clone()));
+    join_all(told).await;
 }
 
 /// Disconnects with a reason. Who doesn't listen is left.

@@ -131,12 +131,7 @@ impl Door {
 
     /// Lets the target use what is the client's, where that is allowed; otherwise says why not, and the
     /// channel goes on without it.
-    pub(super) fn lend(
-        &self,
-        id: ChannelId,
-        wish: (Kind, Ask),
-        session: &mut Session,
-    ) -> Result<bool, DoorError> {
+    pub(super) fn lend(&self, id: ChannelId, wish: (Kind, Ask)) -> Result<bool, DoorError> {
         let (kind, ask) = wish;
         let Some(inbox) = self.shared.inboxes.get(id) else {
             return Ok(false);
@@ -146,7 +141,7 @@ impl Door {
             return Ok(true);
         };
         inbox.refuse()?;
-        session.extended_data(id, 1, format!("{reason}\r\n"))?;
+        inbox.ask(Ask::Tell(reason.clone()))?;
         self.refused(kind.word(), reason);
         Ok(false)
     }

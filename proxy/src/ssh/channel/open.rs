@@ -44,7 +44,8 @@ pub(in super::super) async fn serve(
     hub.check()?;
     hub.record(Happening::Opened { ch, channel: carries(&lead) })?;
     reply.accept().await;
-    hub.reads(ch, matches!(lead, Lead::Session).then(|| out.id()));
+    let out = Arc::new(out);
+    hub.reads(ch, matches!(lead, Lead::Session).then(|| Arc::clone(&out)));
     let clean = carry(&hub, &handle, (ch, out), (&inbox, channel), &upstream.calls).await?;
     hub.reads(ch, None);
     if clean && upstream.is_open() {
@@ -77,7 +78,7 @@ pub(in super::super) async fn answer(
     let inbox = shared.inboxes.of(id);
     hub.check()?;
     reply.accept().await;
-    match carry(&hub, &handle, (ch, out), (&inbox, channel), &calls).await {
+    match carry(&hub, &handle, (ch, Arc::new(out)), (&inbox, channel), &calls).await {
         Ok(_) => Ok(()),
         // The connection was another channel's, which tells of its end.
         Err(Broken::Lost) => handle.close(id).await.map_err(|()| Broken::Client),
