@@ -31,6 +31,9 @@ use brake::Brakes;
 const DENIALS: usize = 1_024;
 /// The most in one report.
 const BATCH: usize = 256;
+/// The longest text of a stranger that is told, in characters. Control keeps no more; and a report that is
+/// larger than it takes would be sent for ever, and all others wait behind it.
+const TEXT_MAX: usize = 256;
 /// The longest that control may take over one report.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -100,12 +103,12 @@ impl Reports {
         };
         let what = What::Denied(v1::ConnectionDenied {
             identity: denied.identity.map(Into::into),
-            target: denied.target,
-            login: denied.login,
-            database: denied.database,
+            target: clip(&denied.target),
+            login: clip(&denied.login),
+            database: clip(&denied.database),
             client: denied.client.to_string(),
             reason: denied.reason.to_owned(),
-            detail: left_out.told_with(denied.detail),
+            detail: clip(&left_out.told_with(denied.detail)),
         });
         if self.denials.try_send(happening(at, what)).is_err() {
             self.metrics.reports_dropped.inc();
@@ -136,6 +139,11 @@ impl Place {
         self.queued.fetch_add(1, Ordering::AcqRel);
         self.permit.send(happening(at, what));
     }
+}
+
+/// What a stranger chose, as far as it is told.
+pub(crate) fn clip(text: &str) -> String {
+    text.chars().take(TEXT_MAX).collect()
 }
 
 fn happening(at: Timestamp, what: What) -> v1::Happening {
@@ -264,6 +272,28 @@ mod tests {
         assert_eq!(metrics.reports_dropped.get(), 5);
         assert_eq!(reporter.denials.len(), DENIALS);
         assert!(reports.reserve().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_strangers_say_at_length_holds_up_no_report() {
+        let rig = rig(LimitSettings::default());
+        rig.control.failing.store(3, Ordering::SeqCst);
+        // As much as fits into the first message of a client.
+        let (long, now) = ("x".repeat(9_900), Instant::now());
+        for second in 0..400 {
+            let (database, detail) = (long.clone(), format!("there is no database {long}"));
+            let denied = Denied { database, detail, ..denied("192.0.2.7:5555") };
+            let later = now + Duration::from_secs(second);
+            rig.plane.reports.denied(at(0), later, denied);
+        }
+        let all = async {
+            while rig.control.told().len() < 400 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(3_600), all).await.is_ok());
+        drop(rig.open());
+        rig.plane.reports.flush().await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::hold::Identity;
 use crate::leases::{Held, Leases, Pass};
 use crate::metrics::Metrics;
-use crate::report::{Place, Reports};
+use crate::report::{Place, Reports, clip};
 pub(crate) use countdown::Countdown;
 
 /// How a session ended whose task is gone.
@@ -295,7 +295,7 @@ impl Session {
             identity: Some(self.identity.clone().into()),
             resource: Some(self.key().resource.clone().into()),
             client: self.client.to_string(),
-            application: self.application.clone(),
+            application: clip(&self.application),
         }
     }
 }
