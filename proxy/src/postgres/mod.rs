@@ -63,7 +63,8 @@ type Outcome = &'static str;
 /// Serves one connection from its first byte to its end.
 pub(crate) async fn serve(plane: Arc<Plane>, tcp: TcpStream, peer: SocketAddr, slot: Slot) {
     let visit = Visit { plane, peer };
-    let outcome = match visit.arrive(tcp, &slot).await {
+    // Boxed, here and further down: what is over gives its memory back, and a session only idles.
+    let outcome = match Box::pin(visit.arrive(tcp, &slot)).await {
         Ok(caller) => {
             slot.authenticated();
             visit.stay(caller).await
@@ -81,7 +82,7 @@ struct Visit {
 
 impl Visit {
     /// From the first byte to a known wish; the listener holds the deadline over it.
-    async fn arrive(&self, tcp: TcpStream, slot: &Slot) -> Result<Caller, Outcome> {
+    async fn arrive(&self, tcp: TcpStream, slot: &Slot) -> Result<Box<Caller>, Outcome> {
         let arrival = self.enter(tcp, slot).await?;
         self.introduce(arrival, slot).await
     }
@@ -127,7 +128,7 @@ impl Visit {
     }
 
     /// What does it want, and who is it?
-    async fn introduce(&self, mut arrival: Arrival, slot: &Slot) -> Result<Caller, Outcome> {
+    async fn introduce(&self, mut arrival: Arrival, slot: &Slot) -> Result<Box<Caller>, Outcome> {
         let (target, resource) = match self.wish(&arrival) {
             Ok(wish) => wish,
             Err(fatal) => {
@@ -139,7 +140,7 @@ impl Visit {
         match identify::identify(&self.plane, &mut arrival, &target, knocking).await {
             Ok(identity) => {
                 let Arrival { stream, startup, .. } = arrival;
-                Ok(Caller { stream, startup, target, resource, identity })
+                Ok(Box::new(Caller { stream, startup, target, resource, identity }))
             }
             Err(IdentifyError::Refused(refusal)) => Err(self.turn_away(arrival, &refusal).await),
             Err(IdentifyError::Discovered(fatal)) => {
@@ -184,7 +185,7 @@ impl Visit {
     }
 
     /// Turns a known or unknown caller away.
-    async fn refuse(&self, caller: Caller, refusal: &Refusal) -> Outcome {
+    async fn refuse(&self, caller: Box<Caller>, refusal: &Refusal) -> Outcome {
         let database = caller.resource.database.as_ref().map(ToString::to_string);
         self.plane.denied(Denied {
             identity: caller.identity,

@@ -19,7 +19,7 @@ use super::backend::Backend;
 use super::buffer::Buffer;
 use super::flight::Flight;
 use super::frontend::Frontend;
-use super::stream::Stream;
+use super::stream::{SINK, Stream};
 use super::wire::{Fatal, WireError, put_notice};
 use crate::recorder::Recorder;
 use crate::session::{Session, Tally};
@@ -308,7 +308,7 @@ impl Leave {
         client.write_all(&out).await?;
         client.shutdown().await?;
         // A reset would overtake the message: what the client is still sending is read and dropped.
-        let mut sink = vec![0; 16 * 1024];
+        let mut sink = vec![0; SINK];
         while client.read(&mut sink).await? > 0 {}
         Ok(())
     }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use super::cancel::Route;
-use super::stream::Stream;
+use super::stream::{SINK, Stream};
 use super::upstream::{Call, Connectors, DialError, dial};
 use super::wire::{WireError, put_raw, read_message};
 use crate::credential;
@@ -84,7 +84,7 @@ async fn goodbye(upstream: &mut Stream, clean: bool) -> std::io::Result<()> {
 
 /// Reads to the end, whether orderly or not.
 async fn drain(upstream: &mut Stream) {
-    let mut sink = vec![0; 64 * 1024];
+    let mut sink = vec![0; SINK];
     while matches!(upstream.read(&mut sink).await, Ok(count) if count > 0) {}
 }
 

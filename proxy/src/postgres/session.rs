@@ -47,10 +47,10 @@ enum Failed {
 
 impl Visit {
     /// Lets the caller in and serves it to its end.
-    pub(super) async fn stay(&self, mut caller: Caller) -> Outcome {
-        let admitted = match self.admit(&mut caller).await {
+    pub(super) async fn stay(&self, mut caller: Box<Caller>) -> Outcome {
+        let admitted = match Box::pin(self.admit(&mut caller)).await {
             Ok(admitted) => admitted,
-            Err(NotIn::Refused(refusal)) => return self.refuse(caller, &refusal).await,
+            Err(NotIn::Refused(refusal)) => return Box::pin(self.refuse(caller, &refusal)).await,
             Err(NotIn::Left) => return "left",
         };
         caller.identity = Some(admitted.identity.clone());
@@ -60,7 +60,7 @@ impl Visit {
             Opening { kind: Kind::Postgres, pass, identity, client: self.peer, application };
         let session = match self.plane.sessions.open(opening) {
             Ok(session) => session,
-            Err(error) => return self.refuse(caller, &Refusal::open(&error)).await,
+            Err(error) => return Box::pin(self.refuse(caller, &Refusal::open(&error))).await,
         };
         let span = tracing::info_span!(
             "session",
@@ -72,15 +72,15 @@ impl Visit {
         self.run(caller, session, greeted).instrument(span).await
     }
 
-    async fn run(&self, mut caller: Caller, session: Session, mut greeted: bool) -> Outcome {
+    async fn run(&self, mut caller: Box<Caller>, session: Session, mut greeted: bool) -> Outcome {
         let prepared = tokio::select! {
             biased;
             end = session.ended() => Err(Failed::Refused(Refusal::cut(&end), end)),
-            prepared = self.prepare(&mut caller, &session, &mut greeted) => prepared,
+            prepared = Box::pin(self.prepare(&mut caller, &session, &mut greeted)) => prepared,
         };
         let Prepared { upstream, recorder, credential } = match prepared {
             Ok(prepared) => prepared,
-            Err(failed) => return self.fail(caller, session, failed).await,
+            Err(failed) => return Box::pin(self.fail(caller, session, failed)).await,
         };
         tracing::info!("session opened");
         let Upstream { stream, greeting } = upstream;
@@ -96,7 +96,7 @@ impl Visit {
         } else {
             caller.target.recording.binds
         };
-        let relay = Relay::new((caller.stream, &hello), stream, recorder, binds);
+        let relay = Box::new(Relay::new((caller.stream, &hello), stream, recorder, binds));
         let outside = Outside {
             connectors: &self.plane.postgres.connectors,
             target: &caller.target,
@@ -168,7 +168,7 @@ impl Visit {
         Failed::Refused(Refusal::new("upstream", fatal), End::UpstreamLost)
     }
 
-    async fn fail(&self, mut caller: Caller, session: Session, failed: Failed) -> Outcome {
+    async fn fail(&self, mut caller: Box<Caller>, session: Session, failed: Failed) -> Outcome {
         match failed {
             Failed::Refused(refusal, end) => {
                 session.close(&end, &Tally::default());
@@ -194,7 +194,7 @@ impl Visit {
     /// Until the relay stops or the guard cuts it; and then to the very end.
     async fn relay(
         &self,
-        mut relay: Relay,
+        mut relay: Box<Relay>,
         session: Session,
         issued: Option<Issued>,
         outside: &Outside<'_>,
@@ -216,8 +216,8 @@ impl Visit {
         tracing::info!(end = end.code(), statements = tally.statements, "session ended");
         session.close(&end, &tally);
         let (released, ()) = tokio::join!(
-            release(upstream, clean, busy, route.as_ref(), outside),
-            leave.take(fatal)
+            Box::pin(release(upstream, clean, busy, route.as_ref(), outside)),
+            Box::pin(leave.take(fatal))
         );
         if !released {
             tracing::warn!("the target kept the connection open; it was dropped");
