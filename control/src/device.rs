@@ -186,7 +186,7 @@ impl Devices {
     ) -> Result<DeviceView, ControlError> {
         let mut table = self.table();
         let found = table.answerable(code, now).filter(|ask| ask.reader.as_ref() == Some(reader));
-        let ask = found.ok_or(ControlError::NotFound("waiting terminal"))?;
+        let ask = found.ok_or(ControlError::NotFound("code of a waiting terminal"))?;
         if digest.is_some_and(|digest| *digest != ask.view.digest) {
             let told = "this isn't the terminal that you looked at: look again";
             return Err(ControlError::Conflict(told.to_owned()));
@@ -342,13 +342,13 @@ impl Control {
         let found = code.and_then(|code| self.0.devices.read(&code, &actor.login, self.now()));
         match found {
             Some(view) => Ok(view),
-            None => self.mistyped(actor, "waiting terminal").await,
+            None => self.mistyped(actor, "code of a waiting terminal").await,
         }
     }
 
     fn typed(&self, actor: &Actor, code: &str) -> Result<String, ControlError> {
         self.0.limits.code(&actor.principal.id)?;
-        ids::read_code(code).ok_or(ControlError::NotFound("waiting terminal"))
+        ids::read_code(code).ok_or(ControlError::NotFound("code of a waiting terminal"))
     }
 
     /// Says that a waiting terminal is the actor's own: it will be signed in as they are. Whoever has
@@ -405,7 +405,7 @@ impl Control {
             };
         };
         let view = self.0.devices.read(code, &actor.login, self.now());
-        let digest = view.ok_or(ControlError::NotFound("waiting terminal"))?;
+        let digest = view.ok_or(ControlError::NotFound("code of a waiting terminal"))?;
         let digest = digest.statement(actor).digest();
         let proven = self.prove(actor, challenge, proof, Purpose::SignIn, &digest, None).await?;
         Ok(Some(proven.id))

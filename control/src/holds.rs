@@ -122,7 +122,7 @@ impl Holds {
         let mut table = lock(&self.table);
         let hold = table.by_code.get_mut(code).filter(|hold| now < hold.view.expires_at);
         let own = hold.filter(|hold| hold.may_be_read(actor));
-        let hold = own.ok_or(ControlError::NotFound("waiting connection"))?;
+        let hold = own.ok_or(ControlError::NotFound("code of a waiting connection"))?;
         hold.reader = Some(actor.login.clone());
         Ok(hold.view.clone())
     }
@@ -131,7 +131,7 @@ impl Holds {
     fn say(&self, code: &str, view: &HoldView, said: Said) -> Result<HoldView, ControlError> {
         let mut table = lock(&self.table);
         let hold = table.by_code.get_mut(code).filter(|hold| hold.view == *view);
-        let hold = hold.ok_or(ControlError::NotFound("waiting connection"))?;
+        let hold = hold.ok_or(ControlError::NotFound("code of a waiting connection"))?;
         let Said { ticket, reason } = said;
         hold.view = HoldView { ticket, reason, ..hold.view.clone() };
         hold.view.digest = digest(&hold.view);
@@ -143,7 +143,7 @@ impl Holds {
         let mut table = lock(&self.table);
         let same = table.by_code.get(code).is_some_and(|hold| hold.view == *view);
         let taken = same.then(|| table.by_code.remove(code)).flatten();
-        taken.ok_or(ControlError::NotFound("waiting connection"))
+        taken.ok_or(ControlError::NotFound("code of a waiting connection"))
     }
 }
 
@@ -232,7 +232,7 @@ impl Control {
         });
         match held {
             Some(held) => Ok(held),
-            None => self.mistyped(actor, "waiting connection").await,
+            None => self.mistyped(actor, "code of a waiting connection").await,
         }
     }
 
@@ -285,7 +285,9 @@ impl Control {
         change.record(Event::new(actor, "hold.confirmed", &view.id, detail)).await?;
         change.commit().await?;
         let answered = Answer { actor: actor.clone(), touch: step_up, view: view.clone() };
-        answer.send(answered).map_err(|_| ControlError::NotFound("waiting connection"))?;
+        answer
+            .send(answered)
+            .map_err(|_| ControlError::NotFound("code of a waiting connection"))?;
         Ok(view)
     }
 

@@ -11,6 +11,8 @@ use crate::terminal::{self, moment, plain};
 
 /// How many of each kind `ls` shows.
 const MOST: usize = 200;
+/// So much of what can't be had is named.
+const NAMED: usize = 5;
 
 /// List what you can reach, your grants and requests, and what waits for your verdict
 #[derive(Debug, Args)]
@@ -98,7 +100,6 @@ struct Login {
     limit: Option<String>,
     ticket: Option<String>,
     reason: Option<u32>,
-    why: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -180,30 +181,40 @@ fn reachable(targets: &[Target]) -> String {
             let (environment, databases) =
                 (target.environment.clone(), target.databases.join(", "));
             match login.takes() {
-                Ok(takes) => open.push(vec![resource, environment, databases, takes]),
-                Err(why) => shut.push(vec![resource, environment, why]),
+                Some(takes) => open.push(vec![resource, environment, databases, takes]),
+                None => shut.push(resource),
             }
         }
     }
     section("Can be asked for", &["what", "environment", "databases", "takes"], &open)
-        + &section("Not for you", &["what", "environment", "why"], &shut)
+        + &closed(&shut)
+}
+
+/// What can't be had, in a line: there may be much of it.
+fn closed(shut: &[String]) -> String {
+    let named = shut.iter().take(NAMED).map(|one| plain(one)).collect::<Vec<_>>().join(", ");
+    match shut.len() {
+        0 => String::new(),
+        few if few <= NAMED => format!("Not for you: {named}; `postern explain` says why\n\n"),
+        many => format!(
+            "Not for you: {named} and {} more; `postern explain` says why\n\n",
+            many.saturating_sub(NAMED)
+        ),
+    }
 }
 
 impl Login {
-    /// What it takes, or why it can't be had.
-    fn takes(&self) -> Result<String, String> {
+    /// What it takes; nothing where it can't be had.
+    fn takes(&self) -> Option<String> {
         let limit = self.limit.as_ref().map(|limit| format!(", at most {limit}"));
         let takes = match self.verdict.as_str() {
             "free" => "nothing".to_owned(),
             "approval" => format!("approval by {}", self.needs.join(" and ")),
-            _ => {
-                let why = self.why.as_deref().unwrap_or("the rules don't permit it");
-                return Err(why.to_owned());
-            }
+            _ => return None,
         };
         let ticket = self.ticket.as_ref().map(|pattern| format!(", a ticket like {pattern}"));
         let reason = self.reason.map(|least| format!(", a reason of {least} characters"));
-        Ok([Some(takes), ticket, reason, limit].into_iter().flatten().collect())
+        Some([Some(takes), ticket, reason, limit].into_iter().flatten().collect())
     }
 }
 
@@ -326,5 +337,18 @@ impl Token {
             terminal::note(&format!("good for {uses} as {} until {until}", self.resource));
         }
         show(self.shape, &answer, || Ok(format!("{}\n", plain(&minted.token))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_had_is_named_and_counted() {
+        let many = |count: usize| (0..count).map(|n| format!("ro@t{n}")).collect::<Vec<_>>();
+        assert_eq!(closed(&[]), "");
+        assert!(closed(&many(2)).starts_with("Not for you: ro@t0, ro@t1; "));
+        assert!(closed(&many(7)).contains("ro@t4 and 2 more; "));
     }
 }

@@ -119,6 +119,9 @@ async fn list(all: bool, shape: Shape) -> Result<(), Failure> {
     show(shape, &answer, || {
         let items = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
         let keys: Vec<Key> = read_all(&items)?;
+        if keys.is_empty() {
+            return Ok("no keys: `postern keys add ~/.ssh/id_ed25519.pub` registers one\n".into());
+        }
         let rows: Vec<_> = keys.iter().map(Key::row).collect();
         let header = ["id", "who", "name", "kind", "fingerprint", "added", "used"];
         Ok(terminal::table(&header, &rows))

@@ -104,7 +104,7 @@ impl Notifications {
         show(self.shape, &Value::from(messages.clone()), || {
             let messages: Vec<Message> = read_all(&messages)?;
             if messages.is_empty() {
-                return Ok("there are none\n".into());
+                return Ok("no messages\n".into());
             }
             let rows: Vec<_> = messages.iter().map(Message::row).collect();
             let head =

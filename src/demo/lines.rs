@@ -59,7 +59,7 @@ pub(super) fn to_paste(scene: &Scene, links: &[SecretString; 2]) -> String {
         ),
         ("The same in a browser, as Alice and, in a private window, as Bob; good once:", {
             let [alice, bob] = links;
-            format!("{}\n     {}", alice.expose_secret(), bob.expose_secret())
+            format!("{}   # Alice\n     {}   # Bob", alice.expose_secret(), bob.expose_secret())
         }),
     ];
     let mut text = format!(

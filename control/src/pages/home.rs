@@ -17,6 +17,8 @@ use crate::{
     GrantFilter, GrantView, Paging, RequestFilter, RequestView, Scope, Standing, Yes, statement,
 };
 
+const NOTHING_YET: &str = "Nothing. Connect, or <a href=\"/ask\">ask for it</a> ahead.";
+
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
     let actor = &visitor.actor;
     let live = GrantFilter { scope: Scope::Mine, live: Some(true) };
@@ -28,11 +30,15 @@ pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Pag
     let (seal, now) = (visitor.seal(), api.control.now());
     let touch = api.control.factors(&actor.principal.id).await?.any();
     let body = who(&visitor)
-        .piece(&section("Waiting for my verdict", &inbox.items, |view| {
+        .piece(&section(("Waiting for my verdict", "Nothing."), &inbox.items, |view| {
             asked(view, touch, &seal, now)
         }))
-        .piece(&section("What I can use now", &grants.items, |view| granted(view, &seal, now)))
-        .piece(&section("What I asked for", &mine.items, |view| waiting(view, &seal, now)));
+        .piece(&section(("What I can use now", NOTHING_YET), &grants.items, |view| {
+            granted(view, &seal, now)
+        }))
+        .piece(&section(("What I asked for", "Nothing."), &mine.items, |view| {
+            waiting(view, &seal, now)
+        }));
     Ok(Page::new("My access", body).of(&visitor))
 }
 
@@ -53,10 +59,14 @@ fn who(visitor: &Visitor) -> Markup {
     }
 }
 
-fn section<T>(title: &'static str, items: &[T], card: impl Fn(&T) -> Markup) -> Markup {
+fn section<T>(
+    (title, none): (&'static str, &'static str),
+    items: &[T],
+    card: impl Fn(&T) -> Markup,
+) -> Markup {
     let head = Markup::new().raw("<h2>").raw(title).raw("</h2>");
     if items.is_empty() {
-        return head.raw("<p class=\"quiet\">Nothing.</p>");
+        return head.raw("<p class=\"quiet\">").raw(none).raw("</p>");
     }
     items
         .iter()

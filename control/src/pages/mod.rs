@@ -229,11 +229,17 @@ fn to_login(next: &Next) -> Redirect {
     }
 }
 
+/// A sentence begins so.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
+}
+
 /// What is wrong, as a page.
 pub(crate) fn wrong(problem: &Problem) -> Response {
     let body = Markup::new()
         .raw("<p class=\"warn\">")
-        .text(problem.detail())
+        .text(capital(problem.detail()))
         .raw("</p><p><a href=\"/\">Go to my access</a></p>");
     Page { status: problem.status(), ..Page::new(problem.title(), body) }.into_response()
 }

@@ -11,6 +11,8 @@ use crate::api::error::Problem;
 use crate::api::extract::At;
 use crate::{ChannelView, LetterState, LetterView, Paging};
 
+const NO_CHANNELS: &str = "None, so nobody is told of anything: sections <code>[notify.NAME]</code> of the configuration name them.";
+
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
     let actor = &visitor.actor;
     let channels = api.control.channels(actor).await?;
@@ -18,18 +20,23 @@ pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Pag
     let waiting = api.control.letters(actor, Some(LetterState::Waiting), Paging::default()).await?;
     let seal = visitor.seal();
     let body = Markup::new()
-        .piece(&section("Channels", &channels, |view| channel(view, &seal)))
-        .piece(&section("Nobody took these", &dead.items, |view| letter(view, &seal)));
+        .piece(&section("Channels", NO_CHANNELS, &channels, |view| channel(view, &seal)))
+        .piece(&section("Nobody took these", "None.", &dead.items, |view| letter(view, &seal)));
     let body = if dead.items.is_empty() { body } else { body.piece(&send_all(&seal)) };
-    let body =
-        body.piece(&section("Still to be taken", &waiting.items, |view| letter(view, &seal)));
+    let body = body
+        .piece(&section("Still to be taken", "None.", &waiting.items, |view| letter(view, &seal)));
     Ok(Page::new("Notifications", body).of(&visitor))
 }
 
-fn section<T>(title: &'static str, items: &[T], card: impl Fn(&T) -> Markup) -> Markup {
+fn section<T>(
+    title: &'static str,
+    none: &'static str,
+    items: &[T],
+    card: impl Fn(&T) -> Markup,
+) -> Markup {
     let head = Markup::new().raw("<h2>").raw(title).raw("</h2>");
     if items.is_empty() {
-        return head.raw("<p class=\"quiet\">None.</p>");
+        return head.raw("<p class=\"quiet\">").raw(none).raw("</p>");
     }
     items
         .iter()

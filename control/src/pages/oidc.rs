@@ -16,7 +16,7 @@ use url::Url;
 
 use super::markup::Markup;
 use super::session::{Next, cookie, is_https, ours, public_url, sent, set_cookie};
-use super::{Page, Turned, hidden};
+use super::{Page, Turned, capital, hidden};
 use crate::LoginKind;
 use crate::api::Api;
 use crate::api::error::{Kind, Problem};
@@ -161,11 +161,6 @@ fn refused(refusal: &Refusal) -> Page {
         StatusCode::FORBIDDEN
     };
     Page { status, ..Page::new("You are not signed in", body) }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 fn flow_name(public: &Url) -> &'static str {

@@ -32,7 +32,7 @@ pub(super) fn keys(event: &AuditView, who: &str) -> Option<String> {
         "token.redeemed" => format!("token {it} was shown for {}", said("resource")),
         "token.refused" => format!("token {it} was shown and refused: {}", said("why")),
         "token.revoked" => format!("{who} took token {it} back"),
-        "code.refused" => format!("{who} said a code that no {it} has"),
+        "code.refused" => format!("{who} typed a wrong {it}"),
         "link.refused" => {
             let place = after(" at ", event.detail.get("address"));
             format!("a sign-in link was refused{place}: it is {} ({it})", said("why"))

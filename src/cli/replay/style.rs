@@ -160,7 +160,8 @@ fn outcome_told(paint: Paint, outcome: &Outcome) -> String {
         Some(sqlstate) => paint.bad(&format!("ERROR {} after {took}", plain(sqlstate))),
         None => {
             let tag = if outcome.tag.is_empty() { "(empty)".into() } else { plain(&outcome.tag) };
-            format!("{tag}: {} rows, {} B, {took}", outcome.rows, outcome.bytes)
+            let rows = if outcome.rows == 1 { "row" } else { "rows" };
+            format!("{tag}: {} {rows}, {} B, {took}", outcome.rows, outcome.bytes)
         }
     }
 }
