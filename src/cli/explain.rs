@@ -136,7 +136,8 @@ impl Explained {
     pub(super) fn told(&self) -> String {
         let Self { answer, takes, unsaid, approvers, rules, ends, otherwise, week, .. } = self;
         let takes = takes.iter().map(|one| format!("  {one}"));
-        let rules = rules.iter().map(|rule| match rule.title == rule.place {
+        // A rule without an @id has its place for a title.
+        let rules = rules.iter().map(|rule| match rule.title.ends_with(&rule.place) {
             true => format!("  {}: {}", rule.place, rule.says),
             false => format!("  {} ({}): {}", rule.title, rule.place, rule.says),
         });
