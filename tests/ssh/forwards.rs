@@ -11,6 +11,7 @@ use crate::agent::Agent;
 use crate::bed::{Setup, SshBed, kept};
 use crate::running::Running;
 use crate::support::{run, until};
+use crate::wire::hostile;
 
 /// Everything that the target may open.
 const ALL: &str = r#"channels = ["shell", "exec", "sftp", "subsystem", "direct-tcpip", "direct-streamlocal",
@@ -178,6 +179,12 @@ async fn a_forward_that_is_cancelled_ends_and_what_is_connected_stays() {
     early.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HELLO");
     assert!(kept(&bed.events(), r#""ssh":"unlisten""#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lets_a_target_in_too_late_keeps_no_channel_for_it() {
+    let bed = open_bed().await;
+    hostile(&bed, "a_yes_that_comes_too_late_is_followed_by_an_end").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

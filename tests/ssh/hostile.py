@@ -3,6 +3,7 @@
 Each case ends with a look whether others are still served.
 """
 
+import socket
 import sys
 
 from raw_ssh import CERTIFICATE, SECURITY_KEY, Closed, Fields, Ssh, certified, nested, security_key, stray, string, u32
@@ -269,6 +270,19 @@ def file_transfer_has_one_name():
             continue
         connection.send(b"\x5e" + u32(channel) + string(u32(5) + b"\1" + u32(3)))
         raise AssertionError(f"{name!r} was passed on, and answered with {connection.until(94, 95, 96, 97)}")
+
+
+def a_yes_that_comes_too_late_is_followed_by_an_end():
+    connection = Ssh(PORT).enter(USER, KEY)
+    connection.send(b"\x50" + string("tcpip-forward") + b"\1" + string("localhost") + u32(0))
+    port = Fields(connection.until(81, 82)[1:]).u32()
+    caller = socket.create_connection(("127.0.0.1", port), timeout=30)
+    asked = Fields(connection.until(90)[1:])
+    assert asked.string() == b"forwarded-tcpip"
+    channel = asked.u32()
+    assert caller.recv(1) == b"", "the gateway doesn't wait any more"
+    connection.send(b"\x5b" + u32(channel) + u32(7) + u32(2**20) + u32(32768))
+    assert connection.until(80, 97) == b"\x61" + u32(7)
 
 
 def data_beyond_the_window_ends_the_connection_and_no_other():

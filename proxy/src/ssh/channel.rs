@@ -216,10 +216,7 @@ impl Line<'_> {
                 self.calls.expect(Wanted::X11);
                 target.request_x11(false, single, protocol, cookie, screen).await
             }
-            Ask::Tell(reason) => {
-                let told = self.out.extended_data_bytes(STDERR, format!("{reason}\r\n"));
-                return told.await.map_err(|_| Broken::Client);
-            }
+            Ask::Tell(reason) => return self.tell(&reason).await,
             Ask::Signal(signal) => {
                 self.hub
                     .record(Happening::Signal { ch, name: name_of(&signal).as_str().into() })?;
@@ -336,6 +333,11 @@ impl Line<'_> {
         })?;
         let sent = self.handle.exit_signal_request(self.out.id(), signal, core, message, language);
         sent.await.map_err(|()| Broken::Client)
+    }
+
+    async fn tell(&self, reason: &str) -> Result<(), Broken> {
+        let told = self.out.extended_data_bytes(STDERR, format!("{reason}\r\n"));
+        told.await.map_err(|_| Broken::Client)
     }
 
     /// The target doesn't run what it was asked to run, though the client was told yes.

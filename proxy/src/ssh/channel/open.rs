@@ -63,17 +63,25 @@ pub(in super::super) async fn answer(
     shared: Arc<Shared>,
     called: Called,
 ) -> Result<(), Broken> {
-    let Called { by, calls, channel, reply, lasts: _lasts } = called;
+    let Called { by, calls, channel, reply, lasts } = called;
     let ch = hub.number();
     hub.check()?;
     hub.record(Happening::Opened { ch, channel: by.carries() })?;
-    let out = match timeout(PATIENCE, Box::pin(open_at_client(&handle, &by))).await {
-        Ok(Ok(out)) => out,
-        Ok(Err(_)) | Err(_) => {
-            reply.reject(ChannelOpenFailure::ConnectFailed).await;
-            return hub.record(Happening::Closed { ch, bytes_in: 0, bytes_out: 0 });
+    let mut opening = Box::pin(open_at_client(&handle, &by));
+    let opened = timeout(PATIENCE, &mut opening).await;
+    let late = opened.is_err();
+    let Ok(Ok(out)) = opened else {
+        reply.reject(ChannelOpenFailure::ConnectFailed).await;
+        hub.record(Happening::Closed { ch, bytes_in: 0, bytes_out: 0 })?;
+        drop(lasts);
+        // A client that opens it after all is told that it is closed.
+        if late && let Ok(out) = opening.await {
+            shared.inboxes.close(out.id());
+            out.close().await.map_err(|_| Broken::Client)?;
         }
+        return Ok(());
     };
+    drop(opening);
     let id = out.id();
     let inbox = shared.inboxes.of(id);
     hub.check()?;
