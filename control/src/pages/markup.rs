@@ -40,14 +40,22 @@ impl Markup {
         self.raw("<dt>").raw(term).raw("</dt><dd>").text(value).raw("</dd>")
     }
 
+    /// Adds an instant to the second, in UTC; the exact one goes with it.
+    pub(super) fn time(self, at: Timestamp) -> Self {
+        let exact = at.to_string();
+        let told = exact.split_once('.').map_or(exact.as_str(), |(seconds, _)| seconds);
+        let shown = told.replacen('T', " ", 1);
+        self.raw("<time datetime=\"").text(&exact).raw("\">").text(shown).raw(" UTC</time>")
+    }
+
     /// Adds a row with an instant, as people read one.
     pub(super) fn moment(self, term: &'static str, at: Timestamp) -> Self {
-        self.raw("<dt>").raw(term).raw("</dt><dd>").piece(&time(at)).raw("</dd>")
+        self.raw("<dt>").raw(term).raw("</dt><dd>").time(at).raw("</dd>")
     }
 
     /// Adds a row with an instant to come, and how long it is until then.
     pub(super) fn ahead(self, term: &'static str, at: Timestamp, now: Timestamp) -> Self {
-        let row = self.raw("<dt>").raw(term).raw("</dt><dd>").piece(&time(at));
+        let row = self.raw("<dt>").raw(term).raw("</dt><dd>").time(at);
         let left = now.until(at).duration().as_secs();
         let (hours, minutes) = (left / 3_600, left % 3_600 / 60);
         match (hours, minutes) {
@@ -62,14 +70,6 @@ impl Markup {
     pub(super) fn finish(self) -> String {
         self.0
     }
-}
-
-/// To the second, in UTC; the exact one goes with it.
-fn time(at: Timestamp) -> Markup {
-    let exact = at.to_string();
-    let told = exact.split_once('.').map_or(exact.as_str(), |(seconds, _)| seconds);
-    let shown = told.replacen('T', " ", 1);
-    Markup::new().raw("<time datetime=\"").text(&exact).raw("\">").text(shown).raw(" UTC</time>")
 }
 
 struct Escape<'a>(&'a mut String);

@@ -2,7 +2,7 @@
 //! passkey is used, and is one file of ours.
 //!
 //! `session` says who looks and whether a form is ours, `markup` keeps text text, and one file
-//! serves each page: `sign_in`, `home` (my access and my inbox), `ask` (asking, and asking for more), `reviews` (of emergencies), `logins` (where I am signed in), `device` (a terminal that waits) and
+//! serves each page: `sign_in`, `home` (my access and my inbox), `ask` (asking, and asking for more), `sessions`, `reviews` (of emergencies), `logins` (where I am signed in), `device` (a terminal that waits) and
 //! `confirm` (a connection that waits). No address acts by itself: whatever changes something is a form that a person sends.
 
 mod ask;
@@ -19,6 +19,7 @@ mod recovery;
 mod request;
 mod reviews;
 mod session;
+mod sessions;
 mod sign_in;
 mod ssh_keys;
 mod touch;
@@ -64,6 +65,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/r/{id}/prove", post(request::prove))
         .route("/grants/{id}/done", post(home::done))
         .route("/grants/{id}/extend", post(ask::extend))
+        .route("/sessions", get(sessions::show))
         .route("/reviews", get(reviews::show))
         .route("/reviews/{id}/sign", post(reviews::sign))
         .route("/c/{id}", get(confirm::ask).post(confirm::look))
@@ -105,7 +107,7 @@ async fn style() -> Response {
 }
 
 /// Everybody's pages.
-const LINKS: &str = "<a href=\"/ask\">Ask</a><a href=\"/reviews\">Reviews</a><a href=\"/keys\">Keys</a><a href=\"/logins\">Sign-ins</a>";
+const LINKS: &str = "<a href=\"/ask\">Ask</a><a href=\"/sessions\">Sessions</a><a href=\"/reviews\">Reviews</a><a href=\"/keys\">Keys</a><a href=\"/logins\">Sign-ins</a>";
 
 /// A page.
 struct Page {

@@ -404,3 +404,16 @@ async fn access_is_asked_for_said_otherwise_and_extended_without_script() {
     let reviews = alice.get("/reviews").await;
     assert!(reviews.text.contains("Nothing."), "{}", reviews.text);
 }
+
+#[tokio::test]
+async fn sessions_are_listed_to_their_person_and_to_those_who_oversee() {
+    let world = World::new().await;
+    world.session("gr-aaaaaaaaaaaa", "se-aaaaaaaaaaaa").await;
+    for (who, seen) in [("alice", true), ("erin", true), ("dave", false)] {
+        let page = Browser::of(&world, who).await.get("/sessions").await;
+        assert_eq!(page.status, StatusCode::OK);
+        assert_eq!(page.text.contains("se-aaaaaaaaaaaa"), seen, "{who}: {}", page.text);
+        assert_eq!(page.text.contains("<strong>live</strong>"), seen, "{who}: {}", page.text);
+        assert!(!page.text.contains("<b>"), "{}", page.text);
+    }
+}
