@@ -61,18 +61,10 @@ pub(crate) enum BearerError {
 
 impl From<JwtError> for BearerError {
     fn from(error: JwtError) -> Self {
-        match error {
-            JwtError::Issuers(error) => Self::Failed(error.into()),
-            JwtError::Malformed(_)
-            | JwtError::Algorithm(_)
-            | JwtError::Typ(_)
-            | JwtError::UnknownKey
-            | JwtError::Signature
-            | JwtError::Issuer => Self::Unproven,
-            JwtError::Audience | JwtError::Expired | JwtError::NotYet | JwtError::TooOld => {
-                Self::Token(error)
-            }
+        if let JwtError::Issuers(error) = error {
+            return Self::Failed(error.into());
         }
+        if error.is_of_issuer() { Self::Token(error) } else { Self::Unproven }
     }
 }
 

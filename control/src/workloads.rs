@@ -172,18 +172,11 @@ impl Unfit {
 
 impl From<JwtError> for ExchangeError {
     fn from(error: JwtError) -> Self {
-        match error {
-            JwtError::Issuers(error) => Self::Failed(error.into()),
-            JwtError::Malformed(_)
-            | JwtError::Algorithm(_)
-            | JwtError::Typ(_)
-            | JwtError::UnknownKey
-            | JwtError::Signature
-            | JwtError::Issuer => Self::Refused(Unfit::Unproven(error.code())),
-            JwtError::Audience | JwtError::Expired | JwtError::NotYet | JwtError::TooOld => {
-                Self::Refused(Unfit::Token(error))
-            }
+        if let JwtError::Issuers(error) = error {
+            return Self::Failed(error.into());
         }
+        let unproven = Unfit::Unproven(error.code());
+        Self::Refused(if error.is_of_issuer() { Unfit::Token(error) } else { unproven })
     }
 }
 

@@ -107,6 +107,20 @@ impl JwtError {
             Self::Issuers(_) => "issuer-unavailable",
         }
     }
+
+    /// Whether the issuer's word stands behind the token, so that its claims may be spoken of.
+    pub(crate) fn is_of_issuer(&self) -> bool {
+        match self {
+            Self::Audience | Self::Expired | Self::NotYet | Self::TooOld => true,
+            Self::Malformed(_)
+            | Self::Algorithm(_)
+            | Self::Typ(_)
+            | Self::UnknownKey
+            | Self::Signature
+            | Self::Issuer
+            | Self::Issuers(_) => false,
+        }
+    }
 }
 
 /// What a text says, not yet believed.
