@@ -77,9 +77,10 @@ async fn invite(gateway: &Gateway, config: &Config, start: &Start) -> Result<(),
             true => control.recover_at_console(id).await,
             false => control.invite(None, id).await,
         };
-        let invite = invite.map_err(|error| match error {
-            ControlError::NotFound(_) => UpError::Nobody(id.clone()),
-            other => other.into(),
+        let nobody = |error: &ControlError| matches!(error, ControlError::NotFound(_));
+        let invite = invite.map_err(|error| match nobody(&error) {
+            true => UpError::Nobody(id.clone()),
+            false => error.into(),
         })?;
         let (until, url) = (invite.expires_at, invite.url.expose_secret());
         let opens = match config.sign_in.links {
