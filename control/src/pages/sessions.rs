@@ -24,7 +24,7 @@ pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Pag
     let body = if page.next.is_some() { body.raw(more) } else { body };
     let body = if actor.oversees() {
         body.raw("<p class=\"quiet\"><code>postern replay</code> shows what was done in one,")
-            .raw(" and <code>postern revoke</code> ends its grant, and it with it.</p>")
+            .raw(" and <code>postern revoke</code> ends its grant, which cuts it.</p>")
     } else {
         body
     };
