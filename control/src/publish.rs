@@ -206,12 +206,15 @@ impl Change {
     }
 
     pub(crate) async fn add_lock(&mut self, lock: &Lock) -> Result<(), ControlError> {
+        self.add_lock_by(By::Principal(lock.by.clone()), lock).await
+    }
+
+    pub(crate) async fn add_lock_by(&mut self, by: By, lock: &Lock) -> Result<(), ControlError> {
         store::locks::insert(&mut self.db, lock).await?;
         let detail = json!({
             "subject": lock.subject, "reason": lock.reason,
             "until": lock.until.map(|until| until.to_string()),
         });
-        let by = By::Principal(lock.by.clone());
         self.record(Event::new(by, "lock.set", &lock.id, detail)).await?;
         self.news.locks.push(lock.clone());
         Ok(())

@@ -34,7 +34,9 @@ impl Control {
         let control = self.clone();
         self.to_the_end(async move {
             let mut change = control.change().await?;
+            let before = Arc::clone(&change.inventory);
             change.configure(next).await?;
+            change.follow_listed_keys(&before).await?;
             let withdrawn = change.review_requests(None).await?;
             change.review_grants(None).await?;
             change.end_logins_of_strangers().await?;

@@ -3,9 +3,10 @@
 //! A key says who somebody is, so adding one is an act of administration: its private half signs that it
 //! is theirs (`ssh_proof`), and whoever has a passkey or an app agrees to it with a touch, until which the
 //! key waits and opens nothing. A key is one person's. One that was removed is gone for good, and what runs
-//! by it is cut, since it may have been lost.
+//! by it is cut, since it may have been lost; what ran by one of the configuration is cut when it leaves it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use policies::{CredentialId, Digest, Lock, PrincipalId, Purpose, Subject, Timestamp, Ttl};
 use serde_json::json;
@@ -14,7 +15,7 @@ use crate::audit::{By, Event, clip};
 use crate::ceremony::Failure;
 use crate::publish::Change;
 use crate::ssh_proof::Held;
-use crate::{Actor, Control, ControlError, Proof, Scope, Statement, ids, store};
+use crate::{Actor, Control, ControlError, Inventory, Proof, Scope, Statement, ids, store};
 
 /// The longest name of a key, in letters.
 const NAME_MAX: usize = 64;
@@ -22,6 +23,11 @@ const NAME_MAX: usize = 64;
 const MOST: usize = 32;
 /// Longer than anything that was opened with a key may run.
 const CUT: Ttl = Ttl::from_secs(30 * 24 * 3_600);
+/// Long enough to cut what a key opened for one person, where the configuration gives it to another.
+const MOVED: Ttl = Ttl::from_secs(60);
+/// Who locks, and why, where it is no person's act.
+const CONFIGURATION: &str = "configuration";
+const DROPPED: &str = "the SSH key is no longer theirs in the configuration";
 /// How long a key waits for its person to agree.
 const PATIENCE: Ttl = Ttl::from_secs(3_600);
 
@@ -333,16 +339,71 @@ impl Change {
         actor: &Actor,
         key: &SshKeyView,
     ) -> Result<(), ControlError> {
-        let credential: CredentialId = store::parse("credential", &key.fingerprint)?;
-        let lock = Lock {
+        let (by, why) = (actor.principal.id.clone(), "the SSH key was removed");
+        self.add_lock(&self.key_lock(&key.fingerprint, by, (why, CUT))?).await
+    }
+
+    /// Cuts what was opened with keys that the configuration had and has no more. What it has again opens
+    /// again.
+    pub(crate) async fn follow_listed_keys(
+        &mut self,
+        before: &Inventory,
+    ) -> Result<(), ControlError> {
+        let next = Arc::clone(&self.inventory);
+        self.unlock_listed_keys(&next).await?;
+        for (line, whose) in before.ssh_keys.iter() {
+            let span = match next.ssh_keys.get(line) {
+                Some(owner) if owner == whose => continue,
+                Some(_) => MOVED,
+                None => CUT,
+            };
+            let owner = store::ssh_keys::owner(self.db(), line).await?;
+            if owner == Some((whose.clone(), true)) {
+                continue;
+            }
+            let fingerprint = certs::key_fingerprint(line).map_err(ControlError::IssueSsh)?;
+            let by = store::parse("principal", CONFIGURATION)?;
+            let lock = self.key_lock(&fingerprint, by, (DROPPED, span))?;
+            self.add_lock_by(By::Control, &lock).await?;
+        }
+        Ok(())
+    }
+
+    async fn unlock_listed_keys(&mut self, next: &Inventory) -> Result<(), ControlError> {
+        let now = self.now;
+        let locks = self.control().0.feed.locks().into_iter();
+        let ours =
+            |lock: &Lock| lock.reason == DROPPED && lock.until.is_none_or(|until| now < until);
+        let dropped: Vec<Lock> = locks.filter(ours).collect();
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        let listed = next.ssh_keys.keys().map(|line| certs::key_fingerprint(line));
+        let listed: BTreeSet<String> =
+            listed.collect::<Result<_, _>>().map_err(ControlError::IssueSsh)?;
+        for lock in dropped {
+            if matches!(&lock.subject, Subject::Credential(id) if listed.contains(id.as_str())) {
+                self.lift_lock(&lock.id, By::Control).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn key_lock(
+        &self,
+        fingerprint: &str,
+        by: PrincipalId,
+        (why, span): (&str, Ttl),
+    ) -> Result<Lock, ControlError> {
+        let credential: CredentialId = store::parse("credential", fingerprint)?;
+        Ok(Lock {
             id: ids::fresh("lk")?,
             subject: Subject::Credential(credential),
-            reason: "the SSH key was removed".to_owned(),
-            by: actor.principal.id.clone(),
+            reason: why.to_owned(),
+            by,
             at: self.now,
-            until: Some(self.now.after(CUT)),
+            until: Some(self.now.after(span)),
             members: BTreeSet::new(),
-        };
-        self.add_lock(&lock).await
+        })
     }
 }

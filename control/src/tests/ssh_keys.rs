@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use ssh_key::{HashAlg, LineEnding, PrivateKey};
 
 use super::World;
-use crate::{Actor, ControlError, Proof, Scope, Ssh, SshKeyView, store};
+use crate::{Actor, ControlError, Inventory, Proof, Scope, Ssh, SshKeyView, store};
 
 /// A key with its private half.
 pub(super) struct Pair {
@@ -208,6 +208,51 @@ async fn a_recovery_takes_ssh_keys_away_and_cuts_what_they_opened() {
     world.register(&bob, &pair).await.unwrap();
     world.control.recover_at_console(&bob.principal.id).await.unwrap();
     assert_eq!(world.holder(&pair).await, None);
+}
+
+#[tokio::test]
+async fn a_key_that_leaves_the_configuration_ends_what_it_opened_until_it_is_back() {
+    let world = world().await;
+    let (eve, key) = (super::actor("eve"), fresh());
+    let credential =
+        Subject::Credential(certs::key_fingerprint(&key.line).unwrap().parse().unwrap());
+    let listed = |whose: Option<&str>| {
+        let line = certs::read_public_key(&key.line).unwrap();
+        let keys = whose.map(|whose| (line, whose.parse().unwrap()));
+        Inventory { ssh_keys: keys.into_iter().collect(), ..super::inventory(super::RULES) }
+    };
+    let locked = async || {
+        let locks = world.control.locks(&eve).await.unwrap();
+        locks.iter().filter(|view| view.lock.subject == credential).count()
+    };
+    let steps = [
+        (Some("alice"), Some("alice"), 0),
+        (None, None, 1),
+        (Some("alice"), Some("alice"), 0),
+        (Some("alice"), Some("alice"), 0),
+        (Some("bob"), Some("bob"), 1),
+        (Some("bob"), Some("bob"), 0),
+    ];
+    for (step, (whose, holder, locks)) in steps.into_iter().enumerate() {
+        world.control.reload(listed(whose)).await.unwrap();
+        assert_eq!(world.holder(&key).await.as_deref(), holder, "{step}");
+        assert_eq!(locked().await, locks, "{step}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_its_person_has_registered_too_stays_good_without_the_configuration() {
+    let world = world().await;
+    let (alice, key) = (world.signed_in("alice").await.actor, fresh());
+    world.register(&alice, &key).await.unwrap();
+    let mut listed = super::inventory(super::RULES);
+    let line = certs::read_public_key(&key.line).unwrap();
+    listed.ssh_keys.insert(line, alice.principal.id.clone());
+    world.control.reload(listed).await.unwrap();
+    world.control.reload(super::inventory(super::RULES)).await.unwrap();
+    assert_eq!(world.holder(&key).await.as_deref(), Some("alice"));
+    let locks = world.control.locks(&super::actor("eve")).await.unwrap();
+    assert!(locks.is_empty(), "{locks:?}");
 }
 
 #[rstest]
