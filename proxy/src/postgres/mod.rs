@@ -158,9 +158,7 @@ impl Visit {
         let startup = &arrival.startup;
         let name = startup.target_name(arrival.server_name.clone());
         let name = name.map_err(|error| Fatal::from(&error))?;
-        let target = self.plane.leases.target(&name);
-        let target = target.filter(|target| target.kind == Kind::Postgres);
-        let target = target.ok_or_else(|| unknown(&name))?;
+        let target = of_postgres(&name, self.plane.leases.target(&name))?;
         if startup.replication.is_some() && !target.replication {
             return Err(Fatal::from(&startup::StartupError::Replication));
         }
@@ -201,7 +199,34 @@ impl Visit {
     }
 }
 
-fn unknown(name: &TargetName) -> Fatal {
-    Fatal::new("28000", format!("there is no target `{name}`"))
-        .hint("The target is chosen by host name, by -c postern.target=NAME, or by database name.")
+/// A target that speaks Postgres.
+fn of_postgres(name: &TargetName, found: Option<Arc<Target>>) -> Result<Arc<Target>, Fatal> {
+    let target = found.ok_or_else(|| {
+        Fatal::new("28000", format!("there is no target `{name}`")).hint(
+            "The target is chosen by host name, by -c postern.target=NAME, or by database name.",
+        )
+    })?;
+    match target.kind {
+        Kind::Postgres => Ok(target),
+        Kind::Ssh => Err(Fatal::new("28000", format!("target `{name}` is an SSH host"))
+            .hint("Open it with ssh; `postern ssh-config` prints what it needs to know.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use policies::Partition;
+
+    use super::*;
+    use crate::testing::target;
+
+    #[test]
+    fn a_host_of_ssh_is_said_to_be_one() {
+        let name: TargetName = "web-1".parse().unwrap();
+        let of = |kind| Some(Arc::new(Target { kind, ..target(Partition::Cut) }));
+        assert!(of_postgres(&name, of(Kind::Postgres)).is_ok());
+        let told = |found| of_postgres(&name, found).unwrap_err().message;
+        assert_eq!(told(of(Kind::Ssh)), "target `web-1` is an SSH host");
+        assert_eq!(told(None), "there is no target `web-1`");
+    }
 }
