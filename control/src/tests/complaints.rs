@@ -1,6 +1,6 @@
 //! What people complain of most in approval systems elsewhere, each as a test that is named after it.
 //!
-//! Two more stand elsewhere: `a_revoked_grant_cuts` in `tests/workflow.rs`, with a live psql, and
+//! Two more stand elsewhere: `a_revoked_grant_cuts` in `tests/workflow/journey.rs`, with a live psql, and
 //! `a_person_in_two_groups_counts_once` beside the quorums that it is about.
 
 use std::sync::Arc;

@@ -1,0 +1,22 @@
+//! Running a gateway: configuration, deployment files, the doctor, kills, the demo.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub,
+    reason = "a journey reads best in one piece, and one that can't go on has failed"
+)]
+
+mod config;
+mod demo;
+mod deploy;
+mod doctor;
+mod kill;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,35 @@
+//! Stock OpenSSH and hostile wires at the SSH listener, in front of a real sshd.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    reason = "a journey reads best in one piece, and one that can't go on has failed"
+)]
+
+mod agent;
+mod apart;
+mod bed;
+mod channels;
+mod clients;
+mod cuts;
+mod evidence;
+mod facts;
+mod files;
+mod flow;
+mod forwards;
+mod jumps;
+mod keys;
+mod messages;
+mod registered;
+mod running;
+mod sessions;
+mod step_up;
+mod wire;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,22 @@
+//! Requests from the first ask to the last approval: rules, people, messages, reloads.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub,
+    reason = "a journey reads best in one piece, and one that can't go on has failed"
+)]
+
+mod explain;
+mod journey;
+mod notify;
+mod race;
+mod reload;
+
+#[path = "../support/mod.rs"]
+mod support;
