@@ -382,6 +382,7 @@ fn control_settings(
         sign_in: control::SignIn {
             links: sign_in.links,
             idle: sign_in.idle,
+            terminal_idle: sign_in.terminal_idle,
             absolute: sign_in.absolute,
         },
         attestation,

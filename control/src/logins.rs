@@ -2,8 +2,9 @@
 //!
 //! [`Change::open_login`] is the only way in, for links, passkeys, issuers and terminals alike. A
 //! session has one token in force; every rise of privilege replaces it, so that whoever had planted
-//! or seen the one before holds nothing. Who somebody is and what they may do is never kept here: it
-//! is taken from the inventory in force each time.
+//! or seen the one before holds nothing. A token is good in the one transport that its session was
+//! opened for: a browser's as a cookie, a terminal's as a bearer token. Who somebody is and what they
+//! may do is never kept here: it is taken from the inventory in force each time.
 
 mod record;
 
@@ -54,6 +55,8 @@ pub struct LoginSession {
     pub token: SecretString,
     /// Who signed in.
     pub actor: Actor,
+    /// With what they signed in: the one transport in which the token is good.
+    pub kind: LoginKind,
     /// What it may do.
     pub rank: Rank,
     /// Until when the token is good at most.
@@ -61,12 +64,16 @@ pub struct LoginSession {
 }
 
 impl Control {
-    /// Who holds this token, as they are now.
+    /// Who holds this token, as they are now, where it came by the transport of this kind.
     ///
     /// # Errors
-    /// Where it isn't good, they are disabled, or they have to register a passkey first.
-    pub async fn authenticate(&self, token: &SecretString) -> Result<Actor, ControlError> {
-        let (actor, rank) = self.recognise(token).await?;
+    /// Where it isn't good there, they are disabled, or they have to register a passkey first.
+    pub async fn authenticate(
+        &self,
+        token: &SecretString,
+        kind: LoginKind,
+    ) -> Result<Actor, ControlError> {
+        let (actor, rank) = self.recognise(token, kind).await?;
         match rank {
             Rank::Full => Ok(actor),
             Rank::Enrolling => Err(ControlError::EnrolFirst),
@@ -81,6 +88,7 @@ impl Control {
     pub(crate) async fn recognise(
         &self,
         token: &SecretString,
+        kind: LoginKind,
     ) -> Result<(Actor, Rank), ControlError> {
         if !ids::is_secret(token.expose_secret(), TOKEN) {
             return Err(ControlError::Unauthenticated);
@@ -89,7 +97,7 @@ impl Control {
         let found = store::logins::by_token(&mut db, &ids::hash(token)).await?;
         drop(db);
         let now = self.now();
-        let live = found.filter(|login| now < login.ends_at());
+        let live = found.filter(|login| login.kind == kind && now < login.ends_at());
         let login = live.ok_or(ControlError::Unauthenticated)?;
         let inventory = self.0.inventory.load_full();
         let person =
@@ -102,7 +110,7 @@ impl Control {
 
     /// Writes down that a session is in use, now and then.
     async fn see(&self, login: LoginRecord, now: Timestamp) -> Result<(), ControlError> {
-        let idle = self.settings().sign_in.idle;
+        let idle = login.kind.idle(&self.settings().sign_in);
         let often = Ttl::from_millis(idle.millis().unsigned_abs() / 16).min(SEEN_EVERY);
         if now < login.seen_at.after(often) {
             return Ok(());
@@ -110,7 +118,7 @@ impl Control {
         let control = self.clone();
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            let idle_at = login.idle_from(now, idle);
+            let idle_at = Some(now.after(idle));
             store::logins::seen(change.db(), &login.id, now, idle_at).await?;
             change.commit().await.map(drop)
         })
@@ -133,15 +141,20 @@ impl Control {
         .await
     }
 
-    /// Ends the session of this token.
+    /// Ends the session of this token, where it came by the transport of this kind.
     ///
     /// # Errors
     /// Where there is none.
-    pub async fn sign_out(&self, token: &SecretString) -> Result<(), ControlError> {
+    pub async fn sign_out(
+        &self,
+        token: &SecretString,
+        kind: LoginKind,
+    ) -> Result<(), ControlError> {
         let (control, digest) = (self.clone(), ids::hash(token));
         self.to_the_end(async move {
             let mut change = control.change().await?;
             let found = store::logins::by_token(change.db(), &digest).await?;
+            let found = found.filter(|login| login.kind == kind);
             let login = found.ok_or(ControlError::Unauthenticated)?;
             let by = By::Principal(login.principal);
             change.end_logins(Which::One(&login.id), LoginEnd::SignedOut, by).await?;
@@ -254,7 +267,8 @@ impl Change {
             Some(by) => expires_at.min(self.live_until(by).await?),
             None => expires_at,
         };
-        let mut login = LoginRecord {
+        let idle = new.origin.kind.idle(&ttl);
+        let login = LoginRecord {
             id: ids::fresh("ls")?,
             principal: new.principal,
             kind: new.origin.kind,
@@ -267,11 +281,10 @@ impl Change {
             agent: clip(&new.origin.agent, AGENT_MAX),
             signed_in_at: now,
             seen_at: now,
-            idle_at: None,
+            idle_at: Some(now.after(idle)),
             expires_at,
             ended: None,
         };
-        login.idle_at = login.idle_from(now, ttl.idle);
         let token = ids::fresh_secret(TOKEN);
         store::logins::insert(self.db(), &ids::hash(&token), &login).await?;
         let actor = login.actor(&person);
@@ -280,7 +293,8 @@ impl Change {
         if login.rank == Rank::Full && login.by.is_none() {
             self.learn_place(&login.principal, login.address, None).await?;
         }
-        Ok(LoginSession { token, actor, rank: login.rank, expires_at: login.expires_at })
+        let LoginRecord { kind, rank, expires_at, .. } = login;
+        Ok(LoginSession { token, actor, kind, rank, expires_at })
     }
 
     /// Gives a session another token, and the rank and method of what its person has just proved
@@ -302,7 +316,7 @@ impl Change {
             self.learn_place(&login.principal, login.address, None).await?;
         }
         login.seen_at = now;
-        login.idle_at = login.idle_from(now, self.control().settings().sign_in.idle);
+        login.idle_at = Some(now.after(login.kind.idle(&self.control().settings().sign_in)));
         let token = ids::fresh_secret(TOKEN);
         store::logins::rotate(self.db(), &ids::hash(&token), &login).await?;
         let by = By::Principal(login.principal);

@@ -61,6 +61,8 @@ pub struct SignIn {
     pub links: Links,
     /// How long a browser may be left alone.
     pub idle: Ttl,
+    /// How long a terminal may be left alone.
+    pub terminal_idle: Ttl,
     /// How long a login session lasts at most.
     pub absolute: Ttl,
 }

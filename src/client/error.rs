@@ -142,6 +142,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_was_signed_out_meanwhile_is_told_how_to_sign_in_again() {
+        let body = br#"{"title":"Sign in first","detail":"not signed in"}"#;
+        let error = ClientError::Problem(Problem::read(401, body));
+        assert!(error.remedy().is_some_and(|remedy| remedy.contains("postern login")));
+    }
+
+    #[test]
     fn a_problem_says_what_is_wrong_once_and_can_not_act_on_a_terminal() {
         let body = br#"{"title":"You may not do this","status":200,"detail":"\u001b[2Jno"}"#;
         let problem = Problem::read(403, body);

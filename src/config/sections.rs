@@ -169,6 +169,8 @@ pub struct SignIn {
     pub links: Links,
     /// How long a browser may be left alone.
     pub idle: Ttl,
+    /// How long a terminal may be left alone.
+    pub terminal_idle: Ttl,
     /// A login session at most.
     pub absolute: Ttl,
     /// A person's certificate.
@@ -389,6 +391,7 @@ pub(super) fn sign_in(mut section: Section<'_>) -> SignIn {
     let sign_in = SignIn {
         links: links.unwrap_or_default(),
         idle: section.take_or("idle", minutes(60)),
+        terminal_idle: section.take_or("terminal_idle", minutes(4 * 60)),
         absolute: section.take_or("absolute", minutes(12 * 60)),
         certificate: section.take_or("certificate", minutes(12 * 60)),
         token: section.take_or("token", minutes(60)),

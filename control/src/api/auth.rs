@@ -1,6 +1,6 @@
 //! Who calls: the bearer token of the `Authorization` header, turned into an [`Actor`].
 //!
-//! The API takes no cookie, so no page of anybody else's can make a browser act here. Every handler
+//! The API takes no cookie and no browser's token, so no page of anybody else's can make a browser act here. Every handler
 //! that wants to know who calls takes a [`Caller`]; there is no other way to one.
 
 use axum::extract::FromRequestParts;
@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 use super::Api;
 use super::error::{Kind, Problem};
-use crate::Actor;
+use crate::{Actor, LoginKind};
 
 /// Somebody who is signed in.
 pub(crate) struct Caller(pub(crate) Actor);
@@ -35,7 +35,7 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let Bearer(token) = Bearer::from_request_parts(parts, api).await?;
-        Ok(Self(api.control.authenticate(&token).await?))
+        Ok(Self(api.control.authenticate(&token, LoginKind::Terminal).await?))
     }
 }
 

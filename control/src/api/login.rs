@@ -185,7 +185,7 @@ pub(crate) async fn logout(
     _: Caller,
     Bearer(token): Bearer,
 ) -> Result<StatusCode, Problem> {
-    api.control.sign_out(&token).await?;
+    api.control.sign_out(&token, LoginKind::Terminal).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -8,6 +8,7 @@ use policies::{Authn, DeviceId, LoginId, Method, PrincipalId, Timestamp, Ttl};
 use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer};
 
+use crate::settings::SignIn;
 use crate::{Actor, ControlError, Person, Unreadable};
 
 /// Where somebody signs in from.
@@ -28,7 +29,7 @@ pub struct Origin {
 pub enum LoginKind {
     /// A browser, which holds a cookie and is left alone at times.
     Browser,
-    /// A terminal, which holds a token in a file of its own.
+    /// A terminal, which holds a token in a file of its own, and is used now and then.
     #[default]
     Terminal,
 }
@@ -127,7 +128,7 @@ pub struct LoginRecord {
     pub signed_in_at: Timestamp,
     /// When it was last used, to the minute.
     pub seen_at: Timestamp,
-    /// When it ends unless it is used; none where idleness doesn't end it.
+    /// When it ends unless it is used; none where an older version opened it without such an end.
     pub idle_at: Option<Timestamp>,
     /// When it ends at last.
     pub expires_at: Timestamp,
@@ -165,11 +166,14 @@ impl LoginRecord {
             },
         }
     }
+}
 
-    pub(super) fn idle_from(&self, now: Timestamp, idle: Ttl) -> Option<Timestamp> {
-        match self.kind {
-            LoginKind::Browser => Some(now.after(idle)),
-            LoginKind::Terminal => None,
+impl LoginKind {
+    /// How long a session of this kind may be left alone.
+    pub(super) fn idle(self, settings: &SignIn) -> Ttl {
+        match self {
+            Self::Browser => settings.idle,
+            Self::Terminal => settings.terminal_idle,
         }
     }
 }

@@ -154,7 +154,7 @@ impl World {
     }
 
     async fn is_live(&self, session: &LoginSession) -> bool {
-        self.control.authenticate(&session.token).await.is_ok()
+        self.control.authenticate(&session.token, session.kind).await.is_ok()
     }
 
     async fn vouched_at(&self, subject: &str) -> i64 {
@@ -186,9 +186,9 @@ async fn an_office_that_an_issuer_gave_goes_with_its_group() {
     world.with_issuers(std::slice::from_ref(&corp)).await;
     world.learn(&corp, "a1", Some(&["leads"])).await;
     let session = world.open("corp:a1", Method::Oidc, None).await;
-    assert!(world.control.authenticate(&session.token).await.unwrap().admin);
+    assert!(world.control.authenticate(&session.token, session.kind).await.unwrap().admin);
     world.learn(&corp, "a1", Some(&[])).await;
-    assert!(!world.control.authenticate(&session.token).await.unwrap().admin);
+    assert!(!world.control.authenticate(&session.token, session.kind).await.unwrap().admin);
 }
 
 #[tokio::test]
@@ -224,7 +224,7 @@ async fn a_logout_ends_the_session_it_names_or_else_all_of_its_person(
     world.learn(&corp, "a1", Some(&[])).await;
     world.learn(&corp, "b2", Some(&[])).await;
     let over = world.open("corp:a1", Method::Oidc, Some("over")).await;
-    world.control.sign_out(&over.token).await.unwrap();
+    world.control.sign_out(&over.token, over.kind).await.unwrap();
     let sessions = [
         world.open("corp:a1", Method::Oidc, Some("one")).await,
         world.open("corp:a1", Method::Oidc, Some("two")).await,

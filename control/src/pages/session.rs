@@ -20,7 +20,7 @@ use super::Turned;
 use crate::api::Api;
 use crate::api::error::{Kind, Problem};
 use crate::api::extract::Filled;
-use crate::{Actor, Proof};
+use crate::{Actor, LoginKind, Proof};
 
 /// Somebody who is signed in with a browser.
 pub(super) struct Visitor {
@@ -138,7 +138,7 @@ impl FromRequestParts<Api> for Visitor {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Turned> {
         let to_login = || Turned::SignIn(Next::of(parts.uri.path()));
         let token = cookie(&parts.headers, cookie_name(public_url(api))).ok_or_else(to_login)?;
-        match api.control.authenticate(&token).await {
+        match api.control.authenticate(&token, LoginKind::Browser).await {
             Ok(actor) => Ok(Self::new(actor, token)),
             Err(crate::ControlError::Unauthenticated) => Err(to_login()),
             Err(crate::ControlError::EnrolFirst) => Err(Turned::Enrol),
@@ -178,7 +178,7 @@ impl FromRequestParts<Api> for Enrollee {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Turned> {
         let to_login = || Turned::SignIn(Next::of(parts.uri.path()));
         let token = cookie(&parts.headers, cookie_name(public_url(api))).ok_or_else(to_login)?;
-        match api.control.recognise(&token).await {
+        match api.control.recognise(&token, LoginKind::Browser).await {
             Ok((actor, _)) => Ok(Self(Visitor::new(actor, token))),
             Err(crate::ControlError::Unauthenticated) => Err(to_login()),
             Err(other) => Err(Problem::from(other).into()),

@@ -129,7 +129,7 @@ async fn enter(
 
 /// Ends a login, if it hasn't ended before.
 pub(super) async fn leave(api: &Api, token: &SecretString) -> Result<(), ControlError> {
-    match api.control.sign_out(token).await {
+    match api.control.sign_out(token, LoginKind::Browser).await {
         Ok(()) | Err(ControlError::Unauthenticated) => Ok(()),
         Err(other) => Err(other),
     }

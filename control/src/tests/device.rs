@@ -47,7 +47,7 @@ async fn a_terminal_is_signed_in_as_who_typed_its_code_once() {
     });
     let (session, issued) = sessions.next().unwrap();
     assert!(sessions.next().is_none(), "two terminals got in by one code");
-    let who = control.authenticate(&session.token).await.unwrap();
+    let who = control.authenticate(&session.token, session.kind).await.unwrap();
     assert_eq!(who.principal.id, alice.principal.id);
     assert_ne!(who.login, alice.login);
     assert_eq!(who.authn.device, Some("laptop-7".parse().unwrap()));
@@ -120,7 +120,7 @@ async fn a_yes_is_worth_nothing_once_its_own_session_is_over_or_its_person_locke
     let codes = offered(&world);
     let view = control.device_by_code(&alice, &codes.user_code).await.unwrap();
     control.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
-    control.sign_out(&token).await.unwrap();
+    control.sign_out(&token, crate::LoginKind::Browser).await.unwrap();
     let refused = control.poll_device(&codes.device_code).await;
     assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{refused:?}");
 

@@ -95,12 +95,12 @@ impl World {
 
     /// Somebody with a first passkey.
     pub(crate) async fn enrolled(&self, who: &str) -> (Actor, Key) {
-        let actor = self.signed_in(who).await.actor;
+        let LoginSession { actor, kind, .. } = self.signed_in(who).await;
         let mut key = Key::new();
         let challenge = self.control.begin_enrolment(&actor, None).await.unwrap();
         let made = key.make(&challenge);
         let enrolled = self.control.enrol(&actor, &challenge.id, &made, "blue key").await.unwrap();
-        (self.control.authenticate(&enrolled.token).await.unwrap(), key)
+        (self.control.authenticate(&enrolled.token, kind).await.unwrap(), key)
     }
 
     /// The detail of the newest event, which has to be of this kind.

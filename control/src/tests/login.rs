@@ -17,10 +17,10 @@ async fn a_link_signs_in_once() {
     }
     let signed_in: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
     assert_eq!(signed_in.len(), 1);
-    let who = world.control.authenticate(&signed_in[0].token).await.unwrap();
+    let who = world.control.authenticate(&signed_in[0].token, signed_in[0].kind).await.unwrap();
     assert_eq!(who, signed_in[0].actor);
-    world.control.sign_out(&signed_in[0].token).await.unwrap();
-    assert!(world.control.authenticate(&signed_in[0].token).await.is_err());
+    world.control.sign_out(&signed_in[0].token, signed_in[0].kind).await.unwrap();
+    assert!(world.control.authenticate(&signed_in[0].token, signed_in[0].kind).await.is_err());
 }
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn links_and_sessions_end() {
     let invite = world.control.invite(None, &alice).await.unwrap();
     let session = world.control.sign_in(&invite.code, crate::Origin::default()).await.unwrap();
     world.pass(43_200);
-    assert!(world.control.authenticate(&session.token).await.is_err());
+    assert!(world.control.authenticate(&session.token, session.kind).await.is_err());
     world.pass(43_200);
     assert!(world.control.sign_in(&old.code, crate::Origin::default()).await.is_err());
 }
@@ -67,7 +67,7 @@ async fn somebody_who_is_disabled_is_signed_out_and_stays_out() {
     let mut without = inventory(RULES);
     without.people.get_mut(&alice).unwrap().disabled = true;
     world.control.reload(without).await.unwrap();
-    assert!(world.control.authenticate(&session.token).await.is_err());
+    assert!(world.control.authenticate(&session.token, session.kind).await.is_err());
     assert!(world.control.sign_in(&second.code, crate::Origin::default()).await.is_err());
 }
 

@@ -16,6 +16,11 @@ async fn signed_in(control: &Control, who: &str, kind: LoginKind) -> LoginSessio
     control.sign_in(&invite.code, origin).await.unwrap()
 }
 
+/// Terminals may be left alone for as long as their sessions last.
+async fn without_idleness() -> World {
+    World::with(|settings| settings.sign_in.terminal_idle = settings.sign_in.absolute).await
+}
+
 async fn opened(control: &Control, rank: Rank, issuer: Option<AtIssuer>) -> LoginSession {
     let mut change = control.change().await.unwrap();
     let origin = Origin { kind: LoginKind::Browser, ..Origin::default() };
@@ -31,8 +36,8 @@ async fn a_rise_of_privilege_replaces_the_token_and_the_one_before_is_dead_at_on
     let world = World::new().await;
     let before = signed_in(&world.control, "alice", LoginKind::Browser).await;
     let after = world.control.raise(&before.actor).await.unwrap();
-    assert!(world.control.authenticate(&before.token).await.is_err());
-    let who = world.control.authenticate(&after).await.unwrap();
+    assert!(world.control.authenticate(&before.token, before.kind).await.is_err());
+    let who = world.control.authenticate(&after, before.kind).await.unwrap();
     assert_eq!(who.login, before.actor.login);
     assert!(world.kinds().await.contains(&"login.rotated".to_owned()));
 }
@@ -42,15 +47,15 @@ async fn a_session_that_enrols_may_do_nothing_else_until_it_is_raised() {
     let world = World::new().await;
     let control = &world.control;
     let session = opened(control, Rank::Enrolling, None).await;
-    let refused = control.authenticate(&session.token).await;
+    let refused = control.authenticate(&session.token, session.kind).await;
     assert!(matches!(refused, Err(ControlError::EnrolFirst)), "{refused:?}");
-    let (_, rank) = control.recognise(&session.token).await.unwrap();
+    let (_, rank) = control.recognise(&session.token, session.kind).await.unwrap();
     assert_eq!(rank, Rank::Enrolling);
     let mut change = control.change().await.unwrap();
     let raised = change.rotate(&session.actor.login, Some((Rank::Full, Method::Link))).await;
     change.commit().await.unwrap();
-    assert!(control.authenticate(&raised.unwrap()).await.is_ok());
-    assert!(control.recognise(&session.token).await.is_err());
+    assert!(control.authenticate(&raised.unwrap(), session.kind).await.is_ok());
+    assert!(control.recognise(&session.token, session.kind).await.is_err());
 }
 
 #[tokio::test]
@@ -62,12 +67,12 @@ async fn a_browser_that_is_left_alone_is_signed_out_and_one_in_use_is_not() {
     let terminal = signed_in(control, "alice", LoginKind::Terminal).await;
     for _ in 0..2 {
         world.pass(2_000);
-        control.authenticate(&used.token).await.unwrap();
+        control.authenticate(&used.token, used.kind).await.unwrap();
     }
     control.sweep().await.unwrap();
-    assert!(control.authenticate(&idle.token).await.is_err());
-    assert!(control.authenticate(&used.token).await.is_ok());
-    assert!(control.authenticate(&terminal.token).await.is_ok());
+    assert!(control.authenticate(&idle.token, idle.kind).await.is_err());
+    assert!(control.authenticate(&used.token, used.kind).await.is_ok());
+    assert!(control.authenticate(&terminal.token, terminal.kind).await.is_ok());
     let over =
         control.logins(&idle.actor, (Scope::Mine, Some(false)), Paging::default()).await.unwrap();
     let ended: Vec<_> =
@@ -76,15 +81,55 @@ async fn a_browser_that_is_left_alone_is_signed_out_and_one_in_use_is_not() {
 }
 
 #[tokio::test]
+async fn a_terminal_that_is_left_alone_is_signed_out_and_one_in_use_is_not() {
+    let world = World::new().await;
+    let control = &world.control;
+    let idle = signed_in(control, "alice", LoginKind::Terminal).await;
+    let used = signed_in(control, "alice", LoginKind::Terminal).await;
+    let csr = NewRequest::generate().unwrap().csr_pem;
+    let laptop = "laptop".parse().unwrap();
+    control.issue_certificate(&idle.actor, &csr, &laptop).await.unwrap();
+    for _ in 0..2 {
+        world.pass(7_200);
+        control.authenticate(&used.token, used.kind).await.unwrap();
+    }
+    control.sweep().await.unwrap();
+    assert!(control.authenticate(&idle.token, idle.kind).await.is_err());
+    assert!(control.authenticate(&used.token, used.kind).await.is_ok());
+    let over =
+        control.logins(&idle.actor, (Scope::Mine, Some(false)), Paging::default()).await.unwrap();
+    assert_eq!(over.items[0].ended.unwrap().why, LoginEnd::Idle);
+    // Only time passed: the certificate ends by its own, and nothing is cut.
+    assert!(control.locks(&actor("eve")).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_is_good_in_the_one_transport_that_its_session_was_opened_for() {
+    let world = World::new().await;
+    let control = &world.control;
+    for (kind, other) in
+        [(LoginKind::Browser, LoginKind::Terminal), (LoginKind::Terminal, LoginKind::Browser)]
+    {
+        let session = signed_in(control, "alice", kind).await;
+        let refused = control.authenticate(&session.token, other).await;
+        assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{refused:?}");
+        assert!(control.sign_out(&session.token, other).await.is_err());
+        assert!(control.authenticate(&session.token, kind).await.is_ok());
+        let raised = control.raise(&session.actor).await.unwrap();
+        assert!(control.authenticate(&raised, other).await.is_err(), "a rise changes no transport");
+    }
+}
+
+#[tokio::test]
 async fn no_use_prolongs_a_session_beyond_its_last_end() {
     let world = World::new().await;
     let session = signed_in(&world.control, "alice", LoginKind::Browser).await;
     for _ in 0..14 {
         world.pass(3_000);
-        world.control.authenticate(&session.token).await.unwrap();
+        world.control.authenticate(&session.token, session.kind).await.unwrap();
     }
     world.pass(1_200);
-    assert!(world.control.authenticate(&session.token).await.is_err());
+    assert!(world.control.authenticate(&session.token, session.kind).await.is_err());
 }
 
 #[tokio::test]
@@ -97,7 +142,7 @@ async fn what_a_sign_in_brought_dies_with_it_and_is_never_let_back() {
     let issued = control.issue_certificate(&session.actor, &csr, &laptop).await.unwrap();
     let resource = "app_ro@orders".parse().unwrap();
     let minted = control.mint_token(&session.actor, &resource, None, None).await.unwrap();
-    control.sign_out(&session.token).await.unwrap();
+    control.sign_out(&session.token, session.kind).await.unwrap();
     let locks = control.locks(&actor("eve")).await.unwrap();
     let mut locked: Vec<String> = locks.iter().map(|view| view.lock.subject.to_string()).collect();
     locked.sort();
@@ -116,7 +161,7 @@ async fn what_a_sign_in_brought_dies_with_it_and_is_never_let_back() {
 
 #[tokio::test]
 async fn a_certificate_never_outlives_the_sign_in_that_it_came_with() {
-    let world = World::new().await;
+    let world = without_idleness().await;
     let session = signed_in(&world.control, "alice", LoginKind::Terminal).await;
     world.pass(40_000);
     let csr = NewRequest::generate().unwrap().csr_pem;
@@ -145,8 +190,8 @@ async fn an_end_at_the_issuer_ends_exactly_the_sessions_that_came_from_it() {
     assert_eq!(ended, [other.actor.login]);
     assert!(change.end_logins(Which::Sid("other", "a2"), why, by).await.unwrap().is_empty());
     change.commit().await.unwrap();
-    assert!(control.authenticate(&one.token).await.is_err());
-    assert!(control.authenticate(&third.token).await.is_ok());
+    assert!(control.authenticate(&one.token, one.kind).await.is_err());
+    assert!(control.authenticate(&third.token, third.kind).await.is_ok());
 }
 
 #[tokio::test]
@@ -154,14 +199,14 @@ async fn an_office_that_was_taken_away_is_gone_from_sessions_that_are_open() {
     let world = World::new().await;
     let control = &world.control;
     let session = signed_in(control, "eve", LoginKind::Browser).await;
-    let before = control.authenticate(&session.token).await.unwrap();
+    let before = control.authenticate(&session.token, session.kind).await.unwrap();
     assert!(before.admin && control.invite(Some(&before), &"bob".parse().unwrap()).await.is_ok());
     let mut without = inventory(RULES);
     let eve = without.people.get_mut(&"eve".parse().unwrap()).unwrap();
     (eve.admin, eve.auditor) = (false, false);
     eve.principal.groups = ["dba".parse().unwrap()].into();
     control.reload(without).await.unwrap();
-    let after = control.authenticate(&session.token).await.unwrap();
+    let after = control.authenticate(&session.token, session.kind).await.unwrap();
     assert!(!after.admin && !after.auditor);
     assert_eq!(
         after.principal.groups.iter().map(|group| group.as_str()).collect::<Vec<_>>(),
@@ -181,7 +226,7 @@ async fn somebody_who_comes_back_after_being_disabled_has_to_sign_in_again() {
     without.people.get_mut(&"alice".parse().unwrap()).unwrap().disabled = true;
     control.reload(without).await.unwrap();
     control.reload(inventory(RULES)).await.unwrap();
-    assert!(control.authenticate(&session.token).await.is_err());
+    assert!(control.authenticate(&session.token, session.kind).await.is_err());
 }
 
 #[tokio::test]
@@ -196,12 +241,12 @@ async fn one_ends_ones_own_sessions_and_an_admin_anybodys() {
     let refused = control.end_all_logins(&bob, &alice.actor.principal.id).await;
     assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
     control.end_login(&alice.actor, &other.actor.login).await.unwrap();
-    assert!(control.authenticate(&other.token).await.is_err());
+    assert!(control.authenticate(&other.token, other.kind).await.is_err());
     let again = control.end_login(&alice.actor, &other.actor.login).await;
     assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
     let ended = control.end_all_logins(&eve, &alice.actor.principal.id).await.unwrap();
     assert_eq!(ended, [alice.actor.login]);
-    assert!(control.authenticate(&alice.token).await.is_err());
+    assert!(control.authenticate(&alice.token, alice.kind).await.is_err());
 }
 
 #[tokio::test]
@@ -227,7 +272,7 @@ async fn let_in(control: &Control, by: &LoginSession) -> LoginSession {
 
 #[tokio::test]
 async fn a_session_that_another_let_in_ends_with_it_and_never_after_it() {
-    let world = World::new().await;
+    let world = without_idleness().await;
     let control = &world.control;
     let first = signed_in(control, "alice", LoginKind::Terminal).await;
     world.pass(40_000);
@@ -237,7 +282,7 @@ async fn a_session_that_another_let_in_ends_with_it_and_never_after_it() {
     let other = signed_in(control, "alice", LoginKind::Terminal).await;
     control.end_login(&other.actor, &first.actor.login).await.unwrap();
     for ended in [&first, &second, &third] {
-        assert!(control.authenticate(&ended.token).await.is_err());
+        assert!(control.authenticate(&ended.token, ended.kind).await.is_err());
     }
-    assert!(control.authenticate(&other.token).await.is_ok());
+    assert!(control.authenticate(&other.token, other.kind).await.is_ok());
 }

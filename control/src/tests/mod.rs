@@ -150,6 +150,7 @@ fn settings(folder: &TempDir, authority: &Arc<certs::Authority>) -> Settings {
         sign_in: crate::SignIn {
             links: crate::Links::SignIn,
             idle: Ttl::from_secs(3_600),
+            terminal_idle: Ttl::from_secs(14_400),
             absolute: Ttl::from_secs(43_200),
         },
         attestation: None,

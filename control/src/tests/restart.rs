@@ -20,7 +20,7 @@ async fn a_restart_keeps_what_was_acknowledged() {
     assert_eq!(world.control.grant(&eve, &write.id).await.unwrap().grant, write);
     assert_eq!(world.control.grant(&eve, &read.id).await.unwrap().grant, done);
     assert_eq!(world.control.request(&eve, &pending.id).await.unwrap().request, pending);
-    assert!(world.control.authenticate(&session.token).await.is_ok());
+    assert!(world.control.authenticate(&session.token, session.kind).await.is_ok());
     assert_eq!(world.control.0.feed.live(), 1);
     let (snapshot, _) = world.control.0.feed.subscribe();
     let Some(link::v1::feed_event::Event::Snapshot(snapshot)) = snapshot.event else { panic!() };

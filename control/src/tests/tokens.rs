@@ -123,7 +123,7 @@ async fn a_token_takes_a_login_session_that_is_live_and_full() {
     sqlx::query(demoted).execute(&mut world.raw().await).await.unwrap();
     let refused = world.control.mint_token(&session.actor, &shop(), None, None).await;
     assert!(matches!(refused, Err(ControlError::EnrolFirst)), "{refused:?}");
-    world.control.sign_out(&session.token).await.unwrap();
+    world.control.sign_out(&session.token, session.kind).await.unwrap();
     let refused = world.control.mint_token(&session.actor, &shop(), None, None).await;
     assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{refused:?}");
 }

@@ -101,9 +101,26 @@ async fn the_token_of_the_cookie_does_not_leave_it() {
     for path in ["/", "/login"] {
         assert!(!browser.get(path).await.text.contains(token), "{path}");
     }
-    // The API takes no cookie.
+    // The API takes no cookie, and no token of one.
     browser.get("/api/v1/me").await.refused(401);
-    world.call(token, "GET /me", Value::Null).await;
+    world.call(token, "GET /me", Value::Null).await.refused(401);
+}
+
+#[tokio::test]
+async fn a_terminals_token_is_no_cookie_and_a_browsers_is_no_bearer_token() {
+    let world = World::new().await;
+    let token = world.login("alice").await;
+    assert_eq!(world.call(&token, "GET /me", Value::Null).await.status, StatusCode::OK);
+    let planted = Browser { world: &world, cookie: format!("__Host-postern={token}") };
+    for page in ["/", "/keys", "/logins"] {
+        let answer = planted.get(page).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{page}");
+        assert!(answer.header("location").starts_with("/login"), "{page}");
+    }
+    // Nor does a page sign the terminal out.
+    let code = world.code("dave").await;
+    planted.post("/login", &format!("code={code}&next=")).await;
+    assert_eq!(world.call(&token, "GET /me", Value::Null).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -341,7 +358,7 @@ async fn one_sees_and_ends_where_one_is_signed_in() {
 
 async fn signed_in(world: &World) -> control::Actor {
     let token = world.login("alice").await;
-    world.control.authenticate(&token.into()).await.unwrap()
+    world.control.authenticate(&token.into(), control::LoginKind::Terminal).await.unwrap()
 }
 
 #[tokio::test]

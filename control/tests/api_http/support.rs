@@ -269,6 +269,7 @@ fn settings(folder: &TempDir, public_url: &str) -> Settings {
         sign_in: control::SignIn {
             links: control::Links::SignIn,
             idle: Ttl::from_secs(3_600),
+            terminal_idle: Ttl::from_secs(14_400),
             absolute: Ttl::from_secs(43_200),
         },
         attestation: None,

@@ -2,7 +2,7 @@
 
 use reqwest::StatusCode;
 
-use super::{actor, bed, conninfo, event, events, gate, held};
+use super::{actor, bed, conninfo, event, events, gate, held, signed_in};
 use crate::support::issuer::{Browser, Provider};
 use crate::support::{self, Bed, psql, run, until};
 
@@ -37,7 +37,7 @@ async fn a_person_disabled_at_the_issuer_loses_a_live_session_within_the_refresh
     assert!(!good && errors.contains("FATAL"), "{errors}");
     until("the target has stopped it", || sleeping(&bed) == 0).await;
     let token = held(&browser, &bed).unwrap();
-    assert!(bed.gateway.control().authenticate(&token).await.is_err(), "the login has ended too");
+    assert!(!signed_in(&bed, &token).await, "the login has ended too");
     assert_eq!(event(&bed, "person.refused").await["subject"], "corp:a-1");
 }
 
@@ -116,14 +116,14 @@ async fn a_logout_at_the_issuer_ends_login_sessions_at_once() {
     let forged = browser.post(&heard, &[("logout_token", "e30.e30.e30")]).await;
     assert_eq!(forged.status, StatusCode::BAD_REQUEST, "{}", forged.body);
     assert_eq!(events(&bed, "logout.refused").await.len(), 1);
-    assert!(bed.gateway.control().authenticate(&token).await.is_ok());
+    assert!(signed_in(&bed, &token).await);
     provider.set("account", "a-1").await;
     let session = actor.login.clone();
     let running = live(&bed, &actor).await;
     let ended = events(&bed, "login.ended").await.len();
     provider.set("end", "session").await;
-    assert!(bed.gateway.control().authenticate(&token).await.is_err(), "{session} goes on");
-    assert!(bed.gateway.control().authenticate(&kept).await.is_ok(), "another person's goes on");
+    assert!(!signed_in(&bed, &token).await, "{session} goes on");
+    assert!(signed_in(&bed, &kept).await, "another person's goes on");
     assert_eq!(events(&bed, "login.ended").await.len(), ended + 1);
     let (good, _, errors) = running.await.unwrap();
     assert!(!good && errors.contains("FATAL"), "what its certificate let in is cut: {errors}");
@@ -135,7 +135,7 @@ async fn a_logout_at_the_issuer_ends_login_sessions_at_once() {
     provider.set("end", "person").await;
     for browser in &both {
         let token = held(browser, &bed).unwrap();
-        assert!(bed.gateway.control().authenticate(&token).await.is_err());
+        assert!(!signed_in(&bed, &token).await);
     }
     // Signed out here, the browser is led to the issuer's own goodbye.
     let home = other.get(&gate(&bed)).await;
@@ -144,5 +144,5 @@ async fn a_logout_at_the_issuer_ends_login_sessions_at_once() {
     let onward = seen.headers.get("refresh").unwrap().to_str().unwrap().to_owned();
     let there = format!("0; url={}/session/end?client_id=postern", provider.url);
     assert!(onward.starts_with(&there), "{onward}");
-    assert!(bed.gateway.control().authenticate(&kept).await.is_err());
+    assert!(!signed_in(&bed, &kept).await);
 }
