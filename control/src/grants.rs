@@ -13,11 +13,11 @@ use serde_json::json;
 
 use crate::actor::Asker;
 use crate::audit::Event;
-use crate::network::neighbourhood;
 use crate::publish::Change;
 use crate::risk::{Carrier, Unusual};
 use crate::store::requests::Stored;
 use crate::{Actor, Control, ControlError, step_up, store};
+use accept::neighbourhood;
 
 /// How long an upstream certificate lasts. It only has to open a connection: the life of a
 /// certificate is not the life of a lease.
@@ -141,13 +141,12 @@ impl Change {
             let told = "this is your own grant: give it back with `postern done`";
             return Err(ControlError::Forbidden(told.to_owned()));
         }
-        let decider = self.inventory.decider(&person.principal);
         // Nobody was asked in an emergency; whoever is to look at it may end it, too.
         if let Some(review) = store::reviews::of(self.db(), &grant.id).await? {
-            return Ok(review.concerns(&decider)?);
+            return Ok(review.concerns(&self.inventory.reviewer(&person.principal, &review)?)?);
         }
         let request = self.stored(&grant.request).await?.request;
-        Ok(request.may_decide(&decider)?)
+        Ok(request.may_decide(&self.inventory.decider(&person.principal, &request)?)?)
     }
 
     /// Asks the rules once more, with where this very connection comes from and what was touched for

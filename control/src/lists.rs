@@ -64,7 +64,7 @@ impl Control {
     ) -> Result<RequestView, ControlError> {
         let Stored { request, source, .. } = stored;
         let inventory = self.0.inventory.load_full();
-        let reader = inventory.decider(&actor.principal);
+        let reader = inventory.decider(&actor.principal, &request);
         let waits = matches!(request.state, RequestState::NeedsApproval { .. });
         let given = store::grants::of(db, &request.id).await?.into_iter().map(|grant| grant.id);
         let lengthened = request.extends.clone().filter(|_| !request.is_pending());
@@ -73,8 +73,9 @@ impl Control {
             source,
             prove_at: self.prove_at(&request),
             missing: if waits { request.missing(request.state.approvals()) } else { 0 },
-            may_decide: request.is_pending() && request.may_decide(&reader).is_ok(),
-            may_approve: request.waits_for(&reader),
+            may_decide: request.is_pending()
+                && reader.as_ref().is_ok_and(|reader| request.may_decide(reader).is_ok()),
+            may_approve: reader.is_ok_and(|reader| request.waits_for(&reader)),
             grants: given.chain(lengthened).collect(),
             request,
         })
@@ -82,15 +83,22 @@ impl Control {
 
     /// What waits for this person's yes.
     fn inbox(&self, rows: Vec<Stored>, actor: &Actor, (before, size): (i64, i64)) -> Vec<Stored> {
-        let reader = self.0.inventory.load().decider(&actor.principal);
+        let inventory = self.0.inventory.load();
         let rows = rows.into_iter().filter(|row| row.seq < before);
-        let asked = rows.filter(|row| row.request.waits_for(&reader));
+        let asked = rows.filter(|row| {
+            let reader = inventory.decider(&actor.principal, &row.request);
+            reader.is_ok_and(|reader| row.request.waits_for(&reader))
+        });
         asked.take(usize::try_from(size).unwrap_or(usize::MAX)).collect()
     }
 
     fn may_see(&self, actor: &Actor, request: &policies::Request) -> bool {
-        let reader = self.0.inventory.load().decider(&actor.principal);
-        reader.is(&request.principal) || actor.oversees() || request.may_decide(&reader).is_ok()
+        actor.oversees()
+            || match self.0.inventory.load().decider(&actor.principal, request) {
+                Ok(reader) => request.may_decide(&reader).is_ok(),
+                // It is their own, under one of their identities.
+                Err(_) => true,
+            }
     }
 
     async fn reveal(
@@ -104,13 +112,16 @@ impl Control {
             Act::BreakGlass => store::reviews::of(db, &grant.id).await?,
             Act::Connect => None,
         };
-        let reader = self.0.inventory.load_full().decider(&actor.principal);
+        let (inventory, reader) = (self.0.inventory.load_full(), &actor.principal);
         let decides = match &review {
-            Some(review) => review.concerns(&reader).is_ok(),
-            None => {
-                let found = store::requests::find(db, &grant.request).await?;
-                found.is_some_and(|stored| stored.request.may_decide(&reader).is_ok())
+            Some(review) => {
+                let reader = inventory.reviewer(reader, review);
+                reader.is_ok_and(|reader| review.concerns(&reader).is_ok())
             }
+            None => store::requests::find(db, &grant.request).await?.is_some_and(|stored| {
+                let reader = inventory.decider(reader, &stored.request);
+                reader.is_ok_and(|reader| stored.request.may_decide(&reader).is_ok())
+            }),
         };
         let may_revoke = actor.admin || (!own && decides);
         let may_revoke = may_revoke && grant.deadline().is_some();

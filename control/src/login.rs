@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
-use policies::{Method, PrincipalId, Purpose, Timestamp, Ttl};
+use policies::{Method, OtherHuman, PrincipalId, Purpose, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
@@ -138,7 +138,7 @@ impl Control {
         principal: &PrincipalId,
         proven: Option<(&str, Proof)>,
     ) -> Result<Invite, ControlError> {
-        may_invite(actor, principal)?;
+        may_invite(&self.0.inventory.load(), actor, principal)?;
         if proven.is_none() && self.factors(&actor.principal.id).await?.any() {
             let told = "a sign-in link for somebody takes a fresh touch of yours";
             return Err(self.step_up_needed("/invites", told));
@@ -158,6 +158,7 @@ impl Control {
             let by = match &by {
                 Some(actor) => {
                     change.administering(actor)?;
+                    may_invite(&change.inventory, actor, &principal)?;
                     not_vouched(&change.inventory, &principal)?;
                     By::from(actor)
                 }
@@ -213,13 +214,19 @@ impl Control {
     }
 }
 
-fn may_invite(actor: &Actor, principal: &PrincipalId) -> Result<(), ControlError> {
-    let told = match (actor.admin, actor.principal.id == *principal) {
-        (false, _) => "this takes an admin",
-        (true, true) => "nobody makes a sign-in link for themselves: register a passkey at /keys",
-        (true, false) => return Ok(()),
-    };
-    Err(ControlError::Forbidden(told.to_owned()))
+/// An admin, who is another person than the one whom the link is for.
+fn may_invite(
+    inventory: &Inventory,
+    actor: &Actor,
+    principal: &PrincipalId,
+) -> Result<OtherHuman, ControlError> {
+    let forbidden = |told: &str| ControlError::Forbidden(told.to_owned());
+    if !actor.admin {
+        return Err(forbidden("this takes an admin"));
+    }
+    let told = "nobody makes a sign-in link for themselves, under whatever identity: register a \
+                passkey at /keys, or ask another admin";
+    inventory.other_human(&actor.principal, [principal]).map_err(|_| forbidden(told))
 }
 
 /// An admin's word is no substitute for the issuer's.

@@ -4,13 +4,15 @@
 //! person's passkeys, app and SSH keys are gone, their login sessions end, and a one-time link lets them
 //! register anew. Nobody can do it alone, and nobody to themselves; both acts are audited.
 
-use policies::{PrincipalId, Purpose, Timestamp, Ttl};
+use policies::{OtherHuman, Principal, PrincipalId, Purpose, Timestamp, Ttl};
 use serde_json::json;
 
 use crate::audit::{By, Event, clip};
 use crate::logins::{LoginEnd, Which};
 use crate::publish::Change;
-use crate::{Actor, Control, ControlError, Invite, Proof, SshKeyView, Statement, ids, store};
+use crate::{
+    Actor, Control, ControlError, Inventory, Invite, Proof, SshKeyView, Statement, ids, store,
+};
 
 /// How long a second person has to agree.
 const PATIENCE: Ttl = Ttl::from_secs(24 * 3_600);
@@ -80,7 +82,7 @@ impl Control {
         reason: &str,
         proven: Option<(&str, Proof)>,
     ) -> Result<RecoveryView, ControlError> {
-        may_ask(actor, principal)?;
+        may_ask(&self.0.inventory.load(), actor, principal)?;
         self.administer(actor, &self.recovery_wish(principal, reason), proven).await?;
         let (control, actor, principal) = (self.clone(), actor.clone(), principal.clone());
         let reason = clip(reason, REASON_MAX);
@@ -88,10 +90,11 @@ impl Control {
             let mut change = control.change().await?;
             change.administering(&actor)?;
             change.inventory.person(&principal)?;
+            let by = may_ask(&change.inventory, &actor, &principal)?;
             let view = RecoveryView {
                 id: ids::fresh_text("rc"),
                 principal,
-                asked_by: actor.principal.id.clone(),
+                asked_by: by.into_principal().id,
                 reason,
                 asked_at: change.now,
                 expires_at: change.now.after(PATIENCE),
@@ -138,7 +141,7 @@ impl Control {
         proven: Option<(&str, Proof)>,
     ) -> Result<Invite, ControlError> {
         let view = self.recovery(actor, id).await?;
-        may_agree(actor, &view)?;
+        view.agreed_by(&self.0.inventory.load(), &actor.principal)?;
         self.administer(actor, &view.statement(), proven).await?;
         let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
         self.to_the_end(async move {
@@ -184,30 +187,44 @@ fn names(keys: &[SshKeyView]) -> Vec<&str> {
     keys.iter().map(|key| key.id.as_str()).collect()
 }
 
-fn may_ask(actor: &Actor, principal: &PrincipalId) -> Result<(), ControlError> {
-    let told = match (actor.admin, actor.principal.id == *principal) {
-        (false, _) => "this takes an admin",
-        (true, true) => "nobody recovers their own account: ask another admin",
-        (true, false) => return Ok(()),
-    };
-    Err(ControlError::Forbidden(told.to_owned()))
+/// An admin, who is another person than the one whose account it is.
+fn may_ask(
+    inventory: &Inventory,
+    actor: &Actor,
+    principal: &PrincipalId,
+) -> Result<OtherHuman, ControlError> {
+    let forbidden = |told: &str| ControlError::Forbidden(told.to_owned());
+    if !actor.admin {
+        return Err(forbidden("this takes an admin"));
+    }
+    let other = inventory.other_human(&actor.principal, [principal]);
+    let told = "nobody recovers their own account, under whatever identity: ask another admin";
+    other.map_err(|_| forbidden(told))
 }
 
-fn may_agree(actor: &Actor, view: &RecoveryView) -> Result<(), ControlError> {
-    if [&view.asked_by, &view.principal].contains(&&actor.principal.id) {
-        let told = "a second person has to agree to this: another admin or an auditor";
-        return Err(ControlError::Forbidden(told.to_owned()));
+impl RecoveryView {
+    /// This person as the second one: neither who asked for it nor whose account it is.
+    fn agreed_by(
+        &self,
+        inventory: &Inventory,
+        principal: &Principal,
+    ) -> Result<OtherHuman, ControlError> {
+        let other = inventory.other_human(principal, [&self.asked_by, &self.principal]);
+        other.map_err(|_| {
+            let told = "a second person has to agree to this: another admin or an auditor, who is \
+                        neither of the two under any identity";
+            ControlError::Forbidden(told.to_owned())
+        })
     }
-    Ok(())
 }
 
 impl Change {
     async fn recover(&mut self, actor: &Actor, id: &str) -> Result<Invite, ControlError> {
-        self.acting(actor)?;
+        let person = self.acting(actor)?;
         let now = self.now;
         let found = store::recoveries::find(self.db(), id, now).await?;
         let view = found.ok_or(ControlError::NotFound("recovery"))?;
-        may_agree(actor, &view)?;
+        let second = view.agreed_by(&self.inventory, &person.principal)?;
         if !store::recoveries::done(self.db(), id, now).await? {
             return Err(ControlError::NotFound("recovery"));
         }
@@ -218,7 +235,8 @@ impl Change {
             self.cut_off(actor, key).await?;
         }
         let detail = json!({
-            "principal": whose, "asked_by": view.asked_by, "reason": view.reason,
+            "principal": whose, "asked_by": view.asked_by, "agreed_by": second.principal().id,
+            "reason": view.reason,
             "passkeys": passkeys, "totp": totp, "ssh_keys": names(&ssh_keys),
             "digest": view.statement().digest(),
         });

@@ -169,7 +169,9 @@ impl Control {
         let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            let by = change.inventory.decider(&change.acting(&actor)?.principal);
+            let person = change.acting(&actor)?;
+            let request = change.stored(&id).await?.request;
+            let by = change.inventory.decider(&person.principal, &request)?;
             let detail = json!({ "reason": reason });
             let event = RequestEvent::Deny { by, reason };
             let denied = change.move_request(&id, event, &actor, "request.denied", detail).await?;
@@ -226,9 +228,10 @@ impl Change {
         id: &RequestId,
         Yes { digest, shorten, step_up }: Yes,
     ) -> Result<Result<Answer, Rejection>, ControlError> {
-        let by = self.inventory.decider(&self.acting(actor)?.principal);
+        let person = self.acting(actor)?;
         let stored = self.stored(id).await?;
         let request = &stored.request;
+        let by = self.inventory.decider(&person.principal, request)?;
         request.may_decide(&by)?;
         let step_up = self.for_approval(actor, request, step_up.as_ref()).await?;
         let proof = step_up.as_ref().map(step_up::told);

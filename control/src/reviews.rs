@@ -45,12 +45,13 @@ impl Control {
 
     fn seen(&self, actor: &Actor, review: Review) -> Option<ReviewView> {
         let inventory = self.0.inventory.load();
-        let reader = inventory.decider(&actor.principal);
-        let asked = reader.principal.groups.iter().any(|group| review.groups.contains(group));
-        let sees = asked || actor.oversees() || reader.is(&review.principal);
+        let reader = inventory.reviewer(&actor.principal, &review);
+        let asked = actor.principal.groups.iter().any(|group| review.groups.contains(group));
+        // Whose emergency it was sees it under each of their identities.
+        let sees = asked || actor.oversees() || reader.is_err();
         sees.then(|| ReviewView {
             name: inventory.name(&review.principal),
-            may_sign: review.may_sign(&reader, actor.oversees()).is_ok(),
+            may_sign: reader.is_ok_and(|reader| review.may_sign(&reader, actor.oversees()).is_ok()),
             review,
         })
     }
@@ -90,7 +91,7 @@ impl Change {
         let found = store::reviews::find(self.db(), id).await?;
         let review = found.ok_or(ControlError::NotFound("review"))?;
         let over = self.granted(&review.grant).await?.deadline().is_none();
-        let by = self.inventory.decider(&person.principal);
+        let by = self.inventory.reviewer(&person.principal, &review)?;
         let oversees = person.admin || person.auditor;
         let detail = json!({ "grant": review.grant, "principal": review.principal, "note": note });
         let signed = review.sign(Signature { by, oversees, note }, over, self.now)?;

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policies::{Decider, GroupName, Principal, PrincipalId, Request, Timestamp, Ttl};
+use policies::{
+    GroupName, OtherHuman, Principal, PrincipalId, Request, RequestError, Review, ReviewError,
+    SameHuman, Timestamp, Ttl,
+};
 
 use crate::{Inventory, WebhookSecret};
 
@@ -29,13 +32,45 @@ impl Inventory {
         self.world.learned.namesakes.get(first).unwrap_or(first)
     }
 
-    /// Somebody who decides, with all their identities.
-    pub(crate) fn decider(&self, principal: &Principal) -> Decider {
-        let human = self.human(&principal.id);
-        let all = self.workflow.same_as.keys().chain(self.world.learned.namesakes.keys());
-        let same = all.filter(|id| self.human(id) == human);
-        let also: BTreeSet<PrincipalId> = same.chain([human]).cloned().collect();
-        Decider { principal: principal.clone(), also }
+    /// Whether both are identities of one person.
+    pub(crate) fn same_human(&self, one: &PrincipalId, other: &PrincipalId) -> bool {
+        self.human(one) == self.human(other)
+    }
+
+    /// This person as somebody else than all of those: what every act of a second person takes.
+    ///
+    /// # Errors
+    /// Where one of those is the same person, under whatever identity.
+    #[expect(clippy::disallowed_methods, reason = "the inventory knows who is one human")]
+    pub(crate) fn other_human<'a>(
+        &self,
+        principal: &Principal,
+        than: impl IntoIterator<Item = &'a PrincipalId>,
+    ) -> Result<OtherHuman, SameHuman> {
+        let than: BTreeSet<PrincipalId> = than.into_iter().cloned().collect();
+        let known = self.workflow.same_as.keys().chain(self.world.learned.namesakes.keys());
+        let all = known.chain(&than).chain([self.human(&principal.id)]);
+        let same = all.filter(|id| self.same_human(id, &principal.id));
+        let identities = same.cloned().collect();
+        OtherHuman::known_as(principal.clone(), identities, than)
+    }
+
+    /// This person as somebody else than the one who asked.
+    pub(crate) fn decider(
+        &self,
+        principal: &Principal,
+        request: &Request,
+    ) -> Result<OtherHuman, RequestError> {
+        self.other_human(principal, [&request.principal]).map_err(|_| RequestError::Own)
+    }
+
+    /// This person as somebody else than the one whose emergency it was.
+    pub(crate) fn reviewer(
+        &self,
+        principal: &Principal,
+        review: &Review,
+    ) -> Result<OtherHuman, ReviewError> {
+        self.other_human(principal, [&review.principal]).map_err(|_| ReviewError::Own)
     }
 
     /// This inventory, knowing which of its people have one mailbox; whether that is news.

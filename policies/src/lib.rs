@@ -26,6 +26,7 @@ mod lint;
 mod lock;
 mod name;
 mod obligations;
+mod other_human;
 mod policy;
 mod quorum;
 mod reads;
@@ -61,10 +62,11 @@ pub use name::{
     LoginId, NameError, PrincipalId, RequestId, ReviewId, SessionId, StepUpId, TargetName, Ticket,
 };
 pub use obligations::{Obligations, PatternError, Record, TicketPattern, UnknownRecord};
+pub use other_human::{OtherHuman, SameHuman};
 pub use policy::{PolicyError, PolicyFault, RuleBook, SCHEMA, Source};
 pub use quorum::{Quorum, QuorumError};
 pub use request::{
-    Approval, Decider, Digest, Edit, Request, RequestError, RequestEvent, RequestState, Wanted,
+    Approval, Digest, Edit, Request, RequestError, RequestEvent, RequestState, Wanted,
 };
 pub use review::{Review, ReviewError, ReviewState, Signature};
 pub use roster::{Roster, Shift};

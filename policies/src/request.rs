@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use approve::Decider;
 pub use digest::Digest;
 pub use event::{Edit, RequestError, RequestEvent};
 pub use state::{Approval, RequestState};
@@ -194,7 +193,7 @@ impl Request {
             RequestEvent::Relax { terms } => self.relaxed(terms, now),
             RequestEvent::Deny { by, reason } => {
                 self.may_decide(&by)?;
-                let by = by.principal.id;
+                let by = by.into_principal().id;
                 Ok(self.over(RequestState::Denied { by, reason, at: now }))
             }
             RequestEvent::StepUp { step_up } => self.touched(&step_up, now),

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Decider, GrantId, GroupName, PrincipalId, RequestId, Resource, ReviewId, Timestamp};
+use crate::{
+    GrantId, GroupName, OtherHuman, PrincipalId, RequestId, Resource, ReviewId, Timestamp,
+};
 
 /// A review.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +54,7 @@ pub enum ReviewState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
     /// Who.
-    pub by: Decider,
+    pub by: OtherHuman,
     /// Whether they oversee the gateway.
     pub oversees: bool,
     /// What they found.
@@ -90,7 +92,7 @@ impl Review {
     ///
     /// # Errors
     /// Where it was signed, is about themselves, or they aren't asked.
-    pub fn may_sign(&self, by: &Decider, oversees: bool) -> Result<(), ReviewError> {
+    pub fn may_sign(&self, by: &OtherHuman, oversees: bool) -> Result<(), ReviewError> {
         if !self.is_open() {
             return Err(ReviewError::Signed);
         }
@@ -104,11 +106,11 @@ impl Review {
     ///
     /// # Errors
     /// Where it is about themselves, or they aren't asked.
-    pub fn concerns(&self, by: &Decider) -> Result<(), ReviewError> {
-        if by.is(&self.principal) {
+    pub fn concerns(&self, by: &OtherHuman) -> Result<(), ReviewError> {
+        if !by.is_other_than(&self.principal) {
             return Err(ReviewError::Own);
         }
-        let asked = by.principal.groups.iter().any(|group| self.groups.contains(group));
+        let asked = by.principal().groups.iter().any(|group| self.groups.contains(group));
         if asked { Ok(()) } else { Err(ReviewError::NotAsked) }
     }
 
@@ -130,7 +132,7 @@ impl Review {
         if note.trim().is_empty() {
             return Err(ReviewError::Silent);
         }
-        let state = ReviewState::Signed { by: by.principal.id, note, at: now };
+        let state = ReviewState::Signed { by: by.into_principal().id, note, at: now };
         Ok(Self { state, ..self.clone() })
     }
 }
@@ -151,7 +153,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::Principal;
+    use crate::other_human::tests::Somebody;
 
     fn review() -> Review {
         Review {
@@ -167,12 +169,10 @@ mod tests {
         }
     }
 
-    fn signed(who: &str, groups: &[&str], oversees: bool) -> Signature {
-        let groups = groups.iter().map(|name| GroupName::new(name).unwrap()).collect();
-        let id = PrincipalId::new(who).unwrap();
-        let also = [PrincipalId::new(who.trim_end_matches("-admin")).unwrap()].into();
-        let principal = Principal { id, name: who.into(), groups };
-        Signature { by: Decider { principal, also }, oversees, note: "read it".into() }
+    fn signed(who: &str, groups: &[&str], oversees: bool) -> Result<Signature, ReviewError> {
+        let who = Somebody::known(who, groups, &[who.trim_end_matches("-admin")]);
+        let by = who.other_than(&review().principal).map_err(|_| ReviewError::Own)?;
+        Ok(Signature { by, oversees, note: "read it".into() })
     }
 
     #[rstest]
@@ -187,14 +187,25 @@ mod tests {
         #[case] oversees: bool,
         #[case] refused: Option<ReviewError>,
     ) {
-        let outcome = review().sign(signed(who, groups, oversees), true, Timestamp::from_millis(9));
+        let now = Timestamp::from_millis(9);
+        let signature = signed(who, groups, oversees);
+        let outcome = signature.and_then(|signature| review().sign(signature, true, now));
         assert_eq!(outcome.as_ref().err().copied(), refused);
         assert!(outcome.is_err() || !outcome.unwrap().is_open());
     }
 
     #[test]
+    fn being_another_than_somebody_else_is_no_proof_for_this_review() {
+        let alice = Somebody::known("alice", &["dba"], &[]);
+        let by = alice.other_than(&PrincipalId::new("dave").unwrap()).unwrap();
+        let signature = Signature { by, oversees: true, note: "read it".into() };
+        let refused = review().sign(signature, true, Timestamp::from_millis(9));
+        assert_eq!(refused, Err(ReviewError::Own));
+    }
+
+    #[test]
     fn a_review_is_signed_once_after_the_end_and_with_a_word() {
-        let (now, bob) = (Timestamp::from_millis(9), || signed("bob", &["dba"], false));
+        let (now, bob) = (Timestamp::from_millis(9), || signed("bob", &["dba"], false).unwrap());
         assert_eq!(review().sign(bob(), false, now), Err(ReviewError::TooEarly));
         let silent = Signature { note: " \n".into(), ..bob() };
         assert_eq!(review().sign(silent, true, now), Err(ReviewError::Silent));

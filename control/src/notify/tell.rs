@@ -229,15 +229,16 @@ impl Change {
     /// Those who can still decide: by the request itself, and those to whom it was escalated.
     fn deciders(&self, request: &Request, detail: &Value) -> BTreeSet<PrincipalId> {
         let asked = |person: &&Person| {
-            let decider = self.inventory.decider(&person.principal);
-            let theirs = decider.is(&request.principal);
+            let Ok(decider) = self.inventory.decider(&person.principal, request) else {
+                return false;
+            };
             // Of one that is over, those hear who could have decided.
             let asked = if request.is_pending() {
                 request.waits_for(&decider)
             } else {
                 request.may_decide(&decider).is_ok()
             };
-            asked || (!theirs && is_named(person, detail))
+            asked || is_named(person, detail)
         };
         let people = self.inventory.active().filter(asked);
         people.map(|person| person.principal.id.clone()).collect()

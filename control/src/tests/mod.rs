@@ -6,6 +6,7 @@ mod device;
 mod emergencies;
 mod factors;
 mod feed;
+mod four_eyes;
 mod grants;
 mod keys;
 mod link;

@@ -73,7 +73,7 @@ async fn a_change_that_was_cut_short_is_pending_or_granted_but_never_both() {
         let mut change = world.control.change().await.unwrap();
         let request = change.stored(&asked.id).await.unwrap().request;
         let approve = policies::RequestEvent::Approve {
-            by: actor("carol").principal.into(),
+            by: change.inventory.decider(&actor("carol").principal, &request).unwrap(),
             digest: request.digest(),
             shorten: None,
             step_up: None,

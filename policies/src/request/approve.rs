@@ -3,39 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::{Approval, Digest, Request, RequestError, RequestState};
-use crate::{GroupName, Principal, PrincipalId, StepUp, Timestamp, Ttl};
-
-/// Somebody who decides, with all the names under which the same person is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decider {
-    /// Who, with their groups of now.
-    pub principal: Principal,
-    /// The other identities of this person.
-    pub also: BTreeSet<PrincipalId>,
-}
-
-impl From<Principal> for Decider {
-    /// Somebody with one identity.
-    fn from(principal: Principal) -> Self {
-        Self { principal, also: BTreeSet::new() }
-    }
-}
-
-impl Decider {
-    /// Whether this is the person of that name.
-    #[must_use]
-    pub fn is(&self, id: &PrincipalId) -> bool {
-        self.principal.id == *id || self.also.contains(id)
-    }
-}
+use crate::{GroupName, OtherHuman, Principal, StepUp, Timestamp, Ttl};
 
 impl Request {
     /// Whether this person may say yes or no, perhaps once their turn has come.
     ///
     /// # Errors
     /// Where it is their own request, or none of their groups is asked.
-    pub fn may_decide(&self, by: &Decider) -> Result<(), RequestError> {
-        if by.is(&self.principal) {
+    pub fn may_decide(&self, by: &OtherHuman) -> Result<(), RequestError> {
+        if !by.is_other_than(&self.principal) {
             return Err(RequestError::Own);
         }
         if self.terms.approvals.ask(&self.groups_of(by)) {
@@ -49,7 +25,7 @@ impl Request {
 
     /// Whether their yes is what it waits for now.
     #[must_use]
-    pub fn waits_for(&self, by: &Decider) -> bool {
+    pub fn waits_for(&self, by: &OtherHuman) -> bool {
         let RequestState::NeedsApproval { approvals } = &self.state else {
             return false;
         };
@@ -60,7 +36,7 @@ impl Request {
 
     pub(super) fn approved(
         &self,
-        by: Decider,
+        by: OtherHuman,
         (digest, shorten): (Digest, Option<Ttl>),
         given: Option<&StepUp>,
         now: Timestamp,
@@ -79,9 +55,9 @@ impl Request {
             let turn: Vec<String> = self.turn().iter().map(ToString::to_string).collect();
             return Err(RequestError::NotYet(turn.join(", ")));
         }
-        let step_up = self.touch_of(&by.principal.id, given, now)?;
+        let step_up = self.touch_of(&by.principal().id, given, now)?;
         let stood_in = self.stands_in(&by).cloned().collect();
-        let Principal { id, groups, .. } = by.principal;
+        let Principal { id, groups, .. } = by.into_principal();
         let approval = Approval { by: id, groups, stood_in, digest, step_up, at: now };
         let all = approvals.iter().cloned().chain([approval]).collect();
         // What was asked stays as it was read; what is given is the shortest that anybody said.
@@ -90,21 +66,21 @@ impl Request {
     }
 
     /// Whether there is a place for them among these.
-    fn seats(&self, by: &Decider, approvals: &[Approval]) -> bool {
+    fn seats(&self, by: &OtherHuman, approvals: &[Approval]) -> bool {
         let before: Vec<_> = approvals.iter().map(|yes| (&yes.by, yes.fills())).collect();
-        let newcomer = (&by.principal.id, self.groups_of(by));
+        let newcomer = (&by.principal().id, self.groups_of(by));
         let people = before.iter().chain([&newcomer]).map(|(id, groups)| (*id, groups));
         self.terms.approvals.progress(people).seated
     }
 
     /// The groups whose places somebody could fill.
-    fn groups_of(&self, by: &Decider) -> BTreeSet<GroupName> {
-        self.stands_in(by).chain(&by.principal.groups).cloned().collect()
+    fn groups_of(&self, by: &OtherHuman) -> BTreeSet<GroupName> {
+        self.stands_in(by).chain(&by.principal().groups).cloned().collect()
     }
 
     /// The groups that took too long, and that they may stand in for.
-    fn stands_in<'a>(&'a self, by: &'a Decider) -> impl Iterator<Item = &'a GroupName> {
+    fn stands_in<'a>(&'a self, by: &'a OtherHuman) -> impl Iterator<Item = &'a GroupName> {
         let escalated = self.escalated.iter();
-        escalated.filter(|(_, to)| by.principal.groups.contains(*to)).map(|(from, _)| from)
+        escalated.filter(|(_, to)| by.principal().groups.contains(*to)).map(|(from, _)| from)
     }
 }

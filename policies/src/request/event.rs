@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use super::{Decider, Digest};
-use crate::{GroupName, PrincipalId, StepUp, StepUpError, Terms, Ticket, Timestamp, Ttl};
+use super::Digest;
+use crate::{
+    GroupName, OtherHuman, PrincipalId, StepUp, StepUpError, Terms, Ticket, Timestamp, Ttl,
+};
 
 /// What can happen to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub enum RequestEvent {
     /// Somebody says yes to what they saw, perhaps for a shorter time.
     Approve {
         /// Who.
-        by: Decider,
+        by: OtherHuman,
         /// What they saw.
         digest: Digest,
         /// For how long at most.
@@ -29,7 +31,7 @@ pub enum RequestEvent {
     /// Somebody says no.
     Deny {
         /// Who.
-        by: Decider,
+        by: OtherHuman,
         /// Why.
         reason: String,
     },

@@ -2,14 +2,15 @@
 
 use proptest::prelude::*;
 
-use super::tests::{alias, asked, at, person, stepped, touch};
+use super::tests::{alias, asked, at, decider, second, stepped, touch};
 use super::*;
+use crate::other_human::tests::Somebody;
 use crate::{Purpose, StepUp};
 
 /// Two stages, two groups, and a third that may stand in.
 const APPROVALS: &str = "1 of leads then 1 of dba, 1 of leads";
 
-fn any_decider() -> impl Strategy<Value = Decider> {
+fn anybody() -> impl Strategy<Value = Somebody> {
     let people = prop::sample::select(vec!["alice", "bob", "carol", "dave", "erin"]);
     let groups = prop::sample::subsequence(vec!["dba", "leads", "ops"], 0..=3);
     (people, groups, 0..4_u8).prop_map(|(id, groups, second)| match (second, id) {
@@ -23,14 +24,14 @@ fn any_decider() -> impl Strategy<Value = Decider> {
 enum Move {
     /// A yes to what is there now, or to what was there at first.
     Yes {
-        by: Decider,
+        by: Somebody,
         stale: bool,
         shorten: Option<u64>,
     },
-    No(Decider),
-    Withdraw(Decider),
+    No(Somebody),
+    Withdraw(Somebody),
     Edit {
-        by: Decider,
+        by: Somebody,
         ttl: u64,
     },
     /// The rules ask for less, or for as much, by now.
@@ -41,12 +42,12 @@ enum Move {
 
 fn any_move() -> impl Strategy<Value = Move> {
     let shorten = prop::option::of(1..7_200_u64);
-    let yes = (any_decider(), prop::bool::weighted(0.2), shorten);
+    let yes = (anybody(), prop::bool::weighted(0.2), shorten);
     prop_oneof![
         12 => yes.prop_map(|(by, stale, shorten)| Move::Yes { by, stale, shorten }),
-        1 => any_decider().prop_map(Move::No),
-        1 => any_decider().prop_map(Move::Withdraw),
-        2 => (any_decider(), 1..7_200_u64).prop_map(|(by, ttl)| Move::Edit { by, ttl }),
+        1 => anybody().prop_map(Move::No),
+        1 => anybody().prop_map(Move::Withdraw),
+        2 => (anybody(), 1..7_200_u64).prop_map(|(by, ttl)| Move::Edit { by, ttl }),
         1 => prop::sample::select(vec!["1 of dba", "1 of leads then 1 of dba", APPROVALS])
             .prop_map(Move::Relax),
         1 => Just(Move::Escalate),
@@ -55,16 +56,19 @@ fn any_move() -> impl Strategy<Value = Move> {
 }
 
 impl Move {
-    fn on(self, request: &Request, first: &Digest) -> RequestEvent {
+    /// None where it takes a second person, and this is the first one.
+    fn on(self, request: &Request, first: &Digest) -> Option<RequestEvent> {
         let group = |name: &str| GroupName::new(name).unwrap();
-        match self {
+        Some(match self {
             Self::Yes { by, stale, shorten } => RequestEvent::Approve {
-                by,
+                by: decider(request, &by).ok()?,
                 digest: if stale { first.clone() } else { request.digest() },
                 shorten: shorten.map(Ttl::from_secs),
                 step_up: None,
             },
-            Self::No(by) => RequestEvent::Deny { by, reason: "no".into() },
+            Self::No(by) => {
+                RequestEvent::Deny { by: decider(request, &by).ok()?, reason: "no".into() }
+            }
             Self::Withdraw(by) => RequestEvent::Withdraw { by: by.principal.id },
             Self::Edit { by, ttl } => RequestEvent::Edit {
                 by: by.principal.id,
@@ -84,7 +88,7 @@ impl Move {
                 to: BTreeMap::from([(group("dba"), group("ops")), (group("leads"), group("ops"))]),
             },
             Self::Tick => RequestEvent::Tick,
-        }
+        })
     }
 }
 
@@ -121,8 +125,8 @@ fn any_touched_event() -> impl Strategy<Value = RequestEvent> {
     let people = prop::sample::select(vec!["alice", "bob", "carol"]);
     (people, any_touch(), 0..3_u8).prop_map(|(who, given, kind)| match (given, kind) {
         (Some(step_up), 0) => RequestEvent::StepUp { step_up },
-        (step_up, 0 | 1) => RequestEvent::Approve {
-            by: person(who, &["dba"]),
+        (step_up, 0 | 1) if who != "alice" => RequestEvent::Approve {
+            by: second(who, &["dba"]),
             digest: stepped("1 of dba").digest(),
             shorten: None,
             step_up,
@@ -142,7 +146,7 @@ proptest! {
         let (first, mut now) = (request.digest(), 0);
         for (chosen, step) in moves {
             now += step / 10;
-            let event = chosen.on(&request, &first);
+            let Some(event) = chosen.on(&request, &first) else { continue };
             if let Ok(next) = request.apply(event.clone(), at(now)) {
                 holds(&request, &event, &next)?;
                 request = next;

@@ -1,21 +1,30 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::{GroupName, Principal, Purpose, StepUpError};
+use crate::other_human::tests::Somebody;
+use crate::{GroupName, OtherHuman, Purpose, StepUpError};
 
 pub(super) fn at(secs: i64) -> Timestamp {
     Timestamp::from_millis(secs * 1_000)
 }
 
-pub(super) fn person(id: &str, groups: &[&str]) -> Decider {
-    let groups = groups.iter().map(|name| GroupName::new(name).unwrap()).collect();
-    Principal { id: PrincipalId::new(id).unwrap(), name: id.into(), groups }.into()
+pub(super) fn person(id: &str, groups: &[&str]) -> Somebody {
+    Somebody::known(id, groups, &[])
 }
 
 /// Somebody who is known by other names too.
-pub(super) fn alias(id: &str, groups: &[&str], also: &[&str]) -> Decider {
-    let also = also.iter().map(|id| PrincipalId::new(id).unwrap()).collect();
-    Decider { also, ..person(id, groups) }
+pub(super) fn alias(id: &str, groups: &[&str], also: &[&str]) -> Somebody {
+    Somebody::known(id, groups, also)
+}
+
+/// The proof that they aren't the one who asked.
+pub(super) fn decider(request: &Request, who: &Somebody) -> Result<OtherHuman, RequestError> {
+    who.other_than(&request.principal).map_err(|_| RequestError::Own)
+}
+
+/// Somebody else than alice, who asks in these tests.
+pub(super) fn second(id: &str, groups: &[&str]) -> OtherHuman {
+    person(id, groups).other_than(&PrincipalId::new("alice").unwrap()).unwrap()
 }
 
 fn wanted() -> Wanted {
@@ -47,7 +56,8 @@ pub(super) fn asked(approvals: &str) -> Request {
     )
 }
 
-pub(super) fn approve(request: &Request, by: Decider) -> Result<Request, RequestError> {
+pub(super) fn approve(request: &Request, by: Somebody) -> Result<Request, RequestError> {
+    let by = decider(request, &by)?;
     let digest = request.digest();
     request.apply(RequestEvent::Approve { by, digest, shorten: None, step_up: None }, at(1))
 }
@@ -65,10 +75,16 @@ fn nobody_asked_means_granted_at_once() {
 #[test]
 fn nobody_approves_or_denies_their_own() {
     let request = asked("1 of dba");
-    let alice = || person("alice", &["dba"]);
-    assert_eq!(approve(&request, alice()), Err(RequestError::Own));
-    let deny = RequestEvent::Deny { by: alice(), reason: String::new() };
+    let alice = person("alice", &["dba"]);
+    assert_eq!(approve(&request, alice.clone()), Err(RequestError::Own));
+    // Being another than somebody else is no proof for this request.
+    let dave = PrincipalId::new("dave").unwrap();
+    let by = || alice.other_than(&dave).unwrap();
+    let deny = RequestEvent::Deny { by: by(), reason: String::new() };
     assert_eq!(request.apply(deny, at(1)), Err(RequestError::Own));
+    let digest = request.digest();
+    let yes = RequestEvent::Approve { by: by(), digest, shorten: None, step_up: None };
+    assert_eq!(request.apply(yes, at(1)), Err(RequestError::Own));
 }
 
 #[test]
@@ -92,7 +108,7 @@ fn an_approval_of_something_else_is_refused() {
     let request = asked("1 of dba");
     let edited = Request { reason: "other".into(), ..request.clone() };
     let event = RequestEvent::Approve {
-        by: person("bob", &["dba"]),
+        by: second("bob", &["dba"]),
         digest: request.digest(),
         shorten: None,
         step_up: None,
@@ -116,7 +132,7 @@ fn an_approver_can_shorten_but_not_lengthen() {
     let request = asked("1 of dba");
     for (wish, got) in [(60, 60), (99_999, 3_600)] {
         let event = RequestEvent::Approve {
-            by: person("bob", &["dba"]),
+            by: second("bob", &["dba"]),
             digest: request.digest(),
             shorten: Some(Ttl::from_secs(wish)),
             step_up: None,
@@ -223,7 +239,7 @@ fn an_approval_takes_a_touch_for_this_very_request() {
     let step_up = touch("alice", Purpose::Ask, "app_rw@orders/shop", 0);
     let request = stepped("1 of dba").apply(RequestEvent::StepUp { step_up }, at(1)).unwrap();
     let say = |step_up| {
-        let (by, digest) = (person("bob", &["dba"]), request.digest());
+        let (by, digest) = (second("bob", &["dba"]), request.digest());
         request.apply(RequestEvent::Approve { by, digest, shorten: None, step_up }, at(70))
     };
     assert_eq!(say(None), Err(RequestError::NeedsStepUp));
@@ -254,7 +270,7 @@ fn what_one_shortens_is_still_what_the_next_has_read() {
     let request = asked("2 of dba");
     let digest = request.digest();
     let yes = |by, shorten| RequestEvent::Approve {
-        by: person(by, &["dba"]),
+        by: second(by, &["dba"]),
         digest: digest.clone(),
         shorten,
         step_up: None,
@@ -268,9 +284,8 @@ fn what_one_shortens_is_still_what_the_next_has_read() {
 #[test]
 fn nobody_approves_under_another_name() {
     let request = asked("2 of dba");
-    let second = alias("alice-admin", &["dba"], &["alice"]);
-    assert_eq!(approve(&request, second.clone()), Err(RequestError::Own));
-    assert!(!request.waits_for(&second));
+    let also = alias("alice-admin", &["dba"], &["alice"]);
+    assert_eq!(approve(&request, also), Err(RequestError::Own));
     let request = approve(&request, person("bob", &["dba"])).unwrap();
     let other = alias("bob-admin", &["dba"], &["bob"]);
     assert_eq!(approve(&request, other), Err(RequestError::Twice));
@@ -281,16 +296,18 @@ fn a_stage_waits_for_the_one_before() {
     let request = asked("1 of leads then 1 of dba");
     let (lead, dba) = (person("dave", &["leads"]), person("bob", &["dba"]));
     assert_eq!(approve(&request, dba.clone()), Err(RequestError::NotYet("1 of leads".into())));
-    assert!(request.waits_for(&lead) && !request.waits_for(&dba));
+    let waits =
+        |request: &Request, who: &Somebody| request.waits_for(&decider(request, who).unwrap());
+    assert!(waits(&request, &lead) && !waits(&request, &dba));
     let next = approve(&request, lead).unwrap();
-    assert!(next.waits_for(&dba));
+    assert!(waits(&next, &dba));
     assert_eq!(approve(&next, dba).unwrap().state.word(), "granted");
 }
 
 #[test]
 fn who_is_asked_later_may_say_no_at_once() {
     let request = asked("1 of leads then 1 of dba");
-    let deny = RequestEvent::Deny { by: person("bob", &["dba"]), reason: "no".into() };
+    let deny = RequestEvent::Deny { by: second("bob", &["dba"]), reason: "no".into() };
     assert_eq!(request.apply(deny, at(1)).unwrap().state.word(), "denied");
 }
 
@@ -309,7 +326,7 @@ fn an_edit_kills_approvals() {
     let edited = approved.apply(edit("fix order 8", &approved.terms), at(2)).unwrap();
     assert_eq!(edited.state, RequestState::NeedsApproval { approvals: Vec::new() });
     let yes = RequestEvent::Approve {
-        by: person("carol", &["dba"]),
+        by: second("carol", &["dba"]),
         digest: seen.clone(),
         shorten: None,
         step_up: None,
