@@ -79,6 +79,9 @@ pub enum UpError {
     /// The proxy can't start.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    /// A series of the metrics can't be made.
+    #[error("can't set up the metrics")]
+    Metrics(#[from] prometheus::Error),
     /// A thread or a runtime can't be had.
     #[error("can't start the threads of control")]
     Threads(#[source] io::Error),
@@ -255,10 +258,12 @@ async fn begin(config: Config) -> Result<Gateway, UpError> {
         }
     });
     tasks.spawn(sweep(control.clone(), stop.clone()));
+    let limits = http::limits("api", http::api_bounds(&config.limits), &registry)?;
     let router = control.api().into_make_service_with_connect_info::<SocketAddr>();
-    tasks.spawn(http::serve(api_listener, tls.api, router, stop.clone()));
+    let api = http::Server { listener: api_listener, tls: tls.api, limits };
+    tasks.spawn(api.serve(router, stop.clone()));
     if let Some((listener, _)) = metrics_listener {
-        tasks.spawn(metrics::serve(listener, registry, stop.clone()));
+        tasks.spawn(metrics::serve(listener, registry, stop.clone())?);
     }
     proxy.ready().await;
     let (proxy, runtime) = (Some(proxy), None);
@@ -357,6 +362,7 @@ fn proxy_settings(
             connections,
             unauthenticated: unbounded.unauthenticated.min(connections),
             per_address: count(limits.per_address),
+            per_network: unbounded.per_network.max(count(limits.per_address)),
             handshake: limits.handshake.duration(),
             ..unbounded
         },

@@ -19,9 +19,9 @@ use crate::audit::{Event, clip};
 use crate::credentials::read_csr;
 use crate::ids::Hash;
 use crate::logins::{AtIssuer, NewLogin};
-use crate::network::network;
 use crate::publish::Change;
 use crate::{Actor, Control, ControlError, LoginSession, Origin, Proof, Rank, Statement, ids};
+use accept::network;
 
 /// How long a code is good.
 const PATIENCE: Ttl = Ttl::from_secs(600);

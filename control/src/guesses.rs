@@ -13,9 +13,9 @@ use serde_json::json;
 
 use crate::audit::{By, Event, clip};
 use crate::logins::AGENT_MAX;
-use crate::network::neighbourhood;
 use crate::publish::Change;
 use crate::{Actor, Control, ControlError, Origin, ids, store};
+use accept::neighbourhood;
 
 /// How much of this is told.
 pub(crate) struct Guesses {

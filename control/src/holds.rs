@@ -16,9 +16,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
 use crate::audit::Event;
-use crate::network::network;
 use crate::requests::{REASON_MAX, check_text};
 use crate::{Actor, Control, ControlError, HoldView, Rejection, ids, step_up};
+use accept::network;
 
 const ANOTHER: &str = "this isn't the connection that you looked at: look again";
 /// How many wait at once.

@@ -47,7 +47,6 @@ mod locks;
 mod login;
 mod logins;
 mod metrics;
-mod network;
 mod notify;
 mod oidc;
 mod outbound;

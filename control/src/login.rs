@@ -14,10 +14,10 @@ use serde_json::json;
 use crate::audit::{By, Event};
 use crate::inventory::Inventory;
 use crate::logins::{LoginSession, NewLogin, Origin, Rank};
-use crate::network::network;
 use crate::publish::Change;
 use crate::settings::Links;
 use crate::{Actor, Control, ControlError, Proof, Statement, ids, store};
+use accept::network;
 
 const INVITE_TTL: Ttl = Ttl::from_secs(24 * 3_600);
 const INVITE: &str = "";

@@ -22,9 +22,9 @@ use sqlx::SqliteConnection;
 
 use crate::actor::Asker;
 use crate::audit::{By, Event};
-use crate::network::neighbourhood;
 use crate::publish::Change;
 use crate::{ControlError, store};
+use accept::neighbourhood;
 
 /// For how long somebody may stay away and still be known there.
 const REMEMBERED: Ttl = Ttl::from_secs(90 * 24 * 3_600);

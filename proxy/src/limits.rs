@@ -1,21 +1,17 @@
-//! How many connections there may be, and who has to go when there are too many.
+//! How many connections there may be, and how many of them may wait for a person.
 //!
-//! A connection that hasn't authenticated is a stranger's. Strangers share a pool, per address and in
-//! all, in which the oldest makes room for the newest: a thousand that say nothing can't keep out one
-//! that does. Who has authenticated is never put out for another.
-//!
-//! Those who wait for a person have bounds of their own, and strangers among them tighter ones, so that
-//! they can't take all the places from those who are known.
+//! Places of connections are given out by the crate `accept`. Those who wait for a person have bounds of
+//! their own here, and strangers among them tighter ones, so that they can't take all the places from
+//! those who are known.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::settings::LimitSettings;
+
+pub(crate) use accept::{Slot, Stranger, network};
 
 /// The most strangers of one address that wait for a person.
 const STRANGERS_HOLDING: usize = 8;
@@ -27,23 +23,18 @@ pub(crate) struct Limits(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: LimitSettings,
-    metrics: Arc<Metrics>,
-    pool: Mutex<Pool>,
+    connections: accept::Limits,
+    holding: Mutex<Holding>,
 }
 
+/// All who wait for a person.
 #[derive(Debug, Default)]
-struct Pool {
-    /// Strangers and others.
-    connections: usize,
-    next: u64,
-    /// By the order in which they came.
-    strangers: BTreeMap<u64, Listed>,
-    by_address: HashMap<IpAddr, BTreeSet<u64>>,
-    known_holds: Holds,
-    strange_holds: Holds,
+struct Holding {
+    known: Holds,
+    strange: Holds,
 }
 
-/// Those who wait for a person.
+/// Those of one kind who wait for a person.
 #[derive(Debug, Default)]
 struct Holds {
     all: usize,
@@ -59,28 +50,6 @@ pub(crate) enum Waits {
     Stranger,
 }
 
-#[derive(Debug)]
-struct Listed {
-    address: IpAddr,
-    evicted: CancellationToken,
-}
-
-/// Whether a connection is still a stranger's, for whoever doesn't have its slot.
-#[derive(Debug)]
-pub(crate) struct Stranger {
-    evicted: CancellationToken,
-    known: Arc<AtomicBool>,
-}
-
-/// A place among the connections; dropped, it is free again.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    limits: Limits,
-    number: u64,
-    evicted: CancellationToken,
-    known: Arc<AtomicBool>,
-}
-
 /// A place among those who wait for a person; dropped, it is free again.
 #[derive(Debug)]
 pub(crate) struct HoldPlace {
@@ -91,32 +60,14 @@ pub(crate) struct HoldPlace {
 
 impl Limits {
     pub(crate) fn new(settings: LimitSettings, metrics: Arc<Metrics>) -> Self {
-        let pool = Mutex::default();
-        Self(Arc::new(Inner { settings, metrics, pool }))
+        let count = move |why: accept::Refused| metrics.refused(why.word());
+        let connections = accept::Limits::new(settings.bounds(), count);
+        Self(Arc::new(Inner { settings, connections, holding: Mutex::default() }))
     }
 
     /// A place for a new connection; none where all are taken by those who have authenticated.
     pub(crate) fn enter(&self, peer: SocketAddr) -> Option<Slot> {
-        let (settings, metrics) = (&self.0.settings, &self.0.metrics);
-        let address = network(peer.ip());
-        let mut pool = self.pool();
-        if pool.strangers_of(address) >= settings.per_address {
-            pool.evict_oldest_of(address);
-            metrics.refused("address");
-        }
-        if pool.strangers.len() >= settings.unauthenticated {
-            pool.evict_oldest();
-            metrics.refused("unauthenticated");
-        }
-        if pool.connections >= settings.connections {
-            metrics.refused("connections");
-            if !pool.evict_oldest() {
-                return None;
-            }
-        }
-        let (number, evicted) = pool.enter(address);
-        drop(pool);
-        Some(Slot { limits: self.clone(), number, evicted, known: Arc::default() })
+        self.0.connections.enter(peer)
     }
 
     /// A place to wait for a person; none where too many wait, in all or from this address. Of all
@@ -124,76 +75,36 @@ impl Limits {
     pub(crate) fn hold(&self, client: SocketAddr, who: Waits) -> Option<HoldPlace> {
         let settings = &self.0.settings;
         let address = network(client.ip());
-        let mut pool = self.pool();
-        let (known, strange) = (pool.known_holds.all, pool.strange_holds.all);
+        let mut holding = self.holding();
+        let (known, strange) = (holding.known.all, holding.strange.all);
         let crowded = strange >= settings.holds.div_ceil(2) && who == Waits::Stranger;
         if crowded || known + strange >= settings.holds {
             return None;
         }
-        if pool.holds(who).of(address) >= settings.holds_of_one_address(who) {
+        if holding.of(who).of(address) >= settings.holds_of_one_address(who) {
             return None;
         }
-        pool.holds(who).enter(address);
+        holding.of(who).enter(address);
         Some(HoldPlace { limits: self.clone(), address, who })
     }
 
-    fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.0.pool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What counts as one address: of IPv6, the network, which one host has whole.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let network = address.to_bits() >> 64 << 64;
-            IpAddr::V6(Ipv6Addr::from_bits(network))
-        }
-    }
-}
-
-impl Slot {
-    /// This connection is no longer a stranger's. To be called before it waits for a person, too:
-    /// a hold has bounds of its own.
-    pub(crate) fn authenticated(&self) {
-        self.known.store(true, Ordering::Release);
-        self.limits.pool().leave_strangers(self.number);
-    }
-
-    /// To watch it while it is a stranger's.
-    pub(crate) fn stranger(&self) -> Stranger {
-        let (evicted, known) = (self.evicted.clone(), Arc::clone(&self.known));
-        Stranger { evicted, known }
-    }
-}
-
-impl Stranger {
-    /// Resolves when it has to make room.
-    pub(crate) async fn evicted(&self) {
-        self.evicted.cancelled().await;
-    }
-
-    /// Resolves at once, and where it is none any more never.
-    pub(crate) async fn remains(&self) {
-        if self.known.load(Ordering::Acquire) {
-            std::future::pending().await
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut pool = self.limits.pool();
-        // Who was evicted has been taken out of the count already.
-        if !self.evicted.is_cancelled() {
-            pool.leave_strangers(self.number);
-            pool.connections = pool.connections.saturating_sub(1);
-        }
+    fn holding(&self) -> MutexGuard<'_, Holding> {
+        self.0.holding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl LimitSettings {
+    fn bounds(&self) -> accept::Bounds {
+        accept::Bounds {
+            connections: self.connections,
+            unauthenticated: self.unauthenticated,
+            per_address: self.per_address,
+            per_network: self.per_network,
+            // What one person opens here is bounded by their grants.
+            per_person: usize::MAX,
+        }
+    }
+
     fn holds_of_one_address(&self, who: Waits) -> usize {
         match who {
             Waits::Known => self.holds_per_address,
@@ -207,11 +118,11 @@ impl HoldPlace {
     /// known ones of its address.
     pub(crate) fn confirmed(&mut self) {
         let limits = self.limits.clone();
-        let mut pool = limits.pool();
+        let mut holding = limits.holding();
         let most = limits.0.settings.holds_of_one_address(Waits::Known);
-        if self.who == Waits::Stranger && pool.known_holds.of(self.address) < most {
-            pool.strange_holds.leave(self.address);
-            pool.known_holds.enter(self.address);
+        if self.who == Waits::Stranger && holding.known.of(self.address) < most {
+            holding.strange.leave(self.address);
+            holding.known.enter(self.address);
             self.who = Waits::Known;
         }
     }
@@ -219,7 +130,7 @@ impl HoldPlace {
 
 impl Drop for HoldPlace {
     fn drop(&mut self) {
-        self.limits.pool().holds(self.who).leave(self.address);
+        self.limits.holding().of(self.who).leave(self.address);
     }
 }
 
@@ -242,57 +153,12 @@ impl Holds {
     }
 }
 
-impl Pool {
-    fn holds(&mut self, who: Waits) -> &mut Holds {
+impl Holding {
+    fn of(&mut self, who: Waits) -> &mut Holds {
         match who {
-            Waits::Known => &mut self.known_holds,
-            Waits::Stranger => &mut self.strange_holds,
+            Waits::Known => &mut self.known,
+            Waits::Stranger => &mut self.strange,
         }
-    }
-
-    fn enter(&mut self, address: IpAddr) -> (u64, CancellationToken) {
-        let (number, evicted) = (self.next, CancellationToken::new());
-        self.next += 1;
-        self.connections += 1;
-        self.by_address.entry(address).or_default().insert(number);
-        self.strangers.insert(number, Listed { address, evicted: evicted.clone() });
-        (number, evicted)
-    }
-
-    fn strangers_of(&self, address: IpAddr) -> usize {
-        self.by_address.get(&address).map_or(0, BTreeSet::len)
-    }
-
-    fn evict_oldest_of(&mut self, address: IpAddr) {
-        let oldest = self.by_address.get(&address).and_then(BTreeSet::first).copied();
-        if let Some(number) = oldest {
-            self.evict(number);
-        }
-    }
-
-    fn evict_oldest(&mut self) -> bool {
-        let oldest = self.strangers.first_key_value().map(|(number, _)| *number);
-        oldest.is_some_and(|number| self.evict(number))
-    }
-
-    fn evict(&mut self, number: u64) -> bool {
-        let Some(stranger) = self.leave_strangers(number) else {
-            return false;
-        };
-        self.connections = self.connections.saturating_sub(1);
-        stranger.evicted.cancel();
-        true
-    }
-
-    fn leave_strangers(&mut self, number: u64) -> Option<Listed> {
-        let stranger = self.strangers.remove(&number)?;
-        if let Some(here) = self.by_address.get_mut(&stranger.address) {
-            here.remove(&number);
-            if here.is_empty() {
-                self.by_address.remove(&stranger.address);
-            }
-        }
-        Some(stranger)
     }
 }
 

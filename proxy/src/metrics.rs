@@ -88,7 +88,7 @@ impl Metrics {
         Ok(Self {
             connections: place.counters(&CONNECTIONS, &["protocol", "outcome"])?,
             denials: place.counters(&DENIALS, &["reason"])?,
-            accept_refused: place.counters(&ACCEPT_REFUSED, &["reason"])?,
+            accept_refused: place.register(accept_refused()?)?,
             upstream_failures: place.counters(&UPSTREAM_FAILURES, &["target"])?,
             sessions_live: place.gauges(&SESSIONS_LIVE, &["protocol"])?,
             bytes: place.counters(&BYTES, &["direction"])?,
@@ -149,6 +149,12 @@ impl Metrics {
         self.bytes.with_label_values(&["in"]).inc_by(from_client);
         self.bytes.with_label_values(&["out"]).inc_by(to_client);
     }
+}
+
+/// The API and the metrics have the same series, as listeners of their own.
+fn accept_refused() -> prometheus::Result<IntCounterVec> {
+    let (name, help) = ACCEPT_REFUSED;
+    IntCounterVec::new(Opts::new(name, help).const_label("listener", "proxy"), &["reason"])
 }
 
 /// Where series are registered.

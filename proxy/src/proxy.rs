@@ -186,7 +186,7 @@ fn listen(
     let mut addresses = Vec::new();
     for address in wanted {
         let failed = |source| ProxyError::Listen { address: *address, source };
-        let shared = listener::bind(*address, by_worker.len()).map_err(failed)?;
+        let shared = accept::bind(*address, by_worker.len()).map_err(failed)?;
         let first = shared.first().map(std::net::TcpListener::local_addr).transpose();
         addresses.extend(first.map_err(failed)?);
         for (own, listener) in by_worker.iter_mut().zip(shared) {

@@ -45,10 +45,12 @@ pub struct SshSettings {
 pub struct LimitSettings {
     /// Connections in all.
     pub connections: usize,
-    /// Connections that haven't authenticated; the oldest makes room for a new one.
+    /// Connections that haven't authenticated; one of them makes room for a new one.
     pub unauthenticated: usize,
-    /// Connections of one address that haven't authenticated; the oldest makes room for a new one.
+    /// Connections of one address that haven't authenticated; one of them makes room for a new one.
     pub per_address: usize,
+    /// Connections of one network that haven't authenticated; one of them makes room for a new one.
+    pub per_network: usize,
     /// From accept to authentication, in all.
     pub handshake: Duration,
     /// Connections that wait for a person.
@@ -63,6 +65,7 @@ impl Default for LimitSettings {
             connections: 20_000,
             unauthenticated: 4_000,
             per_address: 256,
+            per_network: 2_000,
             handshake: Duration::from_secs(15),
             holds: 1_000,
             holds_per_address: 32,

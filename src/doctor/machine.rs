@@ -22,7 +22,8 @@ const FULL_BYTES: u64 = 64 << 20;
 const SOON: Ttl = Ttl::from_secs(21 * 24 * 3600);
 /// A client's and an upstream's socket.
 const DESCRIPTORS_A_SESSION: u64 = 2;
-const DESCRIPTORS_TO_SPARE: u64 = 256;
+/// Pages, API and metrics have connections of their own.
+const DESCRIPTORS_TO_SPARE: u64 = 4_500;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The folders of state and recordings.

@@ -16,13 +16,22 @@ use super::http;
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Serves until it has to stop.
-pub(super) async fn serve(listener: TcpListener, registry: Registry, stop: CancellationToken) {
+///
+/// # Errors
+/// Where what its limits refuse can't be counted.
+pub(super) fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    stop: CancellationToken,
+) -> prometheus::Result<impl Future<Output = ()> + Send> {
+    let limits = http::limits("metrics", http::METRICS_BOUNDS, &registry)?;
     let make = service_fn(move |_: SocketAddr| {
         let registry = registry.clone();
         let answer = service_fn(move |request| answered(&registry, &request));
         ready(Ok::<_, Infallible>(answer))
     });
-    http::serve(listener, None, make, stop).await;
+    let server = http::Server { listener, tls: None, limits };
+    Ok(server.serve(make, stop))
 }
 
 fn answered<B>(

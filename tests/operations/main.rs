@@ -1,4 +1,4 @@
-//! Running a gateway: configuration, deployment files, the doctor, kills, the demo.
+//! Running a gateway: configuration, deployment files, the doctor, floods, kills, the demo.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,6 +16,7 @@ mod config;
 mod demo;
 mod deploy;
 mod doctor;
+mod flood;
 mod kill;
 
 #[path = "../support/mod.rs"]

@@ -3,6 +3,8 @@
 //! The API takes no cookie and no browser's token, so no page of anybody else's can make a browser act here. Every handler
 //! that wants to know who calls takes a [`Caller`]; there is no other way to one.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -10,7 +12,7 @@ use secrecy::SecretString;
 
 use super::Api;
 use super::error::{Kind, Problem};
-use crate::{Actor, LoginKind};
+use crate::{Actor, ControlError, LoginKind, Rank};
 
 /// Somebody who is signed in.
 pub(crate) struct Caller(pub(crate) Actor);
@@ -35,11 +37,46 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let Bearer(token) = Bearer::from_request_parts(parts, api).await?;
-        Ok(Self(api.control.authenticate(&token, LoginKind::Terminal).await?))
+        match api.recognise(parts, &token, LoginKind::Terminal).await? {
+            (actor, Rank::Full) => Ok(Self(actor)),
+            (_, Rank::Enrolling) => Err(ControlError::EnrolFirst.into()),
+        }
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<SecretString> {
+impl Api {
+    /// Who holds this token, which came by the transport of this kind: the one way to know it. It keeps
+    /// the connection's place, and those of later requests.
+    pub(crate) async fn recognise(
+        &self,
+        parts: &Parts,
+        token: &SecretString,
+        kind: LoginKind,
+    ) -> Result<(Actor, Rank), ControlError> {
+        match self.control.recognise(token, kind).await {
+            Ok((actor, rank)) => {
+                self.bounds.recognised.remember(token, &actor.principal.id);
+                if let Some(slot) = parts.extensions.get::<Arc<accept::Slot>>() {
+                    slot.authenticated_as(actor.principal.id.as_str());
+                }
+                Ok((actor, rank))
+            }
+            Err(error) => {
+                if matches!(error, ControlError::Unauthenticated) {
+                    self.bounds.recognised.forget(token);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A login session begins or goes on by this token: its first request is recognised already.
+    pub(crate) fn expect(&self, token: &SecretString, actor: &Actor) {
+        self.bounds.recognised.remember(token, &actor.principal.id);
+    }
+}
+
+pub(super) fn bearer(headers: &HeaderMap) -> Option<SecretString> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     // Two headers are two opinions about who calls.
     let (only, None) = (all.next()?, all.next()) else {

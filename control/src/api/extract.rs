@@ -1,9 +1,6 @@
 //! What a request carries, parsed at the edge, with every fault told as a [`Problem`].
 //!
-//! Bodies are bounded in size and in the time that they take to arrive: a sender of one byte a
-//! second holds neither memory nor a place for long.
-
-use std::time::Duration;
+//! Bodies are bounded in size; `arrival` bounds the time that they take.
 
 use axum::body::Bytes;
 use axum::extract::rejection::{FormRejection, PathRejection, QueryRejection};
@@ -16,9 +13,6 @@ use super::error::{Kind, Problem};
 
 /// The longest body, in bytes.
 pub(crate) const BODY_MAX: usize = 64 * 1024;
-
-/// How long a body may take to arrive.
-const ARRIVAL: Duration = Duration::from_secs(10);
 
 /// A JSON body.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -39,11 +33,8 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let arrived = tokio::time::timeout(ARRIVAL, Bytes::from_request(request, state)).await;
-        arrived
-            .map_err(|_| slow())?
-            .map(Self)
-            .map_err(|rejection| unreadable(rejection.status(), rejection.body_text()))
+        let arrived = Bytes::from_request(request, state).await;
+        arrived.map(Self).map_err(|rejection| unreadable(rejection.status(), rejection.body_text()))
     }
 }
 
@@ -67,11 +58,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media = text.split(';').next().unwrap_or_default().trim();
     media.eq_ignore_ascii_case("application/json")
-}
-
-fn slow() -> Problem {
-    let detail = format!("the body has to arrive within {} s", ARRIVAL.as_secs());
-    Problem::new(Kind::Slow, detail)
 }
 
 fn unreadable(status: StatusCode, fault: String) -> Problem {
@@ -108,9 +94,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Filled<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let arrived = tokio::time::timeout(ARRIVAL, Form::<T>::from_request(request, state)).await;
+        let arrived = Form::<T>::from_request(request, state).await;
         arrived
-            .map_err(|_| slow())?
             .map(|Form(value)| Self(value))
             .map_err(|fault: FormRejection| unreadable(fault.status(), fault.body_text()))
     }

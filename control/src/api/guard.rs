@@ -1,11 +1,12 @@
 //! What every HTTP request passes before its handler, outermost first: the log line, the headers,
-//! the rate of its address, a place among the bounded number at work, and a shield.
+//! the rate of its sender (whoever is recognised as signed in, or else the network), a place among the bounded number at work, and a shield.
 //!
 //! The log names the method, the matched route and the status; never a path, a query string, a
 //! header or a body, since sign-in codes and tokens travel there. Behind the shield a change runs
 //! to its end even where its caller has gone away, since a change that is half told is worse than
 //! one that nobody waits for; a read is dropped with its caller. A panic ends one request.
 
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,19 +17,15 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::error::{Kind, Problem};
-use crate::network::network;
+use super::places::{Claimant, Place, Places, Recognised};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How many requests are at work at once.
-const PLACES: usize = 512;
 
 /// How many addresses are remembered before those that are quiet are forgotten.
 const ADDRESSES: usize = 10_000;
@@ -36,20 +33,38 @@ const ADDRESSES: usize = 10_000;
 /// Bounds that all requests share.
 #[derive(Clone)]
 pub(crate) struct Bounds {
-    places: Arc<Semaphore>,
-    requests: Arc<DefaultKeyedRateLimiter<Option<IpAddr>>>,
+    places: Places,
+    requests: Arc<DefaultKeyedRateLimiter<Claimant>>,
     sign_ins: Arc<DefaultKeyedRateLimiter<Option<IpAddr>>>,
+    /// Whom requests are counted for instead of their network.
+    pub(crate) recognised: Recognised,
+    cookie: &'static str,
 }
 
 impl Bounds {
-    pub(crate) fn new() -> Self {
-        let limiter = |quota| Arc::new(RateLimiter::keyed(quota));
+    /// Browsers hold their tokens in the cookie of this name.
+    pub(crate) fn new(cookie: &'static str) -> Self {
         let of = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+        let requests = Quota::per_second(of(100)).allow_burst(of(500));
+        let sign_ins = Quota::per_second(of(1)).allow_burst(of(30));
         Self {
-            places: Arc::new(Semaphore::new(PLACES)),
-            requests: limiter(Quota::per_second(of(100)).allow_burst(of(500))),
-            sign_ins: limiter(Quota::per_second(of(1)).allow_burst(of(30))),
+            places: Places::default(),
+            requests: Arc::new(RateLimiter::keyed(requests)),
+            sign_ins: Arc::new(RateLimiter::keyed(sign_ins)),
+            recognised: Recognised::new(),
+            cookie,
         }
+    }
+
+    /// Takes a request up, where its sender hasn't had too many and there is a place for it.
+    fn take_up(&self, request: &Request) -> Result<Place, Problem> {
+        let whose = match self.recognised.whose(request.headers(), self.cookie) {
+            Some(person) => Claimant::Person(person),
+            None => Claimant::Network(Source::of(request.extensions()).network()),
+        };
+        count(&self.requests, &whose)?;
+        let full = || Problem::new(Kind::Unavailable, "too many requests are at work");
+        self.places.take(whose).ok_or_else(full)
     }
 
     /// Counts one attempt to sign in against its address.
@@ -57,16 +72,19 @@ impl Bounds {
     /// # Errors
     /// Where the address has had too many.
     pub(crate) fn sign_in(&self, source: Source) -> Result<(), Problem> {
-        count(&self.sign_ins, source)
+        count(&self.sign_ins, &source.network())
     }
 }
 
-fn count(limiter: &DefaultKeyedRateLimiter<Option<IpAddr>>, source: Source) -> Result<(), Problem> {
+fn count<K: Clone + Eq + Hash>(
+    limiter: &DefaultKeyedRateLimiter<K>,
+    whose: &K,
+) -> Result<(), Problem> {
     if limiter.len() > ADDRESSES {
         limiter.retain_recent();
     }
-    let detail = "this address sends too many requests: wait a little";
-    limiter.check_key(&source.network()).map_err(|_| Problem::new(Kind::RateLimited, detail))
+    let detail = "this address or person sends too many requests: wait a little";
+    limiter.check_key(whose).map_err(|_| Problem::new(Kind::RateLimited, detail))
 }
 
 /// The address of the socket's other end; never what a header claims.
@@ -81,7 +99,7 @@ impl Source {
 
     /// The whole of a home's IPv6 network counts as one address.
     fn network(self) -> Option<IpAddr> {
-        self.0.map(network)
+        self.0.map(accept::network)
     }
 }
 
@@ -141,16 +159,13 @@ pub(crate) async fn bounded(
     request: Request,
     next: Next,
 ) -> Response {
-    if let Err(problem) = count(&bounds.requests, Source::of(request.extensions())) {
-        return problem.into_response();
-    }
-    match Arc::clone(&bounds.places).try_acquire_owned() {
+    match bounds.take_up(&request) {
         Ok(place) => shielded(place, request, next).await,
-        Err(_) => Problem::new(Kind::Unavailable, "too many requests are at work").into_response(),
+        Err(problem) => problem.into_response(),
     }
 }
 
-async fn shielded(place: OwnedSemaphorePermit, request: Request, next: Next) -> Response {
+async fn shielded(place: Place, request: Request, next: Next) -> Response {
     let reads = request.method().is_safe();
     let work = async move {
         let response = next.run(request).await;
@@ -197,7 +212,7 @@ mod tests {
 
     fn guarded(routes: Router) -> Router {
         routes
-            .layer(from_fn_with_state(Bounds::new(), bounded))
+            .layer(from_fn_with_state(Bounds::new("postern"), bounded))
             .layer(from_fn(dressed))
             .layer(from_fn(logged))
     }

@@ -162,6 +162,7 @@ pub(crate) fn logged_in(
     certificate: Option<Certificate>,
 ) -> LoggedIn {
     let settings = api.control.settings();
+    api.expect(&session.token, &session.actor);
     let targets = match session.rank {
         Rank::Full => api.control.targets(&session.actor),
         Rank::Enrolling => Vec::new(),

@@ -1,10 +1,11 @@
 //! The HTTP side of control: the API under `/api/v1`, and the pages beside it.
 //!
-//! A request passes `guard`, is parsed by `extract`, gets its caller from `auth`, and reaches one
+//! A request passes `guard`, is counted by `places`, arrives in time (`arrival`), is parsed by `extract`, gets its caller from `auth`, and reaches one
 //! short handler in the file of its resource, which asks [`Control`] and answers in the words of
 //! `wire`; every refusal is a problem of `error`. The OpenAPI document is made of the same
 //! declarations that make the routes, so that neither can have what the other lacks.
 
+mod arrival;
 mod audit;
 mod auth;
 mod device;
@@ -23,6 +24,7 @@ mod meta;
 mod notifications;
 mod page;
 mod passkeys;
+mod places;
 mod replay;
 pub(crate) mod requests;
 mod reviews;
@@ -67,7 +69,7 @@ pub(crate) struct Api {
 /// as unknown, and all of those share one allowance.
 pub(crate) fn router(control: Control) -> Router {
     let (resources, document) = resources();
-    let bounds = Bounds::new();
+    let bounds = Bounds::new(pages::cookie_name(&control.settings().public_url));
     let api = Api {
         control,
         bounds: bounds.clone(),
@@ -79,6 +81,7 @@ pub(crate) fn router(control: Control) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(extract::BODY_MAX))
+        .layer(from_fn(arrival::in_time))
         .layer(from_fn_with_state(bounds, guard::bounded))
         .layer(from_fn(guard::dressed))
         .layer(from_fn(guard::logged))

@@ -35,6 +35,7 @@ use crate::api::Api;
 use crate::api::error::Problem;
 use markup::Markup;
 use session::Next;
+pub(crate) use session::{cookie, cookie_name};
 
 const STYLE: &str = include_str!("style.css");
 

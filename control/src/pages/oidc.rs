@@ -95,6 +95,7 @@ pub(super) async fn finish(
             if let Some(former) = sent(&headers, public) {
                 super::sign_in::leave(&api, &former).await?;
             }
+            api.expect(&session.token, &session.actor);
             let span = api.control.now().until(session.expires_at);
             let cookies = [set_cookie(public, Some((&session.token, span))), gone];
             let cookies = cookies.into_iter().flatten().map(|value| (header::SET_COOKIE, value));

@@ -20,7 +20,7 @@ use super::Turned;
 use crate::api::Api;
 use crate::api::error::{Kind, Problem};
 use crate::api::extract::Filled;
-use crate::{Actor, LoginKind, Proof};
+use crate::{Actor, LoginKind, Proof, Rank};
 
 /// Somebody who is signed in with a browser.
 pub(super) struct Visitor {
@@ -103,6 +103,7 @@ impl Visitor {
     /// Takes up the token by which the login goes on.
     pub(super) fn go_on_with(&mut self, token: SecretString, api: &Api) {
         let span = api.control.settings().sign_in.absolute;
+        api.expect(&token, &self.actor);
         self.fresh = set_cookie(public_url(api), Some((&token, span)));
         self.token = token;
     }
@@ -138,10 +139,10 @@ impl FromRequestParts<Api> for Visitor {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Turned> {
         let to_login = || Turned::SignIn(Next::of(parts.uri.path()));
         let token = cookie(&parts.headers, cookie_name(public_url(api))).ok_or_else(to_login)?;
-        match api.control.authenticate(&token, LoginKind::Browser).await {
-            Ok(actor) => Ok(Self::new(actor, token)),
+        match api.recognise(parts, &token, LoginKind::Browser).await {
+            Ok((actor, Rank::Full)) => Ok(Self::new(actor, token)),
+            Ok((_, Rank::Enrolling)) => Err(Turned::Enrol),
             Err(crate::ControlError::Unauthenticated) => Err(to_login()),
-            Err(crate::ControlError::EnrolFirst) => Err(Turned::Enrol),
             Err(other) => Err(Problem::from(other).into()),
         }
     }
@@ -178,7 +179,7 @@ impl FromRequestParts<Api> for Enrollee {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Turned> {
         let to_login = || Turned::SignIn(Next::of(parts.uri.path()));
         let token = cookie(&parts.headers, cookie_name(public_url(api))).ok_or_else(to_login)?;
-        match api.control.recognise(&token, LoginKind::Browser).await {
+        match api.recognise(parts, &token, LoginKind::Browser).await {
             Ok((actor, _)) => Ok(Self(Visitor::new(actor, token))),
             Err(crate::ControlError::Unauthenticated) => Err(to_login()),
             Err(other) => Err(Problem::from(other).into()),
@@ -227,7 +228,7 @@ pub(super) fn ours(headers: &HeaderMap, public: &Url) -> Result<(), Problem> {
     Err(Problem::new(Kind::Forbidden, detail))
 }
 
-fn cookie_name(public: &Url) -> &'static str {
+pub(crate) fn cookie_name(public: &Url) -> &'static str {
     if is_https(public) { "__Host-postern" } else { "postern" }
 }
 
@@ -235,7 +236,7 @@ pub(super) fn is_https(public: &Url) -> bool {
     public.scheme() == "https"
 }
 
-pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<SecretString> {
+pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<SecretString> {
     let lines = headers.get_all(header::COOKIE).iter();
     let mut found = lines
         .filter_map(|line| line.to_str().ok())

@@ -118,6 +118,7 @@ async fn enter(
     if let Some(former) = sent(headers, public) {
         leave(api, &former).await?;
     }
+    api.expect(&login.token, &login.actor);
     let span = api.control.now().until(login.expires_at);
     let cookie = set_cookie(public, Some((&login.token, span)));
     let next = match login.rank {

@@ -1,11 +1,12 @@
-//! Networks: whom bounds for strangers are counted by, and where people are known.
+//! Networks: by what unauthenticated clients are counted.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// What counts as one address: of IPv6, the network, which one home has whole.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
+/// What counts as one address: of IPv6, the network of 64 bits, which one host has whole.
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
@@ -16,7 +17,8 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 }
 
 /// As much of an address as one place keeps while its machines change: 24 bits of IPv4, 48 of IPv6.
-pub(crate) fn neighbourhood(address: IpAddr) -> IpNet {
+#[must_use]
+pub fn neighbourhood(address: IpAddr) -> IpNet {
     match address.to_canonical() {
         IpAddr::V4(address) => Ipv4Net::new_assert(address, 24).trunc().into(),
         IpAddr::V6(address) => Ipv6Net::new_assert(address, 48).trunc().into(),
@@ -40,5 +42,14 @@ mod tests {
     #[case("127.0.1.1", "127.0.1.0/24")]
     fn a_place_is_known_by_its_network(#[case] address: &str, #[case] expected: &str) {
         assert_eq!(neighbourhood(address.parse().unwrap()).to_string(), expected);
+    }
+
+    #[rstest]
+    #[case("2001:db8::1", "2001:db8::")]
+    #[case("2001:db8:0:1::1", "2001:db8:0:1::")]
+    #[case("::ffff:192.0.2.1", "192.0.2.1")]
+    #[case("192.0.2.1", "192.0.2.1")]
+    fn one_ipv6_host_is_one_address(#[case] address: &str, #[case] expected: &str) {
+        assert_eq!(network(address.parse().unwrap()).to_string(), expected);
     }
 }
