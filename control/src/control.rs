@@ -22,9 +22,10 @@ use crate::issuers::http::Http;
 use crate::login::Limits;
 use crate::metrics::Counts;
 use crate::notify::Wakeup;
-use crate::oidc::Outages;
+use crate::oidc::{Flows, Outages};
 use crate::pace::Pace;
 use crate::passkeys::{Nonces, Party};
+use crate::refusals::Refusals;
 use crate::store::{self, Store};
 use crate::vault::Vault;
 use crate::workloads::Exchanges;
@@ -55,9 +56,11 @@ pub(crate) struct Shared {
     pub(crate) issuers: Issuers,
     pub(crate) devices: Devices,
     pub(crate) outages: Outages,
+    pub(crate) flows: Flows,
     pub(crate) vault: Vault,
     pub(crate) limits: Limits,
     pub(crate) guesses: Guesses,
+    pub(crate) refusals: Refusals,
     pub(crate) pace: Pace,
     /// None where the public address has no host name: passkeys need one.
     pub(crate) party: Option<Party>,
@@ -105,9 +108,11 @@ impl Control {
             configured: ArcSwap::new(Arc::clone(&inventory)),
             issuers: Issuers::new(clock.clone())?,
             outages: Outages::default(),
+            flows: Flows::new(),
             vault: Vault::open(&settings.vault_key())?,
             limits: Limits::new(),
             guesses: Guesses::new(),
+            refusals: Refusals::default(),
             pace: Pace::new(),
             party: Party::of(&settings.public_url, settings.attestation.clone()),
             nonces: Nonces::new(),

@@ -1,48 +1,40 @@
 //! What was tried and is no good: one-time links and typed codes, told in the audit log.
 //!
-//! Strangers can try as often as the network lets them, so that only so many of one network and kind are
-//! told, and so many in all; with the next one stands how many were left out. Whoever is signed in and
-//! types codes that nothing waits under is counted by their own name, and it counts as their failure.
+//! Links are tried by anybody, within the bounds of `refusals.rs`. Whoever is signed in and types codes
+//! that nothing waits under is counted by their own name, and it counts as their failure.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use policies::PrincipalId;
 use serde_json::json;
 
 use crate::audit::{By, Event, clip};
 use crate::logins::AGENT_MAX;
 use crate::publish::Change;
+use crate::refusals::{CountedBy, Noted, Refused};
 use crate::{Actor, Control, ControlError, Origin, ids, store};
-use accept::neighbourhood;
 
-/// How much of this is told.
+/// How many typed codes of each person are told.
 pub(crate) struct Guesses {
-    /// Of one network or person: ten at once, then one a minute.
-    each: DefaultKeyedRateLimiter<String>,
-    /// In all: a hundred at once, then one a second.
-    all: DefaultDirectRateLimiter,
+    /// Ten at once, then one a minute.
+    each: DefaultKeyedRateLimiter<PrincipalId>,
     left_out: AtomicU64,
 }
 
 impl Guesses {
     pub(crate) fn new() -> Self {
-        let quota = |secs, burst| {
-            let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-            let paced = Quota::with_period(Duration::from_secs(secs));
-            paced.unwrap_or(Quota::per_minute(NonZeroU32::MIN)).allow_burst(burst)
-        };
-        Self {
-            each: RateLimiter::keyed(quota(60, 10)),
-            all: RateLimiter::direct(quota(1, 100)),
-            left_out: AtomicU64::new(0),
-        }
+        let burst = NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::with_period(Duration::from_secs(60));
+        let quota = quota.unwrap_or(Quota::per_minute(NonZeroU32::MIN)).allow_burst(burst);
+        Self { each: RateLimiter::keyed(quota), left_out: AtomicU64::new(0) }
     }
 
     /// Whether this one is told: with how many were left out before it.
-    fn tell(&self, whose: String) -> Option<u64> {
-        if self.each.check_key(&whose).is_err() || self.all.check().is_err() {
+    fn tell(&self, whose: &PrincipalId) -> Option<u64> {
+        if self.each.check_key(whose).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -67,7 +59,7 @@ impl Control {
         what: &'static str,
     ) -> Result<T, ControlError> {
         let (control, actor) = (self.clone(), actor.clone());
-        let told = self.0.guesses.tell(format!("principal {}", actor.principal.id));
+        let told = self.0.guesses.tell(&actor.principal.id);
         self.to_the_end(async move {
             let mut change = control.change().await?;
             change.failed(&actor.principal.id, "code").await?;
@@ -87,15 +79,14 @@ impl Control {
         code: Option<ids::Hash>,
         origin: Origin,
     ) -> Result<(), ControlError> {
-        let from = origin.address.map(neighbourhood);
-        let from = from.map_or_else(|| "nowhere".to_owned(), |network| network.to_string());
-        let Some(left_out) = self.0.guesses.tell(format!("link from {from}")) else {
+        let from = CountedBy::address(origin.address);
+        let Some(noted) = self.admit_refusal(Refused::Link, from) else {
             return Ok(());
         };
         let control = self.clone();
         self.to_the_end(async move {
             let mut change = control.change().await?;
-            change.refuse_link(code, &origin, left_out).await?;
+            change.refuse_link(noted, code, &origin).await?;
             change.commit().await.map(drop)
         })
         .await
@@ -106,9 +97,9 @@ impl Change {
     /// A link that was good once is somebody's, and says whose; a guess is nobody's.
     async fn refuse_link(
         &mut self,
+        noted: Noted,
         code: Option<ids::Hash>,
         origin: &Origin,
-        left_out: u64,
     ) -> Result<(), ControlError> {
         let spent = match code {
             Some(code) => store::login::spent_invite(self.db(), &code).await?,
@@ -124,9 +115,8 @@ impl Change {
         }
         let detail = json!({
             "why": why, "address": origin.address, "agent": clip(&origin.agent, AGENT_MAX),
-            "left_out": left_out,
         });
-        self.record(Event::new(By::Control, "link.refused", subject, detail)).await
+        self.note_refusal(noted, By::Control, subject, detail).await
     }
 }
 
@@ -135,17 +125,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_of_one_network_are_told_and_none_of_those_left_out_is_forgotten() {
+    fn few_codes_of_one_person_are_told_and_others_are_told_meanwhile() {
         let guesses = Guesses::new();
-        let told = |whose: &str| guesses.tell(whose.to_owned());
-        assert_eq!((0..1_000).filter(|_| told("link from 203.0.113.0/24").is_some()).count(), 10);
-        assert_eq!(told("link from 198.51.100.0/24"), Some(990));
-    }
-
-    #[test]
-    fn all_networks_together_are_told_of_within_bounds() {
-        let guesses = Guesses::new();
-        let told = (0..5_000).filter(|n| guesses.tell(format!("link from {n}")).is_some()).count();
-        assert!((100..200).contains(&told), "{told}");
+        let told = |whose: &str| guesses.tell(&whose.parse().unwrap());
+        assert_eq!((0..1_000).filter(|_| told("mallory").is_some()).count(), 10);
+        assert_eq!(told("bob"), Some(990));
     }
 }

@@ -56,6 +56,7 @@ mod passkeys;
 mod pending;
 mod publish;
 mod recovery;
+mod refusals;
 mod reload;
 mod requests;
 mod reviews;

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::actor::Asker;
 use crate::audit::{By, Event, clip};
 use crate::publish::Change;
+use crate::refusals::{CountedBy, Refused};
 use crate::store::{self, sessions::Wanted};
 use crate::{
     Actor, Control, ControlError, Page, Paging, Scope, SessionEnd, SessionFilter, SessionView,
@@ -173,7 +174,14 @@ impl Change {
         }
         let by = By::Proxy(proxy.to_owned());
         let subject = text(&denied.target);
-        self.record(Event::new(by, "connection.denied", subject, detail)).await
+        if who.is_some() {
+            return self.record(Event::new(by, "connection.denied", subject, detail)).await;
+        }
+        let from = CountedBy::address(crate::wait::source(&denied.client));
+        match self.control().admit_refusal(Refused::Connection, from) {
+            Some(noted) => self.note_refusal(noted, by, subject, detail).await,
+            None => Ok(()),
+        }
     }
 
     /// Whose connection was denied that proved to hold what was taken back.

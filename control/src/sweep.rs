@@ -36,6 +36,9 @@ impl Control {
             self.keep_following_tickets(stop.clone()),
             self.keep_telling(stop),
         );
+        if let Err(error) = self.summarise_refusals(true).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "refusals aren't told");
+        }
         self.close().await;
     }
 
@@ -68,6 +71,7 @@ impl Control {
         let now = self.now();
         let before = now.millis().saturating_sub(REMEMBERED.millis());
         self.0.feed.forget(Timestamp::from_millis(before));
+        self.summarise_refusals(false).await?;
         while self.is_due(now).await? {
             let control = self.clone();
             self.to_the_end(async move { control.sweep_some(now).await }).await?;
@@ -107,6 +111,8 @@ impl Control {
     async fn forget(&self) {
         self.0.limits.forget();
         self.0.guesses.forget();
+        self.0.exchanges.forget();
+        self.0.flows.forget();
         self.0.pace.forget();
         let now = self.now().millis();
         let before = |span: Ttl| Timestamp::from_millis(now.saturating_sub(span.millis()));

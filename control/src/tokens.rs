@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq;
 use crate::audit::{By, Event};
 use crate::ids::Hash;
 use crate::publish::Change;
+use crate::refusals::{CountedBy, Refused};
 use crate::store::{self, tokens::Stored};
 use crate::{Actor, Control, ControlError, Page, Paging, Scope, TokenView, ids};
 
@@ -216,7 +217,10 @@ impl Change {
             }
             Err(why) => {
                 self.failed(&token.principal, "token").await?;
-                self.record(Event::new(by, "token.refused", id, json!({ "why": why }))).await?;
+                let holder = CountedBy::Holder(token.principal.clone());
+                if let Some(noted) = self.control().admit_refusal(Refused::Token, holder) {
+                    self.note_refusal(noted, by, id, json!({ "why": why })).await?;
+                }
                 Ok(None)
             }
         }

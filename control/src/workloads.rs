@@ -11,7 +11,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use certs::{Csr, Issued, PersonCert};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use ipnet::IpNet;
 use policies::{DeviceId, Principal, PrincipalId, Timestamp, Ttl, WORKLOAD_DEVICE};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ use crate::audit::{By, Event, clip};
 use crate::ids::Hash;
 use crate::issuers::{Claims, Expect, IssuerUrl, JwtError, Typ};
 use crate::publish::Change;
+use crate::refusals::Refused;
 use crate::risk::Carrier;
 use crate::store::{self, exchanges::Shown};
 use crate::{Control, ControlError, Inventory, Rejection};
@@ -31,7 +33,7 @@ use crate::{Control, ControlError, Inventory, Rejection};
 const LIFE: Ttl = Ttl::from_secs(24 * 3_600);
 /// How often one token may be shown with the same key.
 const TIMES: u32 = 32;
-/// How many tokens are looked at in a minute.
+/// How many tokens of one network are looked at in a minute.
 const A_MINUTE: u32 = 600;
 
 /// Whose token stands for a workload.
@@ -86,7 +88,7 @@ pub(crate) struct Exchanged {
 /// Why a workload gets nothing.
 #[derive(Debug, Error)]
 pub(crate) enum ExchangeError {
-    /// The token, or who shows it, isn't accepted: told, and audited.
+    /// The token, or who shows it, isn't accepted: told, and audited within bounds.
     #[error(transparent)]
     Refused(#[from] Unfit),
     /// Something failed.
@@ -180,13 +182,18 @@ impl From<JwtError> for ExchangeError {
     }
 }
 
-/// How many tokens may be looked at.
-pub(crate) struct Exchanges(DefaultDirectRateLimiter);
+/// How many tokens may be looked at, by network.
+pub(crate) struct Exchanges(DefaultKeyedRateLimiter<Option<IpNet>>);
 
 impl Exchanges {
     pub(crate) fn new() -> Self {
         let most = NonZeroU32::new(A_MINUTE).unwrap_or(NonZeroU32::MIN);
-        Self(RateLimiter::direct(Quota::per_minute(most)))
+        Self(RateLimiter::keyed(Quota::per_minute(most)))
+    }
+
+    /// Forgets whose bound is whole again.
+    pub(crate) fn forget(&self) {
+        self.0.retain_recent();
     }
 }
 
@@ -206,7 +213,8 @@ impl Control {
     /// Exchanges the token of a workload for a client certificate.
     #[tracing::instrument(skip_all, fields(workload = %clip(&wish.workload, 64)))]
     pub(crate) async fn exchange(&self, wish: Wish) -> Result<Exchanged, ExchangeError> {
-        self.0.exchanges.0.check().map_err(|_| ControlError::RateLimited)?;
+        let from = wish.source.map(accept::neighbourhood);
+        self.0.exchanges.0.check_key(&from).map_err(|_| ControlError::RateLimited)?;
         match self.exchanged(&wish).await {
             Err(ExchangeError::Refused(why)) => {
                 self.note_unfit(&wish, &why).await?;
@@ -251,16 +259,14 @@ impl Control {
         }
     }
 
+    /// Writes a refusal down, or counts it. Where no workload is configured, nothing is written.
     async fn note_unfit(&self, wish: &Wish, why: &Unfit) -> Result<(), ControlError> {
+        if self.0.inventory.load().workloads.is_empty() {
+            return Ok(());
+        }
         let detail = json!({ "why": why.code(), "told": why.to_string(), "source": wish.source });
         let subject = clip(&wish.workload, 64);
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.record(Event::new(By::Control, "workload.refused", subject, detail)).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        self.note_refusal(Refused::Workload, wish.source, subject, detail).await
     }
 }
 

@@ -8,9 +8,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Api;
 use super::error::{Kind, Problem, Problems};
 use super::extract::Body;
+use super::front::Front;
 use super::guard::Source;
 use super::login::{LoggedIn, logged_in, origin};
 use crate::{LoginKind, Polled};
@@ -46,20 +46,20 @@ pub(crate) struct Codes {
 #[utoipa::path(post, path = "/device", tag = "login", security(()), request_body = Terminal,
     responses((status = 200, body = Codes), Problems))]
 pub(crate) async fn ask(
-    State(api): State<Api>,
+    State(front): State<Front>,
     source: Source,
     headers: HeaderMap,
     Body(wish): Body<Terminal>,
 ) -> Result<Json<Codes>, Problem> {
-    api.bounds.sign_in(source)?;
+    front.bounds.sign_in(source)?;
     let origin = origin(LoginKind::Terminal, None, source, &headers);
-    let offered = api.control.ask_device(&wish.csr, wish.device, &origin)?;
-    let left = api.control.now().until(offered.expires_at);
+    let offered = front.ask_device(&wish.csr, wish.device, &origin)?;
+    let left = front.now().until(offered.expires_at);
     let secs = |millis: i64| u64::try_from(millis / 1_000).unwrap_or_default();
     Ok(Json(Codes {
         device_code: offered.device_code.expose_secret().to_owned(),
         user_code: offered.user_code,
-        verification_uri: format!("{}/device", api.control.settings().base_url()),
+        verification_uri: format!("{}/device", front.settings().base_url()),
         expires_in: secs(left.millis()),
         interval: secs(offered.interval.millis()),
     }))
@@ -78,14 +78,14 @@ pub(crate) struct DeviceCode {
 #[utoipa::path(post, path = "/device/token", tag = "login", security(()), request_body = DeviceCode,
     responses((status = 200, body = LoggedIn), Problems))]
 pub(crate) async fn token(
-    State(api): State<Api>,
+    State(front): State<Front>,
     Body(wish): Body<DeviceCode>,
 ) -> Result<Json<LoggedIn>, Problem> {
     let not_yet = |error, detail| Problem::new(Kind::Invalid, detail).coded(error);
-    match api.control.poll_device(&wish.device_code).await? {
+    match front.poll_device(&wish.device_code).await? {
         Polled::SignedIn(both) => {
             let (session, issued) = *both;
-            Ok(Json(logged_in(&api, &session, Some(issued.into()))))
+            Ok(Json(logged_in(&front, &session, Some(issued.into()))))
         }
         Polled::Pending => Err(not_yet("authorization_pending", "nobody has answered yet")),
         Polled::SlowDown => {

@@ -14,8 +14,9 @@ use utoipa::ToSchema;
 
 use super::error::{Problem, Problems};
 use super::extract::Filled;
+use super::front::Front;
 use super::guard::Source;
-use super::{Api, wire};
+use super::wire;
 use crate::workloads::{ExchangeError, Exchanged, Wish};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -81,15 +82,15 @@ pub(crate) struct Refusal {
     request_body(content = Exchange, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = Issued), Problems))]
 pub(crate) async fn exchange(
-    State(api): State<Api>,
+    State(front): State<Front>,
     source: Source,
     form: Result<Filled<Exchange>, Problem>,
 ) -> Result<Json<Issued>, Refusal> {
     let Filled(form) = form.map_err(|problem| Refusal::of(&problem))?;
-    api.bounds.sign_in(source).map_err(|problem| Refusal::of(&problem))?;
+    front.bounds.sign_in(source).map_err(|problem| Refusal::of(&problem))?;
     let wish = wish(form, source)?;
-    let exchanged = api.control.exchange(wish).await?;
-    Ok(Json(issued(&api, exchanged)))
+    let exchanged = front.exchange(wish).await?;
+    Ok(Json(issued(&front, exchanged)))
 }
 
 fn wish(form: Exchange, source: Source) -> Result<Wish, Refusal> {
@@ -112,7 +113,7 @@ fn wish(form: Exchange, source: Source) -> Result<Wish, Refusal> {
     Ok(Wish { workload, token, csr, source: source.0 })
 }
 
-fn issued(api: &Api, exchanged: Exchanged) -> Issued {
+fn issued(front: &Front, exchanged: Exchanged) -> Issued {
     let Exchanged { issued, principal, asker, lasts } = exchanged;
     Issued {
         access_token: issued.pem,
@@ -121,9 +122,9 @@ fn issued(api: &Api, exchanged: Exchanged) -> Issued {
         expires_in: lasts.millis().unsigned_abs() / 1_000,
         not_after: Timestamp::from_millis(issued.not_after).to_string(),
         principal: wire::Person::from(&principal),
-        ca_pem: api.control.settings().authority.ca_pem().to_owned(),
-        gateway: super::login::Gateway::of(api),
-        targets: api.control.targets_of(&asker).iter().map(wire::Target::from).collect(),
+        ca_pem: front.settings().authority.ca_pem().to_owned(),
+        gateway: super::login::Gateway::of(front.settings()),
+        targets: front.targets_of(&asker).iter().map(wire::Target::from).collect(),
     }
 }
 

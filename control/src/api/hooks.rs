@@ -6,9 +6,9 @@ use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Api;
 use super::error::{Kind, Problem, Problems};
 use super::extract::Raw;
+use super::front::Front;
 use crate::WebhookHeaders;
 
 /// What ended with a ticket.
@@ -42,7 +42,7 @@ pub(crate) struct TicketState {
     request_body = TicketState,
     responses((status = 200, body = Closed), Problems))]
 pub(crate) async fn tickets(
-    State(api): State<Api>,
+    State(front): State<Front>,
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Json<Closed>, Problem> {
@@ -51,7 +51,7 @@ pub(crate) async fn tickets(
         timestamp: header(&headers, "webhook-timestamp")?,
         signature: header(&headers, "webhook-signature")?,
     };
-    let closed = api.control.ticket_says(signed, &body).await?;
+    let closed = front.ticket_says(signed, &body).await?;
     Ok(Json(Closed {
         ended: closed.ended.iter().map(ToString::to_string).collect(),
         withdrawn: closed.withdrawn.iter().map(ToString::to_string).collect(),

@@ -11,10 +11,11 @@ use utoipa::ToSchema;
 use super::auth::{Bearer, Caller};
 use super::error::{Kind, Problem, Problems};
 use super::extract::Body;
+use super::front::Front;
 use super::guard::Source;
 use super::{Api, wire};
 use crate::settings::Links;
-use crate::{Actor, LoginKind, LoginSession, Origin, Rank};
+use crate::{Actor, LoginKind, LoginSession, Origin, Rank, Settings};
 
 /// A one-time code, and what else to give in one go.
 #[derive(Deserialize, ToSchema)]
@@ -65,8 +66,8 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    pub(crate) fn of(api: &Api) -> Option<Self> {
-        let gateway = api.control.settings().gateway.as_ref();
+    pub(crate) fn of(settings: &Settings) -> Option<Self> {
+        let gateway = settings.gateway.as_ref();
         gateway.map(|gateway| Self { host: gateway.host.clone(), port: gateway.port })
     }
 }
@@ -101,23 +102,21 @@ impl From<certs::Issued> for Certificate {
 #[utoipa::path(post, path = "/login", tag = "login", security(()), request_body = Login,
     responses((status = 200, body = LoggedIn), Problems))]
 pub(crate) async fn login(
-    State(api): State<Api>,
+    State(front): State<Front>,
     source: Source,
     headers: HeaderMap,
     Body(login): Body<Login>,
 ) -> Result<Json<LoggedIn>, Problem> {
-    api.bounds.sign_in(source)?;
+    front.bounds.sign_in(source)?;
     let wanted = wanted(login.csr.as_deref(), login.device.as_ref())?;
-    certifies(api.control.settings().sign_in.links, login.csr.is_some())?;
+    certifies(front.settings().sign_in.links, login.csr.is_some())?;
     let origin = origin(LoginKind::Terminal, login.device.clone(), source, &headers);
-    let session = api.control.sign_in(&login.code, origin).await?;
+    let session = front.sign_in(&login.code, origin).await?;
     let certificate = match wanted {
-        Some((csr, device)) => {
-            Some(api.control.issue_certificate(&session.actor, csr, device).await?.into())
-        }
+        Some((csr, device)) => Some(front.issue_certificate(&session, csr, device).await?.into()),
         None => None,
     };
-    Ok(Json(logged_in(&api, &session, certificate)))
+    Ok(Json(logged_in(&front, &session, certificate)))
 }
 
 /// Where a request comes from, as its login session keeps it.
@@ -157,14 +156,14 @@ fn certifies(links: Links, csr: bool) -> Result<(), Problem> {
 }
 
 pub(crate) fn logged_in(
-    api: &Api,
+    front: &Front,
     session: &LoginSession,
     certificate: Option<Certificate>,
 ) -> LoggedIn {
-    let settings = api.control.settings();
-    api.expect(&session.token, &session.actor);
+    let settings = front.settings();
+    front.expect(session);
     let targets = match session.rank {
-        Rank::Full => api.control.targets(&session.actor),
+        Rank::Full => front.targets(&session.actor),
         Rank::Enrolling => Vec::new(),
     };
     LoggedIn {
@@ -173,7 +172,7 @@ pub(crate) fn logged_in(
         me: Me::from(&session.actor),
         certificate,
         ca_pem: settings.authority.ca_pem().to_owned(),
-        gateway: Gateway::of(api),
+        gateway: Gateway::of(settings),
         targets: targets.iter().map(wire::Target::from).collect(),
     }
 }

@@ -1,7 +1,8 @@
 //! The HTTP side of control: the API under `/api/v1`, and the pages beside it.
 //!
 //! A request passes `guard`, is counted by `places`, arrives in time (`arrival`), is parsed by `extract`, gets its caller from `auth`, and reaches one
-//! short handler in the file of its resource, which asks [`Control`] and answers in the words of
+//! short handler in the file of its resource, which asks [`Control`] (or, where nobody has to be signed in,
+//! the [`front::Front`] of it) and answers in the words of
 //! `wire`; every refusal is a problem of `error`. The OpenAPI document is made of the same
 //! declarations that make the routes, so that neither can have what the other lacks.
 
@@ -12,6 +13,7 @@ mod device;
 pub(crate) mod error;
 mod exchange;
 pub(crate) mod extract;
+pub(crate) mod front;
 mod grants;
 pub(crate) mod guard;
 mod holds;

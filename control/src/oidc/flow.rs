@@ -7,9 +7,12 @@
 //! answer uses it up, whatever becomes of it.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use ipnet::IpNet;
 use policies::{IssuerName, Method, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -20,18 +23,36 @@ use url::Url;
 
 use super::exchange::{Asking, Bond};
 use super::{Issuer, Refusal, Vouched};
-use crate::audit::{By, Event, clip};
+use crate::audit::clip;
 use crate::ids::{self, Hash};
 use crate::logins::{AtIssuer, LoginSession, NewLogin, Origin, Rank};
+use crate::refusals::Refused;
 use crate::store::issuers::{self as table, Flow};
 use crate::{Control, ControlError, Inventory};
 
 /// How long somebody may take at the issuer.
 pub(crate) const LIFE: Ttl = Ttl::from_secs(10 * 60);
-/// As many sign-ins at once as memory and table hold without a thought.
+/// As many sign-ins at once as memory and table hold without a thought; the oldest makes room.
 const MOST: i64 = 10_000;
+/// How many of one network begin in a minute, and how many at once.
+const EACH: (u32, u32) = (100, 300);
 const STATE: &str = "psf_";
 const BROWSER: &str = "psb_";
+
+/// How often sign-ins begin, by network.
+pub(crate) struct Flows(DefaultKeyedRateLimiter<Option<IpNet>>);
+
+impl Flows {
+    pub(crate) fn new() -> Self {
+        let of = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+        Self(RateLimiter::keyed(Quota::per_minute(of(EACH.0)).allow_burst(of(EACH.1))))
+    }
+
+    /// Forgets whose bound is whole again.
+    pub(crate) fn forget(&self) {
+        self.0.retain_recent();
+    }
+}
 
 /// A sign-in that has begun.
 #[derive(Debug)]
@@ -83,7 +104,7 @@ impl Control {
         next: &str,
         address: Option<IpAddr>,
     ) -> Result<Begun, Refusal> {
-        let begun = self.set_out(issuer, next).await;
+        let begun = self.set_out(issuer, next, address).await;
         self.told_if_refused(issuer, address, begun).await
     }
 
@@ -100,9 +121,16 @@ impl Control {
         self.told_if_refused(issuer, address, finished).await
     }
 
-    async fn set_out(&self, name: &IssuerName, next: &str) -> Result<Begun, Refusal> {
+    async fn set_out(
+        &self,
+        name: &IssuerName,
+        next: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Begun, Refusal> {
         let inventory = self.0.inventory.load_full();
         let issuer = inventory.issuer(name)?;
+        let from = address.map(accept::neighbourhood);
+        self.0.flows.0.check_key(&from).map_err(|_| Refusal::Busy)?;
         let metadata = self.0.issuers.metadata(&issuer.url).await?;
         let asking = Asking::new(issuer, &self.0.issuers, &metadata, &self.callback(name))?;
         let cookie = ids::fresh_secret(BROWSER);
@@ -121,16 +149,10 @@ impl Control {
             let mut change = control.change().await?;
             let now = change.now;
             table::forget_flows(change.db(), now).await?;
-            let room = table::count_flows(change.db()).await? < MOST;
-            if room {
-                table::insert_flow(change.db(), &flow).await?;
-            }
-            change.commit().await?;
-            Ok(room)
+            table::insert_flow(change.db(), &flow, MOST).await?;
+            change.commit().await.map(drop)
         });
-        if !kept.await? {
-            return Err(Refusal::Busy);
-        }
+        kept.await?;
         Ok(Begun { url: asking.url(&bond), cookie })
     }
 
@@ -215,30 +237,28 @@ impl Control {
         outcome: Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let Err(refusal) = outcome else { return outcome };
-        self.refuse("login.refused", issuer, address, &refusal).await?;
+        self.refuse(Refused::Login, issuer, address, &refusal).await?;
         Err(refusal)
     }
 
+    /// Writes a refusal down, or counts it. Of an issuer that isn't configured nothing is written.
     pub(super) async fn refuse(
         &self,
-        kind: &'static str,
+        what: Refused,
         issuer: &IssuerName,
         address: Option<IpAddr>,
         refusal: &Refusal,
     ) -> Result<(), ControlError> {
+        if matches!(refusal, Refusal::NoIssuer(_)) {
+            return Ok(());
+        }
         let causes =
             std::iter::successors(Some(refusal as &dyn std::error::Error), |error| error.source());
         let told: Vec<String> = causes.map(ToString::to_string).collect();
         let detail = json!({
             "reason": refusal.code(), "detail": clip(&told.join(": "), 400), "address": address,
         });
-        let (control, event) = (self.clone(), Event::new(By::Control, kind, issuer, detail));
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.record(event).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        self.note_refusal(what, address, issuer, detail).await
     }
 
     /// Where this issuer sends browsers back to: an address of its own, so that answers of two

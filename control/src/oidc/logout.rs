@@ -13,6 +13,7 @@ use crate::audit::{By, Event, clip};
 use crate::issuers::{Claims, Expect, Typ};
 use crate::logins::{LoginEnd, Which};
 use crate::publish::Change;
+use crate::refusals::Refused;
 use crate::store::{self, issuers as table};
 use crate::{Control, ControlError, ids};
 
@@ -47,14 +48,14 @@ impl Control {
         ended.await?.ok_or(Refusal::Replayed)
     }
 
-    /// Writes down that a logout was refused.
+    /// Writes down that a logout was refused, or counts it.
     pub(crate) async fn refuse_logout(
         &self,
         name: &IssuerName,
         address: Option<IpAddr>,
         refusal: &Refusal,
     ) -> Result<(), ControlError> {
-        self.refuse("logout.refused", name, address, refusal).await
+        self.refuse(Refused::Logout, name, address, refusal).await
     }
 
     /// Where a browser says goodbye at the issuer that this login came from.

@@ -15,7 +15,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use flow::{Answer, Finished, LIFE, is_flow};
+pub(crate) use flow::{Answer, Begun, Finished, Flows, LIFE, is_flow};
 pub use issuer::{Issuer, Probe};
 pub(crate) use refresh::Outages;
 pub(crate) use refusal::Refusal;

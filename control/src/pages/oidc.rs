@@ -15,12 +15,12 @@ use serde_json::json;
 use url::Url;
 
 use super::markup::Markup;
-use super::session::{Next, cookie, is_https, ours, public_url, sent, set_cookie};
+use super::session::{Next, cookie, is_https, ours, sent, set_cookie};
 use super::{Page, Turned, capital, hidden};
 use crate::LoginKind;
-use crate::api::Api;
 use crate::api::error::{Kind, Problem};
 use crate::api::extract::{Asked, At, Filled};
+use crate::api::front::Front;
 use crate::api::guard::Source;
 use crate::api::login::origin;
 use crate::oidc::{Answer, Finished, LIFE, Refusal, is_flow};
@@ -40,8 +40,8 @@ pub(super) struct Logout {
 }
 
 /// A button for every issuer.
-pub(super) fn buttons(api: &Api, next: &Next) -> Markup {
-    let names = api.control.issuers();
+pub(super) fn buttons(front: &Front, next: &Next) -> Markup {
+    let names = front.issuers();
     names.iter().fold(Markup::new(), |page, name| {
         page.raw("<form class=\"card\" method=\"post\" action=\"/oidc/")
             .text(name)
@@ -55,18 +55,18 @@ pub(super) fn buttons(api: &Api, next: &Next) -> Markup {
 
 /// Begins a sign-in.
 pub(super) async fn begin(
-    State(api): State<Api>,
+    State(front): State<Front>,
     source: Source,
     issuer: Result<At<IssuerName>, Problem>,
     headers: HeaderMap,
     form: Result<Filled<Form>, Problem>,
 ) -> Result<Response, Turned> {
-    let (At(issuer), public) = (issuer?, public_url(&api));
+    let (At(issuer), public) = (issuer?, front.public_url());
     ours(&headers, public)?;
-    api.bounds.sign_in(source)?;
+    front.bounds.sign_in(source)?;
     let Filled(form) = form?;
     let next = Next::of(&form.next);
-    let begun = match api.control.begin_flow(&issuer, next.path(), source.0).await {
+    let begun = match front.begin_flow(&issuer, next.path(), source).await {
         Ok(begun) => begun,
         Err(refusal) => return Ok(refused(&refusal).into_response()),
     };
@@ -77,26 +77,26 @@ pub(super) async fn begin(
 
 /// Takes somebody back from the issuer.
 pub(super) async fn finish(
-    State(api): State<Api>,
+    State(front): State<Front>,
     source: Source,
     issuer: Result<At<IssuerName>, Problem>,
     headers: HeaderMap,
     answer: Result<Asked<Answer>, Problem>,
 ) -> Result<Response, Turned> {
-    let (At(issuer), Asked(answer), public) = (issuer?, answer?, public_url(&api));
-    api.bounds.sign_in(source)?;
+    let (At(issuer), Asked(answer), public) = (issuer?, answer?, front.public_url());
+    front.bounds.sign_in(source)?;
     let held = cookie(&headers, flow_name(public));
     let held = held.filter(|held| is_flow(held.expose_secret()));
     let origin = origin(LoginKind::Browser, None, source, &headers);
-    let finished = api.control.finish_flow(&issuer, held.as_ref(), answer, origin).await;
+    let finished = front.finish_flow(&issuer, held.as_ref(), answer, origin).await;
     let gone = flow_cookie(public, None);
     match finished {
         Ok(Finished { session, next }) => {
             if let Some(former) = sent(&headers, public) {
-                super::sign_in::leave(&api, &former).await?;
+                front.leave(&former).await?;
             }
-            api.expect(&session.token, &session.actor);
-            let span = api.control.now().until(session.expires_at);
+            front.expect(&session);
+            let span = front.now().until(session.expires_at);
             let cookies = [set_cookie(public, Some((&session.token, span))), gone];
             let cookies = cookies.into_iter().flatten().map(|value| (header::SET_COOKIE, value));
             let next = Redirect::to(Next::of(&next).path());
@@ -109,19 +109,19 @@ pub(super) async fn finish(
 
 /// Hears from an issuer that somebody has signed out (Back-Channel Logout 1.0, 2.8).
 pub(super) async fn back_channel(
-    State(api): State<Api>,
+    State(front): State<Front>,
     source: Source,
     issuer: Result<At<IssuerName>, Problem>,
     form: Result<Filled<Logout>, Problem>,
 ) -> Result<Response, Problem> {
     let (At(issuer), Filled(form)) = (issuer?, form?);
-    let refusal = match api.control.back_channel(&issuer, form.logout_token.expose_secret()).await {
+    let refusal = match front.back_channel(&issuer, form.logout_token.expose_secret()).await {
         Ok(_) => return Ok(StatusCode::OK.into_response()),
         Err(refusal) => refusal,
     };
     // Only what fails is counted, so that an issuer may tell of as many logouts as there are.
-    api.bounds.sign_in(source)?;
-    api.control.refuse_logout(&issuer, source.0, &refusal).await?;
+    front.bounds.sign_in(source)?;
+    front.refuse_logout(&issuer, source, &refusal).await?;
     if refusal.is_outage() {
         return Err(Problem::new(Kind::Unavailable, refusal.to_string()));
     }

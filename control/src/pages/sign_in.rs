@@ -16,9 +16,10 @@ use super::{Page, Turned, hidden, oidc};
 use crate::api::Api;
 use crate::api::error::Problem;
 use crate::api::extract::{Asked, Filled};
+use crate::api::front::Front;
 use crate::api::guard::Source;
 use crate::api::login::origin;
-use crate::{ControlError, LoginKind, LoginSession, Rank};
+use crate::{LoginKind, LoginSession, Rank};
 
 /// What a sign-in link carries.
 #[derive(Deserialize)]
@@ -50,13 +51,13 @@ pub(super) struct Touch {
 }
 
 pub(super) async fn show(
-    State(api): State<Api>,
+    State(front): State<Front>,
     link: Result<Asked<Link>, Problem>,
 ) -> Result<Page, Turned> {
     let Asked(link) = link?;
     let next = Next::of(&link.next);
-    let body = passkey(&api, &link)
-        .piece(&oidc::buttons(&api, &next))
+    let body = passkey(&front, &link)
+        .piece(&oidc::buttons(&front, &next))
         .raw("<form class=\"card\" method=\"post\" action=\"/login\">")
         .piece(&hidden("next", next.path()))
         .raw("<label>The code of your sign-in link")
@@ -70,8 +71,8 @@ pub(super) async fn show(
 }
 
 /// Nothing, where passkeys don't work at our address.
-fn passkey(api: &Api, link: &Link) -> Markup {
-    let challenge = api.control.sign_in_challenge().ok();
+fn passkey(front: &Front, link: &Link) -> Markup {
+    let challenge = front.sign_in_challenge().ok();
     let fields = hidden("next", Next::of(&link.next).path());
     let button = "Sign in with a passkey";
     let form = touch::Form { action: "/login/passkey", fields, button };
@@ -79,47 +80,46 @@ fn passkey(api: &Api, link: &Link) -> Markup {
 }
 
 pub(super) async fn sign_in(
-    State(api): State<Api>,
+    State(front): State<Front>,
     source: Source,
     headers: HeaderMap,
     form: Result<Filled<Form>, Problem>,
 ) -> Result<Response, Turned> {
-    let public = public_url(&api);
-    ours(&headers, public)?;
-    api.bounds.sign_in(source)?;
+    ours(&headers, front.public_url())?;
+    front.bounds.sign_in(source)?;
     let Filled(form) = form?;
     let origin = origin(LoginKind::Browser, None, source, &headers);
-    let login = api.control.sign_in(&form.code, origin).await?;
-    enter(&api, &headers, &login, &form.next).await
+    let login = front.sign_in(&form.code, origin).await?;
+    enter(&front, &headers, &login, &form.next).await
 }
 
 pub(super) async fn with_passkey(
-    State(api): State<Api>,
+    State(front): State<Front>,
     source: Source,
     headers: HeaderMap,
     form: Result<Filled<Touch>, Problem>,
 ) -> Result<Response, Turned> {
-    ours(&headers, public_url(&api))?;
-    api.bounds.sign_in(source)?;
+    ours(&headers, front.public_url())?;
+    front.bounds.sign_in(source)?;
     let Filled(form) = form?;
     let origin = origin(LoginKind::Browser, None, source, &headers);
-    let login = api.control.sign_in_with_passkey(&form.challenge, &form.proof, origin).await?;
-    enter(&api, &headers, &login, &form.next).await
+    let login = front.sign_in_with_passkey(&form.challenge, &form.proof, origin).await?;
+    enter(&front, &headers, &login, &form.next).await
 }
 
 /// Hands the browser its cookie, and ends the login that it had before.
 async fn enter(
-    api: &Api,
+    front: &Front,
     headers: &HeaderMap,
     login: &LoginSession,
     next: &str,
 ) -> Result<Response, Turned> {
-    let public = public_url(api);
+    let public = front.public_url();
     if let Some(former) = sent(headers, public) {
-        leave(api, &former).await?;
+        front.leave(&former).await?;
     }
-    api.expect(&login.token, &login.actor);
-    let span = api.control.now().until(login.expires_at);
+    front.expect(login);
+    let span = front.now().until(login.expires_at);
     let cookie = set_cookie(public, Some((&login.token, span)));
     let next = match login.rank {
         Rank::Full => Redirect::to(Next::of(next).path()),
@@ -128,17 +128,13 @@ async fn enter(
     Ok((cookie.map(|cookie| [(header::SET_COOKIE, cookie)]), next).into_response())
 }
 
-/// Ends a login, if it hasn't ended before.
-pub(super) async fn leave(api: &Api, token: &SecretString) -> Result<(), ControlError> {
-    match api.control.sign_out(token, LoginKind::Browser).await {
-        Ok(()) | Err(ControlError::Unauthenticated) => Ok(()),
-        Err(other) => Err(other),
-    }
-}
-
-pub(super) async fn sign_out(State(api): State<Api>, act: Act) -> Result<Response, Turned> {
+pub(super) async fn sign_out(
+    State(api): State<Api>,
+    State(front): State<Front>,
+    act: Act,
+) -> Result<Response, Turned> {
     let farewell = api.control.farewell(&act.visitor.token).await;
-    leave(&api, &act.visitor.token).await?;
+    front.leave(&act.visitor.token).await?;
     let gone = set_cookie(public_url(&api), None);
     let gone = gone.map(|cookie| [(header::SET_COOKIE, cookie)]);
     let onward = match farewell {

@@ -17,6 +17,7 @@ use crate::audit::{By, Event, clip};
 use crate::ceremony::{Failure, PATIENCE};
 use crate::logins::NewLogin;
 use crate::publish::Change;
+use crate::refusals::{CountedBy, Refused};
 use crate::{Challenge, Control, ControlError, LoginSession, Origin, Rank, Statement, store};
 
 /// Eight bytes of time and sixteen that are drawn.
@@ -67,7 +68,7 @@ impl Control {
     /// Opens a session for the owner of the passkey that answered.
     ///
     /// # Errors
-    /// Where the answer isn't good; that is audited.
+    /// Where the answer isn't good; that is audited, within the bounds of a network.
     pub async fn sign_in_with_passkey(
         &self,
         challenge: &str,
@@ -84,8 +85,14 @@ impl Control {
                 Ok(opened) => change.commit().await.map(|_| opened),
                 Err(Failure::Broken(error)) => Err(error),
                 Err(Failure::Unproven(why)) => {
-                    let detail = change.tried(why.code(), &answer, from).await?;
-                    change.refuse(By::Control, "login.refused", &challenge, detail).await?;
+                    let counted = CountedBy::address(from);
+                    if let Some(noted) = control.admit_refusal(Refused::Login, counted) {
+                        let detail = change.tried(why.code(), &answer, from).await?;
+                        let challenge = clip(&challenge, 64);
+                        change.note_refusal(noted, By::Control, challenge, detail).await?;
+                    }
+                    // The challenge is used up in any case.
+                    change.commit().await?;
                     Err(ControlError::Unproven(why))
                 }
             }

@@ -225,9 +225,11 @@ pub(crate) async fn postpone(
     Ok(())
 }
 
+/// Keeps a sign-in, and at most so many: those that would end first make room.
 pub(crate) async fn insert_flow(
     db: &mut SqliteConnection,
     flow: &Flow,
+    most: i64,
 ) -> Result<(), ControlError> {
     sqlx::query(
         "INSERT INTO flows (state, issuer, browser, next, expires_at) VALUES ($1, $2, $3, $4, $5)",
@@ -237,13 +239,14 @@ pub(crate) async fn insert_flow(
     .bind(&flow.browser[..])
     .bind(&flow.next)
     .bind(flow.expires_at.millis())
-    .execute(db)
+    .execute(&mut *db)
     .await?;
+    let query = sqlx::query(
+        "DELETE FROM flows WHERE state IN (SELECT state FROM flows ORDER BY expires_at \
+         LIMIT max(0, (SELECT count(*) FROM flows) - $1))",
+    );
+    query.bind(most).execute(db).await?;
     Ok(())
-}
-
-pub(crate) async fn count_flows(db: &mut SqliteConnection) -> Result<i64, ControlError> {
-    Ok(sqlx::query_scalar("SELECT count(*) FROM flows").fetch_one(db).await?)
 }
 
 pub(crate) async fn forget_flows(

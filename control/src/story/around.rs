@@ -37,6 +37,13 @@ pub(super) fn keys(event: &AuditView, who: &str) -> Option<String> {
             let place = after(" at ", event.detail.get("address"));
             format!("a sign-in link was refused{place}: it is {} ({it})", said("why"))
         }
+        "refusals.left-out" => format!(
+            "{} more of {} from {it} between {} and {}: only counted, since there were so many",
+            said("count"),
+            said("kind"),
+            said("since"),
+            said("until"),
+        ),
         "recovery.asked" => format!(
             "{who} asked to take all keys of {} away, because of \"{}\": {it}",
             said("principal"),

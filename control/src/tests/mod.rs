@@ -14,6 +14,7 @@ mod login;
 mod logins;
 mod notify;
 mod pending;
+mod refusals;
 mod reload;
 mod reminders;
 mod requests;

@@ -377,12 +377,12 @@ async fn codes_and_links_that_are_no_good_are_told_of_and_guessers_do_not_fill_t
     assert_eq!((failures(&world, "mallory").await, failures(&world, "alice").await), (15, 0));
     let guess = crate::ids::fresh_secret("");
     let address = Some("203.0.113.9".parse().unwrap());
-    for _ in 0..15 {
+    for _ in 0..25 {
         let origin = Origin { address, ..Origin::default() };
         assert!(world.control.sign_in(&guess, origin).await.is_err());
     }
     let refused = details(&world, "link.refused").await;
-    assert_eq!(refused.len(), 10);
+    assert_eq!(refused.len(), 20);
     assert_eq!(
         (&refused[0]["why"], &refused[0]["address"]),
         (&"unknown".into(), &"203.0.113.9".into())

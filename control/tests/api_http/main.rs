@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod flood;
 mod forms;
 mod matrix;
 mod pages;

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use control::{Clock, Control, Inventory, Person, Secrets, Settings, Shared};
+use control::{Clock, Control, Inventory, Issuer, Person, Secrets, Settings, Shared, Workload};
 use link::v1::{self, link_client::LinkClient};
 use policies::{
     Binds, Credential, Hold, Kind, Partition, Principal, PrincipalId, Recording, RuleBook, Source,
@@ -94,6 +94,28 @@ impl World {
         let control = Control::open(settings, inventory(), clock.clone()).await.unwrap();
         let router = control.api();
         Self { control, clock, router, folder }
+    }
+
+    /// The same, where people sign in with an issuer and a workload shows its tokens. Nobody answers at the
+    /// issuer's address.
+    pub(crate) async fn federated() -> Self {
+        let world = Self::new().await;
+        let mut inventory = inventory();
+        let ci = person("ci", "CI", &[], false, false);
+        inventory.people.insert(ci.principal.id.clone(), ci);
+        inventory.workloads.insert(id("ci"), workload());
+        let corp = issuer();
+        inventory.issuers.insert(corp.name.clone(), corp);
+        world.control.reload(inventory).await.unwrap();
+        world
+    }
+
+    /// Every path that is served, with its parameters in braces.
+    pub(crate) fn paths(&self) -> BTreeSet<String> {
+        // axum lists its paths in its `Debug` form only.
+        let shown = format!("{:?}", self.router);
+        let quoted = shown.split('"').skip(1).step_by(2);
+        quoted.filter(|text| text.starts_with('/')).map(str::to_owned).collect()
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
@@ -306,6 +328,35 @@ fn inventory() -> Inventory {
         workflow: Shared::default(),
         world: control::World::default(),
         ssh_keys: Shared::default(),
+    }
+}
+
+const ISSUER: &str = "https://127.0.0.1:9";
+
+fn workload() -> Workload {
+    Workload {
+        issuer: ISSUER.parse().unwrap(),
+        audience: "postern".to_owned(),
+        claims: BTreeMap::from([("sub".to_owned(), "repo:example/shop:*".parse().unwrap())]),
+        certificate_ttl: Ttl::from_secs(600),
+    }
+}
+
+fn issuer() -> Issuer {
+    Issuer {
+        name: "corp".parse().unwrap(),
+        url: ISSUER.parse().unwrap(),
+        client_id: "postern".to_owned(),
+        client_secret: None,
+        ca: None,
+        scopes: Vec::new(),
+        groups_claim: "groups".to_owned(),
+        groups: None,
+        admins: BTreeSet::new(),
+        auditors: BTreeSet::new(),
+        userinfo: false,
+        refresh: Ttl::from_secs(3_600),
+        refresh_grace: Ttl::from_secs(3_600),
     }
 }
 
