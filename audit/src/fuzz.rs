@@ -15,8 +15,10 @@ use crate::{Chain, MAGIC, Masker, Writer};
 #[cfg(test)]
 #[path = "../../tests/fuzz/seeds.rs"]
 mod seeds;
+pub(crate) mod sql;
 #[path = "../../tests/fuzz/steps.rs"]
 mod steps;
+pub(crate) mod tokens;
 
 use steps::steps;
 
@@ -98,16 +100,36 @@ pub fn statements(bytes: &[u8]) {
     assert!(parts || told == sent, "{told:?} of {sent:?}");
 }
 
-/// The masked text is the same however it comes in pieces; it has what stood there and stars, nothing else.
+/// The masked text is the same however it comes in pieces; it has what stood there and stars, nothing else; and
+/// outside of literals and comments nothing is different.
 pub fn mask(bytes: &[u8]) {
     let Some((size, text)) = bytes.split_first() else { return };
     let whole = masked(text, usize::MAX);
     assert_eq!(masked(text, usize::from(size % 16).max(1)), whole);
-    assert_eq!(crate::mask(text), whole, "the quick look misses nothing");
+    assert_eq!(&crate::mask(text).text[..], whole, "the quick look misses nothing");
+    assert_eq!(tokens::skeleton(&whole), tokens::skeleton(text));
     for out in [whole, crate::mask_value(text).into_owned()] {
         let mut rest = text.iter();
         let kept = out.iter().all(|byte| *byte == b'*' || rest.any(|next| next == byte));
         assert!(kept && out.len() <= 4 * text.len(), "{}", String::from_utf8_lossy(&out));
+    }
+}
+
+/// No secret of a statement shows, all else does, outside of literals nothing is different, and to mask it again
+/// changes nothing.
+pub fn mask_sql(bytes: &[u8]) {
+    let sql::Sample { text, secrets, shown } = sql::sample(bytes);
+    let out = masked(text.as_bytes(), usize::MAX);
+    let size = usize::from(bytes.first().copied().unwrap_or_default() % 16).max(1);
+    assert_eq!(masked(text.as_bytes(), size), out);
+    assert_eq!(masked(&out, usize::MAX), out, "{text}");
+    assert_eq!(tokens::skeleton(&out), tokens::skeleton(text.as_bytes()), "{text}");
+    let out = String::from_utf8_lossy(&out);
+    for secret in secrets {
+        assert!(!out.contains(&secret), "{secret} shows: {out}\n{text}");
+    }
+    for shown in shown {
+        assert!(out.contains(&shown), "{shown} is hidden: {out}\n{text}");
     }
 }
 
@@ -220,6 +242,7 @@ mod tests {
         seeds::each("recording", super::recording);
         seeds::each("statements", super::statements);
         seeds::each("mask", super::mask);
+        seeds::each("mask_sql", super::mask_sql);
         seeds::each("echo", super::echo);
         seeds::each("cast", super::cast);
     }

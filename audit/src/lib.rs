@@ -72,7 +72,7 @@ pub mod statements;
 pub use chain::{Chain, Digest, Head, MAGIC, MAX_PAYLOAD};
 pub use event::{End, Event, Kind, PART_BYTES, Start, Text, Value};
 pub use frame::{WriteError, Writer};
-pub use mask::{Masker, mask, mask_value};
+pub use mask::{IndexSet, MAX_SECRET, Masked, Masker, mask, mask_secret, mask_value};
 pub use reader::{Reader, Tail, Verified};
 pub use ssh::Ssh;
 pub use statements::{Alternative, Fold, Outcome, Statement, Statements};

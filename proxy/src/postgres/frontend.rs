@@ -190,7 +190,7 @@ fn call<'b>(body: &'b [u8], binds: Binds, flight: &mut Flight, now: Instant) -> 
 }
 
 fn masked(text: &[u8]) -> Text<'_> {
-    match mask(text) {
+    match mask(text).text {
         Cow::Borrowed(text) => text.into(),
         Cow::Owned(text) => text.into(),
     }
