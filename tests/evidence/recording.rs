@@ -185,6 +185,48 @@ async fn nothing_that_is_executed_is_masked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bind_values_in_the_place_of_secrets_are_masked() {
+    let (bed, files) = bed_with("").await;
+    let (mut stream, _) = session(&bed, &files, "app_rw", "orders").await;
+    for text in [
+        "create table users (name text, password text)",
+        "select set_config('app.token', 'canary-one', false)",
+        "select 1 /* Authorization: Bearer canary-two.canary */",
+    ] {
+        send(&mut stream, &query(text)).await;
+        read_until(&mut stream, b'Z').await;
+    }
+    for (name, text, values) in [
+        ("", "insert into users (name, password) values ($1, $2)", ["ann", "canary-three"]),
+        ("named", "update users set password = $1 where name = $2", ["canary-four", "ann"]),
+        ("", "select set_config('app.token', $2, false), $1::text", ["ann", "canary-five"]),
+    ] {
+        let parse = format!("{name}\0{text}\0\0\0");
+        send(
+            &mut stream,
+            &[framed(Some(b'P'), parse.as_bytes()), framed(Some(b'S'), b"")].concat(),
+        )
+        .await;
+        read_until(&mut stream, b'Z').await;
+        let mut bind = format!("\0{name}\0\0\0\0\x02").into_bytes();
+        for value in values {
+            bind.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
+            bind.extend(value.bytes());
+        }
+        bind.extend([0, 0]);
+        let run = [framed(Some(b'B'), &bind), framed(Some(b'E'), &[0; 5]), framed(Some(b'S'), b"")];
+        send(&mut stream, &run.concat()).await;
+        let answer = read_until(&mut stream, b'Z').await;
+        assert!(answer.iter().any(|message| message.kind == b'C'), "{text} was done");
+    }
+    send(&mut stream, &framed(Some(b'X'), b"")).await;
+    let recorded = text(&sealed(&bed).await);
+    assert!(!recorded.contains("canary"), "{recorded}");
+    assert_eq!(recorded.matches(r#""values":["ann","***"]"#).count(), 2, "{recorded}");
+    assert!(recorded.contains(r#""values":["***","ann"]"#), "{recorded}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bind_values_are_left_out_where_the_target_says_so() {
     let (bed, files) = bed_with("binds = \"omit\"").await;
     let recorded = recorded_with_a_value(&bed, &files, b"canary-value").await;

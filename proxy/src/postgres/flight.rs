@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 /// How many messages may be open before the client has to wait.
 const MOST: usize = 65_536;
+/// How many refusals are remembered at most.
+const REFUSALS: usize = 32;
 /// Room that an idle session keeps.
 const KEPT: usize = 64;
 
@@ -36,6 +38,25 @@ struct Unit {
     sent: Instant,
 }
 
+/// A message that was sent: its number, and that of the segment it is in, which ends with a Sync or
+/// query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket {
+    number: u64,
+    segment: u64,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was not yet answered.
+    Open,
+    /// The target did it.
+    Taken,
+    /// It was refused or skipped, as far as is known.
+    Lost,
+}
+
 /// The open messages of a session.
 #[derive(Debug, Default)]
 pub(super) struct Flight {
@@ -49,6 +70,16 @@ pub(super) struct Flight {
     copying: bool,
     /// Something failed since the last ReadyForQuery.
     failed: bool,
+    /// How many messages were queued.
+    queued: u64,
+    /// How many segments are over.
+    segment: u64,
+    /// The last message that was sent, unless it is certain to be skipped.
+    ticket: Option<Ticket>,
+    /// The first and the last number of those that were refused or skipped together, newest last.
+    lost: VecDeque<(u64, u64)>,
+    /// Those up to this number count as lost unless they are settled: it was too long ago.
+    forgotten: u64,
 }
 
 /// To which execution an answer belongs, and what it cost.
@@ -75,11 +106,56 @@ impl Flight {
     }
 
     fn queue(&mut self, awaited: Awaited, now: Instant) {
+        self.ticket = None;
+        if matches!(awaited, Awaited::Query | Awaited::Call | Awaited::Sync) {
+            self.segment += 1;
+        }
         if self.skipping && awaited != Awaited::Sync {
             return;
         }
         self.skipping = false;
+        self.queued += 1;
+        self.ticket = Some(Ticket { number: self.queued, segment: self.segment });
         self.units.push_back(Unit { awaited, n: self.sent, sent: now });
+    }
+
+    /// The message that was sent last; none where the target skips it for certain.
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        self.ticket
+    }
+
+    /// Whether an error in this message would skip one that is sent now.
+    pub(super) fn is_in_this_segment(&self, ticket: Ticket) -> bool {
+        ticket.segment == self.segment
+    }
+
+    /// What became of a message.
+    pub(super) fn fate(&self, ticket: Ticket) -> Fate {
+        let number = ticket.number;
+        if number > self.over() {
+            Fate::Open
+        } else if number <= self.forgotten
+            || self.lost.iter().any(|(first, last)| (*first..=*last).contains(&number))
+        {
+            Fate::Lost
+        } else {
+            Fate::Taken
+        }
+    }
+
+    /// How many messages are no longer open.
+    fn over(&self) -> u64 {
+        self.queued - self.units.len() as u64
+    }
+
+    /// Notes that these messages were refused or skipped.
+    fn lose(&mut self, first: u64, last: u64) {
+        if first <= last {
+            self.lost.push_back((first, last));
+        }
+        if self.lost.len() > REFUSALS {
+            self.forgotten = self.lost.pop_front().map_or(self.forgotten, |(_, last)| last);
+        }
     }
 
     /// How many executions there were.
@@ -137,7 +213,9 @@ impl Flight {
         let mut units = self.units.iter().take_while(|unit| unit.awaited != Awaited::Sync);
         let n = units.find(|unit| unit.awaited == Awaited::Execute).map(|unit| unit.n);
         let answer = self.answer(n, now);
+        let over = self.over();
         while self.units.pop_front_if(|unit| unit.awaited != Awaited::Sync).is_some() {}
+        self.lose(over + 1, self.over());
         self.skipping = self.units.is_empty();
         answer
     }
@@ -154,11 +232,15 @@ impl Flight {
 
     /// ReadyForQuery: the oldest query, call or Sync is over. Whether something had failed before.
     pub(super) fn ready(&mut self) -> bool {
+        let first = self.over() + 1;
+        let mut last = self.over();
         while let Some(unit) = self.units.pop_front() {
             if matches!(unit.awaited, Awaited::Query | Awaited::Call | Awaited::Sync) {
                 break;
             }
+            last += 1;
         }
+        self.lose(first, last);
         (self.skipping, self.copying) = (false, false);
         std::mem::take(&mut self.failed)
     }
@@ -269,6 +351,40 @@ mod tests {
         assert_eq!(flight.answered(now).n, 1);
         flight.ready();
         assert!(flight.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_or_skipped_is_told_from_what_is_taken() {
+        let (mut flight, now) = flight(&[]);
+        let sent = |flight: &mut Flight, awaited| {
+            flight.send(awaited, now);
+            flight.ticket()
+        };
+        let taken = sent(&mut flight, Step).unwrap();
+        assert_eq!(flight.fate(taken), Fate::Open);
+        flight.stepped();
+        let refused = sent(&mut flight, Step).unwrap();
+        let after = sent(&mut flight, Execute).unwrap();
+        assert!(flight.is_in_this_segment(taken));
+        flight.failed(now);
+        assert_eq!(sent(&mut flight, Step), None, "it is skipped for certain");
+        sent(&mut flight, Sync);
+        assert!(!flight.is_in_this_segment(refused));
+        let next = sent(&mut flight, Step).unwrap();
+        flight.ready();
+        flight.stepped();
+        assert_eq!(
+            [taken, refused, after, next].map(|ticket| flight.fate(ticket)),
+            [Fate::Taken, Fate::Lost, Fate::Lost, Fate::Taken]
+        );
+        for _ in 0..2 * REFUSALS {
+            sent(&mut flight, Step);
+            flight.failed(now);
+            sent(&mut flight, Sync);
+            flight.ready();
+        }
+        assert_eq!(flight.fate(next), Fate::Lost, "it was too long ago");
+        assert_eq!(flight.lost.len(), REFUSALS);
     }
 
     #[tokio::test]

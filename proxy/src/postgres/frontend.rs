@@ -6,13 +6,14 @@
 
 use std::borrow::Cow;
 
-use audit::{Kind, Text, Value, mask, mask_value};
+use audit::{IndexSet, Kind, MAX_SECRET, Masked, Text, Value, mask, mask_secret, mask_value};
 use policies::Binds;
 use tokio::time::Instant;
 
 use super::backend::Scanned;
 use super::flight::{Awaited, Flight};
 use super::large::Large;
+use super::prepared::{Mentions, Prepared};
 use super::wire::{HEADER, WireError, cstring, header};
 
 /// A message up to this size is held and recorded in one piece.
@@ -22,6 +23,7 @@ pub(super) const WHOLE: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Frontend {
     binds: Binds,
+    prepared: Prepared,
     /// The rest of a message that streams through.
     passing: Option<Large>,
     /// The client has said goodbye.
@@ -32,7 +34,8 @@ pub(super) struct Frontend {
 
 impl Frontend {
     pub(super) fn new(binds: Binds) -> Self {
-        Self { binds, passing: None, said_goodbye: false, copied: 0 }
+        let prepared = Prepared::default();
+        Self { binds, prepared, passing: None, said_goodbye: false, copied: 0 }
     }
 
     /// Whether the target's side stands between two messages.
@@ -50,14 +53,22 @@ impl Frontend {
         emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
     ) -> Result<Scanned, WireError> {
         let mut clear = 0;
+        self.prepared.settle(flight);
         loop {
             let rest = bytes.get(clear..).unwrap_or_default();
             if let Some(large) = &mut self.passing {
-                clear += large.feed(rest, emit)?;
+                let prepared = &self.prepared;
+                let secrets = |name: &[u8]| prepared.secrets(name, flight).cloned();
+                clear += large.feed(rest, &secrets, emit)?;
                 if !large.is_over() {
                     return Ok(Scanned { clear, need: 0 });
                 }
-                self.passing = None;
+                if let Some(text) = self.passing.take().and_then(Large::into_text) {
+                    self.prepared.mentions(&text.mentions);
+                    if let Some((name, params)) = text.parsed {
+                        self.prepared.parsed(&name, params, flight);
+                    }
+                }
                 continue;
             }
             if flight.is_full() {
@@ -119,12 +130,12 @@ impl Frontend {
         emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
         let event = match kind {
-            b'Q' => query(body, flight, now),
-            b'P' => parse(body, flight, now),
-            b'B' => bind(body, self.binds, flight, now),
+            b'Q' => query(body, &mut self.prepared, flight, now),
+            b'P' => parse(body, &mut self.prepared, flight, now),
+            b'B' => bind(body, self.binds, &self.prepared, flight, now),
             b'E' => execute(body, flight, now),
             b'F' => call(body, self.binds, flight, now),
-            _ => return self.follow(kind, flight, now, emit),
+            _ => return self.follow(kind, body, flight, now, emit),
         };
         emit(event.ok_or(WireError::Body(char::from(kind)))?)
     }
@@ -133,10 +144,14 @@ impl Frontend {
     fn follow(
         &mut self,
         kind: u8,
+        body: &[u8],
         flight: &mut Flight,
         now: Instant,
         emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
+        if let (b'C', [b'S', name @ .., 0]) = (kind, body) {
+            self.prepared.closed(name);
+        }
         match kind {
             b'D' | b'C' => flight.send(Awaited::Step, now),
             b'S' => flight.send(Awaited::Sync, now),
@@ -155,22 +170,42 @@ impl Frontend {
     }
 }
 
-fn query<'b>(body: &'b [u8], flight: &mut Flight, now: Instant) -> Option<Kind<'b>> {
+fn query<'b>(
+    body: &'b [u8],
+    prepared: &mut Prepared,
+    flight: &mut Flight,
+    now: Instant,
+) -> Option<Kind<'b>> {
     let (text, _) = cstring(body).filter(|(_, rest)| rest.is_empty())?;
-    Some(Kind::Query { n: flight.send(Awaited::Query, now), text: masked(text) })
+    prepared.mentions(&Mentions::of(text));
+    Some(Kind::Query { n: flight.send(Awaited::Query, now), text: masked(mask(text).text) })
 }
 
-fn parse<'b>(body: &'b [u8], flight: &mut Flight, now: Instant) -> Option<Kind<'b>> {
+fn parse<'b>(
+    body: &'b [u8],
+    prepared: &mut Prepared,
+    flight: &mut Flight,
+    now: Instant,
+) -> Option<Kind<'b>> {
     let (statement, rest) = cstring(body)?;
     let (text, _) = cstring(rest)?;
     flight.send(Awaited::Step, now);
-    Some(Kind::Parse { statement: statement.into(), text: masked(text) })
+    let Masked { text: shown, params } = mask(text);
+    prepared.mentions(&Mentions::of(text));
+    prepared.parsed(statement, params, flight);
+    Some(Kind::Parse { statement: statement.into(), text: masked(shown) })
 }
 
-fn bind<'b>(body: &'b [u8], binds: Binds, flight: &mut Flight, now: Instant) -> Option<Kind<'b>> {
+fn bind<'b>(
+    body: &'b [u8],
+    binds: Binds,
+    prepared: &Prepared,
+    flight: &mut Flight,
+    now: Instant,
+) -> Option<Kind<'b>> {
     let (portal, rest) = cstring(body)?;
     let (statement, rest) = cstring(rest)?;
-    let (values, _) = values(rest, binds)?;
+    let (values, _) = values(rest, binds, prepared.secrets(statement, flight))?;
     flight.send(Awaited::Step, now);
     Some(Kind::Bind { portal: portal.into(), statement: statement.into(), values: values.into() })
 }
@@ -184,20 +219,24 @@ fn execute<'b>(body: &'b [u8], flight: &mut Flight, now: Instant) -> Option<Kind
 
 fn call<'b>(body: &'b [u8], binds: Binds, flight: &mut Flight, now: Instant) -> Option<Kind<'b>> {
     let (function, rest) = body.split_first_chunk::<4>()?;
-    let (values, _) = values(rest, binds)?;
+    let (values, _) = values(rest, binds, None)?;
     let n = flight.send(Awaited::Call, now);
     Some(Kind::Call { n, function: u32::from_be_bytes(*function), values: values.into() })
 }
 
-fn masked(text: &[u8]) -> Text<'_> {
-    match mask(text).text {
+fn masked(text: Cow<'_, [u8]>) -> Text<'_> {
+    match text {
         Cow::Borrowed(text) => text.into(),
         Cow::Owned(text) => text.into(),
     }
 }
 
 /// Format codes, then values: the part that Bind and FunctionCall share. What follows is returned.
-fn values(bytes: &[u8], binds: Binds) -> Option<(Vec<Value<'_>>, &[u8])> {
+fn values<'b>(
+    bytes: &'b [u8],
+    binds: Binds,
+    secrets: Option<&IndexSet>,
+) -> Option<(Vec<Value<'b>>, &'b [u8])> {
     let (formats, mut rest) = formats(bytes)?;
     let (count, tail) = rest.split_first_chunk::<2>()?;
     let count = usize::from(u16::from_be_bytes(*count));
@@ -212,7 +251,8 @@ fn values(bytes: &[u8], binds: Binds) -> Option<(Vec<Value<'_>>, &[u8])> {
             continue;
         };
         let (value, tail) = tail.split_at_checked(length)?;
-        values.push(kept(value, is_binary(&formats, index), binds));
+        let secret = is_secret(secrets, index);
+        values.push(kept(value, is_binary(&formats, index), secret, binds));
         rest = tail;
     }
     Some((values, rest))
@@ -234,11 +274,22 @@ pub(super) fn is_binary(formats: &[bool], index: usize) -> bool {
     }
 }
 
-/// What the recording keeps of a value.
-pub(super) fn kept(value: &[u8], binary: bool, binds: Binds) -> Value<'_> {
+/// Whether the value of this index, from 0, is a secret.
+pub(super) fn is_secret(secrets: Option<&IndexSet>, index: usize) -> bool {
+    let number = index.checked_add(1).and_then(|number| u16::try_from(number).ok());
+    secrets.zip(number).is_some_and(|(secrets, number)| secrets.contains(number))
+}
+
+/// What the recording keeps of a value. One that is too long for a secret has its digest still.
+pub(super) fn kept(value: &[u8], binary: bool, secret: bool, binds: Binds) -> Value<'_> {
     match binds {
-        Binds::Hash => Value::hashed(value),
+        Binds::Hash if !secret || value.len() > MAX_SECRET => Value::hashed(value),
         Binds::Omit => Value::omitted(value),
+        Binds::Hash | Binds::Keep if secret => match String::from_utf8(mask_secret(value)) {
+            Ok(masked) => Value::Text(masked.into()),
+            Err(bytes) => Value::Bytes(bytes.into_bytes().into()),
+        },
+        Binds::Hash => Value::hashed(value),
         Binds::Keep if binary => Value::binary(value),
         Binds::Keep => match mask_value(value) {
             Cow::Borrowed(value) => Value::text(value),

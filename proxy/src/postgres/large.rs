@@ -4,11 +4,12 @@
 //! before it was recorded. Statement text is kept whole, in parts. Of a bind value larger than 64 KiB
 //! the digest and the length are kept.
 
-use audit::{Digest, Kind, Masker, PART_BYTES, Text, Value};
+use audit::{Digest, IndexSet, Kind, Masker, PART_BYTES, Text, Value};
 use policies::Binds;
 use sha2::{Digest as _, Sha256};
 
-use super::frontend::{is_binary, kept};
+use super::frontend::{is_binary, is_secret, kept};
+use super::prepared::Mentions;
 use super::wire::{HEADER, WireError};
 
 /// A value up to this size is kept as the target says.
@@ -22,6 +23,8 @@ const PART: usize = 256 * 1024;
 /// The longest name of a statement or portal that makes sense.
 const NAME: usize = 1024;
 
+/// The parameters of a prepared statement that are secrets, by its name.
+type Secrets<'a> = &'a dyn Fn(&[u8]) -> Option<IndexSet>;
 type Emit<'a> = &'a mut dyn FnMut(Kind<'_>) -> Result<(), WireError>;
 
 /// A message on its way through.
@@ -76,6 +79,7 @@ impl Large {
     pub(super) fn feed(
         &mut self,
         bytes: &[u8],
+        secrets: Secrets<'_>,
         emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
     ) -> Result<usize, WireError> {
         let here = bytes.get(..self.left.min(bytes.len())).unwrap_or_default();
@@ -87,10 +91,26 @@ impl Large {
         match &mut self.what {
             What::Copy => {}
             What::Text(text) => text.feed(body, last, emit)?,
-            What::Values(values) => values.feed(body, last, emit)?,
+            What::Values(values) => values.feed(body, last, secrets, emit)?,
         }
         Ok(here.len())
     }
+
+    /// What it was, where it was text.
+    pub(super) fn into_text(self) -> Option<Passed> {
+        let What::Text(mut text) = self.what else { return None };
+        let params = text.masker.take_params();
+        let name = text.name.filter(|_| text.n.is_none());
+        Some(Passed { mentions: text.mentions, parsed: name.map(|name| (name, params)) })
+    }
+}
+
+/// What a large text was, once it is over.
+#[derive(Debug)]
+pub(super) struct Passed {
+    pub(super) mentions: Mentions,
+    /// The name of a prepared statement, and which of its parameters are secrets.
+    pub(super) parsed: Option<(Vec<u8>, IndexSet)>,
 }
 
 /// The text of a simple query, or the name and text of a prepared statement.
@@ -101,13 +121,15 @@ struct TextStream {
     name: Option<Vec<u8>>,
     gathered: Vec<u8>,
     masker: Masker,
+    mentions: Mentions,
     over: bool,
 }
 
 impl TextStream {
     fn new(n: Option<u64>) -> Self {
         let name = n.map(|_| Vec::new());
-        Self { n, name, gathered: Vec::new(), masker: Masker::default(), over: false }
+        let (masker, mentions) = (Masker::default(), Mentions::default());
+        Self { n, name, gathered: Vec::new(), masker, mentions, over: false }
     }
 
     fn feed(&mut self, mut body: &[u8], last: bool, emit: Emit<'_>) -> Result<(), WireError> {
@@ -128,6 +150,7 @@ impl TextStream {
         let end = body.iter().position(|byte| *byte == 0);
         let text = body.get(..end.unwrap_or(body.len())).unwrap_or_default();
         self.over = end.is_some();
+        self.mentions.look(text);
         let mut masked = Vec::with_capacity(text.len());
         self.masker.feed(text, self.over || last, &mut masked);
         self.emit(&masked, self.over || last, emit)
@@ -192,6 +215,7 @@ struct ValueStream {
     /// The execution and the function, of a FunctionCall.
     call: Option<(u64, u32)>,
     formats: Vec<bool>,
+    secrets: Option<IndexSet>,
     /// Bytes of the unit that is being read: a name, a word, or a value that is small enough.
     gathered: Vec<u8>,
     /// The digest of a large value, and its length.
@@ -210,6 +234,7 @@ impl ValueStream {
             statement: Vec::new(),
             call: None,
             formats: Vec::new(),
+            secrets: None,
             gathered: Vec::new(),
             hash: None,
             index: 0,
@@ -218,9 +243,15 @@ impl ValueStream {
         }
     }
 
-    fn feed(&mut self, mut body: &[u8], last: bool, emit: Emit<'_>) -> Result<(), WireError> {
+    fn feed(
+        &mut self,
+        mut body: &[u8],
+        last: bool,
+        secrets: Secrets<'_>,
+        emit: Emit<'_>,
+    ) -> Result<(), WireError> {
         while self.stage != Stage::Over && (!body.is_empty() || self.is_instant()) {
-            body = self.step(body)?;
+            body = self.step(body, secrets)?;
             if self.held > PART && self.call.is_none() && self.stage != Stage::Over {
                 self.emit(false, emit)?;
             }
@@ -240,9 +271,9 @@ impl ValueStream {
         )
     }
 
-    fn step<'b>(&mut self, body: &'b [u8]) -> Result<&'b [u8], WireError> {
+    fn step<'b>(&mut self, body: &'b [u8], secrets: Secrets<'_>) -> Result<&'b [u8], WireError> {
         match self.stage {
-            Stage::Portal | Stage::Statement => self.name(body),
+            Stage::Portal | Stage::Statement => self.name(body, secrets),
             Stage::Formats { left: 0 } => {
                 self.stage = Stage::Count;
                 Ok(body)
@@ -257,13 +288,14 @@ impl ValueStream {
         }
     }
 
-    fn name<'b>(&mut self, body: &'b [u8]) -> Result<&'b [u8], WireError> {
+    fn name<'b>(&mut self, body: &'b [u8], secrets: Secrets<'_>) -> Result<&'b [u8], WireError> {
         let Some((name, rest)) = take_name(&mut self.gathered, body)? else {
             return Ok(&[]);
         };
         if self.stage == Stage::Portal {
             (self.portal, self.stage) = (name, Stage::Statement);
         } else {
+            self.secrets = secrets(&name);
             (self.statement, self.stage) = (name, Stage::FormatCount);
         }
         Ok(rest)
@@ -324,7 +356,11 @@ impl ValueStream {
         let value = match self.hash.take() {
             Some((_, len)) if self.binds == Binds::Omit => Value::Omitted(len),
             Some((hash, len)) => Value::Hashed { sha256: Digest(hash.finalize().into()), len },
-            None => owned(kept(&gathered, is_binary(&self.formats, self.index), self.binds)),
+            None => {
+                let binary = is_binary(&self.formats, self.index);
+                let secret = is_secret(self.secrets.as_ref(), self.index);
+                owned(kept(&gathered, binary, secret, self.binds))
+            }
         };
         self.keep(value, gathered.len(), left)
     }
@@ -366,7 +402,7 @@ mod tests {
     fn feed(mut large: Large, bytes: &[u8], piece: usize) -> Result<Vec<String>, WireError> {
         let mut noted = Vec::new();
         for piece in bytes.chunks(piece) {
-            let taken = large.feed(piece, &mut |kind| {
+            let taken = large.feed(piece, &|_| None, &mut |kind| {
                 noted.push(serde_json::to_string(&kind).unwrap());
                 Ok(())
             })?;

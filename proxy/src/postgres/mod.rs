@@ -14,6 +14,7 @@ mod frontend;
 pub(crate) mod fuzz;
 mod identify;
 mod large;
+mod prepared;
 mod refuse;
 mod relay;
 mod release;

@@ -1,0 +1,278 @@
+//! Which values of prepared statements are secrets, so that they are masked where they are bound.
+//!
+//! A value is masked only if its statement is certain: the Parse came in the same segment as the
+//! Bind (an error would skip both), or the target has taken it. Everything else is recorded as it is,
+//! since it may be run: evidence comes before secrecy. So what a name stands for is forgotten with a
+//! Parse that has no secrets or was refused, with Close, and beyond [`MAX_NAMES`] (the oldest first).
+//! SQL can give a name a meaning, too (`PREPARE`): once a text of the session mentions it, values of
+//! named statements are no longer masked. What a function puts together and runs isn't seen.
+
+use std::collections::HashMap;
+
+use audit::IndexSet;
+
+use super::flight::{Fate, Flight, Ticket};
+
+/// The most names that are kept.
+const MAX_NAMES: usize = 1024;
+
+/// The most bytes that the names and sets may take.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// The word of SQL that gives a name a meaning.
+const PREPARE: u64 = u64::from_be_bytes(*b"\0prepare");
+
+#[derive(Debug)]
+struct Statement {
+    params: IndexSet,
+    parse: Ticket,
+    /// Whether the target has taken it.
+    taken: bool,
+}
+
+/// The prepared statements of one session that have secrets.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    statements: HashMap<Vec<u8>, Statement>,
+    bytes: usize,
+    /// How many of them may not have been taken.
+    open: usize,
+    /// Whether SQL may have given names another meaning.
+    renamed: bool,
+}
+
+impl Prepared {
+    /// Notes a text that is run or prepared.
+    pub(super) fn mentions(&mut self, mentions: &Mentions) {
+        self.renamed |= mentions.found;
+    }
+
+    /// Notes a Parse, which was the last message that was sent.
+    pub(super) fn parsed(&mut self, name: &[u8], params: IndexSet, flight: &Flight) {
+        self.closed(name);
+        let Some(parse) = flight.ticket().filter(|_| !params.is_empty()) else { return };
+        let bytes = name.len() + params.size();
+        while !self.statements.is_empty()
+            && (self.statements.len() >= MAX_NAMES || self.bytes + bytes > MAX_BYTES)
+        {
+            self.forget_oldest();
+        }
+        self.bytes += bytes;
+        self.open += 1;
+        self.statements.insert(name.to_vec(), Statement { params, parse, taken: false });
+    }
+
+    /// Notes a Close of a statement.
+    pub(super) fn closed(&mut self, name: &[u8]) {
+        if let Some(statement) = self.statements.remove(name) {
+            self.bytes -= name.len() + statement.params.size();
+            self.open -= usize::from(!statement.taken);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.statements.iter().min_by_key(|(_, statement)| statement.parse);
+        if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+            self.closed(&name);
+        }
+    }
+
+    /// Learns what became of each Parse.
+    pub(super) fn settle(&mut self, flight: &Flight) {
+        if self.open == 0 {
+            return;
+        }
+        let mut lost = Vec::new();
+        for (name, statement) in self.statements.iter_mut().filter(|(_, it)| !it.taken) {
+            match flight.fate(statement.parse) {
+                Fate::Open => {}
+                Fate::Taken => {
+                    statement.taken = true;
+                    self.open -= 1;
+                }
+                Fate::Lost => lost.push(name.clone()),
+            }
+        }
+        lost.iter().for_each(|name| self.closed(name));
+    }
+
+    /// The parameters of this statement that are secrets, for a Bind that comes now.
+    pub(super) fn secrets(&self, name: &[u8], flight: &Flight) -> Option<&IndexSet> {
+        let statement = self.statements.get(name)?;
+        let certain = statement.taken || flight.is_in_this_segment(statement.parse);
+        (certain && (name.is_empty() || !self.renamed)).then_some(&statement.params)
+    }
+}
+
+/// Looks for `PREPARE` in a text that comes in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Mentions {
+    last: u64,
+    found: bool,
+}
+
+impl Mentions {
+    pub(super) fn of(text: &[u8]) -> Mentions {
+        let mut mentions = Mentions::default();
+        mentions.look(text);
+        mentions
+    }
+
+    pub(super) fn look(&mut self, text: &[u8]) {
+        for byte in text {
+            self.last = (self.last << 8 | u64::from(byte.to_ascii_lowercase())) & (u64::MAX >> 8);
+            self.found |= self.last == PREPARE;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use audit::Kind;
+    use policies::Binds;
+    use tokio::time::Instant;
+
+    use super::super::frontend::{Frontend, WHOLE};
+    use super::*;
+
+    /// What the target does with what it got.
+    type Answer = fn(&mut Flight, Instant);
+    type Step = (Vec<u8>, Answer);
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap();
+        [&[kind][..], &length.to_be_bytes(), body].concat()
+    }
+
+    fn bind(values: &[Option<&[u8]>]) -> Vec<u8> {
+        let mut body = b"portal\0stmt\0\0\0".to_vec();
+        body.extend(u16::try_from(values.len()).unwrap().to_be_bytes());
+        for value in values {
+            let length = value.map_or(-1, |value| i32::try_from(value.len()).unwrap());
+            body.extend(length.to_be_bytes());
+            body.extend(value.unwrap_or_default());
+        }
+        body.extend([0, 0]);
+        message(b'B', &body)
+    }
+
+    const PARSE: &[u8] = b"stmt\0insert into users(name, password) values ($1, $2)\0\0\0";
+
+    /// The values of each Bind, where `answers` tells what the target did with what came before.
+    fn bound(steps: &[Step], binds: Binds) -> Vec<String> {
+        let (mut frontend, mut flight, now) =
+            (Frontend::new(binds), Flight::default(), Instant::now());
+        let mut bound = Vec::new();
+        for (bytes, answer) in steps {
+            let scanned = frontend.scan(bytes, &mut flight, now, &mut |kind| {
+                if let Kind::Bind { values, .. } | Kind::BindPart { values, .. } = &kind {
+                    bound.push(serde_json::to_string(values).unwrap());
+                }
+                Ok(())
+            });
+            assert_eq!(scanned.unwrap().clear, bytes.len());
+            answer(&mut flight, now);
+        }
+        bound
+    }
+
+    fn nothing(_: &mut Flight, _: Instant) {}
+    fn taken(flight: &mut Flight, _: Instant) {
+        flight.stepped();
+        flight.ready();
+    }
+    fn refused(flight: &mut Flight, now: Instant) {
+        flight.failed(now);
+        flight.ready();
+    }
+
+    #[tokio::test]
+    async fn a_value_in_the_place_of_a_secret_is_masked_in_any_format() {
+        let values = || bind(&[Some(b"bob"), Some(b"hunter2")]);
+        let binary =
+            message(b'B', b"\0stmt\0\0\x01\0\x01\0\x02\0\0\0\x03bob\0\0\0\x03\xff\xfe\xfd\0\0");
+        let long = bind(&[Some(&vec![b'a'; WHOLE]), Some(b"hunter2")]);
+        let sent = || [message(b'P', PARSE), values(), binary.clone(), long.clone()].concat();
+        let kept = bound(&[(sent(), nothing)], Binds::Keep);
+        assert_eq!(kept[0], r#"["bob","***"]"#);
+        assert_eq!(kept[1], r#"[{"base64":"Ym9i"},"***"]"#);
+        assert!(kept[2].ends_with(r#","***"]"#) && kept.len() == 3, "{}", kept[2]);
+        let hashed = bound(&[(sent(), nothing)], Binds::Hash);
+        assert!(hashed.iter().all(|values| values.ends_with(r#","***"]"#)), "{hashed:?}");
+        let omitted = bound(&[(sent(), nothing)], Binds::Omit);
+        assert_eq!(omitted[0], r#"[{"omitted":3},{"omitted":7}]"#);
+        let null =
+            bound(&[(message(b'P', PARSE), nothing), (bind(&[None, None]), nothing)], Binds::Keep);
+        assert_eq!(null, ["[null,null]"]);
+    }
+
+    #[tokio::test]
+    async fn a_value_is_masked_only_where_its_statement_is_certain() {
+        let parse = |text: &[u8]| message(b'P', &[b"stmt\0", text, b"\0\0\0"].concat());
+        let sync = || message(b'S', b"");
+        let prepared = || [message(b'P', PARSE), sync()].concat();
+        let values = || bind(&[Some(b"bob"), Some(b"hunter2")]);
+        let large = || parse(&[&b"update t set password = $2"[..], &vec![b' '; WHOLE]].concat());
+        let (shown, masked) = (r#"["bob","hunter2"]"#, r#"["bob","***"]"#);
+        let cases: Vec<(Vec<Step>, &str)> = vec![
+            (vec![(prepared(), taken), (values(), nothing)], masked),
+            (vec![(prepared(), nothing), (values(), nothing)], shown),
+            (vec![(prepared(), refused), (values(), nothing)], shown),
+            (vec![([large(), sync()].concat(), taken), (values(), nothing)], masked),
+            // The statement that the name stood for before is the one that runs.
+            (
+                vec![
+                    ([parse(b"select query_to_xml($2)"), sync()].concat(), taken),
+                    (prepared(), refused),
+                    (values(), nothing),
+                ],
+                shown,
+            ),
+            // A failure of something later changes nothing.
+            (vec![(prepared(), taken), (values(), refused), (values(), nothing)], masked),
+            (vec![(prepared(), taken), (parse(b"select $2"), nothing), (values(), nothing)], shown),
+            (
+                vec![(prepared(), taken), (message(b'C', b"Sstmt\0"), taken), (values(), nothing)],
+                shown,
+            ),
+            (
+                vec![(prepared(), taken), (message(b'C', b"Pstmt\0"), taken), (values(), nothing)],
+                masked,
+            ),
+            // SQL may give the name another meaning, whenever it runs.
+            (
+                vec![
+                    (parse(b"Prepare stmt as select query_to_xml($2)"), taken),
+                    (prepared(), taken),
+                    (values(), nothing),
+                ],
+                shown,
+            ),
+            (
+                vec![
+                    (prepared(), taken),
+                    (message(b'Q', b"deallocate stmt; prepare stmt as select $2\0"), taken),
+                    (values(), nothing),
+                ],
+                shown,
+            ),
+        ];
+        for (at, (steps, expected)) in cases.iter().enumerate() {
+            assert_eq!(bound(steps, Binds::Keep).last().unwrap(), expected, "case {at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn prepared_statements_take_bounded_memory_and_the_oldest_is_forgotten() {
+        let parse = |name: usize| {
+            message(b'P', format!("s{name}\0update t set password = $1\0\0\0").as_bytes())
+        };
+        let values =
+            |name: usize| message(b'B', format!("\0s{name}\0\0\0\0\x01\0\0\0\x01x\0\0").as_bytes());
+        let names = 5000;
+        let mut steps: Vec<Step> = (0..names).map(|name| (parse(name), taken as Answer)).collect();
+        steps.push((values(0), nothing));
+        steps.push((values(names - 1), nothing));
+        assert_eq!(bound(&steps, Binds::Keep), [r#"["x"]"#, r#"["***"]"#]);
+    }
+}
