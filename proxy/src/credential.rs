@@ -1,21 +1,22 @@
 //! What opens the target: obtained from control at every connect, where the rules are asked again,
 //! also about the address from which this very connection comes.
 //!
-//! The trade: a connection within a minute of such an answer, for the same grant and from the same
-//! address, uses the kept credential and needs no round trip. A change of the rules that ends grants
-//! comes with the feed and doesn't wait for that minute; one of what a session may open does. A kept
-//! certificate is never close to its end.
+//! The trade: a connection within a minute of such an answer, by the same proof of identity, for the
+//! same grant and from the same address, uses the kept credential and needs no round trip. Another
+//! certificate, key, token or device of the same person asks anew (`kept.rs`). A change of the rules
+//! that ends grants comes with the feed and doesn't wait for that minute; one of what a session may
+//! open does. A kept certificate is never close to its end.
+
+mod kept;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use certs::Identity;
-use dashmap::DashMap;
 use link::v1;
 use link::v1::credential::Credential as Wire;
-use policies::{Channel, End, GrantId, Record, Timestamp, Ttl};
+use policies::{Channel, End, Record, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use ssh_key::{Certificate as SshCertificate, PrivateKey};
 use thiserror::Error;
@@ -25,12 +26,13 @@ use tonic::Status;
 use crate::clock::Clock;
 use crate::feed::LinkClient;
 use crate::hold::is_verdict;
-use crate::leases::Held;
+use crate::leases::Leases;
 use crate::session::Session;
+use kept::{Answer, Authenticated, Kept};
 
 /// How long control may take.
 const ANSWER: Duration = Duration::from_secs(10);
-/// For how long an answer holds for more connections from the same address.
+/// For how long an answer holds for more connections like the one that it was given to.
 const KEEP: Duration = Duration::from_secs(60);
 /// How long before its end a certificate is not used any more.
 const MARGIN: Ttl = Ttl::from_secs(60);
@@ -120,37 +122,30 @@ impl BeginError {
 pub(crate) struct Credentials {
     clock: Clock,
     link: LinkClient,
-    kept: DashMap<Use, Kept>,
-}
-
-/// What control's answer was about: a grant, and from where it is used.
-type Use = (GrantId, IpAddr);
-
-#[derive(Debug)]
-struct Kept {
-    held: Arc<Held>,
-    begun: Begun,
-    until: Instant,
+    kept: Kept,
 }
 
 impl Credentials {
     pub(crate) fn new(clock: Clock, link: LinkClient) -> Self {
-        Self { clock, link, kept: DashMap::new() }
+        Self { clock, link, kept: Kept::default() }
     }
 
     /// Begins to use a grant: has the rules asked again, starts its clock at the first use, and
     /// obtains its credential.
     pub(crate) async fn begin(&self, session: &Session) -> Result<Begun, BeginError> {
         let pass = session.pass();
-        let usage = (pass.grant().clone(), session.client().ip().to_canonical());
-        if pass.held.is_claimed()
-            && let Some(kept) = self.kept(&usage, &pass.held)
+        let who = Authenticated::of(session.identity());
+        let from = session.client().ip().to_canonical();
+        // What has to end gets no kept answer: control says why.
+        if let Some(who) = &who
+            && session.must_end().is_none()
+            && let Some(begun) = self.kept.find(who, (&pass.held, from), |kept| self.is_good(kept))
         {
-            return Ok(kept);
+            return Ok(begun);
         }
         let asked = self.clock.instant();
         let request = v1::BeginRequest {
-            grant: usage.0.to_string(),
+            grant: pass.grant().to_string(),
             session: session.id().to_string(),
             client: session.client().to_string(),
             authn: Some(session.identity().authn.clone().into()),
@@ -161,25 +156,25 @@ impl Credentials {
             return Err(BeginError::Over);
         }
         // Where each connection takes a touch, nothing is kept for the next one.
-        if keep {
+        if let Some(who) = who.filter(|_| keep) {
             let until = self.until(asked, &begun.upstream);
-            let kept = Kept { held: Arc::clone(&pass.held), begun: begun.clone(), until };
-            self.kept.insert(usage, kept);
+            let held = Arc::clone(&pass.held);
+            self.kept.put(who, Answer { held, from, begun: begun.clone(), until });
         }
         Ok(begun)
     }
 
-    /// Forgets the credentials that were kept for long enough, and those of leases that are over.
-    pub(crate) fn sweep(&self) {
-        self.kept.retain(|_, kept| self.is_good(kept));
+    /// Forgets the credentials that were kept for long enough, those of leases that are over, and
+    /// those of whoever a lock blocks.
+    pub(crate) fn sweep(&self, leases: &Leases) {
+        let now = self.clock.now();
+        self.kept.retain(|who, kept| {
+            let knock = who.knock(&kept.held.lease().key);
+            self.is_good(kept) && leases.lock_on(&knock, now).is_none()
+        });
     }
 
-    fn kept(&self, usage: &Use, held: &Arc<Held>) -> Option<Begun> {
-        let kept = self.kept.get(usage).filter(|kept| Arc::ptr_eq(&kept.held, held))?;
-        self.is_good(&kept).then(|| kept.begun.clone())
-    }
-
-    fn is_good(&self, kept: &Kept) -> bool {
+    fn is_good(&self, kept: &Answer) -> bool {
         self.clock.instant() < kept.until && kept.held.is_live(self.clock.now())
     }
 
@@ -281,7 +276,7 @@ mod tests {
         *rig.control.begin_reply.lock().unwrap() = Some(Ok(stale));
         let refused = rig.plane.credentials.begin(&session).await.unwrap_err();
         assert!(matches!(refused, BeginError::StepUp { .. }), "{refused}");
-        assert!(rig.plane.credentials.kept.is_empty());
+        assert_eq!(rig.plane.credentials.kept.len(), 0);
         let authn = rig.control.begins.lock().unwrap()[0].authn.clone().unwrap();
         assert_eq!(authn.device.as_deref(), Some("laptop"), "control hears which device it is");
     }
@@ -362,8 +357,8 @@ mod tests {
         tokio::time::advance(Duration::from_millis(500)).await;
         let refused = credentials.begin(&rig.open()).await;
         assert_eq!(refused.unwrap_err().to_string(), "not any more");
-        credentials.sweep();
-        assert!(credentials.kept.is_empty());
+        credentials.sweep(&rig.plane.leases);
+        assert_eq!(credentials.kept.len(), 0);
     }
 
     fn certificate(secs: u64) -> v1::Credential {
@@ -396,13 +391,13 @@ mod tests {
         let rig = rig(Term::Until(at(600)));
         let session = rig.open();
         rig.plane.credentials.begin(&session).await.unwrap();
-        rig.plane.credentials.sweep();
+        rig.plane.credentials.sweep(&rig.plane.leases);
         assert_eq!(rig.plane.credentials.kept.len(), 1);
         let gone = vec![("gr-1".parse().unwrap(), End::Done)];
         let delta = Delta { gone, ..Delta::default() };
         rig.plane.leases.apply_delta(2, LONG, delta).unwrap();
-        rig.plane.credentials.sweep();
-        assert!(rig.plane.credentials.kept.is_empty());
+        rig.plane.credentials.sweep(&rig.plane.leases);
+        assert_eq!(rig.plane.credentials.kept.len(), 0);
         let late = rig.plane.credentials.begin(&session).await;
         assert!(matches!(late, Err(BeginError::Over)), "a reply can't bring a grant back");
     }

@@ -261,14 +261,19 @@ fn start_tasks(plane: &Arc<Plane>, reporter: Reporter) -> Tasks {
 async fn keep_house(plane: Arc<Plane>) {
     let mut tick = tokio::time::interval(HOUSEKEEPING);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut alarm = plane.leases.alarm();
     loop {
-        tick.tick().await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            // A new lock takes back at once what was kept for whoever it blocks.
+            _ = alarm.changed() => {}
+        }
         if let Some(jump) = plane.clock.jump() {
             tracing::warn!(jump_ms = jump, "the wall clock was set");
             plane.reports.clock_jumped(plane.clock.now(), jump);
             plane.leases.wake_all();
         }
-        plane.credentials.sweep();
+        plane.credentials.sweep(&plane.leases);
         let fresh = plane.leases.fresh_until().saturating_duration_since(plane.clock.instant());
         plane.metrics.feed_lease.set(fresh.as_secs_f64());
     }

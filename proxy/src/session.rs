@@ -217,6 +217,11 @@ impl Session {
         self.guard.pass.held.is_live(self.guard.clock.now())
     }
 
+    /// Why it has to end now, where it has to.
+    pub(crate) fn must_end(&self) -> Option<End> {
+        self.guard.verdict()
+    }
+
     /// Resolves when this session has to be cut. Cancel-safe; borrows nothing.
     pub(crate) fn ended(&self) -> impl Future<Output = End> + Send + use<> {
         let guard = Arc::clone(&self.guard);

@@ -171,16 +171,16 @@ impl Rig {
 
     /// Lets Alice in from there.
     pub(crate) fn open_from(&self, client: &str) -> Session {
+        self.open_as(alice(), client)
+    }
+
+    /// Lets Alice in from there, by another proof of hers.
+    pub(crate) fn open_as(&self, identity: Identity, client: &str) -> Session {
         let key = key("alice", "app@orders/shop");
         let pass = self.plane.admit(&Knock { key: &key, device: None, credential: None }).unwrap();
         let (client, application) = (client.parse().unwrap(), "psql".into());
-        let opening = Opening {
-            kind: policies::Kind::Postgres,
-            pass,
-            identity: alice(),
-            client,
-            application,
-        };
+        let kind = policies::Kind::Postgres;
+        let opening = Opening { kind, pass, identity, client, application };
         self.plane.sessions.open(opening).unwrap()
     }
 }
