@@ -21,8 +21,6 @@ use accept::neighbourhood;
 
 /// How long an upstream certificate lasts. It only has to open a connection: the life of a
 /// certificate is not the life of a lease.
-/// How many events there are of one session at most.
-const EVENTS_MAX: i64 = 100;
 const CERTIFICATE_LIFE: Ttl = Ttl::from_secs(600);
 
 /// What a connection needs to go on.
@@ -168,10 +166,12 @@ impl Change {
         let terms = self.covers(&grant, &facts).await?;
         let touch = match self.fresh(&terms, given.as_ref()) {
             // A session outlives the touch that let it in: what it opens later needs no other.
-            Err(_) if self.was_proved(&grant.id, &visit.session).await? => None,
+            Err(_) if self.was_proved(&visit.session, &grant.id).await? => None,
             touch => touch.map_err(|error| told_why(error, &unusual))?,
         };
         if let Some(step_up) = touch {
+            let (about, now) = ((&visit.session, &grant.id), self.now);
+            store::proofs::insert_session(self.db(), about, &step_up.id, now).await?;
             let detail = json!({ "grant": grant.id, "step_up": step_up::told(step_up) });
             let event = Event::new(holder(&grant), "session.proved", &visit.session, detail);
             self.record(event).await?;
@@ -194,14 +194,10 @@ impl Change {
     /// Whether somebody touched for this very session when it began.
     async fn was_proved(
         &mut self,
-        grant: &GrantId,
         session: &SessionId,
+        grant: &GrantId,
     ) -> Result<bool, ControlError> {
-        let told = store::audit::about(self.db(), session.as_str(), EVENTS_MAX).await?;
-        let of_it = |detail: &serde_json::Value| {
-            detail.get("grant").and_then(serde_json::Value::as_str) == Some(grant.as_str())
-        };
-        Ok(told.iter().any(|event| event.kind == "session.proved" && of_it(&event.detail)))
+        store::proofs::is_session_proved(self.db(), session, grant).await
     }
 
     /// Which of the target's kinds of channels the rules let this grant open. One for which they take

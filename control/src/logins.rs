@@ -192,7 +192,7 @@ impl Control {
     /// # Errors
     /// Where the store fails.
     pub async fn anybody_signed_in(&self) -> Result<bool, ControlError> {
-        store::audit::has(&mut *self.0.store.read().await?, "login.signed-in").await
+        store::proofs::has_sign_in(&mut *self.0.store.read().await?).await
     }
 
     /// Ends a login session with all that it brought: one's own, or as an admin anybody's.
@@ -287,6 +287,7 @@ impl Change {
         };
         let token = ids::fresh_secret(TOKEN);
         store::logins::insert(self.db(), &ids::hash(&token), &login).await?;
+        store::proofs::insert_sign_in(self.db(), now).await?;
         let actor = login.actor(&person);
         self.record(Event::new(&actor, "login.signed-in", &login.id, told(&login))).await?;
         // Of a session that another let in, nobody has shown that its own place is theirs.

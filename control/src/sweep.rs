@@ -131,6 +131,7 @@ impl Control {
         self.to_the_end(async move {
             let mut change = control.change().await?;
             store::login::forget(change.db(), before).await?;
+            store::proofs::forget_sessions(change.db(), before).await?;
             store::challenges::forget(change.db(), before).await?;
             store::learned::forget(change.db(), before).await?;
             store::exchanges::forget(change.db(), before).await?;

@@ -1,4 +1,5 @@
-//! The audit log: only ever added to.
+//! The audit log: only ever added to. It is read to be shown, and never to decide: whoever can write
+//! many events would decide what the newest ones are. `tests/decisions.rs` holds that.
 
 use policies::Timestamp;
 use sqlx::SqliteConnection;
@@ -21,12 +22,6 @@ pub(crate) async fn insert(
         .execute(db)
         .await?;
     Ok(())
-}
-
-/// Whether there is any event of this kind.
-pub(crate) async fn has(db: &mut SqliteConnection, kind: &str) -> Result<bool, ControlError> {
-    let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM audit WHERE kind = $1)");
-    Ok(query.bind(kind).fetch_one(db).await?)
 }
 
 pub(crate) async fn page(

@@ -17,6 +17,7 @@ pub(crate) mod login;
 pub(crate) mod logins;
 pub(crate) mod outbox;
 pub(crate) mod passkeys;
+pub(crate) mod proofs;
 pub(crate) mod recoveries;
 pub(crate) mod requests;
 pub(crate) mod reviews;
@@ -117,6 +118,7 @@ fn migrations() -> Migrator {
         (10, "outbox", include_str!("../../migrations/0010_outbox.sql")),
         (12, "asking", include_str!("../../migrations/0012_asking.sql")),
         (13, "ssh_keys", include_str!("../../migrations/0013_ssh_keys.sql")),
+        (14, "decisions", include_str!("../../migrations/0014_decisions.sql")),
     ];
     let migrations = each.map(|(version, name, sql)| {
         let name = Cow::Borrowed(name);

@@ -2,6 +2,7 @@
 
 mod attestation;
 mod complaints;
+mod decisions;
 mod device;
 mod emergencies;
 mod factors;
@@ -87,8 +88,13 @@ impl World {
 
     /// Opens the same store anew, as after a kill: nothing was closed.
     pub(crate) async fn reopened(self) -> Self {
+        self.reopened_with(RULES).await
+    }
+
+    /// The same, with other rules.
+    pub(crate) async fn reopened_with(self, rules: &str) -> Self {
         let settings = settings(&self.folder, &self.authority);
-        let opened = Control::open(settings, inventory(RULES), self.clock.clone()).await;
+        let opened = Control::open(settings, inventory(rules), self.clock.clone()).await;
         Self { control: opened.unwrap(), ..self }
     }
 

@@ -11,7 +11,7 @@ use super::wait::{Events, ask, next, service, waiting};
 use super::{World, actor, inventory};
 use crate::{ControlError, HoldView, Paging, Rejection, Wish, Yes, ids, statement};
 
-const TOUCH: &str = r#"
+pub(super) const TOUCH: &str = r#"
     permit (principal in Group::"engineering", action == Action::"connect", resource is Database);
 
     @id("all take a touch") @step_up("5m")
@@ -23,7 +23,7 @@ const TOUCH: &str = r#"
 const HERE: &str = "address:10.1.2.3";
 const READS: &str = "app_ro@orders/shop";
 
-async fn touchy() -> World {
+pub(super) async fn touchy() -> World {
     let world = World::new().await;
     world.control.reload(inventory(TOUCH)).await.unwrap();
     world
@@ -124,7 +124,7 @@ pub(super) async fn begin_by(
     begin_in(world, &session, (grant, client), (method, evidence)).await
 }
 
-async fn begin_in(
+pub(super) async fn begin_in(
     world: &World,
     session: &str,
     (grant, client): (&str, &str),
