@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::audit::{By, Event};
+use crate::audit::{By, Event, clip};
 use crate::ics;
 use crate::issuers::http::{Http, HttpError};
 use crate::store::learned::{self, Kind};
@@ -69,6 +69,8 @@ pub(crate) enum Silence {
     Web(#[from] HttpError),
     #[error("it is neither an iCalendar feed nor the JSON of a roster: {0}")]
     Strange(String),
+    #[error("reading it failed")]
+    Broke(#[source] tokio::task::JoinError),
 }
 
 /// Which sources are to be asked when, and which are silent.
@@ -145,14 +147,34 @@ async fn read_file(path: PathBuf) -> Result<Vec<u8>, Silence> {
     read.await.map_err(|error| Silence::File(std::io::Error::other(error)))?
 }
 
+/// What a source has said, as turns of people.
+#[derive(Debug, Default)]
+pub(crate) struct Understood {
+    pub(crate) roster: Roster,
+    /// How much of it can't be understood, and why, of the first.
+    pub(crate) unread: usize,
+    pub(crate) reasons: Vec<String>,
+}
+
 impl RosterSource {
-    /// What a source has said, as turns of people, and how much of it can't be understood.
+    /// Reads on a thread of its own: much text takes a while, and whatever goes wrong ends there.
+    async fn read_apart(
+        &self,
+        text: String,
+        zone: TimeZone,
+        now: Timestamp,
+    ) -> Result<Understood, Silence> {
+        let source = self.clone();
+        let read = tokio::task::spawn_blocking(move || source.understand(&text, &zone, now));
+        read.await.map_err(Silence::Broke)?
+    }
+
     fn understand(
         &self,
         text: &str,
         zone: &TimeZone,
         now: Timestamp,
-    ) -> Result<(Roster, usize), Silence> {
+    ) -> Result<Understood, Silence> {
         let back = Timestamp::from_millis(now.millis().saturating_sub(BACK.millis()));
         if text.trim_start().starts_with('{') {
             let said: Said =
@@ -164,27 +186,28 @@ impl RosterSource {
                 // Who is on call now is so until the source's word holds no longer.
                 Said::OnCall(names) => vec![(names, now, now.after(self.keep))],
             };
-            return Ok(self.shifts(turns.into_iter(), 0));
+            return Ok(self.shifts(turns.into_iter()));
         }
         let span = (back, now.after(AHEAD));
         let feed = ics::read(text.trim_start_matches('\u{feff}'), zone, span);
-        let feed = feed.ok_or_else(|| Silence::Strange("it begins as neither".to_owned()))?;
+        let feed = feed.map_err(|fault| Silence::Strange(fault.to_owned()))?;
         let turns = feed.turns.into_iter().map(|turn| (turn.names, turn.from, turn.until));
-        Ok(self.shifts(turns, feed.unread))
+        let understood = self.shifts(turns);
+        let unread = understood.unread + feed.unread;
+        Ok(Understood { unread, reasons: feed.reasons, ..understood })
     }
 
     fn shifts(
         &self,
         turns: impl Iterator<Item = (Vec<String>, Timestamp, Timestamp)>,
-        mut unread: usize,
-    ) -> (Roster, usize) {
-        let mut shifts = Vec::new();
+    ) -> Understood {
+        let (mut shifts, mut unread) = (Vec::new(), 0);
         for (names, from, until) in turns {
             let known = names.iter().filter_map(|name| self.person(name)).collect::<Vec<_>>();
             unread += usize::from(known.is_empty());
             shifts.extend(known.into_iter().map(|who| Shift { who, from, until }));
         }
-        (shifts.into_iter().collect(), unread)
+        Understood { roster: shifts.into_iter().collect(), unread, reasons: Vec::new() }
     }
 
     fn person(&self, name: &str) -> Option<PrincipalId> {
@@ -233,12 +256,15 @@ impl Control {
         followed: &mut Followed,
     ) -> Result<(), ControlError> {
         let text = source.from.read(&self.0.http).await;
-        let zone = inventory.world.calendar.zone();
-        let read = text.and_then(|text| source.understand(&text, zone, self.now()));
+        let zone = inventory.world.calendar.zone().clone();
+        let read = match text {
+            Ok(text) => source.read_apart(text, zone, self.now()).await,
+            Err(silence) => Err(silence),
+        };
         match read {
-            Ok((roster, unread)) => {
+            Ok(understood) => {
                 let back = followed.silent.remove(name);
-                self.learn_roster(name.clone(), roster, (unread, back)).await
+                self.learn_roster(name.clone(), understood, back).await
             }
             Err(silence) => {
                 self.0.counts.source_failures.with_label_values(&["roster"]).inc();
@@ -272,9 +298,10 @@ impl Control {
     pub(crate) async fn learn_roster(
         &self,
         name: GroupName,
-        roster: Roster,
-        (unread, back): (usize, bool),
+        understood: Understood,
+        back: bool,
     ) -> Result<(), ControlError> {
+        let Understood { roster, unread, reasons } = understood;
         let control = self.clone();
         self.to_the_end(async move {
             let mut change = control.change().await?;
@@ -287,7 +314,8 @@ impl Control {
             learned::put(change.db(), Kind::Roster, name.as_str(), &roster, now).await?;
             if !same || back {
                 let on_call = roster.on_call(now);
-                let detail = json!({ "on_call": on_call, "unread": unread });
+                let reasons: Vec<String> = reasons.iter().map(|why| clip(why, 200)).collect();
+                let detail = json!({ "on_call": on_call, "unread": unread, "why": reasons });
                 let event = Event::new(By::Control, "roster.learned", &name, detail);
                 change.record(event).await?;
             }
@@ -319,8 +347,8 @@ mod tests {
 
     fn on_call(text: &str) -> Result<Vec<String>, Silence> {
         let now = Timestamp::from_millis(1_800_000_000_000);
-        let (roster, _) = source().understand(text, &TimeZone::UTC, now)?;
-        Ok(roster.on_call(now).into_iter().map(ToString::to_string).collect())
+        let understood = source().understand(text, &TimeZone::UTC, now)?;
+        Ok(understood.roster.on_call(now).into_iter().map(ToString::to_string).collect())
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 #[path = "../../../control/src/fuzz.rs"]
 mod fuzz;
-#[path = "../../../control/src/ics.rs"]
+#[path = "../../../control/src/ics/mod.rs"]
 mod ics;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::calendar(bytes));
