@@ -1,6 +1,7 @@
 //! What SECURITY.md claims is shown by tests that exist, and what ARCHITECTURE.md says of the hot path by
 //! what is in it.
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 #[test]
 fn every_test_that_the_security_page_names_is_there() {
@@ -51,4 +52,89 @@ fn read(folder: &Path, into: &mut String) {
             into.push_str(&std::fs::read_to_string(&path).unwrap());
         }
     }
+}
+
+/// README and everything below `docs/`, with their texts.
+fn pages() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut pages, mut folders) = (vec![root.join("README.md")], vec![root.join("docs")]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                pages.push(path);
+            }
+        }
+    }
+    assert!(pages.len() > 15, "{pages:?}");
+    pages.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The name of a heading in an address.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    let kept = kept.chars().filter(|it| it.is_alphanumeric() || *it == ' ' || *it == '-');
+    kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+}
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    let mut links = 0;
+    for (page, text) in pages() {
+        for (_, rest) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
+            let (link, _) = rest.split_once(')').expect("the end of a link");
+            if link.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.clone(),
+                file => page.parent().unwrap().join(file),
+            };
+            assert!(target.exists(), "{}: {link}", page.display());
+            if !place.is_empty() {
+                let text = std::fs::read_to_string(&target).unwrap();
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                let found = headings.any(|line| anchor(line.trim_start_matches('#')) == place);
+                assert!(found, "{}: {link}", page.display());
+            }
+        }
+    }
+    assert!(links > 60, "{links} links");
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    assert!(readme.unwrap().lines().count() <= 150, "the rest belongs into docs/");
+}
+
+/// What a command's own help says; none where there is no such command.
+fn help(words: &[&str]) -> Option<String> {
+    let program = env!("CARGO_BIN_EXE_postern");
+    let said = Command::new(program).args(words).arg("--help").output().unwrap();
+    said.status.success().then(|| String::from_utf8(said.stdout).unwrap())
+}
+
+#[test]
+fn every_command_of_the_documents_is_one_with_its_options() {
+    let mut commands = 0;
+    for (page, text) in pages() {
+        let lines = text.lines().filter_map(|line| line.strip_prefix("    "));
+        for line in lines.filter_map(|line| line.trim_start().strip_prefix("postern ")) {
+            let line = line.split(" #").next().unwrap();
+            let mut words = line.split_whitespace();
+            let first = words.next().expect("a command");
+            let mut told = help(&[first]).unwrap_or_else(|| panic!("{}: {line}", page.display()));
+            if let Some(second) = words.next()
+                && told.contains(&format!("\n  {second}"))
+            {
+                told = help(&[first, second]).unwrap();
+            }
+            for option in line.split_whitespace().filter(|word| word.starts_with("--")) {
+                assert!(told.contains(option), "{}: {line}: {option}", page.display());
+            }
+            commands += 1;
+        }
+    }
+    assert!(commands > 50, "{commands} commands");
 }
