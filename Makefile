@@ -5,7 +5,7 @@ CARGO ?= cargo
 CARGO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-script test fuzz lint fmt clippy docs deny shell bench
+.PHONY: help demo demo-script test fuzz lint fmt clippy docs deny advisories shell bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -37,7 +37,7 @@ test: ## Run every test there is
 fuzz: ## Try to break what the parsers promise, 30 seconds each (tests/fuzz)
 	@tests/fuzz/run $(or $(SECONDS),30) $(TARGETS)
 
-lint: fmt clippy docs deny shell ## Check format, lints, documentation and dependencies
+lint: fmt clippy docs deny advisories shell ## Check format, lints, documentation and dependencies
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -55,9 +55,13 @@ deny:
 	    echo 'cargo-deny is not installed: dependencies are not checked'; \
 	fi
 
+# Say ADVISORY_DB=FOLDER to use a clone of the RustSec database instead of fetching it.
+advisories:
+	@CARGO='$(CARGO)' tests/tools/advisories
+
 shell:
 	@if command -v shellcheck >/dev/null; then \
-	    set -x; shellcheck .ci/run tests/tools/install tests/fuzz/run && shellcheck -s sh src/throwaway/supervise*.sh; \
+	    set -x; shellcheck .ci/run tests/tools/install tests/tools/advisories tests/fuzz/run && shellcheck -s sh src/throwaway/supervise*.sh; \
 	else \
 	    echo 'shellcheck is not installed: shell scripts are not checked'; \
 	fi
