@@ -379,6 +379,7 @@ fn control_settings(
     let (grants, sign_in) = (&config.grants, &config.sign_in);
     control::Settings {
         database: config.gateway.database(),
+        accept_rollback: false,
         public_url: public_url.clone(),
         gateway: reached_at(config, postgres),
         recordings: config.gateway.recordings.clone(),

@@ -1,8 +1,8 @@
 //! The control plane as one value: what it is made of, how it is opened, and how work is done in it.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use policies::{RequestId, Timestamp};
@@ -16,6 +16,7 @@ use crate::audit::{By, Event};
 use crate::device::Devices;
 use crate::feed::{Feed, Mirror, REMEMBERED, REMEMBERED_AT_MOST};
 use crate::guesses::Guesses;
+use crate::high_water::HighWater;
 use crate::holds::Holds;
 use crate::issuers::Issuers;
 use crate::issuers::http::Http;
@@ -26,6 +27,7 @@ use crate::oidc::{Flows, Outages};
 use crate::pace::Pace;
 use crate::passkeys::{Nonces, Party};
 use crate::refusals::Refusals;
+use crate::rollback::{AcceptedRollback, Opening};
 use crate::store::{self, Store};
 use crate::vault::Vault;
 use crate::workloads::Exchanges;
@@ -49,6 +51,10 @@ pub(crate) struct Shared {
     /// What the configuration alone says.
     pub(crate) configured: ArcSwap<Inventory>,
     pub(crate) store: Store,
+    /// What is known of the store outside of it.
+    pub(crate) high_water: HighWater,
+    /// What was done at this start about an older store.
+    pub(crate) accepted: OnceLock<AcceptedRollback>,
     pub(crate) feed: Feed,
     /// Requests about which something was decided, once that is committed.
     pub(crate) decided: broadcast::Sender<RequestId>,
@@ -86,7 +92,7 @@ impl Control {
     /// grants are decided again, and sessions that were live then are marked as over.
     ///
     /// # Errors
-    /// Where the store can't be used or the inventory contradicts itself.
+    /// Where the store can't be used or went back in time, or the inventory contradicts itself.
     pub async fn open(
         settings: Settings,
         inventory: Inventory,
@@ -94,6 +100,9 @@ impl Control {
     ) -> Result<Self, ControlError> {
         inventory.check()?;
         let store = Store::open(&settings.database).await?;
+        let (mark, accept) = (settings.high_water(), settings.accept_rollback);
+        let opening = Opening::check(&store, &mark, clock.now(), accept).await?;
+        let Opening { high_water, epoch, marked, lost } = opening;
         let mirror = recall(&store, &inventory, clock.now()).await?;
         let mut inventory = inventory;
         inventory.world.learned = world::recall(&store).await?.into();
@@ -101,7 +110,9 @@ impl Control {
         let (decided, _) = broadcast::channel(BACKLOG);
         let counts = Counts::new()?;
         let control = Self(Arc::new(Shared {
-            feed: Feed::new(mirror, settings.base_url(), settings.feed_fresh),
+            feed: Feed::new(mirror, settings.base_url(), settings.feed_fresh, epoch),
+            high_water,
+            accepted: OnceLock::new(),
             holds: Holds::new(counts.holds.clone()),
             devices: Devices::default(),
             inventory: ArcSwap::new(Arc::clone(&inventory)),
@@ -131,9 +142,13 @@ impl Control {
             decided,
             counts,
         }));
+        if let Some((why, known)) = lost {
+            control.accept_rollback(why, known, epoch).await?;
+        }
         control.abandon_sessions().await?;
         control.sweep().await?;
         control.take(inventory).await?;
+        control.mark(marked).await?;
         Ok(control)
     }
 
@@ -187,6 +202,7 @@ impl Control {
         self.0.closing.cancel();
         self.0.work.close();
         self.0.work.wait().await;
+        self.0.high_water.save_in_background().await;
     }
 
     /// Sessions of the last run have no end if the process was killed, and nobody is left to tell

@@ -11,6 +11,7 @@ use policies::{CredentialId, DeviceId, Lock, LoginId, PrincipalId, Subject, Time
 use serde_json::json;
 
 use crate::audit::Event;
+use crate::high_water::{Fact, IssuedCredential};
 use crate::publish::Change;
 use crate::workloads::is_reserved;
 use crate::{Actor, Control, ControlError, LoginEnd, LoginRecord, Rank, ids, store};
@@ -85,12 +86,26 @@ impl Change {
         let brought = Brought { id: issued.serial.clone(), expires_at };
         let whose = (&person.principal.id, Some(&actor.login), Some(device));
         store::credentials::insert(self.db(), &brought, whose, now).await?;
+        self.issued(&brought.id, &person.principal.id, expires_at)?;
         let detail = json!({
             "principal": person.principal.id, "device": device, "login": actor.login,
             "fingerprint": issued.fingerprint, "not_after": expires_at.to_string(),
         });
         self.record(Event::new(&actor, "certificate.issued", &issued.serial, detail)).await?;
         Ok(issued)
+    }
+
+    /// Keeps, outside of the database too, that a certificate is in somebody's hands.
+    pub(crate) fn issued(
+        &mut self,
+        id: &str,
+        whose: &PrincipalId,
+        expires_at: Timestamp,
+    ) -> Result<(), ControlError> {
+        let id = store::parse("credential", id)?;
+        let issued = IssuedCredential { id, whose: whose.clone(), expires_at };
+        self.keep_outside(Fact::Issued(issued));
+        Ok(())
     }
 
     /// The end of a session that may bring certificates: a live one, of somebody who doesn't have

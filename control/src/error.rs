@@ -88,6 +88,12 @@ pub enum ControlError {
     /// Another system's message isn't believed.
     #[error("the message isn't believed: {0}")]
     Disbelieved(String),
+    /// The store is older than what was here before, and nobody accepts that.
+    #[error("the gateway's store went back in time")]
+    RolledBack(#[from] crate::Rollback),
+    /// What is known of the store outside of it can't be read or written.
+    #[error(transparent)]
+    HighWater(#[from] crate::high_water::HighWaterError),
     /// The work was broken off.
     #[error("the work was broken off")]
     Broken,
@@ -183,7 +189,11 @@ impl ControlError {
             Self::EnrolFirst => "enrol-first",
             Self::Unproven(why) => why.code(),
             Self::Issue(_) | Self::IssueSsh(_) => "issue",
-            Self::Store(_) | Self::Migrate(_) | Self::Unreadable(_) => "store",
+            Self::Store(_)
+            | Self::Migrate(_)
+            | Self::Unreadable(_)
+            | Self::RolledBack(_)
+            | Self::HighWater(_) => "store",
             Self::Issuer(_) | Self::Http(_) => "issuer-unavailable",
             Self::Vault(_) => "vault",
             Self::Disbelieved(_) => "disbelieved",

@@ -23,6 +23,8 @@ pub(crate) struct Feed {
     events: broadcast::Sender<Arc<v1::FeedEvent>>,
     public_url: String,
     fresh: Ttl,
+    /// How often the store went back in time by the operator's word, and one.
+    epoch: u64,
 }
 
 /// What proxies hold, if they heard everything.
@@ -106,9 +108,10 @@ impl Mirror {
 }
 
 impl Feed {
-    pub(crate) fn new(mirror: Mirror, public_url: &str, fresh: Ttl) -> Self {
+    pub(crate) fn new(mirror: Mirror, public_url: &str, fresh: Ttl, epoch: u64) -> Self {
         let (events, _) = broadcast::channel(BACKLOG);
-        Self { mirror: Mutex::new(mirror), events, public_url: public_url.to_owned(), fresh }
+        let public_url = public_url.to_owned();
+        Self { mirror: Mutex::new(mirror), events, public_url, fresh, epoch }
     }
 
     /// Tells what was committed under this revision. The caller holds the turn to write.
@@ -141,6 +144,7 @@ impl Feed {
         v1::FeedEvent {
             revision,
             fresh_ms: self.fresh.millis().cast_unsigned(),
+            epoch: self.epoch,
             event: Some(event),
         }
     }

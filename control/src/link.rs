@@ -263,6 +263,8 @@ fn status(error: ControlError) -> Status {
         | ControlError::Issuer(_)
         | ControlError::Http(_)
         | ControlError::Vault(_)
+        | ControlError::RolledBack(_)
+        | ControlError::HighWater(_)
         | ControlError::Broken => {
             tracing::error!(error = &error as &dyn std::error::Error, "a proxy's call failed");
             Status::unavailable("control can't answer now")

@@ -16,6 +16,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use crate::audit::{By, Event};
 use crate::feed::News;
+use crate::high_water::{Fact, may_wait};
 use crate::issuers::Trust;
 use crate::risk::Unusual;
 use crate::store::{self, Turn};
@@ -33,6 +34,10 @@ pub(crate) struct Change {
     touched: Vec<(RequestId, &'static str)>,
     /// Whether somebody is to be told something.
     letters: bool,
+    /// What the high-water mark takes in, with the newest event, and whether before the answer.
+    facts: Vec<Fact>,
+    newest: Option<(i64, String)>,
+    takes_away: bool,
     /// The inventory to be in force from the commit on.
     next: Option<Arc<Inventory>>,
     /// The configuration that it was made of, and whom that trusts, where it is another one.
@@ -52,6 +57,9 @@ impl Control {
             news: News::default(),
             touched: Vec::new(),
             letters: false,
+            facts: Vec::new(),
+            newest: None,
+            takes_away: false,
             next: None,
             configured: None,
             turn,
@@ -75,8 +83,14 @@ impl Change {
     }
 
     pub(crate) async fn record(&mut self, event: Event) -> Result<(), ControlError> {
-        store::audit::insert(&mut self.db, &event, self.now).await?;
+        self.newest = Some(store::audit::insert(&mut self.db, &event, self.now).await?);
+        self.takes_away |= !may_wait(event.kind);
         self.tell(&event).await
+    }
+
+    /// Keeps a fact outside of the database, too.
+    pub(crate) fn keep_outside(&mut self, fact: Fact) {
+        self.facts.push(fact);
     }
 
     /// Wakes the sender after the commit.
@@ -266,8 +280,11 @@ impl Change {
             Some(store::feed::next_revision(&mut self.db).await?)
         };
         let pending = store::requests::count_pending(&mut self.db).await?;
+        self.facts.extend(self.news.locks.iter().cloned().map(Fact::Locked));
+        self.facts.extend(self.news.unlocked.iter().cloned().map(Fact::Lifted));
         self.db.commit().await?;
         let shared = &self.control.0;
+        shared.high_water.note(self.facts, self.newest, self.now);
         if let Some(next) = self.next {
             shared.inventory.store(next);
             shared.reconsider.notify_one();
@@ -292,6 +309,10 @@ impl Change {
         shared.counts.requests_pending.set(pending);
         shared.counts.grants_live.set(i64::try_from(shared.feed.live()).unwrap_or(i64::MAX));
         let told = shared.feed.revision();
+        // Proxies know by now. Whoever asked hears of it once no older store can undo it unnoticed.
+        if self.takes_away {
+            shared.high_water.save_in_background().await;
+        }
         drop(self.turn);
         Ok(told)
     }

@@ -8,6 +8,7 @@ use policies::{OtherHuman, Principal, PrincipalId, Purpose, Timestamp, Ttl};
 use serde_json::json;
 
 use crate::audit::{By, Event, clip};
+use crate::high_water::Factor;
 use crate::logins::{LoginEnd, Which};
 use crate::publish::Change;
 use crate::{
@@ -253,8 +254,10 @@ impl Change {
         let keys = store::passkeys::of(self.db(), whose).await?;
         for kept in &keys {
             store::passkeys::remove(self.db(), &kept.view.id).await?;
+            self.removed_factor(Factor::Passkey(kept.view.id.clone()));
         }
         let totp = store::totp::remove(self.db(), whose).await?;
+        self.removed_factor(Factor::App(whose.clone()));
         // Whoever had the account may have made other places look usual.
         store::risk::forget_person(self.db(), whose).await?;
         Ok((keys.into_iter().map(|kept| kept.view.id).collect(), totp))

@@ -13,6 +13,8 @@ use crate::AttestationRoots;
 pub struct Settings {
     /// The SQLite file.
     pub database: PathBuf,
+    /// Whether a store that is older than its high-water mark is taken, with all that this ends.
+    pub accept_rollback: bool,
     /// Where people reach control.
     pub public_url: Url,
     /// Where people's clients reach the gateway, where it is known.
@@ -90,6 +92,11 @@ impl Settings {
     /// The key of the secrets that the store keeps: beside it, and not in it.
     pub(crate) fn vault_key(&self) -> PathBuf {
         self.database.with_file_name("vault.key")
+    }
+
+    /// What is known of the store outside of it.
+    pub(crate) fn high_water(&self) -> PathBuf {
+        self.database.with_file_name(crate::HIGH_WATER_FILE)
     }
 
     /// The public address without a slash at its end.

@@ -95,6 +95,7 @@ impl Change {
         let brought = Brought { id: issued.evidence(), expires_at };
         let whose = (&person.principal.id, Some(&actor.login), Some(device));
         store::credentials::insert(self.db(), &brought, whose, now).await?;
+        self.issued(&brought.id, &person.principal.id, expires_at)?;
         let detail = json!({
             "principal": person.principal.id, "device": device, "login": actor.login,
             "kind": "ssh", "not_after": expires_at.to_string(),

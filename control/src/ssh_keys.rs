@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::audit::{By, Event, clip};
 use crate::ceremony::Failure;
+use crate::high_water::Factor;
 use crate::publish::Change;
 use crate::ssh_proof::Held;
 use crate::{Actor, Control, ControlError, Inventory, Proof, Scope, Statement, ids, store};
@@ -305,6 +306,7 @@ impl Change {
         let key = key.ok_or(ControlError::NotFound("SSH key"))?;
         let now = self.now;
         store::ssh_keys::remove(self.db(), &key, now).await?;
+        self.removed_factor(Factor::SshKey(id.to_owned()));
         if key.confirmed_at.is_some() {
             self.cut_off(actor, &key).await?;
         }
@@ -329,6 +331,7 @@ impl Change {
         let keys = store::ssh_keys::list(self.db(), Some(whose)).await?;
         for key in &keys {
             store::ssh_keys::remove(self.db(), key, now).await?;
+            self.removed_factor(Factor::SshKey(key.id.clone()));
         }
         Ok(keys.into_iter().filter(|key| key.confirmed_at.is_some()).collect())
     }

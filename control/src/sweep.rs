@@ -54,6 +54,7 @@ impl Control {
             if let Err(error) = self.sweep().await {
                 tracing::error!(error = &error as &dyn std::error::Error, "a sweep failed");
             }
+            self.0.high_water.save_in_background().await;
             if round.is_multiple_of(REMIND_EVERY)
                 && let Err(error) = self.remind().await
             {
@@ -114,6 +115,7 @@ impl Control {
         self.0.exchanges.forget();
         self.0.flows.forget();
         self.0.pace.forget();
+        self.0.high_water.forget(self.now());
         let now = self.now().millis();
         let before = |span: Ttl| Timestamp::from_millis(now.saturating_sub(span.millis()));
         let forgotten = self.forget_before(before(KEPT), before(DEAD_KEPT)).await;

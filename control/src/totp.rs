@@ -12,6 +12,7 @@ use totp_rs::{Algorithm, TOTP};
 
 use crate::audit::{By, Event};
 use crate::ceremony::Failure;
+use crate::high_water::Factor;
 use crate::passkeys::Unproven;
 use crate::publish::Change;
 use crate::{Actor, Control, ControlError, Proof, Statement, Unreadable, store};
@@ -110,6 +111,7 @@ impl Control {
             if !store::totp::remove(change.db(), &actor.principal.id).await? {
                 return Err(ControlError::NotFound("authenticator app"));
             }
+            change.removed_factor(Factor::App(actor.principal.id.clone()));
             change.record(Event::new(&actor, "totp.removed", "totp", json!({}))).await?;
             change.commit().await.map(drop)
         })

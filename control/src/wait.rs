@@ -329,6 +329,8 @@ impl Story<'_> {
             | ControlError::Http(_)
             | ControlError::IssueSsh(_)
             | ControlError::Vault(_)
+            | ControlError::RolledBack(_)
+            | ControlError::HighWater(_)
             | ControlError::Broken => {
                 tracing::error!(
                     error = error as &dyn std::error::Error,

@@ -327,6 +327,7 @@ impl Change {
         });
         self.record(Event::new(By::Principal(id.clone()), "workload.exchanged", id, detail))
             .await?;
+        self.issued(&issued.serial, id, Timestamp::from_millis(issued.not_after))?;
         // A token that its issuer signed is a proof, and names the one who shows it.
         self.learn_place(id, source, Some(&device)).await?;
         let lasts = self.now.until(Timestamp::from_millis(issued.not_after));

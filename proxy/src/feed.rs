@@ -63,7 +63,18 @@ impl Follower {
                 Ok(()) => FeedError::Ended,
                 Err(error) => error,
             };
-            tracing::warn!(error = %chain(&error), "the feed broke off");
+            match &error {
+                FeedError::Order(LeaseError::WentBack { .. }) => tracing::error!(
+                    error = %chain(&error), "control is refused, and nobody new is admitted"
+                ),
+                FeedError::Link(_)
+                | FeedError::Order(LeaseError::Gap { .. } | LeaseError::NoSnapshot)
+                | FeedError::Malformed(_)
+                | FeedError::Silent
+                | FeedError::Ended => {
+                    tracing::warn!(error = %chain(&error), "the feed broke off");
+                }
+            }
             backoff.wait().await;
         }
     }
@@ -79,7 +90,10 @@ impl Follower {
             let Some(event) = event else { return Ok(()) };
             let fresh = Ttl::from_millis(event.fresh_ms);
             silence = fresh.duration().max(MIN_SILENCE);
+            let is_snapshot = matches!(event.event, Some(v1::feed_event::Event::Snapshot(_)));
+            self.leases.check_epoch(event.epoch, event.revision, is_snapshot)?;
             self.apply(event.revision, fresh, event.event)?;
+            self.leases.entered_epoch(event.epoch);
             applied += 1;
             // A stream that breaks after its snapshot each time must not be opened in a hurry.
             if applied > 1 {

@@ -83,6 +83,22 @@ pub enum LeaseError {
     /// Nothing can change before there is anything.
     #[error("the feed did not begin with a snapshot")]
     NoSnapshot,
+    /// Control knows less than it did before.
+    #[error(
+        "control went back in time: it is at revision {revision} of epoch {epoch}, and had told of \
+         revision {known_revision} of epoch {known_epoch}. An older copy of its store runs: put the newer one \
+         back, or start control once with `--accept-rollback`"
+    )]
+    WentBack {
+        /// The epoch that control says.
+        epoch: u64,
+        /// The revision of its snapshot, or of what else it told.
+        revision: u64,
+        /// The newest epoch that was heard of.
+        known_epoch: u64,
+        /// The newest revision of it.
+        known_revision: u64,
+    },
 }
 
 /// The lease by which a connection is let in, with the proof of it.
@@ -106,6 +122,8 @@ pub struct Leases {
     /// In nanoseconds since it began; 0 before there is any news.
     fresh_until: AtomicU64,
     revision: watch::Sender<Option<u64>>,
+    /// The epoch of control's store; 0 before there is any news.
+    epoch: AtomicU64,
     /// Something changed that any session may have to look at: locks, or the time.
     alarm: watch::Sender<()>,
     book: Mutex<Book>,
@@ -165,6 +183,7 @@ impl Leases {
             world: ArcSwap::from_pointee(world),
             fresh_until: AtomicU64::new(0),
             revision: watch::Sender::new(None),
+            epoch: AtomicU64::new(0),
             alarm: watch::Sender::new(()),
             book: Mutex::new(Book::default()),
         }
@@ -245,6 +264,34 @@ impl Leases {
     /// Makes every session look again, after the time jumped.
     pub(crate) fn wake_all(&self) {
         self.alarm.send_replace(());
+    }
+
+    /// Looks at which epoch news is of, before it is applied. Within an epoch, no snapshot is older than what
+    /// was heard before it. Only a snapshot begins another epoch.
+    ///
+    /// # Errors
+    /// Where control knows less than it did before: then its news must not be applied.
+    pub(crate) fn check_epoch(
+        &self,
+        epoch: u64,
+        revision: u64,
+        is_snapshot: bool,
+    ) -> Result<(), LeaseError> {
+        let known_epoch = self.epoch.load(Ordering::Acquire);
+        let known_revision = self.revision().unwrap_or(0);
+        let older = epoch == known_epoch && is_snapshot && revision < known_revision;
+        if epoch < known_epoch || older {
+            return Err(LeaseError::WentBack { epoch, revision, known_epoch, known_revision });
+        }
+        if epoch > known_epoch && !is_snapshot {
+            return Err(LeaseError::NoSnapshot);
+        }
+        Ok(())
+    }
+
+    /// News of this epoch was applied.
+    pub(crate) fn entered_epoch(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Release);
     }
 
     /// Replaces everything. What the snapshot leaves out has ended.

@@ -340,7 +340,8 @@ mod tests {
         let early = tokio::time::timeout(Duration::from_millis(50), proxy.ready()).await;
         assert!(early.is_err());
         let snapshot = link::v1::feed_event::Event::Snapshot(link::v1::Snapshot::default());
-        let event = link::v1::FeedEvent { revision: 1, fresh_ms: 10_000, event: Some(snapshot) };
+        let event =
+            link::v1::FeedEvent { revision: 1, fresh_ms: 10_000, event: Some(snapshot), epoch: 1 };
         control.next_feed().send(Ok(event)).await.unwrap();
         proxy.ready().await;
         let address = proxy.addresses()[0];

@@ -207,6 +207,8 @@ impl From<ControlError> for Problem {
             | ControlError::IssueSsh(_)
             | ControlError::Vault(_)
             | ControlError::Unreadable(_)
+            | ControlError::RolledBack(_)
+            | ControlError::HighWater(_)
             | ControlError::Broken => {
                 return Self::incident(Kind::Internal, &error);
             }

@@ -24,6 +24,7 @@ pub use unproven::Unproven;
 
 use crate::audit::Event;
 use crate::ceremony::Failure;
+use crate::high_water::Factor;
 use crate::publish::Change;
 use crate::store::{self, passkeys::Kept};
 use crate::{Actor, Control, ControlError, Proof, Statement};
@@ -175,6 +176,7 @@ impl Change {
         let kept = found.ok_or(ControlError::NotFound("passkey"))?;
         not_the_last(all.len())?;
         store::passkeys::remove(self.db(), id).await?;
+        self.removed_factor(Factor::Passkey(id.to_owned()));
         let detail = json!({ "name": kept.view.name, "digest": agreed });
         self.record(Event::new(actor, "passkey.removed", id, detail)).await
     }

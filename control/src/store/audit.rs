@@ -2,26 +2,62 @@
 //! many events would decide what the newest ones are. `tests/decisions.rs` holds that.
 
 use policies::Timestamp;
+use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 
 use super::{from_json, to_json};
 use crate::audit::Event;
 use crate::{AuditView, ControlError, Page, Paging};
 
+/// Adds an event: its id, and its digest.
 pub(crate) async fn insert(
     db: &mut SqliteConnection,
     event: &Event,
     at: Timestamp,
-) -> Result<(), ControlError> {
-    sqlx::query("INSERT INTO audit (at, actor, kind, subject, detail) VALUES ($1, $2, $3, $4, $5)")
-        .bind(at.millis())
-        .bind(event.by.to_string())
-        .bind(event.kind)
-        .bind(&event.subject)
-        .bind(to_json(&event.detail)?)
-        .execute(db)
-        .await?;
-    Ok(())
+) -> Result<(i64, String), ControlError> {
+    let (actor, detail) = (event.by.to_string(), to_json(&event.detail)?);
+    let query = sqlx::query(
+        "INSERT INTO audit (at, actor, kind, subject, detail) VALUES ($1, $2, $3, $4, $5)",
+    );
+    let query = query.bind(at.millis()).bind(&actor).bind(event.kind);
+    let done = query.bind(&event.subject).bind(&detail).execute(db).await?;
+    let id = done.last_insert_rowid();
+    Ok((id, digest(id, at.millis(), [&actor, event.kind, &event.subject, &detail])))
+}
+
+/// The digest of an event, where there is one of this id.
+pub(crate) async fn digest_of(
+    db: &mut SqliteConnection,
+    id: i64,
+) -> Result<Option<String>, ControlError> {
+    let query =
+        sqlx::query_as("SELECT id, at, actor, kind, subject, detail FROM audit WHERE id = $1");
+    let row: Option<Row> = query.bind(id).fetch_optional(db).await?;
+    Ok(row.map(|(id, at, actor, kind, subject, detail)| {
+        digest(id, at, [&actor, &kind, &subject, &detail])
+    }))
+}
+
+/// When the newest event happened.
+pub(crate) async fn newest_at(
+    db: &mut SqliteConnection,
+) -> Result<Option<Timestamp>, ControlError> {
+    let query = sqlx::query_scalar("SELECT at FROM audit ORDER BY id DESC LIMIT 1");
+    let at: Option<i64> = query.fetch_optional(db).await?;
+    Ok(at.map(Timestamp::from_millis))
+}
+
+/// SHA-256 over an event. Lengths come first, so that no two events look alike.
+fn digest(id: i64, at: i64, texts: [&str; 4]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"postern audit event v1");
+    hash.update(id.to_be_bytes());
+    hash.update(at.to_be_bytes());
+    for text in texts {
+        hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(text);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(crate) async fn page(

@@ -10,6 +10,7 @@ pub(crate) mod credentials;
 pub(crate) mod exchanges;
 pub(crate) mod feed;
 pub(crate) mod grants;
+pub(crate) mod high_water;
 pub(crate) mod issuers;
 pub(crate) mod learned;
 pub(crate) mod locks;
@@ -119,6 +120,7 @@ fn migrations() -> Migrator {
         (12, "asking", include_str!("../../migrations/0012_asking.sql")),
         (13, "ssh_keys", include_str!("../../migrations/0013_ssh_keys.sql")),
         (14, "decisions", include_str!("../../migrations/0014_decisions.sql")),
+        (15, "high_water", include_str!("../../migrations/0015_high_water.sql")),
     ];
     let migrations = each.map(|(version, name, sql)| {
         let name = Cow::Borrowed(name);

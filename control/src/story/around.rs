@@ -82,6 +82,16 @@ pub(super) fn offices(event: &AuditView, who: &str) -> Option<String> {
             "the gateway started; sessions that had no end: {}",
             said("sessions_without_end")
         ),
+        "store.rolled-back" => format!(
+            "{who} accepted an older store, since {}; it ended grants: {}; requests: {}; sign-ins: {}; \
+             locks put back: {}; keys removed again: {}",
+            said("why"),
+            said("grants"),
+            said("requests"),
+            said("logins"),
+            said("locks"),
+            said("keys"),
+        ),
         "inventory.taken" => format!(
             "people, targets and rules were taken in; grants that ended by it: {}; requests: {}",
             said("revoked"),

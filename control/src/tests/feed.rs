@@ -151,10 +151,10 @@ async fn a_proxy_that_lags_gets_a_new_snapshot() {
 #[test]
 fn a_quiet_feed_beats_three_times_while_it_is_fresh() {
     let (mirror, fresh) = (crate::feed::Mirror::default(), Ttl::from_secs(30));
-    let feed = crate::feed::Feed::new(mirror, "https://gate.example.com", fresh);
+    let feed = crate::feed::Feed::new(mirror, "https://gate.example.com", fresh, 3);
     assert_eq!(feed.beat(), Ttl::from_secs(10));
     let beat = feed.heartbeat(7);
-    assert_eq!((beat.revision, beat.fresh_ms), (7, 30_000));
+    assert_eq!((beat.revision, beat.fresh_ms, beat.epoch), (7, 30_000, 3));
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ mod reminders;
 mod requests;
 mod restart;
 mod risk;
+mod rollback;
 mod ssh_keys;
 mod ssh_proof;
 mod step_up;
@@ -149,6 +150,7 @@ impl World {
 fn settings(folder: &TempDir, authority: &Arc<certs::Authority>) -> Settings {
     Settings {
         database: folder.path().join("postern.db"),
+        accept_rollback: false,
         public_url: "https://gate.example.com/".parse().unwrap(),
         gateway: None,
         recordings: folder.path().join("recordings"),

@@ -282,6 +282,7 @@ fn settings(folder: &TempDir, public_url: &str) -> Settings {
     std::fs::create_dir_all(&recordings).unwrap();
     Settings {
         database: folder.path().join("postern.sqlite"),
+        accept_rollback: false,
         public_url: public_url.parse().unwrap(),
         gateway: None,
         recordings,

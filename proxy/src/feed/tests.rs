@@ -22,7 +22,11 @@ fn follow(rig: &Rig) -> tokio::task::JoinHandle<()> {
 type Feed = Sender<Result<v1::FeedEvent, Status>>;
 
 async fn tell(feed: &Feed, revision: u64, event: Event) {
-    let event = v1::FeedEvent { revision, fresh_ms: 10_000, event: Some(event) };
+    tell_in(feed, 1, revision, event).await;
+}
+
+async fn tell_in(feed: &Feed, epoch: u64, revision: u64, event: Event) {
+    let event = v1::FeedEvent { revision, fresh_ms: 10_000, event: Some(event), epoch };
     feed.send(Ok(event)).await.unwrap();
 }
 
@@ -39,6 +43,12 @@ fn wire(leases: &[&str]) -> Event {
 async fn reached(rig: &Rig, revision: u64) {
     let deadline = rig.plane.clock.instant() + Duration::from_secs(60);
     assert!(rig.plane.leases.reached(revision, deadline).await, "revision {revision}");
+}
+
+async fn reached_exactly(rig: &Rig, revision: u64) {
+    while rig.plane.leases.revision() != Some(revision) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn admit(rig: &Rig) -> Result<(), Denial> {
@@ -127,6 +137,34 @@ async fn a_heartbeat_keeps_it_fresh_and_tells_of_what_was_missed() {
     tell(&second, 2, wire(&[])).await;
     reached(&rig, 2).await;
     assert_eq!(admit(&rig), Err(Denial::NoGrant));
+}
+
+/// An older store of control's brings revoked grants back: no lease of it is taken.
+#[tokio::test(start_paused = true)]
+async fn a_control_that_knows_less_than_it_did_is_refused_until_its_epoch_is_newer() {
+    let rig = Rig::new();
+    let feeds = [(); 5].map(|()| rig.control.next_feed());
+    let _following = follow(&rig);
+    tell_in(&feeds[0], 2, 9, wire(&[])).await;
+    reached(&rig, 9).await;
+    let [first, older, old_epoch, delta, newer] = feeds;
+    drop(first);
+    tell_in(&older, 2, 8, wire(&["gr-1"])).await;
+    older.closed().await;
+    tell_in(&old_epoch, 1, 50, wire(&["gr-1"])).await;
+    old_epoch.closed().await;
+    // Another epoch begins with a snapshot, and with nothing else.
+    tell_in(&delta, 3, 10, Event::Delta(v1::Delta::default())).await;
+    delta.closed().await;
+    assert_eq!(rig.plane.leases.revision(), Some(9));
+    assert_eq!(admit(&rig), Err(Denial::NoGrant));
+    // Nobody new comes in while only an older one is there.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(admit(&rig), Err(Denial::Stale));
+    tell_in(&newer, 3, 4, wire(&["gr-1"])).await;
+    reached_exactly(&rig, 4).await;
+    assert_eq!(admit(&rig), Ok(()));
+    assert_eq!(rig.control.subscribed.load(Ordering::SeqCst), 5);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,290 @@
+//! The high-water mark: what is known, outside of the database, of how far the store has come.
+//!
+//! A database from a backup is whole and consistent, and brings back what was revoked since. So a file
+//! beside it keeps which event of the audit log was the newest, and what must not come back: locks,
+//! removed keys, and certificates that may still be in somebody's hands. A store that lacks what the file
+//! knows has gone back in time.
+//!
+//! The file is written after the commit that it tells of, never before. So a kill at any moment leaves it
+//! behind the store and never ahead of it. An act that takes access away is in the file before it is
+//! answered; everything else follows with the next sweep. Each line is one fact, added at the end; now and
+//! then the whole file is replaced by what still counts.
+
+mod file;
+mod known;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use policies::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use file::MarkFile;
+pub(crate) use file::{HighWaterError, read};
+pub(crate) use known::{Fact, Factor, IssuedCredential, Known};
+
+/// The name of the file, beside the database.
+pub const HIGH_WATER_FILE: &str = "high-water.jsonl";
+
+/// How far a store has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorePoint {
+    /// Which store: a random name that it got when it was made.
+    pub store: String,
+    /// How often an older store was accepted, and one.
+    pub epoch: u64,
+    /// The newest event of its audit log; 0 where there is none.
+    pub event: i64,
+    /// SHA-256 of that event, in hexadecimal digits.
+    pub digest: String,
+}
+
+/// Why a store is not the one that was here last.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Rollback {
+    /// It lacks events that were there.
+    #[error(
+        "its audit log ends with event {found}, and had come to event {known} by {at}: an older copy \
+         of the database was put in its place"
+    )]
+    Older {
+        /// The store's newest event.
+        found: i64,
+        /// The newest event that is known.
+        known: i64,
+        /// When that was.
+        at: Timestamp,
+    },
+    /// It is from before an older store was accepted here.
+    #[error(
+        "it is of epoch {found}, and this folder is in epoch {known}: the database was replaced"
+    )]
+    Epoch {
+        /// The store's.
+        found: u64,
+        /// The one that is known.
+        known: u64,
+    },
+    /// It has as many events, but others.
+    #[error(
+        "event {event} of its audit log is not the one that was there at {at}: another copy went on"
+    )]
+    Diverged {
+        /// Which event differs.
+        event: i64,
+        /// When it was known.
+        at: Timestamp,
+    },
+    /// It is another gateway's database, or a new one.
+    #[error("it is not the database that was here before, but another one, or a new and empty one")]
+    Foreign,
+    /// The file that would tell is gone.
+    #[error("`{HIGH_WATER_FILE}`, which was beside it, is missing")]
+    Missing,
+    /// The file that would tell can't be read.
+    #[error("`{HIGH_WATER_FILE}` beside it is damaged: {0}")]
+    Damaged(String),
+    /// It was restored from a backup, and nobody said that nothing happened since.
+    #[error("it was restored from a backup of {made_at}, and what happened later is not in it")]
+    Restored {
+        /// When the backup was made.
+        made_at: Timestamp,
+    },
+}
+
+/// Compares a store with what is known of it. `digest` is that of the store's event at the known point.
+pub(crate) fn compare(
+    store: &StorePoint,
+    marked: bool,
+    known: Option<&Known>,
+    digest: Option<&str>,
+) -> Result<(), Rollback> {
+    let Some(known) = known else {
+        return if marked { Err(Rollback::Missing) } else { Ok(()) };
+    };
+    let point = &known.point;
+    if point.store != store.store {
+        return Err(Rollback::Foreign);
+    }
+    if store.epoch < point.epoch {
+        return Err(Rollback::Epoch { found: store.epoch, known: point.epoch });
+    }
+    // An older store was accepted, and the process was killed before the file told of it.
+    if store.epoch > point.epoch {
+        return Ok(());
+    }
+    if let Some(made_at) = known.restored {
+        return Err(Rollback::Restored { made_at });
+    }
+    if store.event < point.event {
+        return Err(Rollback::Older { found: store.event, known: point.event, at: known.at });
+    }
+    if point.event > 0 && digest != Some(point.digest.as_str()) {
+        return Err(Rollback::Diverged { event: point.event, at: known.at });
+    }
+    Ok(())
+}
+
+/// Writes the high-water mark of a store that was restored from a backup. The first start then wants to be told
+/// that what happened after `made_at` is lost; without it, nothing happened since.
+///
+/// # Errors
+/// Where the file can't be written.
+pub fn begin_high_water(
+    folder: &Path,
+    point: StorePoint,
+    made_at: Timestamp,
+    is_complete: bool,
+) -> Result<(), certs::store::StoreError> {
+    let mut known = Known::new(point, made_at);
+    known.restored = (!is_complete).then_some(made_at);
+    MarkFile::default().replace(&folder.join(HIGH_WATER_FILE), &known)
+}
+
+/// The mark of a store that is open. Copies share it.
+#[derive(Clone)]
+pub(crate) struct HighWater(Arc<Shared>);
+
+struct Shared {
+    path: PathBuf,
+    /// Held while the file is written. It is locked before `memory`.
+    file: Mutex<MarkFile>,
+    memory: Mutex<Memory>,
+}
+
+struct Memory {
+    known: Known,
+    /// What is not in the file yet.
+    unsaved: Vec<Fact>,
+    moved: bool,
+    /// Whether the last try to write failed, which is logged once.
+    failing: bool,
+}
+
+impl HighWater {
+    /// Holds what is known. The file is replaced as a whole at the first [`HighWater::save`].
+    pub(crate) fn new(path: PathBuf, known: Known) -> Self {
+        let memory = Memory { known, unsaved: Vec::new(), moved: true, failing: false };
+        let (file, memory) = (Mutex::new(MarkFile::default()), Mutex::new(memory));
+        Self(Arc::new(Shared { path, file, memory }))
+    }
+
+    /// Takes in what was committed. It is in the file after the next [`HighWater::save`].
+    pub(crate) fn note(&self, facts: Vec<Fact>, newest: Option<(i64, String)>, at: Timestamp) {
+        let mut memory = lock(&self.0.memory);
+        for fact in &facts {
+            memory.known.apply(fact.clone());
+        }
+        memory.unsaved.extend(facts);
+        if let Some((event, digest)) = newest {
+            memory.known.point.event = event;
+            memory.known.point.digest = digest;
+            memory.known.at = at;
+            memory.moved = true;
+        }
+    }
+
+    /// Writes what is not in the file yet, durably. This blocks.
+    ///
+    /// # Errors
+    /// Where it can't be written. The next time, the whole file is.
+    pub(crate) fn save(&self) -> Result<(), HighWaterError> {
+        let mut file = lock(&self.0.file);
+        let mut memory = lock(&self.0.memory);
+        if !memory.moved && memory.unsaved.is_empty() {
+            return Ok(());
+        }
+        memory.moved = false;
+        let mut facts = std::mem::take(&mut memory.unsaved);
+        facts.push(memory.known.position());
+        let whole = file.wants_replacing().then(|| memory.known.clone());
+        drop(memory);
+        let written = match whole {
+            Some(known) => file.replace(&self.0.path, &known).map_err(HighWaterError::from),
+            None => file.add(&facts).map_err(HighWaterError::Write),
+        };
+        if written.is_err() {
+            lock(&self.0.memory).moved = true;
+        }
+        written
+    }
+
+    /// The same, on a thread that may block. A failure is logged: the act that it is about is done.
+    pub(crate) async fn save_in_background(&self) {
+        let own = self.clone();
+        let saved = tokio::task::spawn_blocking(move || own.save()).await;
+        let failed = match saved {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => return,
+        };
+        let before = std::mem::replace(&mut lock(&self.0.memory).failing, failed.is_some());
+        match failed {
+            Some(error) if !before => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the high-water mark can't be written: until it can, an older store is noticed less surely"
+            ),
+            Some(_) => {}
+            None if before => tracing::info!("the high-water mark is written again"),
+            None => {}
+        }
+    }
+
+    /// Forgets what can't matter any more.
+    pub(crate) fn forget(&self, now: Timestamp) {
+        lock(&self.0.memory).known.forget(now);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether an event only tells or gives. Losing one of these in a rollback brings nothing back, so the
+/// high-water mark follows with the next sweep; every other kind is in it before the act is answered.
+pub(crate) fn may_wait(kind: &str) -> bool {
+    matches!(
+        kind,
+        "session.opened"
+            | "session.ended"
+            | "session.proved"
+            | "connection.denied"
+            | "clock.jumped"
+            | "grant.given"
+            | "grant.opened"
+            | "grant.used"
+            | "grant.extended"
+            | "grant.ending"
+            | "request.asked"
+            | "request.approved"
+            | "request.edited"
+            | "request.escalated"
+            | "request.granted"
+            | "request.proved"
+            | "request.turn"
+            | "request.throttled"
+            | "token.minted"
+            | "token.redeemed"
+            | "token.refused"
+            | "bearer.redeemed"
+            | "step-up.asked"
+            | "step-up.wanted"
+            | "step-up.given"
+            | "step-up.refused"
+            | "login.signed-in"
+            | "login.refused"
+            | "link.refused"
+            | "code.refused"
+            | "passkey.added"
+            | "passkey.refused"
+            | "recording.read"
+            | "place.learned"
+            | "notification.dead"
+            | "workload.refused"
+    )
+}
+
+#[cfg(test)]
+mod tests;
