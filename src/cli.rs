@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod backup;
 mod change;
 mod confirm;
 mod decide;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use control::ControlError;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
@@ -31,6 +33,7 @@ use thiserror::Error;
 use crate::client::{ClientError, Home, HomeError};
 use crate::config::Faults;
 use crate::demo::DemoError;
+use crate::state::StateError;
 use crate::telemetry::chain;
 use crate::terminal::{self, Paint, plain, plain_lines};
 use crate::up::UpError;
@@ -60,6 +63,8 @@ enum Command {
     Demo(set_up::Demo),
     Config(set_up::ConfigArgs),
     Doctor(set_up::Doctor),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Policy(policy::Policy),
     Login(login::Login),
     Logout(login::Logout),
@@ -166,7 +171,11 @@ impl Failure {
             Self::Up(UpError::Config(_)) | Self::Usage(_) => 2,
             Self::Denied(_) => 4,
             Self::NotFound(_) => 5,
-            Self::Conflict(_) => 6,
+            Self::Conflict(_)
+            | Self::Up(
+                UpError::State(StateError::InUse { .. })
+                | UpError::Control(ControlError::RolledBack(_)),
+            ) => 6,
             Self::Up(_) | Self::Demo(_) | Self::Declined | Self::Failed(_) | Self::Io { .. } => 1,
         }
     }
@@ -175,6 +184,13 @@ impl Failure {
         match self {
             Self::Client(error) => error.remedy(),
             Self::Up(UpError::Config(_) | UpError::Nobody(_) | UpError::Broken) => None,
+            Self::Up(UpError::State(StateError::InUse { .. })) => None,
+            Self::Up(UpError::Control(ControlError::RolledBack(_))) => Some(
+                "What was revoked, removed or locked since would come back. Put the newer database back, or \
+                 start once with
+  `--accept-rollback`: all grants, requests and sign-ins end, known locks \
+                 hold, and the log says what to check",
+            ),
             Self::Up(_) => {
                 Some("`postern doctor` looks for what is wrong, and says how to mend it")
             }
@@ -256,6 +272,8 @@ impl Command {
             Self::Demo(command) => command.run().await,
             Self::Config(command) => command.run(),
             Self::Doctor(command) => command.run().await,
+            Self::Backup(command) => command.run().await,
+            Self::Restore(command) => command.run().await,
             Self::Policy(command) => command.run().await,
             Self::Login(command) => command.run().await,
             Self::Logout(command) => command.run().await,

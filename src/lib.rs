@@ -2,7 +2,8 @@
 //!
 //! [`cli`] reads the command line. `postern up` reads a [`config`] and starts an [`up::Gateway`];
 //! `postern demo` does the same around a [`throwaway`] Postgres; every other command is a [`client`]
-//! of the HTTP API. [`doctor`] looks for what is wrong with a set-up, [`policy`] for what rules mean.
+//! of the HTTP API. [`doctor`] looks for what is wrong with a set-up, [`policy`] for what rules mean. One process at a time
+//! uses a [`state`] folder; [`backup`] copies it and puts it back, and [`hardening`] keeps the memory private.
 #![cfg_attr(
     test,
     allow(
@@ -14,12 +15,15 @@
     )
 )]
 
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+pub mod hardening;
 pub mod policy;
+pub mod state;
 pub mod telemetry;
 pub mod terminal;
 pub mod throwaway;

@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::config::{Config, Faults, PostgresAuth};
+use crate::state::{StateError, StateFolder};
 use identity::Tls;
 
 pub(crate) use run::Signals;
@@ -67,9 +68,9 @@ pub enum UpError {
         /// Why.
         source: io::Error,
     },
-    /// The folder of the store can't be made.
-    #[error("the folder of the gateway's state can't be used")]
-    State(#[from] certs::store::StoreError),
+    /// The state folder can't be used, as where another process uses it.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// Control can't start or refuses the inventory.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -102,6 +103,8 @@ pub struct Gateway {
     stop: CancellationToken,
     tasks: TaskTracker,
     runtime: Option<Runtime>,
+    /// The last to be dropped: whoever waits for the folder gets it once nothing here runs any more.
+    _state: StateFolder,
 }
 
 impl Gateway {
@@ -110,13 +113,21 @@ impl Gateway {
     /// # Errors
     /// Whatever stands in the way; nothing then runs.
     pub async fn start(config: &Config) -> Result<Self, UpError> {
+        Self::start_as(config, false).await
+    }
+
+    /// The same; where `accept_rollback` says so, with a store that went back in time.
+    ///
+    /// # Errors
+    /// Whatever stands in the way; nothing then runs.
+    pub async fn start_as(config: &Config, accept_rollback: bool) -> Result<Self, UpError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("postern-control")
             .enable_all()
             .build()
             .map_err(UpError::Threads)?;
-        let building = runtime.spawn(begin(config.clone()));
+        let building = runtime.spawn(begin(config.clone(), accept_rollback));
         let built = building.await.unwrap_or(Err(UpError::Broken));
         match built {
             Ok(mut gateway) => {
@@ -224,10 +235,10 @@ impl fmt::Debug for Gateway {
 }
 
 /// Builds everything, on the runtime that it will live on.
-async fn begin(config: Config) -> Result<Gateway, UpError> {
+async fn begin(config: Config, accept_rollback: bool) -> Result<Gateway, UpError> {
     let clock = Clock::system();
     let prepared = Prepared::load(config, &clock).await?;
-    let Prepared { config, inventory, tls, attestation, ssh } = prepared;
+    let Prepared { config, inventory, state, tls, attestation, ssh } = prepared;
     let api = bind("pages and API", config.api.listen.value).await?;
     let (api_listener, api_addr) = api;
     let metrics_listener = match &config.metrics {
@@ -245,7 +256,10 @@ async fn begin(config: Config) -> Result<Gateway, UpError> {
     let ssh_addrs = proxy.ssh_addresses().to_vec();
     let ssh =
         ssh.map(|authority| control::Ssh { authority, gateway: reached_at(&config, &ssh_addrs) });
-    let settings = control_settings(&config, &tls, (attestation, ssh), &api_url, &postgres);
+    let settings = control::Settings {
+        accept_rollback,
+        ..control_settings(&config, &tls, (attestation, ssh), &api_url, &postgres)
+    };
     let control = Control::open(settings, inventory, clock).await?;
     control.metrics(&registry);
 
@@ -278,6 +292,7 @@ async fn begin(config: Config) -> Result<Gateway, UpError> {
         stop,
         tasks,
         runtime,
+        _state: state,
     })
 }
 
@@ -289,6 +304,7 @@ async fn sweep(control: Control, stop: CancellationToken) {
 struct Prepared {
     config: Config,
     inventory: control::Inventory,
+    state: StateFolder,
     tls: Tls,
     attestation: Option<control::AttestationRoots>,
     ssh: Option<Arc<certs::SshAuthority>>,
@@ -304,13 +320,13 @@ impl Prepared {
     fn read(config: Config, clock: &Clock) -> Result<Self, UpError> {
         let inventory = config.inventory()?;
         let identities = config.identities()?;
-        certs::store::create_private_dir(&config.gateway.state)?;
+        let state = StateFolder::take(&config.gateway.state)?;
         let tls = Tls::load(&config, identities, clock)?;
         let attestation = config.attestation_roots()?;
         let folder = config.gateway.authority();
         let load = |_| certs::SshAuthority::load_or_generate(&folder).map(Arc::new);
         let ssh = config.ssh.as_ref().map(load).transpose()?;
-        Ok(Self { config, inventory, tls, attestation, ssh })
+        Ok(Self { config, inventory, state, tls, attestation, ssh })
     }
 }
 

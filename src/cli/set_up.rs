@@ -10,6 +10,7 @@ use super::{Failure, Shape, show};
 use crate::config::{self, DEFAULT_PATH, Fault, LogFormat};
 use crate::demo;
 use crate::doctor::{self, Level};
+use crate::hardening::keep_memory_private;
 use crate::terminal::{self, Paint, plain_lines};
 use crate::up;
 
@@ -31,13 +32,17 @@ pub(super) struct Up {
     /// for who has lost every key, where nobody is left to agree to it at /recovery
     #[arg(long, value_name = "PRINCIPAL")]
     recover: Vec<PrincipalId>,
+    /// Start although the store is older than what was here before, as after the restore of a backup:
+    /// every grant, request and sign-in ends, and known locks hold
+    #[arg(long)]
+    accept_rollback: bool,
 }
 
 #[derive(Debug, Args)]
-struct ConfigFile {
+pub(super) struct ConfigFile {
     /// The configuration
     #[arg(long, value_name = "FILE", env = "POSTERN_CONFIG", default_value = DEFAULT_PATH)]
-    config: PathBuf,
+    pub(super) config: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -95,15 +100,17 @@ impl From<Format> for LogFormat {
 
 impl Up {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        keep_memory_private();
         let config = up::read(&self.place.config, self.log_format.map(LogFormat::from))?;
         let (file, invite, recover) = (self.place.config, self.invite, self.recover);
-        let start = up::Start { file, invite, recover };
+        let start = up::Start { file, invite, recover, accept_rollback: self.accept_rollback };
         Ok(up::run(start, config).await?)
     }
 }
 
 impl Demo {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        keep_memory_private();
         if self.script { Ok(demo::script().await?) } else { Ok(demo::interactive().await?) }
     }
 }

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Gateway, UpError};
 use crate::config::Config;
+use crate::hardening::raise_descriptor_limit;
 use crate::telemetry::{self, chain};
 use crate::terminal;
 
@@ -25,6 +26,8 @@ pub struct Start {
     pub invite: Vec<PrincipalId>,
     /// Whose account is recovered at this start.
     pub recover: Vec<PrincipalId>,
+    /// Whether a store that went back in time is taken.
+    pub accept_rollback: bool,
 }
 
 /// Runs a gateway until a signal ends it. The log runs already.
@@ -34,11 +37,12 @@ pub struct Start {
 pub async fn run(start: Start, config: Config) -> Result<(), UpError> {
     let mut signals = Signals::listen().map_err(UpError::Threads)?;
     raise_descriptor_limit();
-    let gateway = Gateway::start(&config).await?;
+    let gateway = Gateway::start_as(&config, start.accept_rollback).await?;
     tracing::info!(
         url = %gateway.api_url(), postgres = ?gateway.postgres_addrs(),
         metrics = ?gateway.metrics_addr(), "the gateway is up"
     );
+    report_rollback(&gateway, start.accept_rollback);
     for warning in config.inventory().iter().flat_map(|inventory| config.warnings(inventory)) {
         tracing::warn!("{warning}");
     }
@@ -54,14 +58,29 @@ pub async fn run(start: Start, config: Config) -> Result<(), UpError> {
     Ok(())
 }
 
-/// Takes as many file descriptors as this process may have: a session needs three, and the limit that
-/// a shell sets by default is a thousand.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of file descriptors can't be raised");
+/// Says what was done about an older store, and what only people can check.
+fn report_rollback(gateway: &Gateway, asked_for: bool) {
+    let Some(accepted) = gateway.control().accepted_rollback() else {
+        if asked_for {
+            tracing::warn!("the store did not go back in time: `--accept-rollback` did nothing");
+        }
+        return;
+    };
+    let since =
+        accepted.known_until.map_or_else(|| "its beginning".to_owned(), |at| at.to_string());
+    tracing::warn!(
+        why = %accepted.why, epoch = accepted.epoch, grants = accepted.grants.len(),
+        requests = accepted.requests.len(), sign_ins = accepted.logins.len(),
+        locks_put_back = accepted.locks.len(), keys_removed_again = accepted.keys,
+        "an older store was accepted: its grants, requests and sign-ins ended"
+    );
+    for check in [
+        "locks: `postern locks` lists those that hold; set again what was set since",
+        "keys: /keys of each person; remove again what was lost or stolen since, or recover the account",
+        "reviews: what was given in an emergency since has no review here; its recording is there",
+        "recordings and messages that were sent since tell what the audit log has lost",
+    ] {
+        tracing::warn!(%since, "check what happened since: {check}");
     }
 }
 

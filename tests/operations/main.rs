@@ -12,12 +12,16 @@
     reason = "a journey reads best in one piece, and one that can't go on has failed"
 )]
 
+mod backup;
+mod backup_page;
 mod config;
 mod demo;
 mod deploy;
 mod doctor;
 mod flood;
+mod hardening;
 mod kill;
+mod small;
 
 #[path = "../support/mod.rs"]
 mod support;
