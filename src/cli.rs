@@ -334,8 +334,18 @@ fn show(
     value: &Value,
     text: impl FnOnce() -> Result<String, Failure>,
 ) -> Result<(), Failure> {
+    note_of(value);
     let text = if shape.json { terminal::json(value) } else { text()? };
     Ok(terminal::print(&text)?)
+}
+
+/// Says where something is in force and not yet durable.
+fn note_of(answer: &Value) {
+    if answer.get("durable").and_then(Value::as_bool) == Some(false)
+        && let Some(note) = answer.get("note").and_then(Value::as_str)
+    {
+        terminal::note(&plain(note));
+    }
 }
 
 /// A heading and the table below it; nothing where there are no rows.

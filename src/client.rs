@@ -155,9 +155,9 @@ impl Client {
     ///
     /// # Errors
     /// Where the gateway can't be reached or says no.
-    pub async fn delete(&self, path: &[&str]) -> Result<(), ClientError> {
+    pub async fn delete(&self, path: &[&str]) -> Result<Value, ClientError> {
         let request = self.request(Method::DELETE, path, &[]);
-        self.answer(request).await.map(drop)
+        self.answer(request).await
     }
 
     /// Writes what is there into a file, of whatever length it is.

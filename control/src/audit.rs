@@ -1,8 +1,11 @@
 //! What goes into the audit log, in the transaction of the change that it tells of.
 
 use std::fmt;
+use std::str::FromStr;
 
-use policies::PrincipalId;
+use policies::{NameError, PrincipalId};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::control::Control;
@@ -41,6 +44,34 @@ impl fmt::Display for By {
             Self::Control => f.write_str("control"),
             Self::Proxy(name) => write!(f, "proxy:{name}"),
             Self::Hook(name) => write!(f, "webhook:{name}"),
+        }
+    }
+}
+
+impl Serialize for By {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for By {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl FromStr for By {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "operator" => Ok(Self::Operator),
+            None if text == "control" => Ok(Self::Control),
+            Some(("principal", id)) => {
+                id.parse().map(Self::Principal).map_err(|error: NameError| error.to_string())
+            }
+            Some(("proxy", name)) => Ok(Self::Proxy(name.to_owned())),
+            _ => Err(format!("`{text}` names no actor")),
         }
     }
 }

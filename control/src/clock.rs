@@ -77,7 +77,7 @@ fn system_millis() -> i64 {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the edge")]
-fn instant() -> Instant {
+pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 

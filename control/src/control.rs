@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use policies::{RequestId, Timestamp};
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore, broadcast};
@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::audit::{By, Event};
+use crate::cuts::{KeptBy, Pending};
 use crate::device::Devices;
 use crate::feed::{Feed, Mirror, REMEMBERED, REMEMBERED_AT_MOST};
 use crate::guesses::Guesses;
@@ -28,6 +29,7 @@ use crate::pace::Pace;
 use crate::passkeys::{Nonces, Party};
 use crate::refusals::Refusals;
 use crate::rollback::{AcceptedRollback, Opening};
+use crate::store::journal::Journal;
 use crate::store::{self, Store};
 use crate::vault::Vault;
 use crate::workloads::Exchanges;
@@ -74,6 +76,12 @@ pub(crate) struct Shared {
     pub(crate) exchanges: Exchanges,
     pub(crate) outbox: Wakeup,
     pub(crate) counts: Counts,
+    /// Access that was taken away and isn't written yet.
+    pub(crate) cuts: Pending,
+    /// Since when the store can't be written, where it can't.
+    pub(crate) unwritable: ArcSwapOption<Timestamp>,
+    /// The configuration that waits until the store can be written.
+    pub(crate) postponed: ArcSwapOption<Inventory>,
     /// What sources outside are asked with, and how many are asked for somebody at once.
     pub(crate) http: Http,
     pub(crate) lookups: Semaphore,
@@ -103,6 +111,8 @@ impl Control {
         let (mark, accept) = (settings.high_water(), settings.accept_rollback);
         let opening = Opening::check(&store, &mark, clock.now(), accept).await?;
         let Opening { high_water, epoch, marked, lost } = opening;
+        let journal = settings.database.with_extension("cuts");
+        let (journal, kept) = Journal::open(&journal).map_err(sqlx::Error::Io)?;
         let mirror = recall(&store, &inventory, clock.now()).await?;
         let mut inventory = inventory;
         inventory.world.learned = world::recall(&store).await?.into();
@@ -141,10 +151,15 @@ impl Control {
             store,
             decided,
             counts,
+            cuts: Pending::new(journal),
+            unwritable: ArcSwapOption::empty(),
+            postponed: ArcSwapOption::empty(),
         }));
         if let Some((why, known)) = lost {
             control.accept_rollback(why, known, epoch).await?;
         }
+        control.0.counts.store_writable.set(1);
+        control.merge(kept, KeptBy::Journal).await?;
         control.abandon_sessions().await?;
         control.sweep().await?;
         control.take(inventory).await?;
@@ -209,18 +224,22 @@ impl Control {
     /// it. A proxy that outlived control may still correct the assumed end by its report.
     async fn abandon_sessions(&self) -> Result<(), ControlError> {
         const DETAIL: &str = "the gateway stopped without saying so";
-        let mut change = self.change().await?;
-        let now = change.now;
-        let lost = store::sessions::abandon(change.db(), now, DETAIL).await?;
-        for session in &lost {
-            let detail = json!({ "end": "closed", "detail": DETAIL, "assumed": true });
-            let event = Event::new(By::Control, "session.ended", session, detail);
+        let control = self.clone();
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let now = change.now;
+            let lost = store::sessions::abandon(change.db(), now, DETAIL).await?;
+            for session in &lost {
+                let detail = json!({ "end": "closed", "detail": DETAIL, "assumed": true });
+                let event = Event::new(By::Control, "session.ended", session, detail);
+                change.record(event).await?;
+            }
+            let detail = json!({ "sessions_without_end": lost.len() });
+            let event = Event::new(By::Control, "control.opened", "control", detail);
             change.record(event).await?;
-        }
-        let detail = json!({ "sessions_without_end": lost.len() });
-        let event = Event::new(By::Control, "control.opened", "control", detail);
-        change.record(event).await?;
-        change.commit().await.map(drop)
+            change.commit().await.map(drop)
+        })
+        .await
     }
 }
 
@@ -255,5 +274,6 @@ async fn recall(
                 | policies::GrantState::Active { .. } => None,
             })
             .collect(),
+        unsettled: Vec::new(),
     })
 }

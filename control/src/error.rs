@@ -70,6 +70,18 @@ pub enum ControlError {
     /// The store failed; nothing was changed.
     #[error("the store can't be used")]
     Store(#[from] sqlx::Error),
+    /// The store can't be written, so that nothing new begins.
+    #[error(
+        "control can't write to its disk, so that no new access begins: free space there, and it goes \
+         on by itself"
+    )]
+    Unwritable,
+    /// A new inventory could not be written; what it takes away is in force.
+    #[error(
+        "control can't write to its disk: what the new configuration takes away is cut, and the rest \
+         is in force as soon as control can write again"
+    )]
+    Postponed,
     /// The store's tables could not be brought up to date.
     #[error("the store's tables can't be brought up to date")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -194,6 +206,7 @@ impl ControlError {
             | Self::Unreadable(_)
             | Self::RolledBack(_)
             | Self::HighWater(_) => "store",
+            Self::Unwritable | Self::Postponed => "unwritable",
             Self::Issuer(_) | Self::Http(_) => "issuer-unavailable",
             Self::Vault(_) => "vault",
             Self::Disbelieved(_) => "disbelieved",

@@ -2,13 +2,19 @@
 //!
 //! The mirror is changed and the event sent under one lock, and a snapshot is taken together with
 //! its subscription under the same lock: there is neither a gap nor an overlap between them.
+//!
+//! How long proxies may go on without more news is counted from the last time that the store was
+//! written for sure. While it can't be written, events still go out, and renew nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use ::link::v1;
 use policies::{End, GrantId, Lease, Lock, LockId, Target, Timestamp, Ttl};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
+
+use crate::clock;
 
 /// How many events a proxy may lag behind before it gets a new snapshot.
 const BACKLOG: usize = 1_024;
@@ -25,6 +31,8 @@ pub(crate) struct Feed {
     fresh: Ttl,
     /// How often the store went back in time by the operator's word, and one.
     epoch: u64,
+    /// When a write to the store began that succeeded.
+    renewed: watch::Sender<Instant>,
 }
 
 /// What proxies hold, if they heard everything.
@@ -35,6 +43,8 @@ pub(crate) struct Mirror {
     pub(crate) locks: BTreeMap<LockId, Lock>,
     pub(crate) targets: Vec<Target>,
     pub(crate) gone: VecDeque<(Timestamp, GrantId, End)>,
+    /// Cuts that the store doesn't have yet, sealed.
+    pub(crate) unsettled: Vec<Vec<u8>>,
 }
 
 /// What one change has to tell.
@@ -46,16 +56,22 @@ pub(crate) struct News {
     pub(crate) unlocked: Vec<LockId>,
     /// All targets, where they changed; this is told by a snapshot.
     pub(crate) targets: Option<Vec<Target>>,
+    /// Cuts that the store doesn't have yet, sealed.
+    pub(crate) unsettled: Vec<Vec<u8>>,
+    /// The store has all cuts that it didn't have.
+    pub(crate) settled: bool,
 }
 
 impl News {
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { leases, gone, locks, unlocked, targets } = self;
+        let Self { leases, gone, locks, unlocked, targets, unsettled, settled } = self;
         leases.is_empty()
             && gone.is_empty()
             && locks.is_empty()
             && unlocked.is_empty()
             && targets.is_none()
+            && unsettled.is_empty()
+            && !settled
     }
 
     fn delta(self) -> v1::Delta {
@@ -64,6 +80,8 @@ impl News {
             gone: gone(&self.gone),
             locks: self.locks.into_iter().map(Into::into).collect(),
             unlocked: self.unlocked.into_iter().map(Into::into).collect(),
+            unsettled: self.unsettled,
+            settled: self.settled,
         }
     }
 }
@@ -91,6 +109,10 @@ impl Mirror {
         if let Some(targets) = &news.targets {
             self.targets.clone_from(targets);
         }
+        if news.settled {
+            self.unsettled.clear();
+        }
+        self.unsettled.extend_from_slice(&news.unsettled);
         let excess = self.gone.len().saturating_sub(REMEMBERED_AT_MOST);
         self.gone.drain(..excess);
     }
@@ -103,6 +125,7 @@ impl Mirror {
             targets: self.targets.iter().cloned().map(Into::into).collect(),
             public_url: public_url.to_owned(),
             gone: gone.map(|(_, grant, end)| v1::Gone::new(grant, end)).collect(),
+            unsettled: self.unsettled.clone(),
         }
     }
 }
@@ -110,8 +133,9 @@ impl Mirror {
 impl Feed {
     pub(crate) fn new(mirror: Mirror, public_url: &str, fresh: Ttl, epoch: u64) -> Self {
         let (events, _) = broadcast::channel(BACKLOG);
-        let public_url = public_url.to_owned();
-        Self { mirror: Mutex::new(mirror), events, public_url, fresh, epoch }
+        let renewed = watch::Sender::new(clock::instant());
+        let (mirror, public_url) = (Mutex::new(mirror), public_url.to_owned());
+        Self { mirror, events, public_url, fresh, epoch, renewed }
     }
 
     /// Tells what was committed under this revision. The caller holds the turn to write.
@@ -141,12 +165,39 @@ impl Feed {
     }
 
     fn event(&self, revision: u64, event: v1::feed_event::Event) -> v1::FeedEvent {
+        let passed = clock::instant().saturating_duration_since(*self.renewed.borrow());
+        let left = self.fresh.duration().saturating_sub(passed);
         v1::FeedEvent {
             revision,
-            fresh_ms: self.fresh.millis().cast_unsigned(),
-            epoch: self.epoch,
+            fresh_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            silence_ms: self.fresh.millis().cast_unsigned(),
             event: Some(event),
+            epoch: self.epoch,
         }
+    }
+
+    /// From here on proxies may go on: the store was written by a write that began then.
+    pub(crate) fn renew(&self, began: Instant) {
+        self.renewed.send_if_modified(|renewed| {
+            *renewed = began.max(*renewed);
+            // A beat tells it in time, unless it comes back after it was away.
+            false
+        });
+    }
+
+    /// Tells everybody who follows at once that the store can be written again.
+    pub(crate) fn revive(&self, began: Instant) {
+        self.renewed.send_replace(began);
+    }
+
+    /// Tells when the store can be written again.
+    pub(crate) fn revived(&self) -> watch::Receiver<Instant> {
+        self.renewed.subscribe()
+    }
+
+    /// How often the store has to be written, so that nobody loses what they hold.
+    pub(crate) fn renewal(&self) -> Ttl {
+        Ttl::from_millis((self.fresh.millis().cast_unsigned() / 6).max(1))
     }
 
     /// How often a proxy has to hear something.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use certs::{IssuedKey, LoginCert, SshIssuedKey};
 use policies::{
@@ -10,13 +11,15 @@ use policies::{
 };
 use secrecy::SecretString;
 use serde_json::json;
+use sqlx::SqliteConnection;
 
 use crate::actor::Asker;
 use crate::audit::Event;
+use crate::cuts::{Deed, What};
 use crate::publish::Change;
 use crate::risk::{Carrier, Unusual};
 use crate::store::requests::Stored;
-use crate::{Actor, Control, ControlError, step_up, store};
+use crate::{Actor, Control, ControlError, InForce, Inventory, step_up, store};
 use accept::neighbourhood;
 
 /// How long an upstream certificate lasts. It only has to open a connection: the life of a
@@ -62,20 +65,9 @@ impl Control {
     /// # Errors
     /// Where it isn't the actor's, or is over.
     #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, grant = %id))]
-    pub async fn done(&self, actor: &Actor, id: &GrantId) -> Result<Grant, ControlError> {
+    pub async fn done(&self, actor: &Actor, id: &GrantId) -> Result<InForce<Grant>, ControlError> {
         let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let grant = change.granted(&id).await?;
-            if grant.principal != actor.principal.id {
-                let told = "only its holder gives a grant back: others revoke it";
-                return Err(ControlError::Forbidden(told.to_owned()));
-            }
-            let ended = change.step(&grant, GrantEvent::End(End::Done), &actor).await?;
-            change.commit().await?;
-            Ok(ended)
-        })
-        .await
+        self.to_the_end(async move { control.end_grant(&actor, &id, End::Done).await }).await
     }
 
     /// Ends somebody's grant. This is for admins and for those who may decide on its request.
@@ -88,22 +80,93 @@ impl Control {
         actor: &Actor,
         id: &GrantId,
         reason: String,
-    ) -> Result<Grant, ControlError> {
+    ) -> Result<InForce<Grant>, ControlError> {
         let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let grant = change.granted(&id).await?;
-            change.may_revoke(&actor, &grant).await?;
-            let end = End::Revoked(told(&actor.principal.name, &reason));
-            let ended = change.step(&grant, GrantEvent::End(end), &actor).await?;
-            change.commit().await?;
-            Ok(ended)
-        })
-        .await
+        let end = End::Revoked(told(&actor.principal.name, &reason));
+        self.to_the_end(async move { control.end_grant(&actor, &id, end).await }).await
+    }
+
+    async fn end_grant(
+        &self,
+        actor: &Actor,
+        id: &GrantId,
+        end: End,
+    ) -> Result<InForce<Grant>, ControlError> {
+        match self.end_in_store(actor, id, end.clone()).await {
+            Err(error) if store::is_fault(&error) => {
+                self.end_without_store(actor, id, end, error).await
+            }
+            done => done,
+        }
+    }
+
+    async fn end_in_store(
+        &self,
+        actor: &Actor,
+        id: &GrantId,
+        end: End,
+    ) -> Result<InForce<Grant>, ControlError> {
+        let mut change = self.change_anyway().await?;
+        let grant = change.granted(id).await?;
+        let (inventory, now) = (Arc::clone(&change.inventory), change.now);
+        self.may_end(change.db(), (&inventory, now), actor, (&grant, &end)).await?;
+        let value = change.step(&grant, GrantEvent::End(end), actor).await?;
+        let durable = change.commit_cut().await?;
+        Ok(InForce { value, durable })
+    }
+
+    /// The same where not even a transaction can begin: what can be read is enough to decide by.
+    async fn end_without_store(
+        &self,
+        actor: &Actor,
+        id: &GrantId,
+        end: End,
+        error: ControlError,
+    ) -> Result<InForce<Grant>, ControlError> {
+        let _turn = self.0.store.turn().await;
+        let (inventory, now) = (self.0.inventory.load_full(), self.now());
+        let mut db = self.0.store.read().await?;
+        let found = store::grants::find(&mut db, id).await?;
+        let grant = self.0.cuts.apply_to(found.ok_or(ControlError::NotFound("grant"))?);
+        self.may_end(&mut db, (&inventory, now), actor, (&grant, &end)).await?;
+        let value = grant.apply(GrantEvent::End(end.clone()), now)?;
+        let what = What::Grant { grant: value.id.clone(), end };
+        self.cut_now(now, vec![Deed::new(actor.into(), what)], error).await?;
+        Ok(InForce { value, durable: false })
+    }
+
+    async fn may_end(
+        &self,
+        db: &mut SqliteConnection,
+        (inventory, now): (&Inventory, Timestamp),
+        actor: &Actor,
+        (grant, end): (&Grant, &End),
+    ) -> Result<(), ControlError> {
+        let own = grant.principal == actor.principal.id;
+        if *end == End::Done {
+            let told = "only its holder gives a grant back: others revoke it";
+            return own.then_some(()).ok_or_else(|| ControlError::Forbidden(told.to_owned()));
+        }
+        self.not_shut_out(&actor.asker(), now)?;
+        let person = inventory.person(&actor.principal.id)?;
+        if person.admin {
+            return Ok(());
+        }
+        if own {
+            let told = "this is your own grant: give it back with `postern done`";
+            return Err(ControlError::Forbidden(told.to_owned()));
+        }
+        // Nobody was asked in an emergency; whoever is to look at it may end it, too.
+        if let Some(review) = store::reviews::of(db, &grant.id).await? {
+            return Ok(review.concerns(&inventory.reviewer(&person.principal, &review)?)?);
+        }
+        let asked = store::requests::find(db, &grant.request).await?;
+        let request = asked.ok_or(ControlError::NotFound("request"))?.request;
+        Ok(request.may_decide(&inventory.decider(&person.principal, &request)?)?)
     }
 
     /// A connection begins to use a grant. The first one starts its clock. Where it takes a step-up
-    /// that isn't there, nothing has begun.
+    /// that isn't there, nothing has begun; and nothing begins while the store can't be written.
     #[tracing::instrument(skip_all, fields(grant = %id))]
     pub(crate) async fn begin(&self, id: &GrantId, visit: Visit) -> Result<Begun, ControlError> {
         let (control, id) = (self.clone(), id.clone());
@@ -128,23 +191,6 @@ impl Change {
     pub(crate) async fn granted(&mut self, id: &GrantId) -> Result<Grant, ControlError> {
         let found = store::grants::find(self.db(), id).await?;
         found.ok_or(ControlError::NotFound("grant"))
-    }
-
-    async fn may_revoke(&mut self, actor: &Actor, grant: &Grant) -> Result<(), ControlError> {
-        let person = self.acting(actor)?;
-        if person.admin {
-            return Ok(());
-        }
-        if grant.principal == person.principal.id {
-            let told = "this is your own grant: give it back with `postern done`";
-            return Err(ControlError::Forbidden(told.to_owned()));
-        }
-        // Nobody was asked in an emergency; whoever is to look at it may end it, too.
-        if let Some(review) = store::reviews::of(self.db(), &grant.id).await? {
-            return Ok(review.concerns(&self.inventory.reviewer(&person.principal, &review)?)?);
-        }
-        let request = self.stored(&grant.request).await?.request;
-        Ok(request.may_decide(&self.inventory.decider(&person.principal, &request)?)?)
     }
 
     /// Asks the rules once more, with where this very connection comes from and what was touched for

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use crate::audit::clip;
 use crate::bearer::{BearerError, Discovery};
+use crate::cuts::KeptBy;
 use crate::grants::{Begun, Upstream, Visit};
 use crate::requests::Waiting;
 use crate::tokens::Redeemed;
@@ -42,8 +43,10 @@ impl Link for LinkService {
         &self,
         request: Request<v1::FeedRequest>,
     ) -> Result<Response<Self::FeedStream>, Status> {
-        let proxy = clip(&request.into_inner().proxy, TEXT_MAX);
+        let v1::FeedRequest { proxy, unsettled } = request.into_inner();
+        let proxy = clip(&proxy, TEXT_MAX);
         tracing::info!(proxy, "a proxy follows the feed");
+        self.0.merge(unsettled, KeptBy::Proxy).await.map_err(status)?;
         let (events, stream) = mpsc::channel(OUTBOX);
         tokio::spawn(follow(self.0.clone(), events));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -140,6 +143,7 @@ async fn follow(control: Control, outbox: mpsc::Sender<Result<v1::FeedEvent, Sta
     let mut beat = tokio::time::interval(feed.beat().duration());
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     beat.reset();
+    let mut revived = feed.revived();
     let (mut next, mut events) = feed.subscribe();
     loop {
         let revision = next.revision;
@@ -161,6 +165,8 @@ async fn follow(control: Control, outbox: mpsc::Sender<Result<v1::FeedEvent, Sta
                 Err(RecvError::Closed) => return,
             },
             _ = beat.tick() => feed.heartbeat(revision),
+            // What lapsed while the store could not be written comes back at once.
+            Ok(()) = revived.changed() => feed.heartbeat(revision),
         };
     }
 }
@@ -253,6 +259,7 @@ fn status(error: ControlError) -> Status {
         ControlError::RateLimited | ControlError::Throttled(_) | ControlError::Busy => {
             Status::resource_exhausted(told)
         }
+        ControlError::Unwritable => Status::unavailable(told),
         ControlError::Disbelieved(_) => Status::unauthenticated(told),
         ControlError::Unauthenticated => Status::unauthenticated("the token is not valid here"),
         ControlError::Issue(_)
@@ -265,6 +272,7 @@ fn status(error: ControlError) -> Status {
         | ControlError::Vault(_)
         | ControlError::RolledBack(_)
         | ControlError::HighWater(_)
+        | ControlError::Postponed
         | ControlError::Broken => {
             tracing::error!(error = &error as &dyn std::error::Error, "a proxy's call failed");
             Status::unavailable("control can't answer now")

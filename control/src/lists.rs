@@ -107,6 +107,7 @@ impl Control {
         actor: &Actor,
         grant: Grant,
     ) -> Result<GrantView, ControlError> {
+        let grant = self.0.cuts.apply_to(grant);
         let own = grant.principal == actor.principal.id;
         let review = match grant.act {
             Act::BreakGlass => store::reviews::of(db, &grant.id).await?,

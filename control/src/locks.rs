@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 
 use policies::{GroupName, Lock, LockId, PrincipalId, Subject, Timestamp};
 
+use crate::cuts::{Deed, What};
 use crate::publish::Change;
-use crate::{Actor, Control, ControlError, Inventory, LockView, ids};
+use crate::{Actor, Control, ControlError, InForce, Inventory, LockView, ids, store};
 
 impl Control {
     /// Locks a principal, group, device, target or login: for admins.
@@ -21,27 +22,62 @@ impl Control {
         subject: Subject,
         reason: String,
         until: Option<Timestamp>,
-    ) -> Result<Lock, ControlError> {
+    ) -> Result<InForce<Lock>, ControlError> {
         let (control, actor) = (self.clone(), actor.clone());
         self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.administering(&actor)?;
-            check(&subject, &actor, until, change.now)?;
-            let members = change.inventory.locked_out(&subject);
             let lock = Lock {
                 id: ids::fresh("lk")?,
-                members,
+                members: BTreeSet::new(),
                 subject,
                 reason: crate::audit::clip(&reason, 500),
                 by: actor.principal.id.clone(),
-                at: change.now,
+                at: control.now(),
                 until,
             };
-            change.add_lock(&lock).await?;
-            change.commit().await?;
-            Ok(lock)
+            match control.lock_in_store(&actor, lock.clone()).await {
+                Err(error) if store::is_fault(&error) => {
+                    control.lock_without_store(&actor, lock, error).await
+                }
+                done => done,
+            }
         })
         .await
+    }
+
+    async fn lock_in_store(
+        &self,
+        actor: &Actor,
+        lock: Lock,
+    ) -> Result<InForce<Lock>, ControlError> {
+        let mut change = self.change_anyway().await?;
+        change.administering(actor)?;
+        check(&lock.subject, actor, lock.until, change.now)?;
+        let members = change.inventory.locked_out(&lock.subject);
+        let value = Lock { members, at: change.now, ..lock };
+        change.add_lock(&value).await?;
+        let durable = change.commit_cut().await?;
+        Ok(InForce { value, durable })
+    }
+
+    /// The same where not even a transaction can begin.
+    async fn lock_without_store(
+        &self,
+        actor: &Actor,
+        lock: Lock,
+        error: ControlError,
+    ) -> Result<InForce<Lock>, ControlError> {
+        let _turn = self.0.store.turn().await;
+        let (inventory, now) = (self.0.inventory.load_full(), self.now());
+        self.not_shut_out(&actor.asker(), now)?;
+        if !inventory.person(&actor.principal.id)?.admin {
+            return Err(ControlError::Forbidden("this takes an admin".to_owned()));
+        }
+        check(&lock.subject, actor, lock.until, now)?;
+        let members = inventory.locked_out(&lock.subject);
+        let value = Lock { members, at: now, ..lock };
+        let what = What::Lock { lock: value.clone() };
+        self.cut_now(now, vec![Deed::new(actor.into(), what)], error).await?;
+        Ok(InForce { value, durable: false })
     }
 
     /// Lifts a lock: for admins.

@@ -16,8 +16,9 @@ pub(crate) use record::method;
 pub use record::{AtIssuer, LoginEnd, LoginEnded, LoginKind, LoginRecord, Origin, Rank};
 
 use crate::audit::{By, Event, clip};
+use crate::cuts::What;
 use crate::publish::Change;
-use crate::{Actor, Control, ControlError, Page, Paging, Scope, ids, store};
+use crate::{Actor, Control, ControlError, InForce, Page, Paging, Scope, ids, store};
 
 const TOKEN: &str = "psl_";
 /// The most of what a client calls itself that is kept.
@@ -98,13 +99,22 @@ impl Control {
         drop(db);
         let now = self.now();
         let live = found.filter(|login| login.kind == kind && now < login.ends_at());
+        let live = live.filter(|login| !self.0.cuts.has_ended(&login.id));
         let login = live.ok_or(ControlError::Unauthenticated)?;
         let inventory = self.0.inventory.load_full();
         let person =
             inventory.person(&login.principal).map_err(|_| ControlError::Unauthenticated)?;
         let actor = login.actor(person);
         let rank = login.rank;
-        self.see(login, now).await?;
+        match self.see(login, now).await {
+            // Whoever takes access away must be let in while the store can't be written.
+            Err(ControlError::Unwritable) => {}
+            Err(error) if store::is_fault(&error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "it is not written that a login session is in use");
+            }
+            seen => seen?,
+        }
         Ok((actor, rank))
     }
 
@@ -149,16 +159,17 @@ impl Control {
         &self,
         token: &SecretString,
         kind: LoginKind,
-    ) -> Result<(), ControlError> {
+    ) -> Result<InForce<()>, ControlError> {
         let (control, digest) = (self.clone(), ids::hash(token));
         self.to_the_end(async move {
-            let mut change = control.change().await?;
+            let mut change = control.change_anyway().await?;
             let found = store::logins::by_token(change.db(), &digest).await?;
             let found = found.filter(|login| login.kind == kind);
             let login = found.ok_or(ControlError::Unauthenticated)?;
             let by = By::Principal(login.principal);
             change.end_logins(Which::One(&login.id), LoginEnd::SignedOut, by).await?;
-            change.commit().await.map(drop)
+            let durable = change.commit_cut().await?;
+            Ok(InForce { value: (), durable })
         })
         .await
     }
@@ -200,10 +211,14 @@ impl Control {
     /// # Errors
     /// Where there is none of that name that the actor may end, or it is over.
     #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, login = %id))]
-    pub async fn end_login(&self, actor: &Actor, id: &LoginId) -> Result<(), ControlError> {
+    pub async fn end_login(
+        &self,
+        actor: &Actor,
+        id: &LoginId,
+    ) -> Result<InForce<()>, ControlError> {
         let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.to_the_end(async move {
-            let mut change = control.change().await?;
+            let mut change = control.change_anyway().await?;
             let found = store::logins::find(change.db(), &id).await?;
             let login = found.ok_or(ControlError::NotFound("login session"))?;
             if change.may_end(&actor, &login.principal).is_err() {
@@ -213,7 +228,8 @@ impl Control {
             if ended.is_empty() {
                 return Err(ControlError::Conflict("this login session is over".to_owned()));
             }
-            change.commit().await.map(drop)
+            let durable = change.commit_cut().await?;
+            Ok(InForce { value: (), durable })
         })
         .await
     }
@@ -227,14 +243,14 @@ impl Control {
         &self,
         actor: &Actor,
         whose: &PrincipalId,
-    ) -> Result<Vec<LoginId>, ControlError> {
+    ) -> Result<InForce<Vec<LoginId>>, ControlError> {
         let (control, actor, whose) = (self.clone(), actor.clone(), whose.clone());
         self.to_the_end(async move {
-            let mut change = control.change().await?;
+            let mut change = control.change_anyway().await?;
             change.may_end(&actor, &whose)?;
-            let ended = change.end_logins(Which::Of(&whose), LoginEnd::Ended, &actor).await?;
-            change.commit().await?;
-            Ok(ended)
+            let value = change.end_logins(Which::Of(&whose), LoginEnd::Ended, &actor).await?;
+            let durable = change.commit_cut().await?;
+            Ok(InForce { value, durable })
         })
         .await
     }
@@ -337,6 +353,8 @@ impl Change {
         let (now, by) = (self.now, by.into());
         let ended = store::logins::end(self.db(), which, why, now).await?;
         for (id, whose) in &ended {
+            let what = What::Login { login: id.clone(), why: why.word().to_owned() };
+            self.cuts_off(by.clone(), what);
             let detail = json!({ "principal": whose, "why": why.word() });
             self.record(Event::new(by.clone(), "login.ended", id, detail)).await?;
             self.take_back(id, whose, why).await?;

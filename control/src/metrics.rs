@@ -15,6 +15,8 @@ pub(crate) struct Counts {
     pub(crate) holds: IntGauge,
     pub(crate) source_failures: IntCounterVec,
     pub(crate) notifications: Told,
+    pub(crate) store_writable: IntGauge,
+    cuts_pending: IntGauge,
 }
 
 /// What is counted of messages to people.
@@ -45,6 +47,14 @@ impl Counts {
             holds: gauge("postern_holds_waiting", "Connections that wait for a person's act.")?,
             source_failures: IntCounterVec::new(failures, &["source"]).map_err(broken)?,
             notifications: Told::new()?,
+            store_writable: gauge(
+                "postern_store_writable",
+                "Whether control can write to its store: 1 where it can, 0 where it can't.",
+            )?,
+            cuts_pending: gauge(
+                "postern_cuts_pending",
+                "Cuts that are in force and not yet written to the store.",
+            )?,
         })
     }
 }
@@ -81,10 +91,15 @@ impl Told {
 }
 
 impl Control {
+    pub(crate) fn count_cuts(&self) {
+        let pending = i64::try_from(self.0.cuts.count()).unwrap_or(i64::MAX);
+        self.0.counts.cuts_pending.set(pending);
+    }
+
     /// Registers what control counts. A name that is taken already is logged, and not counted.
     pub fn metrics(&self, registry: &Registry) {
         let counts = &self.0.counts;
-        let collectors: [Box<dyn Collector>; 9] = [
+        let collectors: [Box<dyn Collector>; 11] = [
             Box::new(counts.grants_live.clone()),
             Box::new(counts.requests_pending.clone()),
             Box::new(counts.requests.clone()),
@@ -94,6 +109,8 @@ impl Control {
             Box::new(counts.notifications.waiting.clone()),
             Box::new(counts.notifications.dead.clone()),
             Box::new(counts.notifications.oldest.clone()),
+            Box::new(counts.store_writable.clone()),
+            Box::new(counts.cuts_pending.clone()),
         ];
         for collector in collectors {
             if let Err(error) = registry.register(collector) {

@@ -2,7 +2,8 @@
 //!
 //! Whoever makes a change holds the turn to write from its begin until it is published, so the
 //! feed tells changes in the order of their commits. Nothing is told before the commit, and a
-//! change that is dropped has never been.
+//! change that is dropped has never been. The one exception is access that is taken away
+//! ([`Change::commit_cut`]): where the store fails, proxies hear of it all the same.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,14 +13,15 @@ use policies::{
     Ticket, Timestamp,
 };
 use serde_json::{Value, json};
-use sqlx::{Sqlite, SqliteConnection, Transaction};
+use sqlx::SqliteConnection;
 
 use crate::audit::{By, Event};
+use crate::cuts::{Deed, What};
 use crate::feed::News;
 use crate::high_water::{Fact, may_wait};
 use crate::issuers::Trust;
 use crate::risk::Unusual;
-use crate::store::{self, Turn};
+use crate::store::{self, Transaction};
 use crate::{Control, ControlError, Inventory};
 
 /// A change in the making.
@@ -29,9 +31,12 @@ pub(crate) struct Change {
     /// The inventory that it is decided by.
     pub(crate) inventory: Arc<Inventory>,
     control: Control,
-    db: Transaction<'static, Sqlite>,
+    /// It holds the turn to write until the change is published.
+    db: Transaction,
     news: News,
     touched: Vec<(RequestId, &'static str)>,
+    /// What it takes away.
+    deeds: Vec<Deed>,
     /// Whether somebody is to be told something.
     letters: bool,
     /// What the high-water mark takes in, with the newest event, and whether before the answer.
@@ -42,28 +47,35 @@ pub(crate) struct Change {
     next: Option<Arc<Inventory>>,
     /// The configuration that it was made of, and whom that trusts, where it is another one.
     configured: Option<(Arc<Inventory>, Trust)>,
-    turn: Turn,
 }
 
 impl Control {
-    /// Begins a change.
+    /// Begins a change, where the store can be written as far as is known.
     pub(crate) async fn change(&self) -> Result<Change, ControlError> {
-        let (turn, db) = self.0.store.begin().await?;
-        Ok(Change {
+        self.must_be_writable()?;
+        self.change_anyway().await
+    }
+
+    /// Begins a change that takes access away, or that finds out whether the store can be written.
+    pub(crate) async fn change_anyway(&self) -> Result<Change, ControlError> {
+        let db = self.0.store.begin().await?;
+        let mut change = Change {
             now: self.now(),
             inventory: self.0.inventory.load_full(),
             control: self.clone(),
             db,
             news: News::default(),
             touched: Vec::new(),
+            deeds: Vec::new(),
             letters: false,
             facts: Vec::new(),
             newest: None,
             takes_away: false,
             next: None,
             configured: None,
-            turn,
-        })
+        };
+        change.redo_cuts().await?;
+        Ok(change)
     }
 
     /// The feed's revision, once everything that is committed by now has been told.
@@ -75,7 +87,7 @@ impl Control {
 
 impl Change {
     pub(crate) fn db(&mut self) -> &mut SqliteConnection {
-        &mut self.db
+        self.db.db()
     }
 
     pub(crate) fn control(&self) -> &Control {
@@ -83,7 +95,7 @@ impl Change {
     }
 
     pub(crate) async fn record(&mut self, event: Event) -> Result<(), ControlError> {
-        self.newest = Some(store::audit::insert(&mut self.db, &event, self.now).await?);
+        self.newest = Some(store::audit::insert(self.db.db(), &event, self.now).await?);
         self.takes_away |= !may_wait(event.kind);
         self.tell(&event).await
     }
@@ -107,7 +119,7 @@ impl Change {
     ) -> Result<(), ControlError> {
         let escalates_at = self.inventory.escalates_at(request);
         let beside = (source, unusual.risk, escalates_at);
-        store::requests::insert(&mut self.db, request, beside).await?;
+        store::requests::insert(self.db.db(), request, beside).await?;
         let by = By::Principal(request.principal.clone());
         let needs: Vec<String> = request.terms.approvals.told();
         let facts = unusual.facts(request.judged_at(self.now), source).about(request);
@@ -139,7 +151,7 @@ impl Change {
         detail: Value,
     ) -> Result<(), ControlError> {
         let escalates_at = self.inventory.escalates_at(request);
-        store::requests::update(&mut self.db, request, escalates_at).await?;
+        store::requests::update(self.db.db(), request, escalates_at).await?;
         self.record(Event::new(by, kind, &request.id, detail)).await?;
         self.touch(request);
         Ok(())
@@ -172,11 +184,16 @@ impl Change {
             GrantEvent::Extend { request, .. } => Some(request.clone()),
             GrantEvent::Use | GrantEvent::End(_) | GrantEvent::Tick => None,
         };
+        let by = by.into();
         let next = grant.apply(event, self.now)?;
         if next == *grant {
             return Ok(next);
         }
-        store::grants::update(&mut self.db, &next).await?;
+        if let GrantState::Ended { end, .. } = &next.state {
+            let what = What::Grant { grant: next.id.clone(), end: end.clone() };
+            self.deeds.push(Deed::new(by.clone(), what));
+        }
+        store::grants::update(self.db.db(), &next).await?;
         let ends = next.deadline().map(|at| at.to_string());
         let (kind, detail) = match (&next.state, extended_by) {
             (GrantState::Ended { end, .. }, _) => {
@@ -213,7 +230,7 @@ impl Change {
         ticket: Option<&Ticket>,
         detail: Value,
     ) -> Result<(), ControlError> {
-        store::grants::insert(&mut self.db, grant, ticket).await?;
+        store::grants::insert(self.db.db(), grant, ticket).await?;
         self.record(Event::new(By::Control, "grant.given", &grant.id, detail)).await?;
         self.news.leases.extend(grant.lease());
         Ok(())
@@ -224,7 +241,8 @@ impl Change {
     }
 
     pub(crate) async fn add_lock_by(&mut self, by: By, lock: &Lock) -> Result<(), ControlError> {
-        store::locks::insert(&mut self.db, lock).await?;
+        store::locks::insert(self.db.db(), lock).await?;
+        self.deeds.push(Deed::new(by.clone(), What::Lock { lock: lock.clone() }));
         let detail = json!({
             "subject": lock.subject, "reason": lock.reason,
             "until": lock.until.map(|until| until.to_string()),
@@ -239,7 +257,7 @@ impl Change {
         id: &LockId,
         by: impl Into<By>,
     ) -> Result<(), ControlError> {
-        if !store::locks::lift(&mut self.db, id, self.now).await? {
+        if !store::locks::lift(self.db.db(), id, self.now).await? {
             return Err(ControlError::NotFound("lock"));
         }
         self.record(Event::new(by, "lock.lifted", id, json!({}))).await?;
@@ -272,19 +290,61 @@ impl Change {
         self.news.gone.iter().map(|(id, _)| id)
     }
 
+    /// Notes that this takes access away, for [`Change::commit_cut`].
+    pub(crate) fn cuts_off(&mut self, by: By, what: What) {
+        self.deeds.push(Deed::new(by, what));
+    }
+
+    /// Forgets what there is to tell, which was told before, but for this.
+    pub(crate) fn forget_news(&mut self, but: News) {
+        let told = std::mem::replace(&mut self.news, but);
+        self.facts.extend(told.locks.into_iter().map(Fact::Locked));
+        self.deeds.clear();
+    }
+
     /// Commits, then tells: the revision by which the feed has told of it.
     pub(crate) async fn commit(mut self) -> Result<u64, ControlError> {
+        let written = self.write_all().await?;
+        Ok(self.publish(written).await)
+    }
+
+    /// Commits, then tells. Where the store fails, what the change takes away is told and kept, and
+    /// nothing else of it happens: then this is false.
+    pub(crate) async fn commit_cut(mut self) -> Result<bool, ControlError> {
+        match self.write_all().await {
+            Ok(written) => {
+                self.publish(written).await;
+                Ok(true)
+            }
+            Err(error) if store::is_fault(&error) && !self.deeds.is_empty() => {
+                let deeds = std::mem::take(&mut self.deeds);
+                self.control.cut_now(self.now, deeds, error).await.map(|()| false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn write_all(&mut self) -> Result<Written, ControlError> {
+        let told = self.control.0.feed.revision();
         let revision = if self.news.is_empty() {
             None
         } else {
-            Some(store::feed::next_revision(&mut self.db).await?)
+            Some(store::feed::next_revision(self.db.db(), told).await?)
         };
-        let pending = store::requests::count_pending(&mut self.db).await?;
+        let pending = store::requests::count_pending(self.db.db()).await?;
         self.facts.extend(self.news.locks.iter().cloned().map(Fact::Locked));
         self.facts.extend(self.news.unlocked.iter().cloned().map(Fact::Lifted));
         self.db.commit().await?;
+        Ok(Written { revision, pending })
+    }
+
+    async fn publish(self, Written { revision, pending }: Written) -> u64 {
         let shared = &self.control.0;
         shared.high_water.note(self.facts, self.newest, self.now);
+        if self.news.settled {
+            shared.cuts.settle();
+            self.control.count_cuts();
+        }
         if let Some(next) = self.next {
             shared.inventory.store(next);
             shared.reconsider.notify_one();
@@ -313,7 +373,15 @@ impl Change {
         if self.takes_away {
             shared.high_water.save_in_background().await;
         }
-        drop(self.turn);
-        Ok(told)
+        drop(self.db);
+        told
     }
+}
+
+/// What a commit is known by.
+struct Written {
+    /// The feed's next revision, where there is something to tell.
+    revision: Option<u64>,
+    /// How many requests wait.
+    pending: i64,
 }

@@ -24,7 +24,8 @@ impl Control {
     /// wouldn't take are withdrawn, and proxies get a new snapshot, all at once.
     ///
     /// # Errors
-    /// Where it contradicts itself or the store fails; then the one in force stays in force.
+    /// Where it contradicts itself or the store fails; then the one in force stays in force. Where the
+    /// store can't be written, what it takes away is cut nevertheless, and it follows by itself.
     pub async fn reload(&self, inventory: Inventory) -> Result<Reloaded, ControlError> {
         inventory.check()?;
         self.take(Arc::new(inventory)).await
@@ -33,8 +34,8 @@ impl Control {
     pub(crate) async fn take(&self, next: Arc<Inventory>) -> Result<Reloaded, ControlError> {
         let control = self.clone();
         self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let before = Arc::clone(&change.inventory);
+            let mut change = control.change_anyway().await?;
+            let (before, postponed) = (Arc::clone(&change.inventory), Arc::clone(&next));
             change.configure(next).await?;
             change.follow_listed_keys(&before).await?;
             let withdrawn = change.review_requests(None).await?;
@@ -44,7 +45,11 @@ impl Control {
             let detail = json!({ "revoked": revoked, "withdrawn": withdrawn });
             let event = Event::new(By::Control, "inventory.taken", "inventory", detail);
             change.record(event).await?;
-            change.commit().await?;
+            if !change.commit_cut().await? {
+                control.0.postponed.store(Some(postponed));
+                return Err(ControlError::Postponed);
+            }
+            control.0.postponed.store(None);
             Ok(Reloaded { revoked, withdrawn })
         })
         .await

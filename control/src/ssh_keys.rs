@@ -13,10 +13,13 @@ use serde_json::json;
 
 use crate::audit::{By, Event, clip};
 use crate::ceremony::Failure;
+use crate::cuts::What;
 use crate::high_water::Factor;
 use crate::publish::Change;
 use crate::ssh_proof::Held;
-use crate::{Actor, Control, ControlError, Inventory, Proof, Scope, Statement, ids, store};
+use crate::{
+    Actor, Control, ControlError, InForce, Inventory, Proof, Scope, Statement, ids, store,
+};
 
 /// The longest name of a key, in letters.
 const NAME_MAX: usize = 64;
@@ -171,12 +174,17 @@ impl Control {
     ///
     /// # Errors
     /// Where there is none of that name that the actor may remove.
-    pub async fn remove_ssh_key(&self, actor: &Actor, id: &str) -> Result<(), ControlError> {
+    pub async fn remove_ssh_key(
+        &self,
+        actor: &Actor,
+        id: &str,
+    ) -> Result<InForce<()>, ControlError> {
         let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
         self.to_the_end(async move {
-            let mut change = control.change().await?;
+            let mut change = control.change_anyway().await?;
             change.remove_ssh_key(&actor, &id).await?;
-            change.commit().await.map(drop)
+            let durable = change.commit_cut().await?;
+            Ok(InForce { value: (), durable })
         })
         .await
     }
@@ -304,16 +312,29 @@ impl Change {
         let theirs = |key: &crate::SshKeyView| actor.admin || key.principal == actor.principal.id;
         let key = self.ssh_key(id).await?.filter(theirs);
         let key = key.ok_or(ControlError::NotFound("SSH key"))?;
-        let now = self.now;
-        store::ssh_keys::remove(self.db(), &key, now).await?;
         self.removed_factor(Factor::SshKey(id.to_owned()));
+        self.cuts_off(actor.into(), What::SshKey { key: id.to_owned() });
         if key.confirmed_at.is_some() {
             self.cut_off(actor, &key).await?;
         }
+        self.forget_ssh_key(actor.into(), &key).await
+    }
+
+    /// Removes a key whose lock is set already, or was never needed.
+    pub(crate) async fn drop_ssh_key(&mut self, by: By, id: &str) -> Result<(), ControlError> {
+        match self.ssh_key(id).await? {
+            Some(key) => self.forget_ssh_key(by, &key).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn forget_ssh_key(&mut self, by: By, key: &SshKeyView) -> Result<(), ControlError> {
+        let now = self.now;
+        store::ssh_keys::remove(self.db(), key, now).await?;
         let detail = json!({
             "name": key.name, "fingerprint": key.fingerprint, "principal": key.principal,
         });
-        self.record(Event::new(actor, "ssh-key.removed", id, detail)).await
+        self.record(Event::new(by, "ssh-key.removed", &key.id, detail)).await
     }
 
     /// One that is there and hasn't waited for too long.

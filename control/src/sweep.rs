@@ -34,7 +34,8 @@ impl Control {
             self.keep_reconsidering(stop.clone()),
             self.keep_following(stop.clone()),
             self.keep_following_tickets(stop.clone()),
-            self.keep_telling(stop),
+            self.keep_telling(stop.clone()),
+            self.keep_checking_store(stop),
         );
         if let Err(error) = self.summarise_refusals(true).await {
             tracing::error!(error = &error as &dyn std::error::Error, "refusals aren't told");
@@ -50,6 +51,10 @@ impl Control {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = tick.tick() => {}
+            }
+            // What is due then is due later, too; proxies end what is over by themselves.
+            if self.must_be_writable().is_err() {
+                continue;
             }
             if let Err(error) = self.sweep().await {
                 tracing::error!(error = &error as &dyn std::error::Error, "a sweep failed");

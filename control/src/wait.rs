@@ -350,6 +350,8 @@ impl Story<'_> {
             | ControlError::Unauthenticated
             | ControlError::Disbelieved(_)
             | ControlError::EnrolFirst
+            | ControlError::Unwritable
+            | ControlError::Postponed
             | ControlError::Unproven(_) => refused(error.code(), &error.to_string()),
         }
     }

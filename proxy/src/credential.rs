@@ -95,6 +95,8 @@ pub(crate) enum BeginError {
     Empty,
     #[error("the credential can't be used")]
     Unusable(#[from] ssh_key::Error),
+    #[error("control did not write down that the session begins")]
+    Unregistered,
     #[error("the grant has ended")]
     Over,
     /// The rules want a fresh touch for this very connection; what to do where it can't wait.
@@ -110,6 +112,7 @@ impl BeginError {
             Self::Refused(_)
             | Self::Unreachable(_)
             | Self::Late
+            | Self::Unregistered
             | Self::Empty
             | Self::Unusable(_)
             | Self::Over => End::Expired,
@@ -131,8 +134,20 @@ impl Credentials {
     }
 
     /// Begins to use a grant: has the rules asked again, starts its clock at the first use, and
-    /// obtains its credential.
+    /// obtains its credential. Meanwhile control writes down that the session begins: without that
+    /// there is none.
     pub(crate) async fn begin(&self, session: &Session) -> Result<Begun, BeginError> {
+        let registered = async {
+            match session.registered(ANSWER).await {
+                true => Ok(()),
+                false => Err(BeginError::Unregistered),
+            }
+        };
+        let (begun, ()) = tokio::try_join!(self.credential(session), registered)?;
+        Ok(begun)
+    }
+
+    async fn credential(&self, session: &Session) -> Result<Begun, BeginError> {
         let pass = session.pass();
         let who = Authenticated::of(session.identity());
         let from = session.client().ip().to_canonical();
@@ -248,6 +263,7 @@ mod tests {
     use crate::leases::Delta;
     use crate::testing::{LONG, Rig, at, claim, lease};
     use policies::{Partition, Term};
+    use std::sync::atomic::Ordering;
 
     fn rig(term: Term) -> Rig {
         let rig = Rig::new();
@@ -279,6 +295,22 @@ mod tests {
         assert_eq!(rig.plane.credentials.kept.len(), 0);
         let authn = rig.control.begins.lock().unwrap()[0].authn.clone().unwrap();
         assert_eq!(authn.device.as_deref(), Some("laptop"), "control hears which device it is");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_control_does_not_write_down_does_not_begin() {
+        let rig = rig(claim(60, 600));
+        rig.control.failing.store(usize::MAX, Ordering::SeqCst);
+        let session = rig.open();
+        let refused = rig.plane.credentials.begin(&session).await.unwrap_err();
+        assert!(matches!(refused, BeginError::Unregistered), "{refused}");
+        assert!(rig.control.told().is_empty());
+        // A kept credential lets nobody in, either.
+        let refused = rig.plane.credentials.begin(&session).await.unwrap_err();
+        assert!(matches!(refused, BeginError::Unregistered), "{refused}");
+        rig.control.failing.store(0, Ordering::SeqCst);
+        rig.plane.credentials.begin(&session).await.unwrap();
+        assert_eq!(rig.control.told(), ["opened"]);
     }
 
     fn password(begun: Begun) -> String {

@@ -31,6 +31,9 @@ pub(crate) fn client(channel: Channel) -> LinkClient {
     LinkClient::new(channel).max_decoding_message_size(MAX_MESSAGE)
 }
 
+/// The most that is kept of what control can't write yet, in bytes.
+const UNSETTLED_MAX: usize = 1 << 20;
+
 /// Why a stream ended.
 #[derive(Debug, Error)]
 enum FeedError {
@@ -58,8 +61,9 @@ impl Follower {
     /// Follows. Never returns; to be dropped.
     pub(crate) async fn run(self) {
         let mut backoff = Backoff::default();
+        let mut unsettled = Unsettled::default();
         loop {
-            let error = match self.follow(&mut backoff).await {
+            let error = match self.follow(&mut backoff, &mut unsettled).await {
                 Ok(()) => FeedError::Ended,
                 Err(error) => error,
             };
@@ -79,9 +83,13 @@ impl Follower {
         }
     }
 
-    async fn follow(&self, backoff: &mut Backoff) -> Result<(), FeedError> {
-        let mut stream =
-            timeout(FIRST_EVENT, self.subscribe()).await.map_err(|_| FeedError::Silent)??;
+    async fn follow(
+        &self,
+        backoff: &mut Backoff,
+        unsettled: &mut Unsettled,
+    ) -> Result<(), FeedError> {
+        let subscribing = timeout(FIRST_EVENT, self.subscribe(unsettled));
+        let mut stream = subscribing.await.map_err(|_| FeedError::Silent)??;
         let mut silence = FIRST_EVENT;
         let mut applied = 0_u64;
         loop {
@@ -89,9 +97,11 @@ impl Follower {
                 timeout(silence, stream.message()).await.map_err(|_| FeedError::Silent)??;
             let Some(event) = event else { return Ok(()) };
             let fresh = Ttl::from_millis(event.fresh_ms);
-            silence = fresh.duration().max(MIN_SILENCE);
+            let longest = if event.silence_ms == 0 { event.fresh_ms } else { event.silence_ms };
+            silence = Duration::from_millis(longest).max(MIN_SILENCE);
             let is_snapshot = matches!(event.event, Some(v1::feed_event::Event::Snapshot(_)));
             self.leases.check_epoch(event.epoch, event.revision, is_snapshot)?;
+            unsettled.hear(event.event.as_ref());
             self.apply(event.revision, fresh, event.event)?;
             self.leases.entered_epoch(event.epoch);
             applied += 1;
@@ -102,8 +112,11 @@ impl Follower {
         }
     }
 
-    async fn subscribe(&self) -> Result<Streaming<v1::FeedEvent>, tonic::Status> {
-        let request = v1::FeedRequest { proxy: self.proxy.clone() };
+    async fn subscribe(
+        &self,
+        unsettled: &Unsettled,
+    ) -> Result<Streaming<v1::FeedEvent>, tonic::Status> {
+        let request = v1::FeedRequest { proxy: self.proxy.clone(), unsettled: unsettled.0.clone() };
         Ok(self.link.clone().feed(request).await?.into_inner())
     }
 
@@ -125,6 +138,38 @@ impl Follower {
         }
         self.metrics.feed_revision.set(revision.cast_signed());
         Ok(())
+    }
+}
+
+/// What control decided and could not write yet, sealed by it. This proxy gives it back to a control
+/// that may have lost it.
+#[derive(Debug, Default)]
+struct Unsettled(Vec<Vec<u8>>);
+
+impl Unsettled {
+    fn hear(&mut self, event: Option<&v1::feed_event::Event>) {
+        use v1::feed_event::Event;
+        let more = match event {
+            Some(Event::Snapshot(snapshot)) => {
+                self.0.clear();
+                &snapshot.unsettled
+            }
+            Some(Event::Delta(delta)) => {
+                if delta.settled {
+                    self.0.clear();
+                }
+                &delta.unsettled
+            }
+            Some(Event::Heartbeat(_)) | None => return,
+        };
+        for sealed in more {
+            let held: usize = self.0.iter().map(Vec::len).sum();
+            if held.saturating_add(sealed.len()) > UNSETTLED_MAX {
+                tracing::error!("control can't write too much: the rest is kept by control alone");
+                return;
+            }
+            self.0.push(sealed.clone());
+        }
     }
 }
 

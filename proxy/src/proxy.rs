@@ -340,8 +340,13 @@ mod tests {
         let early = tokio::time::timeout(Duration::from_millis(50), proxy.ready()).await;
         assert!(early.is_err());
         let snapshot = link::v1::feed_event::Event::Snapshot(link::v1::Snapshot::default());
-        let event =
-            link::v1::FeedEvent { revision: 1, fresh_ms: 10_000, event: Some(snapshot), epoch: 1 };
+        let event = link::v1::FeedEvent {
+            revision: 1,
+            fresh_ms: 10_000,
+            silence_ms: 0,
+            epoch: 1,
+            event: Some(snapshot),
+        };
         control.next_feed().send(Ok(event)).await.unwrap();
         proxy.ready().await;
         let address = proxy.addresses()[0];

@@ -3,7 +3,8 @@
 //! Sessions and denials have a queue each, so that strangers who are turned away can't crowd out
 //! evidence; and of denials only so many are told as `brake.rs` lets pass. A session reserves the place
 //! of its end before it starts: where control has been away for so long that there is none, no session
-//! starts, and nothing about a session is ever dropped. Batches are sent again until they are
+//! starts, and nothing about a session is ever dropped. A session that control has not written down is
+//! not served (`tell_and_watch`). Batches are sent again until they are
 //! delivered; control knows repeated ids.
 
 mod brake;
@@ -19,6 +20,7 @@ use policies::Timestamp;
 use tokio::sync::mpsc::{self, OwnedPermit, Receiver, Sender};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::feed::{Backoff, LinkClient};
 use crate::hold::Identity;
@@ -37,10 +39,17 @@ const TEXT_MAX: usize = 256;
 /// The longest that control may take over one report.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Something about a session, and who waits for its delivery.
+#[derive(Debug)]
+struct Told {
+    happening: v1::Happening,
+    delivered: CancellationToken,
+}
+
 /// The queues. A copy leads to the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Reports {
-    sessions: Sender<v1::Happening>,
+    sessions: Sender<Told>,
     denials: Sender<v1::Happening>,
     brakes: Arc<Brakes>,
     metrics: Arc<Metrics>,
@@ -51,7 +60,7 @@ pub(crate) struct Reports {
 /// The other end of the queues.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    sessions: Receiver<v1::Happening>,
+    sessions: Receiver<Told>,
     denials: Receiver<v1::Happening>,
     delivered: watch::Sender<u64>,
 }
@@ -59,7 +68,7 @@ pub(crate) struct Reporter {
 /// A place in the queue that can't be refused any more.
 #[derive(Debug)]
 pub(crate) struct Place {
-    permit: OwnedPermit<v1::Happening>,
+    permit: OwnedPermit<Told>,
     queued: Arc<AtomicU64>,
 }
 
@@ -136,8 +145,15 @@ impl Reports {
 impl Place {
     /// Tells.
     pub(crate) fn tell(self, at: Timestamp, what: What) {
+        drop(self.tell_and_watch(at, what));
+    }
+
+    /// Tells, and says when control has written it: then the token is cancelled.
+    pub(crate) fn tell_and_watch(self, at: Timestamp, what: What) -> CancellationToken {
         self.queued.fetch_add(1, Ordering::AcqRel);
-        self.permit.send(happening(at, what));
+        let delivered = CancellationToken::new();
+        self.permit.send(Told { happening: happening(at, what), delivered: delivered.clone() });
+        delivered
     }
 }
 
@@ -157,27 +173,38 @@ fn happening(at: Timestamp, what: What) -> v1::Happening {
 impl Reporter {
     /// Delivers, until nobody can tell anything any more.
     pub(crate) async fn run(mut self, proxy: String, link: LinkClient) {
-        let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let (first, of_sessions) = tokio::select! {
+            tokio::select! {
                 biased;
-                first = self.sessions.recv() => (first, true),
-                first = self.denials.recv() => (first, false),
-            };
-            let Some(first) = first else { return };
-            batch.push(first);
-            let queue = if of_sessions { &mut self.sessions } else { &mut self.denials };
-            while batch.len() < BATCH
-                && let Ok(next) = queue.try_recv()
-            {
-                batch.push(next);
+                first = self.sessions.recv() => {
+                    let Some(first) = first else { return };
+                    let (happenings, waiting): (Vec<_>, Vec<_>) = batch(first, &mut self.sessions)
+                        .into_iter()
+                        .map(|told| (told.happening, told.delivered))
+                        .unzip();
+                    deliver(&link, v1::ReportRequest { proxy: proxy.clone(), happenings }).await;
+                    waiting.iter().for_each(CancellationToken::cancel);
+                    self.delivered.send_modify(|count| *count += waiting.len() as u64);
+                }
+                first = self.denials.recv() => {
+                    let Some(first) = first else { return };
+                    let happenings = batch(first, &mut self.denials);
+                    deliver(&link, v1::ReportRequest { proxy: proxy.clone(), happenings }).await;
+                }
             }
-            let happenings = std::mem::take(&mut batch);
-            let of_sessions = if of_sessions { happenings.len() } else { 0 };
-            deliver(&link, v1::ReportRequest { proxy: proxy.clone(), happenings }).await;
-            self.delivered.send_modify(|count| *count += of_sessions as u64);
         }
     }
+}
+
+/// All that waits, up to the most of one report: one commit of control's serves them all.
+fn batch<T>(first: T, queue: &mut Receiver<T>) -> Vec<T> {
+    let mut batch = vec![first];
+    while batch.len() < BATCH
+        && let Ok(next) = queue.try_recv()
+    {
+        batch.push(next);
+    }
+    batch
 }
 
 /// Sends until it is delivered.

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use audit::Head;
 use link::v1;
@@ -90,6 +91,8 @@ pub(crate) struct Session {
     dropped: End,
     /// The place of its end in the report; taken when it ends.
     place: Option<Place>,
+    /// Cancelled once control has written down that it begins.
+    registered: CancellationToken,
 }
 
 /// What the guard looks at.
@@ -114,8 +117,8 @@ impl Sessions {
         let (first, last) =
             self.reports.reserve().zip(self.reports.reserve()).ok_or(OpenError::Backlogged)?;
         let started = self.clock.now();
-        let session = self.make(opening, started, last);
-        first.tell(started, What::Opened(session.opened()));
+        let mut session = self.make(opening, started, last);
+        session.registered = first.tell_and_watch(started, What::Opened(session.opened()));
         Ok(session)
     }
 
@@ -149,6 +152,7 @@ impl Sessions {
             passed: Default::default(),
             dropped: End::Protocol(BROKE_OFF.to_owned()),
             place: Some(place),
+            registered: CancellationToken::new(),
         }
     }
 }
@@ -210,6 +214,11 @@ impl Session {
 
     pub(crate) fn started(&self) -> Timestamp {
         self.started
+    }
+
+    /// Waits until control has written down that it begins, for at most so long.
+    pub(crate) async fn registered(&self, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.registered.cancelled()).await.is_ok()
     }
 
     /// Whether its lease is live: the check at message boundaries.

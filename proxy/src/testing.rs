@@ -210,6 +210,8 @@ pub(crate) fn settings(recordings: std::path::PathBuf, limits: LimitSettings) ->
 pub(crate) struct Control {
     feeds: Mutex<VecDeque<mpsc::Receiver<Result<v1::FeedEvent, Status>>>>,
     pub(crate) subscribed: AtomicUsize,
+    /// What subscribers gave back of what control had not written.
+    pub(crate) given_back: Mutex<Vec<Vec<Vec<u8>>>>,
     pub(crate) asks: Mutex<VecDeque<Vec<v1::AskEvent>>>,
     pub(crate) withdrawn: Arc<AtomicUsize>,
     pub(crate) begins: Mutex<Vec<v1::BeginRequest>>,
@@ -268,8 +270,9 @@ impl Link for Control {
 
     async fn feed(
         &self,
-        _: Request<v1::FeedRequest>,
+        request: Request<v1::FeedRequest>,
     ) -> Result<Response<Self::FeedStream>, Status> {
+        self.given_back.lock().unwrap().push(request.into_inner().unsettled);
         self.subscribed.fetch_add(1, Ordering::SeqCst);
         let feed = self.feeds.lock().unwrap().pop_front();
         let feed = feed.ok_or_else(|| Status::unavailable("not now"))?;

@@ -81,7 +81,7 @@ impl Keys {
             What::Add { file, name, shape } => add(&file, name, shape).await,
             What::Ls { all, shape } => list(all, shape).await,
             What::Rm { id, shape } => {
-                client()?.delete(&["ssh-keys", &id]).await?;
+                super::note_of(&client()?.delete(&["ssh-keys", &id]).await?);
                 show(shape, &json!({ "removed": id }), || {
                     Ok(format!("{} is gone for good, and what ran by it is cut\n", plain(&id)))
                 })

@@ -67,7 +67,7 @@ impl Logins {
     }
 
     async fn end(&self, id: &LoginId) -> Result<(), Failure> {
-        client()?.delete(&["logins", id.as_str()]).await?;
+        super::note_of(&client()?.delete(&["logins", id.as_str()]).await?);
         show(self.shape, &json!({ "ended": 1 }), || {
             Ok(format!("{} is over, with its certificates and tokens\n", plain(id.as_str())))
         })

@@ -11,7 +11,7 @@ use serde_json::Value;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Every metric, and whether it is a histogram (which is asked for by its buckets, sum and count).
-const METRICS: [(&str, bool); 25] = [
+const METRICS: [(&str, bool); 27] = [
     ("postern_connections_total", false),
     ("postern_denials_total", false),
     ("postern_admission_seconds", true),
@@ -33,6 +33,8 @@ const METRICS: [(&str, bool); 25] = [
     ("postern_requests_total", false),
     ("postern_holds_waiting", false),
     ("postern_source_failures_total", false),
+    ("postern_store_writable", false),
+    ("postern_cuts_pending", false),
     ("postern_notifications_total", false),
     ("postern_notifications_waiting", false),
     ("postern_notifications_dead", false),

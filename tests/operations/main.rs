@@ -19,6 +19,7 @@ mod demo;
 mod deploy;
 mod doctor;
 mod flood;
+mod full;
 mod hardening;
 mod kill;
 mod small;

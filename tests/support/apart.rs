@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use postern::throwaway::{Cluster, free_port};
+use secrecy::ExposeSecret;
 
 use super::{Bed, Files, Setup, psql, raw, run, until_some};
 
@@ -15,6 +16,10 @@ pub struct Apart {
     pub folder: tempfile::TempDir,
     pub config: PathBuf,
     pub conninfo: String,
+    /// Where its pages and API are.
+    pub url: String,
+    /// A link that signs bob in, good once.
+    pub bob: String,
     port: u16,
     files: Files,
     ca_pem: String,
@@ -31,6 +36,12 @@ impl Apart {
         let ca_pem = bed.ca_pem();
         let port = free_port().unwrap();
         let old = bed.port().to_string();
+        let id = policies::PrincipalId::new("bob").unwrap();
+        let bob = bed.gateway.control().invite(None, &id).await.unwrap();
+        let api = free_port().unwrap();
+        let (old_url, url) =
+            (bed.gateway.api_url().to_string(), format!("http://localhost:{api}/"));
+        let bob = bob.url.expose_secret().replace(&old_url, &url);
         let login = granted.first().and_then(|resource| resource.split_once('@')).unwrap().0;
         let conninfo = bed.conninfo(&files, login, "orders").replace(&old, &port.to_string());
         let Bed { gateway, cluster, folder, config } = bed;
@@ -38,8 +49,28 @@ impl Apart {
         let text = std::fs::read_to_string(&config).unwrap();
         let listen = "[postgres]\nlisten = [\"127.0.0.1:";
         let fixed = text.replace(&format!("{listen}0\""), &format!("{listen}{port}\""));
+        let listen = "[api]\nlisten = \"127.0.0.1:";
+        let fixed = fixed.replace(&format!("{listen}0\""), &format!("{listen}{api}\""));
+        let fixed = fixed.replace("\"http://localhost:0\"", &format!("\"{url}\""));
         std::fs::write(&config, fixed).unwrap();
-        Self { cluster, folder, config, conninfo, port, files, ca_pem }
+        Self { cluster, folder, config, conninfo, url, bob, port, files, ca_pem }
+    }
+
+    /// Puts the recordings outside of the state's folder, on another disk than that may be on.
+    pub fn recordings_elsewhere(&mut self) {
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        let folder = self.folder.path().join("recordings");
+        let line = format!("[gateway]\nrecordings = {:?}\n", folder.display().to_string());
+        std::fs::write(&self.config, text.replacen("[gateway]\n", &line, 1)).unwrap();
+    }
+
+    /// The sessions that there are recordings of, where those are elsewhere.
+    pub fn recordings(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder.path().join("recordings")).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let recordings =
+            paths.filter(|path| path.extension().is_some_and(|ending| ending == "rec"));
+        recordings.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect()
     }
 
     /// Starts it, and waits until it serves.

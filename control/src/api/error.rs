@@ -180,7 +180,8 @@ impl Problem {
     }
 }
 
-fn chain(error: &dyn Error) -> String {
+/// An error with all its causes, for the log.
+pub(crate) fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |error: &&dyn Error| (*error).source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
@@ -201,7 +202,9 @@ impl From<ControlError> for Problem {
             ControlError::Conflict(_) => Kind::Conflict,
             ControlError::Invalid(_) => Kind::Invalid,
             ControlError::RateLimited | ControlError::Throttled(_) => Kind::RateLimited,
-            ControlError::Busy => Kind::Unavailable,
+            ControlError::Busy | ControlError::Unwritable | ControlError::Postponed => {
+                Kind::Unavailable
+            }
             ControlError::Unauthenticated | ControlError::Disbelieved(_) => Kind::Unauthenticated,
             ControlError::Issue(_)
             | ControlError::IssueSsh(_)

@@ -82,7 +82,7 @@ impl Front {
     /// Ends the login that a browser had before, if it hasn't ended.
     pub(crate) async fn leave(&self, token: &SecretString) -> Result<(), ControlError> {
         match self.control.sign_out(token, LoginKind::Browser).await {
-            Ok(()) | Err(ControlError::Unauthenticated) => Ok(()),
+            Ok(_) | Err(ControlError::Unauthenticated) => Ok(()),
             Err(other) => Err(other),
         }
     }

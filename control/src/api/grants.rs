@@ -41,28 +41,32 @@ pub(crate) async fn show(
 
 /// Gives one's own grant back.
 #[utoipa::path(post, path = "/grants/{id}/done", tag = "grants", params(("id" = String, Path)),
-    responses((status = 200, body = wire::Grant), Problems))]
+    responses((status = 200, body = wire::Cut<wire::Grant>),
+        (status = 202, body = wire::Cut<wire::Grant>, description = "In force, and not yet written"),
+        Problems))]
 pub(crate) async fn done(
     State(api): State<Api>,
     Caller(actor): Caller,
     At(id): At<GrantId>,
-) -> Result<Json<wire::Grant>, Problem> {
+) -> Result<wire::Cut<wire::Grant>, Problem> {
     let grant = api.control.done(&actor, &id).await?;
-    Ok(Json(wire::Grant::from(&grant)))
+    Ok(wire::Cut::of(&grant, wire::Grant::from(&grant.value)))
 }
 
 /// Ends somebody's grant, and with it their sessions.
 #[utoipa::path(post, path = "/grants/{id}/revoke", tag = "grants",
     params(("id" = String, Path)), request_body = Because,
-    responses((status = 200, body = wire::Grant), Problems))]
+    responses((status = 200, body = wire::Cut<wire::Grant>),
+        (status = 202, body = wire::Cut<wire::Grant>, description = "In force, and not yet written"),
+        Problems))]
 pub(crate) async fn revoke(
     State(api): State<Api>,
     Caller(actor): Caller,
     At(id): At<GrantId>,
     Body(because): Body<Because>,
-) -> Result<Json<wire::Grant>, Problem> {
+) -> Result<wire::Cut<wire::Grant>, Problem> {
     let grant = api.control.revoke(&actor, &id, because.reason).await?;
-    Ok(Json(wire::Grant::from(&grant)))
+    Ok(wire::Cut::of(&grant, wire::Grant::from(&grant.value)))
 }
 
 /// More time.

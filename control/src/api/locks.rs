@@ -40,15 +40,18 @@ pub(crate) struct Locking {
 
 /// Locks a person, a group, a device, a target or a login, and cuts its sessions.
 #[utoipa::path(post, path = "/locks", tag = "locks", request_body = Locking,
-    responses((status = 200, body = wire::Lock), Problems))]
+    responses((status = 200, body = wire::Cut<wire::Lock>),
+        (status = 202, body = wire::Cut<wire::Lock>, description = "In force, and not yet written"),
+        Problems))]
 pub(crate) async fn lock(
     State(api): State<Api>,
     Caller(actor): Caller,
     Body(wish): Body<Locking>,
-) -> Result<Json<wire::Lock>, Problem> {
+) -> Result<wire::Cut<wire::Lock>, Problem> {
     let until = wish.span.map(|span| api.control.now().after(span));
     let lock = api.control.lock(&actor, wish.subject, wish.reason, until).await?;
-    Ok(Json(wire::Lock::from(&api.control.lock_view(lock))))
+    let view = api.control.lock_view(lock.value.clone());
+    Ok(wire::Cut::of(&lock, wire::Lock::from(&view)))
 }
 
 /// Lifts a lock.

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use policies::{DeviceId, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -179,14 +179,14 @@ pub(crate) fn logged_in(
 
 /// Ends the login that the request was sent with.
 #[utoipa::path(post, path = "/logout", tag = "login",
-    responses((status = 204, description = "The token is no longer good"), Problems))]
+    responses((status = 204, description = "The token is no longer good"),
+        (status = 202, description = "In force, and not yet written: `durable` is false"), Problems))]
 pub(crate) async fn logout(
     State(api): State<Api>,
     _: Caller,
     Bearer(token): Bearer,
-) -> Result<StatusCode, Problem> {
-    api.control.sign_out(&token, LoginKind::Terminal).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<wire::Gone, Problem> {
+    Ok(wire::Gone(api.control.sign_out(&token, LoginKind::Terminal).await?))
 }
 
 /// A certificate signing request.

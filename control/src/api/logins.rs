@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use policies::{LoginId, PrincipalId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -28,14 +27,14 @@ pub(crate) async fn list(
 
 /// Ends a login session, with its certificates and tokens: one's own, or as an admin anybody's.
 #[utoipa::path(delete, path = "/logins/{id}", tag = "logins", params(("id" = String, Path)),
-    responses((status = 204, description = "The session is over"), Problems))]
+    responses((status = 204, description = "The session is over"),
+        (status = 202, description = "In force, and not yet written: `durable` is false"), Problems))]
 pub(crate) async fn end(
     State(api): State<Api>,
     Caller(actor): Caller,
     At(id): At<LoginId>,
-) -> Result<StatusCode, Problem> {
-    api.control.end_login(&actor, &id).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<wire::Gone, Problem> {
+    Ok(wire::Gone(api.control.end_login(&actor, &id).await?))
 }
 
 /// Whose login sessions to end.
@@ -55,13 +54,15 @@ pub(crate) struct Ended {
 
 /// Ends all login sessions of a person, this one among them where it is one's own.
 #[utoipa::path(post, path = "/logins/end", tag = "logins", request_body = Everywhere,
-    responses((status = 200, body = Ended), Problems))]
+    responses((status = 200, body = wire::Cut<Ended>),
+        (status = 202, description = "In force, and not yet written: `durable` is false"), Problems))]
 pub(crate) async fn end_all(
     State(api): State<Api>,
     Caller(actor): Caller,
     Body(wish): Body<Everywhere>,
-) -> Result<Json<Ended>, Problem> {
+) -> Result<wire::Cut<Ended>, Problem> {
     let whose = wish.principal.unwrap_or_else(|| actor.principal.id.clone());
-    let ended = api.control.end_all_logins(&actor, &whose).await?.len();
-    Ok(Json(Ended { ended }))
+    let done = api.control.end_all_logins(&actor, &whose).await?;
+    let ended = done.value.len();
+    Ok(wire::Cut::of(&done, Ended { ended }))
 }

@@ -2,24 +2,55 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
 use super::error::Problems;
 
-/// That control answers.
+const UNWRITABLE: &str = "control can't write to its disk: no new access begins, and what is taken \
+                          away is cut but not yet durable. Free space on the disk of its state \
+                          folder, or see the log for another cause; it goes on by itself, so \
+                          don't restart it";
+
+/// Whether control does its work.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
+    /// `ok`, or `unwritable` where control can't write to its store.
     status: &'static str,
     version: &'static str,
+    /// Since when it can't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// How often access was taken away that isn't written yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending_cuts: Option<usize>,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
 }
 
-/// Says that control answers.
+/// Says whether control answers and can write. Take it to decide where requests go, not to restart
+/// control: a restart does not make room on a disk.
 #[utoipa::path(get, path = "/health", tag = "meta", security(()),
-    responses((status = 200, body = Health), Problems))]
-pub(crate) async fn health() -> Json<Health> {
-    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+    responses((status = 200, body = Health),
+        (status = 503, body = Health, description = "Control can't write to its store"), Problems))]
+pub(crate) async fn health(State(api): State<Api>) -> (StatusCode, Json<Health>) {
+    let health = api.control.store_health();
+    let version = env!("CARGO_PKG_VERSION");
+    let Some(since) = health.unwritable_since else {
+        let ok = Health { status: "ok", version, since: None, pending_cuts: None, detail: None };
+        return (StatusCode::OK, Json(ok));
+    };
+    let unwritable = Health {
+        status: "unwritable",
+        version,
+        since: Some(since.to_string()),
+        pending_cuts: Some(health.pending_cuts),
+        detail: Some(UNWRITABLE),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(unwritable))
 }
 
 /// Gives this document.

@@ -3,15 +3,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Api;
 use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At, Body};
 use super::requests::scope;
+use super::{Api, wire};
 use crate::SshKeyView;
 
 /// Which keys to list.
@@ -157,12 +156,12 @@ pub(crate) async fn add(
 
 /// Removes a key for good, and cuts what runs by it: one's own, or as an admin anybody's.
 #[utoipa::path(delete, path = "/ssh-keys/{id}", tag = "ssh-keys", params(("id" = String, Path)),
-    responses((status = 204, description = "It opens nothing any more"), Problems))]
+    responses((status = 204, description = "It opens nothing any more"),
+        (status = 202, description = "In force, and not yet written: `durable` is false"), Problems))]
 pub(crate) async fn remove(
     State(api): State<Api>,
     Caller(actor): Caller,
     At(id): At<String>,
-) -> Result<StatusCode, Problem> {
-    api.control.remove_ssh_key(&actor, &id).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<wire::Gone, Problem> {
+    Ok(wire::Gone(api.control.remove_ssh_key(&actor, &id).await?))
 }

@@ -115,6 +115,7 @@ struct Page {
     status: StatusCode,
     title: &'static str,
     actor: Option<(Actor, String)>,
+    notice: Option<&'static str>,
     body: Markup,
     /// Whether a passkey may be used on it.
     script: bool,
@@ -125,13 +126,13 @@ struct Page {
 impl Page {
     fn new(title: &'static str, body: Markup) -> Self {
         let status = StatusCode::OK;
-        Self { status, title, actor: None, body, script: false, cookie: None }
+        Self { status, title, actor: None, notice: None, body, script: false, cookie: None }
     }
 
     /// With the name of the one who looks, and a way out.
     fn of(self, visitor: &session::Visitor) -> Self {
         let actor = Some((visitor.actor.clone(), visitor.seal()));
-        Self { actor, cookie: visitor.cookie(), ..self }
+        Self { actor, notice: visitor.notice, cookie: visitor.cookie(), ..self }
     }
 
     /// With the script that runs WebAuthn.
@@ -158,11 +159,12 @@ impl Page {
                 .raw("<button class=\"plain\">Sign out</button></form>"),
             None => head,
         };
-        head.raw("</header><main><h1>")
-            .raw(self.title)
-            .raw("</h1>")
-            .piece(&self.body)
-            .raw("</main></body></html>")
+        let head = head.raw("</header><main><h1>").raw(self.title).raw("</h1>");
+        let head = match self.notice {
+            Some(notice) => head.raw("<p class=\"warn\">").raw(notice).raw("</p>"),
+            None => head,
+        };
+        head.piece(&self.body).raw("</main></body></html>")
     }
 }
 

@@ -22,10 +22,16 @@ use crate::api::error::{Kind, Problem};
 use crate::api::extract::Filled;
 use crate::{Actor, LoginKind, Proof, Rank};
 
+const UNWRITABLE: &str = "Control can't write to its disk. Access that is taken away is cut at once, and \
+                          becomes durable as soon as control can write. Nothing else can be done \
+                          until then.";
+
 /// Somebody who is signed in with a browser.
 pub(super) struct Visitor {
     pub(super) actor: Actor,
     pub(super) token: SecretString,
+    /// What everybody has to know who is signed in.
+    pub(super) notice: Option<&'static str>,
     /// The cookie that the answer has to bring, where the token is another one by now.
     fresh: Option<HeaderValue>,
 }
@@ -88,8 +94,9 @@ pub(super) struct Act {
 }
 
 impl Visitor {
-    fn new(actor: Actor, token: SecretString) -> Self {
-        Self { actor, token, fresh: None }
+    fn new(actor: Actor, token: SecretString, api: &Api) -> Self {
+        let unwritable = api.control.store_health().unwritable_since.is_some();
+        Self { actor, token, notice: unwritable.then_some(UNWRITABLE), fresh: None }
     }
 
     /// Gives the login another token, since its person has just proved more than before: whoever had
@@ -140,7 +147,7 @@ impl FromRequestParts<Api> for Visitor {
         let to_login = || Turned::SignIn(Next::of(parts.uri.path()));
         let token = cookie(&parts.headers, cookie_name(public_url(api))).ok_or_else(to_login)?;
         match api.recognise(parts, &token, LoginKind::Browser).await {
-            Ok((actor, Rank::Full)) => Ok(Self::new(actor, token)),
+            Ok((actor, Rank::Full)) => Ok(Self::new(actor, token, api)),
             Ok((_, Rank::Enrolling)) => Err(Turned::Enrol),
             Err(crate::ControlError::Unauthenticated) => Err(to_login()),
             Err(other) => Err(Problem::from(other).into()),
@@ -180,7 +187,7 @@ impl FromRequestParts<Api> for Enrollee {
         let to_login = || Turned::SignIn(Next::of(parts.uri.path()));
         let token = cookie(&parts.headers, cookie_name(public_url(api))).ok_or_else(to_login)?;
         match api.recognise(parts, &token, LoginKind::Browser).await {
-            Ok((actor, _)) => Ok(Self(Visitor::new(actor, token))),
+            Ok((actor, _)) => Ok(Self(Visitor::new(actor, token, api))),
             Err(crate::ControlError::Unauthenticated) => Err(to_login()),
             Err(other) => Err(Problem::from(other).into()),
         }

@@ -16,6 +16,12 @@ pub(crate) async fn insert(db: &mut SqliteConnection, lock: &Lock) -> Result<(),
     Ok(())
 }
 
+/// Whether there is one of this id, lifted or not.
+pub(crate) async fn exists(db: &mut SqliteConnection, id: &LockId) -> Result<bool, ControlError> {
+    let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM locks WHERE id = $1)");
+    Ok(query.bind(id.as_str()).fetch_one(db).await?)
+}
+
 /// Lifts it; false where it doesn't hold anyway.
 pub(crate) async fn lift(
     db: &mut SqliteConnection,

@@ -12,12 +12,14 @@ pub(crate) mod feed;
 pub(crate) mod grants;
 pub(crate) mod high_water;
 pub(crate) mod issuers;
+pub(crate) mod journal;
 pub(crate) mod learned;
 pub(crate) mod locks;
 pub(crate) mod login;
 pub(crate) mod logins;
 pub(crate) mod outbox;
 pub(crate) mod passkeys;
+pub(crate) mod probe;
 pub(crate) mod proofs;
 pub(crate) mod recoveries;
 pub(crate) mod requests;
@@ -29,13 +31,13 @@ pub(crate) mod step_ups;
 pub(crate) mod tokens;
 pub(crate) mod totp;
 pub(crate) mod webhooks;
+mod writer;
 
 use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -43,24 +45,20 @@ use serde::de::DeserializeOwned;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqlSafeStr, Sqlite, SqlitePool, Transaction};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use sqlx::{ConnectOptions, SqlSafeStr, Sqlite, SqlitePool};
 
 use crate::{ControlError, Unreadable};
+use writer::Writer;
+pub(crate) use writer::{Transaction, Turn};
 
 const READERS: u32 = 4;
 const WAIT_FOR_LOCK: Duration = Duration::from_secs(5);
 
 /// The SQLite file.
 pub(crate) struct Store {
-    writer: SqlitePool,
+    writer: Writer,
     readers: SqlitePool,
-    turn: Arc<Mutex<()>>,
 }
-
-/// The right to write. It is held until what was committed has been published, so that the order
-/// of publications is the order of commits.
-pub(crate) type Turn = OwnedMutexGuard<()>;
 
 impl Store {
     /// Opens the file, or makes one that nobody else can read, and brings its tables up to date.
@@ -72,13 +70,19 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(WAIT_FOR_LOCK);
-        let writer = SqlitePoolOptions::new().max_connections(1);
-        let writer = writer.connect_with(options.clone()).await?;
-        migrations().run(&writer).await?;
-        let readers = SqlitePoolOptions::new().max_connections(READERS);
+        // What a change does stays in memory until it commits, so that a fault of the disk strikes the
+        // commit, when it is known in whole.
+        let writing = options.clone().pragma("cache_spill", "OFF").pragma("temp_store", "MEMORY");
+        let mut connection = writing.connect().await?;
+        migrations().run(&mut connection).await?;
+        // A reader always stays, and with it the log's files: on a full disk they can't be made anew.
+        let readers = SqlitePoolOptions::new()
+            .min_connections(1)
+            .max_connections(READERS)
+            .idle_timeout(None)
+            .max_lifetime(None);
         let readers = readers.connect_with(options.read_only(true)).await?;
-        let turn = Arc::new(Mutex::new(()));
-        Ok(Self { writer, readers, turn })
+        Ok(Self { writer: Writer::new(writing, connection), readers })
     }
 
     /// A connection that can only read.
@@ -87,16 +91,38 @@ impl Store {
     }
 
     /// Waits for the turn to write, and begins a transaction that is rolled back when dropped.
-    pub(crate) async fn begin(&self) -> Result<(Turn, Transaction<'static, Sqlite>), ControlError> {
-        let turn = self.turn().await;
-        let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        Ok((turn, transaction))
+    pub(crate) async fn begin(&self) -> Result<Transaction, ControlError> {
+        Ok(self.writer.begin().await?)
+    }
+
+    /// Has the store checked now.
+    pub(crate) fn suspect(&self) {
+        self.writer.suspect();
+    }
+
+    /// Waits until something failed that asks for a check.
+    pub(crate) async fn suspected(&self) {
+        self.writer.suspected().await;
     }
 
     /// Waits for the turn alone.
     pub(crate) async fn turn(&self) -> Turn {
-        Arc::clone(&self.turn).lock_owned().await
+        self.writer.turn().await
     }
+}
+
+/// Whether the disk or the file failed, and not what was asked of it.
+pub(crate) fn is_fault(error: &ControlError) -> bool {
+    // Primary result codes: BUSY, LOCKED, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL,
+    // NOLFS, NOTADB.
+    const FAULTS: [i32; 11] = [5, 6, 7, 8, 10, 11, 13, 14, 15, 22, 26];
+    let ControlError::Store(error) = error else { return false };
+    if let Some(error) = error.as_database_error() {
+        let code = error.code().and_then(|code| code.parse::<i32>().ok());
+        return code.is_some_and(|code| FAULTS.contains(&(code & 0xff)));
+    }
+    use sqlx::Error::{Io, PoolClosed, PoolTimedOut, WorkerCrashed};
+    matches!(error, Io(_) | PoolTimedOut | PoolClosed | WorkerCrashed)
 }
 
 fn make_private(path: &Path) -> std::io::Result<()> {
@@ -121,6 +147,7 @@ fn migrations() -> Migrator {
         (13, "ssh_keys", include_str!("../../migrations/0013_ssh_keys.sql")),
         (14, "decisions", include_str!("../../migrations/0014_decisions.sql")),
         (15, "high_water", include_str!("../../migrations/0015_high_water.sql")),
+        (16, "probe", include_str!("../../migrations/0016_probe.sql")),
     ];
     let migrations = each.map(|(version, name, sql)| {
         let name = Cow::Borrowed(name);

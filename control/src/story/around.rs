@@ -92,6 +92,11 @@ pub(super) fn offices(event: &AuditView, who: &str) -> Option<String> {
             said("locks"),
             said("keys"),
         ),
+        "store.writable" => format!(
+            "the store can be written again, which it could not since {}; cuts written late: {}",
+            said("since"),
+            said("cuts")
+        ),
         "inventory.taken" => format!(
             "people, targets and rules were taken in; grants that ended by it: {}; requests: {}",
             said("revoked"),

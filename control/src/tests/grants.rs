@@ -11,7 +11,7 @@ async fn a_grant_ends_by_its_holder_by_revocation_and_by_time() {
     let foreign = world.control.done(&actor("bob"), &grant.id).await;
     assert!(matches!(foreign, Err(ControlError::Forbidden(_))), "{foreign:?}");
     let done = world.control.done(&alice, &grant.id).await.unwrap();
-    assert_eq!(done.state.word(), "ended");
+    assert_eq!(done.value.state.word(), "ended");
     let again = world.control.done(&alice, &grant.id).await;
     assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
 
@@ -21,7 +21,7 @@ async fn a_grant_ends_by_its_holder_by_revocation_and_by_time() {
     let outsider = world.control.revoke(&actor("mallory"), &grant.id, String::new()).await;
     assert!(matches!(outsider, Err(ControlError::Forbidden(_))), "{outsider:?}");
     let revoked = world.control.revoke(&actor("bob"), &grant.id, "closed".into()).await.unwrap();
-    let GrantState::Ended { end, .. } = revoked.state else { panic!("{revoked:?}") };
+    let GrantState::Ended { end, .. } = revoked.value.state else { panic!("{revoked:?}") };
     assert_eq!(end.to_string(), "the grant was revoked: by Bob: closed");
 
     let grant = world.read_grant().await;

@@ -6,7 +6,7 @@ use super::wait::{identity, next, resource, service, waiting};
 use super::{START, World, actor};
 use crate::{Paging, Scope, SessionFilter};
 
-fn begin(grant: &policies::Grant, client: &str) -> Request<v1::BeginRequest> {
+pub(super) fn begin(grant: &policies::Grant, client: &str) -> Request<v1::BeginRequest> {
     Request::new(v1::BeginRequest {
         grant: grant.id.to_string(),
         session: "se-1".into(),
@@ -58,7 +58,7 @@ async fn the_rules_are_asked_again_with_where_the_connection_comes_from() {
     service(&world).begin(begin(&grant, "10.0.0.1:5")).await.unwrap();
 }
 
-fn happening(id: &str, what: v1::happening::Happening) -> v1::Happening {
+pub(super) fn happening(id: &str, what: v1::happening::Happening) -> v1::Happening {
     v1::Happening { id: id.into(), at_ms: START, happening: Some(what) }
 }
 

@@ -2,6 +2,7 @@
 
 mod attestation;
 mod complaints;
+mod cuts;
 mod decisions;
 mod device;
 mod emergencies;

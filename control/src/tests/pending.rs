@@ -152,7 +152,8 @@ async fn what_is_locked_or_waits_for_a_touch_is_not_given_by_itself() {
     world.control.reload(of(&touch)).await.unwrap();
     assert_eq!(state(&world, &id).await, "pending", "the touch still lacks");
     let subject = Subject::Principal("alice".parse().unwrap());
-    let lock = world.control.lock(&actor("eve"), subject, "lost".into(), None).await.unwrap();
+    let lock = world.control.lock(&actor("eve"), subject, "lost".into(), None).await;
+    let lock = lock.unwrap().value;
     let free = touch.replace("@step_up(\"5m\")", "@limit(\"2h\")");
     world.control.reload(of(&free)).await.unwrap();
     assert_eq!(state(&world, &id).await, "pending", "they are locked");

@@ -18,7 +18,7 @@ async fn a_restart_keeps_what_was_acknowledged() {
     assert!(world.control.0.feed.revision() > revision, "it never goes back");
     let eve = actor("eve");
     assert_eq!(world.control.grant(&eve, &write.id).await.unwrap().grant, write);
-    assert_eq!(world.control.grant(&eve, &read.id).await.unwrap().grant, done);
+    assert_eq!(world.control.grant(&eve, &read.id).await.unwrap().grant, done.value);
     assert_eq!(world.control.request(&eve, &pending.id).await.unwrap().request, pending);
     assert!(world.control.authenticate(&session.token, session.kind).await.is_ok());
     assert_eq!(world.control.0.feed.live(), 1);

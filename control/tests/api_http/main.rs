@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod faults;
 mod flood;
 mod forms;
 mod matrix;

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -203,9 +204,14 @@ impl World {
         std::fs::write(file, b"frames").unwrap();
     }
 
+    /// The file of the store.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("postern.sqlite")
+    }
+
     /// Makes every look at a request fail.
     pub(crate) async fn break_store(&self) {
-        let file = self.folder.path().join("postern.sqlite");
+        let file = self.database();
         let address = format!("sqlite://{}", file.display());
         let mut store = sqlx::SqliteConnection::connect(&address).await.unwrap();
         sqlx::query("ALTER TABLE requests RENAME TO lost").execute(&mut store).await.unwrap();
@@ -247,6 +253,15 @@ impl World {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// Who holds this token.
+pub(crate) async fn actor_of(world: &World, token: &str) -> control::Actor {
+    world
+        .control
+        .authenticate(&token.to_owned().into(), control::LoginKind::Terminal)
+        .await
+        .unwrap()
 }
 
 pub(crate) fn id(who: &str) -> PrincipalId {

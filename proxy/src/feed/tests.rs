@@ -26,7 +26,8 @@ async fn tell(feed: &Feed, revision: u64, event: Event) {
 }
 
 async fn tell_in(feed: &Feed, epoch: u64, revision: u64, event: Event) {
-    let event = v1::FeedEvent { revision, fresh_ms: 10_000, event: Some(event), epoch };
+    let event =
+        v1::FeedEvent { revision, fresh_ms: 10_000, event: Some(event), epoch, silence_ms: 0 };
     feed.send(Ok(event)).await.unwrap();
 }
 
@@ -187,4 +188,79 @@ fn waits_grow_to_two_seconds_and_begin_anew_after_a_success() {
     assert!(waits[7..].iter().all(|wait| (1_000..=2_000).contains(wait)), "{waits:?}");
     backoff.reset();
     assert!(backoff.next() <= Duration::from_millis(50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_control_could_not_write_is_given_back_to_it_until_it_is_settled() {
+    let rig = Rig::new();
+    let _following = follow(&rig);
+    let given_back = async |feeds: usize| {
+        while rig.control.given_back.lock().unwrap().len() < feeds {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        rig.control.given_back.lock().unwrap().last().unwrap().clone()
+    };
+    let (one, two, three) = (b"one".to_vec(), b"two".to_vec(), b"three".to_vec());
+    let unsettled =
+        |sealed: &[u8]| v1::Delta { unsettled: vec![sealed.to_vec()], ..v1::Delta::default() };
+
+    let feed = rig.control.next_feed();
+    tell(&feed, 5, wire(&["gr-1"])).await;
+    tell(&feed, 6, Event::Delta(unsettled(&one))).await;
+    tell(&feed, 7, Event::Delta(unsettled(&two))).await;
+    reached(&rig, 7).await;
+    let tried = rig.control.given_back.lock().unwrap().len();
+    let next = rig.control.next_feed();
+    drop(feed);
+    assert_eq!(given_back(tried + 1).await, [one, two]);
+
+    // A control that knows no more of it than this.
+    let snapshot = v1::Snapshot { unsettled: vec![three.clone()], ..v1::Snapshot::default() };
+    tell(&next, 8, Event::Snapshot(snapshot)).await;
+    reached(&rig, 8).await;
+    let after = rig.control.next_feed();
+    drop(next);
+    assert_eq!(given_back(tried + 2).await, [three]);
+    tell(&after, 9, Event::Snapshot(v1::Snapshot::default())).await;
+    tell(&after, 10, Event::Delta(v1::Delta { settled: true, ..unsettled(b"four") })).await;
+    tell(&after, 11, Event::Delta(v1::Delta { settled: true, ..v1::Delta::default() })).await;
+    reached(&rig, 11).await;
+    drop(after);
+    assert_eq!(given_back(tried + 3).await, Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn what_is_kept_for_control_is_bounded() {
+    let mut unsettled = Unsettled::default();
+    for _ in 0..3 {
+        let delta = v1::Delta { unsettled: vec![vec![0; 400_000]; 2], ..v1::Delta::default() };
+        unsettled.hear(Some(&Event::Delta(delta)));
+    }
+    assert_eq!(unsettled.0.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feed_that_renews_nothing_is_followed_and_lets_nobody_in() {
+    let rig = Rig::new();
+    let feed = rig.control.next_feed();
+    let _following = follow(&rig);
+    tell(&feed, 5, wire(&["gr-1"])).await;
+    reached(&rig, 5).await;
+    let subscribed = rig.control.subscribed.load(Ordering::SeqCst);
+    let beat = |fresh_ms| {
+        let event = Some(Event::Heartbeat(v1::Heartbeat {}));
+        Ok(v1::FeedEvent { revision: 5, fresh_ms, silence_ms: 30_000, epoch: 1, event })
+    };
+    for _ in 0..6 {
+        feed.send(beat(0)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    assert_eq!(admit(&rig), Err(Denial::Stale));
+    let tried = rig.control.subscribed.load(Ordering::SeqCst);
+    assert_eq!(tried, subscribed, "the stream is not taken for a broken one");
+    feed.send(beat(10_000)).await.unwrap();
+    while !rig.plane.leases.is_fresh() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(admit(&rig), Ok(()));
 }

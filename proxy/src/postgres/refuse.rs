@@ -95,7 +95,7 @@ impl Refusal {
             BeginError::Refused(_) | BeginError::Over => {
                 ("no-grant", "28000", how_to_ask(resource))
             }
-            BeginError::Unreachable(_) | BeginError::Late => {
+            BeginError::Unreachable(_) | BeginError::Late | BeginError::Unregistered => {
                 ("control-unreachable", "57P03", "Try again in a moment.".to_owned())
             }
             BeginError::StepUp { message: _, hint } => ("step-up-needed", "28000", hint.clone()),

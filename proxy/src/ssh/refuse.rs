@@ -61,7 +61,7 @@ impl Refusal {
             BeginError::Refused(_) | BeginError::Over => {
                 Self::new("no-grant", error.to_string()).hint(&how_to_ask(resource))
             }
-            BeginError::Unreachable(_) | BeginError::Late => {
+            BeginError::Unreachable(_) | BeginError::Late | BeginError::Unregistered => {
                 Self::new("control-unreachable", error.to_string()).hint("Try again in a moment")
             }
             BeginError::StepUp { message, hint } => {

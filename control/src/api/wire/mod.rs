@@ -5,6 +5,7 @@
 //! never shown.
 
 mod access;
+mod cut;
 mod evidence;
 mod explain;
 mod logins;
@@ -14,6 +15,7 @@ mod reviews;
 mod targets;
 
 pub(crate) use access::{AccessRequest, Grant, Hold};
+pub(crate) use cut::{Cut, Gone};
 pub(crate) use evidence::{AuditEvent, Session};
 pub(crate) use explain::Explanation;
 pub(crate) use logins::LoginSession;
