@@ -103,7 +103,7 @@ impl Follower {
             self.leases.check_epoch(event.epoch, event.revision, is_snapshot)?;
             unsettled.hear(event.event.as_ref());
             self.apply(event.revision, fresh, event.event)?;
-            self.leases.entered_epoch(event.epoch);
+            self.leases.entered_epoch(event.epoch, event.revision, unsettled.0.is_empty());
             applied += 1;
             // A stream that breaks after its snapshot each time must not be opened in a hurry.
             if applied > 1 {

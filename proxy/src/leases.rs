@@ -124,6 +124,8 @@ pub struct Leases {
     revision: watch::Sender<Option<u64>>,
     /// The epoch of control's store; 0 before there is any news.
     epoch: AtomicU64,
+    /// The newest revision of that epoch that control's store had for sure.
+    durable: AtomicU64,
     /// Something changed that any session may have to look at: locks, or the time.
     alarm: watch::Sender<()>,
     book: Mutex<Book>,
@@ -184,6 +186,7 @@ impl Leases {
             fresh_until: AtomicU64::new(0),
             revision: watch::Sender::new(None),
             epoch: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
             alarm: watch::Sender::new(()),
             book: Mutex::new(Book::default()),
         }
@@ -267,7 +270,8 @@ impl Leases {
     }
 
     /// Looks at which epoch news is of, before it is applied. Within an epoch, no snapshot is older than what
-    /// was heard before it. Only a snapshot begins another epoch.
+    /// control's store had before. What the store didn't have yet doesn't count: control may lose it in a
+    /// restart. Only a snapshot begins another epoch.
     ///
     /// # Errors
     /// Where control knows less than it did before: then its news must not be applied.
@@ -278,7 +282,7 @@ impl Leases {
         is_snapshot: bool,
     ) -> Result<(), LeaseError> {
         let known_epoch = self.epoch.load(Ordering::Acquire);
-        let known_revision = self.revision().unwrap_or(0);
+        let known_revision = self.durable.load(Ordering::Acquire);
         let older = epoch == known_epoch && is_snapshot && revision < known_revision;
         if epoch < known_epoch || older {
             return Err(LeaseError::WentBack { epoch, revision, known_epoch, known_revision });
@@ -289,9 +293,14 @@ impl Leases {
         Ok(())
     }
 
-    /// News of this epoch was applied.
-    pub(crate) fn entered_epoch(&self, epoch: u64) {
-        self.epoch.store(epoch, Ordering::Release);
+    /// News of this epoch was applied; `is_durable` where control's store has all of it.
+    pub(crate) fn entered_epoch(&self, epoch: u64, revision: u64, is_durable: bool) {
+        let is_new = self.epoch.swap(epoch, Ordering::AcqRel) != epoch;
+        if is_durable {
+            self.durable.store(revision, Ordering::Release);
+        } else if is_new {
+            self.durable.store(0, Ordering::Release);
+        }
     }
 
     /// Replaces everything. What the snapshot leaves out has ended.
