@@ -311,7 +311,8 @@ async fn a_restore_takes_a_folder_whole_and_keeps_what_was_there() {
     // Something happens after the backup.
     let gateway = small.start().await;
     let subject = Subject::Target("orders".parse().unwrap());
-    let lock = gateway.control().lock(&bob, subject, "incident".into(), None).await.unwrap();
+    let lock = gateway.control().lock(&bob, subject, "incident".into(), None).await;
+    let lock = lock.unwrap().value;
     gateway.shutdown(Duration::from_secs(10)).await;
     let errors = small.fails(6, &["restore", backup]).await;
     assert!(errors.contains("not empty") && errors.contains("--replace"), "{errors}");

@@ -113,7 +113,7 @@ impl FourEyes {
                 let asked = emergency(world, "the shop is down").await?;
                 stand_by(world, FIRST, &asked.request.id).await;
                 let view = control.request(&first, &asked.request.id).await?;
-                let grant = control.done(&first, &view.grants[0]).await?;
+                let grant = control.done(&first, &view.grants[0]).await?.value;
                 let review = control.grant(&first, &grant.id).await?.review.unwrap();
                 control.sign_review(&second, &review, "read it".into()).await.map(drop)
             }

@@ -76,7 +76,8 @@ async fn an_older_store_is_refused_and_accepted_without_what_was_taken_away() {
     // What the older store knows nothing of.
     world.control.revoke(&eve, &grant.id, "incident".into()).await.unwrap();
     let subject = Subject::Principal("alice".parse().unwrap());
-    let lock = world.control.lock(&eve, subject, "stolen laptop".into(), None).await.unwrap();
+    let lock = world.control.lock(&eve, subject, "stolen laptop".into(), None).await;
+    let lock = lock.unwrap().value;
     world.control.remove_ssh_key(&session.actor, &key.id).await.unwrap();
     let later = world.signed_in("carol").await.actor;
     let device = "laptop".parse().unwrap();
