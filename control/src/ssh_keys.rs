@@ -312,7 +312,6 @@ impl Change {
         let theirs = |key: &crate::SshKeyView| actor.admin || key.principal == actor.principal.id;
         let key = self.ssh_key(id).await?.filter(theirs);
         let key = key.ok_or(ControlError::NotFound("SSH key"))?;
-        self.removed_factor(Factor::SshKey(id.to_owned()));
         self.cuts_off(actor.into(), What::SshKey { key: id.to_owned() });
         if key.confirmed_at.is_some() {
             self.cut_off(actor, &key).await?;
@@ -331,6 +330,7 @@ impl Change {
     async fn forget_ssh_key(&mut self, by: By, key: &SshKeyView) -> Result<(), ControlError> {
         let now = self.now;
         store::ssh_keys::remove(self.db(), key, now).await?;
+        self.removed_factor(Factor::SshKey(key.id.clone()));
         let detail = json!({
             "name": key.name, "fingerprint": key.fingerprint, "principal": key.principal,
         });
