@@ -8,6 +8,7 @@
 mod channel;
 mod issuer;
 mod machine;
+mod recordings;
 mod sign_in;
 mod target;
 
@@ -108,6 +109,7 @@ pub async fn examine(config_path: &Path) -> Vec<Finding> {
     let (inventory, told) = inventory(&config);
     findings.extend(told);
     findings.extend(machine::folders(&config.gateway));
+    findings.extend(recordings(&config).await);
     let (authority, told) = machine::authority(&config.gateway, now);
     findings.extend(told);
     findings.extend(identities(&config, now));
@@ -130,6 +132,16 @@ fn faulty(faults: Faults, title: &str) -> Vec<Finding> {
         Finding::new(Level::Fault, title, fault.to_string(), remedy)
     });
     findings.collect()
+}
+
+/// Reads the first frame of every recording, which may take a while.
+async fn recordings(config: &Config) -> Vec<Finding> {
+    let (folder, settings) = (config.gateway.recordings.clone(), config.recording);
+    let looking = tokio::task::spawn_blocking(move || recordings::recordings(&folder, &settings));
+    looking.await.unwrap_or_else(|error| {
+        let detail = format!("it can't be looked at: {error}");
+        vec![Finding::fault("room for recordings", detail, "report this, with the log")]
+    })
 }
 
 /// Policies, people, secrets and roots.

@@ -183,15 +183,20 @@ impl Gateway {
         &self.control
     }
 
-    /// Takes people, targets, rules and secrets of this configuration, all or nothing.
+    /// Takes people, targets, rules and secrets of this configuration, all or nothing. Then the
+    /// quotas of recordings, which are counted anew.
     ///
     /// # Errors
     /// Everything that is wrong with them; what was in force then stays in force.
     pub async fn reload(&self, config: &Config) -> Result<Reloaded, UpError> {
-        let config = config.clone();
+        let (config, recording) = (config.clone(), config.recording);
         let inventory = tokio::task::spawn_blocking(move || config.inventory());
         let inventory = inventory.await.map_err(|_| UpError::Broken)??;
-        Ok(self.control.reload(inventory).await?)
+        let reloaded = self.control.reload(inventory).await?;
+        if let Some(proxy) = &self.proxy {
+            proxy.set_recording(recording);
+        }
+        Ok(reloaded)
     }
 
     /// Stops: ends all sessions, waits for them for at most so long, then stops the rest.
@@ -262,6 +267,7 @@ async fn begin(config: Config, accept_rollback: bool) -> Result<Gateway, UpError
     };
     let control = Control::open(settings, inventory, clock).await?;
     control.metrics(&registry);
+    control.watch_room(proxy.has_room());
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let link = tonic::transport::Server::builder().add_service(control.link_service());
@@ -373,6 +379,8 @@ fn proxy_settings(
         tls: Arc::clone(&tls.postgres),
         bearer: config.postgres.auth == PostgresAuth::Oauth,
         recordings: config.gateway.recordings.clone(),
+        state: Some(config.gateway.state.clone()),
+        recording: config.recording,
         workers: 0,
         limits: LimitSettings {
             connections,

@@ -183,7 +183,7 @@ pub struct Start<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End<'a> {
     /// The kind of end: `closed`, `expired`, `revoked`, `done`, `locked`, `policy`, `drained`,
-    /// `recorder-failed`, `upstream-lost`, `protocol-error` …
+    /// `recorder-failed`, `recording-full`, `upstream-lost`, `protocol-error` …
     pub end: Cow<'a, str>,
     /// The reason in words; may be empty.
     pub reason: Cow<'a, str>,

@@ -40,6 +40,8 @@ pub enum WriteError {
 #[derive(Debug)]
 pub struct Writer {
     chain: Chain,
+    /// The chain over what is stored: where a rewind goes back to.
+    stored: Chain,
     /// The finished bytes, then the open frame with its length still to be filled in.
     buf: Vec<u8>,
     /// How many bytes of `buf` are finished.
@@ -49,7 +51,8 @@ pub struct Writer {
 impl Writer {
     /// A writer whose finished bytes begin with those of a recording.
     pub fn new(session_id: &str) -> Writer {
-        Writer { chain: Chain::new(session_id), buf: MAGIC.to_vec(), sealed: MAGIC.len() }
+        let chain = Chain::new(session_id);
+        Writer { stored: chain.clone(), chain, buf: MAGIC.to_vec(), sealed: MAGIC.len() }
     }
 
     /// Adds an event to the open frame, or to a new one where that is full. On error the event is
@@ -85,15 +88,28 @@ impl Writer {
     pub fn clear(&mut self) {
         self.buf.drain(..self.sealed);
         self.sealed = 0;
+        self.stored = self.chain.clone();
         if self.buf.capacity() > KEPT_CAPACITY {
             self.buf.shrink_to(KEPT_CAPACITY);
         }
+    }
+
+    /// Takes back all events since the last [`clear`](Writer::clear): they could not be stored. What
+    /// is added next follows what is stored. Before the first `clear` it does nothing.
+    pub fn rewind(&mut self) {
+        if self.buf.starts_with(&MAGIC) {
+            return;
+        }
+        self.chain = self.stored.clone();
+        self.buf.clear();
+        self.sealed = 0;
     }
 
     /// Closes the open frame and moves all finished bytes out.
     pub fn take(&mut self) -> Vec<u8> {
         self.close_frame();
         self.sealed = 0;
+        self.stored = self.chain.clone();
         std::mem::take(&mut self.buf)
     }
 
@@ -215,6 +231,30 @@ mod tests {
         chain.seal(payload.as_bytes(), &mut want).unwrap();
         chain.seal(payload.as_bytes(), &mut want).unwrap();
         assert!(writer.take() == want);
+    }
+
+    #[test]
+    fn after_a_rewind_what_is_added_follows_what_is_stored() {
+        let mut writer = Writer::new("s1");
+        writer.push(&query("a")).unwrap();
+        let mut stored = writer.seal().to_vec();
+        writer.clear();
+        writer.push(&query("lost")).unwrap();
+        writer.seal();
+        writer.push(&query("lost as well")).unwrap();
+        writer.rewind();
+        assert!(writer.is_empty());
+        writer.push(&query("b")).unwrap();
+        stored.extend_from_slice(writer.seal());
+
+        let mut whole = Writer::new("s1");
+        whole.push(&query("a")).unwrap();
+        let mut want = whole.seal().to_vec();
+        whole.clear();
+        whole.push(&query("b")).unwrap();
+        want.extend_from_slice(whole.seal());
+        assert_eq!(stored, want);
+        assert_eq!(writer.head(), whole.head());
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub mod reader;
 mod renamings;
 pub mod ssh;
 pub mod statements;
+mod summary;
 
 pub use chain::{Chain, Digest, Head, MAGIC, MAX_PAYLOAD};
 pub use event::{End, Event, Kind, PART_BYTES, Start, Text, Value};
@@ -76,3 +77,4 @@ pub use mask::{IndexSet, MAX_SECRET, Masked, Masker, mask, mask_secret, mask_val
 pub use reader::{Reader, Tail, Verified};
 pub use ssh::Ssh;
 pub use statements::{Alternative, Fold, Outcome, Statement, Statements};
+pub use summary::Summary;

@@ -1,7 +1,7 @@
 //! The control plane as one value: what it is made of, how it is opened, and how work is done in it.
 
 use std::future::Future;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -27,6 +27,7 @@ use crate::notify::Wakeup;
 use crate::oidc::{Flows, Outages};
 use crate::pace::Pace;
 use crate::passkeys::{Nonces, Party};
+use crate::reconcile::{Doubtful, UNKNOWN};
 use crate::refusals::Refusals;
 use crate::rollback::{AcceptedRollback, Opening};
 use crate::store::journal::Journal;
@@ -91,8 +92,10 @@ pub(crate) struct Shared {
     pub(crate) tracker_silent: AtomicBool,
     /// Another inventory is in force, so that the clock may matter at another time.
     pub(crate) reconsider: Notify,
+    /// Whether there is room for recordings, where that is known here.
+    room: OnceLock<Arc<AtomicBool>>,
     pub(crate) closing: CancellationToken,
-    work: TaskTracker,
+    pub(crate) work: TaskTracker,
 }
 
 impl Control {
@@ -144,6 +147,7 @@ impl Control {
             explaining: Arc::new(Semaphore::new(1)),
             tracker_silent: AtomicBool::new(false),
             reconsider: Notify::new(),
+            room: OnceLock::new(),
             closing: CancellationToken::new(),
             work: TaskTracker::new(),
             settings,
@@ -160,11 +164,23 @@ impl Control {
         }
         control.0.counts.store_writable.set(1);
         control.merge(kept, KeptBy::Journal).await?;
+        let doubtful = control.doubtful_recordings().await?;
         control.abandon_sessions().await?;
         control.sweep().await?;
         control.take(inventory).await?;
         control.mark(marked).await?;
+        control.spawn_reconcile(doubtful);
         Ok(control)
+    }
+
+    /// Has `/health` say when there is no room for recordings. The first such watch counts.
+    pub fn watch_room(&self, room: Arc<AtomicBool>) {
+        let _ = self.0.room.set(room);
+    }
+
+    /// Whether there is room for recordings, as far as that is known here.
+    pub(crate) fn has_room(&self) -> bool {
+        self.0.room.get().is_none_or(|room| room.load(Ordering::Relaxed))
     }
 
     /// How it was set up.
@@ -212,6 +228,20 @@ impl Control {
         task.await.map_err(|_| ControlError::Broken)?
     }
 
+    /// Reads recordings beside everything else: that may take as long as they are.
+    fn spawn_reconcile(&self, doubtful: Doubtful) {
+        let control = self.clone();
+        self.0.work.spawn(async move {
+            if let Err(error) = control.reconcile(doubtful).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    error,
+                    "the register lacks what recordings prove; the next start tries again"
+                );
+            }
+        });
+    }
+
     /// Ends the streams, and waits until the work at hand is done.
     pub(crate) async fn close(&self) {
         self.0.closing.cancel();
@@ -230,7 +260,7 @@ impl Control {
             let now = change.now;
             let lost = store::sessions::abandon(change.db(), now, DETAIL).await?;
             for session in &lost {
-                let detail = json!({ "end": "closed", "detail": DETAIL, "assumed": true });
+                let detail = json!({ "end": UNKNOWN, "detail": DETAIL, "assumed": true });
                 let event = Event::new(By::Control, "session.ended", session, detail);
                 change.record(event).await?;
             }

@@ -59,6 +59,7 @@ mod pages;
 mod passkeys;
 mod pending;
 mod publish;
+mod reconcile;
 mod recovery;
 mod refusals;
 mod reload;

@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// The longest text of a stranger that is kept, in characters.
-const TEXT_MAX: usize = 256;
-const ID_MAX: usize = 128;
+pub(crate) const TEXT_MAX: usize = 256;
+pub(crate) const ID_MAX: usize = 128;
 
 impl Control {
     /// Sessions, newest first.
@@ -69,7 +69,7 @@ impl Control {
     pub async fn recording(&self, actor: &Actor, id: &SessionId) -> Result<PathBuf, ControlError> {
         actor.must_oversee()?;
         self.session(actor, id).await?;
-        let path = self.settings().recordings.join(format!("{id}.rec"));
+        let path = self.settings().recording(id);
         let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.to_the_end(async move {
             let mut change = control.change().await?;

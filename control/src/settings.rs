@@ -89,6 +89,11 @@ pub struct Gateway {
 }
 
 impl Settings {
+    /// Where the recording of this session is.
+    pub(crate) fn recording(&self, session: &policies::SessionId) -> std::path::PathBuf {
+        self.recordings.join(format!("{session}.rec"))
+    }
+
     /// The key of the secrets that the store keeps: beside it, and not in it.
     pub(crate) fn vault_key(&self) -> PathBuf {
         self.database.with_file_name("vault.key")

@@ -139,6 +139,9 @@ pub(crate) fn words(event: &AuditView) -> String {
             said("subject"),
         ),
         "request.proved" => format!("{who} stood by {it}{}", proved(event)),
+        "recording.broken" => {
+            format!("the recording of {it} proves nothing: {}", said("why"))
+        }
         "recording.read" => format!("{who} read the recording of {it}"),
         "session.proved" => format!("session {it} of {who} went on{}", proved(event)),
         "request.asked" => format!(
@@ -165,6 +168,15 @@ pub(crate) fn words(event: &AuditView) -> String {
             let why = format!("{} {}", said("end"), said("detail"));
             format!("session {it} ended: {} (statements: {})", why.trim_end(), said("statements"))
         }
+        "session.reconciled" => format!(
+            "the register of sessions was brought up to the recording of {it}: {} at {}, {} {} \
+             (statements: {})",
+            said("principal"),
+            said("resource"),
+            said("end"),
+            said("detail"),
+            said("statements")
+        ),
         other => workflow(event, who)
             .or_else(|| around::keys(event, who))
             .or_else(|| around::offices(event, who))

@@ -26,6 +26,8 @@ pub enum End {
     Drained,
     /// The recorder could not write; nothing may pass unrecorded.
     RecorderFailed,
+    /// There is no more room for recordings, or for this person's: the reason says which.
+    RecordingFull(String),
     /// The target closed or broke the connection.
     UpstreamLost,
     /// One of the sides broke the protocol.
@@ -46,6 +48,7 @@ impl End {
             Self::Partitioned => "partitioned",
             Self::Drained => "drained",
             Self::RecorderFailed => "recorder-failed",
+            Self::RecordingFull(_) => "recording-full",
             Self::UpstreamLost => "upstream-lost",
             Self::Protocol(_) => "protocol",
         }
@@ -55,9 +58,11 @@ impl End {
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::Revoked(why) | Self::Locked(why) | Self::Policy(why) | Self::Protocol(why) => {
-                Some(why)
-            }
+            Self::Revoked(why)
+            | Self::Locked(why)
+            | Self::Policy(why)
+            | Self::RecordingFull(why)
+            | Self::Protocol(why) => Some(why),
             Self::Closed
             | Self::Expired
             | Self::Done
@@ -82,6 +87,7 @@ impl End {
             "partitioned" => Self::Partitioned,
             "drained" => Self::Drained,
             "recorder-failed" => Self::RecorderFailed,
+            "recording-full" => Self::RecordingFull(detail),
             "upstream-lost" => Self::UpstreamLost,
             "protocol" => Self::Protocol(detail),
             _ => return None,
@@ -102,6 +108,7 @@ impl fmt::Display for End {
             Self::Partitioned => "the gateway lost its control plane",
             Self::Drained => "the gateway is shutting down",
             Self::RecorderFailed => "the session can't be recorded",
+            Self::RecordingFull(_) => "there is no more room to record the session",
             Self::UpstreamLost => "the target closed the connection",
             Self::Protocol(_) => "the protocol was broken",
         };
@@ -129,6 +136,7 @@ mod tests {
             End::Partitioned,
             End::Drained,
             End::RecorderFailed,
+            End::RecordingFull(why()),
             End::UpstreamLost,
             End::Protocol(why()),
         ] {

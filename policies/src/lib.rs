@@ -33,6 +33,7 @@ mod reads;
 mod request;
 mod review;
 mod roster;
+mod size;
 mod ssh;
 mod step_up;
 mod target;
@@ -70,6 +71,7 @@ pub use request::{
 };
 pub use review::{Review, ReviewError, ReviewState, Signature};
 pub use roster::{Roster, Shift};
+pub use size::{Amount, AmountError, Rounded, Size, SizeError};
 pub use ssh::{Channel, Ssh, UnknownChannel};
 pub use step_up::{Bound, Need, Purpose, StepUp, StepUpError, StepUpKind};
 pub use target::{

@@ -41,6 +41,7 @@ pub mod bench {
 pub use clock::Clock;
 pub use leases::{Delta, Held, LeaseError, Leases, Pass, Snapshot};
 pub use proxy::{Proxy, ProxyError};
-pub use settings::{LimitSettings, Settings, SshSettings};
+pub use recorder::{SpoolUse, spool_use};
+pub use settings::{LimitSettings, RecordingSettings, Settings, SshSettings};
 
 pub(crate) use plane::Plane;

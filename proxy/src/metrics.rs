@@ -39,6 +39,28 @@ const RECORDER_UNSETTLED: Named = (
     "postern_recorder_unsettled_total",
     "Finished recordings that were left to the kernel to make durable.",
 );
+const SPOOL_BYTES: Named = ("postern_spool_bytes", "Bytes that all recordings take.");
+const SPOOL_QUOTA: Named = ("postern_spool_quota_bytes", "The quota of all recordings.");
+const SPOOL_FREE: Named =
+    ("postern_spool_free_bytes", "Bytes that are free on the disk of the recordings.");
+const SPOOL_RESERVE: Named = (
+    "postern_spool_reserve_bytes",
+    "Free bytes below which no session begins; below half of them, live ones end.",
+);
+const SPOOL_LARGEST: Named = (
+    "postern_spool_largest_principal_bytes",
+    "Bytes of recordings of the principal who has the most.",
+);
+const SPOOL_PRINCIPAL_QUOTA: Named =
+    ("postern_spool_principal_quota_bytes", "The quota of one principal's recordings.");
+const SPOOL_REFUSED: Named = (
+    "postern_spool_refused_total",
+    "Sessions that were refused for want of room to record them, by reason.",
+);
+const SPOOL_ENDED: Named = (
+    "postern_spool_ended_total",
+    "Sessions that ended for want of room to record them, by reason.",
+);
 const FEED_REVISION: Named =
     ("postern_feed_revision", "The revision of the feed that was applied last.");
 const FEED_LEASE: Named = (
@@ -73,12 +95,42 @@ pub(crate) struct Metrics {
     pub(crate) recorder_failures: IntCounter,
     /// Finished recordings that were left to the kernel to make durable.
     pub(crate) recorder_unsettled: IntCounter,
+    spool: SpoolGauges,
+    spool_refused: IntCounterVec,
+    spool_ended: IntCounterVec,
     /// The revision of the feed that was applied last.
     pub(crate) feed_revision: IntGauge,
     /// For how much longer the feed is fresh.
     pub(crate) feed_lease: Gauge,
     /// Reports of denials that were left out because there were too many.
     pub(crate) reports_dropped: IntCounter,
+}
+
+/// The room that recordings take and have, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SpoolFigures {
+    /// All recordings.
+    pub(crate) used: u64,
+    /// What they may take.
+    pub(crate) quota: u64,
+    /// What is free on their disk.
+    pub(crate) free: u64,
+    /// What stays free.
+    pub(crate) reserve: u64,
+    /// The recordings of the principal who has the most.
+    pub(crate) largest: u64,
+    /// What those of one principal may take.
+    pub(crate) principal_quota: u64,
+}
+
+#[derive(Debug)]
+struct SpoolGauges {
+    used: IntGauge,
+    quota: IntGauge,
+    free: IntGauge,
+    reserve: IntGauge,
+    largest: IntGauge,
+    principal_quota: IntGauge,
 }
 
 impl Metrics {
@@ -100,6 +152,16 @@ impl Metrics {
             recorder_lag: place.gauge(&RECORDER_LAG)?,
             recorder_failures: place.counter(&RECORDER_FAILURES)?,
             recorder_unsettled: place.counter(&RECORDER_UNSETTLED)?,
+            spool: SpoolGauges {
+                used: place.gauge(&SPOOL_BYTES)?,
+                quota: place.gauge(&SPOOL_QUOTA)?,
+                free: place.gauge(&SPOOL_FREE)?,
+                reserve: place.gauge(&SPOOL_RESERVE)?,
+                largest: place.gauge(&SPOOL_LARGEST)?,
+                principal_quota: place.gauge(&SPOOL_PRINCIPAL_QUOTA)?,
+            },
+            spool_refused: place.counters(&SPOOL_REFUSED, &["reason"])?,
+            spool_ended: place.counters(&SPOOL_ENDED, &["reason"])?,
             feed_revision: place.gauge(&FEED_REVISION)?,
             feed_lease: place.register(Gauge::new(FEED_LEASE.0, FEED_LEASE.1)?)?,
             reports_dropped: place.counter(&REPORTS_DROPPED)?,
@@ -137,6 +199,31 @@ impl Metrics {
     /// Counts a failure to reach this target.
     pub(crate) fn upstream_failed(&self, target: &TargetName) {
         self.upstream_failures.with_label_values(&[target.as_str()]).inc();
+    }
+
+    /// Sets what is known of the room for recordings.
+    pub(crate) fn spool(&self, figures: &SpoolFigures) {
+        let gauges = &self.spool;
+        for (gauge, bytes) in [
+            (&gauges.used, figures.used),
+            (&gauges.quota, figures.quota),
+            (&gauges.free, figures.free),
+            (&gauges.reserve, figures.reserve),
+            (&gauges.largest, figures.largest),
+            (&gauges.principal_quota, figures.principal_quota),
+        ] {
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts a session that was refused for want of room to record it.
+    pub(crate) fn spool_refused(&self, reason: &'static str) {
+        self.spool_refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a session that ended for want of room to record it.
+    pub(crate) fn spool_ended(&self, reason: &'static str) {
+        self.spool_ended.with_label_values(&[reason]).inc();
     }
 
     /// The number of live sessions.
@@ -201,6 +288,8 @@ mod tests {
         metrics.refused("address");
         metrics.upstream_failed(&"orders".parse().unwrap());
         metrics.live("postgres").inc();
+        metrics.spool_refused("reserve");
+        metrics.spool_ended("session-quota");
         metrics.bytes(1, 2);
         let names: Vec<String> =
             registry.gather().iter().map(|family| family.name().to_owned()).collect();
@@ -219,6 +308,14 @@ mod tests {
             "postern_reports_dropped_total",
             "postern_revoke_to_cut_seconds",
             "postern_sessions_live",
+            "postern_spool_bytes",
+            "postern_spool_ended_total",
+            "postern_spool_free_bytes",
+            "postern_spool_largest_principal_bytes",
+            "postern_spool_principal_quota_bytes",
+            "postern_spool_quota_bytes",
+            "postern_spool_refused_total",
+            "postern_spool_reserve_bytes",
             "postern_upstream_connect_seconds",
             "postern_upstream_failures_total",
         ];

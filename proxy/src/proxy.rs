@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,10 +30,12 @@ use crate::plane::Plane;
 use crate::recorder::Spool;
 use crate::report::{Reporter, Reports};
 use crate::session::Sessions;
-use crate::settings::Settings;
+use crate::settings::{RecordingSettings, Settings};
 
 /// How often clocks and credentials are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How long a start waits for recordings to be counted.
+const COUNTED: Duration = Duration::from_secs(10);
 /// How long sessions that did not end by themselves may take to be torn down.
 const TEAR_DOWN: Duration = Duration::from_secs(2);
 
@@ -107,6 +110,11 @@ impl Proxy {
         let addresses = listen(Kind::Postgres, &settings.postgres, &mut by_worker)?;
         let ssh_addresses = listen(Kind::Ssh, ssh, &mut by_worker)?;
         let (plane, reporter) = furnish(settings, link, registry)?;
+        // Quotas count what is there already. Where that takes long, sessions begin meanwhile: free
+        // space is measured from the first moment.
+        if tokio::time::timeout(COUNTED, plane.spool.counted()).await.is_err() {
+            tracing::warn!("the recordings are still being counted; quotas hold once they are");
+        }
         let tasks = start_tasks(&plane, reporter);
         let sessions = TaskTracker::new();
         let (accepting, all) = (CancellationToken::new(), CancellationToken::new());
@@ -136,6 +144,17 @@ impl Proxy {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Takes other quotas and another reserve, and counts the recordings anew.
+    pub fn set_recording(&self, settings: RecordingSettings) {
+        self.plane.spool.set(settings);
+    }
+
+    /// Whether there is room for another recording: measured once a second.
+    #[must_use]
+    pub fn has_room(&self) -> Arc<AtomicBool> {
+        self.plane.spool.has_room()
     }
 
     /// Waits until the first snapshot came.
@@ -210,10 +229,9 @@ fn furnish(
 ) -> Result<(Arc<Plane>, Reporter), ProxyError> {
     let metrics = Arc::new(Metrics::new(registry)?);
     let clock = Clock::system();
-    let folder = &settings.recordings;
-    let spool = Spool::open(folder, &settings.name, clock.clone(), Arc::clone(&metrics));
-    let spool =
-        spool.map_err(|source| ProxyError::Recordings { folder: folder.clone(), source })?;
+    let spool = Spool::open(&settings, clock.clone(), Arc::clone(&metrics));
+    let spool = spool
+        .map_err(|source| ProxyError::Recordings { folder: settings.recordings.clone(), source })?;
     // Every session may have its start and its end waiting, and its successor, too.
     let waiting = settings.limits.connections.saturating_mul(3);
     let (reports, reporter) = Reports::new(waiting, Arc::clone(&metrics), clock.instant());
@@ -224,6 +242,7 @@ fn furnish(
         leases: Arc::clone(&leases),
         metrics: Arc::clone(&metrics),
         reports: reports.clone(),
+        spool: spool.clone(),
         drained: CancellationToken::new(),
     };
     let plane = Plane {

@@ -6,11 +6,20 @@
 //! by a thread of its own, since a disk takes milliseconds. After one failed write everything fails:
 //! nothing passes unrecorded.
 //!
+//! Where a quota is reached or space runs out ([`room`]), what was to be written still is, as far as it
+//! can be, and the flush fails all the same: what it describes doesn't pass. The end of the session then
+//! stands in the recording.
+//!
 //! On a disk that hangs, writes go on into the page cache until the kernel holds as much as it allows,
 //! and then they block: the sessions of that worker stand still, and nothing of theirs passes, recorded
 //! or not, until the disk answers. What finishes meanwhile waits for that one thread; beyond its queue
 //! it is left to the kernel, and counted.
 
+mod count;
+mod full;
+mod keeper;
+mod ledger;
+mod room;
 mod spool;
 
 use std::borrow::Cow;
@@ -23,6 +32,11 @@ use tokio::time::Instant;
 
 use crate::session::{Session, Tally};
 
+use ledger::Account;
+
+pub use count::spool_use;
+pub(crate) use full::{Full, end_of};
+pub use ledger::SpoolUse;
 pub(crate) use spool::Spool;
 
 /// What is written without being asked for, so that a long message can't fill the memory.
@@ -33,24 +47,37 @@ const MOST_PENDING: usize = 256 * 1024;
 pub(crate) struct Recorder {
     spool: Spool,
     file: Option<File>,
+    account: Account,
     writer: Writer,
     started: Instant,
-    failed: bool,
+    state: State,
+}
+
+/// What can still be recorded.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Good,
+    /// The end alone.
+    Full(Full),
+    Failed,
 }
 
 impl Recorder {
     /// Begins the recording of a session, with its first event written.
     pub(crate) fn create(spool: &Spool, session: &Session) -> io::Result<Self> {
+        let account = spool.account(&session.identity().principal, session.id());
         let file = spool.create(session.id())?;
         let mut recorder = Self {
             spool: spool.clone(),
             file: Some(file),
+            account,
             writer: Writer::new(session.id().as_str()),
             started: spool.clock().instant(),
-            failed: false,
+            state: State::Good,
         };
-        recorder.push(&Event { t: 0, kind: Kind::Start(Box::new(start(spool, session))) })?;
-        recorder.flush()?;
+        let first = Event { t: 0, kind: Kind::Start(Box::new(start(spool, session))) };
+        let begun = recorder.append(&first).and_then(|()| recorder.write());
+        begun.inspect_err(|_| spool.remove(session.id()))?;
         Ok(recorder)
     }
 
@@ -63,15 +90,33 @@ impl Recorder {
     /// Adds an event. It stands in the recording only after [`Recorder::flush`].
     pub(crate) fn push(&mut self, event: &Event<'_>) -> io::Result<()> {
         self.check()?;
-        if let Err(error) = self.writer.push(event) {
-            return Err(self.fail(io::Error::new(io::ErrorKind::InvalidData, error)));
-        }
+        self.append(event)?;
         if self.writer.pending() > MOST_PENDING { self.flush() } else { Ok(()) }
     }
 
-    /// Writes what was added.
+    /// Writes what was added. Where there is no more room, it fails after that.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.check()?;
+        if self.writer.is_empty() {
+            return Ok(());
+        }
+        self.write()?;
+        match self.spool.full(&self.account) {
+            Some(full) => {
+                self.spool.metrics().spool_ended(full.code());
+                self.state = State::Full(full);
+                Err(full.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn append(&mut self, event: &Event<'_>) -> io::Result<()> {
+        let added = self.writer.push(event);
+        added.map_err(|error| self.fail(io::Error::new(io::ErrorKind::InvalidData, error)))
+    }
+
+    fn write(&mut self) -> io::Result<()> {
         if self.writer.is_empty() {
             return Ok(());
         }
@@ -81,8 +126,12 @@ impl Recorder {
         lag.add(size);
         let written = self.file.as_mut().map_or_else(gone, |file| file.write_all(bytes));
         lag.sub(size);
+        if let Err(error) = written {
+            return Err(self.fail(error));
+        }
+        self.account.add(u64::try_from(size).unwrap_or(0));
         self.writer.clear();
-        written.map_err(|error| self.fail(error))
+        Ok(())
     }
 
     /// Writes the end, leaves the file to be made durable, and returns what stands for all of it.
@@ -94,23 +143,43 @@ impl Recorder {
             bytes_out: tally.bytes_out,
             at: self.spool.clock().now().to_string().into(),
         };
-        self.push(&Event { t: self.elapsed(), kind: Kind::End(event) })?;
-        self.flush()?;
+        if matches!(self.state, State::Failed) {
+            self.check()?;
+        }
+        self.append(&Event { t: self.elapsed(), kind: Kind::End(event) })?;
+        self.write()?;
         let file = self.file.take().map_or_else(gone, Ok)?;
         self.spool.settle(file);
         Ok(self.writer.head())
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.failed {
-            return Err(io::Error::other("the recording failed before"));
+        match self.state {
+            State::Good => Ok(()),
+            State::Full(full) => Err(full.into()),
+            State::Failed => Err(io::Error::other("the recording failed before")),
         }
-        Ok(())
     }
 
+    /// Takes back what was written in part. Where only space was missing, the end may still fit.
     fn fail(&mut self, error: io::Error) -> io::Error {
-        self.failed = true;
         self.spool.metrics().recorder_failures.inc();
+        let whole = self.account.written();
+        let file = self.file.as_ref();
+        let cut = file.is_some_and(|file| file.set_len(whole).is_ok());
+        if let Some(metadata) = file.and_then(|file| file.metadata().ok()) {
+            self.account.set(metadata.len());
+        }
+        self.state = match Full::of(&error) {
+            Some(full) if cut => {
+                if matches!(self.state, State::Good) {
+                    self.spool.metrics().spool_ended(full.code());
+                }
+                self.writer.rewind();
+                State::Full(full)
+            }
+            Some(_) | None => State::Failed,
+        };
         error
     }
 }
@@ -118,9 +187,9 @@ impl Recorder {
 impl Drop for Recorder {
     /// A session that was torn down still leaves all that it added.
     fn drop(&mut self) {
-        if self.file.is_some() && !self.failed {
+        if self.file.is_some() && matches!(self.state, State::Good) {
             // Nobody is left to be told, and the failure is counted.
-            let _ = self.flush();
+            let _ = self.write();
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::hold::Identity;
 use crate::leases::{Held, Leases, Pass};
 use crate::metrics::Metrics;
+use crate::recorder::{Full, Spool};
 use crate::report::{Place, Reports, clip};
 pub(crate) use countdown::Countdown;
 
@@ -38,6 +39,7 @@ pub(crate) struct Sessions {
     pub(crate) leases: Arc<Leases>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reports: Reports,
+    pub(crate) spool: Spool,
     pub(crate) drained: CancellationToken,
 }
 
@@ -59,6 +61,8 @@ pub(crate) enum OpenError {
     Draining,
     #[error("too much waits to be reported to control")]
     Backlogged,
+    #[error(transparent)]
+    Full(#[from] Full),
 }
 
 /// What went through a session.
@@ -109,11 +113,12 @@ struct Guard {
 }
 
 impl Sessions {
-    /// Begins a session, and tells control so.
+    /// Begins a session that there is room to record, and tells control so.
     pub(crate) fn open(&self, opening: Opening) -> Result<Session, OpenError> {
         if self.drained.is_cancelled() {
             return Err(OpenError::Draining);
         }
+        self.spool.admit(&opening.identity.principal)?;
         let (first, last) =
             self.reports.reserve().zip(self.reports.reserve()).ok_or(OpenError::Backlogged)?;
         let started = self.clock.now();

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use policies::{Amount, Size};
+
 /// The settings of one proxy.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -23,6 +25,10 @@ pub struct Settings {
     pub bearer: bool,
     /// The folder of recordings; made where it isn't there.
     pub recordings: PathBuf,
+    /// The folder of control's state, where it is on this machine: its disk keeps the same reserve.
+    pub state: Option<PathBuf>,
+    /// How much room recordings may take.
+    pub recording: RecordingSettings,
     /// Worker threads; 0 is one per processor.
     pub workers: usize,
     /// How much of what at once.
@@ -38,6 +44,46 @@ pub struct SshSettings {
     pub authority: Arc<certs::SshAuthority>,
     /// What clients are shown before they authenticate.
     pub banner: Option<String>,
+}
+
+/// How much room recordings may take. Shares are of the file system that they are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordingSettings {
+    /// The recording of one session.
+    pub session_quota: Amount,
+    /// All recordings of one principal.
+    pub principal_quota: Amount,
+    /// All recordings.
+    pub spool_quota: Amount,
+    /// What stays free. Below it no session begins; below half of it, live ones end. A share stands
+    /// for at least 512 MiB, or a quarter of a file system that is smaller than 2 GiB.
+    pub reserve: Amount,
+}
+
+/// The least that a share stands for as the reserve.
+const LEAST_RESERVE: u64 = 512 << 20;
+
+impl RecordingSettings {
+    /// The reserve in bytes, on a file system of this size.
+    #[must_use]
+    pub fn reserve_of(&self, whole: u64) -> u64 {
+        let reserve = self.reserve.of(whole);
+        match self.reserve {
+            Amount::Size(_) => reserve,
+            Amount::Percent(_) => reserve.max(LEAST_RESERVE.min(whole / 4)),
+        }
+    }
+}
+
+impl Default for RecordingSettings {
+    fn default() -> Self {
+        Self {
+            session_quota: Amount::Size(Size::from_bytes(4 << 30)),
+            principal_quota: Amount::Percent(20),
+            spool_quota: Amount::Percent(80),
+            reserve: Amount::Percent(5),
+        }
+    }
 }
 
 /// How much of what at once.

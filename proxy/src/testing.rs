@@ -28,7 +28,7 @@ use crate::plane::Plane;
 use crate::recorder::Spool;
 use crate::report::Reports;
 use crate::session::{Opening, Session, Sessions};
-use crate::settings::{LimitSettings, Settings};
+use crate::settings::{LimitSettings, RecordingSettings, Settings};
 
 /// The time at which tests begin, in seconds.
 pub(crate) const START: i64 = 1_000_000;
@@ -134,20 +134,21 @@ impl Rig {
         let (reports, reporter) = Reports::new(waiting, Arc::clone(&metrics), clock.instant());
         tokio::spawn(reporter.run("proxy-1".into(), link.clone()));
         let leases = Arc::new(Leases::new(clock.clone()));
+        let settings = settings(folder.path().join("recordings"), limits.clone());
+        let spool = Spool::open(&settings, clock.clone(), Arc::clone(&metrics)).unwrap();
         let sessions = Sessions {
             clock: clock.clone(),
             leases: Arc::clone(&leases),
             metrics: Arc::clone(&metrics),
             reports: reports.clone(),
+            spool: spool.clone(),
             drained: CancellationToken::new(),
         };
-        let recordings = folder.path().join("recordings");
-        let spool = Spool::open(&recordings, "proxy-1", clock.clone(), Arc::clone(&metrics));
         let plane = Plane {
-            settings: settings(recordings, limits.clone()),
+            settings,
             credentials: Credentials::new(clock.clone(), link.clone()),
             limits: Limits::new(limits, Arc::clone(&metrics)),
-            spool: spool.unwrap(),
+            spool,
             clock,
             leases,
             link,
@@ -174,9 +175,9 @@ impl Rig {
         self.open_as(alice(), client)
     }
 
-    /// Lets Alice in from there, by another proof of hers.
+    /// Lets somebody in from there.
     pub(crate) fn open_as(&self, identity: Identity, client: &str) -> Session {
-        let key = key("alice", "app@orders/shop");
+        let key = key(identity.principal.as_str(), "app@orders/shop");
         let pass = self.plane.admit(&Knock { key: &key, device: None, credential: None }).unwrap();
         let (client, application) = (client.parse().unwrap(), "psql".into());
         let kind = policies::Kind::Postgres;
@@ -200,6 +201,12 @@ pub(crate) fn settings(recordings: std::path::PathBuf, limits: LimitSettings) ->
         tls: Arc::new(tls),
         bearer: false,
         recordings,
+        state: None,
+        // Tests run on disks that are nearly full as well.
+        recording: RecordingSettings {
+            reserve: Amount::Size(Size::from_bytes(1)),
+            ..RecordingSettings::default()
+        },
         workers: 2,
         limits,
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use policies::{Database, Environment, GroupName, PrincipalId, Ttl};
+use policies::{Amount, Database, Environment, GroupName, PrincipalId, Size, Ttl};
 use toml::de::DeValue;
 use url::Url;
 
@@ -46,6 +46,18 @@ impl<T: Field> Field for Vec<T> {
 impl Field for Ttl {
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("a span of time such as `15m`")
+    }
+}
+
+impl Field for Size {
+    fn read(value: Value<'_>) -> Option<Self> {
+        value.parse("a size such as `64MiB`")
+    }
+}
+
+impl Field for Amount {
+    fn read(value: Value<'_>) -> Option<Self> {
+        value.parse("a size such as `2GiB` or a share such as `5%`")
     }
 }
 

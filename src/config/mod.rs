@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 use control::{ChannelName, Email};
 use policies::{GroupName, IssuerName, PrincipalId, TargetName};
+use proxy::RecordingSettings;
 
 pub use fault::{Fault, Faults, Site, Spot};
 pub use inventory::Identities;
@@ -76,6 +77,8 @@ pub struct Config {
     pub log: Log,
     /// Bounds on what strangers can take up.
     pub limits: Limits,
+    /// How much room recordings may take.
+    pub recording: RecordingSettings,
     /// The times of requests and grants.
     pub grants: Grants,
     /// How requests go their way.
@@ -229,6 +232,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
     let metrics = Some(sections::metrics(root.section("metrics"))).filter(|_| has_metrics);
     let log = sections::log(root.section("log"));
     let limits = sections::limits(root.section("limits"));
+    let recording = sections::recording(root.section("recording"));
     let grants = sections::grants(root.section("grants"));
     let workflow = workflow::workflow(root.section("workflow"), base);
     let sign_in = sections::sign_in(root.section("sign_in"));
@@ -265,6 +269,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
         metrics,
         log,
         limits,
+        recording,
         grants,
         workflow,
         sign_in,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use control::Links;
 use policies::Ttl;
+use proxy::RecordingSettings;
 use url::Url;
 
 use super::fields::{GatewayHost, WordOrTable, unknown_word, word_or_table};
@@ -372,6 +373,18 @@ pub(super) fn limits(mut section: Section<'_>) -> Limits {
     };
     section.finish();
     limits
+}
+
+pub(super) fn recording(mut section: Section<'_>) -> RecordingSettings {
+    let default = RecordingSettings::default();
+    let recording = RecordingSettings {
+        session_quota: section.take_or("session_quota", default.session_quota),
+        principal_quota: section.take_or("principal_quota", default.principal_quota),
+        spool_quota: section.take_or("spool_quota", default.spool_quota),
+        reserve: section.take_or("reserve", default.reserve),
+    };
+    section.finish();
+    recording
 }
 
 pub(super) fn grants(mut section: Section<'_>) -> Grants {

@@ -28,11 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The folders of state and recordings.
 pub(super) fn folders(gateway: &Gateway) -> Vec<Finding> {
-    [("state folder", &gateway.state), ("recordings folder", &gateway.recordings)]
-        .into_iter()
-        .flat_map(|(title, path)| [Some(folder(title, path)), space(title, path)])
-        .flatten()
-        .collect()
+    let (state, recordings) = (&gateway.state, &gateway.recordings);
+    let mut findings = vec![folder("state folder", state)];
+    findings.extend(space("state folder", state));
+    findings.push(folder("recordings folder", recordings));
+    findings
 }
 
 fn folder(title: &str, path: &Path) -> Finding {
@@ -80,7 +80,7 @@ fn missing(title: &str, path: &Path) -> Finding {
 }
 
 /// The nearest folder above that is there.
-fn existing(path: &Path) -> PathBuf {
+pub(super) fn existing(path: &Path) -> PathBuf {
     let there = path.ancestors().find(|above| above.is_dir());
     match there {
         Some(above) if !above.as_os_str().is_empty() => above.to_owned(),
@@ -92,7 +92,7 @@ fn space(title: &str, path: &Path) -> Option<Finding> {
     let disk = statvfs(existing(path)).ok()?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let detail = format!("{} MiB are free", free >> 20);
-    let remedy = "make room: a session that can't be recorded ends";
+    let remedy = "make room: without it nobody can sign in, approve or revoke";
     let title = format!("disk of the {title}");
     Some(match free {
         free if free < FULL_BYTES => Finding::fault(title, detail, remedy),

@@ -11,7 +11,7 @@ use serde_json::Value;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Every metric, and whether it is a histogram (which is asked for by its buckets, sum and count).
-const METRICS: [(&str, bool); 27] = [
+const METRICS: [(&str, bool); 35] = [
     ("postern_connections_total", false),
     ("postern_denials_total", false),
     ("postern_admission_seconds", true),
@@ -23,6 +23,14 @@ const METRICS: [(&str, bool); 27] = [
     ("postern_recorder_lag_bytes", false),
     ("postern_recorder_failures_total", false),
     ("postern_recorder_unsettled_total", false),
+    ("postern_spool_bytes", false),
+    ("postern_spool_quota_bytes", false),
+    ("postern_spool_free_bytes", false),
+    ("postern_spool_reserve_bytes", false),
+    ("postern_spool_largest_principal_bytes", false),
+    ("postern_spool_principal_quota_bytes", false),
+    ("postern_spool_refused_total", false),
+    ("postern_spool_ended_total", false),
     ("postern_reports_dropped_total", false),
     ("postern_upstream_connect_seconds", true),
     ("postern_upstream_failures_total", false),

@@ -1,6 +1,6 @@
 //! Kill -9 of the whole gateway: what the target got is in the recording, and nothing stays behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::support::apart::Apart;
 use crate::support::raw::{query, read_until, send};
 use crate::support::{Setup, psql, until};
-use audit::{Kind, Reader};
+use audit::{Kind, Reader, Summary, Tail};
 use postern::up::Gateway;
 
 async fn apart() -> Apart {
@@ -136,6 +136,81 @@ async fn after_a_kill_the_grant_is_still_good_and_no_session_stays_live() {
     let (ok, out, errors) = crate::support::run(command).await;
     assert!(ok && out.trim() == "through", "{errors}");
     until("the target has no session left", || apart.upstream_sessions() == "0").await;
+    again.shutdown(Duration::from_secs(10)).await;
+}
+
+/// The recordings of a folder, by session, with what each proves.
+fn summaries(folder: &Path) -> BTreeMap<String, Summary> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let summaries = files.filter(|path| path.extension().is_some_and(|ending| ending == "rec"));
+    summaries
+        .map(|path| {
+            let session = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let file = BufReader::new(File::open(path).unwrap());
+            let summary = Summary::read(file, &session).unwrap();
+            (session, summary)
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_the_register_is_what_the_recordings_prove() {
+    let apart = apart().await;
+    let mut gateway = apart.start().await;
+    let mut streams = Vec::new();
+    for session in 1..=3 {
+        let mut stream = apart.session("app_rw").await;
+        for _ in 0..session {
+            send(&mut stream, &query("select 1")).await;
+            read_until(&mut stream, b'Z').await;
+        }
+        streams.push(stream);
+    }
+    gateway.kill_9();
+    drop(streams);
+    let folder = apart.folder.path().join("state/recordings");
+    // The kill tore the last frame of one, and somebody tampered with another.
+    let open: Vec<_> = summaries(&folder).into_iter().filter(|(_, it)| it.end.is_none()).collect();
+    assert_eq!(open.len(), 3);
+    let file = |nth: usize| folder.join(format!("{}.rec", open[nth].0));
+    let length = file(0).metadata().unwrap().len();
+    OpenOptions::new().write(true).open(file(0)).unwrap().set_len(length - 7).unwrap();
+    let mut bytes = std::fs::read(file(1)).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(file(1), bytes).unwrap();
+
+    let config = postern::config::Config::load(&apart.config).unwrap();
+    let again = Gateway::start(&config).await.unwrap();
+    let control = again.control();
+    let bob = policies::PrincipalId::new("bob").unwrap();
+    let bob = control.invite(None, &bob).await.unwrap();
+    let bob = control.sign_in(&bob.code, control::Origin::default()).await.unwrap().actor;
+    let proved = summaries(&folder);
+    let page =
+        crate::support::until_some("the register is what the recordings prove", async || {
+            let all = control::SessionFilter { scope: control::Scope::All, ..Default::default() };
+            let page = control.sessions(&bob, all, control::Paging::default()).await.unwrap();
+            let is_proved = |session: &control::SessionView| {
+                let end = session.ended.as_ref().unwrap();
+                let proof = &proved[session.id.as_str()];
+                match proof.tail {
+                    Tail::Broken { .. } => end.head.is_empty() && end.detail.contains("is broken"),
+                    _ => {
+                        proof.head.map(|head| head.to_string()).as_ref() == Some(&end.head)
+                            && end.statements == proof.statements
+                    }
+                }
+            };
+            (page.items.len() == proved.len() && page.items.iter().all(is_proved)).then_some(page)
+        })
+        .await;
+    let of = |nth: usize| page.items.iter().find(|it| it.id.as_str() == open[nth].0).unwrap();
+    for (nth, detail) in [(0, "incomplete frame"), (1, "is broken"), (2, "the gateway stopped")] {
+        let end = of(nth).ended.as_ref().unwrap();
+        assert_eq!(end.end, "unknown");
+        assert!(end.detail.contains(detail), "{end:?}");
+    }
     again.shutdown(Duration::from_secs(10)).await;
 }
 

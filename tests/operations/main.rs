@@ -22,6 +22,7 @@ mod flood;
 mod full;
 mod hardening;
 mod kill;
+mod room;
 mod small;
 
 #[path = "../support/mod.rs"]

@@ -26,6 +26,7 @@ mod jumps;
 mod keys;
 mod messages;
 mod registered;
+mod room;
 mod running;
 mod sessions;
 mod step_up;

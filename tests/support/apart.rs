@@ -75,12 +75,20 @@ impl Apart {
 
     /// Starts it, and waits until it serves.
     pub async fn start(&self) -> Killed {
-        let child = Command::new(env!("CARGO_BIN_EXE_postern"))
+        self.start_with("", &[]).await
+    }
+
+    /// Starts it after these words of a shell and with these arguments. What it prints is in `out`.
+    pub async fn start_with(&self, before: &str, more: &[&str]) -> Killed {
+        let child = Command::new("sh")
+            .args(["-c", &format!("{before}exec \"$@\""), "sh"])
+            .arg(env!("CARGO_BIN_EXE_postern"))
             .args(["up", "--config"])
             .arg(&self.config)
+            .args(more)
             .env_remove("POSTERN_LOG")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(File::create(self.folder.path().join("out")).unwrap())
             .stderr(File::create(self.folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();

@@ -62,6 +62,8 @@ pub struct Setup {
     pub postgres: String,
     /// Lines of the section `[limits]`.
     pub limits: String,
+    /// Lines of the section `[recording]`.
+    pub recording: String,
     /// Whole sections at the end of the file.
     pub more: String,
     pub programs: Option<PathBuf>,
@@ -77,6 +79,8 @@ impl Default for Setup {
             target: String::new(),
             postgres: String::new(),
             limits: "per_address = 20000".to_owned(),
+            // Tests run on disks that are nearly full as well.
+            recording: "reserve = \"16MiB\"".to_owned(),
             more: String::new(),
             programs: None,
         }
@@ -348,7 +352,7 @@ fn write_config(
     setup: &Setup,
     cluster: &Cluster,
 ) -> PathBuf {
-    let Setup { rules, host, alice, target, postgres, limits, more, .. } = setup;
+    let Setup { rules, host, alice, target, postgres, limits, recording, more, .. } = setup;
     let policies = folder.join("policies");
     std::fs::create_dir(&policies).unwrap();
     std::fs::write(policies.join("access.cedar"), rules).unwrap();
@@ -388,6 +392,8 @@ tls = "off"
 listen = "127.0.0.1:0"
 [limits]
 {limits}
+[recording]
+{recording}
 [sign_in]
 links = "sign-in"
 [people.alice]

@@ -14,10 +14,14 @@ const UNWRITABLE: &str = "control can't write to its disk: no new access begins,
                           folder, or see the log for another cause; it goes on by itself, so \
                           don't restart it";
 
+const NO_ROOM: &str = "no session begins, because there is no room for its recording: `postern doctor` \
+                       says what to do";
+
 /// Whether control does its work.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// `ok`, or `unwritable` where control can't write to its store.
+    /// `ok`, `unwritable` where control can't write to its store, or `no-room` where no session can
+    /// begin for want of room to record it.
     status: &'static str,
     version: &'static str,
     /// Since when it can't.
@@ -31,7 +35,7 @@ pub(crate) struct Health {
     detail: Option<&'static str>,
 }
 
-/// Says whether control answers and can write. Take it to decide where requests go, not to restart
+/// Says whether control answers and can write, and whether sessions can be recorded. Take it to decide where requests go, not to restart
 /// control: a restart does not make room on a disk.
 #[utoipa::path(get, path = "/health", tag = "meta", security(()),
     responses((status = 200, body = Health),
@@ -40,8 +44,12 @@ pub(crate) async fn health(State(api): State<Api>) -> (StatusCode, Json<Health>)
     let health = api.control.store_health();
     let version = env!("CARGO_PKG_VERSION");
     let Some(since) = health.unwritable_since else {
-        let ok = Health { status: "ok", version, since: None, pending_cuts: None, detail: None };
-        return (StatusCode::OK, Json(ok));
+        let (status, detail) = match api.control.has_room() {
+            true => ("ok", None),
+            false => ("no-room", Some(NO_ROOM)),
+        };
+        let works = Health { status, version, since: None, pending_cuts: None, detail };
+        return (StatusCode::OK, Json(works));
     };
     let unwritable = Health {
         status: "unwritable",

@@ -148,6 +148,7 @@ fn migrations() -> Migrator {
         (14, "decisions", include_str!("../../migrations/0014_decisions.sql")),
         (15, "high_water", include_str!("../../migrations/0015_high_water.sql")),
         (16, "probe", include_str!("../../migrations/0016_probe.sql")),
+        (17, "reconciled", include_str!("../../migrations/0017_reconciled.sql")),
     ];
     let migrations = each.map(|(version, name, sql)| {
         let name = Cow::Borrowed(name);

@@ -11,10 +11,13 @@ use crate::{ControlError, SessionEnd, SessionView};
 pub(crate) struct Stored {
     pub(crate) seq: i64,
     pub(crate) session: SessionView,
+    /// Whether the end was only assumed.
+    pub(crate) assumed: bool,
 }
 
 struct Kept {
     seq: i64,
+    assumed: bool,
     texts: [String; 9],
     opened_at: i64,
     ended: Option<SessionEnd>,
@@ -39,6 +42,7 @@ impl<'r> FromRow<'r, SqliteRow> for Kept {
         };
         Ok(Self {
             seq: row.try_get("seq")?,
+            assumed: row.try_get("assumed")?,
             texts: [
                 text("id")?,
                 text("grant")?,
@@ -71,8 +75,8 @@ fn read(kept: Kept) -> Result<Stored, ControlError> {
         opened_at: Timestamp::from_millis(kept.opened_at),
         ended: kept.ended,
     };
-    let seq = kept.seq;
-    Ok(Stored { seq, session })
+    let Kept { seq, assumed, .. } = kept;
+    Ok(Stored { seq, session, assumed })
 }
 
 /// Whether this report is new.
@@ -134,6 +138,60 @@ pub(crate) async fn end(
     Ok(())
 }
 
+/// Writes what a recording proves of a session that had no end, an assumed one, or no head.
+pub(crate) async fn correct(
+    db: &mut SqliteConnection,
+    id: &SessionId,
+    end: &SessionEnd,
+) -> Result<(), ControlError> {
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    sqlx::query(
+        "UPDATE sessions SET ended_at = $2, \"end\" = $3, detail = $4, bytes_in = $5, \
+         bytes_out = $6, statements = $7, head = $8, \
+         assumed = assumed OR (ended_at IS NULL AND $3 = 'unknown') WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .bind(end.at.millis())
+    .bind(&end.end)
+    .bind(&end.detail)
+    .bind(count(end.bytes_in))
+    .bind(count(end.bytes_out))
+    .bind(count(end.statements))
+    .bind(&end.head)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Those of these sessions of which the register doesn't know the end and the head.
+pub(crate) async fn doubtful(
+    db: &mut SqliteConnection,
+    sessions: &[SessionId],
+) -> Result<Vec<SessionId>, ControlError> {
+    let query = sqlx::query_scalar(
+        "SELECT value FROM json_each($1) AS given WHERE NOT EXISTS (SELECT 1 FROM sessions \
+         WHERE id = given.value AND ended_at IS NOT NULL AND head <> '')",
+    );
+    let names: Vec<String> = query.bind(to_json(&sessions)?).fetch_all(db).await?;
+    names.iter().map(|name| parse("session", name)).collect()
+}
+
+/// Until when recordings were compared with the register, in seconds of their file system's clock.
+pub(crate) async fn reconciled_until(
+    db: &mut SqliteConnection,
+) -> Result<Option<i64>, ControlError> {
+    Ok(sqlx::query_scalar("SELECT until FROM reconciled").fetch_optional(db).await?)
+}
+
+pub(crate) async fn reconciled(db: &mut SqliteConnection, until: i64) -> Result<(), ControlError> {
+    let query = sqlx::query(
+        "INSERT INTO reconciled (one, until) VALUES (1, $1) \
+         ON CONFLICT (one) DO UPDATE SET until = excluded.until",
+    );
+    query.bind(until).execute(db).await?;
+    Ok(())
+}
+
 /// Ends those that nobody will tell the end of: which they were.
 pub(crate) async fn abandon(
     db: &mut SqliteConnection,
@@ -141,7 +199,7 @@ pub(crate) async fn abandon(
     detail: &str,
 ) -> Result<Vec<String>, ControlError> {
     let query = sqlx::query_scalar(
-        "UPDATE sessions SET ended_at = $1, assumed = 1, \"end\" = 'closed', detail = $2 \
+        "UPDATE sessions SET ended_at = $1, assumed = 1, \"end\" = 'unknown', detail = $2 \
          WHERE ended_at IS NULL RETURNING id",
     );
     Ok(query.bind(now.millis()).bind(detail).fetch_all(db).await?)
@@ -151,9 +209,17 @@ pub(crate) async fn find(
     db: &mut SqliteConnection,
     id: &SessionId,
 ) -> Result<Option<SessionView>, ControlError> {
+    Ok(kept(db, id).await?.map(|stored| stored.session))
+}
+
+/// A session as it is kept.
+pub(crate) async fn kept(
+    db: &mut SqliteConnection,
+    id: &SessionId,
+) -> Result<Option<Stored>, ControlError> {
     let query = sqlx::query_as("SELECT * FROM sessions WHERE id = $1");
     let row: Option<Kept> = query.bind(id.as_str()).fetch_optional(db).await?;
-    Ok(row.map(read).transpose()?.map(|stored| stored.session))
+    row.map(read).transpose()
 }
 
 /// Which of them are wanted.

@@ -16,6 +16,7 @@ mod login;
 mod logins;
 mod notify;
 mod pending;
+mod reconcile;
 mod refusals;
 mod reload;
 mod reminders;

@@ -86,6 +86,7 @@ impl Refusal {
         let reason = match error {
             OpenError::Draining => "draining",
             OpenError::Backlogged => "backlogged",
+            OpenError::Full(full) => return Self::cut(&End::RecordingFull(full.to_string())),
         };
         Self::new(reason, Fatal::new("57P03", error.to_string()).hint("Try again in a moment."))
     }
@@ -120,6 +121,7 @@ pub(super) fn cut(end: &End) -> Fatal {
         End::Protocol(_) => ("08P01", ""),
         End::UpstreamLost => ("08006", "Connect again; the gateway's log has the cause."),
         End::RecorderFailed => ("58030", "Nothing passes unrecorded. Ask who runs the gateway."),
+        End::RecordingFull(_) => ("53100", "Nothing passes unrecorded."),
         End::Expired | End::Done => ("57P01", "Connect again to ask for a new grant."),
         End::Closed
         | End::Revoked(_)

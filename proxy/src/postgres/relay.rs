@@ -21,7 +21,7 @@ use super::flight::Flight;
 use super::frontend::Frontend;
 use super::stream::{SINK, Stream};
 use super::wire::{Fatal, WireError, put_notice};
-use crate::recorder::Recorder;
+use crate::recorder::{self, Recorder};
 use crate::session::{Session, Tally};
 
 /// After so long, outcomes are written and idle memory is given back.
@@ -319,7 +319,7 @@ fn broken(error: WireError) -> Stop {
     match error {
         WireError::Io(error) => {
             tracing::error!(%error, "the recording failed");
-            Stop::End(End::RecorderFailed)
+            Stop::End(recorder::end_of(&error))
         }
         wire @ (WireError::Length { .. } | WireError::Kind(_) | WireError::Body(_)) => {
             Stop::End(End::Protocol(wire.to_string()))

@@ -21,7 +21,7 @@ use super::upstream::{Call, DialError, Greeting, Upstream, dial};
 use super::wire::{put, put_raw};
 use super::{Caller, Outcome, Visit, identify};
 use crate::credential::BeginError;
-use crate::recorder::Recorder;
+use crate::recorder::{self, Recorder};
 use crate::session::{Opening, Session, Tally};
 
 /// The longest `application_name` that Postgres keeps (NAMEDATALEN - 1).
@@ -130,7 +130,7 @@ impl Visit {
         let upstream = dialled.map_err(|error| self.not_dialled(error, caller))?;
         let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
             tracing::error!(%error, "the recording can't begin");
-            let end = End::RecorderFailed;
+            let end = recorder::end_of(&error);
             Failed::Refused(Refusal::cut(&end), end)
         })?;
         Ok(Prepared { upstream, recorder, credential })

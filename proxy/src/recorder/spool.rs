@@ -1,17 +1,23 @@
-//! The folder of recordings, and the thread that makes finished ones durable.
+//! The folder of recordings: its files, the thread that makes finished ones durable, and its [`Room`].
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use policies::SessionId;
+use policies::{PrincipalId, SessionId};
 
+use super::full::Full;
+use super::keeper::Keeper;
+use super::ledger::Account;
+use super::room::Room;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::settings::{RecordingSettings, Settings};
 
 /// How many finished recordings may wait; one more is left to the kernel to make durable.
 const WAITING: usize = 1_024;
@@ -26,37 +32,86 @@ struct Inner {
     proxy: String,
     clock: Clock,
     metrics: Arc<Metrics>,
+    room: Arc<Room>,
+    keeper: Keeper,
     settling: Mutex<Option<(SyncSender<File>, JoinHandle<()>)>>,
 }
 
 impl Spool {
-    /// Opens the folder, which is made where it isn't there, for nobody else to read.
+    /// Opens the folder, which is made where it isn't there, for nobody else to read. What is in it is
+    /// counted in the background: [`Spool::counted`] waits for that.
     pub(crate) fn open(
-        folder: &Path,
-        proxy: &str,
+        settings: &Settings,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
+        let folder = &settings.recordings;
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let (waiting, finished) = sync_channel::<File>(WAITING);
         let counted = Arc::clone(&metrics);
         let names = File::open(folder)?;
         let thread = std::thread::Builder::new().name("postern-settle".to_owned());
         let thread = thread.spawn(move || make_durable(&finished, &names, &counted))?;
+        let room = Arc::new(Room::new(settings, Arc::clone(&metrics)));
+        let keeper = Keeper::start(Arc::clone(&room), clock.clone())?;
         Ok(Self(Arc::new(Inner {
-            folder: folder.to_owned(),
-            proxy: proxy.to_owned(),
+            folder: folder.clone(),
+            proxy: settings.name.clone(),
             clock,
             metrics,
+            room,
+            keeper,
             settling: Mutex::new(Some((waiting, thread))),
         })))
     }
 
+    /// Waits until what was there at the start is counted.
+    pub(crate) async fn counted(&self) {
+        self.0.keeper.counted().await;
+    }
+
+    /// Takes other settings, and has the files counted anew.
+    pub(crate) fn set(&self, settings: RecordingSettings) {
+        self.0.room.set(settings);
+        self.0.keeper.count();
+    }
+
+    /// Whether a session of this principal may begin, as far as there is room to record it.
+    pub(crate) fn admit(&self, principal: &PrincipalId) -> Result<(), Full> {
+        self.0.room.admit(principal)
+    }
+
+    /// Whether a session could begin when it was looked at last, for whoever watches that.
+    pub(crate) fn has_room(&self) -> Arc<AtomicBool> {
+        self.0.room.watched()
+    }
+
+    /// The account of a session's recording.
+    pub(super) fn account(&self, principal: &PrincipalId, session: &SessionId) -> Account {
+        self.0.room.account(principal, session)
+    }
+
+    /// Why the session of this account has to end, where it has to.
+    pub(super) fn full(&self, account: &Account) -> Option<Full> {
+        self.0.room.full(account)
+    }
+
     /// A new file for this session.
     pub(super) fn create(&self, session: &SessionId) -> io::Result<File> {
-        let path = self.0.folder.join(format!("{session}.rec"));
+        let path = self.path(session);
         let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path);
         file.inspect_err(|_| self.0.metrics.recorder_failures.inc())
+    }
+
+    /// Removes the file of a session that never began.
+    pub(super) fn remove(&self, session: &SessionId) {
+        if let Err(error) = std::fs::remove_file(self.path(session)) {
+            tracing::warn!(%session, %error, "an empty recording can't be removed");
+        }
+    }
+
+    fn path(&self, session: &SessionId) -> PathBuf {
+        self.0.folder.join(format!("{session}.rec"))
     }
 
     /// Has a finished file made durable, by the thread for that and never here: a disk that hangs
@@ -81,6 +136,11 @@ impl Spool {
             // It can't panic, and there would be nothing left to do.
             let _ = thread.join();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn room(&self) -> &Room {
+        &self.0.room
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -108,17 +168,26 @@ fn make_durable(finished: &Receiver<File>, names: &File, metrics: &Metrics) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use tempfile::TempDir;
 
     use super::*;
+    use crate::settings::LimitSettings;
+    use crate::testing::settings;
 
     /// A spool whose disk hangs: nobody takes from its queue.
     fn hung(folder: &Path) -> (Spool, Receiver<File>) {
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
         let (waiting, stuck) = sync_channel(2);
         let settling = Mutex::new(Some((waiting, std::thread::spawn(|| ()))));
-        let (folder, proxy, clock) = (folder.to_owned(), String::new(), Clock::system());
-        (Spool(Arc::new(Inner { folder, proxy, clock, metrics, settling })), stuck)
+        let settings = settings(folder.to_owned(), LimitSettings::default());
+        let room = Arc::new(Room::new(&settings, Arc::clone(&metrics)));
+        let clock = Clock::system();
+        let keeper = Keeper::start(Arc::clone(&room), clock.clone()).unwrap();
+        let (folder, proxy) = (folder.to_owned(), String::new());
+        let inner = Inner { folder, proxy, clock, metrics, room, keeper, settling };
+        (Spool(Arc::new(inner)), stuck)
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl Refusal {
         let reason = match error {
             OpenError::Draining => "draining",
             OpenError::Backlogged => "backlogged",
+            OpenError::Full(full) => return Self::cut(&End::RecordingFull(full.to_string())),
         };
         Self::new(reason, error.to_string()).hint("Try again in a moment")
     }
@@ -89,6 +90,7 @@ pub(super) fn told(end: &End) -> String {
     let hint = match end {
         End::UpstreamLost => " Connect again; the gateway's log has the cause.",
         End::RecorderFailed => " Nothing passes unrecorded. Ask who runs the gateway.",
+        End::RecordingFull(_) => " Nothing passes unrecorded.",
         End::Expired | End::Done => " Connect again to ask for a new grant.",
         End::Closed
         | End::Protocol(_)

@@ -26,7 +26,7 @@ use super::refuse::{Refusal, told};
 use super::upstream::{Ties, Upstream};
 use super::{Client, MOST_CHANNELS, Outcome, Shared, Visit, channel, listen};
 use crate::credential::Begun;
-use crate::recorder::Recorder;
+use crate::recorder::{self, Recorder};
 use crate::session::{Session, Tally};
 
 /// How long a client may take to read why it is turned away.
@@ -97,7 +97,7 @@ impl Visit {
         let first = first.map_err(|refusal| (refusal, End::UpstreamLost))?;
         let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
             tracing::error!(%error, "the recording can't begin");
-            let end = End::RecorderFailed;
+            let end = recorder::end_of(&error);
             (Refusal::cut(&end), end)
         })?;
         Ok(Prepared { recorder, first })
@@ -235,7 +235,7 @@ async fn end_of(hub: &Hub, broken: Broken) -> End {
     match broken {
         Broken::Recorder(error) => {
             tracing::error!(%error, "the recording failed");
-            End::RecorderFailed
+            recorder::end_of(&error)
         }
         Broken::LeaseOver => hub.session.ended().await,
         Broken::Lost => End::UpstreamLost,
