@@ -47,6 +47,10 @@
 //!   base64.
 //! - What happens in an SSH session is one kind, `ssh`, and [`ssh::Ssh`] lists what may have happened,
 //!   spelled the same way under `ssh`. `ch` numbers the channels of the connection, from 0.
+//! - A channel with an event `terminal` has what the terminal showed as `output`. One without has its streams
+//!   as `input`, `output` and `stderr`, in order and without a gap, up to a bound. Where a stream passes the
+//!   bound, `stream_cut` says how much of it is kept; then `stream_digest` has the number of its bytes and
+//!   their SHA-256 from its first byte on, whenever that number has doubled, and with `"last": true` at its end.
 //!
 //! # Modules
 //!

@@ -2,23 +2,26 @@
 //!
 //! One recording is one connection. Its channels are told apart by `ch`, the number that the gateway gave
 //! each, from 0. What a client asks for is recorded before it goes on, what the target answers before the
-//! client reads it. The bytes of a terminal are kept as they were; those of other channels are counted.
-//! File operations are in [`mod@file`], the terminal as asciicast in [`cast`], what may be kept of what was
-//! typed in [`echo`].
+//! client reads it. The bytes of a terminal are kept as the target showed them, those of other channels as
+//! streams, whole up to a bound ([`stream`]). File operations are in [`mod@file`], the terminal as asciicast in
+//! [`cast`], what may be kept of what was typed in [`echo`].
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Digest;
 use crate::event::{Text, Value};
 
 pub mod cast;
 pub mod echo;
 pub mod file;
+pub mod stream;
 
 pub use cast::Cast;
 pub use echo::Echo;
 pub use file::{Attributes, FileOp, OpenMode, Transfer, Transferred};
+pub use stream::{Stream, StreamKeeper};
 
 /// What happened in an SSH session: the `ssh` of an event whose `e` is `ssh`, and its fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +54,7 @@ pub enum Ssh<'a> {
         /// Its value.
         value: Text<'a>,
     },
-    /// A terminal was asked for.
+    /// The target gave a terminal.
     Terminal {
         /// The channel.
         ch: u32,
@@ -90,7 +93,7 @@ pub enum Ssh<'a> {
         /// Its name, such as `sftp`.
         name: Text<'a>,
     },
-    /// Bytes that the target wrote, where they are kept; a chunk may end within a character.
+    /// Bytes that the target wrote, to a terminal or to a stream; a chunk may end within a character.
     Output {
         /// The channel.
         ch: u32,
@@ -104,12 +107,35 @@ pub enum Ssh<'a> {
         /// The bytes.
         data: Text<'a>,
     },
-    /// What was typed, where that is kept; what the target didn't show is left out.
+    /// Bytes from the client: of a stream as they came; of a terminal where that is kept, and without what
+    /// the target didn't show.
     Input {
         /// The channel.
         ch: u32,
         /// The bytes, or how many were left out.
         data: Value<'a>,
+    },
+    /// A stream has passed the bound up to which it is kept whole: from here on its digest is.
+    StreamCut {
+        /// The channel.
+        ch: u32,
+        /// Which of its streams.
+        stream: Stream,
+        /// How many bytes are kept.
+        kept: u64,
+    },
+    /// The digest of a stream that is not kept whole, from its first byte up to here.
+    StreamDigest {
+        /// The channel.
+        ch: u32,
+        /// Which of its streams.
+        stream: Stream,
+        /// How many bytes have passed.
+        bytes: u64,
+        /// Their SHA-256.
+        sha256: Digest,
+        /// Whether the stream is at its end.
+        last: bool,
     },
     /// A signal was sent to what runs.
     Signal {
@@ -265,6 +291,8 @@ impl Ssh<'_> {
             | Ssh::Output { ch, .. }
             | Ssh::Stderr { ch, .. }
             | Ssh::Input { ch, .. }
+            | Ssh::StreamCut { ch, .. }
+            | Ssh::StreamDigest { ch, .. }
             | Ssh::Signal { ch, .. }
             | Ssh::Break { ch, .. }
             | Ssh::Exit { ch, .. }

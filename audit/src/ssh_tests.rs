@@ -55,6 +55,17 @@ fn cases() -> Vec<(Ssh<'static>, String)> {
             r#""file_closed","ch":1,"n":2,"read":{{"bytes":9,"from":0,"sha256":"{hex}"}},"written":{{"bytes":9,"from":4}},"refused":1,"cut":true"#
         ),
     ));
+    let stream = Stream::Stderr;
+    cases.push((
+        Ssh::StreamCut { ch: 0, stream, kept: 4 },
+        r#""stream_cut","ch":0,"stream":"stderr","kept":4"#.to_owned(),
+    ));
+    cases.push((
+        Ssh::StreamDigest { ch: 0, stream, bytes: 9, sha256: Digest([0xab; 32]), last: true },
+        format!(
+            r#""stream_digest","ch":0,"stream":"stderr","bytes":9,"sha256":"{hex}","last":true"#
+        ),
+    ));
     let attributes =
         Attributes { size: Some(u64::MAX), mode: Some(0o644), ..Attributes::default() };
     cases.push((

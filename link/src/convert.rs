@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use policies::{
     Authn, Binds, Credential, End, Hold, Kind, Lease, LeaseKey, Lock, Method, Partition, Recording,
-    Resource, Ssh, Target, Term, Timestamp, Ttl, UpstreamTls,
+    Resource, Ssh, StreamBound, Target, Term, Timestamp, Ttl, UpstreamTls,
 };
 use thiserror::Error;
 
@@ -283,6 +283,7 @@ impl From<Ssh> for v1::Ssh {
             env: ssh.env,
             read_only: ssh.read_only,
             under: ssh.under,
+            record_streams: Some(ssh.record_streams.into()),
         }
     }
 }
@@ -292,6 +293,7 @@ impl TryFrom<v1::Ssh> for Ssh {
 
     fn try_from(wire: v1::Ssh) -> Result<Self, Malformed> {
         let channels = wire.channels.iter().map(|word| parse("channel", word));
+        let bound = wire.record_streams.map_or(Ok(StreamBound::default()), StreamBound::try_from);
         Ok(Self {
             host_keys: wire.host_keys,
             host_authorities: wire.host_authorities,
@@ -299,6 +301,7 @@ impl TryFrom<v1::Ssh> for Ssh {
             env: wire.env,
             read_only: wire.read_only,
             under: wire.under,
+            record_streams: bound.map_err(|error| malformed("record_streams", error))?,
         })
     }
 }

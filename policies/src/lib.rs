@@ -72,7 +72,7 @@ pub use request::{
 pub use review::{Review, ReviewError, ReviewState, Signature};
 pub use roster::{Roster, Shift};
 pub use size::{Amount, AmountError, Rounded, Size, SizeError};
-pub use ssh::{Channel, Ssh, UnknownChannel};
+pub use ssh::{Channel, Ssh, StreamBound, StreamBoundError, UnknownChannel};
 pub use step_up::{Bound, Need, Purpose, StepUp, StepUpError, StepUpKind};
 pub use target::{
     Binds, Credential, Hold, Kind, Partition, Recording, Resource, ResourceError, Target,

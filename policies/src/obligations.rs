@@ -46,7 +46,8 @@ pub struct Obligations {
 pub enum Record {
     /// The values that statements are bound to, whatever the target says: Postgres.
     Binds,
-    /// What is typed into a terminal, as far as the target shows it: SSH.
+    /// What programs get from the client: standard input whole, and what is typed into a terminal, as far as
+    /// the target shows it: SSH.
     Input,
 }
 
@@ -65,6 +66,17 @@ impl Record {
         match self {
             Self::Binds => "binds",
             Self::Input => "input",
+        }
+    }
+
+    /// What is kept, in words for the people whom it is about.
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::Binds => "`binds` recorded",
+            Self::Input => {
+                "`input` recorded (what is typed, as far as the terminal shows it, and all of the standard \
+                 input of programs without a terminal)"
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is particular to an SSH target: how it proves itself, and what may be opened on it.
 //!
-//! Every kind of channel is a permission of its own. Those that lead around the recording are refused
-//! unless they are written down.
+//! Every kind of channel is a permission of its own. Those whose content a recording can't decode, such as
+//! forwards, are refused unless they are written down.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,7 +25,20 @@ pub struct Ssh {
     pub read_only: bool,
     /// The folders that file transfers are limited to, where there are any.
     pub under: Vec<String>,
+    /// How much of each stream a recording keeps whole.
+    #[serde(default)]
+    pub record_streams: StreamBound,
 }
+
+/// How many bytes of a stream a recording keeps whole. Beyond them it has their number and their SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct StreamBound(u64);
+
+/// A text or a number that is no bound of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is no size from 0 to 1GiB, such as `64KiB` or `1MiB`")]
+pub struct StreamBoundError(String);
 
 /// A kind of channel, or of what is asked for on one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,7 +52,7 @@ pub enum Channel {
     Sftp,
     /// Changes by file transfers; without it, they may only read.
     SftpWrite,
-    /// Any other subsystem; its bytes are counted, not decoded.
+    /// Any other subsystem; its bytes are recorded as streams, not decoded.
     Subsystem,
     /// Connections through the target to an address (`-L`, `-D`).
     DirectTcpip,
@@ -59,6 +72,53 @@ pub enum Channel {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{0}` is no kind of channel")]
 pub struct UnknownChannel(String);
+
+impl StreamBound {
+    /// The largest: one stream of each session should not fill a disk.
+    const MAX: u64 = 1024 * 1024 * 1024;
+    const UNITS: [(&'static str, u64); 4] =
+        [("GiB", 1024 * 1024 * 1024), ("MiB", 1024 * 1024), ("KiB", 1024), ("B", 1)];
+
+    /// The number of bytes.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for StreamBound {
+    fn default() -> Self {
+        Self(1024 * 1024)
+    }
+}
+
+impl From<StreamBound> for u64 {
+    fn from(bound: StreamBound) -> Self {
+        bound.0
+    }
+}
+
+impl TryFrom<u64> for StreamBound {
+    type Error = StreamBoundError;
+
+    fn try_from(bytes: u64) -> Result<Self, StreamBoundError> {
+        if bytes > Self::MAX { Err(StreamBoundError(bytes.to_string())) } else { Ok(Self(bytes)) }
+    }
+}
+
+impl FromStr for StreamBound {
+    type Err = StreamBoundError;
+
+    fn from_str(text: &str) -> Result<Self, StreamBoundError> {
+        let unfit = || StreamBoundError(text.chars().take(40).collect());
+        let with_unit = |(unit, size): (&str, u64)| Some((text.strip_suffix(unit)?, size));
+        let (number, size) = Self::UNITS.into_iter().find_map(with_unit).unwrap_or((text, 1));
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let number = number.parse::<u64>().ok().filter(|_| is_number);
+        let bytes = number.and_then(|number| number.checked_mul(size)).ok_or_else(unfit)?;
+        Self::try_from(bytes).map_err(|_| unfit())
+    }
+}
 
 impl Channel {
     /// All kinds.
@@ -145,7 +205,27 @@ mod tests {
             env: env.iter().map(ToString::to_string).collect(),
             read_only: false,
             under: Vec::new(),
+            record_streams: StreamBound::default(),
         }
+    }
+
+    #[test]
+    fn a_bound_of_streams_is_a_number_of_bytes_with_a_unit() {
+        for (text, bytes) in [
+            ("1MiB", 1 << 20),
+            ("64KiB", 64 << 10),
+            ("1GiB", 1 << 30),
+            ("7B", 7),
+            ("0", 0),
+            ("512", 512),
+        ] {
+            assert_eq!(text.parse::<StreamBound>().map(StreamBound::bytes), Ok(bytes), "{text}");
+        }
+        for text in ["", "MiB", "1MB", "-1", "+1", "1 MiB", "2GiB", "1.5MiB", "99999999999999GiB"] {
+            assert!(text.parse::<StreamBound>().is_err(), "{text}");
+        }
+        assert_eq!(StreamBound::default().bytes(), 1 << 20);
+        assert!(StreamBound::try_from(u64::MAX).is_err());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `postern replay`: what was done in a session, from its recording, which is checked on the way.
 //!
-//! A session over Postgres is shown as statements, one over SSH as commands, file operations and what the
-//! terminal showed. All of that was written by others, and is made harmless.
+//! A session over Postgres is shown as statements, one over SSH as commands, file operations, what the
+//! terminal showed, and the streams of programs without one. All of that was written by others, and is made
+//! harmless.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, IsTerminal, Seek, Stdout, Write};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use policies::{Amount, Database, Environment, GroupName, PrincipalId, Size, Ttl};
+use policies::{Amount, Database, Environment, GroupName, PrincipalId, Size, StreamBound, Ttl};
 use toml::de::DeValue;
 use url::Url;
 
@@ -58,6 +58,12 @@ impl Field for Size {
 impl Field for Amount {
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("a size such as `2GiB` or a share such as `5%`")
+    }
+}
+
+impl Field for StreamBound {
+    fn read(value: Value<'_>) -> Option<Self> {
+        value.parse("a size such as `1MiB`")
     }
 }
 

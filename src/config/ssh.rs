@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use certs::UpstreamMode;
-use policies::{Binds, Channel, Kind, PrincipalId, Recording, Ssh, TargetName, Ttl};
+use policies::{Binds, Channel, Kind, PrincipalId, Recording, Ssh, StreamBound, TargetName, Ttl};
 
 use super::fields::Endpoint;
 use super::read::{Field, Section, Value};
@@ -64,6 +64,7 @@ fn read(section: &mut Section<'_>) -> Ssh {
     } else if channels.contains(&Channel::Sftp) {
         channels.insert(Channel::SftpWrite);
     }
+    let record_streams = section.take_or("record_streams", StreamBound::default());
     let env = section.value("env").map_or_else(|| ENV.map(String::from).to_vec(), texts);
     if host_keys.is_empty() && host_authorities.is_empty() {
         section.missing(
@@ -72,7 +73,7 @@ fn read(section: &mut Section<'_>) -> Ssh {
              `host_authorities = [\"ssh-ed25519 AAAA…\"]",
         );
     }
-    Ssh { host_keys, host_authorities, channels, env, read_only, under }
+    Ssh { host_keys, host_authorities, channels, env, read_only, under, record_streams }
 }
 
 fn texts(value: Value<'_>) -> Vec<String> {

@@ -40,13 +40,15 @@ pub struct Setup<'a> {
     pub alice: &'a str,
     /// Lines of the section `[ssh]`.
     pub ssh: &'a str,
+    /// A further line of the target's `sshd_config`.
+    pub sshd: &'a str,
     /// Whole sections at the end of the file.
     pub more: &'a str,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { target: "", rules: OPEN, host_key: None, alice: "", ssh: "", more: "" }
+        Self { target: "", rules: OPEN, host_key: None, alice: "", ssh: "", sshd: "", more: "" }
     }
 }
 
@@ -95,7 +97,7 @@ impl SshBed {
         let state = folder.path().join("state");
         certs::store::create_private_dir(&state).unwrap();
         let authority = certs::SshAuthority::load_or_generate(&state.join("authority")).unwrap();
-        let sshd = sshd(authority.logins_line().unwrap()).await;
+        let sshd = sshd(authority.logins_line().unwrap(), setup.sshd).await;
         let text = text(&state, &sshd, setup);
         std::fs::create_dir(folder.path().join("policies")).unwrap();
         std::fs::write(folder.path().join("policies/access.cedar"), setup.rules).unwrap();
@@ -346,9 +348,9 @@ fn quiet(command: &mut Command) {
 }
 
 /// A real sshd that trusts this authority.
-async fn sshd(user_ca: String) -> Sshd {
-    let settings =
-        ["AcceptEnv SECRET_* BASH_ENV LD_*", "X11Forwarding yes"].map(str::to_owned).into();
+async fn sshd(user_ca: String, setting: &str) -> Sshd {
+    let settings = [setting, "AcceptEnv SECRET_* BASH_ENV LD_*", "X11Forwarding yes"];
+    let settings = settings.map(str::to_owned).into();
     let options = SshOptions { user_ca, settings, ..SshOptions::default() };
     let started = tokio::task::spawn_blocking(move || Sshd::start(&options)).await.unwrap();
     started.unwrap_or_else(|error| panic!("{error}"))

@@ -1,14 +1,30 @@
-"""What hostile clients try, and what has to become of it: hostile.py PORT KEY CASE.
+"""What hostile clients try, and what has to become of it: hostile.py PORT KEY CASE [FACT...].
 
 Each case ends with a look whether others are still served.
 """
 
+import os
 import socket
+import struct
 import sys
 
-from raw_ssh import CERTIFICATE, SECURITY_KEY, Closed, Fields, Ssh, certified, nested, security_key, stray, string, u32
+from raw_ssh import (
+    CERTIFICATE,
+    SECURITY_KEY,
+    Closed,
+    Fields,
+    Ssh,
+    certified,
+    mpint,
+    nested,
+    public,
+    security_key,
+    stray,
+    string,
+    u32,
+)
 
-PORT, KEY, CASE = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+PORT, KEY, CASE, FACTS = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
 USER = "deploy@web-1"
 
 
@@ -62,7 +78,8 @@ def a_certificate_within_a_certificate_is_none():
 
 def strangers_hear_the_same_whoever_they_say_they_are():
     answers = set()
-    for user in ("deploy@web-1", "nobody@web-1", "deploy@nowhere", "root", "", "$(id)@web-1", "a\nb@web-1", "`id`"):
+    for user in ("deploy@web-1", "nobody@web-1", "deploy@nowhere", "root", "", "$(id)@web-1", "a\nb@web-1", "`id`",
+                 "-oProxyCommand=id@web-1", "%h%u@web-1", "${HOME}@web-1", "do\\main@web-1"):
         connection = Ssh(PORT).begin()
         answers.add((connection.none(user), connection.prove(user, stray())))
     assert len(answers) == 1, answers
@@ -118,6 +135,36 @@ def weak_algorithms_and_points_of_nothing_are_turned_away():
         except Closed:
             continue
         raise AssertionError(f"the point {point.hex()} was taken")
+
+
+def keys_that_are_too_large_are_not_computed_with():
+    """What has 16 KiB is no key; what has more is not even read."""
+    rsa = string("ssh-rsa") + mpint(b"\xff" * 15_000) + mpint(b"\xff" * 16_000)
+    for algorithm in ("ssh-rsa", "rsa-sha2-256", "rsa-sha2-512"):
+        assert Ssh(PORT).begin().probe(USER, rsa, algorithm)[0] == 51, algorithm
+    key, blob = certified(KEY)
+    signed = nested(key, string("ssh-rsa") + mpint(b"\3") + mpint(b"\xff" * 16_000))
+    assert refused(Ssh(PORT), USER, key, signed, algorithm=CERTIFICATE)
+    curve = string("sk-ssh-ed25519@openssh.com") + string(bytes(32)) + string("ssh:" + "x" * 20_000)
+    assert Ssh(PORT).begin().probe(USER, curve, SECURITY_KEY)[0] == 51
+    for huge in (blob + bytes(40_000), string("ssh-rsa") + mpint(b"\3") + mpint(b"\xff" * 100_000)):
+        try:
+            Ssh(PORT).begin().probe(USER, huge, CERTIFICATE)
+        except Closed:
+            continue
+        raise AssertionError(f"{len(huge)} bytes of a key were read")
+
+
+def endless_keys_are_not_asked_for_their_proof():
+    connection = Ssh(PORT).begin()
+    offered = 0
+    try:
+        while offered < 1_000:
+            assert connection.probe(USER, public(stray()))[0] == 60
+            offered += 1
+    except Closed:
+        pass
+    assert 20 <= offered <= 64, offered
 
 
 def attempts_of_all_methods_count_together():
@@ -270,6 +317,113 @@ def file_transfer_has_one_name():
             continue
         connection.send(b"\x5e" + u32(channel) + string(u32(5) + b"\1" + u32(3)))
         raise AssertionError(f"{name!r} was passed on, and answered with {connection.until(94, 95, 96, 97)}")
+
+
+def packet(kind, body):
+    """A packet of SFTP."""
+    return string(bytes([kind]) + body)
+
+
+def started(connection, kind, rest=b""):
+    """A channel with its program, and the number of the channel at the gateway."""
+    channel = Fields(connection.open()[5:]).u32()
+    assert connection.ask(channel, kind, rest)[0] == 99
+    return channel
+
+
+def answered(connection):
+    """The next packet of SFTP, which comes in one message here."""
+    return Fields(Fields(connection.until(94)[5:]).string()).string()
+
+
+def ended(connection, *words):
+    """A channel that ends with these words on its standard error."""
+    told = b""
+    while (message := connection.until(94, 95, 97, 98, 100))[0] != 97:
+        if message[0] == 95:
+            told += Fields(message[9:]).string()
+    for word in words:
+        assert word.encode() in told, (word, told)
+
+
+def a_second_program_within_a_write_reaches_nothing():
+    inside, outside = FACTS
+    connection = Ssh(PORT).enter(USER, KEY)
+    channel = started(connection, "subsystem", string("sftp"))
+    init = packet(1, u32(3))
+
+    def send(data):
+        connection.send(b"\x5e" + u32(channel) + string(data))
+
+    send(init)
+    assert answered(connection)[0] == 2
+    send(packet(14, u32(1) + string(f"{outside}/plainly") + u32(0)))
+    assert answered(connection)[0] == 101, "what lies outside is refused"
+    send(packet(3, u32(2) + string(f"{inside}/carrier") + u32(2 | 8 | 16) + u32(0)))
+    handle = Fields(answered(connection)[5:]).string()
+    # What would be packets of their own for whoever began anew, in the middle of a write.
+    hidden = packet(14, u32(3) + string(f"{outside}/hidden") + u32(0))
+    hidden += packet(20, u32(4) + string("/etc/passwd") + string(f"{inside}/link"))
+    carried = packet(200, u32(5) + string("home-directory") + string(hidden))
+    begun = b"x" * 10
+    length = len(begun) + len(init) + len(carried) - len(hidden)
+    head = b"\6" + u32(6) + string(handle) + struct.pack(">Q", 0) + u32(length)
+    send(u32(len(head) + length) + head + begun)
+    connection.send(b"\x62" + u32(channel) + string("subsystem") + b"\1" + string("sftp"))
+    send(init + carried)
+    ended(connection, "open another channel")
+    assert os.listdir(outside) == [], os.listdir(outside)
+    assert os.listdir(inside) == ["carrier"], os.listdir(inside)
+    channel = started(connection, "subsystem", string("sftp"))
+    send(init)
+    assert answered(connection)[0] == 2, "and another channel works"
+
+
+def bytes_have_no_way_before_a_program():
+    connection = Ssh(PORT).enter(USER, KEY)
+    for early in (b"\x5e", b"\x5f"):
+        channel = Fields(connection.open()[5:]).u32()
+        code = u32(1) if early == b"\x5f" else b""
+        connection.send(early + u32(channel) + code + string("touch $HOME/early\n"))
+        connection.send(b"\x62" + u32(channel) + string("shell") + b"\0")
+        ended(connection, "data came before any program")
+    channel = Fields(connection.open()[5:]).u32()
+    connection.send(b"\x60" + u32(channel))
+    connection.send(b"\x62" + u32(channel) + string("exec") + b"\0" + string("touch $HOME/early"))
+    ended(connection, "after the end of its input")
+    for second in ("shell", "exec", "subsystem"):
+        channel = started(connection, "exec", string("cat"))
+        rest = b"" if second == "shell" else string("touch $HOME/early")
+        connection.send(b"\x62" + u32(channel) + string(second) + b"\0" + rest)
+        ended(connection, "open another channel")
+
+
+def file_transfer_has_no_terminal():
+    connection = Ssh(PORT).enter(USER, KEY)
+    channel = Fields(connection.open()[5:]).u32()
+    size = string("xterm") + u32(80) + u32(24) + u32(0) * 2
+    assert connection.ask(channel, "pty-req", size + string(b"\0"))[0] == 99
+    connection.send(b"\x62" + u32(channel) + string("subsystem") + b"\0" + string("sftp"))
+    ended(connection, "without a terminal")
+
+
+def nothing_prepares_a_program_that_runs():
+    connection = Ssh(PORT).enter(USER, KEY)
+    channel = started(connection, "exec", string("read x; echo $LANG $SSH_TTY."))
+    size = string("xterm") + u32(80) + u32(24) + u32(0) * 2
+    for kind, rest in (
+        ("env", string("LANG") + string("late")),
+        ("pty-req", size + string(b"\0")),
+        ("auth-agent-req@openssh.com", b""),
+        ("x11-req", b"\0" + string("MIT-MAGIC-COOKIE-1") + string("00") + u32(0)),
+    ):
+        assert connection.ask(channel, kind, rest)[0] == 100, kind
+    assert connection.ask(channel, "window-change", u32(90) + u32(30) + u32(0) * 2)[0] == 99
+    connection.send(b"\x5e" + u32(channel) + string("go\n"))
+    assert b"late" not in connection.until(94)
+    channel = started(connection, "exec", string("cat"))
+    connection.send(b"\x62" + u32(channel) + string("signal") + b"\0" + string("TERM"))
+    assert b"exit-signal" in connection.until(98), "a signal ends what runs"
 
 
 def a_yes_that_comes_too_late_is_followed_by_an_end():

@@ -25,11 +25,14 @@ mod forwards;
 mod jumps;
 mod keys;
 mod messages;
+mod programs;
 mod registered;
 mod room;
 mod running;
 mod sessions;
 mod step_up;
+mod streams;
+mod targets;
 mod wire;
 
 #[path = "../support/mod.rs"]

@@ -97,10 +97,15 @@ async fn a_banner_is_shown_before_anybody_is_known() {
 
 /// Runs one case of `hostile.py`.
 pub async fn hostile(bed: &SshBed, case: &str) {
+    hostile_with(bed, case, &[]).await;
+}
+
+/// The same with what the case has to know.
+pub async fn hostile_with(bed: &SshBed, case: &str, facts: &[&Path]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(root.join(".cache/venv/bin/python"));
     command.arg(root.join("tests/ssh/hostile.py")).arg(bed.port().to_string());
-    command.arg(bed.identity("alice").await).arg(case);
+    command.arg(bed.identity("alice").await).arg(case).args(facts);
     let (ok, out, errors) = run(command).await;
     assert!(ok, "{case}: {out}{errors}");
 }
@@ -119,6 +124,8 @@ async fn strangers_get_nowhere_whatever_they_say() {
         "weak_algorithms_and_points_of_nothing_are_turned_away",
         "huge_packets_are_not_waited_for",
         "a_million_answers_and_extensions_are_bounded",
+        "keys_that_are_too_large_are_not_computed_with",
+        "endless_keys_are_not_asked_for_their_proof",
     ] {
         hostile(&bed, case).await;
     }

@@ -47,6 +47,15 @@ impl Cast {
             }
             Ssh::Input { data: Value::Text(text), .. } => self.typed(event.t, text.as_bytes()),
             Ssh::Input { data: Value::Bytes(bytes), .. } => self.typed(event.t, bytes),
+            Ssh::StreamCut { stream, kept, .. } => {
+                let word = stream.word();
+                let text = format!("{word}: beyond its first {kept} bytes only a digest is kept");
+                self.line(event.t, "m", &text)
+            }
+            Ssh::StreamDigest { stream, bytes, sha256, .. } => {
+                let text = format!("{}: {bytes} bytes, SHA-256 {sha256}", stream.word());
+                self.line(event.t, "m", &text)
+            }
             Ssh::Closed { .. } => {
                 let text = self.output.finish();
                 self.line(event.t, "o", text)
@@ -144,7 +153,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::chain::Digest;
     use crate::event::Text;
+    use crate::ssh::Stream;
 
     fn exported(events: &[(u64, Ssh<'_>)]) -> String {
         let mut cast = Cast::new(1, "deploy@web-1", Some(1_700_000_000));
@@ -190,6 +201,20 @@ mod tests {
             "[2.000002, \"o\", \"\u{fffd}\"]",
         ];
         assert_eq!(lines.lines().collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn what_is_not_kept_of_a_stream_is_said_in_a_marker() {
+        let (stream, sha256) = (Stream::Output, Digest([0xab; 32]));
+        let cast = exported(&[
+            (0, output(b"kept")),
+            (1, Ssh::StreamCut { ch: 1, stream, kept: 4 }),
+            (2, Ssh::StreamDigest { ch: 1, stream, bytes: 9, sha256, last: true }),
+        ]);
+        let cut = "[0.000001, \"m\", \"stdout: beyond its first 4 bytes only a digest is kept\"]\n";
+        assert!(cast.contains(cut), "{cast}");
+        let digest = format!("[0.000002, \"m\", \"stdout: 9 bytes, SHA-256 {sha256}\"]\n");
+        assert!(cast.ends_with(&digest), "{cast}");
     }
 
     #[test]

@@ -46,7 +46,7 @@ fn parts(obligations: &Obligations) -> Vec<String> {
     let tickets = tickets.iter().map(|pattern| format!("a ticket like `{pattern}`"));
     let reason = reason.map(|most| format!("a reason of at least {most} characters"));
     let claim = claim_within.map(|within| format!("first used within {within}"));
-    let record = record.iter().map(|what| format!("`{what}` recorded"));
+    let record = record.iter().map(|what| what.describe().to_owned());
     let limit = limit.map(|limit| format!("{limit} at most"));
     let said = approvals.into_iter().chain(step_up).chain(tickets).chain(reason);
     said.chain(claim).chain(record).chain(limit).collect()

@@ -4,7 +4,7 @@
 //! A target opens nothing by itself. Each connection to it knows what was asked for on it; whatever else
 //! is opened is refused there, and the client never hears of it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use audit::ssh::{Channel as Carries, Ssh as Happening};
 use policies::Channel as Kind;
@@ -49,8 +49,6 @@ pub(super) struct Listen {
 /// more than come.
 pub(super) struct Called {
     pub(super) by: Caller,
-    /// What may be opened over the connection that it came over.
-    pub(super) calls: Arc<Calls>,
     pub(super) channel: Channel<Msg>,
     pub(super) reply: ChannelOpenHandle,
     /// Dropped when it has come to its end.
@@ -162,7 +160,7 @@ impl Calls {
     /// The target opens a channel of this kind. `at` is the port that it says it listens at. One that
     /// nobody asked for is dropped, which refuses it.
     pub(super) fn came(
-        self: &Arc<Self>,
+        &self,
         kind: Kind,
         (at, from, from_port): (u32, &str, u32),
         (channel, reply): (Channel<Msg>, ChannelOpenHandle),
@@ -174,8 +172,7 @@ impl Calls {
         };
         let from = from.chars().take(LONGEST_NAME).collect();
         let by = Caller { wanted: wanted.chosen(at), from, from_port };
-        let (calls, lasts) = (Arc::clone(self), self.open.token());
-        let called = Called { by, calls, channel, reply, lasts };
+        let called = Called { by, channel, reply, lasts: self.open.token() };
         if self.to.try_send(Box::new(called)).is_err() {
             tracing::warn!(%kind, "the target opens more channels than can be passed on");
         }

@@ -5,6 +5,7 @@
 //! library keeps room for the largest of these futures for as long as the connection lasts.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use policies::{Channel as Kind, Ssh};
 use russh::server::{
@@ -16,12 +17,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Wanted;
+use super::channel_requests::{Control, Program, Setup, Size};
 use super::enter::Entered;
-use super::inbox::{Ask, Flooded, Size};
+use super::inbox::Flooded;
 use super::lead::{Lead, Opened};
 use super::wait::Waiting;
 use super::{Shared, Visit, identify};
 
+/// The most keys that a client may offer: each that may be a certificate's is asked to prove itself, and the
+/// library counts only those that fail to.
+const MOST_OFFERED: usize = 64;
 /// The longest value of an environment variable that passes.
 const LONGEST_VALUE: usize = 4 * 1024;
 /// The longest command line.
@@ -33,6 +38,8 @@ pub(super) struct Door {
     pub(super) shared: Arc<Shared>,
     pub(super) waiting: Option<Waiting>,
     pub(super) entered: Option<Entered>,
+    /// How many keys the client has offered.
+    offered: usize,
     /// What the target allows, once somebody was let in to one.
     pub(super) allowed: Option<Arc<Ssh>>,
     enter: Option<oneshot::Sender<Entered>>,
@@ -70,6 +77,7 @@ impl Door {
             shared,
             waiting: None,
             entered: None,
+            offered: 0,
             allowed: None,
             enter: Some(enter),
             open,
@@ -98,6 +106,10 @@ impl Handler for Door {
         _: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, DoorError> {
+        self.offered += 1;
+        if self.offered > MOST_OFFERED {
+            return Err(DoorError::Flooded);
+        }
         let may = match offer.algorithm {
             Algorithm::Ed25519 => true,
             Algorithm::Dsa | Algorithm::Rsa { .. } => false,
@@ -133,6 +145,7 @@ impl Handler for Door {
     }
 
     async fn auth_succeeded(&mut self, _: &mut Session) -> Done {
+        self.shared.authenticated.store(true, Ordering::Relaxed);
         if let Some((enter, entered)) = self.enter.take().zip(self.entered.take()) {
             let _ = enter.send(entered);
         }
@@ -219,7 +232,7 @@ impl Handler for Door {
         Ok(())
     }
 
-    /// A channel that the session has opened: what the client sends on it waits from now on.
+    /// A forward that the session has opened: what the client sends on it waits from now on.
     async fn channel_open_confirmation(
         &mut self,
         id: ChannelId,
@@ -227,7 +240,7 @@ impl Handler for Door {
         _: u32,
         _: &mut Session,
     ) -> Done {
-        self.shared.inboxes.of(id);
+        self.shared.inboxes.forward(id);
         Ok(())
     }
 
@@ -256,6 +269,14 @@ impl Handler for Door {
         Ok(())
     }
 
+    /// No program of a client takes any but standard input.
+    async fn extended_data(&mut self, id: ChannelId, _: u32, _: &[u8], _: &mut Session) -> Done {
+        if let Some(inbox) = self.shared.inboxes.get(id) {
+            inbox.extended_data();
+        }
+        Ok(())
+    }
+
     fn adjust_window(&mut self, _: ChannelId, _: u32) -> u32 {
         self.shared.inboxes.load.window()
     }
@@ -273,7 +294,7 @@ impl Handler for Door {
     ) -> Done {
         let size = Size { columns, rows, width, height };
         let (term, modes) = (term.chars().take(64).collect(), modes.to_vec());
-        self.add(id, Ask::Pty { term, size, modes }, session)
+        self.prepare(id, Setup::Pty { term, size, modes }, session)
     }
 
     async fn x11_request(
@@ -287,15 +308,15 @@ impl Handler for Door {
     ) -> Done {
         let short = |text: &str| text.chars().take(256).collect();
         let (protocol, cookie) = (short(protocol), short(cookie));
-        let ask = Ask::X11 { single, protocol, cookie, screen };
-        match self.lend(id, (Kind::X11, ask))? {
+        let setup = Setup::X11 { single, protocol, cookie, screen };
+        match self.lend(id, (Kind::X11, setup))? {
             true => Ok(session.channel_success(id)?),
             false => Ok(session.channel_failure(id)?),
         }
     }
 
     async fn agent_request(&mut self, id: ChannelId, _: &mut Session) -> Result<bool, DoorError> {
-        self.lend(id, (Kind::Agent, Ask::Agent))
+        self.lend(id, (Kind::Agent, Setup::Agent))
     }
 
     async fn tcpip_forward(
@@ -348,7 +369,7 @@ impl Handler for Door {
         let passes = self.allowed.as_ref().is_some_and(|ssh| ssh.passes(name));
         if passes && value.len() <= LONGEST_VALUE && !value.contains('\0') {
             let (name, value) = (name.to_owned(), value.to_owned());
-            return self.add(id, Ask::Env { name, value }, session);
+            return self.prepare(id, Setup::Env { name, value }, session);
         }
         let name: String = name.escape_debug().take(64).collect();
         self.refused("env", format!("the environment variable `{name}` is not passed on"));
@@ -356,14 +377,14 @@ impl Handler for Door {
     }
 
     async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Done {
-        self.ask(id, (Kind::Shell, Ask::Shell), session)
+        self.start(id, (Kind::Shell, Program::Shell), session)
     }
 
     async fn exec_request(&mut self, id: ChannelId, command: &[u8], session: &mut Session) -> Done {
         if command.len() > LONGEST_COMMAND {
             return Err(DoorError::Flooded);
         }
-        self.ask(id, (Kind::Exec, Ask::Exec(command.to_vec())), session)
+        self.start(id, (Kind::Exec, Program::Exec(command.to_vec())), session)
     }
 
     async fn subsystem_request(
@@ -384,10 +405,10 @@ impl Handler for Door {
         height: u32,
         session: &mut Session,
     ) -> Done {
-        self.add(id, Ask::Resize(Size { columns, rows, width, height }), session)
+        self.control(id, Control::Resize(Size { columns, rows, width, height }), session)
     }
 
     async fn signal(&mut self, id: ChannelId, signal: Sig, session: &mut Session) -> Done {
-        self.add(id, Ask::Signal(signal), session)
+        self.control(id, Control::Signal(signal), session)
     }
 }

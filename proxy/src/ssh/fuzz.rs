@@ -3,12 +3,15 @@
 //! Each function takes any bytes and fails where a promise does not hold. The inputs in `tests/fuzz/seeds`
 //! are tests here.
 
+mod sftp_channel;
+
 use policies::TargetName;
 
 use super::preamble::{Preamble, Unsafe};
 use super::route::Route;
 use super::sftp::{Fault, Flow, Limit, Sftp};
 use crate::fuzz::steps::steps;
+pub use sftp_channel::sftp_channel;
 
 /// The first packets of both sides.
 const INIT: &[u8] = &[0, 0, 0, 5, 1, 0, 0, 0, 3];
@@ -113,5 +116,6 @@ mod tests {
         seeds::each("route", super::route);
         seeds::each("preamble", super::preamble);
         seeds::each("sftp", super::sftp);
+        seeds::each("sftp_channel", super::sftp_channel);
     }
 }

@@ -15,6 +15,7 @@ use russh::ChannelWriteHalf;
 use russh::server::Msg;
 use thiserror::Error;
 
+use super::channel::content::ContentRules;
 use super::enter::Caller;
 use super::lead::{not_allowed, not_permitted};
 use super::refuse::Refusal;
@@ -38,6 +39,9 @@ pub(super) enum Broken {
     LeaseOver,
     #[error("the connection to the target was lost")]
     Lost,
+    /// The target does what no target should.
+    #[error("the target breaks the protocol: {0}")]
+    Target(&'static str),
     /// One side speaks the file transfer protocol wrongly.
     #[error("file transfer: {0}")]
     Files(String),
@@ -107,6 +111,10 @@ impl Hub {
         &self,
         happenings: impl IntoIterator<Item = Happening<'h>>,
     ) -> Result<(), Broken> {
+        let mut happenings = happenings.into_iter().peekable();
+        if happenings.peek().is_none() {
+            return Ok(());
+        }
         let mut recorder = lock(&self.recorder);
         let t = recorder.elapsed();
         for happening in happenings {
@@ -126,7 +134,7 @@ impl Hub {
 
     /// Whether the rules want this recorded: of every session under the grant, or of a channel that
     /// this one may open.
-    pub(super) fn keeps(&self, what: Record) -> bool {
+    fn keeps(&self, what: Record) -> bool {
         self.session.records(what) || self.rights.record.contains(&what)
     }
 
@@ -161,14 +169,20 @@ impl Hub {
         lock(&self.read).values().cloned().collect()
     }
 
-    /// What file operations are limited to.
-    pub(super) fn file_limit(&self) -> Result<Limit, Broken> {
+    /// What a channel may carry, and what of it is kept.
+    pub(super) fn content_rules(&self) -> ContentRules {
+        let ssh = self.caller.target.ssh.as_ref();
+        let streams = ssh.map(|ssh| ssh.record_streams).unwrap_or_default().bytes();
+        ContentRules { files: self.file_limit(), streams, input: self.keeps(Record::Input) }
+    }
+
+    /// What file operations are limited to, where that can be read.
+    fn file_limit(&self) -> Option<Limit> {
         let ssh = self.caller.target.ssh.as_ref();
         let writes = self.rights.channels.contains(&Channel::SftpWrite);
         let read_only = !writes || ssh.is_some_and(|ssh| ssh.read_only);
         let under: Vec<&str> = ssh.iter().flat_map(|ssh| &ssh.under).map(String::as_str).collect();
-        let limit = Limit::new(read_only, &under);
-        limit.ok_or_else(|| Broken::Files("its limits can't be read".to_owned()))
+        Limit::new(read_only, &under)
     }
 
     /// A connection to the target for one more channel.

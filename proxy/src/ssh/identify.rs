@@ -11,6 +11,9 @@ use super::Visit;
 use crate::Plane;
 use crate::hold::{Identity, RedeemError, redeem_key};
 
+/// The longest line of a key that anybody registers: one of ECDSA over P-521 has 240 bytes.
+const LONGEST_KEY: usize = 1024;
+
 /// Why a certificate names nobody. A stranger isn't told: the audit log is.
 #[derive(Debug, Error)]
 pub(super) enum IdentifyError {
@@ -22,13 +25,19 @@ pub(super) enum IdentifyError {
     NoAuthority,
     #[error(transparent)]
     Key(#[from] RedeemError),
+    #[error("the key is longer than any that is registered")]
+    LongKey,
     #[error("the key can't be written down")]
     Unwritable(#[from] ssh_key::Error),
 }
 
-/// The person whose key this is. Only where it was proved does it prove anything.
+/// The person whose key this is: all of it is compared, as it is written down. Only where it was proved does
+/// it prove anything.
 pub(super) async fn by_key(visit: &Visit, key: &PublicKey) -> Result<Identity, IdentifyError> {
     let line = PublicKey::from(key.key_data().clone()).to_openssh()?;
+    if line.len() > LONGEST_KEY {
+        return Err(IdentifyError::LongKey);
+    }
     Ok(redeem_key(&visit.plane, line, visit.peer).await?)
 }
 

@@ -4,105 +4,52 @@
 //! waited for the target would keep the client's window adjustments unread, and with both directions
 //! full nothing would ever move. So a packet is put here and the handler returns. The library grants
 //! new window when data arrives, though, not when it is passed on; while much waits, it is told to
-//! grant next to nothing, and the handler takes its time, but never more than [`PAUSE`].
+//! grant next to nothing, and the handler takes its time ([`load`]).
+//!
+//! A session is opened, then runs one program, and is over when its client breaks that order. What waits is
+//! kept by these states: what prepares the program, the program, and what belongs to it. So bytes have a
+//! place only behind a program, and a second program has none.
+
+mod load;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use russh::{ChannelId, Pty, Sig};
+use russh::ChannelId;
 use tokio::sync::Notify;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// The window of a channel.
-pub(super) const WINDOW: u32 = 2 * 1024 * 1024;
-/// The window that is granted while much waits: the least that the library can grant.
-const TRICKLE: u32 = 2;
-/// How much may wait on a connection before its client is slowed down.
-const MUCH: usize = 1024 * 1024;
-/// The longest that a handler waits for the target.
-const PAUSE: Duration = Duration::from_millis(20);
+use super::channel_requests::{Control, Program, Refused, Setup};
+pub(super) use load::{Flooded, Load, WINDOW};
+
 /// The most that is asked for on a channel before the target has taken any of it, and its bytes.
 const MOST_ASKED: usize = 256;
 const MOST_ASKED_BYTES: usize = 256 * 1024;
 /// The most that is refused on one channel: each answer may lie in wait for a client that reads none.
 const MOST_REFUSED: usize = 64;
 
-/// One thing that a client sent.
+/// Why a channel ends whose client breaks the order of a session.
+const SECOND_PROGRAM: &str =
+    "postern: this channel has had its program: open another channel for the next one";
+const EARLY_DATA: &str = "postern: data came before any program was asked for";
+const AFTER_EOF: &str = "postern: a program was asked for after the end of its input";
+
+/// What comes of a session that runs no program yet.
+#[derive(Debug)]
+pub(super) enum Opening {
+    Setup(Setup),
+    Program(Program),
+    Refused(Refused),
+}
+
+/// What comes of a channel whose bytes pass.
 #[derive(Debug)]
 pub(super) enum Item {
     Data(Bytes),
-    Ask(Ask),
+    Control(Control),
     Eof,
-}
-
-/// What a client asks for on a channel.
-#[derive(Debug)]
-pub(super) enum Ask {
-    Pty {
-        term: String,
-        size: Size,
-        modes: Vec<(Pty, u32)>,
-    },
-    Env {
-        name: String,
-        value: String,
-    },
-    Shell,
-    Exec(Vec<u8>),
-    Subsystem(String),
-    Resize(Size),
-    Signal(Sig),
-    /// The client is told this, and the target nothing.
-    Tell(String),
-    /// The target may use the client's key agent.
-    Agent,
-    /// The target may use the client's display.
-    X11 {
-        single: bool,
-        protocol: String,
-        cookie: String,
-        screen: u32,
-    },
-}
-
-impl Ask {
-    /// What it takes up beside its place.
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Pty { term, modes, .. } => term.len() + modes.len() * size_of::<(Pty, u32)>(),
-            Self::Env { name, value } => name.len() + value.len(),
-            Self::Exec(command) => command.len(),
-            Self::Subsystem(text) | Self::Signal(Sig::Custom(text)) | Self::Tell(text) => {
-                text.len()
-            }
-            Self::X11 { protocol, cookie, .. } => protocol.len() + cookie.len(),
-            Self::Shell | Self::Resize(_) | Self::Signal(_) | Self::Agent => 0,
-        }
-    }
-}
-
-/// The size of a terminal, in characters and in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
-    pub(super) columns: u32,
-    pub(super) rows: u32,
-    pub(super) width: u32,
-    pub(super) height: u32,
-}
-
-/// A client that sends more than it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Flooded;
-
-/// How much waits on all channels of a connection.
-#[derive(Debug, Default)]
-pub(super) struct Load {
-    bytes: AtomicUsize,
-    lighter: Notify,
+    Refused(Refused),
 }
 
 /// The inboxes of a connection, by their channels.
@@ -121,58 +68,37 @@ pub(super) struct Inbox {
     closed: CancellationToken,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
-    items: VecDeque<Waiting>,
+    state: State,
+    setup: VecDeque<Setup>,
+    program: Option<Program>,
+    content: VecDeque<Waiting>,
+    /// Why the channel is over, until somebody has recorded it.
+    refused: Option<Refused>,
     asked: usize,
     asked_bytes: usize,
-    refused: usize,
-    /// The client has said that it sends no more data.
-    ended: bool,
+    refusals: usize,
+}
+
+/// What a client may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A session without a program, and whether the client has said that it sends no data.
+    Opened { ended: bool },
+    /// A session with its program.
+    Running { ended: bool },
+    /// A forward, which runs no program.
+    Forward { ended: bool },
+    /// Nothing any more.
+    Over,
 }
 
 #[derive(Debug)]
 enum Waiting {
     Data(BytesMut),
-    Ask(Ask),
+    Control(Control),
     Eof,
-}
-
-impl Load {
-    /// The window to aim at from now on.
-    pub(super) fn window(&self) -> u32 {
-        if self.is_much() { TRICKLE } else { WINDOW }
-    }
-
-    /// Gives the target some time to take what waits.
-    pub(super) async fn settle(&self) {
-        let lighter = self.lighter.notified();
-        if self.is_much() {
-            let _ = timeout(PAUSE, lighter).await;
-        }
-    }
-
-    /// Whether more waits than so many channels may have sent.
-    pub(super) fn check(&self, channels: usize) -> Result<(), Flooded> {
-        let windows = channels.saturating_add(1).saturating_mul(2 * WINDOW as usize);
-        let most = MUCH.saturating_add(windows);
-        if self.bytes.load(Ordering::Acquire) > most { Err(Flooded) } else { Ok(()) }
-    }
-
-    fn is_much(&self) -> bool {
-        self.bytes.load(Ordering::Acquire) > MUCH
-    }
-
-    fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::AcqRel);
-    }
-
-    fn sub(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        if !self.is_much() {
-            self.lighter.notify_one();
-        }
-    }
 }
 
 impl Inboxes {
@@ -180,11 +106,15 @@ impl Inboxes {
         self.by_channel().get(&id).cloned()
     }
 
-    /// The inbox of a channel, made where there is none yet: a channel that the gateway opened is heard
-    /// of from two sides.
-    pub(super) fn of(&self, id: ChannelId) -> Arc<Inbox> {
-        let made = || Arc::new(Inbox::new(Arc::clone(&self.load)));
-        Arc::clone(self.by_channel().entry(id).or_insert_with(made))
+    /// The inbox of a session that a client opens.
+    pub(super) fn session(&self, id: ChannelId) -> Arc<Inbox> {
+        self.of(id, State::Opened { ended: false })
+    }
+
+    /// The inbox of a forward, made where there is none yet: one that the gateway opened is heard of from two
+    /// sides.
+    pub(super) fn forward(&self, id: ChannelId) -> Arc<Inbox> {
+        self.of(id, State::Forward { ended: false })
     }
 
     /// The client is done with the channel.
@@ -203,27 +133,108 @@ impl Inboxes {
         self.by_channel().len()
     }
 
+    fn of(&self, id: ChannelId, state: State) -> Arc<Inbox> {
+        let made = || Arc::new(Inbox::new(Arc::clone(&self.load), state));
+        Arc::clone(self.by_channel().entry(id).or_insert_with(made))
+    }
+
     fn by_channel(&self) -> MutexGuard<'_, HashMap<ChannelId, Arc<Inbox>>> {
         self.by_channel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// What a client sends. Each says whether it was taken: where it wasn't, the client is told no.
 impl Inbox {
-    pub(super) fn new(load: Arc<Load>) -> Self {
-        let closed = CancellationToken::new();
-        Self { load, queue: Mutex::default(), arrived: Notify::new(), closed }
+    fn new(load: Arc<Load>, state: State) -> Self {
+        let (queue, closed) = (Mutex::new(Queue::new(state)), CancellationToken::new());
+        Self { load, queue, arrived: Notify::new(), closed }
+    }
+
+    /// A session on its own.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn of_session() -> Self {
+        Self::new(Arc::default(), State::Opened { ended: false })
+    }
+
+    /// Adds what prepares a program. Once there is one, it changes nothing about it.
+    pub(super) fn prepare(&self, setup: Setup) -> Result<bool, Flooded> {
+        let mut queue = self.queue();
+        if !matches!(queue.state, State::Opened { .. }) {
+            return queue.refuse();
+        }
+        if let (Setup::Resize(size), Some(Setup::Resize(last))) = (&setup, queue.setup.back_mut()) {
+            *last = *size;
+            return Ok(true);
+        }
+        queue.ask(setup.bytes())?;
+        queue.setup.push_back(setup);
+        self.arrived.notify_one();
+        Ok(true)
+    }
+
+    /// Starts the program of a session. There is one, ever: to ask for another one ends the channel.
+    pub(super) fn start(&self, program: Program) -> Result<bool, Flooded> {
+        let mut queue = self.queue();
+        match queue.state {
+            State::Opened { ended: false } => {
+                queue.ask(program.bytes())?;
+                queue.state = State::Running { ended: false };
+                queue.program = Some(program);
+                self.arrived.notify_one();
+                Ok(true)
+            }
+            State::Opened { ended: true } => self.end(&mut queue, program.word(), AFTER_EOF),
+            State::Running { .. } => self.end(&mut queue, program.word(), SECOND_PROGRAM),
+            State::Forward { .. } | State::Over => queue.refuse(),
+        }
+    }
+
+    /// The program of a session is refused, which takes its place: the channel ends. Says whether it was the
+    /// first that the client asked for.
+    pub(super) fn refuse_program(&self, refused: Refused) -> Result<bool, Flooded> {
+        let mut queue = self.queue();
+        match queue.state {
+            State::Opened { .. } => {
+                self.end(&mut queue, refused.what, &refused.reason)?;
+                Ok(true)
+            }
+            State::Running { .. } => self.end(&mut queue, refused.what, SECOND_PROGRAM),
+            State::Forward { .. } | State::Over => queue.refuse(),
+        }
+    }
+
+    /// Adds what goes to a program that runs. Of sizes that follow on each other only the last one matters.
+    pub(super) fn control(&self, control: Control) -> Result<bool, Flooded> {
+        let mut queue = self.queue();
+        match (queue.state, control) {
+            (State::Running { .. }, Control::Resize(size)) => {
+                if let Some(Waiting::Control(Control::Resize(last))) = queue.content.back_mut() {
+                    *last = size;
+                    return Ok(true);
+                }
+                self.push_control(&mut queue, Control::Resize(size))
+            }
+            (State::Running { .. }, control) => self.push_control(&mut queue, control),
+            (State::Opened { .. }, Control::Resize(size)) => {
+                drop(queue);
+                self.prepare(Setup::Resize(size))
+            }
+            (State::Opened { .. } | State::Forward { .. } | State::Over, _) => queue.refuse(),
+        }
     }
 
     /// Adds bytes; small packets are put together.
     pub(super) fn data(&self, bytes: &[u8]) {
         let mut queue = self.queue();
-        if queue.ended {
-            return;
+        match queue.state {
+            State::Running { ended: false } | State::Forward { ended: false } => {}
+            State::Opened { .. } => return self.end_early(&mut queue),
+            State::Running { .. } | State::Forward { .. } | State::Over => return,
         }
-        match queue.items.back_mut() {
+        match queue.content.back_mut() {
             Some(Waiting::Data(waiting)) => waiting.extend_from_slice(bytes),
-            Some(Waiting::Ask(_) | Waiting::Eof) | None => {
-                queue.items.push_back(Waiting::Data(BytesMut::from(bytes)));
+            Some(Waiting::Control(_) | Waiting::Eof) | None => {
+                queue.content.push_back(Waiting::Data(BytesMut::from(bytes)));
             }
         }
         drop(queue);
@@ -231,41 +242,32 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Adds a wish. Of sizes that follow on each other only the last one matters.
-    pub(super) fn ask(&self, ask: Ask) -> Result<(), Flooded> {
+    /// Bytes that aren't standard input. No program of a client takes any: they go nowhere.
+    pub(super) fn extended_data(&self) {
         let mut queue = self.queue();
-        if let (Ask::Resize(size), Some(Waiting::Ask(Ask::Resize(last)))) =
-            (&ask, queue.items.back_mut())
-        {
-            *last = *size;
-            return Ok(());
+        if let State::Opened { .. } = queue.state {
+            self.end_early(&mut queue);
         }
-        let bytes = queue.asked_bytes.saturating_add(ask.bytes());
-        if queue.asked >= MOST_ASKED || bytes > MOST_ASKED_BYTES {
-            return Err(Flooded);
-        }
-        queue.asked += 1;
-        queue.asked_bytes = bytes;
-        queue.items.push_back(Waiting::Ask(ask));
-        drop(queue);
-        self.arrived.notify_one();
-        Ok(())
-    }
-
-    /// Something that was asked for is refused.
-    pub(super) fn refuse(&self) -> Result<(), Flooded> {
-        let mut queue = self.queue();
-        queue.refused += 1;
-        if queue.refused > MOST_REFUSED { Err(Flooded) } else { Ok(()) }
     }
 
     /// The client sends no more data. It says so once.
     pub(super) fn eof(&self) {
         let mut queue = self.queue();
-        if !std::mem::replace(&mut queue.ended, true) {
-            queue.items.push_back(Waiting::Eof);
-            self.arrived.notify_one();
+        match &mut queue.state {
+            State::Opened { ended } => *ended = true,
+            State::Running { ended } | State::Forward { ended } => {
+                if !std::mem::replace(ended, true) {
+                    queue.content.push_back(Waiting::Eof);
+                    self.arrived.notify_one();
+                }
+            }
+            State::Over => {}
         }
+    }
+
+    /// Something that was asked for is refused, and the channel goes on.
+    pub(super) fn refuse(&self) -> Result<(), Flooded> {
+        self.queue().refuse().map(|_| ())
     }
 
     /// The client is done with the channel.
@@ -274,39 +276,58 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    fn push_control(&self, queue: &mut Queue, control: Control) -> Result<bool, Flooded> {
+        queue.ask(control.bytes())?;
+        queue.content.push_back(Waiting::Control(control));
+        self.arrived.notify_one();
+        Ok(true)
+    }
+
+    fn end_early(&self, queue: &mut Queue) {
+        queue.end(Refused::new("data", EARLY_DATA));
+        self.arrived.notify_one();
+    }
+
+    fn end(&self, queue: &mut Queue, what: &'static str, reason: &str) -> Result<bool, Flooded> {
+        queue.end(Refused::new(what, reason));
+        self.arrived.notify_one();
+        queue.refuse()
+    }
+}
+
+/// What the target takes.
+impl Inbox {
     /// Resolves when the client is done with the channel.
     pub(super) async fn closed(&self) {
         self.closed.cancelled().await;
     }
 
-    /// What comes next; none once the channel is closed and all was taken. Cancel-safe.
-    pub(super) async fn next(&self) -> Option<Item> {
-        loop {
-            let arrived = self.arrived.notified();
-            {
-                let mut queue = self.queue();
-                match queue.items.pop_front() {
-                    Some(waiting) => return Some(self.taken(&mut queue, waiting)),
-                    None if self.closed.is_cancelled() => return None,
-                    None => {}
-                }
-            }
-            arrived.await;
-        }
+    /// What comes next of a session that runs no program; none once the channel is closed and all was taken.
+    /// Cancel-safe.
+    pub(super) async fn opening(&self) -> Option<Opening> {
+        self.next(Queue::opening).await
     }
 
-    fn taken(&self, queue: &mut Queue, waiting: Waiting) -> Item {
-        match waiting {
-            Waiting::Data(bytes) => {
-                self.load.sub(bytes.len());
-                Item::Data(bytes.freeze())
+    /// What comes next of a channel whose bytes pass; none once it is closed and all was taken. Cancel-safe.
+    pub(super) async fn content(&self) -> Option<Item> {
+        self.next(|queue| queue.content(&self.load)).await
+    }
+
+    /// Why the channel is over, where nobody has taken that yet.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        self.queue().refused.take()
+    }
+
+    async fn next<T>(&self, pop: impl Fn(&mut Queue) -> Option<T>) -> Option<T> {
+        loop {
+            let arrived = self.arrived.notified();
+            if let Some(next) = pop(&mut self.queue()) {
+                return Some(next);
             }
-            Waiting::Ask(ask) => {
-                queue.asked = queue.asked.saturating_sub(1);
-                queue.asked_bytes = queue.asked_bytes.saturating_sub(ask.bytes());
-                Item::Ask(ask)
+            if self.closed.is_cancelled() {
+                return None;
             }
-            Waiting::Eof => Item::Eof,
+            arrived.await;
         }
     }
 
@@ -315,15 +336,84 @@ impl Inbox {
     }
 }
 
+impl Queue {
+    fn new(state: State) -> Self {
+        Self {
+            state,
+            setup: VecDeque::new(),
+            program: None,
+            content: VecDeque::new(),
+            refused: None,
+            asked: 0,
+            asked_bytes: 0,
+            refusals: 0,
+        }
+    }
+
+    /// Takes room for something that is asked for.
+    fn ask(&mut self, bytes: usize) -> Result<(), Flooded> {
+        let bytes = self.asked_bytes.saturating_add(bytes);
+        if self.asked >= MOST_ASKED || bytes > MOST_ASKED_BYTES {
+            return Err(Flooded);
+        }
+        self.asked += 1;
+        self.asked_bytes = bytes;
+        Ok(())
+    }
+
+    /// Gives the room back.
+    fn answered(&mut self, bytes: usize) {
+        self.asked = self.asked.saturating_sub(1);
+        self.asked_bytes = self.asked_bytes.saturating_sub(bytes);
+    }
+
+    fn refuse(&mut self) -> Result<bool, Flooded> {
+        self.refusals += 1;
+        if self.refusals > MOST_REFUSED { Err(Flooded) } else { Ok(false) }
+    }
+
+    fn end(&mut self, refused: Refused) {
+        self.state = State::Over;
+        self.refused = Some(refused);
+    }
+
+    fn opening(&mut self) -> Option<Opening> {
+        if let Some(setup) = self.setup.pop_front() {
+            self.answered(setup.bytes());
+            return Some(Opening::Setup(setup));
+        }
+        if let Some(program) = self.program.take() {
+            self.answered(program.bytes());
+            return Some(Opening::Program(program));
+        }
+        self.refused.take().map(Opening::Refused)
+    }
+
+    fn content(&mut self, load: &Load) -> Option<Item> {
+        match self.content.pop_front() {
+            Some(Waiting::Data(bytes)) => {
+                load.sub(bytes.len());
+                Some(Item::Data(bytes.freeze()))
+            }
+            Some(Waiting::Control(control)) => {
+                self.answered(control.bytes());
+                Some(Item::Control(control))
+            }
+            Some(Waiting::Eof) => Some(Item::Eof),
+            None => self.refused.take().map(Item::Refused),
+        }
+    }
+}
+
 impl Drop for Inbox {
     fn drop(&mut self) {
         let left: usize = self
             .queue()
-            .items
+            .content
             .iter()
             .map(|waiting| match waiting {
                 Waiting::Data(bytes) => bytes.len(),
-                Waiting::Ask(_) | Waiting::Eof => 0,
+                Waiting::Control(_) | Waiting::Eof => 0,
             })
             .sum();
         self.load.sub(left);
@@ -331,98 +421,4 @@ impl Drop for Inbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn size(columns: u32) -> Size {
-        Size { columns, rows: 24, width: 0, height: 0 }
-    }
-
-    #[tokio::test]
-    async fn what_was_sent_comes_out_in_its_order() {
-        let inbox = Inbox::new(Arc::default());
-        inbox.ask(Ask::Shell).unwrap();
-        inbox.data(b"one ");
-        inbox.data(b"two");
-        inbox.ask(Ask::Resize(size(80))).unwrap();
-        inbox.ask(Ask::Resize(size(132))).unwrap();
-        inbox.eof();
-        inbox.close();
-        assert!(matches!(inbox.next().await, Some(Item::Ask(Ask::Shell))));
-        assert!(matches!(inbox.next().await, Some(Item::Data(bytes)) if &bytes[..] == b"one two"));
-        let resized = inbox.next().await;
-        assert!(matches!(resized, Some(Item::Ask(Ask::Resize(last))) if last == size(132)));
-        assert!(matches!(inbox.next().await, Some(Item::Eof)));
-        assert!(inbox.next().await.is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_is_slowed_down_while_much_waits_and_no_longer() {
-        let load = Arc::new(Load::default());
-        let inbox = Inbox::new(Arc::clone(&load));
-        inbox.data(&vec![0; MUCH]);
-        assert_eq!(load.window(), WINDOW);
-        inbox.data(b"x");
-        assert_eq!(load.window(), TRICKLE);
-        let began = tokio::time::Instant::now();
-        load.settle().await;
-        assert_eq!(began.elapsed(), PAUSE, "a handler never waits for long");
-        let (_, taken) = tokio::join!(load.settle(), inbox.next());
-        assert!(matches!(taken, Some(Item::Data(_))));
-        assert_eq!(began.elapsed(), PAUSE, "and not at all once it is taken");
-        assert_eq!(load.window(), WINDOW);
-    }
-
-    #[test]
-    fn who_sends_past_every_window_is_found_out() {
-        let load = Arc::new(Load::default());
-        let inbox = Inbox::new(Arc::clone(&load));
-        inbox.data(&vec![0; 4 * WINDOW as usize]);
-        assert_eq!(load.check(1), Ok(()));
-        inbox.data(&vec![0; WINDOW as usize]);
-        assert_eq!(load.check(1), Err(Flooded));
-        assert_eq!(load.check(2), Ok(()));
-        drop(inbox);
-        assert_eq!(load.check(0), Ok(()));
-        let inbox = Inbox::new(load);
-        for _ in 0..2 {
-            inbox.ask(Ask::Exec(vec![0; MOST_ASKED_BYTES / 2])).unwrap();
-        }
-        let longer = || Ask::Signal(Sig::Custom("x".to_owned()));
-        assert_eq!(inbox.ask(longer()), Err(Flooded));
-        let inbox = Inbox::new(Arc::default());
-        for _ in 0..MOST_ASKED {
-            inbox.ask(Ask::Signal(Sig::INT)).unwrap();
-        }
-        assert_eq!(inbox.ask(Ask::Signal(Sig::INT)), Err(Flooded));
-    }
-
-    #[tokio::test]
-    async fn who_says_again_and_again_that_it_is_at_its_end_says_it_once() {
-        let inbox = Inbox::new(Arc::default());
-        for _ in 0..10_000 {
-            inbox.eof();
-            inbox.data(b"more");
-        }
-        assert_eq!(inbox.queue().items.len(), 1);
-        assert!(matches!(inbox.next().await, Some(Item::Eof)));
-        inbox.eof();
-        inbox.close();
-        assert!(inbox.next().await.is_none());
-    }
-
-    #[tokio::test]
-    async fn there_is_room_for_wishes_again_once_the_target_took_some() {
-        let inbox = Inbox::new(Arc::default());
-        let half = || Ask::Exec(vec![0; MOST_ASKED_BYTES / 2]);
-        inbox.ask(half()).unwrap();
-        inbox.ask(half()).unwrap();
-        assert_eq!(inbox.ask(half()), Err(Flooded));
-        assert!(inbox.next().await.is_some());
-        inbox.ask(half()).unwrap();
-        for _ in 0..MOST_REFUSED {
-            inbox.refuse().unwrap();
-        }
-        assert_eq!(inbox.refuse(), Err(Flooded));
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
 //! The SSH data plane, read top-down as a connection passes:
 //! [`door`] (the protocol towards the client) -> [`route`], [`identify`], [`enter`] (with [`wait`]), [`begin`] ->
 //! [`session`] -> [`upstream`] -> [`channel`], which [`hub`] records -> the end; [`wishes`] is what clients
-//! ask for on the way, [`listen`] and [`calls`] what targets open towards them; [`onward`] is for
-//! connections that lead to targets by `-J`.
+//! ask for on the way ([`channel_requests`]), [`listen`] and [`calls`] what targets open towards them;
+//! [`onward`] is for connections that lead to targets by `-J`.
 //!
 //! The protocol runs in the tasks of its library, on the same worker. No channel opens before the
 //! connection is admitted, and one connection is one target.
@@ -10,6 +10,7 @@
 mod begin;
 mod calls;
 mod channel;
+mod channel_requests;
 mod door;
 mod enter;
 #[cfg(any(test, fuzzing))]
@@ -20,6 +21,7 @@ mod inbox;
 mod lead;
 mod listen;
 mod onward;
+mod packet_bound;
 mod preamble;
 mod refuse;
 mod route;
@@ -32,6 +34,7 @@ mod wishes;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -119,6 +122,8 @@ struct Client {
 /// What the protocol's handlers and the session of one client share.
 #[derive(Default)]
 struct Shared {
+    /// Whether the client is authenticated.
+    authenticated: Arc<AtomicBool>,
     /// How the library is told to disconnect.
     phone: OnceLock<Handle>,
     /// What the rules let the session do, once it has begun: nothing before.
@@ -158,8 +163,8 @@ impl Visit {
         let (enter, entered) = oneshot::channel();
         let (open, opens) = mpsc::channel(MOST_CHANNELS);
         let shared = Arc::<Shared>::default();
+        let wire = Wire::from_client(stream, &cut, Arc::clone(&shared.authenticated));
         let door = Door::new(Arc::clone(self), Arc::clone(&shared), enter, open);
-        let wire = Wire::from_client(stream, &cut);
         let running = match Box::pin(russh::server::run_stream(config, wire, door)).await {
             Ok(running) => running,
             Err(error) => {

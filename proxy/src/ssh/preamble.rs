@@ -29,6 +29,8 @@ pub(super) enum Unsafe {
          is needed, such as OpenSSH 9.6"
     )]
     NotStrict,
+    #[error("the client sends more at once than anybody may who is not authenticated")]
+    Long,
 }
 
 /// The start of a connection, up to the end of the client's first packet.
@@ -169,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_good_bye_is_a_packet() {
-        for why in [Unsafe::Nonsense, Unsafe::NotStrict] {
+        for why in [Unsafe::Nonsense, Unsafe::NotStrict, Unsafe::Long] {
             let packet = farewell(why);
             assert_eq!(packet.len() % BLOCK, 0);
             assert!((4..=12).contains(&packet[4]), "{}", packet[4]);

@@ -60,6 +60,10 @@ mod tests {
     #[case("deploy@web-1", "deploy", "web-1")]
     #[case("alice@example.com@web-1", "alice@example.com", "web-1")]
     #[case("$(reboot)@web-1", "$(reboot)", "web-1")]
+    #[case("-oProxyCommand=reboot@web-1", "-oProxyCommand=reboot", "web-1")]
+    #[case("%h%u%%@web-1", "%h%u%%", "web-1")]
+    #[case("${HOME}$USER@web-1", "${HOME}$USER", "web-1")]
+    #[case("do\\main\\n@web-1", "do\\main\\n", "web-1")]
     fn a_login_and_a_target(#[case] user: &str, #[case] login: &str, #[case] target: &str) {
         let expected = Route::Target(login.parse().unwrap(), target.parse().unwrap());
         assert_eq!(Route::read(user), Ok(expected));

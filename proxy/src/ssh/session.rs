@@ -239,6 +239,7 @@ async fn end_of(hub: &Hub, broken: Broken) -> End {
         }
         Broken::LeaseOver => hub.session.ended().await,
         Broken::Lost => End::UpstreamLost,
+        Broken::Target(why) => End::Protocol(format!("the target breaks the protocol: {why}")),
         Broken::Files(why) => End::Protocol(why),
         Broken::Client => End::Closed,
     }

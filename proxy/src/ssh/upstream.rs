@@ -320,25 +320,51 @@ mod tests {
     use std::collections::BTreeSet;
 
     use policies::Partition;
+    use ssh_key::public::{KeyData, RsaPublicKey};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::testing::{at, target};
 
-    #[tokio::test]
-    async fn a_target_that_is_not_waited_for_any_more_loses_its_connection() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ssh = Ssh {
+    fn ssh() -> Ssh {
+        Ssh {
             host_keys: Vec::new(),
             host_authorities: Vec::new(),
             channels: BTreeSet::new(),
             env: Vec::new(),
             read_only: false,
             under: Vec::new(),
+            record_streams: Default::default(),
+        }
+    }
+
+    #[test]
+    fn an_rsa_host_key_is_compared_with_its_exponent() {
+        let key = |e: &[u8]| {
+            let number = |bytes: &[u8]| ssh_key::Mpint::from_positive_bytes(bytes);
+            let rsa = RsaPublicKey::new(number(e), number(&[0xf5; 256])).unwrap();
+            PublicKey::from(KeyData::Rsa(rsa))
         };
+        let line = key(&[1, 0, 1]).to_openssh().unwrap();
+        let ssh = Ssh { host_keys: vec![line], ..ssh() };
+        let (to, _called) = mpsc::channel(1);
+        let post = Post {
+            target: TargetName::new("web-1").unwrap(),
+            host: "web-1.internal".to_owned(),
+            expected: Expected::read(&ssh),
+            clock: Clock::paused(at(0)),
+            calls: Arc::new(Calls::new(to)),
+        };
+        assert!(post.is_expected(&key(&[1, 0, 1]).into()));
+        assert!(!post.is_expected(&key(&[3]).into()));
+    }
+
+    #[tokio::test]
+    async fn a_target_that_is_not_waited_for_any_more_loses_its_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (host, port) = ("127.0.0.1".to_owned(), listener.local_addr().unwrap().port());
-        let target = Target { host, port, ssh: Some(ssh), ..target(Partition::Cut) };
+        let target = Target { host, port, ssh: Some(ssh()), ..target(Partition::Cut) };
         let (calls, _called) = mpsc::channel(1);
         let ties = Ties { calls, mute: Arc::default() };
         let credential = Credential::Password(String::new().into());

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::packet_bound::PacketBound;
 use super::preamble::{Preamble, Unsafe, farewell};
 
 /// How much is read ahead at once.
@@ -28,8 +29,31 @@ pub(super) struct Wire<S> {
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Set when it may not send any more, at once and without waking anybody.
     mute: Arc<AtomicBool>,
-    /// What is looked at of a client's first words.
-    preamble: Option<Preamble>,
+    /// What is looked at of a client that isn't authenticated.
+    entry: Option<Entry>,
+}
+
+/// What a client sends before it is authenticated.
+#[derive(Default)]
+struct Entry {
+    preamble: Preamble,
+    bound: PacketBound,
+    /// Set once the client is authenticated.
+    over: Arc<AtomicBool>,
+}
+
+impl Entry {
+    fn pass(&mut self, bytes: &[u8]) -> Result<(), Turned> {
+        let turned = |told| move |why| Turned { why, told };
+        self.preamble.pass(bytes).map_err(turned(true))?;
+        self.bound.pass(bytes).map_err(turned(false))
+    }
+}
+
+/// Why a client is turned away, and whether it can be told before its connection ends.
+struct Turned {
+    why: Unsafe,
+    told: bool,
 }
 
 impl<S> Wire<S> {
@@ -39,7 +63,7 @@ impl<S> Wire<S> {
             ahead: BytesMut::new(),
             cut: Box::pin(cut.clone().cancelled_owned()),
             mute: Arc::default(),
-            preamble: None,
+            entry: None,
         }
     }
 
@@ -48,9 +72,14 @@ impl<S> Wire<S> {
         Self { mute, ..Self::new(inner, cut) }
     }
 
-    /// The same, for a client, whose first words have to be safe to act on.
-    pub(super) fn from_client(inner: S, cut: &CancellationToken) -> Self {
-        Self { preamble: Some(Preamble::default()), ..Self::new(inner, cut) }
+    /// The same, for a client: what it sends has to be safe to act on until it is `authenticated`.
+    pub(super) fn from_client(
+        inner: S,
+        cut: &CancellationToken,
+        authenticated: Arc<AtomicBool>,
+    ) -> Self {
+        let entry = Entry { over: authenticated, ..Entry::default() };
+        Self { entry: Some(entry), ..Self::new(inner, cut) }
     }
 
     fn is_cut(&mut self, cx: &mut Context<'_>) -> bool {
@@ -61,7 +90,7 @@ impl<S> Wire<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Reads what there is, with nothing left of what was read before.
     fn read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { inner, ahead, preamble, .. } = self;
+        let Self { inner, ahead, entry, .. } = self;
         ahead.reserve(AHEAD);
         let read = poll_read_buf(Pin::new(inner), cx, ahead);
         if read.is_pending() {
@@ -69,16 +98,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             *ahead = BytesMut::new();
         }
         ready!(read)?;
-        match preamble.as_mut().map_or(Ok(()), |preamble| preamble.pass(ahead)) {
+        if entry.as_ref().is_some_and(|entry| entry.over.load(Ordering::Relaxed)) {
+            *entry = None;
+        }
+        match entry.as_mut().map_or(Ok(()), |entry| entry.pass(ahead)) {
             Ok(()) => Poll::Ready(Ok(())),
-            Err(why) => Poll::Ready(Err(self.turn_away(why, cx))),
+            Err(turned) => Poll::Ready(Err(self.turn_away(&turned, cx))),
         }
     }
 
-    /// Turns a client away before there are keys. Who doesn't take it at once doesn't get it.
-    fn turn_away(&mut self, why: Unsafe, cx: &mut Context<'_>) -> io::Error {
-        let _ = Pin::new(&mut self.inner).poll_write(cx, &farewell(why));
-        io::Error::other(why)
+    /// Turns a client away, in words where there are no keys yet. Who doesn't take them at once doesn't get
+    /// them.
+    fn turn_away(&mut self, turned: &Turned, cx: &mut Context<'_>) -> io::Error {
+        if turned.told {
+            let _ = Pin::new(&mut self.inner).poll_write(cx, &farewell(turned.why));
+        }
+        io::Error::other(turned.why)
     }
 }
 
@@ -191,13 +226,33 @@ mod tests {
     async fn a_client_that_is_not_safe_is_told_so_and_goes_no_further() {
         let (near, mut far) = tokio::io::duplex(4_096);
         let cut = CancellationToken::new();
-        let mut wire = Wire::from_client(near, &cut);
+        let mut wire = Wire::from_client(near, &cut, Arc::default());
         far.write_all(b"SSH-2.0-x\n\0\0\0\x0c\x04\x02").await.unwrap();
         assert!(wire.read(&mut [0; 64]).await.is_err());
         drop(wire);
         let mut told = Vec::new();
         far.read_to_end(&mut told).await.unwrap();
         assert!(String::from_utf8_lossy(&told).contains("does not begin as the protocol says"));
+    }
+
+    #[tokio::test]
+    async fn long_packets_are_for_clients_that_are_authenticated() {
+        let mut begun = b"SSH-2.0-x\n".to_vec();
+        let methods = b"kex-strict-c-v00@openssh.com";
+        let offer = [&[4, 20][..], &[7; 16], &[0, 0, 0, 28], methods, &[0; 60]].concat();
+        begun.extend(u32::try_from(offer.len()).unwrap().to_be_bytes());
+        begun.extend(offer);
+        let long = [&200_000_u32.to_be_bytes()[..], &[4, 94]].concat();
+        for authenticated in [false, true] {
+            let (near, mut far) = tokio::io::duplex(4_096);
+            let flag = Arc::new(AtomicBool::new(false));
+            let mut wire = Wire::from_client(near, &CancellationToken::new(), Arc::clone(&flag));
+            far.write_all(&begun).await.unwrap();
+            wire.read_exact(&mut vec![0; begun.len()]).await.unwrap();
+            flag.store(authenticated, Ordering::Relaxed);
+            far.write_all(&long).await.unwrap();
+            assert_eq!(wire.read_exact(&mut [0; 6]).await.is_ok(), authenticated);
+        }
     }
 
     #[tokio::test]

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::MOST_CHANNELS;
 use super::calls::{Listen, Wanted};
 use super::channel::SFTP;
+use super::channel_requests::{Control, Program, Refused, Setup};
 use super::door::{Done, Door, DoorError};
-use super::inbox::Ask;
-use super::lead::{Lead, NOT_RUN, Opened, ToTarget, not_allowed, not_permitted};
+use super::lead::{Lead, Opened, ToTarget, not_allowed, not_permitted};
 
 /// RFC 4254, section 5.1.
 const PROHIBITED: u32 = 1;
@@ -47,7 +47,10 @@ impl Door {
         let id = channel.id();
         // All that the client sends is taken from the handlers: the library's own queue is given up.
         let (_, out) = channel.split();
-        let inbox = inboxes.of(id);
+        let inbox = match &lead {
+            Lead::Session => inboxes.session(id),
+            Lead::Tcp { .. } | Lead::Socket { .. } => inboxes.forward(id),
+        };
         let opened = Opened::Channel(ToTarget { lead, inbox, out, reply });
         if self.open.try_send(Box::new(opened)).is_err() {
             inboxes.forget(id);
@@ -84,25 +87,22 @@ impl Door {
         if permitted { Ok(()) } else { Err(not_permitted(kind)) }
     }
 
-    /// Passes a wish on where it is allowed; otherwise says why not and closes the channel.
-    pub(super) fn ask(&self, id: ChannelId, wish: (Kind, Ask), session: &mut Session) -> Done {
-        let (kind, ask) = wish;
+    /// Starts the program of a channel where it is allowed; otherwise says why not and ends the channel.
+    pub(super) fn start(
+        &self,
+        id: ChannelId,
+        (kind, program): (Kind, Program),
+        session: &mut Session,
+    ) -> Done {
         let Some(inbox) = self.shared.inboxes.get(id) else {
             return Ok(session.channel_failure(id)?);
         };
-        let Err(reason) = self.may(kind) else {
-            inbox.ask(ask)?;
-            return Ok(session.channel_success(id)?);
+        let taken = match self.may(kind) {
+            Ok(()) => inbox.start(program)?,
+            // Stock clients drop what they were told where a request fails: so it runs, and says why not.
+            Err(reason) => inbox.refuse_program(Refused::new(kind.word(), reason))?,
         };
-        inbox.refuse()?;
-        // Stock clients drop what they were told where a request fails: so it runs, and says why not.
-        session.channel_success(id)?;
-        session.extended_data(id, 1, format!("{reason}\r\n"))?;
-        session.exit_status_request(id, NOT_RUN)?;
-        session.eof(id)?;
-        session.close(id)?;
-        self.refused(kind.word(), reason);
-        Ok(())
+        answer(id, taken, session)
     }
 
     /// Asks for a subsystem. A target that reads a name up to its NUL takes it for another one than is
@@ -111,37 +111,49 @@ impl Door {
         let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_name || name.len() > LONGEST_NAME {
             let name: String = name.escape_debug().take(64).collect();
-            self.refused("subsystem", format!("`{name}` is no name of a subsystem"));
+            let reason = format!("postern: `{name}` is no name of a subsystem");
+            if let Some(inbox) = self.shared.inboxes.get(id) {
+                inbox.refuse_program(Refused::new("subsystem", reason))?;
+            }
             return Ok(session.channel_failure(id)?);
         }
         let kind = if name == SFTP { Kind::Sftp } else { Kind::Subsystem };
-        self.ask(id, (kind, Ask::Subsystem(name.to_owned())), session)
+        self.start(id, (kind, Program::Subsystem(name.to_owned())), session)
     }
 
-    /// Passes on what goes with a channel that is open.
-    pub(super) fn add(&self, id: ChannelId, ask: Ask, session: &mut Session) -> Done {
-        match self.shared.inboxes.get(id) {
-            Some(inbox) => {
-                inbox.ask(ask)?;
-                Ok(session.channel_success(id)?)
-            }
-            None => Ok(session.channel_failure(id)?),
-        }
+    /// Passes on what prepares a program.
+    pub(super) fn prepare(&self, id: ChannelId, setup: Setup, session: &mut Session) -> Done {
+        let taken = match self.shared.inboxes.get(id) {
+            Some(inbox) => inbox.prepare(setup)?,
+            None => false,
+        };
+        answer(id, taken, session)
+    }
+
+    /// Passes on what goes to a program that runs.
+    pub(super) fn control(&self, id: ChannelId, control: Control, session: &mut Session) -> Done {
+        let taken = match self.shared.inboxes.get(id) {
+            Some(inbox) => inbox.control(control)?,
+            None => false,
+        };
+        answer(id, taken, session)
     }
 
     /// Lets the target use what is the client's, where that is allowed; otherwise says why not, and the
     /// channel goes on without it.
-    pub(super) fn lend(&self, id: ChannelId, wish: (Kind, Ask)) -> Result<bool, DoorError> {
-        let (kind, ask) = wish;
+    pub(super) fn lend(
+        &self,
+        id: ChannelId,
+        (kind, setup): (Kind, Setup),
+    ) -> Result<bool, DoorError> {
         let Some(inbox) = self.shared.inboxes.get(id) else {
             return Ok(false);
         };
         let Err(reason) = self.may(kind) else {
-            inbox.ask(ask)?;
-            return Ok(true);
+            return Ok(inbox.prepare(setup)?);
         };
         inbox.refuse()?;
-        inbox.ask(Ask::Tell(reason.clone()))?;
+        inbox.prepare(Setup::Tell(reason.clone()))?;
         self.refused(kind.word(), reason);
         Ok(false)
     }
@@ -187,4 +199,11 @@ impl Door {
         let ended = found.map(|found| self.listening.swap_remove(found));
         ended.inspect(|(_, until)| until.cancel()).is_some()
     }
+}
+
+fn answer(id: ChannelId, taken: bool, session: &mut Session) -> Done {
+    if taken {
+        return Ok(session.channel_success(id)?);
+    }
+    Ok(session.channel_failure(id)?)
 }

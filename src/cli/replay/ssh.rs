@@ -1,12 +1,12 @@
 //! An SSH session as people read it: what was asked for, line by line, and between the lines what the
-//! terminal showed, made harmless.
+//! terminal showed and what programs without a terminal read and wrote, made harmless.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use audit::Text;
 use audit::ssh::cast::Decoder;
-use audit::ssh::{Attributes, Channel, FileOp, OpenMode, Ssh, Transfer, Transferred};
+use audit::ssh::{Attributes, Channel, FileOp, OpenMode, Ssh, Stream, Transfer, Transferred};
+use audit::{Text, Value};
 
 use super::style::duration;
 use crate::terminal::{Harmless, Paint, plain};
@@ -24,15 +24,20 @@ const STATUS: [&str; 9] = [
     "not supported",
 ];
 
+/// A stream of a channel. A terminal has one, its output.
+type Source = (u32, Stream);
+
 /// One pass over the events of a session.
 #[derive(Debug)]
 pub(super) struct Teller {
     paint: Paint,
     /// Whether the terminal's own sequences may pass.
     sequences: bool,
-    screens: BTreeMap<u32, Screen>,
-    /// The channel whose output was shown last, and whether it stands in the middle of a line.
-    showing: Option<u32>,
+    /// The channels that have a terminal.
+    terminals: BTreeSet<u32>,
+    screens: BTreeMap<Source, Screen>,
+    /// What was shown last, and whether it stands in the middle of a line.
+    showing: Option<Source>,
     in_line: bool,
 }
 
@@ -44,20 +49,19 @@ struct Screen {
 
 impl Teller {
     pub(super) fn new(paint: Paint, sequences: bool) -> Self {
-        let screens = BTreeMap::new();
-        Self { paint, sequences, screens, showing: None, in_line: false }
+        let (terminals, screens) = (BTreeSet::new(), BTreeMap::new());
+        Self { paint, sequences, terminals, screens, showing: None, in_line: false }
     }
 
     /// What is shown of an event.
     pub(super) fn tell(&mut self, t: u64, ssh: &Ssh<'_>) -> String {
-        if let Ssh::Output { ch, data } | Ssh::Stderr { ch, data } = ssh {
-            return self.output(*ch, data);
+        if let Ssh::Terminal { ch, .. } = ssh {
+            self.terminals.insert(*ch);
         }
-        let last = match ssh.channel() {
-            Some(ch) if matches!(ssh, Ssh::Closed { .. }) => self.screens.remove(&ch),
-            Some(_) | None => None,
-        };
-        let last = last.map(Screen::finish).unwrap_or_default();
+        if let Some((source, bytes)) = self.bytes_of(ssh) {
+            return self.show(source, bytes);
+        }
+        let last = if let Ssh::Closed { ch, .. } = ssh { self.close(*ch) } else { String::new() };
         match self.told(ssh) {
             Some(told) => last + &self.line(t, ssh.channel(), &told),
             None => last,
@@ -71,23 +75,58 @@ impl Teller {
         if std::mem::take(&mut self.in_line) { left + "\n" } else { left }
     }
 
-    fn output(&mut self, ch: u32, data: &Text<'_>) -> String {
+    /// The bytes that an event holds, where they are shown. What was typed into a terminal stands in its
+    /// output, as far as it was shown.
+    fn bytes_of<'e>(&self, ssh: &'e Ssh<'_>) -> Option<(Source, &'e [u8])> {
+        let is_terminal = |ch: u32| self.terminals.contains(&ch);
+        if let Ssh::Output { ch, data } = ssh {
+            return Some(((*ch, Stream::Output), data.as_bytes()));
+        }
+        if let Ssh::Stderr { ch, data } = ssh {
+            let stream = if is_terminal(*ch) { Stream::Output } else { Stream::Stderr };
+            return Some(((*ch, stream), data.as_bytes()));
+        }
+        let Ssh::Input { ch, data } = ssh else { return None };
+        let bytes = match data {
+            Value::Text(text) => text.as_bytes(),
+            Value::Bytes(bytes) => bytes,
+            Value::Null | Value::Hashed { .. } | Value::Omitted(_) => return None,
+        };
+        (!is_terminal(*ch)).then_some(((*ch, Stream::Input), bytes))
+    }
+
+    /// The channel has ended.
+    fn close(&mut self, ch: u32) -> String {
+        self.terminals.remove(&ch);
+        let ended = self.screens.extract_if(.., |(of, _), _| *of == ch);
+        ended.map(|(_, screen)| screen.finish()).collect()
+    }
+
+    fn show(&mut self, source: Source, bytes: &[u8]) -> String {
+        if !self.terminals.contains(&source.0) && bytes.contains(&0) {
+            let told = format!("{} {} bytes that are no text\n", label(source), bytes.len());
+            self.showing = Some(source);
+            return self.fresh() + &self.paint.dim(&told);
+        }
         let sequences = self.sequences;
-        let screen = self.screens.entry(ch).or_insert_with(|| Screen {
+        let screen = self.screens.entry(source).or_insert_with(|| Screen {
             text: Decoder::default(),
             harmless: Harmless::new(sequences),
         });
-        let shown = screen.harmless.push(&screen.text.push(data.as_bytes()));
+        let shown = screen.harmless.push(&screen.text.push(bytes));
         if shown.is_empty() {
             return shown;
         }
-        let other = self.showing.is_some_and(|showing| showing != ch);
+        let other = match self.showing {
+            Some(showing) => showing != source,
+            None => source.1 != Stream::Output,
+        };
         let before = if other {
-            self.fresh() + &self.paint.dim(&format!("[{ch}]\n"))
+            self.fresh() + &self.paint.dim(&format!("{}\n", label(source)))
         } else {
             String::new()
         };
-        self.showing = Some(ch);
+        self.showing = Some(source);
         self.in_line = !shown.ends_with('\n');
         before + &shown
     }
@@ -139,7 +178,16 @@ impl Teller {
             Ssh::Closed { bytes_in, bytes_out, .. } => {
                 format!("closed ({bytes_in} B in, {bytes_out} B out)")
             }
-            // What was typed stands in the output, as far as it was shown.
+            Ssh::Input { data: Value::Omitted(bytes), .. } => {
+                format!("{bytes} bytes of input are not kept: the terminal did not show them")
+            }
+            Ssh::StreamCut { stream, kept, .. } => {
+                format!("{}: beyond its first {kept} bytes only a digest is kept", stream.word())
+            }
+            Ssh::StreamDigest { stream, bytes, sha256, last, .. } => {
+                let so_far = if *last { "" } else { " so far" };
+                format!("{}: {bytes} bytes{so_far}, sha256 {sha256}", stream.word())
+            }
             Ssh::Input { .. } | Ssh::Output { .. } | Ssh::Stderr { .. } => return None,
         })
     }
@@ -148,6 +196,14 @@ impl Teller {
 impl Screen {
     fn finish(mut self) -> String {
         self.harmless.push(self.text.finish()) + &self.harmless.finish()
+    }
+}
+
+/// The name of a source, such as `[0 stderr]`.
+fn label((ch, stream): Source) -> String {
+    match stream {
+        Stream::Output => format!("[{ch}]"),
+        Stream::Input | Stream::Stderr => format!("[{ch} {}]", stream.word()),
     }
 }
 
@@ -306,6 +362,32 @@ mod tests {
              +1.5ms [1] #2 failed: permission denied\n\
              +1.5ms refused agent: not allowed\n\
              +1.5ms [0] closed (1 B in, 2 B out)\n"
+        );
+        assert_eq!(told, want);
+    }
+
+    #[test]
+    fn streams_are_told_apart_and_what_is_not_kept_of_them_is_said() {
+        let sha256 = Digest([0xab; 32]);
+        let told = told(&[
+            Ssh::Exec { ch: 0, command: "bash".into() },
+            Ssh::Input { ch: 0, data: Value::Text("echo hi\n".into()) },
+            Ssh::Output { ch: 0, data: "hi\n".into() },
+            Ssh::Stderr { ch: 0, data: "oh".into() },
+            Ssh::Output { ch: 0, data: Text::from(&b"\0\xff"[..]) },
+            Ssh::StreamCut { ch: 0, stream: Stream::Output, kept: 5 },
+            Ssh::StreamDigest { ch: 0, stream: Stream::Output, bytes: 9, sha256, last: true },
+            Ssh::Terminal { ch: 1, term: "xterm".into(), columns: 80, rows: 24 },
+            Ssh::Input { ch: 1, data: Value::Text("it stands in the output\n".into()) },
+            Ssh::Input { ch: 1, data: Value::Omitted(7) },
+        ]);
+        let want = format!(
+            "+1.5ms [0] exec bash\n[0 stdin]\necho hi\n[0]\nhi\n[0 stderr]\noh\n\
+             [0] 2 bytes that are no text\n\
+             +1.5ms [0] stdout: beyond its first 5 bytes only a digest is kept\n\
+             +1.5ms [0] stdout: 9 bytes, sha256 {sha256}\n\
+             +1.5ms [1] terminal xterm 80x24\n\
+             +1.5ms [1] 7 bytes of input are not kept: the terminal did not show them\n"
         );
         assert_eq!(told, want);
     }

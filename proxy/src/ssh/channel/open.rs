@@ -10,7 +10,8 @@ use russh::server::{Handle, Msg as ToClient};
 use russh::{Channel, ChannelOpenFailure, ChannelWriteHalf};
 use tokio::time::timeout;
 
-use super::{PATIENCE, carry};
+use super::content::Content;
+use super::{Link, Opened, PATIENCE, Running};
 use crate::ssh::Shared;
 use crate::ssh::calls::{Called, Caller, Wanted};
 use crate::ssh::hub::{Broken, Hub};
@@ -44,9 +45,18 @@ pub(in super::super) async fn serve(
     hub.check()?;
     hub.record(Happening::Opened { ch, channel: carries(&lead) })?;
     reply.accept().await;
-    let out = Arc::new(out);
-    hub.reads(ch, matches!(lead, Lead::Session).then(|| Arc::clone(&out)));
-    let clean = carry(&hub, &handle, (ch, out), (&inbox, channel), &upstream.calls).await?;
+    let (out, (from_target, target)) = (Arc::new(out), channel.split());
+    let link = Link::new(&hub, &handle, (ch, &inbox, Arc::clone(&out)), target);
+    let clean = match lead {
+        Lead::Session => {
+            hub.reads(ch, Some(out));
+            Opened::new(link, &upstream.calls).serve(from_target).await?
+        }
+        Lead::Tcp { .. } | Lead::Socket { .. } => {
+            let content = Content::of_forward(ch, &hub.content_rules());
+            Running::new(link, content).carry(from_target).await?
+        }
+    };
     hub.reads(ch, None);
     if clean && upstream.is_open() {
         hub.give_back(upstream);
@@ -63,7 +73,7 @@ pub(in super::super) async fn answer(
     shared: Arc<Shared>,
     called: Called,
 ) -> Result<(), Broken> {
-    let Called { by, calls, channel, reply, lasts } = called;
+    let Called { by, channel, reply, lasts } = called;
     let ch = hub.number();
     hub.check()?;
     hub.record(Happening::Opened { ch, channel: by.carries() })?;
@@ -83,10 +93,13 @@ pub(in super::super) async fn answer(
     };
     drop(opening);
     let id = out.id();
-    let inbox = shared.inboxes.of(id);
+    let inbox = shared.inboxes.forward(id);
     hub.check()?;
     reply.accept().await;
-    match carry(&hub, &handle, (ch, Arc::new(out)), (&inbox, channel), &calls).await {
+    let (from_target, target) = channel.split();
+    let link = Link::new(&hub, &handle, (ch, &inbox, Arc::new(out)), target);
+    let content = Content::of_forward(ch, &hub.content_rules());
+    match Running::new(link, content).carry(from_target).await {
         Ok(_) => Ok(()),
         // The connection was another channel's, which tells of its end.
         Err(Broken::Lost) => handle.close(id).await.map_err(|()| Broken::Client),

@@ -1,0 +1,240 @@
+//! A channel whose bytes pass: the program of a session runs, or a forward is open.
+//!
+//! Two futures carry the two directions, so that neither waits for the other: what the client sent is taken
+//! from its inbox, and what the target answers from the library's queue, which fills up and stops the target
+//! where the client doesn't read. All of it passes through its [`Content`], and is recorded before it goes on.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use audit::ssh::Ssh as Happening;
+use bytes::Bytes;
+use russh::{ChannelMsg, ChannelReadHalf, Sig};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use super::content::{Content, Step};
+use super::{Broken, Link, NOT_RUN, PATIENCE, STDERR, name_of};
+use crate::ssh::channel_requests::{Control, Refused};
+use crate::ssh::inbox::Item;
+use crate::ssh::sftp::Fault;
+
+/// A channel whose bytes pass.
+pub(super) struct Running<'a> {
+    link: Link<'a>,
+    content: Mutex<Content>,
+    /// Held while what goes to the client is decided and sent, where both directions may answer it.
+    turn: Option<tokio::sync::Mutex<()>>,
+    /// The target may have said where a path leads.
+    resolved: Notify,
+}
+
+/// One that is cut has its end in the recording, too, with what was transferred until then.
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.finish() {
+            tracing::error!(%error, "the recording lacks the end of what a channel carried");
+        }
+    }
+}
+
+impl<'a> Running<'a> {
+    pub(super) fn new(link: Link<'a>, content: Content) -> Self {
+        let turn = content.answers_both_ways().then(tokio::sync::Mutex::default);
+        Self { link, content: Mutex::new(content), turn, resolved: Notify::new() }
+    }
+
+    /// Both directions, until one side closes. Says whether the target closed its side, too.
+    pub(super) async fn carry(&self, from_target: ChannelReadHalf) -> Result<bool, Broken> {
+        let Link { inbox, target, .. } = &self.link;
+        let mut down = std::pin::pin!(self.down(from_target));
+        let abandoned = async {
+            inbox.closed().await;
+            sleep(PATIENCE).await;
+        };
+        let closed = tokio::select! {
+            closed = &mut down => {
+                closed?;
+                true
+            }
+            taken = self.up() => match taken? {
+                Some(refused) => {
+                    self.link.refuse(&refused).await?;
+                    self.finish()?;
+                    return self.link.close().await;
+                }
+                None => false,
+            },
+            () = abandoned => false,
+        };
+        let clean = closed || {
+            // The client has closed the channel: the target is given a moment to do so, too.
+            let _ = target.close().await;
+            timeout(PATIENCE, &mut down).await.is_ok_and(|done| done.is_ok())
+        };
+        self.finish()?;
+        self.link.close().await?;
+        Ok(clean)
+    }
+
+    /// Records what is left to be said of what was carried.
+    fn finish(&self) -> Result<(), Broken> {
+        let left = self.content().finish();
+        self.link.hub.record_all(left)
+    }
+
+    /// From the client to the target, until the client closes the channel, or does what ends it.
+    async fn up(&self) -> Result<Option<Refused>, Broken> {
+        let Link { hub, inbox, target, bytes, .. } = &self.link;
+        while let Some(item) = inbox.content().await {
+            // Until the target has said where a path leads, the client's window stays as it is.
+            while self.content().is_waiting() {
+                self.resolved.notified().await;
+            }
+            hub.check()?;
+            match item {
+                Item::Data(data) => {
+                    let count = data.len() as u64;
+                    bytes.0.fetch_add(count, Ordering::Relaxed);
+                    hub.passed(count, 0);
+                    let data = self.onward(data).await?;
+                    target.data_bytes(data).await.map_err(|_| Broken::Lost)?;
+                }
+                // Boxed, since a channel that is open asks for little.
+                Item::Control(control) => Box::pin(self.control(control)).await?,
+                Item::Eof => target.eof().await.map_err(|_| Broken::Lost)?,
+                Item::Refused(refused) => return Ok(Some(refused)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Passes on what goes to the program beside its bytes, recorded. The client had its answer already.
+    async fn control(&self, control: Control) -> Result<(), Broken> {
+        let Link { hub, ch, target, .. } = &self.link;
+        match control {
+            Control::Resize(size) => self.link.resize(size).await,
+            Control::Signal(signal) => {
+                let name = name_of(&signal);
+                hub.record(Happening::Signal { ch: *ch, name: name.as_str().into() })?;
+                target.signal(signal).await.map_err(|_| Broken::Lost)
+            }
+        }
+    }
+
+    /// What the client sent, as it may go to the target: decided and recorded.
+    async fn onward(&self, data: Bytes) -> Result<Bytes, Broken> {
+        let _turn = self.turn().await;
+        let (to_target, to_client) = self.step(|content, step| content.client(&data, step))?;
+        if !to_client.is_empty() {
+            self.link.out.data_bytes(to_client).await.map_err(|_| Broken::Client)?;
+        }
+        Ok(to_target)
+    }
+
+    /// What the target wrote, as it may go to the client.
+    async fn back(&self, data: Bytes) -> Result<(), Broken> {
+        let turn = self.turn().await;
+        let (to_target, to_client) = self.step(|content, step| content.target(&data, step))?;
+        self.resolved.notify_one();
+        self.link.out.data_bytes(to_client).await.map_err(|_| Broken::Client)?;
+        drop(turn);
+        if !to_target.is_empty() {
+            self.link.target.data_bytes(to_target).await.map_err(|_| Broken::Lost)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a step, records it, and returns what goes to the target and to the client.
+    fn step<'b>(
+        &self,
+        step: impl FnOnce(&mut Content, &mut Step<'b>) -> Result<(), Fault>,
+    ) -> Result<(Bytes, Bytes), Broken> {
+        let (mut content, mut next) = (self.content(), Step::default());
+        let taken = step(&mut content, &mut next);
+        self.link.hub.record_all(next.events)?;
+        taken.map_err(|fault| Broken::Files(fault.to_string()))?;
+        Ok((next.to_target, next.to_client))
+    }
+
+    async fn turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        match &self.turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        }
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From the target to the client, until the target closes the channel.
+    async fn down(&self, mut from_target: ChannelReadHalf) -> Result<(), Broken> {
+        while let Some(message) = from_target.wait().await {
+            self.link.hub.check()?;
+            if matches!(message, ChannelMsg::Close) {
+                return Ok(());
+            }
+            self.answer(message).await?;
+        }
+        Err(Broken::Lost)
+    }
+
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the library may add messages")]
+    async fn answer(&self, message: ChannelMsg) -> Result<(), Broken> {
+        let Link { hub, ch, out, .. } = &self.link;
+        let sent = match message {
+            ChannelMsg::Data { data } => {
+                self.link.wrote(&data);
+                return self.back(data).await;
+            }
+            ChannelMsg::ExtendedData { data, ext } => {
+                self.link.wrote(&data);
+                let (_, data) = self.step(|content, step| {
+                    content.stderr(&data, step);
+                    Ok(())
+                })?;
+                out.extended_data_bytes(ext, data).await
+            }
+            ChannelMsg::Eof => out.eof().await,
+            ChannelMsg::ExitStatus { exit_status: status } => {
+                hub.record(Happening::Exit { ch: *ch, status })?;
+                out.exit_status(status).await
+            }
+            ChannelMsg::ExitSignal { signal_name, core_dumped, error_message, lang_tag } => {
+                let signalled = self.signalled(signal_name, core_dumped, error_message, lang_tag);
+                return Box::pin(signalled).await;
+            }
+            ChannelMsg::Failure => return Box::pin(self.not_run()).await,
+            _ => Ok(()),
+        };
+        sent.map_err(|_| Broken::Client)
+    }
+
+    async fn signalled(
+        &self,
+        signal: Sig,
+        core: bool,
+        message: String,
+        language: String,
+    ) -> Result<(), Broken> {
+        let Link { hub, handle, ch, out, .. } = &self.link;
+        hub.record(Happening::ExitSignal {
+            ch: *ch,
+            name: name_of(&signal).as_str().into(),
+            core,
+            message: message.as_str().into(),
+        })?;
+        let sent = handle.exit_signal_request(out.id(), signal, core, message, language);
+        sent.await.map_err(|()| Broken::Client)
+    }
+
+    /// The target doesn't run what it was asked to run, though the client was told yes.
+    async fn not_run(&self) -> Result<(), Broken> {
+        let Link { out, target, .. } = &self.link;
+        let text = Bytes::from_static(b"postern: the target refuses to run this\r\n");
+        out.extended_data_bytes(STDERR, text).await.map_err(|_| Broken::Client)?;
+        out.exit_status(NOT_RUN).await.map_err(|_| Broken::Client)?;
+        target.close().await.map_err(|_| Broken::Lost)
+    }
+}
