@@ -323,8 +323,7 @@ async fn below_the_reserve_no_session_begins_then_live_ones_end_and_space_brings
     fill(30);
     let ended = until_some("the live session ends", async || statement().await).await;
     assert!(ended.contains("which is below its reserve of 8MiB; ask an admin"), "{ended}");
-    let log = small.apart.log();
-    assert!(log.contains("no session can begin until there is room"), "{log}");
+    until("the log says so", || small.apart.log().contains("no session can begin until")).await;
 
     let health = async |status: &str| {
         until_some("health says so", async || {

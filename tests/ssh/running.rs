@@ -55,11 +55,6 @@ impl Running {
         self.input.as_mut().unwrap().write_all(text.as_bytes()).await.unwrap();
     }
 
-    /// Types, where it still listens.
-    pub async fn try_types(&mut self, text: &str) -> std::io::Result<()> {
-        self.input.as_mut().unwrap().write_all(text.as_bytes()).await
-    }
-
     /// Its exit status, its output and its errors.
     pub async fn end(mut self) -> (Option<i32>, String, String) {
         drop(self.input.take());

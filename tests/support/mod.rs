@@ -80,7 +80,7 @@ impl Default for Setup {
             postgres: String::new(),
             limits: "per_address = 20000".to_owned(),
             // Tests run on disks that are nearly full as well.
-            recording: "reserve = \"16MiB\"".to_owned(),
+            recording: "reserve = \"4MiB\"".to_owned(),
             more: String::new(),
             programs: None,
         }

@@ -34,7 +34,7 @@ pub(crate) enum Full {
     Reserve { free: u64, reserve: u64 },
     /// The file system of control's state has too little left.
     #[error(
-        "the disk of the gateway's state has {} free, which is below its reserve of {}; ask an admin \
+        "the disk of control's state has {} free, which is below its reserve of {}; ask an admin \
          to free space",
         Rounded(*free), Rounded(*reserve)
     )]
