@@ -40,33 +40,28 @@ impl Recorded {
     }
 
     fn take(&mut self, ssh: Ssh<'_>) {
-        match ssh {
-            Ssh::Opened { ch, channel } => {
-                let kind = match channel {
-                    Channel::Session => "session",
-                    Channel::Agent => "agent",
-                    _ => "forward",
-                };
-                self.channels.insert(ch, kind);
-            }
-            Ssh::Output { ch, data } => self.keep((ch, Stream::Output), data.as_bytes()),
-            Ssh::Stderr { ch, data } => self.keep((ch, Stream::Stderr), data.as_bytes()),
-            Ssh::Input { ch, data: Value::Text(data) } => {
-                self.keep((ch, Stream::Input), data.as_bytes());
-            }
-            Ssh::Input { ch, data: Value::Bytes(data) } => self.keep((ch, Stream::Input), &data),
-            Ssh::StreamCut { ch, stream, kept } => {
-                assert_eq!(
-                    self.of_stream(ch, stream).len() as u64,
-                    kept,
-                    "it is said at the place"
-                );
-                self.cut.insert((ch, stream), kept);
-            }
-            Ssh::StreamDigest { ch, stream, bytes, sha256, last: true } => {
-                self.digests.insert((ch, stream), (bytes, sha256));
-            }
-            _ => {}
+        if let Ssh::Opened { ch, channel } = ssh {
+            let kind = if channel == Channel::Session {
+                "session"
+            } else if channel == Channel::Agent {
+                "agent"
+            } else {
+                "forward"
+            };
+            self.channels.insert(ch, kind);
+        } else if let Ssh::Output { ch, data } = ssh {
+            self.keep((ch, Stream::Output), data.as_bytes());
+        } else if let Ssh::Stderr { ch, data } = ssh {
+            self.keep((ch, Stream::Stderr), data.as_bytes());
+        } else if let Ssh::Input { ch, data: Value::Text(data) } = ssh {
+            self.keep((ch, Stream::Input), data.as_bytes());
+        } else if let Ssh::Input { ch, data: Value::Bytes(data) } = ssh {
+            self.keep((ch, Stream::Input), &data);
+        } else if let Ssh::StreamCut { ch, stream, kept } = ssh {
+            assert_eq!(self.of_stream(ch, stream).len() as u64, kept, "it is said at the place");
+            self.cut.insert((ch, stream), kept);
+        } else if let Ssh::StreamDigest { ch, stream, bytes, sha256, last: true } = ssh {
+            self.digests.insert((ch, stream), (bytes, sha256));
         }
     }
 
