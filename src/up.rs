@@ -127,7 +127,11 @@ impl Gateway {
             .enable_all()
             .build()
             .map_err(UpError::Threads)?;
-        let building = runtime.spawn(begin(config.clone(), accept_rollback));
+        // On a thread of the runtime, since the compiler can't tell that `begin` may move between threads
+        // (rust-lang/rust#102211).
+        let (handle, config) = (runtime.handle().clone(), config.clone());
+        let building =
+            runtime.spawn_blocking(move || handle.block_on(begin(config, accept_rollback)));
         let built = building.await.unwrap_or(Err(UpError::Broken));
         match built {
             Ok(mut gateway) => {

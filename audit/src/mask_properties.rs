@@ -12,6 +12,7 @@ use super::*;
 use crate::fuzz;
 
 /// Text made of what the lexer knows, in any order.
+#[allow(clippy::too_many_lines, reason = "a list of pieces")]
 fn sql() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop::sample::select(vec![
         "password",

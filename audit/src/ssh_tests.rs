@@ -4,6 +4,7 @@ use super::*;
 use crate::chain::Digest;
 use crate::event::{Event, Kind};
 
+#[allow(clippy::too_many_lines, reason = "a table of all events")]
 fn cases() -> Vec<(Ssh<'static>, String)> {
     let path = || Text::from("/srv/a");
     let hex = "ab".repeat(32);

@@ -164,13 +164,19 @@ impl Control {
         }
         control.0.counts.store_writable.set(1);
         control.merge(kept, KeptBy::Journal).await?;
-        let doubtful = control.doubtful_recordings().await?;
-        control.abandon_sessions().await?;
-        control.sweep().await?;
-        control.take(inventory).await?;
+        control.resume(inventory).await?;
         control.mark(marked).await?;
-        control.spawn_reconcile(doubtful);
         Ok(control)
+    }
+
+    /// Ends what the last run left open, and decides again about all that is live.
+    async fn resume(&self, inventory: Arc<Inventory>) -> Result<(), ControlError> {
+        let doubtful = self.doubtful_recordings().await?;
+        self.abandon_sessions().await?;
+        self.sweep().await?;
+        self.take(inventory).await?;
+        self.spawn_reconcile(doubtful);
+        Ok(())
     }
 
     /// Has `/health` say when there is no room for recordings. The first such watch counts.

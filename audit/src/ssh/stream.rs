@@ -104,6 +104,7 @@ impl StreamKeeper {
 }
 
 #[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "a test looks for its own events alone")]
 mod tests {
     use proptest::prelude::*;
 

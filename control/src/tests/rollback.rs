@@ -102,7 +102,7 @@ async fn an_older_store_is_refused_and_accepted_without_what_was_taken_away() {
     assert_eq!(world.control.0.feed.live(), 0);
     let view = world.control.request(&eve, &pending.id).await.unwrap();
     assert_eq!(view.request.state.word(), "withdrawn");
-    let ended = world.control.authenticate(&session.token).await;
+    let ended = world.control.authenticate(&session.token, session.kind).await;
     assert!(matches!(ended, Err(ControlError::Unauthenticated)), "{ended:?}");
     assert!(
         world.control.sign_in(&unused.code, Origin::default()).await.is_err(),
