@@ -111,10 +111,39 @@ pub enum Kind<'a> {
         n: u64,
         /// Bytes of data.
         bytes: u64,
+        /// SHA-256 of the data from byte `from` on; none where there is nothing to digest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<Digest>,
+        /// Where the digested part begins: behind the last secret that was masked.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        from: u64,
+    },
+    /// The target sent data of a `COPY … TO STDOUT`; several add up.
+    CopyOut {
+        /// The execution it belongs to; 0 where that isn't known.
+        n: u64,
+        /// Bytes of data.
+        bytes: u64,
+        /// SHA-256 of the data from byte `from` on; none where there is nothing to digest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<Digest>,
+        /// Where the digested part begins: behind the last secret that was masked.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        from: u64,
+    },
+    /// A piece of data that is kept as it was sent. The pieces of one stream follow each other.
+    Data {
+        /// What it is a piece of.
+        of: Source,
+        /// The execution it belongs to; of a value, its place in the `bind_part` or `call` that
+        /// comes next, from 1.
+        n: u64,
+        /// The piece.
+        data: Text<'a>,
     },
     /// A statement was answered.
     Done {
-        /// The execution it belongs to.
+        /// The execution it belongs to; 0 where that isn't known (see `unknown`).
         n: u64,
         /// The command tag; empty for an empty query or a portal suspended at its row limit.
         tag: Cow<'a, str>,
@@ -128,7 +157,7 @@ pub enum Kind<'a> {
     /// A statement was refused by the target.
     Failed {
         /// The execution it belongs to; 0 where it belongs to none, as when a lone Parse is
-        /// refused.
+        /// refused, or where that isn't known (see `unknown`).
         n: u64,
         /// The SQLSTATE.
         sqlstate: Cow<'a, str>,
@@ -136,6 +165,14 @@ pub enum Kind<'a> {
         bytes: u64,
         /// Microseconds from the statement to its answer.
         micros: u64,
+    },
+    /// An answer came that may belong to any of these executions, so their outcomes are not known.
+    Unknown {
+        /// The first of them.
+        from: u64,
+        /// The last of them; none where all that follow in this session are meant.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<u64>,
     },
     /// The target is ready again after a failure: what was sent between the failure and here may have
     /// been skipped.
@@ -195,6 +232,18 @@ pub struct End<'a> {
     pub at: Cow<'a, str>,
 }
 
+/// What kept data is a piece of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Data of the client for a `COPY … FROM STDIN`.
+    CopyIn,
+    /// Data of the target from a `COPY … TO STDOUT`.
+    CopyOut,
+    /// A long value of a Bind or FunctionCall.
+    Value,
+}
+
 /// Text as the client sent it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Text<'a> {
@@ -217,6 +266,17 @@ pub enum Value<'a> {
     Hashed {
         /// SHA-256 of its bytes.
         sha256: Digest,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// A long value, of which the first bytes and a digest are kept.
+    Cut {
+        /// The first bytes, masked.
+        first: Text<'a>,
+        /// SHA-256 of the value from byte `from` on; none where there is nothing to digest.
+        sha256: Option<Digest>,
+        /// Where the digested part begins: behind the last secret that was masked.
+        from: u64,
         /// Its length in bytes.
         len: u64,
     },
@@ -257,6 +317,12 @@ impl<'a> From<&'a str> for Text<'a> {
     }
 }
 
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Text::Utf8(Cow::Owned(text))
+    }
+}
+
 impl From<Vec<u8>> for Text<'_> {
     fn from(bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
@@ -290,6 +356,26 @@ impl<'a> Value<'a> {
     pub fn omitted(bytes: &[u8]) -> Value<'static> {
         Value::Omitted(len(bytes))
     }
+
+    /// The same, borrowing nothing.
+    pub fn into_owned(self) -> Value<'static> {
+        match self {
+            Value::Null => Value::Null,
+            Value::Text(text) => Value::Text(text.into_owned().into()),
+            Value::Bytes(bytes) => Value::Bytes(bytes.into_owned().into()),
+            Value::Hashed { sha256, len } => Value::Hashed { sha256, len },
+            Value::Cut { first, sha256, from, len } => {
+                Value::Cut { first: first.into_owned(), sha256, from, len }
+            }
+            Value::Omitted(len) => Value::Omitted(len),
+        }
+    }
+}
+
+/// For serde, which hands out references.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn len(bytes: &[u8]) -> u64 {
@@ -314,6 +400,18 @@ impl Serialize for Value<'_> {
             Value::Hashed { sha256, len } => {
                 let mut map = serializer.serialize_map(Some(2))?;
                 map.serialize_entry("sha256", sha256)?;
+                map.serialize_entry("len", len)?;
+                map.end()
+            }
+            Value::Cut { first, sha256, from, len } => {
+                let mut map = serializer.serialize_map(None)?;
+                map.serialize_entry("first", first)?;
+                if let Some(sha256) = sha256 {
+                    map.serialize_entry("sha256", sha256)?;
+                }
+                if *from > 0 {
+                    map.serialize_entry("from", from)?;
+                }
                 map.serialize_entry("len", len)?;
                 map.end()
             }
@@ -348,8 +446,20 @@ enum Stored {
     Null(()),
     Text(String),
     Bytes { base64: String },
+    Cut(StoredCut),
     Hashed { sha256: Digest, len: u64 },
     Omitted { omitted: u64 },
+}
+
+/// A long value as JSON has it.
+#[derive(Deserialize)]
+struct StoredCut {
+    first: Text<'static>,
+    #[serde(default)]
+    sha256: Option<Digest>,
+    #[serde(default)]
+    from: u64,
+    len: u64,
 }
 
 impl<'de> Deserialize<'de> for Text<'_> {
@@ -357,7 +467,7 @@ impl<'de> Deserialize<'de> for Text<'_> {
         match Stored::deserialize(deserializer)? {
             Stored::Text(text) => Ok(Text::Utf8(Cow::Owned(text))),
             Stored::Bytes { base64 } => decode(&base64).map(Text::from),
-            Stored::Null(()) | Stored::Hashed { .. } | Stored::Omitted { .. } => {
+            Stored::Null(()) | Stored::Cut(_) | Stored::Hashed { .. } | Stored::Omitted { .. } => {
                 Err(de::Error::custom("text is a string or base64"))
             }
         }
@@ -370,6 +480,9 @@ impl<'de> Deserialize<'de> for Value<'_> {
             Stored::Null(()) => Value::Null,
             Stored::Text(text) => Value::Text(Cow::Owned(text)),
             Stored::Bytes { base64 } => Value::Bytes(Cow::Owned(decode(&base64)?)),
+            Stored::Cut(StoredCut { first, sha256, from, len }) => {
+                Value::Cut { first, sha256, from, len }
+            }
             Stored::Hashed { sha256, len } => Value::Hashed { sha256, len },
             Stored::Omitted { omitted } => Value::Omitted(omitted),
         })
@@ -396,6 +509,8 @@ mod tests {
             Value::binary(&[0, 255]),
             Value::Hashed { sha256: Digest([0xab; 32]), len: 3 },
             Value::omitted(b"four"),
+            Value::Cut { first: "begin".into(), sha256: Some(Digest([0xab; 32])), from: 5, len: 9 },
+            Value::Cut { first: Text::from(&b"\xff"[..]), sha256: None, from: 0, len: 1 },
         ];
         let bind =
             Kind::Bind { portal: "".into(), statement: "s".into(), values: Cow::Borrowed(&values) };
@@ -412,7 +527,7 @@ mod tests {
             (
                 bind,
                 format!(
-                    r#"{{"t":7,"e":"bind","portal":"","statement":"s","values":[null,"it's",{{"base64":"AP8="}},{{"sha256":"{hex}","len":3}},{{"omitted":4}}]}}"#
+                    r#"{{"t":7,"e":"bind","portal":"","statement":"s","values":[null,"it's",{{"base64":"AP8="}},{{"sha256":"{hex}","len":3}},{{"omitted":4}},{{"first":"begin","sha256":"{hex}","from":5,"len":9}},{{"first":{{"base64":"/w=="}},"len":1}}]}}"#
                 ),
             ),
             (
@@ -420,6 +535,23 @@ mod tests {
                 r#"{"t":7,"e":"failed","n":0,"sqlstate":"42601","bytes":9,"micros":5}"#.to_owned(),
             ),
             (Kind::Recovered, r#"{"t":7,"e":"recovered"}"#.to_owned()),
+            (
+                Kind::CopyIn { n: 1, bytes: 2, sha256: None, from: 0 },
+                r#"{"t":7,"e":"copy_in","n":1,"bytes":2}"#.to_owned(),
+            ),
+            (
+                Kind::CopyOut { n: 1, bytes: 2, sha256: Some(Digest([0xab; 32])), from: 1 },
+                format!(r#"{{"t":7,"e":"copy_out","n":1,"bytes":2,"sha256":"{hex}","from":1}}"#),
+            ),
+            (
+                Kind::Data { of: Source::CopyIn, n: 1, data: "a\tb".into() },
+                r#"{"t":7,"e":"data","of":"copy_in","n":1,"data":"a\tb"}"#.to_owned(),
+            ),
+            (
+                Kind::Unknown { from: 2, to: Some(3) },
+                r#"{"t":7,"e":"unknown","from":2,"to":3}"#.to_owned(),
+            ),
+            (Kind::Unknown { from: 2, to: None }, r#"{"t":7,"e":"unknown","from":2}"#.to_owned()),
         ];
         for (kind, json) in cases {
             let event = event(kind);

@@ -12,10 +12,12 @@ use crate::event::{Event, Kind, Text, Value};
 use crate::names::{Names, Weight};
 use crate::prepared::{Portal, Prepared, Shown, values_weight};
 use crate::renamings::{Renames, Renamings};
-use crate::statements::{MAX_OUTCOMES, MAX_OUTSTANDING, MAX_SHOWN, Outcome, Statement};
+use crate::statements::{Copied, MAX_OUTCOMES, MAX_OUTSTANDING, MAX_SHOWN, Outcome, Statement};
 
+mod copies;
 mod parts;
 
+use copies::copied;
 use parts::Joining;
 
 /// The most bytes that waiting statements may hold together.
@@ -54,6 +56,8 @@ pub struct Fold {
     doubts: u64,
     /// Whether the target may still be skipping what is sent.
     failing: bool,
+    /// From which execution on no outcome is known.
+    lost_from: Option<u64>,
 }
 
 impl Default for Fold {
@@ -77,6 +81,7 @@ impl Fold {
             binds: 0,
             doubts: 0,
             failing: false,
+            lost_from: None,
         }
     }
 
@@ -98,7 +103,14 @@ impl Fold {
             }
             Kind::Execute { n, portal, .. } => self.execute(n, t, portal),
             Kind::Call { n, function, values } => self.call(n, t, function, values.into_owned()),
-            Kind::CopyIn { n, bytes } => self.copy_in(n, bytes),
+            Kind::CopyIn { n, bytes, sha256, from } => {
+                self.copied(n, Copied { bytes, sha256, from, ended: true, ..copied(false) });
+            }
+            Kind::CopyOut { n, bytes, sha256, from } => {
+                self.copied(n, Copied { bytes, sha256, from, ended: true, ..copied(true) });
+            }
+            Kind::Data { of, n, data } => self.data(of, n, data.as_bytes()),
+            Kind::Unknown { from, to } => self.unknown(from, to),
             Kind::Done { n, tag, rows, bytes, micros } => {
                 self.answer(n, done(tag, rows, bytes, micros))
             }
@@ -220,9 +232,14 @@ impl Fold {
         self.wait(statement, None, true);
     }
 
-    fn copy_in(&mut self, n: u64, bytes: u64) {
-        if let Some(waiting) = self.find(n) {
-            waiting.statement.bytes_in = waiting.statement.bytes_in.saturating_add(bytes);
+    /// An answer may belong to any of these.
+    fn unknown(&mut self, from: u64, to: Option<u64>) {
+        let range = from..=to.unwrap_or(u64::MAX);
+        for waiting in &mut self.waiting {
+            waiting.statement.unknown |= range.contains(&waiting.statement.n);
+        }
+        if to.is_none() {
+            self.lost_from = Some(self.lost_from.map_or(from, |lost| lost.min(from)));
         }
     }
 
@@ -275,7 +292,7 @@ impl Fold {
 
     fn wait(
         &mut self,
-        statement: Statement,
+        mut statement: Statement,
         portal: Option<(Text<'static>, Portal)>,
         single: bool,
     ) {
@@ -284,6 +301,7 @@ impl Fold {
             Some((name, portal)) => name.as_bytes().len() + portal.weight(),
             None => text + values_weight(&statement.values),
         };
+        statement.unknown = self.lost_from.is_some_and(|lost| lost <= statement.n);
         self.held += weight;
         self.waiting.push_back(Waiting { statement, portal, single, answered: false, weight });
     }
@@ -348,8 +366,10 @@ fn blank(n: u64, at_micros: u64) -> Statement {
         truncated: false,
         values: Arc::from([]),
         bytes_in: 0,
+        copies: Vec::new(),
         outcomes: Vec::new(),
         more_outcomes: 0,
+        unknown: false,
         complete: false,
     }
 }

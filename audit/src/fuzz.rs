@@ -163,7 +163,9 @@ pub fn echo(bytes: &[u8]) {
             Value::Omitted(bytes) => usize::try_from(*bytes).unwrap_or(usize::MAX),
             Value::Text(text) => kept(text.as_bytes(), rest, &shown),
             Value::Bytes(bytes) => kept(bytes, rest, &shown),
-            Value::Null | Value::Hashed { .. } => unreachable!("nothing else is told"),
+            Value::Null | Value::Hashed { .. } | Value::Cut { .. } => {
+                unreachable!("nothing else is told")
+            }
         };
         rest = rest.get(length..).unwrap_or_default();
     }
@@ -185,7 +187,7 @@ fn weight(value: &Value<'_>) -> usize {
         Value::Omitted(bytes) => usize::try_from(*bytes).unwrap_or(usize::MAX),
         Value::Text(text) => text.len(),
         Value::Bytes(bytes) => bytes.len(),
-        Value::Null | Value::Hashed { .. } => 0,
+        Value::Null | Value::Hashed { .. } | Value::Cut { .. } => 0,
     }
 }
 

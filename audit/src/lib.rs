@@ -38,10 +38,18 @@
 //! - A failure makes the target skip what was sent until it is ready again, which `recovered` says.
 //!   So a `parse` or `bind` since the `failed` before it, or in flight then, may not have been taken:
 //!   its name may stand for what it stood for before. SQL changes names too (`PREPARE`, `DECLARE`).
+//! - Where it isn't certain which execution an answer belongs to, `unknown` names all that it may belong
+//!   to, and the answer follows with `n` 0. So a client that sends Sync while the target fails a COPY
+//!   leaves it open for a while what the target skips. An answer may be recorded later than it came, once
+//!   others have shown to which execution it belongs.
+//! - Data of COPY comes as `data` as far as it is kept, and its length and SHA-256 as `copy_in` or
+//!   `copy_out`. In a piece of `data` secrets are masked like those of values, and a digest begins behind
+//!   the last masked piece (`from`), so that nobody can try passwords against it.
 //! - Text is a JSON string, or `{"base64": "…"}` (standard alphabet, padded) where the bytes are
 //!   not UTF-8.
 //! - A bind value is `null`, a string, `{"base64": "…"}`, `{"sha256": "…", "len": n}` (lower-case
-//!   hex; kept as a digest) or `{"omitted": n}` (left out; its length).
+//!   hex; kept as a digest), `{"first": text, "sha256": "…", "from": n, "len": n}` (a long one: its first
+//!   bytes, and the digest of what stands from `from`, or 0, on) or `{"omitted": n}` (left out; its length).
 //! - What is too large for one frame comes in parts (`query_part`, `parse_part`, `bind_part`), in
 //!   order, the last one with `"last": true`. A part may end within a character and then comes as
 //!   base64.
@@ -75,10 +83,10 @@ pub mod statements;
 mod summary;
 
 pub use chain::{Chain, Digest, Head, MAGIC, MAX_PAYLOAD};
-pub use event::{End, Event, Kind, PART_BYTES, Start, Text, Value};
+pub use event::{End, Event, Kind, PART_BYTES, Source, Start, Text, Value};
 pub use frame::{WriteError, Writer};
 pub use mask::{IndexSet, MAX_SECRET, Masked, Masker, mask, mask_secret, mask_value};
 pub use reader::{Reader, Tail, Verified};
 pub use ssh::Ssh;
-pub use statements::{Alternative, Fold, Outcome, Statement, Statements};
+pub use statements::{Alternative, Copied, Fold, Outcome, Statement, Statements};
 pub use summary::Summary;

@@ -248,6 +248,7 @@ fn value_weight(value: &Value<'_>) -> usize {
     let held = match value {
         Value::Text(text) => text.len(),
         Value::Bytes(bytes) => bytes.len(),
+        Value::Cut { first, .. } => first.as_bytes().len(),
         Value::Null | Value::Hashed { .. } | Value::Omitted(_) => 0,
     };
     held + size_of::<Value<'_>>()

@@ -154,6 +154,9 @@ impl<R: Read> Reader<R> {
             | Kind::Execute { .. }
             | Kind::Call { .. }
             | Kind::CopyIn { .. }
+            | Kind::CopyOut { .. }
+            | Kind::Data { .. }
+            | Kind::Unknown { .. }
             | Kind::Done { .. }
             | Kind::Failed { .. }
             | Kind::Recovered

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use crate::chain::Digest;
 use crate::event::{Event, Value};
 
 pub use crate::fold::Fold;
@@ -20,6 +21,29 @@ pub const MAX_SHOWN: usize = 1024 * 1024;
 
 /// The most outcomes of one statement that are kept.
 pub const MAX_OUTCOMES: usize = 1024;
+
+/// The most copies of one statement that are shown.
+pub const MAX_COPIES: usize = 64;
+
+/// The most bytes of one copy's data that are shown.
+pub const MAX_COPY_SHOWN: usize = 8 * 1024;
+
+/// Data of one COPY.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Whether it came from the target (`COPY … TO STDOUT`).
+    pub out: bool,
+    /// The first bytes, as far as the recording has them and they are shown.
+    pub first: Vec<u8>,
+    /// How many there were in all.
+    pub bytes: u64,
+    /// SHA-256 of them, from byte `from` on.
+    pub sha256: Option<Digest>,
+    /// Where the digested part begins.
+    pub from: u64,
+    /// Whether its end is recorded. If not, `bytes` counts those that are kept.
+    pub ended: bool,
+}
 
 /// How one command of a statement went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,11 +91,15 @@ pub struct Statement {
     pub values: Arc<[Value<'static>]>,
     /// Bytes of data that the client sent with it (`COPY … FROM STDIN`).
     pub bytes_in: u64,
+    /// The data of its copies, in order.
+    pub copies: Vec<Copied>,
     /// How its commands went.
     pub outcomes: Vec<Outcome>,
     /// How many further outcomes there were.
     pub more_outcomes: u64,
-    /// Whether it was answered. If not, the target skipped it after a failure, or the session ended
+    /// Whether it isn't known how it went: an answer came that may be its own, or another's.
+    pub unknown: bool,
+    /// Whether it was answered. If not, and that is known, the target skipped it after a failure, or the session ended
     /// first.
     pub complete: bool,
 }

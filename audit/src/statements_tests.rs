@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 
 use super::*;
-use crate::event::{End, Kind, Text};
+use crate::event::{End, Kind, Source, Text};
 use crate::fold::MAX_HELD;
 
 fn at(kind: Kind<'static>) -> Event<'static> {
@@ -325,10 +325,64 @@ fn what_waits_is_bounded_by_number_and_by_bytes() {
 
 #[test]
 fn data_sent_with_a_copy_adds_up_and_calls_have_a_text() {
-    let copy = |bytes| at(Kind::CopyIn { n: 1, bytes });
+    let copy = |bytes| at(Kind::CopyIn { n: 1, bytes, sha256: None, from: 0 });
     let call = at(Kind::Call { n: 2, function: 1598, values: vec![Value::Null].into() });
     let rows = fold(vec![query(1, "copy"), copy(3), copy(4), done(1, "COPY 2"), call, done(2, "")]);
     assert_eq!(rows[0].bytes_in, 7);
     assert_eq!(texts(&rows), ["copy", "function call 1598"]);
     assert_eq!(rows[1].values[..], [Value::Null]);
+}
+
+#[test]
+fn what_may_belong_to_several_executions_is_unknown_and_nothing_else_is() {
+    let unsure = |from, to| at(Kind::Unknown { from, to });
+    let rows = fold(vec![
+        query(1, "sure"),
+        query(2, "a"),
+        query(3, "b"),
+        query(4, "after"),
+        done(1, "SELECT 1"),
+        unsure(2, Some(3)),
+        done(0, "SELECT 9"),
+        done(4, "SELECT 4"),
+    ]);
+    let unknown: Vec<_> = rows.iter().map(|row| (row.unknown, row.complete)).collect();
+    assert_eq!(unknown, [(false, true), (true, false), (true, false), (false, true)]);
+    let rows = fold(vec![query(1, "a"), unsure(1, None), query(2, "b"), failed(0), query(3, "c")]);
+    assert!(rows.iter().all(|row| row.unknown && !row.complete), "{rows:?}");
+}
+
+#[test]
+fn a_copy_shows_its_first_bytes_its_length_and_its_digest() {
+    let data = |of, text: &'static str| at(Kind::Data { of, n: 1, data: text.into() });
+    let sha256 = Some(Digest([7; 32]));
+    let rows = fold(vec![
+        query(1, "copy a from stdin; copy a to stdout; copy b from stdin"),
+        data(Source::CopyIn, "1\t"),
+        data(Source::CopyIn, "2\n"),
+        at(Kind::CopyIn { n: 1, bytes: 9000, sha256, from: 0 }),
+        at(Kind::CopyOut { n: 1, bytes: 9, sha256, from: 3 }),
+        data(Source::CopyIn, "cut"),
+    ]);
+    let copies = &rows[0].copies;
+    assert_eq!(copies.len(), 3);
+    assert_eq!(copies[0].first, b"1\t2\n");
+    assert_eq!((copies[0].bytes, copies[0].sha256, copies[0].ended), (9000, sha256, true));
+    assert!(copies[1].out && copies[1].from == 3);
+    assert_eq!((copies[2].bytes, copies[2].ended), (3, false));
+    assert_eq!(rows[0].bytes_in, 9000);
+}
+
+#[test]
+fn many_copies_and_much_data_stay_within_bounds() {
+    let piece = || at(Kind::Data { of: Source::CopyIn, n: 1, data: "x".repeat(5000).into() });
+    let end = || at(Kind::CopyIn { n: 1, bytes: 15_000, sha256: None, from: 0 });
+    let mut events = vec![query(1, "copies")];
+    for _ in 0..MAX_COPIES + 9 {
+        events.extend([piece(), piece(), piece(), end()]);
+    }
+    let rows = fold(events);
+    assert_eq!(rows[0].copies.len(), MAX_COPIES);
+    assert!(rows[0].copies.iter().all(|copy| copy.first.len() == MAX_COPY_SHOWN));
+    assert!(rows[0].truncated);
 }

@@ -67,6 +67,9 @@ impl Summary {
             | Kind::Bind { .. }
             | Kind::BindPart { .. }
             | Kind::CopyIn { .. }
+            | Kind::CopyOut { .. }
+            | Kind::Data { .. }
+            | Kind::Unknown { .. }
             | Kind::Done { .. }
             | Kind::Failed { .. }
             | Kind::Recovered => {}

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use policies::{
     Authn, Binds, Credential, End, Hold, Kind, Lease, LeaseKey, Lock, Method, Partition, Recording,
-    Resource, Ssh, StreamBound, Target, Term, Timestamp, Ttl, UpstreamTls,
+    Resource, Ssh, StreamBound, Target, Term, Timestamp, Ttl, UpstreamTls, WeakAuth,
 };
 use thiserror::Error;
 
@@ -67,6 +67,10 @@ words! {
     }
     binds_word, binds_of, Binds {
         "keep" => Binds::Keep, "hash" => Binds::Hash, "omit" => Binds::Omit,
+    }
+    weak_auth_word, weak_auth_of, WeakAuth {
+        "cleartext" => WeakAuth::Cleartext, "md5" => WeakAuth::Md5,
+        "sasl-plain" => WeakAuth::SaslPlain,
     }
     credential_word, credential_of, Credential {
         "password" => Credential::Password, "certificate" => Credential::Certificate,
@@ -325,6 +329,7 @@ impl From<Target> for v1::Target {
             binds: binds_word(target.recording.binds),
             default_ttl_ms: target.default_ttl.millis().cast_unsigned(),
             replication: target.replication,
+            weak_auth: target.weak_auth.into_iter().map(weak_auth_word).collect(),
             ssh: target.ssh.map(Into::into),
         }
     }
@@ -353,6 +358,11 @@ impl TryFrom<v1::Target> for Target {
             recording: Recording { binds: binds_of(&wire.binds)? },
             default_ttl: Ttl::from_millis(wire.default_ttl_ms),
             replication: wire.replication,
+            weak_auth: wire
+                .weak_auth
+                .iter()
+                .map(|word| weak_auth_of(word))
+                .collect::<Result<_, _>>()?,
             ssh: wire.ssh.map(TryInto::try_into).transpose()?,
         })
     }
@@ -382,6 +392,7 @@ mod tests {
             recording: Recording { binds: Binds::Hash },
             default_ttl: Ttl::from_secs(60),
             replication: true,
+            weak_auth: [WeakAuth::Md5, WeakAuth::SaslPlain].into(),
             ssh: None,
         }
     }

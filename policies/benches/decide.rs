@@ -69,6 +69,7 @@ fn target() -> Target {
         recording: Recording { binds: Binds::Keep },
         default_ttl: Ttl::from_secs(3_600),
         replication: false,
+        weak_auth: Default::default(),
         ssh: None,
     }
 }

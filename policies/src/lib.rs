@@ -76,7 +76,7 @@ pub use ssh::{Channel, Ssh, StreamBound, StreamBoundError, UnknownChannel};
 pub use step_up::{Bound, Need, Purpose, StepUp, StepUpError, StepUpKind};
 pub use target::{
     Binds, Credential, Hold, Kind, Partition, Recording, Resource, ResourceError, Target,
-    UpstreamTls,
+    UpstreamTls, WeakAuth,
 };
 pub use terms::{Refusal, Terms, Unsaid, Words};
 pub use time::{Timestamp, TimestampError, Ttl, TtlError};

@@ -46,6 +46,8 @@ pub struct Obligations {
 pub enum Record {
     /// The values that statements are bound to, whatever the target says: Postgres.
     Binds,
+    /// All data of COPY, and long values whole, as far as the target's own settings keep any: Postgres.
+    Data,
     /// What programs get from the client: standard input whole, and what is typed into a terminal, as far as
     /// the target shows it: SSH.
     Input,
@@ -54,8 +56,8 @@ pub enum Record {
 /// A word that names nothing that can be recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "`{0}` is nothing that can be recorded: known are `binds` (Postgres) and `input` (SSH); rows that \
-     come back are counted, and never kept"
+    "`{0}` is nothing that can be recorded: known are `binds` and `data` (Postgres), and `input` (SSH); \
+     rows that come back are counted, and never kept"
 )]
 pub struct UnknownRecord(String);
 
@@ -65,6 +67,7 @@ impl Record {
     pub fn word(self) -> &'static str {
         match self {
             Self::Binds => "binds",
+            Self::Data => "data",
             Self::Input => "input",
         }
     }
@@ -73,6 +76,7 @@ impl Record {
     pub(crate) fn describe(self) -> &'static str {
         match self {
             Self::Binds => "`binds` recorded",
+            Self::Data => "`data` recorded (all data of COPY, and long values whole)",
             Self::Input => {
                 "`input` recorded (what is typed, as far as the terminal shows it, and all of the standard \
                  input of programs without a terminal)"
@@ -93,6 +97,7 @@ impl FromStr for Record {
     fn from_str(text: &str) -> Result<Self, UnknownRecord> {
         match text {
             "binds" => Ok(Self::Binds),
+            "data" => Ok(Self::Data),
             "input" => Ok(Self::Input),
             other => Err(UnknownRecord(other.chars().take(40).collect())),
         }

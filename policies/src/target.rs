@@ -1,6 +1,6 @@
 //! What stands behind the gateway, and what exactly can be asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -40,6 +40,8 @@ pub struct Target {
     pub default_ttl: Ttl,
     /// Whether replication connections may be asked for at all.
     pub replication: bool,
+    /// Ways of signing in that give a password away, and that the target may ask for all the same.
+    pub weak_auth: BTreeSet<WeakAuth>,
     /// What is particular to an SSH target; nothing else has it.
     pub ssh: Option<Ssh>,
 }
@@ -83,6 +85,29 @@ pub enum Credential {
     Certificate,
     /// A private key from a file, for SSH.
     Key,
+}
+
+/// A way of signing in that gives a password away to the other side, or to who listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeakAuth {
+    /// The password in clear.
+    Cleartext,
+    /// An MD5 digest of the password.
+    Md5,
+    /// The password in clear, by SASL (RFC 4616).
+    SaslPlain,
+}
+
+impl WeakAuth {
+    /// Whether the password itself is sent, so that the other side has to be verified first.
+    #[must_use]
+    pub fn is_clear(self) -> bool {
+        match self {
+            Self::Cleartext | Self::SaslPlain => true,
+            Self::Md5 => false,
+        }
+    }
 }
 
 /// How a target's identity is verified.
@@ -257,6 +282,7 @@ pub(crate) fn orders() -> Target {
         recording: Recording { binds: Binds::Keep },
         default_ttl: Ttl::from_secs(3600),
         replication: false,
+        weak_auth: BTreeSet::new(),
         ssh: None,
     }
 }

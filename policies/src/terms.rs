@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Act, Approvals, Kind, Obligations, Record, Target, Ticket, TicketPattern, Ttl};
+use crate::{Act, Approvals, Binds, Kind, Obligations, Record, Target, Ticket, TicketPattern, Ttl};
 
 /// How old a step-up may be in an emergency, where no rule says less.
 const EMERGENCY: Ttl = Ttl::from_secs(300);
@@ -117,13 +117,17 @@ impl Terms {
     /// The same, unless something is to be recorded that this target hasn't got.
     pub(crate) fn recordable(self, target: &Target) -> Result<Self, Refusal> {
         let alien = self.record.iter().find(|record| record.kind() != target.kind);
-        match alien {
-            Some(record) => {
-                let (kind, rules) = (target.kind.word().to_owned(), self.rules.join(", "));
-                Err(Refusal::Unrecordable(*record, kind, rules))
-            }
-            None => Ok(self),
+        if let Some(record) = alien {
+            let (kind, rules) = (target.kind.word().to_owned(), self.rules.join(", "));
+            return Err(Refusal::Unrecordable(*record, kind, rules));
         }
+        // What a target hashes or leaves out stays so, unless a rule wants just that kept.
+        let values = self.record.contains(&Record::Binds);
+        if self.record.contains(&Record::Data) && !values && target.recording.binds != Binds::Keep {
+            let kind = format!("{} that keeps no values (its `binds`)", target.kind.word());
+            return Err(Refusal::Unrecordable(Record::Data, kind, self.rules.join(", ")));
+        }
+        Ok(self)
     }
 
     /// What it takes to have both: the strictest of each.
@@ -205,7 +209,7 @@ impl Record {
     #[must_use]
     pub fn kind(self) -> Kind {
         match self {
-            Self::Binds => Kind::Postgres,
+            Self::Binds | Self::Data => Kind::Postgres,
             Self::Input => Kind::Ssh,
         }
     }

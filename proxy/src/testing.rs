@@ -74,6 +74,7 @@ pub(crate) fn target(partition: Partition) -> Target {
         recording: Recording { binds: Binds::Keep },
         default_ttl: Ttl::from_secs(60),
         replication: false,
+        weak_auth: Default::default(),
         ssh: None,
     }
 }

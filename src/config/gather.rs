@@ -47,6 +47,7 @@ impl Gathered<'_> {
             recording: target.recording,
             default_ttl: target.ttl,
             replication: target.replication,
+            weak_auth: target.weak_auth.clone(),
             ssh: target.ssh.clone(),
         }
     }

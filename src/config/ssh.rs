@@ -46,6 +46,7 @@ pub(super) fn target(
         recording: Recording { binds: Binds::Keep },
         ttl,
         replication: false,
+        weak_auth: Default::default(),
         ssh: Some(ssh),
     })
 }

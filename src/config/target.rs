@@ -1,11 +1,12 @@
 //! The targets of a `postern.toml`: where they are, how they are verified, and what they lend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use certs::UpstreamMode;
 use policies::{
     Binds, Database, Environment, Hold, Kind, Login, Partition, Recording, TargetName, Ttl,
+    WeakAuth,
 };
 
 use super::fields::{Endpoint, WordOrTable, label, unknown_word, word_or_table};
@@ -46,6 +47,8 @@ pub struct Target {
     pub ttl: Ttl,
     /// Whether replication may be asked for.
     pub replication: bool,
+    /// Ways of signing in that give a password away, and that the target may ask for.
+    pub weak_auth: BTreeSet<WeakAuth>,
     /// What is particular to an SSH target.
     pub ssh: Option<policies::Ssh>,
 }
@@ -99,6 +102,11 @@ pub(super) fn target(
     let logins = logins(&mut section, Kind::Postgres, base);
     let ttl = section.take_or("ttl", default_ttl);
     let replication = section.take_or("replication", false);
+    let weak_auth = section.value("weak_auth");
+    let verified = tls_read
+        .as_ref()
+        .is_none_or(|tls| matches!(tls.mode, UpstreamMode::VerifyFull | UpstreamMode::VerifyCa));
+    let weak_auth = weak_auth.map(|value| read_weak_auth(value, verified)).unwrap_or_default();
     section.finish();
     let off = tls_read.as_ref().is_some_and(|tls| tls.mode == UpstreamMode::Off);
     if let Some(value) = tls.filter(|_| off && logins.values().any(|s| *s == Secret::Certificate)) {
@@ -123,6 +131,7 @@ pub(super) fn target(
         recording: policy.recording,
         ttl,
         replication,
+        weak_auth,
         ssh: None,
     })
 }
@@ -155,6 +164,26 @@ impl Tls {
     fn full() -> Self {
         Self { mode: UpstreamMode::VerifyFull, roots: None, name: None }
     }
+}
+
+/// Ways of signing in; those that send the password itself need a target that is verified.
+fn read_weak_auth(value: Value<'_>, verified: bool) -> BTreeSet<WeakAuth> {
+    let known = [
+        ("cleartext", WeakAuth::Cleartext),
+        ("md5", WeakAuth::Md5),
+        ("sasl-plain", WeakAuth::SaslPlain),
+    ];
+    let items = value.items("a list such as `[\"md5\"]`").filter_map(|item| {
+        let way = item.choice(&known)?;
+        if way.is_clear() && !verified {
+            item.fault_to_mend(
+                "this sends the password to whoever answers",
+                "write `tls = \"verify-full\"` or \"verify-ca\"",
+            );
+        }
+        Some(way)
+    });
+    items.collect()
 }
 
 fn read_tls(value: Value<'_>, target: &TargetName, base: &Path) -> Option<Tls> {

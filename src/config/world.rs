@@ -66,6 +66,7 @@ fn target(written: &super::Target) -> Target {
         recording: written.recording,
         default_ttl: written.ttl,
         replication: written.replication,
+        weak_auth: written.weak_auth.clone(),
         ssh: written.ssh.clone(),
     }
 }

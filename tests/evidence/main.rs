@@ -12,7 +12,9 @@
     reason = "a journey reads best in one piece, and one that can't go on has failed"
 )]
 
+mod copies;
 mod documents;
+mod outcomes;
 mod recording;
 mod replay;
 

@@ -8,7 +8,7 @@ use crate::support::raw::{framed, query, read_error, read_until, send, session};
 use crate::support::{Bed, Files, SECRET_RO, SECRET_RW, Setup, psql, resident, run, until};
 use audit::{Kind, Reader, Statements, Tail};
 
-async fn bed_with(target: &str) -> (Bed, Files) {
+pub(crate) async fn bed_with(target: &str) -> (Bed, Files) {
     let bed = Bed::with(Setup { target: target.to_owned(), ..Setup::default() }).await;
     bed.grant("app_rw@orders", "30m").await;
     let files = bed.files("alice").await;
@@ -24,7 +24,7 @@ fn tail(path: &Path) -> Tail {
 }
 
 /// The one recording, once it is sealed.
-async fn sealed(bed: &Bed) -> std::path::PathBuf {
+pub(crate) async fn sealed(bed: &Bed) -> std::path::PathBuf {
     until("the recording is sealed", || {
         bed.recordings().first().is_some_and(|path| matches!(tail(path), Tail::Sealed))
     })

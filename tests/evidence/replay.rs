@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use audit::ssh::{FileOp, Ssh, Transfer};
-use audit::{End, Event, Kind, Start, Text, Value, Writer};
+use audit::{Digest, End, Event, Kind, Source, Start, Text, Value, Writer};
 use tempfile::TempDir;
 
 /// What takes over a terminal, in front of every text below.
@@ -48,10 +48,12 @@ fn recorded(folder: &Path) -> PathBuf {
 
 fn replay(more: &[&str]) -> String {
     let folder = TempDir::new().unwrap();
+    replayed(&recorded(folder.path()), more)
+}
+
+fn replayed(file: &Path, more: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
-    let output =
-        command.args(["replay", "--file"]).arg(recorded(folder.path())).args(more).output();
-    let output = output.unwrap();
+    let output = command.args(["replay", "--file"]).arg(file).args(more).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -109,4 +111,61 @@ fn the_terminal_can_be_taken_to_another_player() {
         .map(|line| line[2].as_str().unwrap())
         .collect();
     assert_eq!(output, format!("{EVIL}load \u{1b}[31m1.5\u{1b}[0m\r\nfaünf\r\n"));
+}
+
+/// A session of Postgres, of which not all can be known.
+fn of_postgres(folder: &Path) -> PathBuf {
+    let digest = Some(Digest([0xab; 32]));
+    let values =
+        vec![Value::Cut { first: evil_text("begin"), sha256: digest, from: 9, len: 99_999 }];
+    let start = Start { session: "se-2".into(), kind: "postgres".into(), ..Start::default() };
+    let done = |n| Kind::Done { n, tag: "SELECT 1".into(), rows: 1, bytes: 2, micros: 3 };
+    let events = [
+        Kind::Start(Box::new(start)),
+        Kind::Query { n: 1, text: "copy t from stdin".into() },
+        Kind::Data { of: Source::CopyIn, n: 1, data: evil_text("row") },
+        Kind::CopyIn { n: 1, bytes: 12_345, sha256: digest, from: 0 },
+        done(1),
+        Kind::Parse { statement: "".into(), text: "select $1".into() },
+        Kind::Bind { portal: "".into(), statement: "".into(), values: values.into() },
+        Kind::Execute { n: 2, portal: "".into(), max_rows: 0 },
+        Kind::Query { n: 3, text: "delete from t".into() },
+        Kind::Unknown { from: 2, to: Some(3) },
+        done(0),
+        Kind::End(End { end: "closed".into(), ..End::default() }),
+    ];
+    let mut writer = Writer::new("se-2");
+    for (t, kind) in (0..).step_by(1_000).zip(events) {
+        writer.push(&Event { t, kind }).unwrap();
+    }
+    let path = folder.join("se-2.rec");
+    fs::write(&path, writer.take()).unwrap();
+    path
+}
+
+fn evil_text(text: &str) -> Text<'static> {
+    Text::from(format!("{EVIL}{text}").into_bytes())
+}
+
+#[test]
+fn what_is_not_known_of_a_statement_is_said_and_what_is_kept_of_data_is_shown() {
+    let folder = TempDir::new().unwrap();
+    let file = of_postgres(folder.path());
+    let shown = replayed(&file, &[]);
+    assert_harmless(&shown);
+    assert_eq!(shown.matches("outcome unknown").count(), 2, "{shown}");
+    let sha256 = "ab".repeat(32);
+    for wanted in [
+        format!("row' (12345 B, sha256 {sha256})"),
+        format!("begin' (99999 B, sha256 {sha256} from byte 9 on)"),
+        "#3 +8.0ms  outcome unknown\n    delete from t".to_owned(),
+    ] {
+        assert!(shown.contains(&wanted), "{wanted:?} in {shown}");
+    }
+    let read: serde_json::Value = serde_json::from_str(&replayed(&file, &["--json"])).unwrap();
+    let statements = read["statements"].as_array().unwrap();
+    let unknown: Vec<_> = statements.iter().map(|it| it["unknown"].as_bool().unwrap()).collect();
+    assert_eq!(unknown, [false, true, true]);
+    assert_eq!(statements[0]["copies"][0]["sha256"], sha256);
+    assert_eq!(statements[1]["values"][0]["len"], 99_999);
 }

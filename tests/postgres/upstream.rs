@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::support::raw::{
     Message, framed, query, read, read_error, read_until, secure, send, session, startup,
 };
-use crate::support::{Bed, Setup};
+use crate::support::{Bed, SECRET_RW, Setup};
 use rstest::rstest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -18,6 +18,7 @@ enum Fake {
     AnswersTlsWithMore,
     WantsClearPassword,
     WantsMd5,
+    WantsSaslPlain,
     WantsUnknown,
     HugeIterations,
     HugeNonce,
@@ -25,6 +26,7 @@ enum Fake {
     TwoKeys,
     HugeMessage,
     ErrorWithoutSqlstate,
+    ErrorWithSecrets,
     ErrorStorm,
     ClosesEarly,
     SaysNothing,
@@ -59,6 +61,7 @@ async fn answer(mut stream: TcpStream, how: Fake, given: &AtomicBool) -> Option<
         }
         Fake::WantsClearPassword => stream.write_all(&auth(3, b"")).await.ok()?,
         Fake::WantsMd5 => stream.write_all(&auth(5, b"salt")).await.ok()?,
+        Fake::WantsSaslPlain => stream.write_all(&auth(10, b"PLAIN\0\0")).await.ok()?,
         Fake::WantsUnknown => stream.write_all(&auth(7, b"")).await.ok()?,
         Fake::HugeIterations | Fake::HugeNonce => {
             stream.write_all(&scram()).await.ok()?;
@@ -94,6 +97,12 @@ async fn answer(mut stream: TcpStream, how: Fake, given: &AtomicBool) -> Option<
         Fake::ErrorWithoutSqlstate => {
             stream.write_all(&framed(Some(b'E'), b"Mgo away\0\0")).await.ok()?
         }
+        Fake::ErrorWithSecrets => {
+            let error = format!(
+                "SFATAL\0C28000\0Mgo away, 127.0.0.1:5432 \u{1b}[2J{SECRET_RW}\0Dof localhost\0\0"
+            );
+            stream.write_all(&framed(Some(b'E'), error.as_bytes())).await.ok()?;
+        }
         Fake::ErrorStorm => {
             stream.write_all(&auth(0, b"")).await.ok()?;
             let storm = framed(Some(b'N'), b"SNOTICE\0Mstorm\0\0");
@@ -121,6 +130,7 @@ async fn bed(how: Fake) -> (Bed, Arc<AtomicBool>) {
 #[case(Fake::AnswersTlsWithMore, "08006", "can't be verified")]
 #[case(Fake::WantsClearPassword, "28000", "a clear password")]
 #[case(Fake::WantsMd5, "28000", "an MD5 password")]
+#[case(Fake::WantsSaslPlain, "28000", "SASL PLAIN")]
 #[case(Fake::WantsUnknown, "28000", "an unknown way")]
 #[case(Fake::HugeIterations, "28000", "SCRAM")]
 #[case(Fake::HugeNonce, "", "")]
@@ -128,6 +138,7 @@ async fn bed(how: Fake) -> (Bed, Arc<AtomicBool>) {
 #[case(Fake::TwoKeys, "08006", "protocol")]
 #[case(Fake::HugeMessage, "08006", "protocol")]
 #[case(Fake::ErrorWithoutSqlstate, "", "go away")]
+#[case(Fake::ErrorWithSecrets, "28000", "go away, *** \u{fffd}[2J***")]
 #[case(Fake::ErrorStorm, "08006", "too much")]
 #[case(Fake::ClosesEarly, "08006", "protocol")]
 #[case(Fake::SaysNothing, "08006", "in time")]
@@ -145,8 +156,67 @@ async fn a_hostile_target_gets_no_credential_and_the_client_a_clear_error(
     let error = read_error(&mut stream).await;
     assert!(sqlstate.is_empty() || error.field(b'C') == sqlstate, "{error:?}");
     assert!(error.field(b'M').contains(words), "{}", error.field(b'M'));
-    assert!(!error.field(b'M').contains("127.0.0.1"), "an address was told");
+    let told = String::from_utf8_lossy(&error.body);
+    assert!(!told.contains("127.0.0.1") && !told.contains("localhost"), "an address was told");
+    assert!(!told.contains(SECRET_RW), "the password was told");
     assert!(!given.load(Ordering::SeqCst), "a credential was given");
+}
+
+/// The error with which a connection as this login is refused; none where it is served.
+async fn refused(bed: &Bed, login: &str) -> Option<Message> {
+    bed.grant(&format!("{login}@orders"), "10m").await;
+    let files = bed.files("alice").await;
+    let mut stream = secure(bed, Some(&files)).await;
+    send(&mut stream, &startup(0x0003_0000, &[("user", login), ("database", "orders")])).await;
+    loop {
+        let message = read(&mut stream).await.expect("an answer");
+        match message.kind {
+            b'E' => return Some(message),
+            b'Z' => return None,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_weak_way_to_sign_in_is_taken_only_where_the_configuration_names_it() {
+    let logins = "[targets.orders.logins.clear_user]\npassword_file = \"app_rw\"\n\
+                  [targets.orders.logins.md5_user]\npassword_file = \"app_rw\"\n";
+    for (weak, clear, md5) in [
+        ("", Some("a clear password"), Some("an MD5 password")),
+        ("weak_auth = [\"md5\"]", Some("a clear password"), None),
+        ("weak_auth = [\"cleartext\", \"sasl-plain\"]", None, Some("an MD5 password")),
+    ] {
+        let setup = Setup { target: weak.to_owned(), more: logins.to_owned(), ..Setup::default() };
+        let bed = Bed::with(setup).await;
+        for (login, expected) in [("clear_user", clear), ("md5_user", md5), ("app_rw", None)] {
+            let error = refused(&bed, login).await.map(|error| error.field(b'M'));
+            let as_expected = match (&error, expected) {
+                (Some(error), Some(expected)) => error.contains(expected),
+                (error, expected) => error.is_none() && expected.is_none(),
+            };
+            assert!(as_expected, "{weak} {login}: {error:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_turns_the_gateways_login_away_says_why() {
+    let bed = Bed::start().await;
+    bed.cluster.psql("alter role app_ro valid until '2000-01-01'").unwrap();
+    let error = refused(&bed, "app_ro").await.expect("the password has expired");
+    assert_eq!(error.field(b'C'), "28P01");
+    assert!(error.field(b'M').contains("password authentication failed"), "{error:?}");
+    assert!(error.field(b'H').contains("VALID UNTIL has passed"), "{error:?}");
+    bed.cluster.psql("alter role app_rw connection limit 0").unwrap();
+    let error = refused(&bed, "app_rw").await.expect("none may connect");
+    assert_eq!(error.field(b'C'), "53300");
+    assert!(error.field(b'M').ends_with("too many connections for role \"app_rw\""), "{error:?}");
+    bed.cluster.psql("alter role app_rw connection limit -1").unwrap();
+    bed.cluster.psql("alter database shop allow_connections false").unwrap();
+    let error = refused(&bed, "app_rw").await.expect("the database is closed");
+    assert_eq!(error.field(b'C'), "55000");
+    assert!(error.field(b'M').contains("not currently accepting connections"), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

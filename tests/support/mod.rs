@@ -330,7 +330,11 @@ fn cluster(setup: &Setup, state: &Path) -> Cluster {
         programs: setup.programs.clone(),
         max_connections: setup.max_connections,
         client_ca: Some(authority.ca_pem().to_owned()),
-        hba: vec!["hostssl all cert_user 127.0.0.1/32 cert".to_owned()],
+        hba: vec![
+            "hostssl all cert_user 127.0.0.1/32 cert".to_owned(),
+            "hostssl all clear_user 127.0.0.1/32 password".to_owned(),
+            "hostssl all md5_user 127.0.0.1/32 md5".to_owned(),
+        ],
         ..Options::default()
     };
     let cluster = Cluster::start(options).unwrap_or_else(|error| panic!("{error}"));
@@ -338,6 +342,9 @@ fn cluster(setup: &Setup, state: &Path) -> Cluster {
         "create role app_rw login password '{SECRET_RW}';\n\
          create role app_ro login password '{SECRET_RO}';\n\
          create role cert_user login;\n\
+         create role clear_user login password '{SECRET_RW}';\n\
+         set password_encryption = md5;\n\
+         create role md5_user login password '{SECRET_RW}';\n\
          create database shop owner app_rw;\n\
          create database reporting owner app_rw;\n"
     );

@@ -134,6 +134,7 @@ fn left_out(value: Value<'static>) -> Value<'static> {
     match value {
         Value::Text(text) => Value::omitted(text.as_bytes()),
         Value::Bytes(bytes) => Value::omitted(&bytes),
+        Value::Cut { len, .. } => Value::Omitted(len),
         small @ (Value::Null | Value::Hashed { .. } | Value::Omitted(_)) => small,
     }
 }

@@ -60,7 +60,10 @@ impl Cast {
                 let text = self.output.finish();
                 self.line(event.t, "o", text)
             }
-            Ssh::Input { data: Value::Null | Value::Hashed { .. } | Value::Omitted(_), .. }
+            Ssh::Input {
+                data: Value::Null | Value::Hashed { .. } | Value::Cut { .. } | Value::Omitted(_),
+                ..
+            }
             | Ssh::Opened { .. }
             | Ssh::Refused { .. }
             | Ssh::Env { .. }

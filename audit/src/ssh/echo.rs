@@ -236,7 +236,9 @@ mod tests {
             let told: u64 = decided(&steps).iter().map(|value| match value {
                 Value::Omitted(bytes) => *bytes,
                 Value::Text(text) => text.len() as u64,
-                Value::Bytes(_) | Value::Hashed { .. } | Value::Null => unreachable!(),
+                Value::Bytes(_) | Value::Hashed { .. } | Value::Cut { .. } | Value::Null => {
+                    unreachable!()
+                }
             }).sum();
             prop_assert_eq!(sent as u64, told);
         }

@@ -250,6 +250,7 @@ fn orders() -> Target {
         recording: Recording { binds: Binds::Keep },
         default_ttl: Ttl::from_secs(3_600),
         replication: false,
+        weak_auth: Default::default(),
         ssh: None,
     }
 }

@@ -86,7 +86,7 @@ fn any_approvals() -> impl Strategy<Value = Approvals> {
 fn any_obligations() -> impl Strategy<Value = Obligations> {
     let span = || prop::option::of((1..5_000_u64).prop_map(Ttl::from_secs));
     let tickets = prop::sample::subsequence(vec!["OPS-[0-9]+", "[A-Z]+-1", "INC.*"], 0..=3);
-    let record = prop::sample::subsequence(vec![Record::Binds, Record::Input], 0..=2);
+    let record = prop::sample::subsequence(vec![Record::Binds, Record::Data, Record::Input], 0..=3);
     let reason = prop::option::of(1..500_u32);
     (any_approvals(), (span(), span(), span()), tickets, reason, record).prop_map(
         |(approvals, (limit, step_up, claim_within), tickets, reason, record)| Obligations {

@@ -157,10 +157,14 @@ fn an_erring_forbid_denies_instead_of_being_skipped() {
 }
 
 fn alice(book: &str, facts: &Facts) -> Decision {
+    alice_at(book, &orders(), facts)
+}
+
+fn alice_at(book: &str, target: &Target, facts: &Facts) -> Decision {
     let book = RuleBook::load(&[Source { name: "a.cedar".into(), text: book.into() }]).unwrap();
     let id = PrincipalId::new("alice").unwrap();
     let principal = Principal { id, name: "Alice".into(), groups: BTreeSet::new() };
-    book.decide(&principal, &orders(), &"app_ro@orders/shop".parse().unwrap(), facts)
+    book.decide(&principal, target, &"app_ro@orders/shop".parse().unwrap(), facts)
 }
 
 #[rstest]
@@ -233,6 +237,25 @@ fn what_a_target_cannot_have_recorded_is_denied() {
     let Decision::Deny(why) = alice(&book("binds, input"), &facts) else { panic!("allowed") };
     let told = why.to_string();
     assert!(told.contains("`input`") && told.contains("watched"), "{told}");
+}
+
+#[test]
+fn data_is_not_promised_of_a_target_that_keeps_no_values() {
+    let facts = Facts::new(Timestamp::from_millis(0), None);
+    let recorded = |record: &str, binds| {
+        let rules = format!(
+            "permit (principal, action, resource);\n\
+             @id(\"watched\") @record(\"{record}\") forbid (principal, action, resource);"
+        );
+        let target = Target { recording: crate::Recording { binds }, ..orders() };
+        alice_at(&rules, &target, &facts)
+    };
+    assert!(matches!(recorded("data", crate::Binds::Keep), Decision::Allow(_)));
+    assert!(matches!(recorded("data, binds", crate::Binds::Omit), Decision::Allow(_)));
+    for binds in [crate::Binds::Omit, crate::Binds::Hash] {
+        let Decision::Deny(why) = recorded("data", binds) else { panic!("allowed") };
+        assert!(why.to_string().contains("`data`"), "{why}");
+    }
 }
 
 #[test]

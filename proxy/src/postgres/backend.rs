@@ -6,8 +6,8 @@
 use audit::Kind;
 use tokio::time::Instant;
 
-use super::flight::{Answer, Flight};
-use super::wire::{HEADER, WireError, cstring, field, header};
+use super::flight::{Flight, Reply, Step};
+use super::wire::{Emit, HEADER, WireError, cstring, field, header};
 
 /// A message up to this size is held until it is whole.
 pub(super) const WHOLE: usize = 64 * 1024;
@@ -30,6 +30,8 @@ pub(super) struct Scanned {
 pub(super) struct Backend {
     /// Bytes left of a message that streams through.
     passing: usize,
+    /// Whether that is data of a COPY.
+    copying: bool,
     /// Whether the last error was fatal: the target said goodbye itself.
     pub(super) said_fatal: bool,
 }
@@ -50,18 +52,25 @@ impl Backend {
     ) -> Result<Scanned, WireError> {
         let mut clear = self.passing.min(bytes.len());
         self.passing -= clear;
+        if self.copying {
+            let data = bytes.get(..clear).unwrap_or_default();
+            self.copying = self.passing > 0;
+            copied(data, !self.copying, flight, emit)?;
+        }
         loop {
             let rest = bytes.get(clear..).unwrap_or_default();
             let Some((kind, whole)) = header(rest)? else {
-                return Ok(Scanned { clear, need: 0 });
+                break Ok(Scanned { clear, need: 0 });
             };
             let wanted = self.wanted(kind, whole)?;
-            let Some(head) = rest.get(..wanted) else {
-                return Ok(Scanned { clear, need: wanted });
-            };
-            self.note(kind, head.get(HEADER..).unwrap_or_default(), whole, flight, now, emit)?;
+            if rest.len() < wanted {
+                break Ok(Scanned { clear, need: wanted });
+            }
             let here = whole.min(rest.len());
+            let body = rest.get(HEADER..here).unwrap_or_default();
+            self.note(kind, body, whole, flight, now, emit)?;
             self.passing = whole - here;
+            self.copying = kind == b'd' && self.passing > 0;
             clear += here;
         }
     }
@@ -98,31 +107,53 @@ impl Backend {
         emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
         match kind {
-            b'D' | b'd' => flight.carried(whole),
+            b'D' => flight.carried(whole, emit)?,
+            b'd' => {
+                flight.carried(whole, emit)?;
+                copied(body, body.len() + HEADER == whole, flight, emit)?;
+            }
             b'C' => {
                 let (tag, _) = cstring(body)
                     .filter(|(tag, _)| tag.len() < SHORT)
                     .ok_or(WireError::Body('C'))?;
-                emit(done(tag, flight.answered(now)))?;
+                self.done(Reply::Done, tag, flight, now, emit)?;
             }
-            b'I' | b's' => emit(done(b"", flight.answered(now)))?,
+            b'I' | b's' => self.done(Reply::Done, b"", flight, now, emit)?,
             b'V' => {
-                flight.carried(whole);
-                emit(done(b"FUNCTION CALL", flight.answered(now)))?;
+                flight.count(whole);
+                self.done(Reply::Returned, b"FUNCTION CALL", flight, now, emit)?;
             }
-            b'E' => self.failed(body, flight.failed(now), emit)?,
-            b'Z' if flight.ready() => emit(Kind::Recovered)?,
-            b'1' | b'2' | b'3' | b'T' | b'n' => flight.stepped(),
-            b'G' => flight.copies_in(),
+            b'E' => self.failed(body, flight, now, emit)?,
+            b'Z' => flight.ready(emit)?,
+            b'1' => flight.noted(Reply::Step(Step::Parse), emit)?,
+            b'2' => flight.noted(Reply::Step(Step::Bind), emit)?,
+            b'3' => flight.noted(Reply::Step(Step::Close), emit)?,
+            b'T' | b'n' => flight.noted(Reply::Step(Step::Describe), emit)?,
+            b'G' => flight.noted(Reply::CopyIn, emit)?,
+            b'H' | b'W' => flight.noted(Reply::More, emit)?,
+            b'c' => flight.copies.output.finish(emit)?,
             _ => {}
         }
         Ok(())
     }
 
+    fn done(
+        &mut self,
+        reply: Reply,
+        tag: &[u8],
+        flight: &mut Flight,
+        now: Instant,
+        emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
+    ) -> Result<(), WireError> {
+        flight.copies.output.finish(emit)?;
+        flight.done(reply, (String::from_utf8_lossy(tag), rows(tag)), now, emit)
+    }
+
     fn failed(
         &mut self,
         body: &[u8],
-        answer: Answer,
+        flight: &mut Flight,
+        now: Instant,
         emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
         let severity = field(body, b'V').or_else(|| field(body, b'S'));
@@ -131,14 +162,15 @@ impl Backend {
         let sqlstate = field(body, b'C')
             .and_then(|code| std::str::from_utf8(code).ok())
             .filter(|code| code.len() == 5);
-        let Answer { n, bytes, micros } = answer;
-        emit(Kind::Failed { n, sqlstate: sqlstate.unwrap_or("XX000").into(), bytes, micros })
+        flight.copies.output.finish(emit)?;
+        flight.failed((sqlstate.unwrap_or("XX000"), self.said_fatal), now, emit)
     }
 }
 
-fn done(tag: &[u8], answer: Answer) -> Kind<'_> {
-    let Answer { n, bytes, micros } = answer;
-    Kind::Done { n, tag: String::from_utf8_lossy(tag), rows: rows(tag), bytes, micros }
+/// Data of a COPY came from the target: the last of a message, or a part of one.
+fn copied(data: &[u8], last: bool, flight: &mut Flight, emit: Emit<'_>) -> Result<(), WireError> {
+    let n = flight.current();
+    flight.copies.output.take(n, data, last, emit)
 }
 
 /// The last word of a command tag, where it is a number: `INSERT 0 5`, `SELECT 3`, `COPY 9`.

@@ -20,7 +20,7 @@ pub struct Scanners {
 impl Default for Scanners {
     fn default() -> Self {
         Self {
-            frontend: Frontend::new(Binds::Keep),
+            frontend: Frontend::new(Binds::Keep.into()),
             backend: Backend::default(),
             flight: Flight::default(),
         }

@@ -167,6 +167,7 @@ mod tests {
             recording: Recording { binds: Binds::Keep },
             default_ttl: Ttl::from_secs(60),
             replication: false,
+            weak_auth: Default::default(),
             ssh: None,
         };
         Route {

@@ -1,161 +1,112 @@
-//! What is under way in a session: messages that were sent and not yet answered, oldest first.
+//! What is under way in a session: messages that were sent and not yet answered, oldest first, and to
+//! which of them an answer belongs.
 //!
-//! The target answers in order, so this queue is a model of what it has still to do (protocol section
-//! "Message Flow"). A simple query or call is over at its ReadyForQuery. A step (Parse, Bind, Describe,
-//! Close) and an Execute have one answer each. An error in either skips everything up to the next
-//! Sync. During `COPY … FROM STDIN` the target swallows each Sync until the copy ends.
+//! The target reads them in order, so where it is follows from its answers ([`state`]). Only when it
+//! fails a COPY, that can be more than one place: it ignores a Sync that it reads before the failure and
+//! answers one that it reads after it, and the error doesn't say which. Then every place is followed
+//! until an answer comes that only one of them explains. What came meanwhile is recorded once that is
+//! known; where it never is, it is recorded as unknown. Nothing is guessed, and nobody waits.
 
-use std::collections::VecDeque;
+mod attribution;
+#[cfg(any(test, fuzzing))]
+pub(super) mod differential;
+mod fates;
+mod state;
 
+use std::borrow::Cow;
+
+use audit::Kind;
 use tokio::time::Instant;
+
+use self::attribution::{Attribution, Outcome};
+use self::fates::Fates;
+pub(super) use self::fates::{Fate, Ticket};
+pub(super) use self::state::{Awaited, Reply, Step};
+use self::state::{State, Units};
+use super::copies::Copies;
+use super::wire::{Emit, WireError};
 
 /// How many messages may be open before the client has to wait.
 const MOST: usize = 65_536;
-/// How many refusals are remembered at most.
-const REFUSALS: usize = 32;
+/// How many places are followed at once. Only a client that sends as many Syncs in one COPY needs more.
+const MOST_PATHS: usize = 32;
+/// How many answers are kept until it is known whose they are.
+const MOST_UNDECIDED: usize = 256;
 /// Room that an idle session keeps.
 const KEPT: usize = 64;
 
-/// A message that has an answer, or that ends something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Awaited {
-    /// Parse, Bind, Describe or Close.
-    Step,
-    Execute,
-    /// A simple query.
-    Query,
-    /// A FunctionCall.
-    Call,
-    Sync,
-    /// CopyDone or CopyFail, which has no answer of its own.
-    CopyEnd,
-}
-
-#[derive(Debug)]
-struct Unit {
-    awaited: Awaited,
-    n: u64,
-    sent: Instant,
-}
-
-/// A message that was sent: its number, and that of the segment it is in, which ends with a Sync or
-/// query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ticket {
-    number: u64,
-    segment: u64,
-}
-
-/// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It was not yet answered.
-    Open,
-    /// The target did it.
-    Taken,
-    /// It was refused or skipped, as far as is known.
-    Lost,
-}
-
 /// The open messages of a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Flight {
-    units: VecDeque<Unit>,
+    units: Units,
     sent: u64,
     /// Bytes of rows and COPY data since the last answer.
     bytes: u64,
-    /// The target skips what comes until a Sync that hasn't been sent yet.
-    skipping: bool,
-    /// The target takes COPY data, and swallows each Sync until an end that hasn't been sent yet.
-    copying: bool,
     /// Something failed since the last ReadyForQuery.
     failed: bool,
-    /// How many messages were queued.
-    queued: u64,
-    /// How many segments are over.
-    segment: u64,
-    /// The last message that was sent, unless it is certain to be skipped.
-    ticket: Option<Ticket>,
-    /// The first and the last number of those that were refused or skipped together, newest last.
-    lost: VecDeque<(u64, u64)>,
-    /// Those up to this number count as lost unless they are settled: it was too long ago.
-    forgotten: u64,
+    /// Where the target may be; nowhere that is known once an answer came that no place explains.
+    paths: Vec<Path>,
+    /// Answers that came and are not recorded yet.
+    undecided: Vec<Outcome<'static>>,
+    fates: Fates,
+    /// The data of copies.
+    pub(super) copies: Copies,
 }
 
-/// To which execution an answer belongs, and what it cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Answer {
-    /// The execution's number; 0 where the answer belongs to none.
-    pub(super) n: u64,
-    pub(super) bytes: u64,
-    pub(super) micros: u64,
+/// A place where the target may be, and what each undecided answer belongs to if it is there.
+#[derive(Debug)]
+struct Path {
+    state: State,
+    attributions: Vec<Attribution>,
+}
+
+impl Default for Flight {
+    fn default() -> Self {
+        Self::new(Copies::default())
+    }
 }
 
 impl Flight {
+    pub(super) fn new(copies: Copies) -> Self {
+        Self {
+            units: Units::default(),
+            sent: 0,
+            bytes: 0,
+            failed: false,
+            paths: vec![Path { state: State::START, attributions: Vec::new() }],
+            undecided: Vec::new(),
+            fates: Fates::default(),
+            copies,
+        }
+    }
+
     /// Notes a message. An execution gets its number, which is returned.
     pub(super) fn send(&mut self, awaited: Awaited, now: Instant) -> u64 {
-        if matches!(awaited, Awaited::Execute | Awaited::Query | Awaited::Call) {
-            self.sent += 1;
-        }
-        if awaited == Awaited::CopyEnd && self.copying {
-            self.copying = false;
-        } else if !(self.copying && awaited == Awaited::Sync) {
-            self.queue(awaited, now);
+        self.sent += u64::from(awaited.executes());
+        let has_effect = self.paths.iter().any(|path| !path.state.ignores(awaited, &self.units));
+        self.fates.send(awaited, has_effect.then(|| self.units.end()));
+        if has_effect {
+            self.units.push(awaited, self.sent, now);
+            if self.paths.len() > 1 {
+                self.settle();
+            }
         }
         self.sent
     }
 
-    fn queue(&mut self, awaited: Awaited, now: Instant) {
-        self.ticket = None;
-        if matches!(awaited, Awaited::Query | Awaited::Call | Awaited::Sync) {
-            self.segment += 1;
-        }
-        if self.skipping && awaited != Awaited::Sync {
-            return;
-        }
-        self.skipping = false;
-        self.queued += 1;
-        self.ticket = Some(Ticket { number: self.queued, segment: self.segment });
-        self.units.push_back(Unit { awaited, n: self.sent, sent: now });
-    }
-
     /// The message that was sent last; none where the target skips it for certain.
     pub(super) fn ticket(&self) -> Option<Ticket> {
-        self.ticket
+        self.fates.ticket()
     }
 
     /// Whether an error in this message would skip one that is sent now.
     pub(super) fn is_in_this_segment(&self, ticket: Ticket) -> bool {
-        ticket.segment == self.segment
+        self.fates.is_in_this_segment(ticket)
     }
 
-    /// What became of a message.
+    /// What became of a message. Where the target may be in several places, it is the worst.
     pub(super) fn fate(&self, ticket: Ticket) -> Fate {
-        let number = ticket.number;
-        if number > self.over() {
-            Fate::Open
-        } else if number <= self.forgotten
-            || self.lost.iter().any(|(first, last)| (*first..=*last).contains(&number))
-        {
-            Fate::Lost
-        } else {
-            Fate::Taken
-        }
-    }
-
-    /// How many messages are no longer open.
-    fn over(&self) -> u64 {
-        self.queued - self.units.len() as u64
-    }
-
-    /// Notes that these messages were refused or skipped.
-    fn lose(&mut self, first: u64, last: u64) {
-        if first <= last {
-            self.lost.push_back((first, last));
-        }
-        if self.lost.len() > REFUSALS {
-            self.forgotten = self.lost.pop_front().map_or(self.forgotten, |(_, last)| last);
-        }
+        self.fates.fate(ticket, self.units.first())
     }
 
     /// How many executions there were.
@@ -163,235 +114,247 @@ impl Flight {
         self.sent
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    /// Whether the client has to wait for answers. It doesn't where none may come before it goes on:
+    /// what it sends is then followed no further.
+    pub(super) fn is_full(&mut self, emit: Emit<'_>) -> Result<bool, WireError> {
+        if self.units.len() < MOST {
+            return Ok(false);
+        }
+        let copying = self.paths.iter().any(|path| path.state.is_copying());
+        if copying || self.paths.len() > 1 {
+            self.lose(emit)?;
+        }
+        Ok(self.is_waited_for())
+    }
+
+    /// Whether too much is open, as of the last look.
+    pub(super) fn is_waited_for(&self) -> bool {
         self.units.len() >= MOST
     }
 
+    /// Whether the target has nothing to answer.
     pub(super) fn is_empty(&self) -> bool {
-        self.units.is_empty()
+        !self.paths.is_empty() && self.paths.iter().all(|path| path.state.is_idle(&self.units))
     }
 
     /// Gives memory back.
     pub(super) fn rest(&mut self) {
-        if self.units.is_empty() {
+        if self.units.len() == 0 {
             self.units.shrink_to(KEPT);
         }
     }
 
-    /// Rows or COPY data came.
-    pub(super) fn carried(&mut self, bytes: usize) {
+    /// Bytes of an answer came.
+    pub(super) fn count(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
-    /// A step was answered. RowDescription and NoData answer a query, too, and end nothing then.
-    pub(super) fn stepped(&mut self) {
-        self.skip_copy_ends();
-        self.units.pop_front_if(|unit| unit.awaited == Awaited::Step);
+    /// Rows or COPY data came.
+    pub(super) fn carried(&mut self, bytes: usize, emit: Emit<'_>) -> Result<(), WireError> {
+        self.count(bytes);
+        // Of one place it is nothing new.
+        if self.paths.len() > 1 { self.noted(Reply::More, emit) } else { Ok(()) }
+    }
+
+    /// The execution that is being answered; 0 where that isn't known.
+    pub(super) fn current(&self) -> u64 {
+        let mut all = self.paths.iter().map(|path| path.state.work(&self.units).map(|work| work.n));
+        let first = all.next().flatten();
+        first.filter(|first| all.all(|other| other == Some(*first))).unwrap_or(0)
+    }
+
+    /// An answer came that is no outcome.
+    pub(super) fn noted(&mut self, reply: Reply, emit: Emit<'_>) -> Result<(), WireError> {
+        if self.follow(reply, None) { self.decide(emit) } else { self.lose(emit) }
     }
 
     /// A statement was answered well.
-    pub(super) fn answered(&mut self, now: Instant) -> Answer {
-        self.skip_copy_ends();
-        self.copying = false;
-        let n = self.units.front().map(|unit| unit.n);
-        let answer = self.answer(n, now);
-        self.units.pop_front_if(|unit| unit.awaited == Awaited::Execute);
-        answer
+    pub(super) fn done(
+        &mut self,
+        reply: Reply,
+        (tag, rows): (Cow<'_, str>, u64),
+        now: Instant,
+        emit: Emit<'_>,
+    ) -> Result<(), WireError> {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.outcome(reply, Outcome::Done { tag, rows, bytes }, now, emit)
     }
 
     /// Something was refused; in the extended protocol all up to the next Sync is skipped.
-    pub(super) fn failed(&mut self, now: Instant) -> Answer {
-        self.skip_copy_ends();
-        self.copying = false;
+    pub(super) fn failed(
+        &mut self,
+        (sqlstate, fatal): (&str, bool),
+        now: Instant,
+        emit: Emit<'_>,
+    ) -> Result<(), WireError> {
+        if self.paths.iter().any(|path| path.state.is_copying()) {
+            // Data that comes later is not of this copy.
+            self.copies.input.finish(emit)?;
+        }
         self.failed = true;
-        let extended = |unit: &mut Unit| matches!(unit.awaited, Awaited::Step | Awaited::Execute);
-        if !self.units.front_mut().is_some_and(extended) {
-            let n = self.units.front().filter(|unit| unit.awaited != Awaited::Sync);
-            return self.answer(n.map(|unit| unit.n), now);
-        }
-        // The refusal of a step is that of the execution that it was for.
-        let mut units = self.units.iter().take_while(|unit| unit.awaited != Awaited::Sync);
-        let n = units.find(|unit| unit.awaited == Awaited::Execute).map(|unit| unit.n);
-        let answer = self.answer(n, now);
-        let over = self.over();
-        while self.units.pop_front_if(|unit| unit.awaited != Awaited::Sync).is_some() {}
-        self.lose(over + 1, self.over());
-        self.skipping = self.units.is_empty();
-        answer
-    }
-
-    /// The target takes COPY data: whatever Sync it got or gets before the end, it swallows.
-    pub(super) fn copies_in(&mut self) {
-        self.skip_copy_ends();
-        let Some(copy) = self.units.pop_front() else { return };
-        while self.units.pop_front_if(|unit| unit.awaited == Awaited::Sync).is_some() {}
-        let ended = self.units.pop_front_if(|unit| unit.awaited == Awaited::CopyEnd);
-        self.copying = ended.is_none();
-        self.units.push_front(copy);
-    }
-
-    /// ReadyForQuery: the oldest query, call or Sync is over. Whether something had failed before.
-    pub(super) fn ready(&mut self) -> bool {
-        let first = self.over() + 1;
-        let mut last = self.over();
-        while let Some(unit) = self.units.pop_front() {
-            if matches!(unit.awaited, Awaited::Query | Awaited::Call | Awaited::Sync) {
-                break;
-            }
-            last += 1;
-        }
-        self.lose(first, last);
-        (self.skipping, self.copying) = (false, false);
-        std::mem::take(&mut self.failed)
-    }
-
-    /// The end of a copy that never began is ignored by the target.
-    fn skip_copy_ends(&mut self) {
-        while self.units.pop_front_if(|unit| unit.awaited == Awaited::CopyEnd).is_some() {}
-    }
-
-    fn answer(&mut self, n: Option<u64>, now: Instant) -> Answer {
         let bytes = std::mem::take(&mut self.bytes);
-        let sent = self.units.front().map_or(now, |unit| unit.sent);
-        let spent = now.saturating_duration_since(sent).as_micros();
-        Answer { n: n.unwrap_or(0), bytes, micros: u64::try_from(spent).unwrap_or(u64::MAX) }
+        let outcome = Outcome::Failed { sqlstate: sqlstate.into(), bytes };
+        if !fatal {
+            return self.outcome(Reply::Error, outcome, now, emit);
+        }
+        // It is the end, wherever the target is.
+        for path in &mut self.paths {
+            let whose = path.state.work(&self.units);
+            path.attributions.push(Attribution::of(whose, now));
+        }
+        self.attribute(outcome, emit)
+    }
+
+    /// ReadyForQuery.
+    pub(super) fn ready(&mut self, emit: Emit<'_>) -> Result<(), WireError> {
+        self.noted(Reply::Ready, emit)?;
+        if !std::mem::take(&mut self.failed) {
+            return Ok(());
+        }
+        self.paths.iter_mut().for_each(|path| path.attributions.push(Attribution::default()));
+        self.attribute(Outcome::Recovered, emit)
+    }
+
+    /// The session is over: what is undecided stays so.
+    pub(super) fn finish(&mut self, emit: Emit<'_>) -> Result<(), WireError> {
+        self.copies.input.finish(emit)?;
+        self.copies.output.finish(emit)?;
+        self.record_undecided(emit)
+    }
+
+    fn outcome(
+        &mut self,
+        reply: Reply,
+        outcome: Outcome<'_>,
+        now: Instant,
+        emit: Emit<'_>,
+    ) -> Result<(), WireError> {
+        if !self.follow(reply, Some(now)) {
+            self.lose(emit)?;
+        }
+        self.attribute(outcome, emit)?;
+        self.decide(emit)
+    }
+
+    /// Follows an answer from every place, and rules out those that can't give it. Where none can,
+    /// nothing changes and the answer is no.
+    fn follow(&mut self, reply: Reply, outcome: Option<Instant>) -> bool {
+        match &mut self.paths[..] {
+            [] => true,
+            [path] if reply != Reply::Error || !path.state.is_copying() => {
+                let Some((state, work)) = path.state.after(reply, &self.units) else {
+                    return false;
+                };
+                let before = std::mem::replace(&mut path.state, state.settled(&self.units));
+                if reply == Reply::Error {
+                    self.fates.lose(before.at..path.state.at);
+                }
+                path.attributions.extend(outcome.map(|now| Attribution::of(work, now)));
+                self.units.forget_before(path.state.at);
+                true
+            }
+            _ => self.follow_all(reply, outcome),
+        }
+    }
+
+    fn follow_all(&mut self, reply: Reply, outcome: Option<Instant>) -> bool {
+        let fails = |state: State| reply == Reply::Error && state.is_copying();
+        let explains =
+            |path: &Path| fails(path.state) || path.state.after(reply, &self.units).is_some();
+        if !self.paths.iter().any(explains) {
+            return false;
+        }
+        for Path { state, mut attributions } in std::mem::take(&mut self.paths) {
+            let (mut places, work) = state.all_after(reply, &self.units, MOST_PATHS + 1);
+            attributions.extend(outcome.map(|now| Attribution::of(work, now)));
+            let last = places.pop();
+            for place in places {
+                self.add(state.at, place, attributions.clone());
+            }
+            if let Some(place) = last {
+                self.add(state.at, place, attributions);
+            }
+        }
+        self.forget();
+        true
+    }
+
+    /// Adds a place. Where it is one of those that are followed, an earlier answer may belong to either.
+    fn add(&mut self, before: u64, state: State, attributions: Vec<Attribution>) {
+        let state = state.settled(&self.units);
+        if state.is_skipping() {
+            self.fates.lose(before..state.at);
+        }
+        match self.paths.iter_mut().find(|path| path.state == state) {
+            Some(same) => {
+                let both = same.attributions.iter_mut().zip(attributions);
+                both.for_each(|(one, other)| *one = one.or(other));
+            }
+            None => self.paths.push(Path { state, attributions }),
+        }
+    }
+
+    /// Passes over what has no effect, from every place.
+    fn settle(&mut self) {
+        for Path { state, attributions } in std::mem::take(&mut self.paths) {
+            self.add(state.at, state, attributions);
+        }
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        let oldest = self.paths.iter().map(|path| path.state.at).min();
+        self.units.forget_before(oldest.unwrap_or_default());
+    }
+
+    /// Records an answer, or keeps it until it is known whose it is.
+    fn attribute(&mut self, outcome: Outcome<'_>, emit: Emit<'_>) -> Result<(), WireError> {
+        let newest = self.undecided.len();
+        let whose = self.attribution(newest);
+        if self.undecided.is_empty() && whose.is_certain() {
+            self.paths.iter_mut().for_each(|path| path.attributions.clear());
+            return outcome.record(whose, emit);
+        }
+        self.undecided.push(outcome.into_owned());
+        if self.undecided.len() > MOST_UNDECIDED { self.record_undecided(emit) } else { Ok(()) }
+    }
+
+    /// To what an undecided answer may belong.
+    fn attribution(&self, index: usize) -> Attribution {
+        let all = self.paths.iter().filter_map(|path| path.attributions.get(index).copied());
+        all.reduce(Attribution::or).unwrap_or_default()
+    }
+
+    /// Records what is decided by now.
+    fn decide(&mut self, emit: Emit<'_>) -> Result<(), WireError> {
+        match self.paths.len() {
+            1 if !self.undecided.is_empty() => self.record_undecided(emit),
+            0..=MOST_PATHS => Ok(()),
+            _ => self.lose(emit),
+        }
+    }
+
+    /// Records what came, with as much as is known of whose it is.
+    fn record_undecided(&mut self, emit: Emit<'_>) -> Result<(), WireError> {
+        for (index, outcome) in std::mem::take(&mut self.undecided).into_iter().enumerate() {
+            outcome.record(self.attribution(index), emit)?;
+        }
+        self.paths.iter_mut().for_each(|path| path.attributions.clear());
+        Ok(())
+    }
+
+    /// From here on it isn't known where the target is, and no outcome is.
+    fn lose(&mut self, emit: Emit<'_>) -> Result<(), WireError> {
+        self.record_undecided(emit)?;
+        let open = self.paths.iter().filter_map(|path| path.state.oldest(&self.units));
+        let from = open.min().unwrap_or(self.sent + 1);
+        self.paths.clear();
+        self.fates.lose(self.units.first()..self.units.end());
+        self.units.clear();
+        emit(Kind::Unknown { from, to: None })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Awaited::{CopyEnd, Execute, Query, Step, Sync};
-    use super::*;
-
-    fn flight(sent: &[Awaited]) -> (Flight, Instant) {
-        let (mut flight, now) = (Flight::default(), Instant::now());
-        for awaited in sent {
-            flight.send(*awaited, now);
-        }
-        (flight, now)
-    }
-
-    #[tokio::test]
-    async fn a_query_of_several_statements_has_several_answers() {
-        let (mut flight, now) = flight(&[Query, Query]);
-        assert_eq!([flight.answered(now).n, flight.answered(now).n], [1, 1]);
-        assert!(!flight.ready());
-        assert_eq!(flight.answered(now).n, 2);
-    }
-
-    #[tokio::test]
-    async fn each_execute_of_a_pipeline_has_one_answer() {
-        let (mut flight, now) = flight(&[Step, Execute, Step, Execute, Sync, Execute, Sync]);
-        flight.stepped();
-        assert_eq!(flight.answered(now).n, 1);
-        flight.stepped();
-        assert_eq!(flight.answered(now).n, 2);
-        flight.ready();
-        assert_eq!(flight.answered(now).n, 3);
-        flight.ready();
-        assert!(flight.is_empty());
-    }
-
-    #[tokio::test]
-    async fn an_error_skips_to_the_sync_and_is_told_when_it_is_over() {
-        let (mut flight, now) = flight(&[Execute, Execute, Query, Sync, Execute, Sync]);
-        assert_eq!(flight.failed(now).n, 1);
-        assert!(flight.ready());
-        assert_eq!(flight.answered(now).n, 4);
-        assert!(!flight.ready());
-    }
-
-    #[tokio::test]
-    async fn a_refused_lone_parse_is_not_the_failure_of_what_follows() {
-        let (mut flight, now) = flight(&[Step, Sync, Step, Step, Execute, Sync]);
-        assert_eq!(flight.failed(now).n, 0);
-        assert!(flight.ready());
-        flight.stepped();
-        flight.stepped();
-        assert_eq!(flight.answered(now).n, 1);
-    }
-
-    #[tokio::test]
-    async fn what_comes_before_the_sync_of_a_failed_segment_is_never_awaited() {
-        let (mut flight, now) = flight(&[Execute]);
-        flight.failed(now);
-        for _ in 0..2 * MOST {
-            flight.send(Execute, now);
-        }
-        flight.send(Query, now);
-        assert!(!flight.is_full() && flight.is_empty());
-        flight.send(Sync, now);
-        assert!(flight.ready());
-        let n = flight.send(Query, now);
-        assert_eq!(flight.answered(now).n, n);
-    }
-
-    #[tokio::test]
-    async fn a_sync_that_copy_swallows_does_not_shift_the_answers() {
-        let (mut early, now) = flight(&[Step, Execute, Sync]);
-        early.stepped();
-        early.copies_in();
-        for awaited in [Sync, CopyEnd, Sync] {
-            early.send(awaited, now);
-        }
-        let (mut late, _) = flight(&[Execute, Sync, CopyEnd, Sync]);
-        late.copies_in();
-        for mut flight in [early, late] {
-            assert_eq!(flight.answered(now).n, 1);
-            flight.ready();
-            assert!(flight.is_empty());
-            flight.send(Query, now);
-            assert_eq!(flight.answered(now).n, 2);
-        }
-    }
-
-    #[tokio::test]
-    async fn an_end_of_a_copy_that_never_began_is_ignored() {
-        let (mut flight, now) = flight(&[CopyEnd, CopyEnd, Query]);
-        assert_eq!(flight.answered(now).n, 1);
-        flight.ready();
-        assert!(flight.is_empty());
-    }
-
-    #[tokio::test]
-    async fn what_is_refused_or_skipped_is_told_from_what_is_taken() {
-        let (mut flight, now) = flight(&[]);
-        let sent = |flight: &mut Flight, awaited| {
-            flight.send(awaited, now);
-            flight.ticket()
-        };
-        let taken = sent(&mut flight, Step).unwrap();
-        assert_eq!(flight.fate(taken), Fate::Open);
-        flight.stepped();
-        let refused = sent(&mut flight, Step).unwrap();
-        let after = sent(&mut flight, Execute).unwrap();
-        assert!(flight.is_in_this_segment(taken));
-        flight.failed(now);
-        assert_eq!(sent(&mut flight, Step), None, "it is skipped for certain");
-        sent(&mut flight, Sync);
-        assert!(!flight.is_in_this_segment(refused));
-        let next = sent(&mut flight, Step).unwrap();
-        flight.ready();
-        flight.stepped();
-        assert_eq!(
-            [taken, refused, after, next].map(|ticket| flight.fate(ticket)),
-            [Fate::Taken, Fate::Lost, Fate::Lost, Fate::Taken]
-        );
-        for _ in 0..2 * REFUSALS {
-            sent(&mut flight, Step);
-            flight.failed(now);
-            sent(&mut flight, Sync);
-            flight.ready();
-        }
-        assert_eq!(flight.fate(next), Fate::Lost, "it was too long ago");
-        assert_eq!(flight.lost.len(), REFUSALS);
-    }
-
-    #[tokio::test]
-    async fn an_error_outside_any_execution_belongs_to_none() {
-        let (mut flight, now) = flight(&[]);
-        flight.carried(7);
-        assert_eq!(flight.failed(now), Answer { n: 0, bytes: 7, micros: 0 });
-        flight.ready();
-    }
-}
+#[path = "flight/tests.rs"]
+mod tests;

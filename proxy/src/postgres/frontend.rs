@@ -2,7 +2,7 @@
 //!
 //! A message that executes something is held until it is complete and recorded; one too large to be
 //! held is recorded piece by piece, and its last byte goes on last (see [`Large`]). COPY data streams
-//! through, counted and not kept.
+//! through; what is kept of it is recorded first (see [`copies`](super::copies)).
 
 use std::borrow::Cow;
 
@@ -11,7 +11,8 @@ use policies::Binds;
 use tokio::time::Instant;
 
 use super::backend::Scanned;
-use super::flight::{Awaited, Flight};
+use super::copies::Keep;
+use super::flight::{Awaited, Flight, Step};
 use super::large::Large;
 use super::prepared::{Mentions, Prepared};
 use super::wire::{HEADER, WireError, cstring, header};
@@ -22,20 +23,17 @@ pub(super) const WHOLE: usize = 256 * 1024;
 /// The scanner of one session's frontend messages.
 #[derive(Debug)]
 pub(super) struct Frontend {
-    binds: Binds,
+    keep: Keep,
     prepared: Prepared,
     /// The rest of a message that streams through.
     passing: Option<Large>,
     /// The client has said goodbye.
     pub(super) said_goodbye: bool,
-    /// Bytes of COPY data since the last copy ended.
-    copied: u64,
 }
 
 impl Frontend {
-    pub(super) fn new(binds: Binds) -> Self {
-        let prepared = Prepared::default();
-        Self { binds, prepared, passing: None, said_goodbye: false, copied: 0 }
+    pub(super) fn new(keep: Keep) -> Self {
+        Self { keep, prepared: Prepared::default(), passing: None, said_goodbye: false }
     }
 
     /// Whether the target's side stands between two messages.
@@ -52,11 +50,27 @@ impl Frontend {
         now: Instant,
         emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
     ) -> Result<Scanned, WireError> {
+        let scanned = self.scan_messages(bytes, flight, now, emit)?;
+        flight.copies.input.flush(emit)?;
+        Ok(scanned)
+    }
+
+    fn scan_messages(
+        &mut self,
+        bytes: &[u8],
+        flight: &mut Flight,
+        now: Instant,
+        emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
+    ) -> Result<Scanned, WireError> {
         let mut clear = 0;
         self.prepared.settle(flight);
         loop {
             let rest = bytes.get(clear..).unwrap_or_default();
             if let Some(large) = &mut self.passing {
+                if let Some((data, last)) = large.copied(rest) {
+                    let n = flight.sent();
+                    flight.copies.input.take(n, data, last, emit)?;
+                }
                 let prepared = &self.prepared;
                 let secrets = |name: &[u8]| prepared.secrets(name, flight).cloned();
                 clear += large.feed(rest, &secrets, emit)?;
@@ -71,7 +85,7 @@ impl Frontend {
                 }
                 continue;
             }
-            if flight.is_full() {
+            if flight.is_full(emit)? {
                 return Ok(Scanned { clear, need: 0 });
             }
             let Some((kind, whole)) = header(rest)? else {
@@ -98,21 +112,18 @@ impl Frontend {
         now: Instant,
     ) -> Result<Option<Large>, WireError> {
         Ok(match kind {
-            b'd' => {
-                self.copied += (whole - HEADER) as u64;
-                Some(Large::copy(whole))
-            }
+            b'd' => Some(Large::copy(whole)),
             _ if whole <= WHOLE => None,
             b'Q' => Some(Large::query(whole, flight.send(Awaited::Query, now))),
-            b'P' | b'B' => {
-                flight.send(Awaited::Step, now);
-                Some(if kind == b'P' {
-                    Large::parse(whole)
-                } else {
-                    Large::bind(whole, self.binds)
-                })
+            b'P' => {
+                flight.send(Awaited::Step(Step::Parse), now);
+                Some(Large::parse(whole))
             }
-            b'F' => Some(Large::call(whole, self.binds, flight.send(Awaited::Call, now))),
+            b'B' => {
+                flight.send(Awaited::Step(Step::Bind), now);
+                Some(Large::bind(whole, self.keep))
+            }
+            b'F' => Some(Large::call(whole, self.keep, flight.send(Awaited::Call, now))),
             kind => {
                 let length = u32::try_from(whole).unwrap_or(u32::MAX);
                 return Err(WireError::Length { kind: char::from(kind), length });
@@ -132,9 +143,9 @@ impl Frontend {
         let event = match kind {
             b'Q' => query(body, &mut self.prepared, flight, now),
             b'P' => parse(body, &mut self.prepared, flight, now),
-            b'B' => bind(body, self.binds, &self.prepared, flight, now),
+            b'B' => bind(body, self.keep.binds, &self.prepared, flight, now),
             b'E' => execute(body, flight, now),
-            b'F' => call(body, self.binds, flight, now),
+            b'F' => call(body, self.keep.binds, flight, now),
             _ => return self.follow(kind, body, flight, now, emit),
         };
         emit(event.ok_or(WireError::Body(char::from(kind)))?)
@@ -152,21 +163,24 @@ impl Frontend {
         if let (b'C', [b'S', name @ .., 0]) = (kind, body) {
             self.prepared.closed(name);
         }
-        match kind {
-            b'D' | b'C' => flight.send(Awaited::Step, now),
-            b'S' => flight.send(Awaited::Sync, now),
-            b'c' | b'f' => {
-                let n = flight.send(Awaited::CopyEnd, now);
-                return emit(Kind::CopyIn { n, bytes: std::mem::take(&mut self.copied) });
+        let awaited = match kind {
+            b'D' => Awaited::Step(Step::Describe),
+            b'C' => Awaited::Step(Step::Close),
+            b'c' => Awaited::CopyDone,
+            b'f' => Awaited::CopyFail,
+            b'S' | b'H' | b'X' if !body.is_empty() => {
+                return Err(WireError::Body(char::from(kind)));
             }
+            b'S' => Awaited::Sync,
+            b'H' => return Ok(()),
             b'X' => {
                 self.said_goodbye = true;
                 return Ok(());
             }
-            b'H' => return Ok(()),
             other => return Err(WireError::Kind(char::from(other))),
         };
-        Ok(())
+        let n = flight.send(awaited, now);
+        if awaited.ends_copy() { flight.copies.input.end(n, emit) } else { Ok(()) }
     }
 }
 
@@ -189,7 +203,7 @@ fn parse<'b>(
 ) -> Option<Kind<'b>> {
     let (statement, rest) = cstring(body)?;
     let (text, _) = cstring(rest)?;
-    flight.send(Awaited::Step, now);
+    flight.send(Awaited::Step(Step::Parse), now);
     let Masked { text: shown, params } = mask(text);
     prepared.mentions(&Mentions::of(text));
     prepared.parsed(statement, params, flight);
@@ -206,7 +220,7 @@ fn bind<'b>(
     let (portal, rest) = cstring(body)?;
     let (statement, rest) = cstring(rest)?;
     let (values, _) = values(rest, binds, prepared.secrets(statement, flight))?;
-    flight.send(Awaited::Step, now);
+    flight.send(Awaited::Step(Step::Bind), now);
     Some(Kind::Bind { portal: portal.into(), statement: statement.into(), values: values.into() })
 }
 
@@ -327,7 +341,7 @@ mod tests {
     /// recorded: noted by the events' JSON in order.
     fn run(bytes: &[u8], piece: usize, binds: Binds) -> Result<(Vec<u8>, Vec<String>), WireError> {
         let (mut frontend, mut flight, now) =
-            (Frontend::new(binds), Flight::default(), Instant::now());
+            (Frontend::new(binds.into()), Flight::default(), Instant::now());
         let (mut held, mut passed, mut noted) = (Vec::new(), Vec::new(), Vec::new());
         for piece in bytes.chunks(piece.max(1)) {
             held.extend_from_slice(piece);
@@ -349,7 +363,7 @@ mod tests {
             message(b'D', b"Pportal\0"),
             message(b'E', b"portal\0\0\0\0\x07"),
             message(b'S', b""),
-            message(b'd', &[1; 1000]),
+            message(b'd', b"1\tone\n"),
             message(b'c', b""),
             message(b'Q', b"alter role app password 'secret'\0"),
             message(b'X', b""),
@@ -360,12 +374,15 @@ mod tests {
             r#"{"e":"parse","statement":"stmt","text":"select $1"}"#,
             r#"{"e":"bind","portal":"portal","statement":"stmt","values":["one",null,"password=*** host=x"]}"#,
             r#"{"e":"execute","n":2,"portal":"portal","max_rows":7}"#,
-            r#"{"e":"copy_in","n":2,"bytes":1000}"#,
+            r#"{"e":"data","of":"copy_in","n":2,"data":"1\tone\n"}"#,
+            r#"{"e":"copy_in","n":2,"bytes":6,"sha256":"SHA"}"#,
             r#"{"e":"query","n":3,"text":"alter role app password '***'"}"#,
         ];
         for piece in [1, 2, 3, 100, bytes.len()] {
             let (passed, noted) = run(&bytes, piece, Binds::Keep).unwrap();
-            assert_eq!((passed, noted), (bytes.clone(), expected.map(String::from).to_vec()));
+            let sha256 = audit::Digest::of(b"1\tone\n").to_string();
+            let expected = expected.map(|event| event.replace("SHA", &sha256)).to_vec();
+            assert_eq!((passed, noted), (bytes.clone(), expected));
         }
     }
 
@@ -395,6 +412,9 @@ mod tests {
             message(b'E', b"portal\0\0"),
             message(b'B', b"p\0s\0\0\0\0\x05"),
             message(b'C', &vec![b'x'; WHOLE]),
+            message(b'S', b"x"),
+            message(b'H', b"x"),
+            message(b'X', b"x"),
             b"Q\0\0\0\0".to_vec(),
             b"Q\x7f\xff\xff\xff".to_vec(),
         ] {

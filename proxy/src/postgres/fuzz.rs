@@ -127,7 +127,7 @@ struct Noted {
 impl Relayed {
     /// What comes of this where each side's bytes come in pieces of this size.
     fn of(binds: Binds, said: &[(bool, &[u8])], size: usize) -> Self {
-        let (mut frontend, mut backend) = (Frontend::new(binds), Backend::default());
+        let (mut frontend, mut backend) = (Frontend::new(binds.into()), Backend::default());
         let (mut flight, now) = (Flight::default(), Instant::now());
         let mut it = Self::default();
         let pieces = said.iter().flat_map(|(who, said)| said.chunks(size).map(|it| (*who, it)));
@@ -172,6 +172,8 @@ fn note(noted: &mut Vec<Noted>, kind: &Kind<'_>) {
         (format!("query {n}"), Some(text))
     } else if let Kind::ParsePart { statement, text, .. } = kind {
         (format!("parse {statement:?}"), Some(text))
+    } else if let Kind::Data { of, n, data } = kind {
+        (format!("data {of:?} {n}"), Some(data))
     } else {
         (format!("{kind:?}"), None)
     };
@@ -180,6 +182,11 @@ fn note(noted: &mut Vec<Noted>, kind: &Kind<'_>) {
         Some(last) => last.part.extend(bytes),
         None => noted.push(Noted { what, part: bytes }),
     }
+}
+
+/// An outcome in the recording is that of its statement, or unknown.
+pub fn outcomes(bytes: &[u8]) {
+    super::flight::differential::outcomes(bytes);
 }
 
 /// A response has one token, or none, which it says in full.
@@ -200,6 +207,7 @@ mod tests {
         seeds::each("startup", super::startup);
         seeds::each("frontend", super::frontend);
         seeds::each("backend", super::backend);
+        seeds::each("outcomes", super::outcomes);
         seeds::each("sasl", super::sasl);
     }
 }

@@ -2,15 +2,14 @@
 //!
 //! Nothing executes before its last byte has come, and the last byte goes on only after everything
 //! before it was recorded. Statement text is kept whole, in parts. Of a bind value larger than 64 KiB
-//! the digest and the length are kept.
+//! the first bytes, the digest and the length are kept (see [`LongValue`]).
 
-use audit::{Digest, IndexSet, Kind, Masker, PART_BYTES, Text, Value};
-use policies::Binds;
-use sha2::{Digest as _, Sha256};
+use audit::{IndexSet, Kind, Masker, PART_BYTES, Text, Value};
 
+use super::copies::{Form, Keep, LongValue};
 use super::frontend::{is_binary, is_secret, kept};
 use super::prepared::Mentions;
-use super::wire::{HEADER, WireError};
+use super::wire::{Emit, HEADER, WireError};
 
 /// A value up to this size is kept as the target says.
 const VALUE: usize = 64 * 1024;
@@ -25,7 +24,6 @@ const NAME: usize = 1024;
 
 /// The parameters of a prepared statement that are secrets, by its name.
 type Secrets<'a> = &'a dyn Fn(&[u8]) -> Option<IndexSet>;
-type Emit<'a> = &'a mut dyn FnMut(Kind<'_>) -> Result<(), WireError>;
 
 /// A message on its way through.
 #[derive(Debug)]
@@ -61,13 +59,22 @@ impl Large {
         Self::new(whole, What::Text(Box::new(TextStream::new(None))))
     }
 
-    pub(super) fn bind(whole: usize, binds: Binds) -> Self {
-        Self::new(whole, What::Values(Box::new(ValueStream::new(binds, Stage::Portal))))
+    pub(super) fn bind(whole: usize, keep: Keep) -> Self {
+        Self::new(whole, What::Values(Box::new(ValueStream::new(keep, Stage::Portal))))
     }
 
-    pub(super) fn call(whole: usize, binds: Binds, n: u64) -> Self {
+    pub(super) fn call(whole: usize, keep: Keep, n: u64) -> Self {
         let stage = Stage::Function { n };
-        Self::new(whole, What::Values(Box::new(ValueStream::new(binds, stage))))
+        Self::new(whole, What::Values(Box::new(ValueStream::new(keep, stage))))
+    }
+
+    /// The data of a COPY that these bytes begin with, and whether it is the last of its message.
+    pub(super) fn copied<'b>(&self, bytes: &'b [u8]) -> Option<(&'b [u8], bool)> {
+        if !matches!(self.what, What::Copy) {
+            return None;
+        }
+        let here = bytes.get(..self.left.min(bytes.len())).unwrap_or_default();
+        Some((here.get(self.header..).unwrap_or_default(), here.len() == self.left))
     }
 
     /// Whether the whole message has come by.
@@ -208,7 +215,7 @@ enum Stage {
 /// The values of a Bind or FunctionCall.
 #[derive(Debug)]
 struct ValueStream {
-    binds: Binds,
+    keep: Keep,
     stage: Stage,
     portal: Vec<u8>,
     statement: Vec<u8>,
@@ -218,17 +225,17 @@ struct ValueStream {
     secrets: Option<IndexSet>,
     /// Bytes of the unit that is being read: a name, a word, or a value that is small enough.
     gathered: Vec<u8>,
-    /// The digest of a large value, and its length.
-    hash: Option<(Sha256, u64)>,
+    /// A value that is too large to be gathered.
+    long: Option<LongValue>,
     index: usize,
     values: Vec<Value<'static>>,
     held: usize,
 }
 
 impl ValueStream {
-    fn new(binds: Binds, stage: Stage) -> Self {
+    fn new(keep: Keep, stage: Stage) -> Self {
         Self {
-            binds,
+            keep,
             stage,
             portal: Vec::new(),
             statement: Vec::new(),
@@ -236,7 +243,7 @@ impl ValueStream {
             formats: Vec::new(),
             secrets: None,
             gathered: Vec::new(),
-            hash: None,
+            long: None,
             index: 0,
             values: Vec::new(),
             held: 0,
@@ -251,7 +258,7 @@ impl ValueStream {
         emit: Emit<'_>,
     ) -> Result<(), WireError> {
         while self.stage != Stage::Over && (!body.is_empty() || self.is_instant()) {
-            body = self.step(body, secrets)?;
+            body = self.step(body, secrets, emit)?;
             if self.held > PART && self.call.is_none() && self.stage != Stage::Over {
                 self.emit(false, emit)?;
             }
@@ -271,7 +278,12 @@ impl ValueStream {
         )
     }
 
-    fn step<'b>(&mut self, body: &'b [u8], secrets: Secrets<'_>) -> Result<&'b [u8], WireError> {
+    fn step<'b>(
+        &mut self,
+        body: &'b [u8],
+        secrets: Secrets<'_>,
+        emit: Emit<'_>,
+    ) -> Result<&'b [u8], WireError> {
         match self.stage {
             Stage::Portal | Stage::Statement => self.name(body, secrets),
             Stage::Formats { left: 0 } => {
@@ -282,7 +294,7 @@ impl ValueStream {
                 self.stage = Stage::Over;
                 Ok(body)
             }
-            Stage::Value { left, bytes } => Ok(self.value(body, left, bytes)),
+            Stage::Value { left, bytes } => self.value(body, left, bytes, emit),
             Stage::Function { .. } | Stage::Length { .. } => self.word::<4>(body),
             Stage::FormatCount | Stage::Formats { .. } | Stage::Count => self.word::<2>(body),
         }
@@ -334,35 +346,45 @@ impl ValueStream {
         Ok(rest)
     }
 
-    /// A piece of a value: gathered where it is small, only digested where it is not.
-    fn value<'b>(&mut self, body: &'b [u8], left: u16, bytes: usize) -> &'b [u8] {
+    /// A piece of a value: gathered where it is small, kept in part where it is not.
+    fn value<'b>(
+        &mut self,
+        body: &'b [u8],
+        left: u16,
+        bytes: usize,
+        emit: Emit<'_>,
+    ) -> Result<&'b [u8], WireError> {
         let (piece, rest) = body.split_at(bytes.min(body.len()));
-        let first = self.gathered.is_empty() && self.hash.is_none();
         let most = if self.call.is_some() { ARGUMENT } else { VALUE };
-        if first && bytes > most {
-            self.hash = Some((Sha256::new(), bytes as u64));
+        if self.gathered.is_empty() && self.long.is_none() && bytes > most {
+            let form = self.form();
+            self.long = Some(LongValue::new(self.keep, form, self.index as u64 + 1));
         }
-        match &mut self.hash {
-            Some((hash, _)) => hash.update(piece),
+        match &mut self.long {
+            Some(long) => long.take(piece, emit)?,
             None => self.gathered.extend_from_slice(piece),
         }
         let bytes = bytes - piece.len();
         self.stage = if bytes > 0 { Stage::Value { left, bytes } } else { self.whole_value(left) };
-        rest
+        Ok(rest)
+    }
+
+    fn form(&self) -> Form {
+        let binary = is_binary(&self.formats, self.index);
+        Form { binary, secret: is_secret(self.secrets.as_ref(), self.index) }
     }
 
     fn whole_value(&mut self, left: u16) -> Stage {
         let gathered = std::mem::take(&mut self.gathered);
-        let value = match self.hash.take() {
-            Some((_, len)) if self.binds == Binds::Omit => Value::Omitted(len),
-            Some((hash, len)) => Value::Hashed { sha256: Digest(hash.finalize().into()), len },
+        let value = match self.long.take() {
+            Some(long) => long.value(),
             None => {
-                let binary = is_binary(&self.formats, self.index);
-                let secret = is_secret(self.secrets.as_ref(), self.index);
-                owned(kept(&gathered, binary, secret, self.binds))
+                let Form { binary, secret } = self.form();
+                kept(&gathered, binary, secret, self.keep.binds).into_owned()
             }
         };
-        self.keep(value, gathered.len(), left)
+        let first = if let Value::Cut { first, .. } = &value { first.as_bytes().len() } else { 0 };
+        self.keep(value, gathered.len() + first, left)
     }
 
     fn keep(&mut self, value: Value<'static>, bytes: usize, left: u16) -> Stage {
@@ -385,18 +407,12 @@ impl ValueStream {
     }
 }
 
-fn owned(value: Value<'_>) -> Value<'static> {
-    match value {
-        Value::Null => Value::Null,
-        Value::Text(text) => Value::Text(text.into_owned().into()),
-        Value::Bytes(bytes) => Value::Bytes(bytes.into_owned().into()),
-        Value::Hashed { sha256, len } => Value::Hashed { sha256, len },
-        Value::Omitted(len) => Value::Omitted(len),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use audit::Digest;
+    use policies::Binds;
+
+    use super::super::copies::FIRST;
     use super::*;
 
     fn feed(mut large: Large, bytes: &[u8], piece: usize) -> Result<Vec<String>, WireError> {
@@ -454,13 +470,14 @@ mod tests {
     }
 
     #[test]
-    fn of_a_large_value_the_digest_is_kept() {
+    fn of_a_large_value_the_first_bytes_and_the_digest_are_kept() {
         let value = vec![9; 300_000];
         let bytes = bind(&[b"small", &value, b""]);
         for piece in [1, 4096, bytes.len()] {
-            let noted = feed(Large::bind(bytes.len(), Binds::Keep), &bytes, piece).unwrap();
+            let noted = feed(Large::bind(bytes.len(), Binds::Keep.into()), &bytes, piece).unwrap();
             let expected = format!(
-                r#"[{{"base64":"c21hbGw="}},{{"sha256":"{}","len":300000}},{{"base64":""}},null]"#,
+                r#"[{{"base64":"c21hbGw="}},{{"first":"{}","sha256":"{}","len":300000}},{{"base64":""}},null]"#,
+                "\\t".repeat(FIRST),
                 Digest::of(&value)
             );
             assert_eq!(noted.len(), 1);
@@ -472,7 +489,7 @@ mod tests {
     fn many_values_come_in_parts_and_none_is_lost() {
         let value = [5_u8; 1000];
         let bytes = bind(&vec![&value[..]; 1000]);
-        let noted = feed(Large::bind(bytes.len(), Binds::Hash), &bytes, 8192).unwrap();
+        let noted = feed(Large::bind(bytes.len(), Binds::Hash.into()), &bytes, 8192).unwrap();
         let kept: usize = noted.iter().map(|part| part.matches("sha256").count()).sum();
         assert!(noted.len() > 2);
         assert_eq!(kept, 1000);
@@ -483,13 +500,13 @@ mod tests {
         let mut bytes = bind(&[&[1; 1000]]);
         let at = bytes.len() - 6 - 1004;
         bytes[at..at + 4].copy_from_slice(&0x7fff_ffff_u32.to_be_bytes());
-        assert!(feed(Large::bind(bytes.len(), Binds::Keep), &bytes, 100).is_err());
+        assert!(feed(Large::bind(bytes.len(), Binds::Keep.into()), &bytes, 100).is_err());
     }
 
     #[test]
     fn names_without_end_are_refused() {
         let bytes = message(&vec![b'x'; 300_000]);
         assert!(feed(Large::parse(bytes.len()), &bytes, 4096).is_err());
-        assert!(feed(Large::bind(bytes.len(), Binds::Keep), &bytes, 4096).is_err());
+        assert!(feed(Large::bind(bytes.len(), Binds::Keep.into()), &bytes, 4096).is_err());
     }
 }

@@ -7,6 +7,7 @@ mod backend;
 pub(crate) mod bench;
 mod buffer;
 mod cancel;
+mod copies;
 mod entry;
 mod flight;
 mod frontend;

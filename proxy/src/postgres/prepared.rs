@@ -132,11 +132,19 @@ mod tests {
     use policies::Binds;
     use tokio::time::Instant;
 
+    use Answer::{Nothing, Refused, Taken};
+
+    use super::super::flight::{self, Reply};
     use super::super::frontend::{Frontend, WHOLE};
     use super::*;
 
     /// What the target does with what it got.
-    type Answer = fn(&mut Flight, Instant);
+    #[derive(Clone, Copy)]
+    enum Answer {
+        Nothing,
+        Taken,
+        Refused,
+    }
     type Step = (Vec<u8>, Answer);
 
     fn message(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -161,29 +169,38 @@ mod tests {
     /// The values of each Bind, where `answers` tells what the target did with what came before.
     fn bound(steps: &[Step], binds: Binds) -> Vec<String> {
         let (mut frontend, mut flight, now) =
-            (Frontend::new(binds), Flight::default(), Instant::now());
+            (Frontend::new(binds.into()), Flight::default(), Instant::now());
         let mut bound = Vec::new();
         for (bytes, answer) in steps {
-            let scanned = frontend.scan(bytes, &mut flight, now, &mut |kind| {
+            let mut bytes = bytes.clone();
+            let sync = message(b'S', b"");
+            if !matches!(answer, Nothing) && bytes[0] != b'Q' && !bytes.ends_with(&sync) {
+                bytes.extend(sync);
+            }
+            let scanned = frontend.scan(&bytes, &mut flight, now, &mut |kind| {
                 if let Kind::Bind { values, .. } | Kind::BindPart { values, .. } = &kind {
                     bound.push(serde_json::to_string(values).unwrap());
                 }
                 Ok(())
             });
             assert_eq!(scanned.unwrap().clear, bytes.len());
-            answer(&mut flight, now);
+            said(*answer, bytes[0], &mut flight, now);
         }
         bound
     }
 
-    fn nothing(_: &mut Flight, _: Instant) {}
-    fn taken(flight: &mut Flight, _: Instant) {
-        flight.stepped();
-        flight.ready();
-    }
-    fn refused(flight: &mut Flight, now: Instant) {
-        flight.failed(now);
-        flight.ready();
+    /// The answer to a segment that begins with this kind of message.
+    fn said(answer: Answer, kind: u8, flight: &mut Flight, now: Instant) {
+        let mut ignore = |_: Kind<'_>| Ok(());
+        match (answer, kind) {
+            (Nothing, _) => return,
+            (Refused, _) => flight.failed(("42601", false), now, &mut ignore),
+            (Taken, b'P') => flight.noted(Reply::Step(flight::Step::Parse), &mut ignore),
+            (Taken, b'C') => flight.noted(Reply::Step(flight::Step::Close), &mut ignore),
+            (Taken, _) => flight.done(Reply::Done, ("OK".into(), 0), now, &mut ignore),
+        }
+        .unwrap();
+        flight.ready(&mut ignore).unwrap();
     }
 
     #[tokio::test]
@@ -193,16 +210,16 @@ mod tests {
             message(b'B', b"\0stmt\0\0\x01\0\x01\0\x02\0\0\0\x03bob\0\0\0\x03\xff\xfe\xfd\0\0");
         let long = bind(&[Some(&vec![b'a'; WHOLE]), Some(b"hunter2")]);
         let sent = || [message(b'P', PARSE), values(), binary.clone(), long.clone()].concat();
-        let kept = bound(&[(sent(), nothing)], Binds::Keep);
+        let kept = bound(&[(sent(), Nothing)], Binds::Keep);
         assert_eq!(kept[0], r#"["bob","***"]"#);
         assert_eq!(kept[1], r#"[{"base64":"Ym9i"},"***"]"#);
         assert!(kept[2].ends_with(r#","***"]"#) && kept.len() == 3, "{}", kept[2]);
-        let hashed = bound(&[(sent(), nothing)], Binds::Hash);
+        let hashed = bound(&[(sent(), Nothing)], Binds::Hash);
         assert!(hashed.iter().all(|values| values.ends_with(r#","***"]"#)), "{hashed:?}");
-        let omitted = bound(&[(sent(), nothing)], Binds::Omit);
+        let omitted = bound(&[(sent(), Nothing)], Binds::Omit);
         assert_eq!(omitted[0], r#"[{"omitted":3},{"omitted":7}]"#);
         let null =
-            bound(&[(message(b'P', PARSE), nothing), (bind(&[None, None]), nothing)], Binds::Keep);
+            bound(&[(message(b'P', PARSE), Nothing), (bind(&[None, None]), Nothing)], Binds::Keep);
         assert_eq!(null, ["[null,null]"]);
     }
 
@@ -215,44 +232,44 @@ mod tests {
         let large = || parse(&[&b"update t set password = $2"[..], &vec![b' '; WHOLE]].concat());
         let (shown, masked) = (r#"["bob","hunter2"]"#, r#"["bob","***"]"#);
         let cases: Vec<(Vec<Step>, &str)> = vec![
-            (vec![(prepared(), taken), (values(), nothing)], masked),
-            (vec![(prepared(), nothing), (values(), nothing)], shown),
-            (vec![(prepared(), refused), (values(), nothing)], shown),
-            (vec![([large(), sync()].concat(), taken), (values(), nothing)], masked),
+            (vec![(prepared(), Taken), (values(), Nothing)], masked),
+            (vec![(prepared(), Nothing), (values(), Nothing)], shown),
+            (vec![(prepared(), Refused), (values(), Nothing)], shown),
+            (vec![([large(), sync()].concat(), Taken), (values(), Nothing)], masked),
             // The statement that the name stood for before is the one that runs.
             (
                 vec![
-                    ([parse(b"select query_to_xml($2)"), sync()].concat(), taken),
-                    (prepared(), refused),
-                    (values(), nothing),
+                    ([parse(b"select query_to_xml($2)"), sync()].concat(), Taken),
+                    (prepared(), Refused),
+                    (values(), Nothing),
                 ],
                 shown,
             ),
             // A failure of something later changes nothing.
-            (vec![(prepared(), taken), (values(), refused), (values(), nothing)], masked),
-            (vec![(prepared(), taken), (parse(b"select $2"), nothing), (values(), nothing)], shown),
+            (vec![(prepared(), Taken), (values(), Refused), (values(), Nothing)], masked),
+            (vec![(prepared(), Taken), (parse(b"select $2"), Nothing), (values(), Nothing)], shown),
             (
-                vec![(prepared(), taken), (message(b'C', b"Sstmt\0"), taken), (values(), nothing)],
+                vec![(prepared(), Taken), (message(b'C', b"Sstmt\0"), Taken), (values(), Nothing)],
                 shown,
             ),
             (
-                vec![(prepared(), taken), (message(b'C', b"Pstmt\0"), taken), (values(), nothing)],
+                vec![(prepared(), Taken), (message(b'C', b"Pstmt\0"), Taken), (values(), Nothing)],
                 masked,
             ),
             // SQL may give the name another meaning, whenever it runs.
             (
                 vec![
-                    (parse(b"Prepare stmt as select query_to_xml($2)"), taken),
-                    (prepared(), taken),
-                    (values(), nothing),
+                    (parse(b"Prepare stmt as select query_to_xml($2)"), Taken),
+                    (prepared(), Taken),
+                    (values(), Nothing),
                 ],
                 shown,
             ),
             (
                 vec![
-                    (prepared(), taken),
-                    (message(b'Q', b"deallocate stmt; prepare stmt as select $2\0"), taken),
-                    (values(), nothing),
+                    (prepared(), Taken),
+                    (message(b'Q', b"deallocate stmt; prepare stmt as select $2\0"), Taken),
+                    (values(), Nothing),
                 ],
                 shown,
             ),
@@ -270,9 +287,9 @@ mod tests {
         let values =
             |name: usize| message(b'B', format!("\0s{name}\0\0\0\0\x01\0\0\0\x01x\0\0").as_bytes());
         let names = 5000;
-        let mut steps: Vec<Step> = (0..names).map(|name| (parse(name), taken as Answer)).collect();
-        steps.push((values(0), nothing));
-        steps.push((values(names - 1), nothing));
+        let mut steps: Vec<Step> = (0..names).map(|name| (parse(name), Taken)).collect();
+        steps.push((values(0), Nothing));
+        steps.push((values(names - 1), Nothing));
         assert_eq!(bound(&steps, Binds::Keep), [r#"["x"]"#, r#"["***"]"#]);
     }
 }

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use audit::{Event, Kind};
 use bytes::BytesMut;
-use policies::{Binds, End};
+use policies::End;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::backend::Backend;
 use super::buffer::Buffer;
+use super::copies::{Copies, Keep};
 use super::flight::Flight;
 use super::frontend::Frontend;
 use super::stream::{SINK, Stream};
@@ -99,16 +100,16 @@ impl Relay {
         (client, hello): (Stream, &[u8]),
         upstream: Stream,
         recorder: Recorder,
-        binds: Binds,
+        keep: Keep,
     ) -> Self {
         Self {
             client,
             upstream,
             up: Buffer::default(),
             down: Buffer::with(hello),
-            frontend: Frontend::new(binds),
+            frontend: Frontend::new(keep),
             backend: Backend::default(),
-            flight: Flight::default(),
+            flight: Flight::new(Copies::new(keep)),
             recorder,
             upstream_deaf: false,
             inside: Inside::default(),
@@ -136,9 +137,9 @@ impl Relay {
     fn pump(&mut self, cx: &mut Context<'_>, session: &Session) -> Result<(), Stop> {
         loop {
             self.pump_up(cx, session)?;
-            let waited = self.flight.is_full();
+            let waited = self.flight.is_waited_for();
             self.pump_down(cx)?;
-            if !waited || self.flight.is_full() {
+            if !waited || self.flight.is_waited_for() {
                 return self.rest(cx, session);
             }
         }
@@ -157,7 +158,7 @@ impl Relay {
                 }
             } else if self.scan_up(session)? {
                 continue;
-            } else if self.flight.is_full() {
+            } else if self.flight.is_waited_for() {
                 self.flush_upstream(cx);
                 return Ok(());
             } else {
@@ -268,6 +269,11 @@ impl Relay {
     /// Parts the two sides: nothing new passes from here on.
     pub(super) fn part(mut self) -> (Leave, Remains) {
         self.down.discard_held();
+        let t = self.recorder.elapsed();
+        let mut emit =
+            |kind: Kind<'_>| self.recorder.push(&Event { t, kind }).map_err(WireError::Io);
+        // A recorder that fails here fails again when the recording is finished.
+        let _ = self.flight.finish(&mut emit);
         let clean = !self.up.has_cleared() && !self.inside.upstream && !self.upstream_deaf;
         let tally = Tally {
             bytes_in: self.up.passed,

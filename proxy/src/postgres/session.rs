@@ -8,17 +8,16 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, BytesMut};
 use pgwire::messages::startup::{BackendKeyData, SecretKey};
 use policies::{Binds, End, Kind, Record};
-use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::admit::{LetIn, NotIn, put_authenticated};
 use super::cancel::{Issued, Route};
+use super::copies::Keep;
 use super::refuse::{self, Refusal};
 use super::relay::{Relay, Remains, Stop};
 use super::release::{Outside, release};
-use super::upstream::{Call, DialError, Greeting, Upstream, dial};
-use super::wire::{put, put_raw};
+use super::upstream::{Call, DialError, Greeting, Upstream, dial, refusal};
+use super::wire::{Fatal, put, put_raw};
 use super::{Caller, Outcome, Visit, identify};
 use crate::credential::BeginError;
 use crate::recorder::{self, Recorder};
@@ -39,8 +38,6 @@ struct Prepared {
 enum Failed {
     /// The gateway refuses, in its words.
     Refused(Refusal, End),
-    /// The target refuses, in its own.
-    Target(bytes::Bytes),
     /// The client left while it waited.
     Left,
 }
@@ -96,7 +93,8 @@ impl Visit {
         } else {
             caller.target.recording.binds
         };
-        let relay = Box::new(Relay::new((caller.stream, &hello), stream, recorder, binds));
+        let keep = Keep { binds, whole: session.records(Record::Data) };
+        let relay = Box::new(Relay::new((caller.stream, &hello), stream, recorder, keep));
         let outside = Outside {
             connectors: &self.plane.postgres.connectors,
             target: &caller.target,
@@ -127,7 +125,7 @@ impl Visit {
         let timer = self.plane.metrics.upstream_connect.start_timer();
         let dialled = dial(&self.plane.postgres.connectors, &call).await;
         timer.observe_duration();
-        let upstream = dialled.map_err(|error| self.not_dialled(error, caller))?;
+        let upstream = dialled.map_err(|error| self.not_dialled(&error, caller, &credential))?;
         let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
             tracing::error!(%error, "the recording can't begin");
             let end = recorder::end_of(&error);
@@ -157,10 +155,18 @@ impl Visit {
             .map_err(|error| Failed::Refused(Refusal::begin(&error, &caller.resource), error.end()))
     }
 
-    fn not_dialled(&self, error: DialError, caller: &Caller) -> Failed {
+    fn not_dialled(
+        &self,
+        error: &DialError,
+        caller: &Caller,
+        credential: &crate::credential::Upstream,
+    ) -> Failed {
         self.plane.metrics.upstream_failed(&caller.target.name);
         if let DialError::Refused(message) = error {
-            return Failed::Target(message);
+            let fatal = refusal(message, &caller.target, credential);
+            let Fatal { sqlstate, message, .. } = &fatal;
+            tracing::warn!(target = %caller.target.name, %sqlstate, message, "the target refused");
+            return Failed::Refused(Refusal::new("refused-by-target", fatal), End::UpstreamLost);
         }
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         tracing::warn!(target = %caller.target.name, %error, cause, "no connection to the target");
@@ -168,7 +174,7 @@ impl Visit {
         Failed::Refused(Refusal::new("upstream", fatal), End::UpstreamLost)
     }
 
-    async fn fail(&self, mut caller: Box<Caller>, session: Session, failed: Failed) -> Outcome {
+    async fn fail(&self, caller: Box<Caller>, session: Session, failed: Failed) -> Outcome {
         match failed {
             Failed::Refused(refusal, end) => {
                 session.close(&end, &Tally::default());
@@ -177,16 +183,6 @@ impl Visit {
             Failed::Left => {
                 session.close(&End::Closed, &Tally::default());
                 "left"
-            }
-            Failed::Target(message) => {
-                session.close(&End::UpstreamLost, &Tally::default());
-                // The target's own words, untouched; who doesn't read them is left.
-                let _ = timeout(refuse::FAREWELL, async {
-                    caller.stream.write_all(&message).await?;
-                    caller.stream.shutdown().await
-                })
-                .await;
-                "refused-by-target"
             }
         }
     }

@@ -1,9 +1,12 @@
 //! The way to a target: dial, verify who answers, sign in, and take its greeting as it is.
 //!
-//! No credential leaves before the target proved its identity as its configuration demands. A
-//! target that asks for a clear or an MD5 password gets none (CVE-2021-23222 and its like). What it
-//! may say before it is ready is bounded. Its own errors pass on untouched; failures to reach it are
-//! told by the target's name only.
+//! No credential leaves before the target proved its identity as its configuration demands, and none
+//! leaves in a way that gives it away, unless the configuration says so (see [`authenticate`]). What a
+//! target may say before it is ready is bounded. Its own errors pass on (see [`refused`]); failures to
+//! reach it are told by the target's name only.
+
+mod authenticate;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,19 +16,17 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use certs::{Connector, Identity, UpstreamMode};
 use dashmap::DashMap;
-use pgwire::messages::startup::{SASLInitialResponse, SASLResponse, SslRequest, Startup};
+use pgwire::messages::startup::{SslRequest, Startup};
 use policies::{Target, TargetName, UpstreamTls};
-use postgres_protocol::authentication::sasl::{
-    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
-};
 use rustls::RootCertStore;
-use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use self::authenticate::authenticate;
+pub(super) use self::refused::refusal;
 use super::stream::{ReadAhead, Stream};
 use super::wire::{Fatal, HEADER, WireError, cstring, put, read_message};
 use crate::credential;
@@ -225,7 +226,7 @@ async fn sign_in(
     let connector = connectors.connector(call.target, call.credential)?;
     let (mut stream, binding) = connect(call.target, connector.as_ref()).await?;
     send(&mut stream, &startup(call, more)).await?;
-    authenticate(&mut stream, call.credential, binding).await?;
+    authenticate(&mut stream, call, binding).await?;
     let greeting = greeting(&mut stream).await?;
     Ok(Upstream { stream, greeting })
 }
@@ -290,85 +291,6 @@ async fn expect(stream: &mut Stream, wanted: u8) -> Result<Bytes, DialError> {
         }
     }
     Err(DialError::Endless)
-}
-
-/// The code of an Authentication message, and what follows it.
-async fn authentication(stream: &mut Stream) -> Result<(u32, Bytes), DialError> {
-    let body = expect(stream, b'R').await?;
-    let code = body.first_chunk::<4>().ok_or(WireError::Body('R'))?;
-    Ok((u32::from_be_bytes(*code), body.slice(4..)))
-}
-
-async fn authenticate(
-    stream: &mut Stream,
-    credential: &credential::Upstream,
-    binding: Option<Vec<u8>>,
-) -> Result<(), DialError> {
-    match (authentication(stream).await?, credential) {
-        ((0, _), _) => Ok(()),
-        ((10, offered), credential::Upstream::Password(password)) => {
-            scram(stream, password, &offered, binding).await
-        }
-        ((10, _), credential::Upstream::Certificate { .. }) => {
-            Err(DialError::Method("a password of a login that has a certificate"))
-        }
-        ((3, _), _) => Err(DialError::Method("a clear password")),
-        ((5, _), _) => Err(DialError::Method("an MD5 password")),
-        _ => Err(DialError::Method("an unknown way of authentication")),
-    }
-}
-
-/// SCRAM-SHA-256 (RFC 5802, RFC 7677), bound to the TLS channel where both sides can (RFC 5929).
-async fn scram(
-    stream: &mut Stream,
-    password: &SecretString,
-    offered: &Bytes,
-    binding: Option<Vec<u8>>,
-) -> Result<(), DialError> {
-    let offers =
-        |name: &str| offered.split(|byte| *byte == 0).any(|other| other == name.as_bytes());
-    let (mechanism, binding) = match binding {
-        Some(binding) if offers(SCRAM_SHA_256_PLUS) => {
-            (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(binding))
-        }
-        // Telling that we could have bound the channel exposes whoever took the offer away.
-        Some(_) if offers(SCRAM_SHA_256) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
-        None if offers(SCRAM_SHA_256) => (SCRAM_SHA_256, ChannelBinding::unsupported()),
-        _ => return Err(DialError::Method("an unknown SASL mechanism")),
-    };
-    let mut scram = ScramSha256::new(password.expose_secret().as_bytes(), binding);
-    let first = SASLInitialResponse::new(
-        mechanism.to_owned(),
-        Some(Bytes::copy_from_slice(scram.message())),
-    );
-    send_message(stream, &first).await?;
-    let challenge = sasl(stream, 11).await?;
-    // Thousands of rounds of HMAC: not on the thread that moves everybody's bytes.
-    let scram = tokio::task::spawn_blocking(move || scram.update(&challenge).map(|()| scram)).await;
-    let mut scram = scram.map_err(io::Error::other).flatten().map_err(DialError::Scram)?;
-    send_message(stream, &SASLResponse::new(Bytes::copy_from_slice(scram.message()))).await?;
-    let verdict = sasl(stream, 12).await?;
-    scram.finish(&verdict).map_err(DialError::Scram)?;
-    match authentication(stream).await? {
-        (0, _) => Ok(()),
-        _ => Err(DialError::Method("a second authentication")),
-    }
-}
-
-async fn send_message<M: pgwire::messages::Message>(
-    stream: &mut Stream,
-    message: &M,
-) -> Result<(), DialError> {
-    let mut out = BytesMut::new();
-    put(&mut out, message);
-    send(stream, &out).await
-}
-
-async fn sasl(stream: &mut Stream, wanted: u32) -> Result<Bytes, DialError> {
-    match authentication(stream).await? {
-        (code, data) if code == wanted => Ok(data),
-        _ => Err(WireError::Body('R').into()),
-    }
 }
 
 /// Everything up to ReadyForQuery, bounded.

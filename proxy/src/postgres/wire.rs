@@ -4,11 +4,17 @@
 //! length that counts itself, and a body that is read where it lies. A length is bounded before
 //! it is believed.
 
+use std::borrow::Cow;
+
+use audit::Kind;
 use bytes::{BufMut, Bytes, BytesMut};
 use pgwire::messages::Message;
 use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Where the events of a recording go.
+pub(super) type Emit<'a> = &'a mut dyn FnMut(Kind<'_>) -> Result<(), WireError>;
 
 /// Bytes of a message's type and length.
 pub(super) const HEADER: usize = 5;
@@ -97,15 +103,15 @@ pub(super) fn put<M: Message>(out: &mut BytesMut, message: &M) {
 /// A refusal or a cut, as Postgres says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fatal {
-    pub(super) sqlstate: &'static str,
+    pub(super) sqlstate: Cow<'static, str>,
     pub(super) message: String,
     pub(super) detail: Option<String>,
     pub(super) hint: Option<String>,
 }
 
 impl Fatal {
-    pub(super) fn new(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        Self { sqlstate, message: message.into(), detail: None, hint: None }
+    pub(super) fn new(sqlstate: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { sqlstate: sqlstate.into(), message: message.into(), detail: None, hint: None }
     }
 
     pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -123,7 +129,7 @@ impl Fatal {
         let mut fields = vec![
             (b'S', "FATAL".to_owned()),
             (b'V', "FATAL".to_owned()),
-            (b'C', self.sqlstate.to_owned()),
+            (b'C', self.sqlstate.clone().into_owned()),
             (b'M', plain(&format!("postern: {}", self.message))),
         ];
         fields.extend(self.detail.iter().map(|detail| (b'D', plain(detail))));

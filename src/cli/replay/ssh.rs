@@ -90,7 +90,9 @@ impl Teller {
         let bytes = match data {
             Value::Text(text) => text.as_bytes(),
             Value::Bytes(bytes) => bytes,
-            Value::Null | Value::Hashed { .. } | Value::Omitted(_) => return None,
+            Value::Null | Value::Hashed { .. } | Value::Cut { .. } | Value::Omitted(_) => {
+                return None;
+            }
         };
         (!is_terminal(*ch)).then_some(((*ch, Stream::Input), bytes))
     }

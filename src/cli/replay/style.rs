@@ -1,6 +1,8 @@
 //! How a recording is shown: for people, or as one JSON object.
 
-use audit::{Alternative, End, Head, Outcome, Start, Statement, Tail, Value as Bound};
+use audit::{
+    Alternative, Copied, Digest, End, Head, Outcome, Start, Statement, Tail, Text, Value as Bound,
+};
 use serde_json::{Value, json};
 
 use crate::terminal::{self, Paint, moment, plain, plain_lines};
@@ -124,7 +126,9 @@ fn told(paint: Paint, statement: &Statement) -> String {
     if statement.bytes_in > 0 {
         line += &format!("  {} B sent", statement.bytes_in);
     }
-    if !statement.complete {
+    if statement.unknown {
+        line += &format!("  {}", paint.bad("outcome unknown"));
+    } else if !statement.complete {
         line += "  not answered";
     }
     let text = statement.text.as_deref().unwrap_or("(not known)");
@@ -135,10 +139,31 @@ fn told(paint: Paint, statement: &Statement) -> String {
     if !statement.values.is_empty() {
         told += &format!("    with {}\n", bound(&statement.values));
     }
+    for copy in &statement.copies {
+        told += &copied(copy);
+    }
     if statement.truncated {
         told += "    (the recording has more of this)\n";
     }
     told
+}
+
+fn copied(copy: &Copied) -> String {
+    let way = if copy.out { "data received" } else { "data sent" };
+    let (bytes, first) = (copy.bytes, cut(&plain(&String::from_utf8_lossy(&copy.first))));
+    let first = if first.is_empty() { first } else { format!(" '{first}'") };
+    let whole =
+        if copy.ended { digest(copy.sha256, copy.from) } else { ", no end recorded".into() };
+    format!("    {way}:{first} ({bytes} B{whole})\n")
+}
+
+/// The digest of something long, and what it covers.
+fn digest(sha256: Option<Digest>, from: u64) -> String {
+    match (sha256, from) {
+        (None, _) => ", no digest".into(),
+        (Some(sha256), 0) => format!(", sha256 {sha256}"),
+        (Some(sha256), from) => format!(", sha256 {sha256} from byte {from} on"),
+    }
 }
 
 fn alternative(other: &Alternative) -> String {
@@ -182,6 +207,10 @@ fn value_told(value: &Bound<'_>) -> String {
             format!("\\x{hex}{}", if bytes.len() > SHOWN / 2 { "…" } else { "" })
         }
         Bound::Hashed { sha256, len } => format!("sha256 {sha256} ({len} B)"),
+        Bound::Cut { first, sha256, from, len } => {
+            let first = cut(&plain(&String::from_utf8_lossy(first.as_bytes())));
+            format!("'{first}' ({len} B{})", digest(*sha256, *from))
+        }
         Bound::Omitted(len) => format!("left out ({len} B)"),
     }
 }
@@ -238,6 +267,12 @@ fn as_json(statement: &Statement) -> Value {
     let otherwise = statement.otherwise.iter();
     let otherwise = otherwise
         .map(|other| json!({ "text": other.text.as_deref(), "values": other.values.as_ref() }));
+    let copies = statement.copies.iter().map(|copy| {
+        json!({
+            "way": if copy.out { "out" } else { "in" }, "bytes": copy.bytes, "ended": copy.ended,
+            "sha256": copy.sha256, "from": copy.from, "first": Text::from(&copy.first[..]),
+        })
+    });
     json!({
         "n": statement.n,
         "at_micros": statement.at_micros,
@@ -246,8 +281,10 @@ fn as_json(statement: &Statement) -> Value {
         "truncated": statement.truncated,
         "values": statement.values.as_ref(),
         "bytes_in": statement.bytes_in,
+        "copies": copies.collect::<Vec<_>>(),
         "outcomes": outcomes.collect::<Vec<_>>(),
         "more_outcomes": statement.more_outcomes,
+        "unknown": statement.unknown,
         "complete": statement.complete,
     })
 }

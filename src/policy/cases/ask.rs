@@ -126,6 +126,7 @@ fn made_up(case: &Case) -> Option<(Target, Resource)> {
         recording: Recording { binds: Binds::Keep },
         default_ttl: Ttl::from_secs(3600),
         replication: false,
+        weak_auth: Default::default(),
         ssh: None,
     };
     Some((target, Resource { target: name, login, database: None }))

@@ -196,6 +196,14 @@ fn paths_are_read_from_the_folder_of_the_file() {
         "12:68: unknown key `sni` in [targets.b.tls]",
     ]
 )]
+#[case::a_password_in_clear_to_whoever_answers(
+    "[gateway]\nhost = \"gate.example.com\"\n[targets.a]\naddress = \"a\"\ndatabases = [\"a\"]\n\
+     logins.a.password_env = \"A\"\ntls = \"off\"\nweak_auth = [\"md5\", \"cleartext\", \"scram\"]\n",
+    &[
+        "8:21: this sends the password to whoever answers",
+        "8:34: `scram` is none of `cleartext`, `md5`, `sasl-plain`",
+    ]
+)]
 fn every_fault_is_told_with_its_place(#[case] text: &str, #[case] expected: &[&str]) {
     let expected: Vec<String> =
         expected.iter().map(|line| format!("postern.toml:{line}")).collect();
