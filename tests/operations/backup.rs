@@ -143,7 +143,7 @@ async fn an_older_database_is_refused_and_nothing_revoked_comes_back_with_it() {
     assert!(errors.contains("stolen laptop") || errors.contains("locked"), "{errors}");
     let bob = actor(&gateway, "bob").await;
     let locks = gateway.control().locks(&bob).await.unwrap();
-    assert!(locks.iter().any(|view| view.lock.id == lock.id), "{locks:?}");
+    assert!(locks.iter().any(|view| view.lock.id == lock.value.id), "{locks:?}");
     gateway.shutdown(Duration::from_secs(10)).await;
     // The flag is wanted once.
     Gateway::start(&loaded).await.unwrap().shutdown(Duration::from_secs(10)).await;

@@ -178,8 +178,9 @@ async fn a_full_disk_keeps_no_revoke_from_cutting_and_lets_nobody_in_unwritten()
 
     let events = bob.json(&["audit"]).await;
     let place = |kind: &str| {
-        let events = events.as_array().unwrap().iter().rev();
-        let place = events.map(|event| event["kind"].as_str().unwrap()).position(|it| it == kind);
+        let oldest_first = events.as_array().unwrap().iter().rev();
+        let mut kinds = oldest_first.map(|event| event["kind"].as_str().unwrap());
+        let place = kinds.position(|it| it == kind);
         place.unwrap_or_else(|| panic!("no {kind}: {events:?}"))
     };
     let late = [place("grant.ended"), place("lock.set"), place("store.writable")];
