@@ -75,10 +75,10 @@ async fn an_older_store_is_refused_and_accepted_without_what_was_taken_away() {
 
     // What the older store knows nothing of.
     world.control.revoke(&eve, &grant.id, "incident".into()).await.unwrap();
+    world.control.remove_ssh_key(&session.actor, &key.id).await.unwrap();
     let subject = Subject::Principal("alice".parse().unwrap());
     let lock = world.control.lock(&eve, subject, "stolen laptop".into(), None).await;
     let lock = lock.unwrap().value;
-    world.control.remove_ssh_key(&session.actor, &key.id).await.unwrap();
     let later = world.signed_in("carol").await.actor;
     let device = "laptop".parse().unwrap();
     let request = certs::NewRequest::generate().unwrap();
@@ -181,7 +181,8 @@ async fn a_missing_damaged_or_foreign_mark_is_a_rollback_and_a_first_start_is_no
     std::fs::write(&mark, "nonsense\n").unwrap();
     assert!(matches!(world.why_refused().await, Rollback::Damaged(_)));
     world.put_mark(&copies.mark);
-    let other = World::new().await.copies("0").await;
+    let foreign = World::new().await;
+    let other = foreign.copies("0").await;
     world.put(&other.store);
     assert_eq!(world.why_refused().await, Rollback::Foreign);
 
