@@ -91,6 +91,10 @@ impl Frontend {
             let Some((kind, whole)) = header(rest)? else {
                 return Ok(Scanned { clear, need: 0 });
             };
+            if kind != b'd' {
+                // Data stands in the recording before what comes behind it.
+                flight.copies.input.flush(emit)?;
+            }
             if let Some(large) = self.begin(kind, whole, flight, now)? {
                 self.passing = Some(large);
                 continue;
