@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use control::{ChannelName, Email};
-use policies::{GroupName, IssuerName, PrincipalId, TargetName};
+use policies::{GroupName, IssuerName, PrincipalId, TargetName, Ttl};
 use proxy::RecordingSettings;
 
 pub use fault::{Fault, Faults, Site, Spot};
@@ -243,12 +243,7 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
     let people = located.iter().map(|(id, person)| (id.clone(), person.value.clone())).collect();
     let workloads = workload::workloads(root.section("workloads"), &people);
     let issuers = issuer::issuers(root.section("issuers"), base);
-    let targets = root.section("targets").sections::<TargetName>("targets");
-    let targets = targets.into_iter().filter_map(|(name, section)| {
-        let target = target::target(name.clone(), section, grants.default, base)?;
-        Some((name, target))
-    });
-    let targets = targets.collect();
+    let targets = targets(root.section("targets"), grants.default, base);
     let channels = notify::channels(root.section("notify"), base);
     let organisation = organisation::organisation(&mut root, base);
     let document = root.document();
@@ -283,6 +278,15 @@ fn read_config(mut root: Section<'_>, path: &Path) -> Option<Config> {
         channels,
         organisation,
     })
+}
+
+fn targets(section: Section<'_>, usual: Ttl, base: &Path) -> BTreeMap<TargetName, Target> {
+    let sections = section.sections::<TargetName>("targets").into_iter();
+    let targets = sections.filter_map(|(name, section)| {
+        let target = target::target(name.clone(), section, usual, base)?;
+        Some((name, target))
+    });
+    targets.collect()
 }
 
 fn people(section: Section<'_>) -> BTreeMap<PrincipalId, Located<Person>> {

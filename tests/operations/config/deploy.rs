@@ -59,7 +59,6 @@ fn the_reference_configuration_shows_the_true_defaults() {
         "templates",
         "user",
         "password_file",
-        "weak_auth",
     ];
     let shown = text.lines().map(|line| {
         let setting = line.strip_prefix("# ").filter(|rest| {
