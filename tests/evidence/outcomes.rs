@@ -92,6 +92,9 @@ async fn a_copy_that_fails_before_its_client_knows_shifts_no_outcome() {
     assert_eq!(outcome("stolen").as_deref(), Some("SELECT 1"));
 }
 
+/// What is sent at once, how often the target is then ready, and the outcomes in all.
+type Conversation = (Vec<Vec<u8>>, usize, &'static [&'static str]);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn outcomes_are_what_the_client_saw_wherever_a_statement_fails() {
     let (bed, files) = bed_with("").await;
@@ -119,8 +122,7 @@ async fn outcomes_are_what_the_client_saw_wherever_a_statement_fails() {
     let bad_bind = framed(Some(b'B'), b"\0\0\0\0\0\x01\0\0\0\x01x\0\0");
     let parse = framed(Some(b'P'), b"\0select $1::int, 'bound'\0\0\0");
     let execute = framed(Some(b'E'), &[0; 5]);
-    // What is sent at once, how often the target is then ready, and the outcomes in all.
-    let conversations: Vec<(Vec<Vec<u8>>, usize, &[&str])> = vec![
+    let conversations: Vec<Conversation> = vec![
         (vec![query(set_up)], 1, &["CREATE TRIGGER"]),
         // A COPY of a simple query that fails early, with its rest and a Sync behind it.
         (
