@@ -38,8 +38,11 @@ const ACTS: [FourEyes; 9] = [
     FourEyes::Invite,
 ];
 
+/// What makes two identities one human's.
+type Kinship = fn(&mut Inventory);
+
 /// How two identities are known to be one human's.
-const KINSHIPS: [(&str, fn(&mut Inventory)); 5] = [
+const KINSHIPS: [(&str, Kinship); 5] = [
     ("same_as", |inventory| same(inventory, SECOND, FIRST)),
     ("two second identities", |inventory| {
         inventory.workflow.same_as.clear();
@@ -67,7 +70,7 @@ fn mail(inventory: &mut Inventory, who: &str, address: &str) {
 }
 
 /// All three may do everything, so that only who they are can stand in the way.
-async fn world(kin: fn(&mut Inventory)) -> World {
+async fn world(kin: Kinship) -> World {
     let mut inventory = rules();
     for who in [FIRST, SECOND, OTHER] {
         let person = inventory.people.get_mut(&id(who)).unwrap();
