@@ -4,12 +4,12 @@
 //! only **literals** are masked (`'…'`, `E'…'`, `U&'…'`, `N'…'`, `$$…$$`), never a name, a keyword or
 //! an operator, in quotes or not. Masked are
 //!
-//! - literals in places of SQL's grammar that hold secrets ([`grammar`] lists them): `PASSWORD '…'`
+//! - literals in places of SQL's grammar that hold secrets (`grammar.rs` lists them): `PASSWORD '…'`
 //!   of a role, the value of a column, setting, option, argument or JSON key whose name is that of a
-//!   secret ([`vocabulary`] lists the names), keys of pgcrypto's functions;
+//!   secret (`vocabulary.rs` lists the names), keys of pgcrypto's functions;
 //! - within connection strings (`CONNECTION '…'`, dblink): their passwords, by libpq's rules;
 //! - within other literals, comments and values: `password=x`, `"token": "x"`, `user:x@` of URIs,
-//!   `Bearer x`, well-known tokens (`ghp_…`), as long as the secret is one word ([`content`]).
+//!   `Bearer x`, well-known tokens (`ghp_…`), as long as the secret is one word (`content.rs`).
 //!
 //! A literal that is executed stays visible: the body of DO or of a function, the SQL of EXECUTE, of
 //! `format`, of `query_to_xml` and of dblink. It is read by the same rules, up to three deep, so that
