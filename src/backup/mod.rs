@@ -7,7 +7,7 @@
 //!
 //! [`make`] writes beside the destination and renames at the end. [`restore`] verifies everything, stages it
 //! inside of the state folder, and begins with one rename: a restore that is interrupted is either undone or
-//! finished by whoever uses the folder next ([`finish_restore`]).
+//! finished by whoever uses the folder next (`finish_restore`).
 
 mod files;
 mod make;
