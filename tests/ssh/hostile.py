@@ -421,7 +421,9 @@ def nothing_prepares_a_program_that_runs():
     assert connection.ask(channel, "window-change", u32(90) + u32(30) + u32(0) * 2)[0] == 99
     connection.send(b"\x5e" + u32(channel) + string("go\n"))
     assert b"late" not in connection.until(94)
-    channel = started(connection, "exec", string("cat"))
+    channel = started(connection, "exec", string("echo ready; exec cat"))
+    # Before its program runs, sshd has no process group to signal.
+    assert b"ready" in connection.until(94)
     connection.send(b"\x62" + u32(channel) + string("signal") + b"\0" + string("TERM"))
     assert b"exit-signal" in connection.until(98), "a signal ends what runs"
 
