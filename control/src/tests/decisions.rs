@@ -111,7 +111,9 @@ fn only_what_shows_the_audit_log_reads_it() {
         for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
             let lower = line.to_lowercase();
             let queries = lower.contains("from audit") || lower.contains("join audit");
-            assert!(!queries || name == "store/audit.rs", "{name} queries the log: {line}");
+            let how_far = name == "store/high_water.rs" && lower.contains("max(id)");
+            let may_query = how_far || name == "store/audit.rs";
+            assert!(!queries || may_query, "{name} queries the log: {line}");
             let imports = line.starts_with("use ") && line.contains("store::audit");
             let within = name.starts_with("store/") && line.contains("super::audit");
             assert!(!imports && !within, "{name} takes the log's functions as its own: {line}");
