@@ -9,7 +9,8 @@
 # run compares new connections with a direct connection that signs in by certificate too, since SCRAM
 # costs the client most of a connection. PAIR names a script that takes NAME='conninfo'... and
 # --pid NAME=PID; without it, ../shared/bench/pgbench_pair.sh is taken where it exists.
-# GATE names a gate that is built already; with HOLD=1 nothing is measured, and all waits to be used.
+# GATE names a gate that is built already, and BEFORE one of an earlier commit, which is measured in the same
+# rounds. With HOLD=1 nothing is measured, and all waits to be used.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,15 +36,13 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-folder='' bouncer=''
+folder='' bouncer='' gates=()
 end() {
     set +e
     [ -z "$bouncer" ] || { kill "$bouncer"; wait "$bouncer"; }
-    if [ -n "${GATE_PID:-}" ]; then
-        gate=$GATE_PID
-        exec {leash}>&-
-        wait "$gate"
-    fi
+    # A gate ends when its standard input is closed, which only this shell holds.
+    for pipe in "${inputs[@]}"; do exec {pipe}>&-; done
+    for pid in "${gates[@]}"; do wait "$pid"; done
     [ -z "$folder" ] || rm -rf "$folder"
 } 2>/dev/null
 trap end EXIT
@@ -53,16 +52,24 @@ gate=${GATE:-$(executable)}
 folder=$(mktemp -d /tmp/postern-compare-XXXXXX)
 chmod 711 "$folder"
 
-declare -A is
-coproc GATE { TMPDIR=$folder exec "$gate"; }
-# A copy each, of which only this shell holds the second: the gate ends when it is closed.
-exec {told}<&"${GATE[0]}" {leash}>&"${GATE[1]}"
-eval "exec ${GATE[0]}<&- ${GATE[1]}>&-"
-while IFS='=' read -r name value <&"$told"; do
-    is[$name]=$value
-    [ "$name" != ready ] || break
-done
-[ -n "${is[ready]:-}" ] || { echo 'the gate did not start' >&2; exit 1; }
+inputs=()
+start_gate() { # PROGRAM ARRAY: fills the array with what the gate prints
+    local -n facts=$2
+    local input output name value
+    mkfifo "$folder/$2.in" "$folder/$2.out"
+    TMPDIR=$folder "$1" <"$folder/$2.in" >"$folder/$2.out" &
+    gates+=($!)
+    exec {input}>"$folder/$2.in" {output}<"$folder/$2.out"
+    inputs+=("$input")
+    while IFS='=' read -r name value <&"$output"; do
+        facts[$name]=$value
+        [ "$name" != ready ] || break
+    done
+    [ -n "${facts[ready]:-}" ] || { echo "$1 did not start" >&2; exit 1; }
+}
+declare -A is before
+start_gate "$gate" is
+[ -z "${BEFORE:-}" ] || start_gate "$BEFORE" before
 
 # PgBouncer refuses to run as root.
 bouncer_port=$(free_port)
@@ -99,7 +106,7 @@ INI
 chmod 700 "$folder/bouncer"
 chmod 600 "$folder"/bouncer/*
 chown -R "$account" "$folder/bouncer"
-"${as[@]}" pgbouncer -q "$folder/bouncer/pgbouncer.ini" >"$folder/bouncer.log" 2>&1 {leash}>&- {told}<&- &
+"${as[@]}" pgbouncer -q "$folder/bouncer/pgbouncer.ini" >"$folder/bouncer.log" 2>&1 &
 bouncer=$!
 
 export PGPASSWORD=${is[password]}
@@ -119,8 +126,15 @@ if [ -n "${HOLD:-}" ]; then
     read -r -p 'press return to end '
     exit
 fi
+earlier=()
+if [ -n "${BEFORE:-}" ]; then
+    # Each gate has a target of its own; the script that measures prepares that of the first alone.
+    pgbench -q -i -s 10 "${before[direct]}" 2>/dev/null
+    psql -qXc 'create unlogged table pair_sink (t text)' "${before[direct]}"
+    earlier=(--pid before="${before[pid]}" before="${before[postern]}")
+fi
 bash "$pair" --init --pid pgbouncer="$bouncer" --pid postern="${is[pid]}" "$@" \
-    direct="${is[direct]}" pgbouncer="$through_bouncer" postern="${is[postern]}"
+    direct="${is[direct]}" pgbouncer="$through_bouncer" postern="${is[postern]}" "${earlier[@]}"
 echo 'both signing in by certificate:'
 bash "$pair" "$@" --tests conn,connlat --pid postern="${is[pid]}" \
     direct="${is[direct_by_certificate]}" postern="${is[postern]}"

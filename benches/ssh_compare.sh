@@ -1,7 +1,8 @@
 #!/bin/bash
 # Measures ssh through Postern beside ssh direct and OpenSSH's ProxyJump, in one run: see benches/README.md.
 #
-#   [ROUNDS=21] [BULK=5] [MB=512] [FILE_MB=2048] [IDLE=1000] [POSTERN=program] benches/ssh_compare.sh
+#   [ROUNDS=21] [BULK=5] [MB=512] [FILE_MB=2048] [IDLE=1000] [POSTERN=program] [BEFORE=program] \
+#     benches/ssh_compare.sh
 #
 # It builds, starts two sshd (the target, and one to jump over) and a gateway with its recording on, each on
 # a free port of the loopback, as the account that runs it, and takes everything down again:
@@ -10,6 +11,7 @@
 #   files      FILE_MB up and down by sftp through the gateway, compared byte for byte
 #   memory     what IDLE sessions that do nothing add to the gateway
 #   cuts       how long the gateway takes to cut them all, once their grant is revoked
+# BEFORE names a `postern` of an earlier commit, whose rates are measured in the same rounds.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -49,10 +51,10 @@ answers() { # PORT: waits until somebody says SSH there
 }
 
 login=$(id -un)
-target=$(free_port) jump=$(free_port) gate=$(free_port) metrics=$(free_port)
+target=$(free_port) jump=$(free_port) gate=$(free_port) earlier=$(free_port) metrics=$(free_port)
 cd "$folder"
 for key in alice host; do ssh-keygen -q -t ed25519 -N '' -C '' -f "$key"; done
-mkdir -m 700 state policies
+mkdir -m 700 policies
 touch user_ca
 server() { # NAME PORT
     cat >"$1.conf" <<EOF
@@ -73,22 +75,25 @@ EOF
     pids+=($!)
 }
 
-cat >postern.toml <<EOF
+echo 'permit (principal in Group::"engineers", action == Action::"connect", resource is Host);' >policies/all.cedar
+gateway() { # NAME PROGRAM PORT METRICS
+    mkdir -m 700 "$1"
+    cat >"$1.toml" <<EOF
 [gateway]
 host = "localhost"
 public_url = "http://localhost:0"
-state = "state"
+state = "$1"
 [postgres]
 listen = "127.0.0.1:0"
 [ssh]
-listen = "127.0.0.1:$gate"
+listen = "127.0.0.1:$3"
 [api]
 listen = "127.0.0.1:0"
 tls = "off"
 [limits]
 per_address = 5000
 [metrics]
-listen = "127.0.0.1:$metrics"
+listen = "$4"
 [sign_in]
 links = "sign-in"
 [grants]
@@ -104,12 +109,14 @@ address = "127.0.0.1:$target"
 host_keys = ["$(cut -d' ' -f1,2 host.pub)"]
 logins.$login.certificate = true
 EOF
-echo 'permit (principal in Group::"engineers", action == Action::"connect", resource is Host);' >policies/all.cedar
-"$POSTERN" up --config postern.toml >gate.log 2>&1 &
-postern=$!
-pids+=("$postern")
-answers "$gate"
-ssh-keygen -y -f state/authority/ssh_login_ca >user_ca
+    "$2" up --config "$1.toml" >"$1.log" 2>&1 &
+    pids+=($!)
+    answers "$3"
+    ssh-keygen -y -f "$1/authority/ssh_login_ca" >>user_ca
+}
+gateway state "$POSTERN" "$gate" "127.0.0.1:$metrics"
+postern=${pids[-1]}
+[ -z "${BEFORE:-}" ] || gateway before "$BEFORE" "$earlier" 127.0.0.1:0
 server target "$target"
 server jump "$jump"
 answers "$target"
@@ -125,6 +132,9 @@ Host over
     Port $jump
 Host gate
     Port $gate
+    User $login@web-1
+Host before
+    Port $earlier
     User $login@web-1
 Host *
     IdentityFile $folder/alice
@@ -155,6 +165,7 @@ put() { echo "put some there" | sftp -q -F config -b - "$1"; }
 get() { echo "get there back" | sftp -q -F config -b - "$1"; }
 
 ways=(direct jumped gate)
+[ -z "${BEFORE:-}" ] || ways+=(before)
 for way in "${ways[@]}"; do via "$way" true; done
 measure() { # TIMES WHAT…: adds a line to WHAT.WAY for each round
     local times=$1
@@ -173,8 +184,9 @@ rm -f some back "$home/there"
 cell() { # WHAT WAY TIMES: the median
     median "$3" <"$1.$2"
 }
-echo "| medians | direct | ProxyJump | Postern |"
-echo "| --- | --- | --- | --- |"
+heads='| medians | direct | ProxyJump | Postern |' line='| --- | --- | --- | --- |'
+[ -z "${BEFORE:-}" ] || { heads+=' before |' line+=' --- |'; }
+printf '%s\n' "$heads" "$line"
 row() { # LABEL WHAT TIMES FORMULA
     printf '| %s |' "$1"
     for way in "${ways[@]}"; do python3 -c "t = $(cell "$2" "$way" "$3"); print(f' {$4:.0f} |', end='')"; done
@@ -218,7 +230,7 @@ after=$(resident)
 echo "$idle idle sessions: $(((after - before) / 1024)) MB more, $(((after - before) / idle)) KiB each."
 
 # The link that the gateway printed for its admin.
-link=$(sed -n '/for bob/{n;s/^ *//p;}' gate.log)
+link=$(sed -n '/for bob/{n;s/^ *//p;}' state.log)
 export POSTERN_HOME=$folder/bob
 POSTERN_CODE=${link##*#} "$POSTERN" login "${link%%/login*}" >/dev/null
 grant=$("$POSTERN" sessions --all --json | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["grant"])')
