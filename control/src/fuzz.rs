@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use policies::Timestamp;
 
-use super::ics;
+use crate::sources::icalendar;
 
 #[cfg(test)]
 #[path = "../../tests/fuzz/seeds.rs"]
@@ -24,13 +24,13 @@ pub(crate) fn calendar(bytes: &[u8]) {
     let Some((at, rest)) = bytes.split_first() else { return };
     let Ok(text) = std::str::from_utf8(rest) else { return };
     let zone = TimeZone::get("Europe/Berlin").unwrap_or(TimeZone::UTC);
-    let read = |text: &str| ics::read_within(text, &zone, SPAN, AMPLE);
+    let read = |text: &str| icalendar::read_within(text, &zone, SPAN, AMPLE);
     let feed = read(text);
     for turn in feed.iter().flat_map(|feed| &feed.turns) {
         assert!(turn.from < turn.until && turn.from < SPAN.1 && turn.until > SPAN.0, "{turn:?}");
     }
     let named = feed.iter().flat_map(|feed| &feed.turns).map(|turn| turn.names.len());
-    assert!(named.sum::<usize>() <= ics::MOST_NAMED);
+    assert!(named.sum::<usize>() <= icalendar::MOST_NAMED);
     let mut places = text.char_indices().map(|(at, _)| at).cycle();
     let Some((before, after)) = places.nth(usize::from(*at) * 7).map(|at| text.split_at(at)) else {
         return;

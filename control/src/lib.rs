@@ -16,138 +16,96 @@
     )
 )]
 
-mod actor;
-mod api;
-mod ask;
-mod audit;
-mod backup;
-mod bearer;
-mod ceremony;
-mod clock;
-mod control;
-mod credentials;
-mod cuts;
-mod device;
-mod edit;
-mod error;
-mod explain;
-mod feed;
+mod access;
+mod evidence;
 #[cfg(test)]
 mod fuzz;
-mod give;
-mod grants;
-mod guesses;
-mod health;
-mod high_water;
-mod holds;
-mod ics;
-mod ids;
-mod inventory;
-mod issuers;
-mod judge;
-mod link;
-mod lists;
-mod locks;
-mod login;
-mod logins;
-mod metrics;
+mod gateway;
+mod http;
+mod identity;
+mod kernel;
+mod model;
 mod notify;
-mod oidc;
-mod outbound;
-mod pace;
-mod pages;
-mod passkeys;
-mod pending;
-mod publish;
-mod reconcile;
-mod recovery;
-mod refusals;
-mod reload;
-mod requests;
-mod reviews;
-mod risk;
-mod rollback;
-mod rosters;
-mod sessions;
-mod settings;
-mod shared;
-mod ssh;
-mod ssh_keys;
-mod ssh_proof;
-mod statement;
-mod step_up;
+mod platform;
+mod policy;
+mod sources;
 mod store;
-mod story;
-mod sweep;
-mod targets;
 #[cfg(test)]
 mod tests;
-mod tickets;
-mod tickets_hook;
-mod tokens;
-mod totp;
-mod vault;
-mod view;
-mod wait;
-mod webhook_signature;
-mod workflow;
-mod workloads;
-mod world;
 
-pub use actor::Actor;
-pub use backup::{copy_store, read_copy};
-pub use bearer::Bearer;
-pub use ceremony::{Challenge, Factors, Proof, Statement};
-pub use clock::Clock;
-pub use control::Control;
-pub use cuts::InForce;
-pub use device::{DeviceView, Offered, Polled};
-pub use edit::{Changes, Part};
-pub use error::{ControlError, Rejection, Unreadable};
-pub use health::StoreHealth;
-pub use high_water::{HIGH_WATER_FILE, Rollback, StorePoint, begin_high_water};
-pub use holds::Said;
-pub use inventory::{Inventory, Person, Secrets};
-pub use issuers::{IssuerError, IssuerUrl, IssuerUrlError};
-pub use link::LinkService;
-pub use login::Invite;
-pub use logins::{
-    AtIssuer, LoginEnd, LoginEnded, LoginKind, LoginRecord, LoginSession, Origin, Rank,
-};
-pub use notify::{
-    Bounds, Channel, ChannelFault, ChannelName, ChannelNameError, ChannelView, Email, EmailError,
-    Hook, LetterState, LetterView, Mail, MailFault, MailTls, Patience, Server, TemplateFault,
-    Templates, Topic, TopicError, Way,
-};
-pub use oidc::{Issuer, Probe};
-pub use outbound::{AddressFault, PostFault, Reach};
-pub use passkeys::{
-    Assertion, AttestationRoots, Enrolled, EvidenceError, PasskeyView, PublicKey, Unproven,
-    verify_assertion,
-};
-pub use recovery::RecoveryView;
-pub use reload::Reloaded;
-pub use requests::{Wish, Yes};
-pub use rollback::AcceptedRollback;
-pub use rosters::{Place, RosterSource};
-pub use settings::{Gateway, Links, Settings, SignIn, Ssh};
-pub use shared::{People, Shared};
-pub use ssh_keys::SshKeyView;
-pub use ssh_proof::SshKeyChallenge;
-pub use story::Story;
-pub use tickets::{TicketSource, TicketUrl, TicketUrlError};
-pub use tickets_hook::Closed;
-pub use tokens::Minted;
-pub use totp::TotpSecret;
-pub use view::{
+pub use access::edit::{Changes, Part};
+pub use access::requests::{Wish, Yes};
+pub use access::rollback::AcceptedRollback;
+pub use access::tickets_hook::Closed;
+pub use evidence::timeline::Story;
+pub use gateway::link::LinkService;
+pub use gateway::pending_connections::Said;
+pub use identity::challenge::Challenge;
+pub use identity::challenge::Factors;
+pub use identity::challenge::Proof;
+pub use identity::devices::{DeviceView, Offered, Polled};
+pub use identity::login::Invite;
+pub use identity::logins::LoginSession;
+pub use identity::oidc::Probe;
+pub use identity::passkeys::Assertion;
+pub use identity::passkeys::Enrolled;
+pub use identity::passkeys::EvidenceError;
+pub use identity::passkeys::PublicKey;
+pub use identity::passkeys::verify_assertion;
+pub use identity::ssh_proof::SshKeyChallenge;
+pub use identity::tokens::Minted;
+pub use identity::totp::TotpSecret;
+pub use kernel::backup::{copy_store, read_copy};
+pub use kernel::control::Control;
+pub use kernel::cuts::InForce;
+pub use kernel::health::StoreHealth;
+pub use kernel::high_water::{HIGH_WATER_FILE, Rollback, StorePoint, begin_high_water};
+pub use model::actor::Actor;
+pub use model::attestation::AttestationRoots;
+pub use model::bearer::Bearer;
+pub use model::channel::{Bounds, Channel, ChannelFault, ChannelName, ChannelNameError, Hook, Way};
+pub use model::channel_email::{Mail, MailFault, MailTls, Server};
+pub use model::channel_template::{TemplateFault, Templates};
+pub use model::context::World;
+pub use model::error::{ControlError, Rejection, Unreadable};
+pub use model::inventory::{Inventory, Person, Secrets};
+pub use model::issuer::Issuer;
+pub use model::issuer_url::IssuerError;
+pub use model::issuer_url::IssuerUrl;
+pub use model::issuer_url::IssuerUrlError;
+pub use model::login::{AtIssuer, LoginEnd, LoginEnded, LoginKind, LoginRecord, Origin, Rank};
+pub use model::on_call::Place;
+pub use model::on_call::RosterSource;
+pub use model::people::People;
+pub use model::settings::{Gateway, Links, Settings, SignIn, Ssh};
+pub use model::statement::Statement;
+pub use model::tickets::TicketSource;
+pub use model::tickets::TicketUrl;
+pub use model::tickets::TicketUrlError;
+pub use model::topic::{Topic, TopicError};
+pub use model::unproven::Unproven;
+pub use model::view::LetterState;
+pub use model::view::LetterView;
+pub use model::view::PasskeyView;
+pub use model::view::RecoveryView;
+pub use model::view::SshKeyView;
+pub use model::view::{
     Asked, AuditView, GrantFilter, GrantView, HoldView, LockView, LoginView, Page, Paging,
     RequestFilter, RequestView, ReviewView, Scope, SessionEnd, SessionFilter, SessionView,
     Standing, TargetView, TokenView, Verdict,
 };
-pub use webhook_signature::{
+pub use model::workflow::Workflow;
+pub use model::workload::Pattern;
+pub use model::workload::PatternError;
+pub use model::workload::Workload;
+pub use notify::ChannelView;
+pub use platform::backoff::Patience;
+pub use platform::clock::Clock;
+pub use platform::email_address::{Email, EmailError};
+pub use platform::outbound::{AddressFault, PostFault, Reach};
+pub use platform::shared::Shared;
+pub use platform::webhook_signature::{
     WEBHOOK_TOLERANCE, WebhookHeaders, WebhookSecret, WebhookSecretError, WebhookSignatureError,
     sign_webhook, verify_webhook, webhook_timestamp,
 };
-pub use workflow::Workflow;
-pub use workloads::{Pattern, PatternError, Workload};
-pub use world::World;
+pub use sources::reload::Reloaded;

@@ -6,26 +6,11 @@
 //! their texts, `letters` what admins see and do. No message decides anything: each leads to a page,
 //! where the passkey is asked for.
 
-mod backoff;
-mod channel;
-mod email;
-mod email_address;
-mod letters;
-mod notice;
+mod outbox;
+mod outbox_admin;
 mod reminders;
 mod sender;
-mod slack;
-mod tell;
-mod template;
-mod topic;
-mod webhook;
 
-pub use backoff::Patience;
-pub use channel::{Bounds, Channel, ChannelFault, ChannelName, ChannelNameError, Hook, Way};
-pub use email::{Mail, MailFault, MailTls, Server};
-pub use email_address::{Email, EmailError};
-pub use letters::{ChannelView, LetterState, LetterView};
-pub(crate) use notice::Notice;
+use crate::platform::email_address::Email;
+pub use outbox_admin::ChannelView;
 pub(crate) use sender::Wakeup;
-pub use template::{TemplateFault, Templates};
-pub use topic::{Topic, TopicError};

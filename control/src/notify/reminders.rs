@@ -6,10 +6,12 @@
 use policies::{Grant, GrantState, Review, Timestamp, Ttl};
 use serde_json::json;
 
-use super::topic::Topic;
-use crate::audit::{By, Event};
-use crate::store::{self, outbox};
-use crate::{Control, ControlError};
+use crate::kernel::control::Control;
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event};
+use crate::model::topic::Topic;
+use crate::store;
+use crate::store::outbox;
 
 /// How long before its end the holder hears of it, at most.
 const BEFORE: Ttl = Ttl::from_secs(10 * 60);

@@ -15,13 +15,15 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::{Next, Outcome};
-use super::channel::{Channel, Way};
-use super::email::Letter as Mailed;
-use super::{slack, webhook};
-use crate::audit::{By, Event};
-use crate::store::outbox::{self, Letter};
-use crate::{Control, ControlError};
+use crate::kernel::control::Control;
+use crate::model::channel::{Channel, Way};
+use crate::model::channel_email::Letter as Mailed;
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event};
+use crate::model::{channel_slack, channel_webhook};
+use crate::platform::backoff::{Next, Outcome};
+use crate::store::outbox;
+use crate::store::outbox::Letter;
 
 /// How many messages of one channel are under way at once.
 const AT_ONCE: usize = 4;
@@ -160,8 +162,8 @@ impl Control {
     async fn send(&self, channel: &Channel, letter: &Letter) -> Outcome {
         let notice = &letter.notice;
         match &channel.way {
-            Way::Webhook(hook) => webhook::send(hook, &letter.id, notice, self.now()).await,
-            Way::Slack(hook) => slack::send(hook, &channel.templates, notice).await,
+            Way::Webhook(hook) => channel_webhook::send(hook, &letter.id, notice, self.now()).await,
+            Way::Slack(hook) => channel_slack::send(hook, &channel.templates, notice).await,
             Way::Email(mail) => {
                 let inventory = self.0.inventory.load();
                 let known = letter.recipient.as_ref();

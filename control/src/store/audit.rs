@@ -6,8 +6,9 @@ use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 
 use super::{from_json, to_json};
-use crate::audit::Event;
-use crate::{AuditView, ControlError, Page, Paging};
+use crate::model::error::ControlError;
+use crate::model::event::Event;
+use crate::model::view::{AuditView, Page, Paging};
 
 /// Adds an event: its id, and its digest.
 pub(crate) async fn insert(

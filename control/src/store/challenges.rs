@@ -4,7 +4,8 @@ use policies::{LoginId, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, parse, to_json};
-use crate::{ControlError, Statement};
+use crate::model::error::ControlError;
+use crate::model::statement::Statement;
 
 /// A question to one person in one login session.
 pub(crate) struct Asked {

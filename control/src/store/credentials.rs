@@ -3,8 +3,8 @@
 use policies::{DeviceId, LoginId, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
-use crate::ControlError;
-use crate::credentials::Brought;
+use crate::model::credential::Brought;
+use crate::model::error::ControlError;
 
 pub(crate) async fn insert(
     db: &mut SqliteConnection,

@@ -3,8 +3,8 @@
 use policies::{PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
-use crate::ControlError;
-use crate::ids::Hash;
+use crate::model::error::ControlError;
+use crate::platform::ids::Hash;
 
 /// A token, and with which key it was shown first.
 pub(crate) struct Shown<'a> {

@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 pub(crate) async fn revision(db: &mut SqliteConnection) -> Result<u64, ControlError> {
     let query = sqlx::query_scalar::<_, i64>("SELECT revision FROM feed");

@@ -4,7 +4,7 @@ use policies::{Grant, GrantId, GrantState, PrincipalId, RequestId, Resource, Tic
 use sqlx::SqliteConnection;
 
 use super::{from_json, to_json};
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 /// A grant as it is kept.
 #[derive(Debug, Clone)]

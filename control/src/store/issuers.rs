@@ -7,8 +7,9 @@ use policies::{IssuerName, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, parse, to_json};
-use crate::ids::Hash;
-use crate::{ControlError, Email};
+use crate::model::error::ControlError;
+use crate::platform::email_address::Email;
+use crate::platform::ids::Hash;
 
 /// Somebody as their issuer knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,7 +274,7 @@ pub(crate) async fn take_flow(
     Ok(Some(Flow {
         state: *state,
         issuer: parse("issuer", &issuer)?,
-        browser: browser.map_err(|error| crate::Unreadable::new("digest", error))?,
+        browser: browser.map_err(|error| crate::model::error::Unreadable::new("digest", error))?,
         next,
         expires_at: Timestamp::from_millis(expires_at),
     }))

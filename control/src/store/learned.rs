@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use sqlx::SqliteConnection;
 
 use super::{from_json, to_json};
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 /// What was learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use policies::{Lock, LockId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, to_json};
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 pub(crate) async fn insert(db: &mut SqliteConnection, lock: &Lock) -> Result<(), ControlError> {
     sqlx::query("INSERT INTO locks (id, until, body) VALUES ($1, $2, $3)")

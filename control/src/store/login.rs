@@ -4,8 +4,8 @@ use policies::{PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::parse;
-use crate::ControlError;
-use crate::ids::Hash;
+use crate::model::error::ControlError;
+use crate::platform::ids::Hash;
 
 pub(crate) async fn insert_invite(
     db: &mut SqliteConnection,

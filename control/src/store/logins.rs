@@ -5,9 +5,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::parse;
-use crate::ControlError;
-use crate::ids::Hash;
-use crate::logins::{AtIssuer, LoginEnd, LoginEnded, LoginRecord, Which};
+use crate::model::error::ControlError;
+use crate::model::login::{AtIssuer, LoginEnd, LoginEnded, LoginRecord, Which};
+use crate::platform::ids::Hash;
 
 /// A login session and its place in the list.
 pub(crate) struct Stored {
@@ -39,7 +39,7 @@ fn read(row: &SqliteRow) -> Result<Stored, ControlError> {
         principal: parse("principal", &text("principal")?)?,
         kind: parse("kind of login", &text("kind")?)?,
         rank: parse("rank of login", &text("rank")?)?,
-        method: crate::logins::method(&text("method")?)?,
+        method: crate::model::login::method(&text("method")?)?,
         device: maybe("device")?.map(|text| parse("device", &text)).transpose()?,
         issuer,
         by: maybe("opened_by")?.map(|text| parse("login session", &text)).transpose()?,

@@ -47,7 +47,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlSafeStr, Sqlite, SqlitePool};
 
-use crate::{ControlError, Unreadable};
+use crate::model::error::{ControlError, Unreadable};
 use writer::Writer;
 pub(crate) use writer::{Transaction, Turn};
 

@@ -4,8 +4,11 @@ use policies::{Grant, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, parse, to_json};
-use crate::notify::{ChannelName, LetterState, LetterView, Notice, Topic};
-use crate::{ControlError, Page, Paging};
+use crate::model::channel::ChannelName;
+use crate::model::error::ControlError;
+use crate::model::notice::Notice;
+use crate::model::topic::Topic;
+use crate::model::view::{LetterState, LetterView, Page, Paging};
 
 /// A message for one channel and recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use sqlx::SqliteConnection;
 use webauthn_rs::prelude::{Passkey, Uuid};
 
 use super::{from_json, parse, to_json};
-use crate::{ControlError, PasskeyView, Unreadable};
+use crate::model::error::{ControlError, Unreadable};
+use crate::model::view::PasskeyView;
 
 /// A passkey as it is kept.
 pub(crate) struct Kept {

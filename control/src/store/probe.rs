@@ -3,7 +3,7 @@
 use policies::Timestamp;
 use sqlx::SqliteConnection;
 
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 pub(crate) async fn write(db: &mut SqliteConnection, now: Timestamp) -> Result<(), ControlError> {
     // Counted, so that no two writes are the same: a page that stays as it is is not written.

@@ -3,7 +3,7 @@
 use policies::{GrantId, SessionId, StepUpId, Timestamp};
 use sqlx::SqliteConnection;
 
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 /// Keeps that a step-up let this session use a grant. The first one stays.
 pub(crate) async fn insert_session(

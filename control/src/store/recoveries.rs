@@ -4,7 +4,8 @@ use policies::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::parse;
-use crate::{ControlError, RecoveryView};
+use crate::model::error::ControlError;
+use crate::model::view::RecoveryView;
 
 type Row = (String, String, String, String, i64, i64);
 

@@ -6,7 +6,7 @@ use policies::{PrincipalId, Request, RequestId, Risk, Ticket, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, parse, to_json};
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 /// A request as it is kept, with where its connection comes from.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use policies::{GrantId, Review, ReviewId};
 use sqlx::SqliteConnection;
 
 use super::{from_json, to_json};
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 /// A review as it is kept.
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 use policies::{PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
-use crate::ControlError;
-use crate::risk::Kind;
+use crate::model::error::ControlError;
+use crate::model::place::Kind;
 
 /// Whether this person came by this after `since`.
 pub(crate) async fn knows(

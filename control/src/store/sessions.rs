@@ -5,7 +5,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row, SqliteConnection};
 
 use super::{from_json, parse, to_json};
-use crate::{ControlError, SessionEnd, SessionView};
+use crate::model::error::ControlError;
+use crate::model::view::{SessionEnd, SessionView};
 
 /// A session as it is kept.
 pub(crate) struct Stored {

@@ -4,7 +4,8 @@ use policies::{PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::parse;
-use crate::{ControlError, SshKeyView};
+use crate::model::error::ControlError;
+use crate::model::view::SshKeyView;
 
 type Row = (String, String, String, String, String, Option<bool>, i64, Option<i64>, Option<i64>);
 

@@ -4,7 +4,7 @@ use policies::{PrincipalId, StepUp, StepUpId};
 use sqlx::SqliteConnection;
 
 use super::{from_json, to_json};
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 /// How many are looked through: more than anybody gives for one thing before the first is stale.
 const LATEST: i64 = 64;

@@ -4,8 +4,9 @@ use policies::{DeviceId, LoginId, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::parse;
-use crate::ids::Hash;
-use crate::{ControlError, TokenView};
+use crate::model::error::ControlError;
+use crate::model::view::TokenView;
+use crate::platform::ids::Hash;
 
 /// A token as it is kept.
 pub(crate) struct Stored {

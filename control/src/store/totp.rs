@@ -3,7 +3,7 @@
 use policies::{PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 /// An app as it is kept.
 pub(crate) struct Kept {

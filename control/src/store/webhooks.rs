@@ -3,7 +3,7 @@
 use policies::Timestamp;
 use sqlx::SqliteConnection;
 
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 /// Takes a message; false where it was taken before.
 pub(crate) async fn take(

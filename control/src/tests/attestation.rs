@@ -12,7 +12,10 @@ use sha2::Digest as _;
 
 use super::World;
 use super::keys::Key;
-use crate::{AttestationRoots, ControlError, Enrolled, Unproven};
+use crate::identity::passkeys::Enrolled;
+use crate::model::attestation::AttestationRoots;
+use crate::model::error::ControlError;
+use crate::model::unproven::Unproven;
 
 /// A maker of authenticators.
 struct Maker {

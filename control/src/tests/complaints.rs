@@ -9,7 +9,10 @@ use policies::{Calendar, GrantState, RuleBook, Source, Ttl};
 
 use super::workflow::{digest, rules, state, used, world};
 use super::{START, World, actor, inventory};
-use crate::{ControlError, Inventory, Paging, Person, RequestFilter, Scope, Yes};
+use crate::access::requests::Yes;
+use crate::model::error::ControlError;
+use crate::model::inventory::{Inventory, Person};
+use crate::model::view::{Paging, RequestFilter, Scope};
 
 #[tokio::test]
 async fn an_approvers_delay_does_not_eat_the_grant() {
@@ -40,7 +43,7 @@ async fn admins_cant_approve_themselves() {
     *bob = Person { admin: true, ..bob.clone() };
     world.control.reload(admins).await.unwrap();
     let id = world.ask("bob", "app_ro@orders/reporting").await.unwrap().request.id;
-    let own = crate::Actor { admin: true, ..actor("bob") };
+    let own = crate::model::actor::Actor { admin: true, ..actor("bob") };
     let yes = Yes { digest: digest(&world, &id).await, shorten: None, step_up: None };
     let refused = world.control.approve(&own, &id, yes).await;
     assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
@@ -99,7 +102,8 @@ fn by_night() -> Inventory {
     let source = Source { name: "night.cedar".into(), text: text.into() };
     let windows = vec!["Mon-Fri 22:00-06:00".parse().unwrap()];
     let calendar = Arc::new(Calendar::new(jiff::tz::TimeZone::UTC, windows, []));
-    let world = crate::World { calendar, ..crate::World::default() };
+    let world =
+        crate::model::context::World { calendar, ..crate::model::context::World::default() };
     let rules = RuleBook::load(&[source]).unwrap().into();
     Inventory { rules, world, ..inventory(super::RULES) }
 }

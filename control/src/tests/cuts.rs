@@ -9,10 +9,12 @@ use tonic::Request;
 use super::link::{begin, happening};
 use super::wait::service;
 use super::{World, actor};
-use crate::audit::By;
-use crate::cuts::{Cut, Deed, What};
+use crate::kernel::cuts::{Cut, Deed, What};
+use crate::model::error::ControlError;
+use crate::model::event::By;
+use crate::model::login::Origin;
+use crate::model::view::Paging;
 use crate::store::journal::Journal;
-use crate::{ControlError, Origin, Paging};
 
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 

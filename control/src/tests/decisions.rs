@@ -7,8 +7,9 @@ use policies::Method;
 use super::step_up::{TOUCH, begin_by, begin_in, granted, needs_touch, touch_and_go, touchy};
 use super::wait::{ask, waiting};
 use super::{World, actor};
-use crate::audit::{By, Event};
-use crate::{Origin, Paging};
+use crate::model::event::{By, Event};
+use crate::model::login::Origin;
+use crate::model::view::Paging;
 
 const HERE: &str = "10.1.2.3:50001";
 const LOGIN: (Method, &str) = (Method::Link, "se-login");

@@ -5,7 +5,11 @@ use policies::{Digest, Ttl};
 use secrecy::SecretString;
 
 use super::{World, actor};
-use crate::{Actor, ControlError, LoginKind, Offered, Origin, Polled, Proof};
+use crate::identity::challenge::Proof;
+use crate::identity::devices::{Offered, Polled};
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::login::{LoginKind, Origin};
 
 /// Somebody signed in with a browser.
 async fn browser(world: &World, who: &str) -> (Actor, SecretString) {
@@ -120,7 +124,7 @@ async fn a_yes_is_worth_nothing_once_its_own_session_is_over_or_its_person_locke
     let codes = offered(&world);
     let view = control.device_by_code(&alice, &codes.user_code).await.unwrap();
     control.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
-    control.sign_out(&token, crate::LoginKind::Browser).await.unwrap();
+    control.sign_out(&token, crate::model::login::LoginKind::Browser).await.unwrap();
     let refused = control.poll_device(&codes.device_code).await;
     assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{refused:?}");
 

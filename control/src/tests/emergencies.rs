@@ -4,7 +4,11 @@ use policies::{Act, Purpose, RequestId, StepUp, StepUpKind};
 
 use super::workflow::{state, world};
 use super::{World, actor, wish};
-use crate::{Asked, ControlError, Paging, Wish, ids, statement};
+use crate::access::requests::Wish;
+use crate::model::error::ControlError;
+use crate::model::statement;
+use crate::model::view::{Asked, Paging};
+use crate::platform::ids;
 
 /// A touch as a ceremony leaves it, with which somebody stands by their request.
 pub(super) async fn stand_by(world: &World, who: &str, id: &RequestId) {

@@ -6,7 +6,12 @@ use totp_rs::{Algorithm, Secret, TOTP};
 
 use super::keys::Key;
 use super::{World, actor};
-use crate::{Actor, ControlError, Origin, Proof, Statement, Unproven};
+use crate::identity::challenge::Proof;
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::login::Origin;
+use crate::model::statement::Statement;
+use crate::model::unproven::Unproven;
 
 /// Somebody's authenticator app.
 struct App(TOTP);

@@ -5,7 +5,7 @@ use policies::{Subject, Ttl};
 use tokio_stream::StreamExt;
 
 use super::{World, actor};
-use crate::LinkService;
+use crate::gateway::link::LinkService;
 
 /// What a proxy would hold after these events, as the contract says.
 #[derive(Default)]
@@ -135,8 +135,10 @@ async fn a_proxy_that_lags_gets_a_new_snapshot() {
     held.hear(feed.next().await.unwrap());
     let now = world.control.now();
     for _ in 0..2_000 {
-        let news =
-            crate::feed::News { unlocked: vec!["lk-none".parse().unwrap()], ..Default::default() };
+        let news = crate::kernel::feed::News {
+            unlocked: vec!["lk-none".parse().unwrap()],
+            ..Default::default()
+        };
         let revision = world.control.0.feed.revision() + 1;
         world.control.0.feed.publish(news, revision, now);
     }
@@ -153,8 +155,8 @@ async fn a_proxy_that_lags_gets_a_new_snapshot() {
 
 #[test]
 fn a_quiet_feed_beats_three_times_while_it_is_fresh() {
-    let (mirror, fresh) = (crate::feed::Mirror::default(), Ttl::from_secs(30));
-    let feed = crate::feed::Feed::new(mirror, "https://gate.example.com", fresh, 3);
+    let (mirror, fresh) = (crate::kernel::feed::Mirror::default(), Ttl::from_secs(30));
+    let feed = crate::kernel::feed::Feed::new(mirror, "https://gate.example.com", fresh, 3);
     assert_eq!(feed.beat(), Ttl::from_secs(10));
     let beat = feed.heartbeat(7);
     assert!((1..=30_000).contains(&beat.fresh_ms), "{beat:?}");

@@ -5,7 +5,11 @@ use policies::PrincipalId;
 use super::emergencies::{emergency, stand_by};
 use super::workflow::{digest, rules};
 use super::{World, actor, wish};
-use crate::{Actor, Changes, ControlError, Inventory, Yes};
+use crate::access::edit::Changes;
+use crate::access::requests::Yes;
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::inventory::Inventory;
 
 /// Who begins each act, and who finishes it: a second identity, and somebody else.
 const FIRST: &str = "alice";

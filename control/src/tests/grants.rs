@@ -1,7 +1,7 @@
 use policies::{GrantState, Subject, Ttl};
 
 use super::{World, actor};
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 #[tokio::test]
 async fn a_grant_ends_by_its_holder_by_revocation_and_by_time() {

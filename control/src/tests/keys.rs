@@ -10,10 +10,14 @@ use webauthn_authenticator_rs::AuthenticatorBackendHashedClientData as Authentic
 use webauthn_authenticator_rs::softpasskey::SoftPasskey;
 
 use super::World;
-use crate::{
-    Actor, Assertion, Challenge, ControlError, EvidenceError, LoginSession, Origin, Proof,
-    Statement, Unproven, verify_assertion,
-};
+use crate::identity::challenge::{Challenge, Proof};
+use crate::identity::logins::LoginSession;
+use crate::identity::passkeys::{Assertion, EvidenceError, verify_assertion};
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::login::Origin;
+use crate::model::statement::Statement;
+use crate::model::unproven::Unproven;
 
 const SITE: &str = "https://gate.example.com";
 
@@ -87,7 +91,7 @@ impl World {
     /// Signs somebody in by a link, as a recovery makes it.
     pub(crate) async fn signed_in(&self, who: &str) -> LoginSession {
         let mut change = self.control.change().await.unwrap();
-        let by = crate::audit::By::Operator;
+        let by = crate::model::event::By::Operator;
         let invite = change.make_invite(by, &who.parse().unwrap()).await.unwrap();
         change.commit().await.unwrap();
         self.control.sign_in(&invite.code, Origin::default()).await.unwrap()
@@ -105,7 +109,7 @@ impl World {
 
     /// The detail of the newest event, which has to be of this kind.
     async fn newest(&self, kind: &str) -> Value {
-        let paging = crate::Paging { cursor: None, limit: Some(1) };
+        let paging = crate::model::view::Paging { cursor: None, limit: Some(1) };
         let page = self.control.audit(&super::actor("eve"), paging).await.unwrap();
         assert_eq!(page.items[0].kind, kind);
         page.items[0].detail.clone()

@@ -4,7 +4,7 @@ use tonic::{Code, Request};
 
 use super::wait::{identity, next, resource, service, waiting};
 use super::{START, World, actor};
-use crate::{Paging, Scope, SessionFilter};
+use crate::model::view::{Paging, Scope, SessionFilter};
 
 pub(super) fn begin(grant: &policies::Grant, client: &str) -> Request<v1::BeginRequest> {
     Request::new(v1::BeginRequest {

@@ -2,7 +2,7 @@ use certs::NewRequest;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{RULES, World, actor, inventory};
-use crate::ControlError;
+use crate::model::error::ControlError;
 
 #[tokio::test]
 async fn a_link_signs_in_once() {
@@ -13,7 +13,9 @@ async fn a_link_signs_in_once() {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let (control, code) = (world.control.clone(), invite.code.clone());
-        tasks.spawn(async move { control.sign_in(&code, crate::Origin::default()).await });
+        tasks.spawn(
+            async move { control.sign_in(&code, crate::model::login::Origin::default()).await },
+        );
     }
     let signed_in: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
     assert_eq!(signed_in.len(), 1);
@@ -29,11 +31,14 @@ async fn links_and_sessions_end() {
     let alice = "alice".parse().unwrap();
     let old = world.control.invite(None, &alice).await.unwrap();
     let invite = world.control.invite(None, &alice).await.unwrap();
-    let session = world.control.sign_in(&invite.code, crate::Origin::default()).await.unwrap();
+    let session =
+        world.control.sign_in(&invite.code, crate::model::login::Origin::default()).await.unwrap();
     world.pass(43_200);
     assert!(world.control.authenticate(&session.token, session.kind).await.is_err());
     world.pass(43_200);
-    assert!(world.control.sign_in(&old.code, crate::Origin::default()).await.is_err());
+    assert!(
+        world.control.sign_in(&old.code, crate::model::login::Origin::default()).await.is_err()
+    );
 }
 
 #[tokio::test]
@@ -63,12 +68,15 @@ async fn somebody_who_is_disabled_is_signed_out_and_stays_out() {
     let alice = "alice".parse().unwrap();
     let first = world.control.invite(None, &alice).await.unwrap();
     let second = world.control.invite(None, &alice).await.unwrap();
-    let session = world.control.sign_in(&first.code, crate::Origin::default()).await.unwrap();
+    let session =
+        world.control.sign_in(&first.code, crate::model::login::Origin::default()).await.unwrap();
     let mut without = inventory(RULES);
     without.people.get_mut(&alice).unwrap().disabled = true;
     world.control.reload(without).await.unwrap();
     assert!(world.control.authenticate(&session.token, session.kind).await.is_err());
-    assert!(world.control.sign_in(&second.code, crate::Origin::default()).await.is_err());
+    assert!(
+        world.control.sign_in(&second.code, crate::model::login::Origin::default()).await.is_err()
+    );
 }
 
 #[tokio::test]
@@ -78,7 +86,7 @@ async fn guessing_links_is_bounded() {
     let mut limited = false;
     for _ in 0..1_000 {
         limited |= matches!(
-            world.control.sign_in(&guess, crate::Origin::default()).await,
+            world.control.sign_in(&guess, crate::model::login::Origin::default()).await,
             Err(ControlError::RateLimited)
         );
     }
@@ -92,7 +100,10 @@ async fn a_certificate_is_issued_for_the_sessions_own_device() {
     let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
     let session = world
         .control
-        .sign_in(&invite.code, crate::Origin { device: Some(laptop), ..Default::default() })
+        .sign_in(
+            &invite.code,
+            crate::model::login::Origin { device: Some(laptop), ..Default::default() },
+        )
         .await
         .unwrap();
     let request = NewRequest::generate().unwrap();
@@ -116,15 +127,17 @@ async fn a_certificate_is_issued_for_the_sessions_own_device() {
 async fn a_link_that_is_used_twice_is_told_and_so_is_a_guess() {
     let world = World::new().await;
     let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
-    world.control.sign_in(&invite.code, crate::Origin::default()).await.unwrap();
-    assert!(world.control.sign_in(&invite.code, crate::Origin::default()).await.is_err());
+    world.control.sign_in(&invite.code, crate::model::login::Origin::default()).await.unwrap();
+    assert!(
+        world.control.sign_in(&invite.code, crate::model::login::Origin::default()).await.is_err()
+    );
     let told = async || {
         let kinds = world.kinds().await;
         kinds.iter().filter(|kind| *kind == "link.refused").count()
     };
     assert_eq!(told().await, 1);
     let guess = SecretString::from("a".repeat(52));
-    assert!(world.control.sign_in(&guess, crate::Origin::default()).await.is_err());
+    assert!(world.control.sign_in(&guess, crate::model::login::Origin::default()).await.is_err());
     assert_eq!(told().await, 2);
 }
 
@@ -150,12 +163,12 @@ async fn an_admin_who_has_a_passkey_makes_links_by_it() {
     assert!(matches!(untouched, Err(ControlError::StepUpNeeded { .. })), "{untouched:?}");
     let wish = world.control.invite_wish(&"carol".parse().unwrap());
     let challenge = world.control.challenge(&eve, &wish).await.unwrap();
-    let proof = crate::Proof::Passkey(key.touch(&challenge));
+    let proof = crate::identity::challenge::Proof::Passkey(key.touch(&challenge));
     let swapped = world.control.invite_by(&eve, &alice, Some((&challenge.id, proof))).await;
     assert!(swapped.is_err(), "{swapped:?}");
     let challenge = world.control.challenge(&eve, &world.control.invite_wish(&alice)).await;
     let challenge = challenge.unwrap();
-    let proof = crate::Proof::Passkey(key.touch(&challenge));
+    let proof = crate::identity::challenge::Proof::Passkey(key.touch(&challenge));
     world.control.invite_by(&eve, &alice, Some((&challenge.id, proof))).await.unwrap();
 }
 

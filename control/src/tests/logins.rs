@@ -4,10 +4,11 @@ use certs::NewRequest;
 use policies::Method;
 
 use super::{RULES, START, World, actor, inventory};
-use crate::logins::{AtIssuer, NewLogin, Which};
-use crate::{
-    Control, ControlError, LoginEnd, LoginKind, LoginSession, Origin, Paging, Rank, Scope,
-};
+use crate::identity::logins::{LoginSession, NewLogin};
+use crate::kernel::control::Control;
+use crate::model::error::ControlError;
+use crate::model::login::{AtIssuer, LoginEnd, LoginKind, Origin, Rank, Which};
+use crate::model::view::{Paging, Scope};
 
 async fn signed_in(control: &Control, who: &str, kind: LoginKind) -> LoginSession {
     let invite = control.invite(None, &who.parse().unwrap()).await.unwrap();
@@ -183,7 +184,7 @@ async fn an_end_at_the_issuer_ends_exactly_the_sessions_that_came_from_it() {
     let third = opened(control, Rank::Full, at("s2", "a2")).await;
     let mut change = control.change().await.unwrap();
     let why = LoginEnd::IssuerLogout;
-    let by = crate::audit::By::Control;
+    let by = crate::model::event::By::Control;
     let ended = change.end_logins(Which::Sid("corp", "a"), why, by.clone()).await.unwrap();
     assert_eq!(ended, [one.actor.login]);
     let ended = change.end_logins(Which::Sid("corp", "b"), why, by.clone()).await.unwrap();

@@ -46,9 +46,15 @@ use policies::{
 use secrecy::SecretString;
 use tempfile::TempDir;
 
-use crate::{
-    Actor, Asked, Clock, Control, ControlError, Inventory, Person, Secrets, Settings, Shared, Wish,
-};
+use crate::access::requests::Wish;
+use crate::kernel::control::Control;
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::inventory::{Inventory, Person, Secrets};
+use crate::model::settings::Settings;
+use crate::model::view::Asked;
+use crate::platform::clock::Clock;
+use crate::platform::shared::Shared;
 
 pub(crate) const START: i64 = 1_800_000_000_000;
 
@@ -125,7 +131,11 @@ impl World {
         let digest = view.request.digest();
         let approved = self
             .control
-            .approve(&actor(who), id, crate::Yes { digest, shorten: None, step_up: None })
+            .approve(
+                &actor(who),
+                id,
+                crate::access::requests::Yes { digest, shorten: None, step_up: None },
+            )
             .await;
         approved.map(|asked| asked.grant)
     }
@@ -143,7 +153,7 @@ impl World {
 
     /// What happened, oldest first.
     pub(crate) async fn kinds(&self) -> Vec<String> {
-        let paging = crate::Paging { cursor: None, limit: Some(200) };
+        let paging = crate::model::view::Paging { cursor: None, limit: Some(200) };
         let page = self.control.audit(&actor("eve"), paging).await.unwrap();
         page.items.into_iter().rev().map(|event| event.kind).collect()
     }
@@ -159,8 +169,8 @@ fn settings(folder: &TempDir, authority: &Arc<certs::Authority>) -> Settings {
         claim_within: Ttl::from_secs(900),
         request_patience: Ttl::from_secs(1_800),
         hold_patience: Ttl::from_secs(600),
-        sign_in: crate::SignIn {
-            links: crate::Links::SignIn,
+        sign_in: crate::model::settings::SignIn {
+            links: crate::model::settings::Links::SignIn,
             idle: Ttl::from_secs(3_600),
             terminal_idle: Ttl::from_secs(14_400),
             absolute: Ttl::from_secs(43_200),
@@ -204,12 +214,12 @@ pub(crate) fn inventory(rules: &str) -> Inventory {
         issuers: Shared::default(),
         accounts: Shared::default(),
         channels: Shared::default(),
-        workflow: crate::Workflow {
+        workflow: crate::model::workflow::Workflow {
             same_as: BTreeMap::from([("alice-admin".parse().unwrap(), "alice".parse().unwrap())]),
-            ..crate::Workflow::default()
+            ..crate::model::workflow::Workflow::default()
         }
         .into(),
-        world: crate::World::default(),
+        world: crate::model::context::World::default(),
         ssh_keys: Shared::default(),
     }
 }

@@ -16,13 +16,18 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{RULES, World, actor, inventory};
-use crate::audit::{By, Event};
+use crate::model::actor::Actor;
+use crate::model::channel::{Bounds, Channel, Hook, Way};
+use crate::model::channel_email::{Mail, MailTls, Server};
+use crate::model::channel_template::Templates;
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event};
+use crate::model::topic::Topic;
+use crate::model::view::{LetterState, LetterView, Paging};
+use crate::platform::backoff::Patience;
+use crate::platform::outbound::Reach;
+use crate::platform::webhook_signature::{WebhookHeaders, WebhookSecret, verify_webhook};
 use crate::store::outbox;
-use crate::webhook_signature::{WebhookHeaders, verify_webhook};
-use crate::{
-    Actor, Bounds, Channel, ControlError, Hook, LetterState, LetterView, Mail, MailTls, Paging,
-    Patience, Reach, Server, Templates, Topic, Way, WebhookSecret,
-};
 
 /// A message as it was received.
 pub(super) struct Received {
@@ -304,7 +309,7 @@ async fn a_request_that_is_dropped_or_given_by_itself_is_told_to_the_one_who_ask
 #[tokio::test]
 async fn no_message_holds_an_address_a_code_or_a_digest() {
     let world = World::told_by(vec![mail()]).await;
-    let wish = crate::Wish {
+    let wish = crate::access::requests::Wish {
         source: Some("10.1.2.3".parse().unwrap()),
         reason: "ticket 12".into(),
         ..super::wish("app_rw@orders")

@@ -9,8 +9,10 @@ use policies::{Calendar, GroupName, RuleBook, Source, Subject, Ttl};
 use super::wait::{ask, next, waiting};
 use super::workflow::{state, used};
 use super::{World, actor, inventory, wish};
-use crate::rosters::Followed;
-use crate::{Inventory, Place, RosterSource, Wish};
+use crate::access::requests::Wish;
+use crate::model::inventory::Inventory;
+use crate::model::on_call::{Place, RosterSource};
+use crate::sources::on_call::Followed;
 
 /// A lead approves what nobody has to approve in working hours, on duty or with an approved ticket.
 const RULES: &str = r#"
@@ -28,20 +30,20 @@ const RULES: &str = r#"
     when { context has ticket_state && context.ticket_state == "closed" };
 "#;
 
-fn ruled(rules: &str, world: crate::World) -> Inventory {
+fn ruled(rules: &str, world: crate::model::context::World) -> Inventory {
     let source = Source { name: "rules.cedar".into(), text: rules.into() };
     let rules = RuleBook::load(&[source]).unwrap().into();
     Inventory { rules, world, ..inventory(super::RULES) }
 }
 
 /// The clock stands at 08:00 of a Friday; work begins at 08:20 and ends at 08:50.
-fn hours() -> crate::World {
+fn hours() -> crate::model::context::World {
     let windows = vec!["Fri 08:20-08:50".parse().unwrap()];
     let calendar = Arc::new(Calendar::new(jiff::tz::TimeZone::UTC, windows, []));
-    crate::World { calendar, ..crate::World::default() }
+    crate::model::context::World { calendar, ..crate::model::context::World::default() }
 }
 
-async fn world(outside: crate::World) -> World {
+async fn world(outside: crate::model::context::World) -> World {
     let world = World::new().await;
     world.control.reload(ruled(RULES, outside)).await.unwrap();
     world
@@ -82,7 +84,7 @@ async fn what_waits_when_working_hours_begin_is_given_by_itself_and_the_connecti
 
 #[tokio::test]
 async fn a_ticket_that_is_approved_gives_what_waits_for_it_and_one_that_closes_takes_it_back() {
-    let world = world(crate::World::default()).await;
+    let world = world(crate::model::context::World::default()).await;
     let about =
         |ticket: &str, what: &str| Wish { ticket: Some(ticket.parse().unwrap()), ..wish(what) };
     let alice = actor("alice");
@@ -106,11 +108,15 @@ async fn a_ticket_that_is_approved_gives_what_waits_for_it_and_one_that_closes_t
 
 #[tokio::test]
 async fn a_connection_whose_request_the_rules_no_longer_give_is_told_why() {
-    let world = world(crate::World::default()).await;
+    let world = world(crate::model::context::World::default()).await;
     let mut events = ask(&world, waiting(Some("alice"), "app_rw@orders")).await;
     let Event::Asked(_) = next(&mut events).await else { panic!() };
     let stricter = format!("{RULES}\n@id(\"the freeze\") forbid (principal, action, resource);");
-    let reloaded = world.control.reload(ruled(&stricter, crate::World::default())).await.unwrap();
+    let reloaded = world
+        .control
+        .reload(ruled(&stricter, crate::model::context::World::default()))
+        .await
+        .unwrap();
     assert_eq!(reloaded.withdrawn.len(), 1);
     let Event::Refused(refused) = next(&mut events).await else { panic!() };
     assert_eq!(refused.code, "withdrawn");
@@ -128,7 +134,9 @@ async fn whoever_comes_on_call_gets_what_they_wait_for() {
         keep: Ttl::from_secs(600),
     };
     let rosters = BTreeMap::from([(GroupName::new("duty").unwrap(), source)]).into();
-    let world = world(crate::World { rosters, ..crate::World::default() }).await;
+    let world =
+        world(crate::model::context::World { rosters, ..crate::model::context::World::default() })
+            .await;
     let mine = world.ask("alice", "app_ro@orders").await.unwrap().request.id;
     let theirs = world.ask("bob", "app_ro@orders").await.unwrap().request.id;
     std::fs::write(&file, r#"{"on_call": ["alice"]}"#).unwrap();
@@ -145,7 +153,7 @@ async fn what_is_locked_or_waits_for_a_touch_is_not_given_by_itself() {
         forbid (principal, action == Action::"connect", resource);
     "#;
     let world = World::new().await;
-    let of = |rules: &str| ruled(rules, crate::World::default());
+    let of = |rules: &str| ruled(rules, crate::model::context::World::default());
     world.control.reload(of(TOUCH)).await.unwrap();
     let id = world.ask("alice", "app_ro@orders").await.unwrap().request.id;
     let touch = TOUCH.replace("@approvals(\"1 of leads\")", "");

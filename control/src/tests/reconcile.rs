@@ -8,7 +8,7 @@ use ::link::v1;
 
 use super::link::{opened, report};
 use super::{World, actor};
-use crate::{AuditView, Paging, SessionView};
+use crate::model::view::{AuditView, Paging, SessionView};
 
 const AT: &str = "2027-01-15T08:00:00.000Z";
 

@@ -4,7 +4,9 @@ use ::link::v1::{self, happening::Happening as What};
 use serde_json::Value;
 
 use super::{START, World, actor};
-use crate::{Origin, Paging, ids};
+use crate::model::login::Origin;
+use crate::model::view::Paging;
+use crate::platform::ids;
 
 async fn details(world: &World, kind: &str) -> Vec<Value> {
     let paging = Paging { cursor: None, limit: Some(200) };

@@ -1,7 +1,9 @@
 use policies::{GrantState, Target};
 
 use super::{RULES, World, actor, inventory};
-use crate::{Control, ControlError, Inventory, Secrets};
+use crate::kernel::control::Control;
+use crate::model::error::ControlError;
+use crate::model::inventory::{Inventory, Secrets};
 
 async fn end_of(control: &Control, id: &policies::GrantId) -> String {
     let state = control.grant(&actor("eve"), id).await.unwrap().grant.state;

@@ -9,14 +9,16 @@ use super::emergencies::{emergency, stand_by};
 use super::notify::{Receiver, hook, mail, secret, told};
 use super::workflow::{rules, used};
 use super::{World, actor};
-use crate::{Channel, Paging, Topic};
+use crate::model::channel::Channel;
+use crate::model::topic::Topic;
+use crate::model::view::Paging;
 
 #[tokio::test]
 async fn an_access_that_ends_soon_is_announced_once() {
     let world = World::told_by(vec![mail()]).await;
     let grant = world.write_grant().await;
     let before = world.told().await.len();
-    let visit = crate::grants::Visit {
+    let visit = crate::access::grants::Visit {
         session: "se-aaaaaaaaaaaa".parse().unwrap(),
         authn: None,
         source: None,

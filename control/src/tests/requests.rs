@@ -1,7 +1,9 @@
 use policies::Ttl;
 
 use super::{World, actor, wish};
-use crate::{ControlError, Paging, RequestFilter, Scope, Wish};
+use crate::access::requests::Wish;
+use crate::model::error::ControlError;
+use crate::model::view::{Paging, RequestFilter, Scope};
 
 #[tokio::test]
 async fn a_request_takes_its_approvals_and_becomes_a_grant() {
@@ -70,7 +72,11 @@ async fn approving_twice_or_something_else_or_too_late_is_refused() {
     let other = "0".repeat(64).into();
     let refused = world
         .control
-        .approve(&actor("bob"), &id, crate::Yes { digest: other, shorten: None, step_up: None })
+        .approve(
+            &actor("bob"),
+            &id,
+            crate::access::requests::Yes { digest: other, shorten: None, step_up: None },
+        )
         .await;
     assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
     world.approve("bob", &id).await.unwrap();
@@ -100,7 +106,11 @@ async fn of_fifty_verdicts_at_once_there_is_one_outcome() {
                 } else {
                     let by = actor(&format!("dba-{number}"));
                     control
-                        .approve(&by, &id, crate::Yes { digest, shorten: None, step_up: None })
+                        .approve(
+                            &by,
+                            &id,
+                            crate::access::requests::Yes { digest, shorten: None, step_up: None },
+                        )
                         .await
                         .map(|asked| asked.grant)
                 }

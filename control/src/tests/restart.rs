@@ -2,7 +2,7 @@ use policies::Ttl;
 
 use super::link::{opened, report};
 use super::{World, actor};
-use crate::{Paging, Scope, SessionFilter};
+use crate::model::view::{Paging, Scope, SessionFilter};
 
 #[tokio::test]
 async fn a_restart_keeps_what_was_acknowledged() {
@@ -11,7 +11,8 @@ async fn a_restart_keeps_what_was_acknowledged() {
     let pending = world.ask("bob", "app_rw@orders").await.unwrap().request;
     let done = world.control.done(&actor("alice"), &read.id).await.unwrap();
     let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
-    let session = world.control.sign_in(&invite.code, crate::Origin::default()).await.unwrap();
+    let session =
+        world.control.sign_in(&invite.code, crate::model::login::Origin::default()).await.unwrap();
     let revision = world.control.0.feed.revision();
 
     let world = world.reopened().await;

@@ -7,10 +7,14 @@ use ::link::v1::{self, ask_event::Event, happening::Happening as What};
 use super::step_up::{begin_by, granted, needs_touch, touch_and_go};
 use super::wait::{ask, next, waiting};
 use super::{START, World, actor, inventory, wish};
-use crate::actor::Asker;
-use crate::logins::NewLogin;
-use crate::risk::Carrier;
-use crate::{ControlError, LoginKind, LoginSession, Origin, Paging, Rank, Said, Wish};
+use crate::access::requests::Wish;
+use crate::gateway::pending_connections::Said;
+use crate::identity::logins::{LoginSession, NewLogin};
+use crate::model::actor::Asker;
+use crate::model::carrier::Carrier;
+use crate::model::error::ControlError;
+use crate::model::login::{LoginKind, Origin, Rank};
+use crate::model::view::Paging;
 
 const STRANGE: &str = r#"
     permit (principal in Group::"engineering", action == Action::"connect", resource is Database);
@@ -289,7 +293,7 @@ async fn failures(world: &World, who: &str) -> u32 {
 #[tokio::test]
 async fn a_name_alone_raises_nobodys_failures() {
     let world = World::new().await;
-    let guess = crate::ids::fresh_secret("");
+    let guess = crate::platform::ids::fresh_secret("");
     for _ in 0..20 {
         let tried = world.control.sign_in(&guess, Origin::default()).await;
         assert!(matches!(tried, Err(ControlError::Unauthenticated)), "{tried:?}");
@@ -375,7 +379,7 @@ async fn codes_and_links_that_are_no_good_are_told_of_and_guessers_do_not_fill_t
     assert_eq!(refused[2]["left_out"], 5);
     assert_eq!(failures(&world, "carol").await, 2);
     assert_eq!((failures(&world, "mallory").await, failures(&world, "alice").await), (15, 0));
-    let guess = crate::ids::fresh_secret("");
+    let guess = crate::platform::ids::fresh_secret("");
     let address = Some("203.0.113.9".parse().unwrap());
     for _ in 0..25 {
         let origin = Origin { address, ..Origin::default() };

@@ -6,10 +6,12 @@ use policies::{CredentialId, Method, Subject};
 
 use super::ssh_keys::{fresh, world as ssh_world};
 use super::{World, actor, inventory, settings};
-use crate::{
-    Control, ControlError, HIGH_WATER_FILE, Origin, Rollback, Settings, begin_high_water,
-    copy_store, read_copy,
-};
+use crate::kernel::backup::{copy_store, read_copy};
+use crate::kernel::control::Control;
+use crate::kernel::high_water::{HIGH_WATER_FILE, Rollback, begin_high_water};
+use crate::model::error::ControlError;
+use crate::model::login::Origin;
+use crate::model::settings::Settings;
 
 /// A copy of the store and of its mark, each of one moment.
 struct Copies {

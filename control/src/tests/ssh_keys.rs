@@ -8,7 +8,13 @@ use secrecy::ExposeSecret;
 use ssh_key::{HashAlg, LineEnding, PrivateKey};
 
 use super::World;
-use crate::{Actor, ControlError, Inventory, Proof, Scope, Ssh, SshKeyView, store};
+use crate::identity::challenge::Proof;
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::inventory::Inventory;
+use crate::model::settings::Ssh;
+use crate::model::view::{Scope, SshKeyView};
+use crate::store;
 
 /// A key with its private half.
 pub(super) struct Pair {

@@ -10,7 +10,10 @@ use ssh_key::{
 
 use super::World;
 use super::ssh_keys::{Pair, fresh, world};
-use crate::{Actor, ControlError, SshKeyChallenge, SshKeyView};
+use crate::identity::ssh_proof::SshKeyChallenge;
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::view::SshKeyView;
 
 impl World {
     async fn asked(&self, actor: &Actor, key: &Pair) -> SshKeyChallenge {
@@ -27,7 +30,7 @@ impl World {
     }
 
     async fn last_event(&self) -> (String, Value) {
-        let paging = crate::Paging { cursor: None, limit: Some(1) };
+        let paging = crate::model::view::Paging { cursor: None, limit: Some(1) };
         let page = self.control.audit(&super::actor("eve"), paging).await.unwrap();
         (page.items[0].kind.clone(), page.items[0].detail.clone())
     }

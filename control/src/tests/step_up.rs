@@ -9,7 +9,11 @@ use tonic::Request;
 
 use super::wait::{Events, ask, next, service, waiting};
 use super::{World, actor, inventory};
-use crate::{ControlError, HoldView, Paging, Rejection, Wish, Yes, ids, statement};
+use crate::access::requests::{Wish, Yes};
+use crate::model::error::{ControlError, Rejection};
+use crate::model::statement;
+use crate::model::view::{HoldView, Paging};
+use crate::platform::ids;
 
 pub(super) const TOUCH: &str = r#"
     permit (principal in Group::"engineering", action == Action::"connect", resource is Database);
@@ -445,7 +449,7 @@ async fn a_person_who_is_shut_out_while_others_decide_gets_no_connection() {
     assert_eq!(refused.code, "withdrawn");
 }
 
-async fn stolen(world: &World, ttl: u64, reason: &str) -> crate::Asked {
+async fn stolen(world: &World, ttl: u64, reason: &str) -> crate::model::view::Asked {
     let wish = Wish {
         ttl: Some(Ttl::from_secs(ttl)),
         reason: reason.into(),

@@ -9,7 +9,9 @@ use super::tickets::{CLOSED, Tickets};
 use super::wait::service;
 use super::workflow::{digest, used, world};
 use super::{World, actor, inventory, wish};
-use crate::{ControlError, Paging, Yes};
+use crate::access::requests::Yes;
+use crate::model::error::ControlError;
+use crate::model::view::Paging;
 
 const TRIES: usize = 40;
 
@@ -209,7 +211,8 @@ async fn an_approval_of_an_older_text_and_one_after_the_end_give_nothing() {
     let id = world.ask("alice", "app_ro@orders/reporting").await.unwrap().request.id;
     let older = digest(&world, &id).await;
     let reason = Some("order 8".to_owned());
-    let changes = crate::Changes { reason, ..crate::Changes::default() };
+    let changes =
+        crate::access::edit::Changes { reason, ..crate::access::edit::Changes::default() };
     world.control.edit(&actor("alice"), &id, changes).await.unwrap();
     let yes = Yes { digest: older, shorten: None, step_up: None };
     let stale = world.control.approve(&actor("bob"), &id, yes).await;

@@ -5,7 +5,11 @@ use secrecy::ExposeSecret;
 
 use super::workflow::{rules, state, world};
 use super::{World, actor, wish};
-use crate::{ControlError, WebhookHeaders, WebhookSecret, Wish, sign_webhook, webhook_timestamp};
+use crate::access::requests::Wish;
+use crate::model::error::ControlError;
+use crate::platform::webhook_signature::{
+    WebhookHeaders, WebhookSecret, sign_webhook, webhook_timestamp,
+};
 
 pub(super) struct Tickets {
     pub(super) world: World,

@@ -2,7 +2,9 @@ use policies::{Resource, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{RULES, World, actor, inventory};
-use crate::{ControlError, Minted, Paging, Scope};
+use crate::identity::tokens::Minted;
+use crate::model::error::ControlError;
+use crate::model::view::{Paging, Scope};
 
 fn shop() -> Resource {
     "app_ro@orders/shop".parse().unwrap()
@@ -93,10 +95,14 @@ async fn no_secret_stands_in_the_store() {
     let world = World::new().await;
     let minted = mint(&world, None).await;
     let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
-    let session = world.control.sign_in(&invite.code, crate::Origin::default()).await.unwrap();
+    let session =
+        world.control.sign_in(&invite.code, crate::model::login::Origin::default()).await.unwrap();
     let grant = world.read_grant().await;
-    let visit =
-        crate::grants::Visit { session: "se-1".parse().unwrap(), authn: None, source: None };
+    let visit = crate::access::grants::Visit {
+        session: "se-1".parse().unwrap(),
+        authn: None,
+        source: None,
+    };
     world.control.begin(&grant.id, visit).await.unwrap();
     world.control.redeem(&minted.token, &shop()).await.unwrap();
     let mut raw = world.raw().await;

@@ -5,7 +5,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
 
 use super::{World, actor};
-use crate::{ControlError, LinkService};
+use crate::gateway::link::LinkService;
+use crate::model::error::ControlError;
 
 pub(super) fn service(world: &World) -> LinkService {
     LinkService::new(world.control.clone())
@@ -220,7 +221,7 @@ async fn a_connections_code_is_of_no_use_in_another_login_session_than_the_first
     let code = confirm_code(&mut events).await;
     let view = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
     let login = "ls-bbbbbbbbbbbb".parse().unwrap();
-    let elsewhere = crate::Actor { login, ..actor("alice") };
+    let elsewhere = crate::model::actor::Actor { login, ..actor("alice") };
     let read = world.control.hold_by_code(&elsewhere, &code).await;
     assert!(matches!(read, Err(ControlError::NotFound(_))), "{read:?}");
     let stolen = world.control.confirm(&elsewhere, &code, view.digest.clone(), None).await;

@@ -5,7 +5,9 @@ use policies::Digest;
 
 use super::wait::{Events, ask, confirm, next, waiting};
 use super::{World, actor, inventory};
-use crate::{ControlError, HoldView, Said};
+use crate::gateway::pending_connections::Said;
+use crate::model::error::ControlError;
+use crate::model::view::HoldView;
 
 const RULES: &str = r#"
     permit (principal in Group::"engineering", action == Action::"connect", resource is Database);

@@ -3,7 +3,11 @@ use std::collections::BTreeMap;
 use policies::{GrantState, GroupName, RequestId, Subject, Ttl};
 
 use super::{World, actor, inventory, wish};
-use crate::{Changes, ControlError, Inventory, Paging, Part, RequestFilter, Scope, Wish, Yes};
+use crate::access::edit::{Changes, Part};
+use crate::access::requests::{Wish, Yes};
+use crate::model::error::ControlError;
+use crate::model::inventory::Inventory;
+use crate::model::view::{Paging, RequestFilter, Scope};
 
 const RULES: &str = r#"
     permit (principal, action == Action::"connect", resource is Database)
@@ -188,7 +192,7 @@ async fn the_rules_say_how_soon_a_grant_is_to_be_claimed() {
 pub(super) async fn used(world: &World, what: &str) -> policies::Grant {
     let grant = world.ask("alice", what).await.unwrap().grant.unwrap();
     let mut change = world.control.change().await.unwrap();
-    let by = crate::audit::By::Principal(grant.principal.clone());
+    let by = crate::model::event::By::Principal(grant.principal.clone());
     let used = change.step(&grant, policies::GrantEvent::Use, by).await.unwrap();
     change.commit().await.unwrap();
     used
@@ -330,7 +334,7 @@ async fn nobody_locks_a_group_that_they_are_in() {
     let mut inside = rules();
     let eve = inside.people.get_mut(&"eve".parse().unwrap()).unwrap();
     eve.principal.groups.insert("ops".parse().unwrap());
-    let own = crate::Actor { principal: eve.principal.clone(), ..actor("eve") };
+    let own = crate::model::actor::Actor { principal: eve.principal.clone(), ..actor("eve") };
     world.control.reload(inside).await.unwrap();
     let group = Subject::Group("ops".parse().unwrap());
     let refused = world.control.lock(&own, group, String::new(), None).await;

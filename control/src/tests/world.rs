@@ -7,8 +7,13 @@ use std::sync::Arc;
 use policies::{Calendar, GroupName, Refusal, RuleBook, Source, Ttl};
 
 use super::{World, actor, inventory, wish};
-use crate::rosters::Followed;
-use crate::{Control, ControlError, Inventory, Place, Rejection, RosterSource, TicketSource, Wish};
+use crate::access::requests::Wish;
+use crate::kernel::control::Control;
+use crate::model::error::{ControlError, Rejection};
+use crate::model::inventory::Inventory;
+use crate::model::on_call::{Place, RosterSource};
+use crate::model::tickets::TicketSource;
+use crate::sources::on_call::Followed;
 
 /// 15 January 2027, a Friday, 08:00 in UTC.
 const RULES: &str = r#"
@@ -27,19 +32,22 @@ const RULES: &str = r#"
     when { context.login == "app_cert" && !(context has ticket_state && context.ticket_state == "open") };
 "#;
 
-fn ruled(world: crate::World) -> Inventory {
+fn ruled(world: crate::model::context::World) -> Inventory {
     let source = Source { name: "rules.cedar".into(), text: RULES.into() };
     let rules = RuleBook::load(&[source]).unwrap().into();
     Inventory { rules, world, ..inventory(super::RULES) }
 }
 
-fn hours(windows: &[&str]) -> crate::World {
+fn hours(windows: &[&str]) -> crate::model::context::World {
     let windows = windows.iter().map(|text| text.parse().unwrap()).collect();
     let calendar = Calendar::new(jiff::tz::TimeZone::UTC, windows, []);
-    crate::World { calendar: Arc::new(calendar), ..crate::World::default() }
+    crate::model::context::World {
+        calendar: Arc::new(calendar),
+        ..crate::model::context::World::default()
+    }
 }
 
-fn rostered(file: &Path) -> crate::World {
+fn rostered(file: &Path) -> crate::model::context::World {
     let duty = GroupName::new("duty").unwrap();
     let source = RosterSource {
         from: Place::File(file.to_owned()),
@@ -47,7 +55,10 @@ fn rostered(file: &Path) -> crate::World {
         refresh: Ttl::from_secs(60),
         keep: Ttl::from_secs(600),
     };
-    crate::World { rosters: BTreeMap::from([(duty, source)]).into(), ..crate::World::default() }
+    crate::model::context::World {
+        rosters: BTreeMap::from([(duty, source)]).into(),
+        ..crate::model::context::World::default()
+    }
 }
 
 /// What the audit log says of why this was given, and how its story tells it.
@@ -152,7 +163,7 @@ async fn a_roster_that_falls_silent_holds_for_a_while_and_then_puts_nobody_on_ca
 #[tokio::test]
 async fn a_refusal_says_which_ticket_or_reason_is_wanted_and_how_to_give_it() {
     let world = World::new().await;
-    world.control.reload(ruled(crate::World::default())).await.unwrap();
+    world.control.reload(ruled(crate::model::context::World::default())).await.unwrap();
     let ask = |ticket: Option<&str>, reason: &str| Wish {
         ticket: ticket.map(|ticket| ticket.parse().unwrap()),
         reason: reason.into(),
@@ -178,7 +189,7 @@ async fn a_refusal_says_which_ticket_or_reason_is_wanted_and_how_to_give_it() {
 #[tokio::test]
 async fn a_grant_ends_when_its_ticket_closes() {
     let world = World::new().await;
-    world.control.reload(ruled(crate::World::default())).await.unwrap();
+    world.control.reload(ruled(crate::model::context::World::default())).await.unwrap();
     let ticket: policies::Ticket = "OPS-7".parse().unwrap();
     let ask = Wish { ticket: Some(ticket.clone()), ..wish("app_cert@orders") };
     let refused = world.control.ask(&actor("alice"), ask.clone()).await.unwrap_err();
@@ -217,7 +228,11 @@ async fn a_tracker_that_is_down_means_that_nobody_knows() {
         keep: Ttl::from_secs(600),
     };
     let tickets = Some(Arc::new(tickets));
-    world.control.reload(ruled(crate::World { tickets, ..Default::default() })).await.unwrap();
+    world
+        .control
+        .reload(ruled(crate::model::context::World { tickets, ..Default::default() }))
+        .await
+        .unwrap();
     let ask = Wish { ticket: Some("OPS-7".parse().unwrap()), ..wish("app_cert@orders") };
     for _ in 0..2 {
         let refused = world.control.ask(&actor("alice"), ask.clone()).await.unwrap_err();

@@ -83,7 +83,7 @@ const OPEN_FORMS: [&str; 4] =
 
 /// The forms that the router takes, with a name in braces where something is filled in.
 fn routed_forms() -> Vec<&'static str> {
-    let source = include_str!("../../src/pages/mod.rs");
+    let source = include_str!("../../src/http/pages/mod.rs");
     let routes = source.split("pub(crate) fn routes()").nth(1).unwrap();
     let routes = routes.split("\n}").next().unwrap().split(".route(\"").skip(1);
     let forms = routes.filter(|route| route.contains("post("));

@@ -5,7 +5,12 @@
 
 #[path = "../../../control/src/fuzz.rs"]
 mod fuzz;
-#[path = "../../../control/src/ics/mod.rs"]
-mod ics;
+#[path = "../../../control/src/sources/icalendar/mod.rs"]
+mod icalendar;
+
+/// Where `control` has it.
+mod sources {
+    pub(crate) use crate::icalendar;
+}
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::calendar(bytes));

@@ -1,0 +1,160 @@
+//! Saying one's own request otherwise while it waits: whoever has said yes is asked again, the rules
+//! are too, and its time to wait begins anew.
+
+use std::net::IpAddr;
+
+use policies::{
+    Edit, Facts, GrantId, Request, RequestError, RequestEvent, RequestId, Resource, Risk, Terms,
+    Ticket, Timestamp, Ttl,
+};
+use serde_json::json;
+
+use crate::access::ask::Answer;
+use crate::access::requests::{REASON_MAX, Wish, check_text};
+use crate::kernel::control::Control;
+use crate::kernel::transaction::Change;
+use crate::model::actor::{Actor, Asker};
+use crate::model::error::{ControlError, Rejection};
+use crate::model::view::Asked;
+use crate::store::requests::Stored;
+
+/// What an edit does to a part that a request need not have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Part<T> {
+    /// It stays as it is.
+    #[default]
+    Stays,
+    /// It is left out from now on.
+    Goes,
+    /// It is this.
+    Becomes(T),
+}
+
+impl<T> Part<T> {
+    fn of(self, before: Option<T>) -> Option<T> {
+        match self {
+            Self::Stays => before,
+            Self::Goes => None,
+            Self::Becomes(after) => Some(after),
+        }
+    }
+}
+
+/// What of a request is to be said otherwise; what is left out stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// For how long.
+    pub ttl: Option<Ttl>,
+    /// Why.
+    pub reason: Option<String>,
+    /// The ticket.
+    pub ticket: Part<Ticket>,
+    /// From when on; without, at once.
+    pub starts_at: Part<Timestamp>,
+}
+
+impl Control {
+    /// Says one's own request otherwise. Every yes that was said is taken back with it.
+    ///
+    /// # Errors
+    /// Where it isn't the actor's, is over, says that already, or the rules forbid it.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, request = %id))]
+    pub async fn edit(
+        &self,
+        actor: &Actor,
+        id: &RequestId,
+        changes: Changes,
+    ) -> Result<Asked, ControlError> {
+        check_text("a reason", changes.reason.as_deref().unwrap_or_default(), REASON_MAX)?;
+        self.paced(&actor.principal.id).await?;
+        if let Part::Becomes(ticket) = &changes.ticket {
+            self.look_up(Some(ticket)).await?;
+        }
+        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let answer = change.edit(&actor, &id, changes).await?;
+            let revision = change.commit().await?;
+            Ok(Asked::new(answer, revision))
+        })
+        .await
+    }
+}
+
+impl Change {
+    async fn edit(
+        &mut self,
+        actor: &Actor,
+        id: &RequestId,
+        changes: Changes,
+    ) -> Result<Answer, ControlError> {
+        self.acting(actor)?;
+        let Stored { request, source, risk, .. } = self.stored(id).await?;
+        if request.principal != actor.principal.id {
+            return Err(RequestError::NotTheirs.into());
+        }
+        let wish = self.changed(&request, changes, source)?;
+        let terms = self.judged_anew(&actor.asker(), &request, (&wish, risk)).await?;
+        let Wish { ttl, reason, ticket, starts_at, .. } = wish;
+        let edit = Edit { ttl: ttl.unwrap_or(request.ttl), reason, ticket, starts_at };
+        let (by, patience) =
+            (request.principal.clone(), self.control().settings().request_patience);
+        let event = RequestEvent::Edit { by, edit, terms, patience };
+        let next = request.apply(event, self.now)?;
+        let detail = json!({
+            "ttl": next.ttl, "reason": next.reason, "ticket": next.ticket,
+            "starts_at": next.starts_at.map(|at| at.to_string()), "before": request.digest(),
+            "lapses_at": next.lapses_at.to_string(),
+            "digest": next.digest(), "needs": next.terms.approvals.told(),
+        });
+        self.put_request(&next, actor, "request.edited", detail).await?;
+        self.outcome(next).await
+    }
+
+    /// The wish that an edited request is. A time that has come doesn't have to come again.
+    fn changed(
+        &self,
+        request: &Request,
+        changes: Changes,
+        source: Option<IpAddr>,
+    ) -> Result<Wish, ControlError> {
+        let Changes { ttl, reason, ticket, starts_at } = changes;
+        if matches!(starts_at, Part::Becomes(_)) && request.extends.is_some() {
+            let told = "an extension begins where the grant would end: it has no other time";
+            return Err(ControlError::Invalid(told.to_owned()));
+        }
+        let wish = Wish {
+            also: request.also.clone(),
+            ttl: Some(ttl.unwrap_or(request.ttl)),
+            reason: reason.unwrap_or_else(|| request.reason.clone()),
+            ticket: ticket.of(request.ticket.clone()),
+            act: request.act,
+            starts_at: starts_at.of(request.starts_at.filter(|starts| self.now < *starts)),
+            source,
+            ..Wish::new(request.resource.clone())
+        };
+        self.makes_sense(&wish, request.resources().count())?;
+        Ok(wish)
+    }
+
+    /// What it takes, said so: without the touch that it was asked with.
+    async fn judged_anew(
+        &mut self,
+        asker: &Asker,
+        request: &Request,
+        (wish, risk): (&Wish, Risk),
+    ) -> Result<Terms, ControlError> {
+        let all: Vec<Resource> = request.resources().cloned().collect();
+        // What was unusual when it was asked stays so.
+        let facts = Facts { risk, ..Facts::new(wish.judged_at(self.now), wish.source) };
+        let facts = wish.facts(facts);
+        let terms = self.terms_of(asker, &all, &facts)?;
+        terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
+        if let Some(id) = &request.extends {
+            let grant: GrantId = id.clone();
+            let grant = self.granted(&grant).await?;
+            self.can_be_extended(&grant, wish, terms.limit)?;
+        }
+        Ok(terms)
+    }
+}

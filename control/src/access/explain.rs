@@ -1,0 +1,145 @@
+//! Explaining: what the rules say of a wish before anybody asks, by the inventory in force.
+//!
+//! Everybody may have their own wishes explained; admins and auditors anybody's. What would have to be
+//! otherwise for another answer, and where in which folder a rule stands, is for those who oversee: it
+//! would show others how to get around a rule.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use policies::{
+    Explanation, Facts, GroupName, Inquiry, InquiryError, Member, PrincipalId, Risk, Verdict, World,
+};
+
+use crate::access::requests::Wish;
+use crate::kernel::control::Control;
+use crate::model::actor::{Actor, Asker};
+use crate::model::carrier::Carrier;
+use crate::model::error::ControlError;
+use crate::model::inventory::Inventory;
+use crate::policy::risk;
+
+impl Control {
+    /// What the rules say of this wish: of the actor's own, or of somebody else's.
+    ///
+    /// # Errors
+    /// Where the actor may not ask about them, or there is no such person, target, login or database.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, resource = %wish.resource))]
+    pub async fn explain(
+        &self,
+        actor: &Actor,
+        who: Option<PrincipalId>,
+        wish: Wish,
+    ) -> Result<Explanation, ControlError> {
+        let own = who.as_ref().is_none_or(|who| *who == actor.principal.id);
+        if !own {
+            actor.must_oversee()?;
+        }
+        self.paced(&actor.principal.id).await?;
+        let asker = who.filter(|_| !own).map_or_else(|| actor.asker(), stranger);
+        let (now, inventory) = (self.now(), self.0.inventory.load_full());
+        let risk = if own {
+            let db = &mut *self.0.store.read().await?;
+            risk::weigh(db, &asker, None, now).await?.risk
+        } else {
+            Risk::default()
+        };
+        // The coming week is gone through, which takes a moment: for one at a time, beside the others.
+        // Whoever doesn't wait for the answer keeps the turn until it is there all the same.
+        let turn = Arc::clone(&self.0.explaining).acquire_owned();
+        let turn = turn.await.map_err(|_| ControlError::Broken)?;
+        let (control, oversees) = (self.clone(), actor.oversees());
+        let explaining = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let facts = wish.facts(Facts { risk, ..Facts::new(now, None) });
+            let told = inventory.explained(&asker.principal, &wish, &facts)?;
+            let told = if oversees { told } else { discreet(told) };
+            Ok(control.unless_locked(&asker, &inventory, &wish, told))
+        });
+        explaining.await.map_err(|_| ControlError::Broken)?
+    }
+
+    /// A lock stands above all rules.
+    fn unless_locked(
+        &self,
+        asker: &Asker,
+        inventory: &Inventory,
+        wish: &Wish,
+        told: Explanation,
+    ) -> Explanation {
+        let resolved = inventory.resolve(&wish.resource).ok();
+        let locked =
+            resolved.and_then(|(_, resource)| self.not_locked(asker, &resource, self.now()).err());
+        match locked {
+            Some(why) => Explanation {
+                answer: format!("{} can't have {}: {why}", told.name, told.resource),
+                verdict: Verdict::Denied,
+                ..told
+            },
+            None => told,
+        }
+    }
+}
+
+/// Somebody else, of whom nothing is known but who they are.
+fn stranger(principal: PrincipalId) -> Asker {
+    let (device, credential, place, touch) = (None, None, None, None);
+    Asker { principal, device, carrier: Carrier::Session, credential, place, touch }
+}
+
+/// What somebody is told who doesn't oversee the rules.
+fn discreet(told: Explanation) -> Explanation {
+    let rules = told.rules.into_iter().map(|mut rule| {
+        let name = Path::new(&rule.place.file).file_name();
+        rule.place.file = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        rule
+    });
+    Explanation { rules: rules.collect(), otherwise: Vec::new(), ..told }
+}
+
+impl Inventory {
+    fn explained(
+        &self,
+        who: &PrincipalId,
+        wish: &Wish,
+        facts: &Facts,
+    ) -> Result<Explanation, ControlError> {
+        let person = self.people.get(who).ok_or(ControlError::NotFound("person"))?;
+        let (world, calendar) = (self.seen_by_rules(), &self.world.calendar);
+        let clock = |now| calendar.local(now);
+        let inquiry = Inquiry { book: &self.rules, world: &world, clock: &clock };
+        let facts = self.informed(&person.principal, facts);
+        inquiry.explain(who, &wish.resource, facts).map_err(|why| match why {
+            InquiryError::NoPerson(_) => ControlError::NotFound("person"),
+            InquiryError::NoTarget(_) => ControlError::NotFound("target"),
+            InquiryError::Resource(why) => ControlError::Refused(why.into()),
+        })
+    }
+
+    /// Who and what there is, as rules see it.
+    fn seen_by_rules(&self) -> World {
+        let people = self.people.iter().map(|(id, person)| {
+            let human = self.human(id);
+            let member = Member {
+                principal: person.principal.clone(),
+                disabled: person.disabled,
+                workload: self.is_workload(id),
+                same_as: (human != id).then(|| human.clone()),
+            };
+            (id.clone(), member)
+        });
+        let issuers = self.issuers.values();
+        let mapped = issuers.clone().filter_map(|issuer| issuer.groups.as_ref());
+        let mapped = mapped.flat_map(|groups| groups.values().cloned());
+        let elsewhere: BTreeSet<GroupName> =
+            mapped.chain(self.world.rosters.keys().cloned()).collect();
+        World {
+            people: people.collect(),
+            targets: (*self.targets).clone(),
+            elsewhere,
+            any_group: issuers.clone().any(|issuer| issuer.groups.is_none()),
+            stand_ins: self.workflow.escalate_to.clone(),
+        }
+    }
+}

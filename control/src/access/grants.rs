@@ -1,0 +1,377 @@
+//! What becomes of a grant: it is used, given back, or revoked.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use certs::{IssuedKey, LoginCert, SshIssuedKey};
+use policies::{
+    Authn, Channel, Credential, End, Facts, Grant, GrantEvent, GrantId, Kind, Method, Record,
+    Request, Resource, SessionId, StepUp, Terms, Timestamp, Ttl,
+};
+use secrecy::SecretString;
+use serde_json::json;
+use sqlx::SqliteConnection;
+
+use crate::access::step_up;
+use crate::kernel::control::Control;
+use crate::kernel::cuts::{Deed, InForce, What};
+use crate::kernel::transaction::Change;
+use crate::model::actor::{Actor, Asker};
+use crate::model::carrier::Carrier;
+use crate::model::error::ControlError;
+use crate::model::event::Event;
+use crate::model::inventory::Inventory;
+use crate::model::unusual::Unusual;
+use crate::store;
+use crate::store::requests::Stored;
+use accept::neighbourhood;
+
+/// How long an upstream certificate lasts. It only has to open a connection: the life of a
+/// certificate is not the life of a lease.
+const CERTIFICATE_LIFE: Ttl = Ttl::from_secs(600);
+
+/// What a connection needs to go on.
+pub(crate) struct Begun {
+    pub(crate) ends: Timestamp,
+    pub(crate) credential: Upstream,
+    /// Whether the credential may serve the next connection too.
+    pub(crate) keep: bool,
+    pub(crate) rights: Rights,
+}
+
+/// What a session may open, and what its recording has to keep: decided once, when it begins.
+#[derive(Debug, Default)]
+pub(crate) struct Rights {
+    pub(crate) channels: BTreeSet<Channel>,
+    pub(crate) record: BTreeSet<Record>,
+}
+
+/// A connection that begins to use a grant.
+pub(crate) struct Visit {
+    pub(crate) session: SessionId,
+    pub(crate) authn: Option<Authn>,
+    pub(crate) source: Option<IpAddr>,
+}
+
+/// How the gateway signs in upstream.
+pub(crate) enum Upstream {
+    Password(SecretString),
+    Certificate(Box<IssuedKey>),
+    /// A key that was made for this login, with its certificate.
+    SshCertificate(Box<SshIssuedKey>),
+    /// A private key in OpenSSH's format.
+    SshKey(SecretString),
+}
+
+impl Control {
+    /// Gives one's own grant back.
+    ///
+    /// # Errors
+    /// Where it isn't the actor's, or is over.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, grant = %id))]
+    pub async fn done(&self, actor: &Actor, id: &GrantId) -> Result<InForce<Grant>, ControlError> {
+        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.to_the_end(async move { control.end_grant(&actor, &id, End::Done).await }).await
+    }
+
+    /// Ends somebody's grant. This is for admins and for those who may decide on its request.
+    ///
+    /// # Errors
+    /// Where the actor may not, or it is over.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, grant = %id))]
+    pub async fn revoke(
+        &self,
+        actor: &Actor,
+        id: &GrantId,
+        reason: String,
+    ) -> Result<InForce<Grant>, ControlError> {
+        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
+        let end = End::Revoked(told(&actor.principal.name, &reason));
+        self.to_the_end(async move { control.end_grant(&actor, &id, end).await }).await
+    }
+
+    async fn end_grant(
+        &self,
+        actor: &Actor,
+        id: &GrantId,
+        end: End,
+    ) -> Result<InForce<Grant>, ControlError> {
+        match self.end_in_store(actor, id, end.clone()).await {
+            Err(error) if store::is_fault(&error) => {
+                self.end_without_store(actor, id, end, error).await
+            }
+            done => done,
+        }
+    }
+
+    async fn end_in_store(
+        &self,
+        actor: &Actor,
+        id: &GrantId,
+        end: End,
+    ) -> Result<InForce<Grant>, ControlError> {
+        let mut change = self.change_anyway().await?;
+        let grant = change.granted(id).await?;
+        let (inventory, now) = (Arc::clone(&change.inventory), change.now);
+        self.may_end(change.db(), (&inventory, now), actor, (&grant, &end)).await?;
+        let value = change.step(&grant, GrantEvent::End(end), actor).await?;
+        let durable = change.commit_cut().await?;
+        Ok(InForce { value, durable })
+    }
+
+    /// The same where not even a transaction can begin: what can be read is enough to decide by.
+    async fn end_without_store(
+        &self,
+        actor: &Actor,
+        id: &GrantId,
+        end: End,
+        error: ControlError,
+    ) -> Result<InForce<Grant>, ControlError> {
+        let _turn = self.0.store.turn().await;
+        let (inventory, now) = (self.0.inventory.load_full(), self.now());
+        let mut db = self.0.store.read().await?;
+        let found = store::grants::find(&mut db, id).await?;
+        let grant = self.0.cuts.apply_to(found.ok_or(ControlError::NotFound("grant"))?);
+        self.may_end(&mut db, (&inventory, now), actor, (&grant, &end)).await?;
+        let value = grant.apply(GrantEvent::End(end.clone()), now)?;
+        let what = What::Grant { grant: value.id.clone(), end };
+        self.cut_now(now, vec![Deed::new(actor.into(), what)], error).await?;
+        Ok(InForce { value, durable: false })
+    }
+
+    async fn may_end(
+        &self,
+        db: &mut SqliteConnection,
+        (inventory, now): (&Inventory, Timestamp),
+        actor: &Actor,
+        (grant, end): (&Grant, &End),
+    ) -> Result<(), ControlError> {
+        let own = grant.principal == actor.principal.id;
+        if *end == End::Done {
+            let told = "only its holder gives a grant back: others revoke it";
+            return own.then_some(()).ok_or_else(|| ControlError::Forbidden(told.to_owned()));
+        }
+        self.not_shut_out(&actor.asker(), now)?;
+        let person = inventory.person(&actor.principal.id)?;
+        if person.admin {
+            return Ok(());
+        }
+        if own {
+            let told = "this is your own grant: give it back with `postern done`";
+            return Err(ControlError::Forbidden(told.to_owned()));
+        }
+        // Nobody was asked in an emergency; whoever is to look at it may end it, too.
+        if let Some(review) = store::reviews::of(db, &grant.id).await? {
+            return Ok(review.concerns(&inventory.reviewer(&person.principal, &review)?)?);
+        }
+        let asked = store::requests::find(db, &grant.request).await?;
+        let request = asked.ok_or(ControlError::NotFound("request"))?.request;
+        Ok(request.may_decide(&inventory.decider(&person.principal, &request)?)?)
+    }
+
+    /// A connection begins to use a grant. The first one starts its clock. Where it takes a step-up
+    /// that isn't there, nothing has begun; and nothing begins while the store can't be written.
+    #[tracing::instrument(skip_all, fields(grant = %id))]
+    pub(crate) async fn begin(&self, id: &GrantId, visit: Visit) -> Result<Begun, ControlError> {
+        let (control, id) = (self.clone(), id.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let (grant, keep, rights) = change.use_grant(&id, &visit).await?;
+            let ends = grant.deadline().ok_or(ControlError::NotFound("grant"))?;
+            let credential = change.upstream(&grant, &rights)?;
+            change.commit().await?;
+            Ok(Begun { ends, credential, keep, rights })
+        })
+        .await
+    }
+}
+
+fn told(name: &str, reason: &str) -> String {
+    let reason = crate::model::event::clip(reason, 500);
+    if reason.is_empty() { format!("by {name}") } else { format!("by {name}: {reason}") }
+}
+
+impl Change {
+    pub(crate) async fn granted(&mut self, id: &GrantId) -> Result<Grant, ControlError> {
+        let found = store::grants::find(self.db(), id).await?;
+        found.ok_or(ControlError::NotFound("grant"))
+    }
+
+    /// Asks the rules once more, with where this very connection comes from and what was touched for
+    /// it, and uses the grant.
+    async fn use_grant(
+        &mut self,
+        id: &GrantId,
+        visit: &Visit,
+    ) -> Result<(Grant, bool, Rights), ControlError> {
+        let grant = self.granted(id).await?;
+        let used = self.step(&grant, GrantEvent::Use, holder(&grant)).await?;
+        let asker = visitor(&grant, visit);
+        self.control().not_locked(&asker, &grant.resource, self.now)?;
+        let stored = self.stored(&grant.request).await?;
+        let given = self.youngest(&asker, &grant.resource).await?;
+        let from = visit.source.or(stored.source);
+        let unusual = self.weigh(&asker, from).await?;
+        let facts = step_up::facts(unusual.facts(self.now, from), given.as_ref());
+        let terms = self.covers(&grant, &facts).await?;
+        let touch = match self.fresh(&terms, given.as_ref()) {
+            // A session outlives the touch that let it in: what it opens later needs no other.
+            Err(_) if self.was_proved(&visit.session, &grant.id).await? => None,
+            touch => touch.map_err(|error| told_why(error, &unusual))?,
+        };
+        if let Some(step_up) = touch {
+            let (about, now) = ((&visit.session, &grant.id), self.now);
+            store::proofs::insert_session(self.db(), about, &step_up.id, now).await?;
+            let detail = json!({ "grant": grant.id, "step_up": step_up::told(step_up) });
+            let event = Event::new(holder(&grant), "session.proved", &visit.session, detail);
+            self.record(event).await?;
+        }
+        if touch.is_some() || is_vouched(visit, &stored) {
+            let device = match &asker.carrier {
+                Carrier::Device(device) => Some(device),
+                Carrier::Session | Carrier::Unnamed => None,
+            };
+            self.learn_place(&grant.principal, visit.source, device).await?;
+        }
+        let rights = self.rights(&grant, &stored.request, &terms, (&facts, given.as_ref()));
+        // What a touch opened, if only in part, is asked about again the next time, and so is what
+        // hangs on what is usual.
+        let weighed = self.inventory.rules.weighs_risk();
+        let keep = terms.step_up.is_none() && facts.step_up.is_none() && !weighed;
+        Ok((used, keep, rights))
+    }
+
+    /// Whether somebody touched for this very session when it began.
+    async fn was_proved(
+        &mut self,
+        session: &SessionId,
+        grant: &GrantId,
+    ) -> Result<bool, ControlError> {
+        store::proofs::is_session_proved(self.db(), session, grant).await
+    }
+
+    /// Which of the target's kinds of channels the rules let this grant open. One for which they take
+    /// more than was given for the grant stays shut.
+    fn rights(
+        &self,
+        grant: &Grant,
+        request: &Request,
+        terms: &Terms,
+        (facts, given): (&Facts, Option<&StepUp>),
+    ) -> Rights {
+        let mut rights = Rights { record: terms.record.clone(), ..Rights::default() };
+        let target = self.inventory.targets.get(&grant.resource.target);
+        let channels = target.and_then(|target| target.ssh.as_ref()).map(|ssh| &ssh.channels);
+        for channel in channels.into_iter().flatten() {
+            let facts = facts.clone().on(*channel);
+            let Ok(terms) = self.inventory.still_gives(request, grant, &facts) else { continue };
+            if self.fresh(&terms, given).is_ok() {
+                rights.channels.insert(*channel);
+                rights.record.extend(terms.record);
+            }
+        }
+        rights
+    }
+
+    fn upstream(&self, grant: &Grant, rights: &Rights) -> Result<Upstream, ControlError> {
+        let (target, resource) = self.inventory.resolve(&grant.resource)?;
+        let kind = target.logins.get(&resource.login);
+        match kind.ok_or(ControlError::NotFound("login"))? {
+            Credential::Password => {
+                let secret = self.inventory.secrets.get(&target.name, &resource.login);
+                let secret = secret.ok_or(ControlError::NotFound("upstream password"))?;
+                Ok(Upstream::Password(secret.clone()))
+            }
+            Credential::Key => {
+                let secret = self.inventory.secrets.get(&target.name, &resource.login);
+                let secret = secret.ok_or(ControlError::NotFound("upstream key"))?;
+                Ok(Upstream::SshKey(secret.clone()))
+            }
+            Credential::Certificate => match target.kind {
+                Kind::Postgres => {
+                    let life = CERTIFICATE_LIFE.duration();
+                    let login = resource.login.as_str();
+                    let authority = &self.control().settings().authority;
+                    let issued = authority.issue_login(login, life, self.now.millis())?;
+                    Ok(Upstream::Certificate(Box::new(issued)))
+                }
+                Kind::Ssh => self.ssh_certificate(grant, &resource, rights),
+            },
+        }
+    }
+
+    /// The person's name and the grant are in the key id, which the target's own log shows. At the
+    /// target it may do what the rules let the session do, and no more.
+    fn ssh_certificate(
+        &self,
+        grant: &Grant,
+        resource: &Resource,
+        rights: &Rights,
+    ) -> Result<Upstream, ControlError> {
+        let ssh = self.control().settings().ssh.as_ref();
+        let ssh = ssh.ok_or(ControlError::NotFound("authority for SSH"))?;
+        let permits = permits(&rights.channels);
+        let wish = LoginCert {
+            login: resource.login.as_str(),
+            key_id: &format!("postern {} {}", grant.principal, grant.id),
+            permits: &permits,
+            life: CERTIFICATE_LIFE.duration(),
+        };
+        let issued = ssh.authority.issue_login(&wish, self.now.millis());
+        let issued = issued.map_err(ControlError::IssueSsh)?;
+        Ok(Upstream::SshCertificate(Box::new(issued)))
+    }
+}
+
+/// What a target has to let a certificate do, so that these can be opened.
+fn permits(channels: &BTreeSet<Channel>) -> Vec<&'static str> {
+    let permit = |kind: &Channel| match kind {
+        Channel::Shell
+        | Channel::Exec
+        | Channel::Sftp
+        | Channel::SftpWrite
+        | Channel::Subsystem => None,
+        Channel::DirectTcpip
+        | Channel::DirectStreamlocal
+        | Channel::ForwardedTcpip
+        | Channel::ForwardedStreamlocal => Some("permit-port-forwarding"),
+        Channel::Agent => Some("permit-agent-forwarding"),
+        Channel::X11 => Some("permit-X11-forwarding"),
+    };
+    channels.iter().filter_map(permit).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Whether its person confirmed this very connection, or others approved it from where it comes.
+fn is_vouched(visit: &Visit, asked: &Stored) -> bool {
+    let confirmed = visit.authn.as_ref().is_some_and(|authn| authn.method == Method::Confirmed);
+    let (here, there) = (visit.source.map(neighbourhood), asked.source.map(neighbourhood));
+    confirmed || (here.is_some() && here == there && !asked.request.state.approvals().is_empty())
+}
+
+/// A step-up is wanted: because of what is unusual, where something is.
+fn told_why(mut error: ControlError, unusual: &Unusual) -> ControlError {
+    let because = unusual.told();
+    if let ControlError::StepUpNeeded { why, .. } = &mut error
+        && !because.is_empty()
+    {
+        *why = format!("{why}: {}", because.join(", "));
+    }
+    error
+}
+
+fn visitor(grant: &Grant, visit: &Visit) -> Asker {
+    let authn = visit.authn.as_ref();
+    Asker {
+        principal: grant.principal.clone(),
+        device: authn.and_then(|authn| authn.device.clone()),
+        carrier: authn.map_or(Carrier::Unnamed, Carrier::of),
+        credential: authn.map(|authn| authn.evidence.clone()),
+        place: crate::model::actor::place(authn, visit.source),
+        touch: None,
+    }
+}
+
+fn holder(grant: &Grant) -> crate::model::event::By {
+    crate::model::event::By::Principal(grant.principal.clone())
+}

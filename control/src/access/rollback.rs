@@ -1,0 +1,273 @@
+//! A store that went back in time: it is refused at the start, or accepted by the operator's word.
+//!
+//! Accepting it ends everything that could have been taken away in the time that is lost: grants, requests
+//! that wait, sign-ins, tokens and links. What the high-water mark knows of that time is put back: locks hold
+//! again, removed keys are gone again, and certificates that were issued are of no use any more.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use policies::{
+    CredentialId, End, GrantEvent, GrantId, Lock, LockId, LoginId, RequestId, Subject, Timestamp,
+};
+use serde_json::json;
+
+use crate::kernel::control::Control;
+use crate::kernel::high_water;
+use crate::kernel::high_water::{Factor, HighWater, Known, Rollback, StorePoint};
+use crate::kernel::transaction::Change;
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event};
+use crate::model::login::{LoginEnd, Which};
+use crate::platform::ids;
+use crate::store;
+use crate::store::Store;
+
+const WHY: &str = "an older copy of the gateway's store was accepted";
+
+/// What accepting an older store did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedRollback {
+    /// Why the store was refused.
+    pub why: Rollback,
+    /// The epoch that begins.
+    pub epoch: u64,
+    /// Until when the store knows what happened.
+    pub known_until: Option<Timestamp>,
+    /// Grants that ended.
+    pub grants: Vec<GrantId>,
+    /// Requests that were withdrawn.
+    pub requests: Vec<RequestId>,
+    /// Sign-ins that ended.
+    pub logins: Vec<LoginId>,
+    /// Locks that the store had forgotten, and that hold again.
+    pub locks: Vec<LockId>,
+    /// How many keys were removed again.
+    pub keys: usize,
+}
+
+/// What is found of a store when it is opened.
+pub(crate) struct Opening {
+    /// The mark from now on.
+    pub(crate) high_water: HighWater,
+    /// The epoch from now on.
+    pub(crate) epoch: u64,
+    /// Whether the mark was written before.
+    pub(crate) marked: bool,
+    /// What is to be accepted, with what is known of the time that is lost.
+    pub(crate) lost: Option<(Rollback, Option<Known>)>,
+}
+
+impl Opening {
+    /// Compares a store with its high-water mark. Nothing is changed.
+    ///
+    /// # Errors
+    /// Where the store went back in time and nobody accepts that.
+    pub(crate) async fn check(
+        store: &Store,
+        path: &Path,
+        now: Timestamp,
+        accept: bool,
+    ) -> Result<Self, ControlError> {
+        let db = &mut *store.read().await?;
+        let (point, marked) = store::high_water::point(db).await?;
+        let (read, damaged) = match high_water::read(path)? {
+            Ok(known) => (known, None),
+            Err(damaged) => (None, Some(damaged)),
+        };
+        let at = read.as_ref().map_or(0, |known| known.point.event);
+        let digest = store::audit::digest_of(db, at).await?;
+        let compared = match damaged {
+            Some(damaged) => Err(damaged),
+            None => high_water::compare(&point, marked, read.as_ref(), digest.as_deref()),
+        };
+        let why = compared.err();
+        if let Some(why) = why.clone().filter(|_| !accept) {
+            return Err(why.into());
+        }
+        let known_epoch = read.as_ref().map_or(0, |known| known.point.epoch);
+        let epoch = match why {
+            Some(_) => point.epoch.max(known_epoch).saturating_add(1),
+            None => point.epoch,
+        };
+        let known = from_now_on(db, StorePoint { epoch, ..point }, read.as_ref(), now).await?;
+        let high_water = HighWater::new(path.to_owned(), known);
+        Ok(Self { high_water, epoch, marked, lost: why.map(|why| (why, read)) })
+    }
+}
+
+/// What the mark knows from now on: what stands in the store, and what the mark alone remembers.
+async fn from_now_on(
+    db: &mut sqlx::SqliteConnection,
+    point: StorePoint,
+    before: Option<&Known>,
+    now: Timestamp,
+) -> Result<Known, ControlError> {
+    let mut known = Known::new(point, now);
+    for lock in store::locks::all(db).await? {
+        known.locks.insert(lock.id.clone(), lock);
+    }
+    for issued in store::high_water::certificates(db, now).await? {
+        known.issued.insert(issued.id.clone(), issued);
+    }
+    if let Some(before) = before {
+        // Certificates of workloads are in no table.
+        known.issued.extend(before.issued.clone());
+        known.removed.clone_from(&before.removed);
+    }
+    known.forget(now);
+    Ok(known)
+}
+
+impl Control {
+    /// What was accepted at this start, where the store had gone back in time.
+    #[must_use]
+    pub fn accepted_rollback(&self) -> Option<&AcceptedRollback> {
+        self.0.accepted.get()
+    }
+
+    /// Accepts an older store, before anybody is served.
+    pub(crate) async fn accept_rollback(
+        &self,
+        why: Rollback,
+        known: Option<Known>,
+        epoch: u64,
+    ) -> Result<(), ControlError> {
+        let control = self.clone();
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let known_until = store::audit::newest_at(change.db()).await?;
+            let mut accepted = AcceptedRollback {
+                why,
+                epoch,
+                known_until,
+                grants: Vec::new(),
+                requests: Vec::new(),
+                logins: Vec::new(),
+                locks: Vec::new(),
+                keys: 0,
+            };
+            change.end_everything(&mut accepted).await?;
+            if let Some(known) = known {
+                change.put_back(known, &mut accepted).await?;
+            }
+            store::high_water::set_epoch(change.db(), epoch).await?;
+            change.record(accepted.event()).await?;
+            change.commit().await?;
+            let _ = control.0.accepted.set(accepted);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Writes the high-water mark, and in the store that there is one from now on.
+    pub(crate) async fn mark(&self, marked: bool) -> Result<(), ControlError> {
+        let high_water = self.0.high_water.clone();
+        let saving = tokio::task::spawn_blocking(move || high_water.save());
+        saving.await.map_err(|_| ControlError::Broken)??;
+        if marked {
+            return Ok(());
+        }
+        tracing::info!(
+            "this store has a high-water mark from now on: an older copy of it is noticed"
+        );
+        let control = self.clone();
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            store::high_water::marked(change.db()).await?;
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+}
+
+impl AcceptedRollback {
+    fn event(&self) -> Event {
+        let detail = json!({
+            "why": self.why.to_string(), "epoch": self.epoch,
+            "known_until": self.known_until.map(|at| at.to_string()),
+            "grants": self.grants, "requests": self.requests, "logins": self.logins,
+            "locks": self.locks, "keys": self.keys,
+        });
+        Event::new(By::Operator, "store.rolled-back", "store", detail)
+    }
+}
+
+impl Change {
+    async fn end_everything(
+        &mut self,
+        accepted: &mut AcceptedRollback,
+    ) -> Result<(), ControlError> {
+        for grant in store::grants::open(self.db()).await? {
+            let end = GrantEvent::End(End::Revoked(WHY.to_owned()));
+            self.step(&grant, end, By::Operator).await?;
+            accepted.grants.push(grant.id);
+        }
+        for stored in store::requests::pending(self.db()).await? {
+            if !self.lapse(&stored.request).await? {
+                self.withdraw_for(&stored.request, WHY).await?;
+            }
+            accepted.requests.push(stored.request.id);
+        }
+        for whose in store::logins::people(self.db()).await? {
+            let ended = self.end_logins(Which::Of(&whose), LoginEnd::Ended, By::Operator).await?;
+            accepted.logins.extend(ended);
+        }
+        let now = self.now;
+        store::high_water::end_all_proofs(self.db(), now).await
+    }
+
+    /// Puts back what the high-water mark knows and the store has forgotten.
+    async fn put_back(
+        &mut self,
+        mut known: Known,
+        accepted: &mut AcceptedRollback,
+    ) -> Result<(), ControlError> {
+        let now = self.now;
+        known.forget(now);
+        let there: BTreeSet<LockId> =
+            store::high_water::lock_ids(self.db()).await?.into_iter().collect();
+        for lock in known.locks.into_values().filter(|lock| !there.contains(&lock.id)) {
+            self.add_lock_by(By::Operator, &lock).await?;
+            accepted.locks.push(lock.id);
+        }
+        let locked = self.locked_credentials().await?;
+        for issued in known.issued.into_values().filter(|issued| !locked.contains(&issued.id)) {
+            let lock = Lock {
+                id: ids::fresh("lk")?,
+                subject: Subject::Credential(issued.id),
+                reason: WHY.to_owned(),
+                by: issued.whose,
+                at: now,
+                until: Some(issued.expires_at),
+                members: BTreeSet::new(),
+            };
+            self.add_lock_by(By::Operator, &lock).await?;
+        }
+        for factor in known.removed.keys() {
+            if store::high_water::remove_factor(self.db(), factor, now).await? {
+                accepted.keys += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn locked_credentials(&mut self) -> Result<BTreeSet<CredentialId>, ControlError> {
+        let locks = store::locks::all(self.db()).await?.into_iter();
+        let credentials = locks.filter_map(|lock| match lock.subject {
+            Subject::Credential(id) => Some(id),
+            Subject::Principal(_)
+            | Subject::Group(_)
+            | Subject::Device(_)
+            | Subject::Target(_)
+            | Subject::Login(_, _) => None,
+        });
+        Ok(credentials.collect())
+    }
+
+    /// Remembers, outside of the database too, that a key is gone.
+    pub(crate) fn removed_factor(&mut self, factor: Factor) {
+        let fact = high_water::Fact::removed(factor, self.now);
+        self.keep_outside(fact);
+    }
+}

@@ -1,0 +1,360 @@
+//! Step-ups: kept as they are given, and looked for where the rules want one.
+//!
+//! They are wanted when somebody asks, when somebody approves, and at every connection, where a touch
+//! serves the certificate or address of that connection alone. Whoever has something to prove themselves
+//! with does so at every approval and confirmation, whatever the rules say. A step-up opens; it never
+//! ends anything: a session outlives the touch that let it in. `connection` says what one takes before it
+//! asks.
+
+mod connection;
+
+use policies::{
+    Bound, Facts, Need, PrincipalId, Purpose, Request, RequestEvent, RequestId, Resource, StepUp,
+    StepUpId, Terms, Timestamp, Ttl,
+};
+use serde_json::{Value, json};
+use sqlx::SqliteConnection;
+
+use crate::access::ask::Answer;
+use crate::kernel::control::Control;
+use crate::kernel::transaction::Change;
+use crate::model::actor::{Actor, Asker};
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event};
+use crate::model::inventory::Inventory;
+use crate::model::statement;
+use crate::model::statement::Statement;
+use crate::model::view::HoldView;
+use crate::policy::risk;
+use crate::store;
+use crate::store::requests::Stored;
+
+/// How old a touch may be that no rule asks for.
+const UNRULED: Ttl = Ttl::from_secs(300);
+/// How far back rules may look for a step-up.
+const REMEMBERED: Ttl = Ttl::from_secs(24 * 3_600);
+
+/// What audit events tell of a step-up: with which key, and what was agreed to.
+pub(crate) fn told(given: &StepUp) -> Value {
+    json!({
+        "id": given.id, "kind": given.kind, "credential": given.credential,
+        "digest": given.digest, "at": given.at.to_string(), "bound": given.bound,
+    })
+}
+
+/// The kind and age of a step-up, for rules.
+pub(crate) fn facts(facts: Facts, given: Option<&StepUp>) -> Facts {
+    let step_up = given.map(|given| (given.kind, given.age(facts.now)));
+    Facts { step_up, ..facts }
+}
+
+impl Control {
+    /// The one who asked stands by a request with a step-up; from then on others are asked.
+    ///
+    /// # Errors
+    /// Where the step-up doesn't serve, or the request isn't theirs or doesn't wait for one.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, request = %id))]
+    pub async fn stand_by(
+        &self,
+        actor: &Actor,
+        id: &RequestId,
+        given: &StepUpId,
+    ) -> Result<Request, ControlError> {
+        let (control, actor, id, given) = (self.clone(), actor.clone(), id.clone(), given.clone());
+        self.to_the_end(async move {
+            let stood = control.stood_by(&actor, &id, &given).await;
+            control.audited(&actor, stood).await
+        })
+        .await
+    }
+
+    async fn stood_by(
+        &self,
+        actor: &Actor,
+        id: &RequestId,
+        given: &StepUpId,
+    ) -> Result<Request, ControlError> {
+        let mut change = self.change().await?;
+        change.acting(actor)?;
+        let request = change.stored(id).await?.request;
+        let name = change.inventory.name(&request.principal);
+        let need = Wanted {
+            within: request.terms.step_up,
+            ..Wanted::new(actor, Purpose::Ask, request.subject())
+        };
+        let shown = [statement::of_wish(&request, &name)];
+        let step_up = change.given(&need, given, &shown).await?;
+        let (next, _) = change.proved(&request, step_up).await?;
+        change.commit().await?;
+        Ok(next)
+    }
+
+    /// What this person does to agree to something, where the rules want a touch of that age.
+    pub(crate) async fn way(
+        &self,
+        actor: &Actor,
+        within: Option<Ttl>,
+    ) -> Result<Way, ControlError> {
+        let factors = self.factors(&actor.principal.id).await?;
+        Ok(match (factors.any(), within) {
+            (true, _) => Way::Touch,
+            (false, Some(_)) => Way::Enrol,
+            (false, None) => Way::Click,
+        })
+    }
+
+    /// The same for a waiting connection.
+    pub(crate) async fn way_for(
+        &self,
+        actor: &Actor,
+        view: &HoldView,
+    ) -> Result<Way, ControlError> {
+        let (now, asker) = (self.now(), of_hold(actor, view));
+        let unusual = {
+            let db = &mut *self.0.store.read().await?;
+            risk::weigh(db, &asker, view.source, now).await?
+        };
+        let facts = unusual.facts(now, view.source);
+        let within = self.0.inventory.load().touch_for(actor, view, &facts);
+        self.way(actor, within).await
+    }
+
+    /// Writes down that a step-up wasn't taken, where that is how something ended.
+    pub(crate) async fn audited<T>(
+        &self,
+        actor: &Actor,
+        ended: Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        if let Err(ControlError::Unfit { id, why }) = &ended {
+            let mut change = self.change().await?;
+            change.failed(&actor.principal.id, "step-up").await?;
+            let event = Event::new(actor, "step-up.refused", id, json!({ "reason": why }));
+            change.record(event).await?;
+            change.commit().await?;
+        }
+        ended
+    }
+
+    /// A step-up is wanted: why, and where it is given.
+    pub(crate) fn step_up_needed(&self, page: &str, why: &str) -> ControlError {
+        let url = format!("{}{page}", self.settings().base_url());
+        ControlError::StepUpNeeded { url, why: why.to_owned() }
+    }
+}
+
+async fn youngest(
+    db: &mut SqliteConnection,
+    asker: &Asker,
+    resource: &Resource,
+    now: Timestamp,
+) -> Result<Option<StepUp>, ControlError> {
+    let subject = resource.to_string();
+    let given = store::step_ups::of(db, &asker.principal, &subject).await?;
+    let need = Need {
+        principal: &asker.principal,
+        purpose: Purpose::Connect,
+        subject: &subject,
+        bound: asker.place.as_ref(),
+        within: REMEMBERED,
+    };
+    Ok(given.into_iter().find(|given| given.serves(&need, now).is_ok()))
+}
+
+/// What somebody does whose client can't wait for a touch. It is bound to the certificate or the
+/// address, so that one client of theirs opens the way for the others.
+pub(crate) fn how(url: &str) -> String {
+    format!(
+        "connect from here with psql or ssh, or with options='-c postern.hold=10m': it waits, and names the \
+         page where you touch; then try again. Your keys are at {url}"
+    )
+}
+
+/// How somebody agrees to something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By a click: they have nothing to prove themselves with, and no rule wants it.
+    Click,
+    /// By a proof.
+    Touch,
+    /// By a proof, but they have nothing to prove themselves with.
+    Enrol,
+}
+
+impl Inventory {
+    /// How old a touch may be with which this person lets a connection go on, where the rules want
+    /// one. What they refuse is told to the connection, with why; it takes no touch.
+    fn touch_for(&self, actor: &Actor, view: &HoldView, facts: &Facts) -> Option<Ttl> {
+        let facts = Facts {
+            ticket: view.ticket.clone(),
+            reason: view.reason.clone(),
+            ttl: view.ttl,
+            ..facts.clone()
+        };
+        let judged = self.judge(&actor.principal.id, &view.resource, &facts);
+        judged.ok().and_then(|(_, terms)| terms.step_up)
+    }
+}
+
+/// The one who reads a waiting connection's code, as whoever asks by it.
+fn of_hold(actor: &Actor, view: &HoldView) -> Asker {
+    Asker { carrier: view.carrier.clone(), ..actor.asker() }
+}
+
+/// What a step-up has to be good for.
+pub(crate) struct Wanted<'a> {
+    actor: &'a Actor,
+    purpose: Purpose,
+    subject: String,
+    bound: Option<Bound>,
+    within: Option<Ttl>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(actor: &'a Actor, purpose: Purpose, subject: String) -> Self {
+        Self { actor, purpose, subject, bound: None, within: None }
+    }
+}
+
+impl Change {
+    /// Keeps a step-up, in the transaction of its audit event.
+    pub(crate) async fn keep_step_up(&mut self, given: &StepUp) -> Result<(), ControlError> {
+        store::step_ups::insert(self.db(), given).await
+    }
+
+    /// The youngest touch of theirs that serves for a connection to this, however old within a day.
+    pub(crate) async fn youngest(
+        &mut self,
+        asker: &Asker,
+        resource: &Resource,
+    ) -> Result<Option<StepUp>, ControlError> {
+        let now = self.now;
+        youngest(self.db(), asker, resource, now).await
+    }
+
+    /// The facts of a request that was asked before: what was unusual then, and the step-up that it
+    /// was asked with. A network that becomes known, or is forgotten, changes nothing about it.
+    pub(crate) async fn facts_of(&mut self, stored: &Stored) -> Result<Facts, ControlError> {
+        let Stored { request, source, risk, .. } = stored;
+        let facts = Facts { risk: *risk, ..Facts::new(request.judged_at(self.now), *source) };
+        let Some(id) = &request.step_up else {
+            return Ok(facts);
+        };
+        let found = store::step_ups::find(self.db(), id).await?;
+        // As old as it was then: what was right when it was asked doesn't turn wrong by waiting.
+        let step_up = found.map(|given| (given.kind, given.age(request.asked_at)));
+        Ok(Facts { step_up, ..facts })
+    }
+
+    /// Whether this connection has to be touched for before it goes on: a step-up that is fresh
+    /// enough for these terms, from where the connection is.
+    pub(crate) fn fresh<'g>(
+        &self,
+        terms: &Terms,
+        given: Option<&'g StepUp>,
+    ) -> Result<Option<&'g StepUp>, ControlError> {
+        let Some(within) = terms.step_up else {
+            return Ok(None);
+        };
+        match given.filter(|given| self.now < given.at.after(within)) {
+            Some(given) => Ok(Some(given)),
+            None => {
+                let told = format!("the rules want a touch of the last {within} here");
+                Err(self.control().step_up_needed("/keys", &told))
+            }
+        }
+    }
+
+    /// A step-up for a request of somebody's, on which others wait.
+    pub(crate) async fn proved(
+        &mut self,
+        request: &Request,
+        step_up: StepUp,
+    ) -> Result<Answer, ControlError> {
+        let detail = json!({ "step_up": told(&step_up) });
+        let by = By::Principal(step_up.principal.clone());
+        let next = request.apply(RequestEvent::StepUp { step_up }, self.now)?;
+        self.put_request(&next, by, "request.proved", detail).await?;
+        self.outcome(next).await
+    }
+
+    /// The step-up with which an approver says yes, where they gave one.
+    pub(crate) async fn for_approval(
+        &mut self,
+        actor: &Actor,
+        request: &Request,
+        given: Option<&StepUpId>,
+    ) -> Result<Option<StepUp>, ControlError> {
+        let need = Wanted::new(actor, Purpose::Approve, request.id.to_string());
+        let need = Wanted { within: request.terms.step_up, ..need };
+        let name = self.inventory.name(&request.principal);
+        let shown = [statement::of_approval(request, &name)];
+        self.wanted(&need, given, &shown, &format!("/r/{}", request.id)).await
+    }
+
+    /// The step-up with which a person lets their waiting connection go on, where it takes one.
+    pub(crate) async fn for_hold(
+        &mut self,
+        actor: &Actor,
+        view: &HoldView,
+        given: Option<&StepUpId>,
+    ) -> Result<Option<StepUp>, ControlError> {
+        let unusual = self.weigh(&of_hold(actor, view), view.source).await?;
+        let facts = unusual.facts(self.now, view.source);
+        let need = Wanted {
+            bound: view.place.clone(),
+            within: self.inventory.touch_for(actor, view, &facts),
+            ..Wanted::new(actor, Purpose::Connect, view.resource.to_string())
+        };
+        let shown = [false, true].map(|elsewhere| statement::of_hold(view, actor, elsewhere));
+        self.wanted(&need, given, &shown, &format!("/c/{}", view.id)).await
+    }
+
+    /// The step-up that was given, if it is about what was shown; none where none is wanted.
+    async fn wanted(
+        &mut self,
+        need: &Wanted<'_>,
+        given: Option<&StepUpId>,
+        shown: &[Statement],
+        page: &str,
+    ) -> Result<Option<StepUp>, ControlError> {
+        let Some(id) = given else {
+            if need.within.is_none() && !self.has_factor(&need.actor.principal.id).await? {
+                return Ok(None);
+            }
+            return Err(self.control().step_up_needed(page, "this takes a fresh touch of yours"));
+        };
+        self.given(need, id, shown).await.map(Some)
+    }
+
+    /// Whether they have something to prove themselves with.
+    pub(crate) async fn has_factor(&mut self, who: &PrincipalId) -> Result<bool, ControlError> {
+        let app = self.control().settings().totp;
+        Ok(store::passkeys::count(self.db(), who).await? > 0
+            || (app && store::totp::confirmed(self.db(), who).await?))
+    }
+
+    async fn given(
+        &mut self,
+        need: &Wanted<'_>,
+        id: &StepUpId,
+        shown: &[Statement],
+    ) -> Result<StepUp, ControlError> {
+        let unfit = |why: &str| ControlError::Unfit { id: id.clone(), why: why.to_owned() };
+        let found = store::step_ups::find(self.db(), id).await?;
+        let step_up = found.ok_or_else(|| unfit("there is none of that name"))?;
+        let asked = Need {
+            principal: &need.actor.principal.id,
+            purpose: need.purpose,
+            subject: &need.subject,
+            bound: need.bound.as_ref(),
+            within: need.within.unwrap_or(UNRULED),
+        };
+        let served = step_up.serves(&asked, self.now);
+        served.map_err(|why| unfit(&why.to_string()))?;
+        if shown.iter().any(|statement| statement.digest() == step_up.digest) {
+            Ok(step_up)
+        } else {
+            Err(unfit("what was agreed to reads otherwise"))
+        }
+    }
+}

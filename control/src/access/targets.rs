@@ -1,0 +1,78 @@
+//! What there is to ask for, as one person sees it.
+
+use policies::{Credential, Facts, Login, Resource, Target, Terms, Words};
+
+use crate::kernel::control::Control;
+use crate::model::actor::{Actor, Asker};
+use crate::model::error::Rejection;
+use crate::model::view::{LoginView, TargetView, Verdict};
+
+impl Control {
+    /// All targets, and for each login what asking for it would come to.
+    #[must_use]
+    pub fn targets(&self, actor: &Actor) -> Vec<TargetView> {
+        self.targets_of(&actor.asker())
+    }
+
+    /// The same, for somebody who has no login session.
+    pub(crate) fn targets_of(&self, asker: &Asker) -> Vec<TargetView> {
+        let inventory = self.0.inventory.load();
+        let targets = inventory.targets.values();
+        targets.map(|target| self.target(asker, target)).collect()
+    }
+
+    fn target(&self, asker: &Asker, target: &Target) -> TargetView {
+        let logins = target.logins.iter();
+        TargetView {
+            name: target.name.clone(),
+            kind: target.kind,
+            environment: target.environment.clone(),
+            databases: target.databases.clone(),
+            default_ttl: target.default_ttl,
+            logins: logins
+                .map(|(login, credential)| self.login(asker, target, login, *credential))
+                .collect(),
+        }
+    }
+
+    fn login(
+        &self,
+        asker: &Asker,
+        target: &Target,
+        login: &Login,
+        credential: Credential,
+    ) -> LoginView {
+        let resource = Resource {
+            target: target.name.clone(),
+            login: login.clone(),
+            database: target.default_database().cloned(),
+        };
+        let (words, verdict) = match self.terms(asker, &resource) {
+            Err(rejection) => (Words::default(), Verdict::Denied(rejection)),
+            Ok(terms) => (terms.words(), verdict(terms)),
+        };
+        LoginView { login: login.clone(), credential, words, verdict }
+    }
+
+    fn terms(&self, asker: &Asker, resource: &Resource) -> Result<Terms, Rejection> {
+        let now = self.now();
+        self.not_locked(asker, resource, now)?;
+        let inventory = self.0.inventory.load();
+        let judged = inventory.judge(&asker.principal, resource, &Facts::new(now, None));
+        judged.map(|(_, terms)| terms)
+    }
+
+    /// What the rules want to be told by somebody who asks for all of this, as far as they give it.
+    pub(crate) fn words(&self, actor: &Actor, wanted: &[Resource]) -> Words {
+        let asker = actor.asker();
+        let inventory = self.0.inventory.load();
+        let known = wanted.iter().filter_map(|wish| inventory.resolve(wish).ok());
+        let terms = known.filter_map(|(_, resource)| self.terms(&asker, &resource).ok());
+        terms.reduce(Terms::and).unwrap_or_default().words()
+    }
+}
+
+fn verdict(terms: Terms) -> Verdict {
+    let Terms { approvals: needs, limit, .. } = terms;
+    if needs.is_empty() { Verdict::Free { limit } } else { Verdict::Approval { needs, limit } }
+}

@@ -1,0 +1,112 @@
+//! What the system of tickets says: a ticket is closed, and with it ends what was given for it.
+//!
+//! Its messages are signed by the Standard Webhooks scheme. A message counts once and only within
+//! minutes of its signature; one that isn't believed changes nothing and says little.
+
+use policies::{End, GrantEvent, GrantId, RequestId, Ticket};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::kernel::control::Control;
+use crate::kernel::transaction::Change;
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event};
+use crate::platform::webhook_signature::{WEBHOOK_TOLERANCE, WebhookHeaders, verify_webhook};
+use crate::store;
+
+/// Who speaks, in the audit log.
+const SPEAKER: &str = "tickets";
+
+/// What ended with a ticket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Grants that ended.
+    pub ended: Vec<GrantId>,
+    /// Requests that were taken back.
+    pub withdrawn: Vec<RequestId>,
+}
+
+/// The message: which ticket, and whether that means its end.
+#[derive(Deserialize)]
+struct Message {
+    ticket: Ticket,
+    state: String,
+}
+
+/// The states of a ticket that end what was given for it.
+const OVER: [&str; 5] = ["closed", "done", "resolved", "cancelled", "rejected"];
+
+impl Control {
+    /// Takes a message about a ticket. Where it says that the ticket is over, what was given for it
+    /// ends as done, and what waits for approval is taken back.
+    ///
+    /// # Errors
+    /// Where nobody set this up, the message isn't believed, was taken before, or can't be read.
+    pub async fn ticket_says(
+        &self,
+        headers: WebhookHeaders<'_>,
+        body: &[u8],
+    ) -> Result<Closed, ControlError> {
+        let secrets = self.0.inventory.load().workflow.ticket_secrets.clone();
+        if secrets.is_empty() {
+            return Err(ControlError::NotFound("receiver of messages"));
+        }
+        verify_webhook(&secrets, headers, body, self.now())
+            .map_err(|why| ControlError::Disbelieved(why.to_string()))?;
+        let message: Message = serde_json::from_slice(body).map_err(|_| unreadable())?;
+        let (control, id) = (self.clone(), headers.id.to_owned());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let closed = change.hear(&id, message).await?;
+            change.commit().await?;
+            Ok(closed)
+        })
+        .await
+    }
+}
+
+fn unreadable() -> ControlError {
+    let told = "the message has to be JSON with a `ticket` and its `state`";
+    ControlError::Invalid(told.to_owned())
+}
+
+impl Change {
+    async fn hear(&mut self, id: &str, message: Message) -> Result<Closed, ControlError> {
+        // Twice the tolerance: a message may be signed as late as that from now.
+        let expires_at = self.now.after(WEBHOOK_TOLERANCE).after(WEBHOOK_TOLERANCE);
+        if !store::webhooks::take(self.db(), id, expires_at).await? {
+            let told = "this message was taken before".to_owned();
+            return Err(ControlError::Conflict(told));
+        }
+        let Message { ticket, state } = message;
+        let is_over = OVER.contains(&state.to_lowercase().as_str());
+        let closed = if is_over { self.close(&ticket).await? } else { nothing() };
+        let detail = json!({
+            "state": crate::model::event::clip(&state, 100), "ended": closed.ended,
+            "withdrawn": closed.withdrawn, "message": id,
+        });
+        self.record(Event::new(By::Hook(SPEAKER), "ticket.told", &ticket, detail)).await?;
+        self.hear_of_ticket(&ticket, Some(state), "its message").await?;
+        Ok(closed)
+    }
+
+    async fn close(&mut self, ticket: &Ticket) -> Result<Closed, ControlError> {
+        let mut closed = nothing();
+        for request in store::requests::pending_about(self.db(), ticket).await? {
+            if !self.lapse(&request).await? {
+                let told = format!("ticket {ticket} is closed");
+                self.withdraw_for(&request, &told).await?;
+                closed.withdrawn.push(request.id);
+            }
+        }
+        for grant in store::grants::open_about(self.db(), ticket).await? {
+            self.step(&grant, GrantEvent::End(End::Done), By::Hook(SPEAKER)).await?;
+            closed.ended.push(grant.id);
+        }
+        Ok(closed)
+    }
+}
+
+fn nothing() -> Closed {
+    Closed { ended: Vec::new(), withdrawn: Vec::new() }
+}

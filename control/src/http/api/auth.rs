@@ -1,0 +1,122 @@
+//! Who calls: the bearer token of the `Authorization` header, turned into an [`Actor`].
+//!
+//! The API takes no cookie and no browser's token, so no page of anybody else's can make a browser act here. Every handler
+//! that wants to know who calls takes a [`Caller`]; there is no other way to one.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use secrecy::SecretString;
+
+use super::Api;
+use super::error::{Kind, Problem};
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::login::{LoginKind, Rank};
+
+/// Somebody who is signed in.
+pub(crate) struct Caller(pub(crate) Actor);
+
+/// The token that somebody sent, which needn't be any good.
+pub(crate) struct Bearer(pub(crate) SecretString);
+
+impl FromRequestParts<Api> for Bearer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        let found = bearer(&parts.headers).map(Self);
+        found.ok_or_else(|| {
+            let detail = "send the token of your login as `Authorization: Bearer`";
+            Problem::new(Kind::Unauthenticated, detail)
+        })
+    }
+}
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let Bearer(token) = Bearer::from_request_parts(parts, api).await?;
+        match api.recognise(parts, &token, LoginKind::Terminal).await? {
+            (actor, Rank::Full) => Ok(Self(actor)),
+            (_, Rank::Enrolling) => Err(ControlError::EnrolFirst.into()),
+        }
+    }
+}
+
+impl Api {
+    /// Who holds this token, which came by the transport of this kind: the one way to know it. It keeps
+    /// the connection's place, and those of later requests.
+    pub(crate) async fn recognise(
+        &self,
+        parts: &Parts,
+        token: &SecretString,
+        kind: LoginKind,
+    ) -> Result<(Actor, Rank), ControlError> {
+        match self.control.recognise(token, kind).await {
+            Ok((actor, rank)) => {
+                self.bounds.recognised.remember(token, &actor.principal.id);
+                if let Some(slot) = parts.extensions.get::<Arc<accept::Slot>>() {
+                    slot.authenticated_as(actor.principal.id.as_str());
+                }
+                Ok((actor, rank))
+            }
+            Err(error) => {
+                if matches!(error, ControlError::Unauthenticated) {
+                    self.bounds.recognised.forget(token);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A login session begins or goes on by this token: its first request is recognised already.
+    pub(crate) fn expect(&self, token: &SecretString, actor: &Actor) {
+        self.bounds.recognised.remember(token, &actor.principal.id);
+    }
+}
+
+pub(super) fn bearer(headers: &HeaderMap) -> Option<SecretString> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    // Two headers are two opinions about who calls.
+    let (only, None) = (all.next()?, all.next()) else {
+        return None;
+    };
+    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
+    let fits = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty();
+    fits.then(|| SecretString::from(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn only_one_bearer_token_is_taken() {
+        let read = |values: &[&'static str]| {
+            let pairs = values.iter().map(|value| HeaderValue::from_static(value));
+            let mut headers = HeaderMap::new();
+            pairs.for_each(|value| {
+                headers.append(header::AUTHORIZATION, value);
+            });
+            bearer(&headers).map(|token| token.expose_secret().to_owned())
+        };
+        assert_eq!(read(&["Bearer abc"]).as_deref(), Some("abc"));
+        assert_eq!(read(&["bearer abc"]).as_deref(), Some("abc"));
+        for none in [
+            &[][..],
+            &["Bearer"],
+            &["Bearer "],
+            &["Basic abc"],
+            &["abc"],
+            &["Bearer a", "Bearer b"],
+        ] {
+            assert_eq!(read(none), None, "{none:?}");
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The one way to prove a touch.
+//!
+//! What somebody is to agree to is a [`Statement`]. Asking for it makes a challenge that only this
+//! statement and a fresh nonce give, and writes both to the audit log before anybody can have
+//! answered. The answer counts once, within five minutes, for the person and the login session that
+//! were asked, for that purpose and that statement; it is kept in the audit log, whole, so that
+//! anybody can check it later ([`crate::identity::passkeys::verify_assertion`]). What isn't taken is audited with why.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use policies::{Bound, Digest, PrincipalId, Purpose, StepUp, StepUpKind, Timestamp, Ttl};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use crate::identity::passkeys::evidence;
+use crate::kernel::control::Control;
+use crate::kernel::transaction::Change;
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event};
+use crate::model::statement::Statement;
+use crate::model::unproven::Unproven;
+use crate::platform::ids;
+use crate::store;
+use crate::store::challenges::Asked;
+
+/// How long somebody has to answer.
+pub(crate) const PATIENCE: Ttl = Ttl::from_secs(300);
+/// How many unanswered challenges are kept of one person; the oldest make room.
+const MOST: i64 = 32;
+
+/// What a browser needs to prove a touch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Challenge {
+    /// Its name, which comes back with the proof.
+    pub id: String,
+    /// For `navigator.credentials.get`, with bytes as base64url; none where the person has no passkey.
+    pub options: Option<Value>,
+    /// Whether a code of an authenticator app will do as well.
+    pub totp: bool,
+    /// Until when it may be answered.
+    pub expires_at: Timestamp,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub enum Proof {
+    /// What the authenticator answered, as JSON.
+    Passkey(String),
+    /// A code of an authenticator app.
+    Totp(SecretString),
+}
+
+/// What a person has to prove themselves with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Factors {
+    /// How many passkeys.
+    pub passkeys: u32,
+    /// Whether they have an authenticator app, where those are accepted.
+    pub totp: bool,
+}
+
+impl Factors {
+    /// Whether there is anything at all.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.passkeys > 0 || self.totp
+    }
+}
+
+/// Why a proof was not taken, or could not be looked at.
+pub(crate) enum Failure {
+    /// It proves nothing: audited.
+    Unproven(Unproven),
+    /// Something broke.
+    Broken(ControlError),
+}
+
+impl From<Unproven> for Failure {
+    fn from(why: Unproven) -> Self {
+        Self::Unproven(why)
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl Control {
+    /// What this person has to prove themselves with.
+    ///
+    /// # Errors
+    /// Where the store can't be read.
+    pub async fn factors(&self, principal: &PrincipalId) -> Result<Factors, ControlError> {
+        let db = &mut *self.0.store.read().await?;
+        let passkeys = store::passkeys::count(db, principal).await?;
+        let totp = self.settings().totp && store::totp::confirmed(db, principal).await?;
+        Ok(Factors { passkeys, totp })
+    }
+
+    /// Asks somebody to agree to a statement. The audit log has it before they can answer.
+    ///
+    /// # Errors
+    /// Where they have nothing to prove themselves with, or are asked too often.
+    pub async fn challenge(
+        &self,
+        actor: &Actor,
+        statement: &Statement,
+    ) -> Result<Challenge, ControlError> {
+        self.0.limits.challenge(&actor.principal.id)?;
+        let (control, actor, statement) = (self.clone(), actor.clone(), statement.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let challenge = change.challenge(&actor, statement).await?;
+            change.commit().await?;
+            Ok(challenge)
+        })
+        .await
+    }
+
+    /// Takes what came back on a challenge: the proof that this very person, in this very login
+    /// session, agreed to the statement of this digest.
+    ///
+    /// # Errors
+    /// Where it proves anything else, or nothing; that is audited.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, %purpose))]
+    pub async fn prove(
+        &self,
+        actor: &Actor,
+        challenge: &str,
+        proof: Proof,
+        purpose: Purpose,
+        digest: &Digest,
+        bound: Option<Bound>,
+    ) -> Result<StepUp, ControlError> {
+        self.0.limits.proof(&actor.principal.id)?;
+        if matches!(proof, Proof::Totp(_)) {
+            self.0.limits.typed(&actor.principal.id)?;
+        }
+        let (control, actor, digest) = (self.clone(), actor.clone(), digest.clone());
+        let id = challenge.to_owned();
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let wanted = Wanted { actor: &actor, purpose, digest: &digest, bound };
+            let proven = change.prove(&wanted, &id, proof).await;
+            change.settle(By::from(&actor), "step-up.refused", &id, purpose, proven).await
+        })
+        .await
+    }
+}
+
+impl Control {
+    /// Takes the proof without which whoever has a factor changes nothing that protects an account.
+    pub(crate) async fn administer(
+        &self,
+        actor: &Actor,
+        statement: &Statement,
+        proven: Option<(&str, Proof)>,
+    ) -> Result<(), ControlError> {
+        let (purpose, digest) = (Purpose::Administer, statement.digest());
+        match proven {
+            Some((challenge, proof)) => {
+                self.prove(actor, challenge, proof, purpose, &digest, None).await.map(drop)
+            }
+            None if self.factors(&actor.principal.id).await?.any() => {
+                let told = "this takes a touch of a passkey that you have: do it at /keys";
+                Err(ControlError::Forbidden(told.to_owned()))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What has to be proven, and by whom.
+struct Wanted<'a> {
+    actor: &'a Actor,
+    purpose: Purpose,
+    digest: &'a Digest,
+    bound: Option<Bound>,
+}
+
+impl Change {
+    async fn challenge(
+        &mut self,
+        actor: &Actor,
+        statement: Statement,
+    ) -> Result<Challenge, ControlError> {
+        self.acting(actor)?;
+        let principal = &actor.principal.id;
+        let control = self.control().clone();
+        let statement_purpose = statement.purpose;
+        let asked = self.asked(actor, statement);
+        let keys = store::passkeys::of(self.db(), principal).await?;
+        let totp = self.takes_code(principal, statement_purpose, !keys.is_empty()).await?;
+        let options = if keys.is_empty() {
+            None
+        } else {
+            let keys: Vec<_> = keys.into_iter().map(|kept| kept.key).collect();
+            Some(control.party()?.options(&keys, &asked.challenge())?)
+        };
+        if options.is_none() && !totp {
+            let told = "you have no passkey yet: register one at /keys";
+            return Err(ControlError::Conflict(told.to_owned()));
+        }
+        self.keep(&asked).await?;
+        Ok(Challenge { id: asked.id, options, totp, expires_at: asked.expires_at })
+    }
+
+    /// Whether a code of an app will do. It never does for what protects an account that has a
+    /// passkey: else whoever talks somebody out of a code could stay for good.
+    async fn takes_code(
+        &mut self,
+        principal: &PrincipalId,
+        purpose: Purpose,
+        has_passkey: bool,
+    ) -> Result<bool, ControlError> {
+        let weak = purpose == Purpose::Administer && has_passkey;
+        let taken = self.control().settings().totp && !weak;
+        Ok(taken && store::totp::confirmed(self.db(), principal).await?)
+    }
+
+    /// A fresh question to somebody.
+    pub(crate) fn asked(&self, actor: &Actor, statement: Statement) -> Asked {
+        Asked {
+            id: ids::fresh_text("ch"),
+            principal: actor.principal.id.clone(),
+            login: actor.login.clone(),
+            nonce: rand::random::<[u8; 32]>().to_vec(),
+            expires_at: self.now.after(PATIENCE),
+            used_at: None,
+            statement,
+        }
+    }
+
+    /// Keeps a question, and writes it down before anybody can answer it.
+    pub(crate) async fn keep(&mut self, asked: &Asked) -> Result<(), ControlError> {
+        store::challenges::insert(self.db(), asked, MOST).await?;
+        let by = By::Principal(asked.principal.clone());
+        let detail = json!({
+            "statement": asked.statement, "digest": asked.statement.digest(),
+            "nonce": URL_SAFE_NO_PAD.encode(&asked.nonce), "login": asked.login,
+        });
+        self.record(Event::new(by, "step-up.asked", &asked.id, detail)).await
+    }
+
+    /// Commits what came of a proof; a refusal is committed too, as an audit event.
+    pub(crate) async fn settle<T>(
+        mut self,
+        by: By,
+        kind: &'static str,
+        challenge: &str,
+        purpose: Purpose,
+        proven: Result<T, Failure>,
+    ) -> Result<T, ControlError> {
+        match proven {
+            Ok(proven) => self.commit().await.map(|_| proven),
+            Err(Failure::Broken(error)) => Err(error),
+            Err(Failure::Unproven(why)) => {
+                if let By::Principal(who) = &by {
+                    self.failed(who, kind).await?;
+                }
+                let detail = json!({ "reason": why.code(), "purpose": purpose });
+                self.refuse(by, kind, challenge, detail).await?;
+                Err(ControlError::Unproven(why))
+            }
+        }
+    }
+
+    /// Commits that a proof was refused.
+    pub(crate) async fn refuse(
+        mut self,
+        by: By,
+        kind: &'static str,
+        challenge: &str,
+        detail: Value,
+    ) -> Result<(), ControlError> {
+        let challenge = crate::model::event::clip(challenge, 64);
+        self.record(Event::new(by, kind, challenge, detail)).await?;
+        self.commit().await.map(drop)
+    }
+
+    async fn prove(
+        &mut self,
+        wanted: &Wanted<'_>,
+        id: &str,
+        proof: Proof,
+    ) -> Result<StepUp, Failure> {
+        self.acting(wanted.actor)?;
+        let asked = self.answer(wanted.actor, id).await?;
+        if asked.statement.purpose != wanted.purpose {
+            return Err(Unproven::WrongPurpose.into());
+        }
+        if asked.statement.digest() != *wanted.digest {
+            return Err(Unproven::WrongStatement.into());
+        }
+        let (kind, credential, evidence) = match proof {
+            Proof::Passkey(json) => {
+                let (key, assertion) =
+                    self.touched(&asked.principal, &asked.challenge(), &json).await?;
+                (
+                    StepUpKind::Passkey,
+                    assertion.credential.clone(),
+                    json!({ "passkey": key, "assertion": assertion }),
+                )
+            }
+            Proof::Totp(code) => {
+                let has_passkey = store::passkeys::count(self.db(), &asked.principal).await? > 0;
+                if !self.takes_code(&asked.principal, wanted.purpose, has_passkey).await? {
+                    return Err(Unproven::TooWeak.into());
+                }
+                self.take_code(&asked.principal, &code).await?;
+                (StepUpKind::Totp, "totp".to_owned(), Value::Null)
+            }
+        };
+        let step_up = StepUp {
+            id: ids::fresh("su")?,
+            principal: asked.principal.clone(),
+            kind,
+            purpose: wanted.purpose,
+            subject: asked.statement.subject.clone(),
+            at: self.now,
+            bound: wanted.bound.clone(),
+            credential,
+            digest: wanted.digest.clone(),
+        };
+        self.put_step_up(&step_up, &asked, evidence).await?;
+        Ok(step_up)
+    }
+
+    /// Uses a question up: it was asked of this person, in this login session, not long ago. From
+    /// then on no other answer to it counts, whatever becomes of this one.
+    pub(crate) async fn answer(&mut self, actor: &Actor, id: &str) -> Result<Asked, Failure> {
+        let found = store::challenges::find(self.db(), id).await?;
+        let asked = found.ok_or(Unproven::Unknown)?;
+        if asked.principal != actor.principal.id {
+            return Err(Unproven::AnotherPerson.into());
+        }
+        if asked.login != actor.login {
+            return Err(Unproven::AnotherSession.into());
+        }
+        if asked.used_at.is_some() {
+            return Err(Unproven::Replayed.into());
+        }
+        let now = self.now;
+        store::challenges::spend(self.db(), id, now).await?;
+        if now >= asked.expires_at {
+            return Err(Unproven::Expired.into());
+        }
+        Ok(asked)
+    }
+
+    async fn put_step_up(
+        &mut self,
+        step_up: &StepUp,
+        asked: &Asked,
+        evidence: Value,
+    ) -> Result<(), ControlError> {
+        let detail = json!({
+            "challenge": asked.id, "kind": step_up.kind, "purpose": step_up.purpose,
+            "subject": step_up.subject, "digest": step_up.digest, "bound": step_up.bound,
+            "credential": step_up.credential, "evidence": evidence,
+        });
+        self.keep_step_up(step_up).await?;
+        let by = By::Principal(step_up.principal.clone());
+        self.record(Event::new(by, "step-up.given", &step_up.id, detail)).await
+    }
+}
+
+impl Asked {
+    /// What the authenticator has to sign.
+    pub(crate) fn challenge(&self) -> [u8; 32] {
+        evidence::challenge(&self.statement, &self.nonce)
+    }
+}

@@ -1,0 +1,154 @@
+//! What a login session brings: client certificates, and their end and that of its tokens.
+//!
+//! A certificate never outlives the session that it was issued in. Where somebody ends that session,
+//! a lock on each of its certificates and tokens goes out to every proxy, so that a copy is dead at
+//! once and what runs by it is cut. The lock lasts for as long as the copy would have been good.
+
+use std::collections::BTreeSet;
+
+use certs::{Csr, Issued, PersonCert};
+use policies::{CredentialId, DeviceId, Lock, LoginId, PrincipalId, Subject, Timestamp};
+use serde_json::json;
+
+use crate::identity::workloads::is_reserved;
+use crate::kernel::control::Control;
+use crate::kernel::high_water::{Fact, IssuedCredential};
+use crate::kernel::transaction::Change;
+use crate::model::actor::Actor;
+use crate::model::credential::Brought;
+use crate::model::error::ControlError;
+use crate::model::event::Event;
+use crate::model::login::{LoginEnd, LoginRecord, Rank};
+use crate::platform::ids;
+use crate::store;
+
+impl Control {
+    /// Issues a client certificate for the key of this request. A session that belongs to a device
+    /// gets certificates for that device only, so that a lock on it holds.
+    ///
+    /// # Errors
+    /// Where the request is malformed, the actor or the device is locked, or it is another device.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, %device))]
+    pub async fn issue_certificate(
+        &self,
+        actor: &Actor,
+        csr_pem: &str,
+        device: &DeviceId,
+    ) -> Result<Issued, ControlError> {
+        let csr = read_csr(csr_pem)?;
+        let (control, actor, device) = (self.clone(), actor.clone(), device.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let issued = change.certify(&actor, &csr, &device).await?;
+            change.commit().await?;
+            Ok(issued)
+        })
+        .await
+    }
+}
+
+/// A request in PEM, where it proves the possession of its key.
+pub(crate) fn read_csr(pem: &str) -> Result<Csr, ControlError> {
+    Csr::from_pem(pem).map_err(|error| ControlError::Invalid(error.to_string()))
+}
+
+impl Change {
+    /// Issues a certificate in the actor's session, and keeps its serial.
+    pub(crate) async fn certify(
+        &mut self,
+        actor: &Actor,
+        csr: &Csr,
+        device: &DeviceId,
+    ) -> Result<Issued, ControlError> {
+        if is_reserved(device) {
+            let told = "devices of people have other names than those of workloads";
+            return Err(ControlError::Invalid(told.to_owned()));
+        }
+        let mut actor = actor.clone();
+        let own = actor.authn.device.get_or_insert_with(|| device.clone());
+        if *own != *device {
+            let told = format!("this session belongs to device `{own}`");
+            return Err(ControlError::Forbidden(told));
+        }
+        let person = self.acting(&actor)?;
+        let session_ends = self.live_until(&actor.login).await?;
+        let settings = self.control().settings();
+        let wanted = PersonCert {
+            principal_id: person.principal.id.as_str(),
+            name: &person.principal.name,
+            device: device.as_str(),
+            not_after: self.now.after(settings.certificate_ttl).min(session_ends).millis(),
+            max_life: settings.certificate_ttl.duration(),
+        };
+        let issued = settings.authority.issue_person(&wanted, csr, self.now.millis())?;
+        let (now, expires_at) = (self.now, Timestamp::from_millis(issued.not_after));
+        let brought = Brought { id: issued.serial.clone(), expires_at };
+        let whose = (&person.principal.id, Some(&actor.login), Some(device));
+        store::credentials::insert(self.db(), &brought, whose, now).await?;
+        self.issued(&brought.id, &person.principal.id, expires_at)?;
+        let detail = json!({
+            "principal": person.principal.id, "device": device, "login": actor.login,
+            "fingerprint": issued.fingerprint, "not_after": expires_at.to_string(),
+        });
+        self.record(Event::new(&actor, "certificate.issued", &issued.serial, detail)).await?;
+        Ok(issued)
+    }
+
+    /// Keeps, outside of the database too, that a certificate is in somebody's hands.
+    pub(crate) fn issued(
+        &mut self,
+        id: &str,
+        whose: &PrincipalId,
+        expires_at: Timestamp,
+    ) -> Result<(), ControlError> {
+        let id = store::parse("credential", id)?;
+        let issued = IssuedCredential { id, whose: whose.clone(), expires_at };
+        self.keep_outside(Fact::Issued(issued));
+        Ok(())
+    }
+
+    /// The end of a session that may bring certificates: a live one, of somebody who doesn't have
+    /// to register a passkey first.
+    pub(crate) async fn live_until(&mut self, id: &LoginId) -> Result<Timestamp, ControlError> {
+        let login = self.live_login(id).await?;
+        match login.rank {
+            Rank::Full => Ok(login.expires_at),
+            Rank::Enrolling => Err(ControlError::EnrolFirst),
+        }
+    }
+
+    /// A session, where it is not over.
+    pub(crate) async fn live_login(&mut self, id: &LoginId) -> Result<LoginRecord, ControlError> {
+        let now = self.now;
+        let found = store::logins::find(self.db(), id).await?;
+        let live = found.filter(|login| login.ended.is_none() && now < login.ends_at());
+        live.ok_or(ControlError::Unauthenticated)
+    }
+
+    /// Takes back what a session brought, where it ended by an act: proxies cut what runs by it.
+    pub(crate) async fn take_back(
+        &mut self,
+        login: &LoginId,
+        whose: &PrincipalId,
+        why: LoginEnd,
+    ) -> Result<(), ControlError> {
+        if why.is_by_time() {
+            return Ok(());
+        }
+        let now = self.now;
+        for brought in store::credentials::take_back(self.db(), login, now).await? {
+            let credential: CredentialId = store::parse("credential", &brought.id)?;
+            let lock = Lock {
+                id: ids::fresh("lk")?,
+                subject: Subject::Credential(credential),
+                reason: format!("it was taken back with its sign-in: {}", why.told()),
+                by: whose.clone(),
+                at: now,
+                until: Some(brought.expires_at),
+                members: BTreeSet::new(),
+            };
+            self.add_lock(&lock).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! Registering a passkey.
+//!
+//! The first one takes a login session alone; each further one takes a touch of one that is there
+//! already, since otherwise whoever holds a cookie for a minute could stay for good.
+
+use policies::{Method, Purpose};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use webauthn_rs::prelude::RegisterPublicKeyCredential;
+
+use super::party::Owner;
+use super::{Unproven, party, proper};
+use crate::identity::challenge::{Challenge, Failure, Proof};
+use crate::kernel::control::Control;
+use crate::kernel::transaction::Change;
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event};
+use crate::model::login::Rank;
+use crate::model::statement::Statement;
+use crate::model::view::PasskeyView;
+use crate::platform::ids;
+use crate::store;
+use crate::store::passkeys::Kept;
+
+/// What the statement of a registration is about.
+const SUBJECT: &str = "passkey";
+
+/// A registered passkey, and the token by which the login session goes on.
+#[derive(Debug)]
+pub struct Enrolled {
+    /// The passkey.
+    pub passkey: PasskeyView,
+    /// The session's next token; the one before is dead.
+    pub token: SecretString,
+}
+
+impl Control {
+    /// What somebody agrees to who adds a passkey to those that they have.
+    #[must_use]
+    pub fn passkey_addition(&self, actor: &Actor) -> Statement {
+        statement(actor, "Add a passkey")
+    }
+
+    /// Asks the browser to make a passkey. Whoever has a factor proves it first: `proven` is the
+    /// challenge of [`Control::passkey_addition`] and what came back on it.
+    ///
+    /// # Errors
+    /// Where the proof is missing or not good, or passkeys don't work at this address.
+    pub async fn begin_enrolment(
+        &self,
+        actor: &Actor,
+        proven: Option<(&str, Proof)>,
+    ) -> Result<Challenge, ControlError> {
+        self.administer(actor, &self.passkey_addition(actor), proven).await?;
+        self.0.limits.challenge(&actor.principal.id)?;
+        let (control, actor) = (self.clone(), actor.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let challenge = change.begin_enrolment(&actor).await?;
+            change.commit().await?;
+            Ok(challenge)
+        })
+        .await
+    }
+
+    /// Takes the new passkey in. A session that may do nothing else becomes a full one.
+    ///
+    /// # Errors
+    /// Where the answer isn't good or the passkey is known already; that is audited.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id))]
+    pub async fn enrol(
+        &self,
+        actor: &Actor,
+        challenge: &str,
+        answer: &str,
+        name: &str,
+    ) -> Result<Enrolled, ControlError> {
+        self.0.limits.proof(&actor.principal.id)?;
+        let name = proper(name)?;
+        let (control, actor) = (self.clone(), actor.clone());
+        let (id, answer) = (challenge.to_owned(), answer.to_owned());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let enrolled = change.enrol(&actor, &id, &answer, name).await;
+            let by = By::from(&actor);
+            change.settle(by, "passkey.refused", &id, Purpose::Administer, enrolled).await
+        })
+        .await
+    }
+}
+
+fn statement(actor: &Actor, what: &str) -> Statement {
+    let who = format!("{} ({})", actor.principal.name, actor.principal.id);
+    Statement {
+        purpose: Purpose::Administer,
+        subject: SUBJECT.to_owned(),
+        lines: vec![("What".to_owned(), what.to_owned()), ("For".to_owned(), who)],
+    }
+}
+
+/// What a new passkey itself is asked to agree to.
+fn making(actor: &Actor) -> Statement {
+    statement(actor, "Be a passkey")
+}
+
+impl Change {
+    async fn begin_enrolment(&mut self, actor: &Actor) -> Result<Challenge, ControlError> {
+        self.acting(actor)?;
+        let asked = self.asked(actor, making(actor));
+        let control = self.control().clone();
+        let owner = self.owner_of_new(actor).await?;
+        let options: Value = control.party()?.enrolment(owner, &asked.challenge())?;
+        self.keep(&asked).await?;
+        let (id, expires_at) = (asked.id, asked.expires_at);
+        Ok(Challenge { id, options: Some(options), totp: false, expires_at })
+    }
+
+    async fn owner_of_new<'a>(&mut self, actor: &'a Actor) -> Result<Owner<'a>, ControlError> {
+        let principal = &actor.principal;
+        let kept = store::passkeys::of(self.db(), &principal.id).await?;
+        Ok(Owner {
+            handle: store::passkeys::handle(self.db(), &principal.id).await?,
+            id: principal.id.as_str(),
+            name: &principal.name,
+            has: kept.iter().map(|kept| kept.key.cred_id().clone()).collect(),
+        })
+    }
+
+    async fn enrol(
+        &mut self,
+        actor: &Actor,
+        id: &str,
+        answer: &str,
+        name: String,
+    ) -> Result<Enrolled, Failure> {
+        self.acting(actor)?;
+        let asked = self.answer(actor, id).await?;
+        if asked.statement != making(actor) {
+            return Err(Unproven::WrongPurpose.into());
+        }
+        let answer: RegisterPublicKeyCredential = party::read(answer)?;
+        let owner = self.owner_of_new(actor).await?;
+        let control = self.control().clone();
+        let key = control.party()?.register(owner, &asked.challenge(), &answer)?;
+        let passkey = PasskeyView {
+            id: ids::fresh_text("pk"),
+            principal: actor.principal.id.clone(),
+            name,
+            added_at: self.now,
+            used_at: None,
+        };
+        let kept = Kept { view: passkey.clone(), key };
+        if !store::passkeys::insert(self.db(), &kept).await? {
+            return Err(Unproven::Known.into());
+        }
+        let detail = json!({
+            "name": passkey.name, "challenge": asked.id, "credential": kept.credential(),
+        });
+        self.record(Event::new(actor, "passkey.added", &passkey.id, detail)).await?;
+        let token = self.rotate(&actor.login, Some((Rank::Full, Method::Passkey))).await?;
+        Ok(Enrolled { passkey, token })
+    }
+}

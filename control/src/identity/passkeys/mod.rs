@@ -1,0 +1,217 @@
+//! Passkeys: what people prove themselves with.
+//!
+//! Somebody registers as many as they like, and gives them names (`enrol`). A change to them takes
+//! a touch of one that is there already, so that a stolen cookie can't add its thief's; the last
+//! one can't be removed, since whoever has none acts by click. `sign_in` opens login sessions,
+//! `party` checks what authenticators say, `evidence` is what anybody can check later.
+
+mod enrol;
+pub(crate) mod evidence;
+mod party;
+mod sign_in;
+
+use policies::{Digest, PrincipalId, Purpose};
+use serde_json::json;
+use webauthn_rs::prelude::PublicKeyCredential;
+
+use crate::identity::challenge::{Failure, Proof};
+use crate::kernel::control::Control;
+use crate::kernel::high_water::Factor;
+use crate::kernel::transaction::Change;
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::event::Event;
+use crate::model::statement::Statement;
+use crate::model::unproven::Unproven;
+use crate::model::view::PasskeyView;
+use crate::store;
+use crate::store::passkeys::Kept;
+
+pub use enrol::Enrolled;
+pub use evidence::{Assertion, EvidenceError, PublicKey, verify as verify_assertion};
+
+pub(crate) use party::Party;
+pub(crate) use sign_in::Nonces;
+
+/// The longest name of a passkey, in letters.
+const NAME_MAX: usize = 64;
+
+impl Control {
+    /// The relying party.
+    pub(crate) fn party(&self) -> Result<&Party, ControlError> {
+        self.0.party.as_ref().ok_or_else(|| {
+            let told = format!(
+                "passkeys don't work at `{}`: let `public_url` have a host name",
+                self.settings().base_url()
+            );
+            ControlError::Conflict(told)
+        })
+    }
+
+    /// The actor's passkeys, the oldest first.
+    ///
+    /// # Errors
+    /// Where the store can't be read.
+    pub async fn passkeys(&self, actor: &Actor) -> Result<Vec<PasskeyView>, ControlError> {
+        let db = &mut *self.0.store.read().await?;
+        let kept = store::passkeys::of(db, &actor.principal.id).await?;
+        Ok(kept.into_iter().map(|kept| kept.view).collect())
+    }
+
+    /// Names one of the actor's passkeys anew.
+    ///
+    /// # Errors
+    /// Where they have no such passkey, or it is no name.
+    pub async fn rename_passkey(
+        &self,
+        actor: &Actor,
+        id: &str,
+        name: &str,
+    ) -> Result<(), ControlError> {
+        let name = proper(name)?;
+        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.acting(&actor)?;
+            if !store::passkeys::rename(change.db(), &actor.principal.id, &id, &name).await? {
+                return Err(ControlError::NotFound("passkey"));
+            }
+            let event = Event::new(&actor, "passkey.renamed", &id, json!({ "name": name }));
+            change.record(event).await?;
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+
+    /// What somebody agrees to who removes one of their passkeys.
+    ///
+    /// # Errors
+    /// Where they have no such passkey, or no other.
+    pub async fn passkey_removal(
+        &self,
+        actor: &Actor,
+        id: &str,
+    ) -> Result<Statement, ControlError> {
+        let all = self.passkeys(actor).await?;
+        let found = all.iter().find(|view| view.id == id);
+        let view = found.ok_or(ControlError::NotFound("passkey"))?;
+        not_the_last(all.len())?;
+        Ok(removal(view))
+    }
+
+    /// Removes one of the actor's passkeys, who has agreed to it with a touch.
+    ///
+    /// # Errors
+    /// Where they have no such passkey, no other, or the proof isn't good.
+    pub async fn remove_passkey(
+        &self,
+        actor: &Actor,
+        id: &str,
+        challenge: &str,
+        proof: Proof,
+    ) -> Result<(), ControlError> {
+        let digest = self.passkey_removal(actor, id).await?.digest();
+        self.prove(actor, challenge, proof, Purpose::Administer, &digest, None).await?;
+        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.remove_passkey(&actor, &id, &digest).await?;
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+}
+
+fn removal(view: &PasskeyView) -> Statement {
+    let line = |label: &str, text: String| (label.to_owned(), text);
+    Statement {
+        purpose: Purpose::Administer,
+        subject: view.id.clone(),
+        lines: vec![
+            line("Remove", format!("the passkey \"{}\"", view.name)),
+            line("Of", view.principal.to_string()),
+            line("Added", view.added_at.to_string()),
+        ],
+    }
+}
+
+fn not_the_last(count: usize) -> Result<(), ControlError> {
+    if count > 1 {
+        return Ok(());
+    }
+    let told = "this is your only passkey: register another one before you remove it";
+    Err(ControlError::Conflict(told.to_owned()))
+}
+
+/// A name that people gave, on one line.
+fn proper(name: &str) -> Result<String, ControlError> {
+    let name = crate::model::event::clip(name.trim(), NAME_MAX + 1);
+    if name.is_empty() || name.chars().count() > NAME_MAX {
+        let told = format!("give the passkey a name of at most {NAME_MAX} letters");
+        return Err(ControlError::Invalid(told));
+    }
+    Ok(name)
+}
+
+impl Change {
+    async fn remove_passkey(
+        &mut self,
+        actor: &Actor,
+        id: &str,
+        agreed: &Digest,
+    ) -> Result<(), ControlError> {
+        let all = store::passkeys::of(self.db(), &actor.principal.id).await?;
+        let found = all.iter().find(|kept| kept.view.id == id);
+        let kept = found.ok_or(ControlError::NotFound("passkey"))?;
+        not_the_last(all.len())?;
+        store::passkeys::remove(self.db(), id).await?;
+        self.removed_factor(Factor::Passkey(id.to_owned()));
+        let detail = json!({ "name": kept.view.name, "digest": agreed });
+        self.record(Event::new(actor, "passkey.removed", id, detail)).await
+    }
+
+    /// Takes an authenticator's answer to a challenge of somebody: the id of their passkey, and the
+    /// answer as it is kept.
+    pub(crate) async fn touched(
+        &mut self,
+        principal: &PrincipalId,
+        challenge: &[u8; 32],
+        json: &str,
+    ) -> Result<(String, Assertion), Failure> {
+        let answer: PublicKeyCredential = party::read(json)?;
+        let kept = self.owner(&answer).await?;
+        if kept.view.principal != *principal {
+            return Err(Unproven::AnotherPerson.into());
+        }
+        self.check(kept, challenge, &answer).await
+    }
+
+    /// The passkey that an answer names, whose owner the authenticator agrees on.
+    async fn owner(&mut self, answer: &PublicKeyCredential) -> Result<Kept, Failure> {
+        let credential = answer.get_credential_id();
+        let found = store::passkeys::by_credential(self.db(), credential).await?;
+        let kept = found.ok_or(Unproven::UnknownCredential)?;
+        if let Some(said) = answer.get_user_unique_id().filter(|said| !said.is_empty()) {
+            let handle = store::passkeys::handle(self.db(), &kept.view.principal).await?;
+            if said != handle.as_bytes() {
+                return Err(Unproven::AnotherPerson.into());
+            }
+        }
+        Ok(kept)
+    }
+
+    async fn check(
+        &mut self,
+        mut kept: Kept,
+        challenge: &[u8; 32],
+        answer: &PublicKeyCredential,
+    ) -> Result<(String, Assertion), Failure> {
+        let control = self.control().clone();
+        let result = control.party()?.check(&kept.key, challenge, answer)?;
+        let assertion = party::kept(&kept.key, answer)?;
+        kept.key.update_credential(&result);
+        let now = self.now;
+        store::passkeys::used(self.db(), &kept, now).await?;
+        Ok((kept.view.id, assertion))
+    }
+}

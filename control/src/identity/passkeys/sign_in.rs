@@ -1,0 +1,198 @@
+//! Signing in with a passkey that the authenticator finds by itself: no name is typed.
+//!
+//! Anybody may open the sign-in page, so asking stores nothing: the challenge's nonce carries its
+//! time and a tag of ours. Only an answer that is good leaves a trace, so that it counts once.
+
+use std::net::IpAddr;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use policies::{Method, Purpose, Timestamp};
+use serde_json::{Value, json};
+use webauthn_rs::prelude::PublicKeyCredential;
+
+use super::{Unproven, evidence, party};
+use crate::identity::challenge::{Challenge, Failure, PATIENCE};
+use crate::identity::logins::{LoginSession, NewLogin};
+use crate::kernel::control::Control;
+use crate::kernel::refusals::{CountedBy, Refused};
+use crate::kernel::transaction::Change;
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event, clip};
+use crate::model::login::{Origin, Rank};
+use crate::model::statement::Statement;
+use crate::store;
+
+/// Eight bytes of time and sixteen that are drawn.
+const HEAD: usize = 24;
+
+/// Makes sign-in challenges, and knows them again.
+pub(crate) struct Nonces(hmac::Key);
+
+impl Nonces {
+    /// Challenges of a former run of the program are not known again.
+    pub(crate) fn new() -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()))
+    }
+
+    fn make(&self, now: Timestamp) -> Vec<u8> {
+        let drawn: [u8; HEAD - 8] = rand::random();
+        let head = [&now.millis().to_be_bytes()[..], &drawn].concat();
+        let tag = hmac::sign(&self.0, &head);
+        [&head, tag.as_ref()].concat()
+    }
+
+    /// When it was made, if it was made here.
+    fn read(&self, nonce: &[u8]) -> Option<Timestamp> {
+        let (head, tag) = nonce.split_at_checked(HEAD)?;
+        hmac::verify(&self.0, head, tag).ok()?;
+        let (time, _) = head.split_first_chunk()?;
+        Some(Timestamp::from_millis(i64::from_be_bytes(*time)))
+    }
+}
+
+impl Control {
+    /// Asks whoever is at the browser to sign in.
+    ///
+    /// # Errors
+    /// Where passkeys don't work at this address.
+    pub fn sign_in_challenge(&self) -> Result<Challenge, ControlError> {
+        let now = self.now();
+        let nonce = self.0.nonces.make(now);
+        let challenge = evidence::challenge(&self.signing_in(), &nonce);
+        Ok(Challenge {
+            id: URL_SAFE_NO_PAD.encode(&nonce),
+            options: Some(self.party()?.open_options(&challenge)?),
+            totp: false,
+            expires_at: now.after(PATIENCE),
+        })
+    }
+
+    /// Opens a session for the owner of the passkey that answered.
+    ///
+    /// # Errors
+    /// Where the answer isn't good; that is audited, within the bounds of a network.
+    pub async fn sign_in_with_passkey(
+        &self,
+        challenge: &str,
+        answer: &str,
+        origin: Origin,
+    ) -> Result<LoginSession, ControlError> {
+        self.0.limits.sign_in(origin.address)?;
+        let (control, challenge) = (self.clone(), challenge.to_owned());
+        let answer = answer.to_owned();
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let from = origin.address;
+            match change.sign_in_with_passkey(&challenge, &answer, origin).await {
+                Ok(opened) => change.commit().await.map(|_| opened),
+                Err(Failure::Broken(error)) => Err(error),
+                Err(Failure::Unproven(why)) => {
+                    let counted = CountedBy::address(from);
+                    if let Some(noted) = control.admit_refusal(Refused::Login, counted) {
+                        let detail = change.tried(why.code(), &answer, from).await?;
+                        let challenge = clip(&challenge, 64);
+                        change.note_refusal(noted, By::Control, challenge, detail).await?;
+                    }
+                    // The challenge is used up in any case.
+                    change.commit().await?;
+                    Err(ControlError::Unproven(why))
+                }
+            }
+        })
+        .await
+    }
+
+    fn signing_in(&self) -> Statement {
+        let site = self.settings().base_url().to_owned();
+        Statement {
+            purpose: Purpose::SignIn,
+            subject: site.clone(),
+            lines: vec![("Sign in to".to_owned(), site)],
+        }
+    }
+}
+
+impl Change {
+    /// What the audit log tells of a sign-in that was refused: with which key, whose that is where
+    /// it is known, and from where.
+    async fn tried(
+        &mut self,
+        reason: &str,
+        answer: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Value, ControlError> {
+        let answer = party::read::<PublicKeyCredential>(answer).ok();
+        let credential = answer.as_ref().map(PublicKeyCredential::get_credential_id);
+        let owner = match credential {
+            Some(credential) => store::passkeys::by_credential(self.db(), credential).await?,
+            None => None,
+        };
+        let credential = credential.map(|bytes| clip(&URL_SAFE_NO_PAD.encode(bytes), 200));
+        Ok(json!({
+            "reason": reason, "purpose": Purpose::SignIn, "credential": credential,
+            "owner": owner.map(|kept| kept.view.principal), "address": from,
+        }))
+    }
+
+    async fn sign_in_with_passkey(
+        &mut self,
+        challenge: &str,
+        answer: &str,
+        origin: Origin,
+    ) -> Result<LoginSession, Failure> {
+        let control = self.control().clone();
+        let nonce = URL_SAFE_NO_PAD.decode(challenge).map_err(|_| Unproven::Unknown)?;
+        let made_at = control.0.nonces.read(&nonce).ok_or(Unproven::Unknown)?;
+        let expires_at = made_at.after(PATIENCE);
+        if self.now >= expires_at || self.now < made_at {
+            return Err(Unproven::Expired.into());
+        }
+        if !store::challenges::spend_nonce(self.db(), &nonce, expires_at).await? {
+            return Err(Unproven::Replayed.into());
+        }
+        let statement = control.signing_in();
+        let answer: PublicKeyCredential = party::read(answer)?;
+        // Nobody has said who they are: the authenticator has to.
+        answer.get_user_unique_id().ok_or(Unproven::Malformed)?;
+        let kept = self.owner(&answer).await?;
+        let principal = kept.view.principal.clone();
+        let asked = evidence::challenge(&statement, &nonce);
+        let (passkey, assertion) = self.check(kept, &asked, &answer).await?;
+        let new = NewLogin {
+            principal,
+            method: Method::Passkey,
+            rank: Rank::Full,
+            issuer: None,
+            by: None,
+            origin,
+        };
+        let session = self.open_login(new).await?;
+        let detail = json!({
+            "passkey": passkey, "statement": statement, "digest": statement.digest(),
+            "nonce": challenge, "assertion": assertion,
+        });
+        let login = session.actor.login.clone();
+        self.record(Event::new(&session.actor, "login.proven", login, detail)).await?;
+        Ok(session)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_is_known_again_by_the_one_who_made_it() {
+        let (ours, theirs) = (Nonces::new(), Nonces::new());
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let nonce = ours.make(now);
+        assert_eq!((ours.read(&nonce), theirs.read(&nonce)), (Some(now), None));
+        let mut later = nonce.clone();
+        later[7] ^= 1;
+        for bad in [&later[..], &nonce[..HEAD], &nonce[1..], &[]] {
+            assert_eq!(ours.read(bad), None);
+        }
+    }
+}

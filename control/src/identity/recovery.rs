@@ -1,0 +1,236 @@
+//! Recovery: somebody has lost every passkey.
+//!
+//! An admin asks for it, with a reason; a second person with an office has to agree. Then the
+//! person's passkeys, app and SSH keys are gone, their login sessions end, and a one-time link lets them
+//! register anew. Nobody can do it alone, and nobody to themselves; both acts are audited.
+
+use policies::{OtherHuman, Principal, PrincipalId, Purpose, Ttl};
+use serde_json::json;
+
+use crate::identity::challenge::Proof;
+use crate::identity::login::Invite;
+use crate::kernel::control::Control;
+use crate::kernel::high_water::Factor;
+use crate::kernel::transaction::Change;
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event, clip};
+use crate::model::inventory::Inventory;
+use crate::model::login::{LoginEnd, Which};
+use crate::model::statement::Statement;
+use crate::model::view::{RecoveryView, SshKeyView};
+use crate::platform::ids;
+use crate::store;
+
+/// How long a second person has to agree.
+const PATIENCE: Ttl = Ttl::from_secs(24 * 3_600);
+/// The longest reason, in letters.
+const REASON_MAX: usize = 500;
+
+impl Control {
+    /// What an admin agrees to who asks for a recovery.
+    #[must_use]
+    pub fn recovery_wish(&self, principal: &PrincipalId, reason: &str) -> Statement {
+        let line = |label: &str, text: &str| (label.to_owned(), text.to_owned());
+        Statement {
+            purpose: Purpose::Administer,
+            subject: "recovery".to_owned(),
+            lines: vec![
+                line("Ask to remove", "every passkey, authenticator app and SSH key"),
+                line("Of", principal.as_str()),
+                line("Reason", reason),
+            ],
+        }
+    }
+
+    /// Asks for a person's factors to be removed.
+    ///
+    /// # Errors
+    /// Where the actor is no admin, it is themselves, or their own proof is missing or not good.
+    pub async fn ask_recovery(
+        &self,
+        actor: &Actor,
+        principal: &PrincipalId,
+        reason: &str,
+        proven: Option<(&str, Proof)>,
+    ) -> Result<RecoveryView, ControlError> {
+        may_ask(&self.0.inventory.load(), actor, principal)?;
+        self.administer(actor, &self.recovery_wish(principal, reason), proven).await?;
+        let (control, actor, principal) = (self.clone(), actor.clone(), principal.clone());
+        let reason = clip(reason, REASON_MAX);
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.administering(&actor)?;
+            change.inventory.person(&principal)?;
+            let by = may_ask(&change.inventory, &actor, &principal)?;
+            let view = RecoveryView {
+                id: ids::fresh_text("rc"),
+                principal,
+                asked_by: by.into_principal().id,
+                reason,
+                asked_at: change.now,
+                expires_at: change.now.after(PATIENCE),
+            };
+            store::recoveries::insert(change.db(), &view).await?;
+            let detail = json!({ "principal": view.principal, "reason": view.reason });
+            change.record(Event::new(&actor, "recovery.asked", &view.id, detail)).await?;
+            change.commit().await?;
+            Ok(view)
+        })
+        .await
+    }
+
+    /// Recoveries that wait for a second person: for admins and auditors.
+    ///
+    /// # Errors
+    /// Where the actor is neither.
+    pub async fn recoveries(&self, actor: &Actor) -> Result<Vec<RecoveryView>, ControlError> {
+        actor.must_oversee()?;
+        store::recoveries::waiting(&mut *self.0.store.read().await?, self.now()).await
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// Where there is none of that name, or the actor is neither an admin nor an auditor.
+    pub async fn recovery(&self, actor: &Actor, id: &str) -> Result<RecoveryView, ControlError> {
+        actor.must_oversee()?;
+        let db = &mut *self.0.store.read().await?;
+        let found = store::recoveries::find(db, id, self.now()).await?;
+        found.ok_or(ControlError::NotFound("recovery"))
+    }
+
+    /// Agrees to a recovery, as the second person: the factors are gone, and the link is for the
+    /// person to register anew.
+    ///
+    /// # Errors
+    /// Where the actor asked for it, it is about themselves, they hold no office, or their own proof
+    /// is missing or not good.
+    pub async fn agree_to_recovery(
+        &self,
+        actor: &Actor,
+        id: &str,
+        proven: Option<(&str, Proof)>,
+    ) -> Result<Invite, ControlError> {
+        let view = self.recovery(actor, id).await?;
+        view.agreed_by(&self.0.inventory.load(), &actor.principal)?;
+        self.administer(actor, &view.statement(), proven).await?;
+        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let invite = change.recover(&actor, &id).await?;
+            change.commit().await?;
+            Ok(invite)
+        })
+        .await
+    }
+}
+
+impl Control {
+    /// Recovers an account by the word of the operator at the console, where nobody is left to agree to
+    /// it. Whoever is there could change the store as well; so it is in the audit log.
+    ///
+    /// # Errors
+    /// Where there is no such person, they are disabled, or the store fails.
+    pub async fn recover_at_console(
+        &self,
+        principal: &PrincipalId,
+    ) -> Result<Invite, ControlError> {
+        let (control, whose) = (self.clone(), principal.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let (passkeys, totp) = change.remove_factors(&whose).await?;
+            // It is done before anybody is served, so that no session by one of them is left to be cut.
+            let ssh_keys = change.forget_ssh_keys(&whose).await?;
+            let detail = json!({
+                "principal": whose, "passkeys": passkeys, "totp": totp, "ssh_keys": names(&ssh_keys),
+            });
+            change.record(Event::new(By::Operator, "recovery.done", &whose, detail)).await?;
+            change.end_logins(Which::Of(&whose), LoginEnd::Ended, By::Operator).await?;
+            let invite = change.make_invite(By::Operator, &whose).await?;
+            change.commit().await?;
+            Ok(invite)
+        })
+        .await
+    }
+}
+
+fn names(keys: &[SshKeyView]) -> Vec<&str> {
+    keys.iter().map(|key| key.id.as_str()).collect()
+}
+
+/// An admin, who is another person than the one whose account it is.
+fn may_ask(
+    inventory: &Inventory,
+    actor: &Actor,
+    principal: &PrincipalId,
+) -> Result<OtherHuman, ControlError> {
+    let forbidden = |told: &str| ControlError::Forbidden(told.to_owned());
+    if !actor.admin {
+        return Err(forbidden("this takes an admin"));
+    }
+    let other = inventory.other_human(&actor.principal, [principal]);
+    let told = "nobody recovers their own account, under whatever identity: ask another admin";
+    other.map_err(|_| forbidden(told))
+}
+
+impl RecoveryView {
+    /// This person as the second one: neither who asked for it nor whose account it is.
+    fn agreed_by(
+        &self,
+        inventory: &Inventory,
+        principal: &Principal,
+    ) -> Result<OtherHuman, ControlError> {
+        let other = inventory.other_human(principal, [&self.asked_by, &self.principal]);
+        other.map_err(|_| {
+            let told = "a second person has to agree to this: another admin or an auditor, who is \
+                        neither of the two under any identity";
+            ControlError::Forbidden(told.to_owned())
+        })
+    }
+}
+
+impl Change {
+    async fn recover(&mut self, actor: &Actor, id: &str) -> Result<Invite, ControlError> {
+        let person = self.acting(actor)?;
+        let now = self.now;
+        let found = store::recoveries::find(self.db(), id, now).await?;
+        let view = found.ok_or(ControlError::NotFound("recovery"))?;
+        let second = view.agreed_by(&self.inventory, &person.principal)?;
+        if !store::recoveries::done(self.db(), id, now).await? {
+            return Err(ControlError::NotFound("recovery"));
+        }
+        let whose = &view.principal;
+        let (passkeys, totp) = self.remove_factors(whose).await?;
+        let ssh_keys = self.forget_ssh_keys(whose).await?;
+        for key in &ssh_keys {
+            self.cut_off(actor, key).await?;
+        }
+        let detail = json!({
+            "principal": whose, "asked_by": view.asked_by, "agreed_by": second.principal().id,
+            "reason": view.reason,
+            "passkeys": passkeys, "totp": totp, "ssh_keys": names(&ssh_keys),
+            "digest": view.statement().digest(),
+        });
+        self.record(Event::new(actor, "recovery.done", id, detail)).await?;
+        self.end_logins(Which::Of(whose), LoginEnd::Ended, By::from(actor)).await?;
+        self.make_invite(By::from(actor), whose).await
+    }
+
+    /// Removes all that somebody proves themselves with: the passkeys, and whether there was an app.
+    async fn remove_factors(
+        &mut self,
+        whose: &PrincipalId,
+    ) -> Result<(Vec<String>, bool), ControlError> {
+        let keys = store::passkeys::of(self.db(), whose).await?;
+        for kept in &keys {
+            store::passkeys::remove(self.db(), &kept.view.id).await?;
+            self.removed_factor(Factor::Passkey(kept.view.id.clone()));
+        }
+        let totp = store::totp::remove(self.db(), whose).await?;
+        self.removed_factor(Factor::App(whose.clone()));
+        // Whoever had the account may have made other places look usual.
+        store::risk::forget_person(self.db(), whose).await?;
+        Ok((keys.into_iter().map(|kept| kept.view.id).collect(), totp))
+    }
+}

@@ -1,0 +1,257 @@
+//! Tokens: a short-lived secret for a password field, good for one person and one thing.
+
+use std::sync::LazyLock;
+
+use policies::{Authn, DeviceId, Method, Principal, Resource, Timestamp, Ttl};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use subtle::ConstantTimeEq;
+
+use crate::kernel::control::Control;
+use crate::kernel::refusals::{CountedBy, Refused};
+use crate::kernel::transaction::Change;
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event};
+use crate::model::view::{Page, Paging, Scope, TokenView};
+use crate::platform::ids;
+use crate::platform::ids::Hash;
+use crate::store;
+use crate::store::tokens::Stored;
+
+const PREFIX: &str = "pst_";
+
+/// A token, told once.
+#[derive(Debug)]
+pub struct Minted {
+    /// `pst_<id>_<secret>`. Only a digest of the secret is stored.
+    pub token: SecretString,
+    /// Its public part.
+    pub id: String,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+}
+
+/// Who redeemed a token, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Redeemed {
+    pub(crate) principal: Principal,
+    pub(crate) authn: Authn,
+}
+
+impl Control {
+    /// Makes a token with which the actor can sign in to one resource, so many times.
+    ///
+    /// # Errors
+    /// Where the rules wouldn't give the resource at all, or the token would live too long.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, %resource))]
+    pub async fn mint_token(
+        &self,
+        actor: &Actor,
+        resource: &Resource,
+        ttl: Option<Ttl>,
+        uses: Option<u32>,
+    ) -> Result<Minted, ControlError> {
+        let ttl = self.token_life(ttl)?;
+        if uses == Some(0) {
+            let told = "a token without a use is of no use";
+            return Err(ControlError::Invalid(told.to_owned()));
+        }
+        let (control, actor, resource) = (self.clone(), actor.clone(), resource.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let minted = change.mint(&actor, &resource, ttl, uses).await?;
+            change.commit().await?;
+            Ok(minted)
+        })
+        .await
+    }
+
+    fn token_life(&self, wish: Option<Ttl>) -> Result<Ttl, ControlError> {
+        let most = self.settings().token_ttl_max;
+        match wish {
+            None => Ok(self.settings().token_ttl.min(most)),
+            Some(ttl) if ttl.is_zero() || ttl > most => {
+                let told = format!("a token lives for at most {most}");
+                Err(ControlError::Invalid(told))
+            }
+            Some(ttl) => Ok(ttl),
+        }
+    }
+
+    /// Takes a token back: one's own, or as an admin anybody's.
+    ///
+    /// # Errors
+    /// Where there is none of that name that the actor may take back.
+    pub async fn revoke_token(&self, actor: &Actor, id: &str) -> Result<(), ControlError> {
+        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let now = change.now;
+            let found = store::tokens::find(change.db(), &id).await?;
+            let theirs = |kept: &Stored| actor.admin || kept.token.principal == actor.principal.id;
+            found.filter(theirs).ok_or(ControlError::NotFound("token"))?;
+            if !store::tokens::revoke(change.db(), &id, now).await? {
+                let told = "the token was taken back before";
+                return Err(ControlError::Conflict(told.to_owned()));
+            }
+            change.record(Event::new(&actor, "token.revoked", &id, json!({}))).await?;
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+
+    /// Tokens, newest first, without their secrets. `Inbox` is read as `Mine`.
+    ///
+    /// # Errors
+    /// Where the actor wants everybody's and oversees nothing.
+    pub async fn tokens(
+        &self,
+        actor: &Actor,
+        scope: Scope,
+        paging: Paging,
+    ) -> Result<Page<TokenView>, ControlError> {
+        let whose = match scope {
+            Scope::Mine | Scope::Inbox => Some(&actor.principal.id),
+            Scope::All => actor.must_oversee().map(|()| None)?,
+        };
+        let db = &mut *self.0.store.read().await?;
+        let rows = store::tokens::list(db, whose, paging.before(), paging.size()).await?;
+        let next = paging.next(rows.len(), rows.last().map(|row| row.seq));
+        let items = rows.into_iter().map(|row| row.token).collect();
+        Ok(Page { items, next })
+    }
+
+    /// Exchanges a token for its holder. Unknown, wrong, used up, ended, for something else: to
+    /// the one who tries, all are the same.
+    #[tracing::instrument(skip_all, fields(resource = %wish))]
+    pub(crate) async fn redeem(
+        &self,
+        token: &SecretString,
+        wish: &Resource,
+    ) -> Result<Redeemed, ControlError> {
+        let id = self.matching(token).await?;
+        let (control, wish) = (self.clone(), wish.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let redeemed = change.redeem(&id, &wish).await?;
+            change.commit().await?;
+            redeemed.ok_or(ControlError::Unauthenticated)
+        })
+        .await
+    }
+
+    /// The id of the token whose secret this is.
+    async fn matching(&self, token: &SecretString) -> Result<String, ControlError> {
+        let (id, secret) = split(token).ok_or(ControlError::Unauthenticated)?;
+        let found = {
+            let mut db = self.0.store.read().await?;
+            store::tokens::find(&mut db, &id).await?
+        };
+        let wanted = found.map_or_else(|| DUMMY.to_vec(), |kept| kept.digest);
+        if bool::from(ids::hash(&secret).ct_eq(wanted.as_slice())) {
+            Ok(id)
+        } else {
+            Err(ControlError::Unauthenticated)
+        }
+    }
+}
+
+/// Compared with where there is no such token, so that this takes as long.
+static DUMMY: LazyLock<Hash> = LazyLock::new(|| ids::hash(&ids::fresh_secret("")));
+
+fn split(token: &SecretString) -> Option<(String, SecretString)> {
+    let rest = token.expose_secret().strip_prefix(PREFIX)?;
+    let (id, secret) = rest.split_once('_')?;
+    let plausible = id.len() <= 64 && ids::is_secret(secret, "");
+    plausible.then(|| (id.to_owned(), secret.to_owned().into()))
+}
+
+impl Change {
+    async fn mint(
+        &mut self,
+        actor: &Actor,
+        wish: &Resource,
+        ttl: Ttl,
+        uses: Option<u32>,
+    ) -> Result<Minted, ControlError> {
+        let person = self.acting(actor)?;
+        self.live_until(&actor.login).await?;
+        let facts = self.weigh(&actor.asker(), None).await?.facts(self.now, None);
+        let (resource, _) = self.inventory.judge(&person.principal.id, wish, &facts)?;
+        let token = TokenView {
+            id: ids::fresh_text("tk"),
+            principal: person.principal.id,
+            resource,
+            minted_at: self.now,
+            expires_at: self.now.after(ttl),
+            uses_left: uses,
+            revoked_at: None,
+        };
+        let secret = ids::fresh_secret("");
+        let whose = (&actor.login, actor.authn.device.as_ref());
+        store::tokens::insert(self.db(), &token, whose, &ids::hash(&secret)).await?;
+        let detail = json!({
+            "resource": token.resource.to_string(), "uses": uses, "login": actor.login,
+            "expires_at": token.expires_at.to_string(),
+        });
+        self.record(Event::new(actor, "token.minted", &token.id, detail)).await?;
+        Ok(Minted {
+            token: format!("{PREFIX}{}_{}", token.id, secret.expose_secret()).into(),
+            id: token.id,
+            expires_at: token.expires_at,
+        })
+    }
+
+    /// Redeems a token whose secret was right; none where it is of no use here, which is audited,
+    /// since somebody holds a real token.
+    async fn redeem(
+        &mut self,
+        id: &str,
+        wish: &Resource,
+    ) -> Result<Option<Redeemed>, ControlError> {
+        let found = store::tokens::find(self.db(), id).await?;
+        let Stored { token, device, .. } = found.ok_or(ControlError::Unauthenticated)?;
+        let by = By::Principal(token.principal.clone());
+        match self.usable(&token, wish).await? {
+            Ok(principal) => {
+                let detail = json!({ "resource": token.resource.to_string() });
+                self.record(Event::new(by, "token.redeemed", id, detail)).await?;
+                let authn = self.by_token(id, device);
+                Ok(Some(Redeemed { principal, authn }))
+            }
+            Err(why) => {
+                self.failed(&token.principal, "token").await?;
+                let holder = CountedBy::Holder(token.principal.clone());
+                if let Some(noted) = self.control().admit_refusal(Refused::Token, holder) {
+                    self.note_refusal(noted, by, id, json!({ "why": why })).await?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    async fn usable(
+        &mut self,
+        token: &TokenView,
+        wish: &Resource,
+    ) -> Result<Result<Principal, &'static str>, ControlError> {
+        let Ok(person) = self.inventory.person(&token.principal) else {
+            return Ok(Err("its holder is unknown or disabled"));
+        };
+        let principal = person.principal.clone();
+        let same = self.inventory.resolve(wish).map(|(_, resource)| resource);
+        if same.as_ref() != Ok(&token.resource) {
+            return Ok(Err("it is for something else"));
+        }
+        let now = self.now;
+        if !store::tokens::take_use(self.db(), &token.id, now).await? {
+            return Ok(Err("it has ended, was taken back or is used up"));
+        }
+        Ok(Ok(principal))
+    }
+
+    fn by_token(&self, id: &str, device: Option<DeviceId>) -> Authn {
+        Authn { method: Method::Token, at: self.now, evidence: id.to_owned(), device }
+    }
+}

@@ -1,0 +1,22 @@
+//! What goes into the audit log, in the transaction of the change that it tells of.
+
+use crate::kernel::control::Control;
+use crate::model::actor::Actor;
+use crate::model::error::ControlError;
+use crate::model::view::{AuditView, Page, Paging};
+use crate::store;
+
+impl Control {
+    /// The audit log, newest first: for admins and auditors.
+    ///
+    /// # Errors
+    /// Where the actor is neither.
+    pub async fn audit(
+        &self,
+        actor: &Actor,
+        paging: Paging,
+    ) -> Result<Page<AuditView>, ControlError> {
+        actor.must_oversee()?;
+        store::audit::page(&mut *self.0.store.read().await?, paging).await
+    }
+}

@@ -1,0 +1,84 @@
+//! How often one person asks: often enough for every honest program, and not so often that others
+//! have to wait for their turn to be written down.
+//!
+//! Whoever asks faster is refused before anything is read or written, and the audit log has one event
+//! of it in ten minutes, with how many were refused since the one before.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use policies::PrincipalId;
+use serde_json::json;
+
+use crate::kernel::control::Control;
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event};
+
+/// How many requests, edits and extensions of one person are taken in a minute.
+const A_MINUTE: u32 = 60;
+/// How many of them at once, as of a program whose connections all open together.
+const AT_ONCE: u32 = 300;
+/// How long nothing more is written down about somebody who was refused.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// How often people ask.
+pub(crate) struct Pace {
+    each: DefaultKeyedRateLimiter<PrincipalId>,
+    told: DefaultKeyedRateLimiter<PrincipalId>,
+    refused: AtomicU64,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        let number = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+        let once = Quota::with_period(SILENCE).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
+        Self {
+            each: RateLimiter::keyed(
+                Quota::per_minute(number(A_MINUTE)).allow_burst(number(AT_ONCE)),
+            ),
+            told: RateLimiter::keyed(once),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Forgets whose bound is whole again.
+    pub(crate) fn forget(&self) {
+        self.each.retain_recent();
+        self.each.shrink_to_fit();
+        self.told.retain_recent();
+        self.told.shrink_to_fit();
+    }
+}
+
+impl Control {
+    /// Counts one wish of somebody's.
+    ///
+    /// # Errors
+    /// Where they have had too many.
+    pub(crate) async fn paced(&self, who: &PrincipalId) -> Result<(), ControlError> {
+        let pace = &self.0.pace;
+        if pace.each.check_key(who).is_ok() {
+            return Ok(());
+        }
+        let refused = pace.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if pace.told.check_key(who).is_ok() {
+            pace.refused.fetch_sub(refused, Ordering::Relaxed);
+            self.tell_of_haste(who.clone(), refused).await?;
+        }
+        Err(ControlError::Throttled(A_MINUTE))
+    }
+
+    async fn tell_of_haste(&self, who: PrincipalId, refused: u64) -> Result<(), ControlError> {
+        let control = self.clone();
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            let detail = json!({ "a_minute": A_MINUTE, "refused_of_all_since": refused });
+            let by = By::Principal(who.clone());
+            change.record(Event::new(by, "request.throttled", &who, detail)).await?;
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+}

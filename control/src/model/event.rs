@@ -1,0 +1,119 @@
+//! What goes into the audit log.
+
+use std::fmt;
+use std::str::FromStr;
+
+use policies::{NameError, PrincipalId};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::model::actor::Actor;
+
+/// One event.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) by: By,
+    /// As `request.asked`.
+    pub(crate) kind: &'static str,
+    /// The id of what it happened to.
+    pub(crate) subject: String,
+    /// The rest; never a secret.
+    pub(crate) detail: Value,
+}
+
+/// Who did it. The prefixes keep a person who is called `control` apart from control.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum By {
+    Principal(PrincipalId),
+    /// Somebody at the console of the machine.
+    Operator,
+    /// Control itself: time passed, or the inventory changed.
+    Control,
+    Proxy(String),
+    /// Another system, by a signed message.
+    Hook(&'static str),
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Principal(id) => write!(f, "principal:{id}"),
+            Self::Operator => f.write_str("operator"),
+            Self::Control => f.write_str("control"),
+            Self::Proxy(name) => write!(f, "proxy:{name}"),
+            Self::Hook(name) => write!(f, "webhook:{name}"),
+        }
+    }
+}
+
+impl Serialize for By {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for By {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl FromStr for By {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "operator" => Ok(Self::Operator),
+            None if text == "control" => Ok(Self::Control),
+            Some(("principal", id)) => {
+                id.parse().map(Self::Principal).map_err(|error: NameError| error.to_string())
+            }
+            Some(("proxy", name)) => Ok(Self::Proxy(name.to_owned())),
+            _ => Err(format!("`{text}` names no actor")),
+        }
+    }
+}
+
+impl From<&Actor> for By {
+    fn from(actor: &Actor) -> Self {
+        Self::Principal(actor.principal.id.clone())
+    }
+}
+
+impl Event {
+    pub(crate) fn new(
+        by: impl Into<By>,
+        kind: &'static str,
+        subject: impl ToString,
+        detail: Value,
+    ) -> Self {
+        let (by, subject) = (by.into(), subject.to_string());
+        Self { by, kind, subject, detail }
+    }
+}
+
+/// The beginning of a text that a stranger chose, on one line.
+pub(crate) fn clip(text: &str, most: usize) -> String {
+    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+    text.chars().take(most).map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_be_mistaken_for_control() {
+        let person = By::Principal(PrincipalId::new("control").unwrap());
+        assert_eq!(
+            (person.to_string().as_str(), By::Control.to_string().as_str()),
+            ("principal:control", "control")
+        );
+    }
+
+    #[test]
+    fn a_strangers_text_is_short_and_on_one_line() {
+        assert_eq!(clip("a\nb\u{1b}[31m\0é", 6), "a b [3");
+    }
+}

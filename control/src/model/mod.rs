@@ -1,0 +1,32 @@
+//! The values that all layers speak of, without what is done with them.
+
+pub(crate) mod actor;
+pub(crate) mod attestation;
+pub(crate) mod bearer;
+pub(crate) mod carrier;
+pub(crate) mod channel;
+pub(crate) mod channel_email;
+pub(crate) mod channel_slack;
+pub(crate) mod channel_template;
+pub(crate) mod channel_webhook;
+pub(crate) mod context;
+pub(crate) mod credential;
+pub(crate) mod error;
+pub(crate) mod event;
+pub(crate) mod inventory;
+pub(crate) mod issuer;
+pub(crate) mod issuer_url;
+pub(crate) mod login;
+pub(crate) mod notice;
+pub(crate) mod on_call;
+pub(crate) mod people;
+pub(crate) mod place;
+pub(crate) mod settings;
+pub(crate) mod statement;
+pub(crate) mod tickets;
+pub(crate) mod topic;
+pub(crate) mod unproven;
+pub(crate) mod unusual;
+pub(crate) mod view;
+pub(crate) mod workflow;
+pub(crate) mod workload;

@@ -1,0 +1,200 @@
+//! What admins see and do of messages: the list, sending one again, and a test.
+
+use policies::Timestamp;
+use serde_json::json;
+
+use crate::kernel::control::Control;
+use crate::model::actor::Actor;
+use crate::model::channel::{Channel, ChannelName};
+use crate::model::error::ControlError;
+use crate::model::event::Event;
+use crate::model::notice::{Notice, Said};
+use crate::model::topic::Topic;
+use crate::model::view::{LetterState, LetterView, Page, Paging};
+use crate::platform::backoff::Outcome;
+use crate::platform::ids;
+use crate::store::outbox;
+use crate::store::outbox::Letter;
+
+/// A channel as admins see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelView {
+    /// Its name.
+    pub name: ChannelName,
+    /// `webhook`, `slack` or `email`.
+    pub kind: &'static str,
+    /// Where it leads, as far as that is no secret.
+    pub place: String,
+    /// What it tells.
+    pub topics: Vec<Topic>,
+    /// Since when it is off, where it is.
+    pub off_since: Option<Timestamp>,
+}
+
+impl Control {
+    /// Messages in one state or in any, the newest first: for admins.
+    ///
+    /// # Errors
+    /// Where the actor is none.
+    pub async fn letters(
+        &self,
+        actor: &Actor,
+        state: Option<LetterState>,
+        paging: Paging,
+    ) -> Result<Page<LetterView>, ControlError> {
+        must_administer(actor)?;
+        outbox::page(&mut *self.0.store.read().await?, state, paging).await
+    }
+
+    /// The channels: for admins.
+    ///
+    /// # Errors
+    /// Where the actor is none.
+    pub async fn channels(&self, actor: &Actor) -> Result<Vec<ChannelView>, ControlError> {
+        must_administer(actor)?;
+        let off = outbox::off(&mut *self.0.store.read().await?).await?;
+        let inventory = self.0.inventory.load();
+        let views = inventory.channels.values().map(|channel| ChannelView {
+            name: channel.name.clone(),
+            kind: channel.way.word(),
+            place: channel.way.place(),
+            topics: channel.topics.iter().copied().collect(),
+            off_since: off
+                .iter()
+                .find(|(name, _)| name == channel.name.as_str())
+                .map(|(_, since)| *since),
+        });
+        Ok(views.collect())
+    }
+
+    /// Sends a message again that is dead or waits; `replay` also one that was taken, under its old id.
+    ///
+    /// # Errors
+    /// Where the actor is no admin, or there is no such message to be sent.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, message = id))]
+    pub async fn send_again(
+        &self,
+        actor: &Actor,
+        id: &str,
+        replay: bool,
+    ) -> Result<(), ControlError> {
+        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.administering(&actor)?;
+            let now = change.now;
+            if !outbox::revive(change.db(), &id, replay, now).await? {
+                return Err(if outbox::is_there(change.db(), &id).await? {
+                    let told = "it was taken already: replay it to send it once more";
+                    ControlError::Conflict(told.to_owned())
+                } else {
+                    ControlError::NotFound("message")
+                });
+            }
+            let detail = json!({ "replay": replay });
+            change.record(Event::new(&actor, "notification.again", &id, detail)).await?;
+            change.told_somebody();
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+
+    /// Sends all dead messages again: how many.
+    ///
+    /// # Errors
+    /// Where the actor is no admin.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id))]
+    pub async fn send_all_again(&self, actor: &Actor) -> Result<u64, ControlError> {
+        let (control, actor) = (self.clone(), actor.clone());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.administering(&actor)?;
+            let now = change.now;
+            let count = outbox::revive_dead(change.db(), now).await?;
+            let detail = json!({ "count": count });
+            change.record(Event::new(&actor, "notification.again", "dead", detail)).await?;
+            change.told_somebody();
+            change.commit().await?;
+            Ok(count)
+        })
+        .await
+    }
+
+    /// Switches a channel on again whose receiver had said that it is gone.
+    ///
+    /// # Errors
+    /// Where the actor is no admin, or there is no such channel that is off.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, channel = name))]
+    pub async fn switch_channel_on(&self, actor: &Actor, name: &str) -> Result<(), ControlError> {
+        let (control, actor, name) = (self.clone(), actor.clone(), name.to_owned());
+        self.to_the_end(async move {
+            let mut change = control.change().await?;
+            change.administering(&actor)?;
+            if !outbox::switch_on(change.db(), &name).await? {
+                control.channel(&name)?;
+                return Err(ControlError::Conflict(format!("the channel `{name}` is on already")));
+            }
+            change.record(Event::new(&actor, "channel.on", &name, json!({}))).await?;
+            change.told_somebody();
+            change.commit().await.map(drop)
+        })
+        .await
+    }
+
+    /// Sends a test by a channel, at once and once: to the actor, where the channel reaches each by
+    /// themselves.
+    ///
+    /// # Errors
+    /// Where the actor is no admin, there is no such channel, or nobody took the message.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, channel = name))]
+    pub async fn test_channel(&self, actor: &Actor, name: &str) -> Result<(), ControlError> {
+        must_administer(actor)?;
+        let channel = self.channel(name)?;
+        let letter = self.test_letter(actor, &channel);
+        match self.try_once(&channel, &letter).await {
+            Outcome::Sent => Ok(()),
+            Outcome::Later(why, _) | Outcome::Never(why) => {
+                Err(ControlError::Conflict(format!("the test was not taken: {why}")))
+            }
+            Outcome::Gone => {
+                let told = "the receiver says that it is gone (410)";
+                Err(ControlError::Conflict(told.to_owned()))
+            }
+        }
+    }
+
+    fn test_letter(&self, actor: &Actor, channel: &Channel) -> Letter {
+        let whose = actor.principal.id.clone();
+        let said = Said {
+            person: Some(whose.clone()),
+            name: Some(actor.principal.name.clone()),
+            reason: Some("this is a test: nobody asks for anything".to_owned()),
+            resource: Some("nothing".to_owned()),
+            ..Said::default()
+        };
+        let notice = Notice {
+            topic: Topic::RequestAsked,
+            at: self.now(),
+            about: format!("test-of-{}", channel.name),
+            said,
+            url: format!("{}/", self.settings().base_url()),
+            to: vec![whose.clone()],
+        };
+        let (id, channel) = (ids::fresh_text("msg"), channel.name.clone());
+        Letter { id, channel, recipient: Some(whose), tries: 0, notice }
+    }
+
+    fn channel(&self, name: &str) -> Result<Channel, ControlError> {
+        let known = name.parse::<ChannelName>().ok();
+        let inventory = self.0.inventory.load();
+        let found = known.and_then(|name| inventory.channels.get(&name).cloned());
+        found.ok_or(ControlError::NotFound("channel"))
+    }
+}
+
+fn must_administer(actor: &Actor) -> Result<(), ControlError> {
+    if actor.admin {
+        return Ok(());
+    }
+    Err(ControlError::Forbidden("this takes an admin".to_owned()))
+}
