@@ -4,11 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use policies::{GroupName, Lock, LockId, PrincipalId, Subject, Timestamp};
+use policies::{Lock, LockId, Subject, Timestamp};
 
 use crate::kernel::control::Control;
 use crate::kernel::cuts::{Deed, InForce, What};
-use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::inventory::Inventory;
@@ -162,35 +161,6 @@ impl Inventory {
             Subject::Login(target, login) => has(target, login),
             Subject::Device(_) | Subject::Credential(_) => true,
         }
-    }
-
-    /// Whom a lock on this means besides what it names: the members of a group.
-    pub(crate) fn locked_out(&self, subject: &Subject) -> BTreeSet<PrincipalId> {
-        match subject {
-            Subject::Group(name) => self.members(name),
-            Subject::Principal(_)
-            | Subject::Device(_)
-            | Subject::Credential(_)
-            | Subject::Target(_)
-            | Subject::Login(_, _) => BTreeSet::new(),
-        }
-    }
-
-    fn members(&self, group: &GroupName) -> BTreeSet<PrincipalId> {
-        let people = self.people.iter();
-        let inside = people.filter(|(_, person)| person.principal.groups.contains(group));
-        inside.map(|(id, _)| id.clone()).collect()
-    }
-}
-
-impl Change {
-    /// The locks on groups that have other members by the inventory that is put in force.
-    pub(crate) fn relocked(&self) -> Vec<Lock> {
-        let locks = self.control().0.feed.locks().into_iter().filter_map(|lock| {
-            let members = self.inventory.locked_out(&lock.subject);
-            (members != lock.members).then_some(Lock { members, ..lock })
-        });
-        locks.collect()
     }
 }
 

@@ -14,10 +14,11 @@ use serde_json::json;
 
 use crate::kernel::control::Control;
 use crate::kernel::high_water;
-use crate::kernel::high_water::{Factor, HighWater, Known, Rollback, StorePoint};
+use crate::kernel::high_water::HighWater;
 use crate::kernel::transaction::Change;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
+use crate::model::high_water::{Known, Rollback, StorePoint};
 use crate::model::login::{LoginEnd, Which};
 use crate::platform::ids;
 use crate::store;
@@ -263,11 +264,5 @@ impl Change {
             | Subject::Login(_, _) => None,
         });
         Ok(credentials.collect())
-    }
-
-    /// Remembers, outside of the database too, that a key is gone.
-    pub(crate) fn removed_factor(&mut self, factor: Factor) {
-        let fact = high_water::Fact::removed(factor, self.now);
-        self.keep_outside(fact);
     }
 }

@@ -134,12 +134,6 @@ impl Control {
         }
         ended
     }
-
-    /// A step-up is wanted: why, and where it is given.
-    pub(crate) fn step_up_needed(&self, page: &str, why: &str) -> ControlError {
-        let url = format!("{}{page}", self.settings().base_url());
-        ControlError::StepUpNeeded { url, why: why.to_owned() }
-    }
 }
 
 async fn youngest(
@@ -216,11 +210,6 @@ impl<'a> Wanted<'a> {
 }
 
 impl Change {
-    /// Keeps a step-up, in the transaction of its audit event.
-    pub(crate) async fn keep_step_up(&mut self, given: &StepUp) -> Result<(), ControlError> {
-        store::step_ups::insert(self.db(), given).await
-    }
-
     /// The youngest touch of theirs that serves for a connection to this, however old within a day.
     pub(crate) async fn youngest(
         &mut self,
@@ -324,13 +313,6 @@ impl Change {
             return Err(self.control().step_up_needed(page, "this takes a fresh touch of yours"));
         };
         self.given(need, id, shown).await.map(Some)
-    }
-
-    /// Whether they have something to prove themselves with.
-    pub(crate) async fn has_factor(&mut self, who: &PrincipalId) -> Result<bool, ControlError> {
-        let app = self.control().settings().totp;
-        Ok(store::passkeys::count(self.db(), who).await? > 0
-            || (app && store::totp::confirmed(self.db(), who).await?))
     }
 
     async fn given(

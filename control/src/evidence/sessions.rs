@@ -178,7 +178,7 @@ impl Change {
         if who.is_some() {
             return self.record(Event::new(by, "connection.denied", subject, detail)).await;
         }
-        let from = CountedBy::address(crate::gateway::access_wait::source(&denied.client));
+        let from = CountedBy::address(crate::model::actor::source(&denied.client));
         match self.control().admit_refusal(Refused::Connection, from) {
             Some(noted) => self.note_refusal(noted, by, subject, detail).await,
             None => Ok(()),

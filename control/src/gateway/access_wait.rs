@@ -4,9 +4,10 @@
 //! It ends with its caller: what isn't confirmed by then is dead, and what was asked by then in
 //! somebody's name stays, without anything being started.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use link::v1::{self, ask_event::Event};
+use link::v1;
+use link::v1::ask_event::Event;
 use policies::{
     Authn, Method, PrincipalId, Request, RequestId, RequestState, Resource, Ticket, Ttl,
 };
@@ -19,7 +20,7 @@ use crate::access::step_up;
 use crate::gateway::pending_connections;
 use crate::gateway::pending_connections::{Answer, Place};
 use crate::kernel::control::Control;
-use crate::model::actor::Asker;
+use crate::model::actor::{Asker, source};
 use crate::model::carrier::Carrier;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::view::HoldView;
@@ -361,12 +362,6 @@ impl Story<'_> {
             | ControlError::Unproven(_) => refused(error.code(), &error.to_string()),
         }
     }
-}
-
-/// The address of an `address:port`, or of an address alone.
-pub(crate) fn source(client: &str) -> Option<IpAddr> {
-    let socket = client.parse::<SocketAddr>().map(|socket| socket.ip());
-    socket.or_else(|_| client.parse()).ok().map(|ip| ip.to_canonical())
 }
 
 fn refused(code: &str, message: &str) -> v1::Refused {

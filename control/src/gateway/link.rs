@@ -106,7 +106,7 @@ impl Link for LinkService {
         let session: SessionId = session.parse().map_err(invalid)?;
         tracing::debug!(%grant, %session, "a session begins");
         let authn = authn.map(Authn::try_from).transpose()?;
-        let visit = Visit { session, authn, source: access_wait::source(&client) };
+        let visit = Visit { session, authn, source: crate::model::actor::source(&client) };
         match self.0.begin(&grant, visit).await {
             Ok(Begun { ends, credential, keep, rights }) => Ok(Response::new(v1::BeginReply {
                 ends_ms: Timestamp::millis(ends),

@@ -366,6 +366,18 @@ impl Change {
         let by = By::Principal(step_up.principal.clone());
         self.record(Event::new(by, "step-up.given", &step_up.id, detail)).await
     }
+
+    /// Keeps a step-up, in the transaction of its audit event.
+    pub(crate) async fn keep_step_up(&mut self, given: &StepUp) -> Result<(), ControlError> {
+        store::step_ups::insert(self.db(), given).await
+    }
+
+    /// Whether they have something to prove themselves with.
+    pub(crate) async fn has_factor(&mut self, who: &PrincipalId) -> Result<bool, ControlError> {
+        let app = self.control().settings().totp;
+        Ok(store::passkeys::count(self.db(), who).await? > 0
+            || (app && store::totp::confirmed(self.db(), who).await?))
+    }
 }
 
 impl Asked {

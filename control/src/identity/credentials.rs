@@ -12,12 +12,12 @@ use serde_json::json;
 
 use crate::identity::workloads::is_reserved;
 use crate::kernel::control::Control;
-use crate::kernel::high_water::{Fact, IssuedCredential};
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::credential::Brought;
 use crate::model::error::ControlError;
 use crate::model::event::Event;
+use crate::model::high_water::{Fact, IssuedCredential};
 use crate::model::login::{LoginEnd, LoginRecord, Rank};
 use crate::platform::ids;
 use crate::store;

@@ -12,11 +12,11 @@ use totp_rs::{Algorithm, TOTP};
 
 use crate::identity::challenge::{Failure, Proof};
 use crate::kernel::control::Control;
-use crate::kernel::high_water::Factor;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::error::{ControlError, Unreadable};
 use crate::model::event::{By, Event};
+use crate::model::high_water::Factor;
 use crate::model::statement::Statement;
 use crate::model::unproven::Unproven;
 use crate::store;

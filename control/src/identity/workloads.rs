@@ -26,7 +26,6 @@ use crate::model::actor::Asker;
 use crate::model::carrier::Carrier;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::{By, Event, clip};
-use crate::model::inventory::Inventory;
 use crate::model::workload::{Pattern, Workload};
 use crate::platform::ids::Hash;
 use crate::store;
@@ -148,13 +147,6 @@ impl Exchanges {
 /// Whether a device's name is one that only workloads have.
 pub(crate) fn is_reserved(device: &DeviceId) -> bool {
     device.as_str().starts_with(WORKLOAD_DEVICE)
-}
-
-impl Inventory {
-    /// Whether this is a workload, which can't act for itself.
-    pub(crate) fn is_workload(&self, id: &PrincipalId) -> bool {
-        self.workloads.contains_key(id)
-    }
 }
 
 impl Control {

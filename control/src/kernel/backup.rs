@@ -5,8 +5,8 @@ use std::path::Path;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-use crate::kernel::high_water::StorePoint;
 use crate::model::error::{ControlError, Unreadable};
+use crate::model::high_water::StorePoint;
 use crate::store;
 
 /// Copies the database as it is at one moment, into a file that is there and empty, and says how far the copy

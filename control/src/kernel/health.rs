@@ -79,7 +79,7 @@ impl Control {
         };
         match result {
             Ok(()) => self.writable(began).await,
-            Err(error) => self.unwritable(&crate::http::api::error::chain(&error)),
+            Err(error) => self.unwritable(&crate::platform::error_chain::chain(&error)),
         }
     }
 

@@ -11,88 +11,18 @@
 //! then the whole file is replaced by what still counts.
 
 mod file;
-mod known;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use policies::Timestamp;
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
-
 use file::MarkFile;
-pub(crate) use file::{HighWaterError, read};
-pub(crate) use known::{Fact, Factor, IssuedCredential, Known};
+use policies::Timestamp;
 
-/// The name of the file, beside the database.
-pub const HIGH_WATER_FILE: &str = "high-water.jsonl";
+pub(crate) use file::read;
 
-/// How far a store has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StorePoint {
-    /// Which store: a random name that it got when it was made.
-    pub store: String,
-    /// How often an older store was accepted, and one.
-    pub epoch: u64,
-    /// The newest event of its audit log; 0 where there is none.
-    pub event: i64,
-    /// SHA-256 of that event, in hexadecimal digits.
-    pub digest: String,
-}
-
-/// Why a store is not the one that was here last.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Rollback {
-    /// It lacks events that were there.
-    #[error(
-        "its audit log ends with event {found}, and had come to event {known} by {at}: an older copy \
-         of the database was put in its place"
-    )]
-    Older {
-        /// The store's newest event.
-        found: i64,
-        /// The newest event that is known.
-        known: i64,
-        /// When that was.
-        at: Timestamp,
-    },
-    /// It is from before an older store was accepted here.
-    #[error(
-        "it is of epoch {found}, and this folder is in epoch {known}: the database was replaced"
-    )]
-    Epoch {
-        /// The store's.
-        found: u64,
-        /// The one that is known.
-        known: u64,
-    },
-    /// It has as many events, but others.
-    #[error(
-        "event {event} of its audit log is not the one that was there at {at}: another copy went on"
-    )]
-    Diverged {
-        /// Which event differs.
-        event: i64,
-        /// When it was known.
-        at: Timestamp,
-    },
-    /// It is another gateway's database, or a new one.
-    #[error("it is not the database that was here before, but another one, or a new and empty one")]
-    Foreign,
-    /// The file that would tell is gone.
-    #[error("`{HIGH_WATER_FILE}`, which was beside it, is missing")]
-    Missing,
-    /// The file that would tell can't be read.
-    #[error("`{HIGH_WATER_FILE}` beside it is damaged: {0}")]
-    Damaged(String),
-    /// It was restored from a backup, and nobody said that nothing happened since.
-    #[error("it was restored from a backup of {made_at}, and what happened later is not in it")]
-    Restored {
-        /// When the backup was made.
-        made_at: Timestamp,
-    },
-}
+use crate::model::high_water::{
+    Fact, HIGH_WATER_FILE, HighWaterError, Known, Rollback, StorePoint,
+};
 
 /// Compares a store with what is known of it. `digest` is that of the store's event at the known point.
 pub(crate) fn compare(

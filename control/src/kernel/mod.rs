@@ -1,12 +1,14 @@
 //! What every change goes through: transactions, the feed, audit events, limits, and who may act.
 
 pub(crate) mod audit;
+pub(crate) mod authorize;
 pub(crate) mod backup;
 pub(crate) mod control;
 pub(crate) mod cuts;
 pub(crate) mod feed;
 pub(crate) mod health;
 pub(crate) mod high_water;
+pub(crate) mod locks;
 pub(crate) mod metrics;
 pub(crate) mod rate_limit;
 pub(crate) mod refusals;

@@ -5,25 +5,20 @@
 //! change that is dropped has never been. The one exception is access that is taken away
 //! ([`Change::commit_cut`]): where the store fails, proxies hear of it all the same.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use policies::{
-    Grant, GrantEvent, GrantId, GrantState, Grounds, Lock, LockId, Request, RequestId, Target,
-    Ticket, Timestamp,
-};
-use serde_json::{Value, json};
+use policies::{GrantId, RequestId, Target, Timestamp};
 use sqlx::SqliteConnection;
 
 use crate::identity::issuers::Trust;
 use crate::kernel::control::Control;
 use crate::kernel::cuts::{Deed, What};
 use crate::kernel::feed::News;
-use crate::kernel::high_water::{Fact, may_wait};
+use crate::kernel::high_water::may_wait;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
+use crate::model::high_water::{Fact, Factor};
 use crate::model::inventory::Inventory;
-use crate::model::unusual::Unusual;
 use crate::store;
 use crate::store::Transaction;
 
@@ -36,8 +31,10 @@ pub(crate) struct Change {
     control: Control,
     /// It holds the turn to write until the change is published.
     db: Transaction,
-    news: News,
-    touched: Vec<(RequestId, &'static str)>,
+    /// What proxies hear of it once it is committed.
+    pub(crate) news: News,
+    /// The requests that it moves, and where they stand then.
+    pub(crate) touched: Vec<(RequestId, &'static str)>,
     /// What it takes away.
     deeds: Vec<Deed>,
     /// Whether somebody is to be told something.
@@ -111,161 +108,6 @@ impl Change {
     /// Wakes the sender after the commit.
     pub(crate) fn told_somebody(&mut self) {
         self.letters = true;
-    }
-
-    /// Takes a new request in.
-    pub(crate) async fn add_request(
-        &mut self,
-        request: &Request,
-        source: Option<IpAddr>,
-        unusual: &Unusual,
-    ) -> Result<(), ControlError> {
-        let escalates_at = self.inventory.escalates_at(request);
-        let beside = (source, unusual.risk, escalates_at);
-        store::requests::insert(self.db.db(), request, beside).await?;
-        let by = By::Principal(request.principal.clone());
-        let needs: Vec<String> = request.terms.approvals.told();
-        let facts = unusual.facts(request.judged_at(self.now), source).about(request);
-        let facts = match self.inventory.person(&request.principal) {
-            Ok(person) => self.inventory.informed(&person.principal, &facts),
-            Err(_) => facts,
-        };
-        let detail = json!({
-            "resource": request.subject(), "ttl": request.ttl, "reason": request.reason,
-            "ticket": request.ticket, "act": request.act, "extends": request.extends,
-            "starts_at": request.starts_at.map(|at| at.to_string()),
-            "needs": needs, "rules": request.terms.rules, "digest": request.digest(),
-            "source": source, "step_up": request.step_up, "unusual": unusual.told(),
-            "terms": request.terms, "on_call": facts.on_call, "ticket_state": facts.ticket_state,
-            "risk": unusual.risk,
-        });
-        let event = Event::new(by, "request.asked", &request.id, detail);
-        self.record(event).await?;
-        self.touch(request);
-        Ok(())
-    }
-
-    /// Writes a request's next state.
-    pub(crate) async fn put_request(
-        &mut self,
-        request: &Request,
-        by: impl Into<By>,
-        kind: &'static str,
-        detail: Value,
-    ) -> Result<(), ControlError> {
-        let escalates_at = self.inventory.escalates_at(request);
-        store::requests::update(self.db.db(), request, escalates_at).await?;
-        self.record(Event::new(by, kind, &request.id, detail)).await?;
-        self.touch(request);
-        Ok(())
-    }
-
-    fn touch(&mut self, request: &Request) {
-        let standing = (request.id.clone(), request.state.word());
-        self.touched.push(standing);
-    }
-
-    /// Steps a grant, and tells of it where that changed anything.
-    pub(crate) async fn step(
-        &mut self,
-        grant: &Grant,
-        event: GrantEvent,
-        by: impl Into<By>,
-    ) -> Result<Grant, ControlError> {
-        self.step_because(grant, event, by, None).await
-    }
-
-    /// The same, on the grounds of rules.
-    pub(crate) async fn step_because(
-        &mut self,
-        grant: &Grant,
-        event: GrantEvent,
-        by: impl Into<By>,
-        decided_by: Option<Grounds>,
-    ) -> Result<Grant, ControlError> {
-        let extended_by = match &event {
-            GrantEvent::Extend { request, .. } => Some(request.clone()),
-            GrantEvent::Use | GrantEvent::End(_) | GrantEvent::Tick => None,
-        };
-        let by = by.into();
-        let next = grant.apply(event, self.now)?;
-        if next == *grant {
-            return Ok(next);
-        }
-        if let GrantState::Ended { end, .. } = &next.state {
-            let what = What::Grant { grant: next.id.clone(), end: end.clone() };
-            self.deeds.push(Deed::new(by.clone(), what));
-        }
-        store::grants::update(self.db.db(), &next).await?;
-        let ends = next.deadline().map(|at| at.to_string());
-        let (kind, detail) = match (&next.state, extended_by) {
-            (GrantState::Ended { end, .. }, _) => {
-                ("grant.ended", json!({ "end": end.code(), "detail": end.detail() }))
-            }
-            (_, Some(request)) => {
-                let detail = json!({ "ends": ends, "request": request, "decided_by": decided_by });
-                ("grant.extended", detail)
-            }
-            (GrantState::Scheduled { .. } | GrantState::Granted { .. }, None) => {
-                ("grant.opened", json!({ "claim_by": ends }))
-            }
-            (GrantState::Active { .. }, None) => ("grant.used", json!({ "ends": ends })),
-        };
-        self.record(Event::new(by, kind, &next.id, detail)).await?;
-        self.announce(&next).await?;
-        Ok(next)
-    }
-
-    /// What proxies hear of a grant. An end takes the wish for a later one with it.
-    async fn announce(&mut self, grant: &Grant) -> Result<(), ControlError> {
-        self.news.leases.extend(grant.lease());
-        if let GrantState::Ended { end, .. } = &grant.state {
-            self.news.gone.push((grant.id.clone(), end.clone()));
-            self.drop_extensions(grant).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes a new grant in.
-    pub(crate) async fn add_grant(
-        &mut self,
-        grant: &Grant,
-        ticket: Option<&Ticket>,
-        detail: Value,
-    ) -> Result<(), ControlError> {
-        store::grants::insert(self.db.db(), grant, ticket).await?;
-        self.record(Event::new(By::Control, "grant.given", &grant.id, detail)).await?;
-        self.news.leases.extend(grant.lease());
-        Ok(())
-    }
-
-    pub(crate) async fn add_lock(&mut self, lock: &Lock) -> Result<(), ControlError> {
-        self.add_lock_by(By::Principal(lock.by.clone()), lock).await
-    }
-
-    pub(crate) async fn add_lock_by(&mut self, by: By, lock: &Lock) -> Result<(), ControlError> {
-        store::locks::insert(self.db.db(), lock).await?;
-        self.deeds.push(Deed::new(by.clone(), What::Lock { lock: lock.clone() }));
-        let detail = json!({
-            "subject": lock.subject, "reason": lock.reason,
-            "until": lock.until.map(|until| until.to_string()),
-        });
-        self.record(Event::new(by, "lock.set", &lock.id, detail)).await?;
-        self.news.locks.push(lock.clone());
-        Ok(())
-    }
-
-    pub(crate) async fn lift_lock(
-        &mut self,
-        id: &LockId,
-        by: impl Into<By>,
-    ) -> Result<(), ControlError> {
-        if !store::locks::lift(self.db.db(), id, self.now).await? {
-            return Err(ControlError::NotFound("lock"));
-        }
-        self.record(Event::new(by, "lock.lifted", id, json!({}))).await?;
-        self.news.unlocked.push(id.clone());
-        Ok(())
     }
 
     /// Puts another inventory in force with the commit.
@@ -378,6 +220,12 @@ impl Change {
         }
         drop(self.db);
         told
+    }
+
+    /// Remembers, outside of the database too, that a key is gone.
+    pub(crate) fn removed_factor(&mut self, factor: Factor) {
+        let fact = Fact::removed(factor, self.now);
+        self.keep_outside(fact);
     }
 }
 

@@ -1,6 +1,6 @@
 //! An authenticated person, as actions take them, and what they may do by their office.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use policies::{Authn, Bound, DeviceId, LoginId, Method, Principal, PrincipalId, StepUp};
 
@@ -102,4 +102,10 @@ pub(crate) fn place(authn: Option<&Authn>, source: Option<IpAddr>) -> Option<Bou
         Some(authn) => authn.evidence.parse().ok().map(Bound::Certificate),
         None => source.map(|address| Bound::Address(address.to_canonical())),
     }
+}
+
+/// The address of an `address:port`, or of an address alone.
+pub(crate) fn source(client: &str) -> Option<IpAddr> {
+    let socket = client.parse::<SocketAddr>().map(|socket| socket.ip());
+    socket.or_else(|_| client.parse()).ok().map(|ip| ip.to_canonical())
 }

@@ -102,10 +102,10 @@ pub enum ControlError {
     Disbelieved(String),
     /// The store is older than what was here before, and nobody accepts that.
     #[error("the gateway's store went back in time")]
-    RolledBack(#[from] crate::kernel::high_water::Rollback),
+    RolledBack(#[from] crate::model::high_water::Rollback),
     /// What is known of the store outside of it can't be read or written.
     #[error(transparent)]
-    HighWater(#[from] crate::kernel::high_water::HighWaterError),
+    HighWater(#[from] crate::model::high_water::HighWaterError),
     /// The work was broken off.
     #[error("the work was broken off")]
     Broken,

@@ -2,13 +2,13 @@
 //!
 //! An inventory is taken whole or not at all; what it leaves out is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use policies::{
-    Credential, IssuerName, Kind, Login, Principal, PrincipalId, Refusal, Resource, RuleBook,
-    Target, TargetName,
+    Credential, GroupName, IssuerName, Kind, Login, Principal, PrincipalId, Refusal, Resource,
+    RuleBook, Subject, Target, TargetName,
 };
 use secrecy::SecretString;
 
@@ -182,6 +182,29 @@ impl Inventory {
             .ok_or_else(|| Rejection::NoTarget(wish.target.clone()))?;
         let resolved = target.resolve(&wish.login, wish.database.as_ref())?;
         Ok((target, resolved))
+    }
+
+    /// Whom a lock on this means besides what it names: the members of a group.
+    pub(crate) fn locked_out(&self, subject: &Subject) -> BTreeSet<PrincipalId> {
+        match subject {
+            Subject::Group(name) => self.members(name),
+            Subject::Principal(_)
+            | Subject::Device(_)
+            | Subject::Credential(_)
+            | Subject::Target(_)
+            | Subject::Login(_, _) => BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn members(&self, group: &GroupName) -> BTreeSet<PrincipalId> {
+        let people = self.people.iter();
+        let inside = people.filter(|(_, person)| person.principal.groups.contains(group));
+        inside.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Whether this is a workload, which can't act for itself.
+    pub(crate) fn is_workload(&self, id: &PrincipalId) -> bool {
+        self.workloads.contains_key(id)
     }
 }
 

@@ -5,9 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use thiserror::Error;
-use url::{Host, Url};
+use url::Url;
 
-use crate::platform::http_client::HttpError;
+use crate::platform::http_client::{HttpError, is_loopback};
 
 /// An issuer's address, exactly as it names itself: over TLS, or on loopback.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,15 +61,6 @@ fn is_safe(url: &Url) -> bool {
         "https" => url.host().is_some(),
         "http" => is_loopback(url),
         _ => false,
-    }
-}
-
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
     }
 }
 

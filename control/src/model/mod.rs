@@ -13,6 +13,7 @@ pub(crate) mod context;
 pub(crate) mod credential;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod high_water;
 pub(crate) mod inventory;
 pub(crate) mod issuer;
 pub(crate) mod issuer_url;

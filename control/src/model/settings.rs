@@ -101,7 +101,7 @@ impl Settings {
 
     /// What is known of the store outside of it.
     pub(crate) fn high_water(&self) -> PathBuf {
-        self.database.with_file_name(crate::kernel::high_water::HIGH_WATER_FILE)
+        self.database.with_file_name(crate::model::high_water::HIGH_WATER_FILE)
     }
 
     /// The public address without a slash at its end.

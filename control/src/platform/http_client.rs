@@ -7,12 +7,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse, http as wire};
-use reqwest::{Certificate, Client, Request, StatusCode, redirect};
+use reqwest::{Certificate, Client, Method, Request, StatusCode, header, redirect};
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use url::Url;
-
-use crate::model::issuer_url::is_loopback;
+use url::{Host, Url};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// From the first byte sent to the last one read.
@@ -129,4 +128,24 @@ impl<'c> AsyncHttpClient<'c> for Http {
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(self.relay(request))
     }
+}
+
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// A question with a bearer token, where there is one that fits into a header.
+pub(crate) fn get(url: &Url, bearer: Option<&SecretString>) -> Request {
+    let mut request = Request::new(Method::GET, url.clone());
+    let shown = bearer.map(|bearer| format!("Bearer {}", bearer.expose_secret()));
+    if let Some(mut value) = shown.and_then(|shown| header::HeaderValue::try_from(shown).ok()) {
+        value.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+    }
+    request
 }

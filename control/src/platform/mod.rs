@@ -3,6 +3,7 @@
 pub(crate) mod backoff;
 pub(crate) mod clock;
 pub(crate) mod email_address;
+pub(crate) mod error_chain;
 pub(crate) mod http_client;
 pub(crate) mod ids;
 pub(crate) mod outbound;

@@ -6,24 +6,14 @@
 //! says: so a roster can be permitted something, be asked to approve, and be told of it. What a source
 //! hasn't confirmed for too long is not known any more.
 
-use std::sync::Arc;
-
 use policies::{Facts, GroupName, Principal, PrincipalId, Timestamp};
-use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
-use crate::kernel::control::Control;
-use crate::kernel::transaction::Change;
 use crate::model::context::{Heard, Learned, World};
 use crate::model::error::ControlError;
-use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
 use crate::model::tickets::Standing;
 use crate::store::learned::Kind;
 use crate::store::{Store, learned, parse};
-
-/// The clock may be set, so the next change is looked for again at least this often.
-const LONGEST: policies::Ttl = policies::Ttl::from_secs(60);
 
 /// What was known when the store was used last.
 pub(crate) async fn recall(store: &Store) -> Result<Learned, ControlError> {
@@ -110,70 +100,5 @@ impl Inventory {
             standings.map(|standing| standing.at.after(source.keep)).filter(|at| *at > now)
         });
         clock.into_iter().chain(turns).chain(stale).min()
-    }
-}
-
-impl Control {
-    /// Decides everything again whenever the clock alone may have changed an answer, until `stop`.
-    pub(crate) async fn keep_reconsidering(&self, stop: CancellationToken) {
-        let mut since = self.now();
-        loop {
-            let next = self.0.inventory.load().next_change(since);
-            let left = next.map_or(LONGEST, |next| self.now().until(next));
-            let woken = self.0.reconsider.notified();
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = woken => continue,
-                () = tokio::time::sleep(left.min(LONGEST).duration()) => {}
-            }
-            let now = self.now();
-            if next.is_none_or(|next| now < next) {
-                continue;
-            }
-            match self.reconsider("the clock").await {
-                Ok(()) => since = now,
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "can't decide again");
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                }
-            }
-        }
-    }
-
-    /// Decides again about all that is live, with what is known by now.
-    pub(crate) async fn reconsider(&self, because: &'static str) -> Result<(), ControlError> {
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let next = (*change.inventory).clone();
-            change.decide_again(next, because).await?;
-            change.commit().await.map(drop)
-        })
-        .await
-    }
-}
-
-impl Change {
-    /// Puts in force what is known by now, and ends what no longer follows from it.
-    pub(crate) async fn decide_again(
-        &mut self,
-        next: Inventory,
-        because: &'static str,
-    ) -> Result<(), ControlError> {
-        let now = self.now;
-        self.know(Arc::new(next.attended(now)));
-        let withdrawn = self.review_requests(None).await?;
-        self.review_grants(None).await?;
-        let revoked: Vec<_> = self.ended().cloned().collect();
-        if revoked.is_empty() && withdrawn.is_empty() {
-            return Ok(());
-        }
-        let detail = json!({ "because": because, "revoked": revoked, "withdrawn": withdrawn });
-        self.record(Event::new(By::Control, "rules.reconsidered", "rules", detail)).await
-    }
-
-    /// What was learned so far stays known under another configuration.
-    pub(crate) fn remember(&self, next: &mut Inventory) {
-        next.world.learned = self.inventory.world.learned.clone();
     }
 }

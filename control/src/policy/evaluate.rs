@@ -4,15 +4,11 @@
 //! every live grant when the inventory changes.
 
 use policies::{
-    Approvals, Decision, Facts, Grant, Grounds, Knock, LeaseKey, Lock, PrincipalId, Request,
-    Resource, Subject, Terms, Timestamp, Ttl,
+    Approvals, Decision, Facts, Grant, Grounds, PrincipalId, Request, Resource, Terms, Ttl,
 };
 
-use crate::kernel::control::Control;
-use crate::kernel::transaction::Change;
-use crate::model::actor::{Actor, Asker};
-use crate::model::error::{ControlError, Rejection};
-use crate::model::inventory::{Inventory, Person};
+use crate::model::error::Rejection;
+use crate::model::inventory::Inventory;
 
 impl Inventory {
     /// What it takes for this person to have this, with the database filled in.
@@ -116,58 +112,4 @@ fn within(terms: &Terms, ttl: Ttl) -> Result<(), Rejection> {
 /// As `2 of dba, 1 of leads`.
 pub(crate) fn needs(approvals: &Approvals) -> String {
     approvals.to_string()
-}
-
-impl Control {
-    /// Refuses where a lock matches what this person wants.
-    pub(crate) fn not_locked(
-        &self,
-        asker: &Asker,
-        resource: &Resource,
-        now: Timestamp,
-    ) -> Result<(), Rejection> {
-        let key = LeaseKey { principal: asker.principal.clone(), resource: resource.clone() };
-        let knock = Knock {
-            key: &key,
-            device: asker.device.as_ref(),
-            credential: asker.credential.as_deref(),
-        };
-        let why = self.0.feed.locked(|lock| lock.blocks(&knock, now));
-        why.map_or(Ok(()), |why| Err(Rejection::Locked(why)))
-    }
-
-    /// The person behind a connection, or behind an actor, as they are now.
-    pub(crate) fn not_shut_out(&self, asker: &Asker, now: Timestamp) -> Result<(), Rejection> {
-        let why = self.0.feed.locked(|lock| shuts_out(lock, asker, now));
-        why.map_or(Ok(()), |why| Err(Rejection::Locked(why)))
-    }
-}
-
-impl Change {
-    /// The actor as they are by now: known, and neither disabled nor locked.
-    pub(crate) fn acting(&self, actor: &Actor) -> Result<Person, ControlError> {
-        self.control().not_shut_out(&actor.asker(), self.now)?;
-        Ok(self.inventory.person(&actor.principal.id)?.clone())
-    }
-
-    /// The same, where they are an admin.
-    pub(crate) fn administering(&self, actor: &Actor) -> Result<Person, ControlError> {
-        let person = self.acting(actor)?;
-        if person.admin {
-            Ok(person)
-        } else {
-            Err(ControlError::Forbidden("this takes an admin".to_owned()))
-        }
-    }
-}
-
-fn shuts_out(lock: &Lock, asker: &Asker, now: Timestamp) -> bool {
-    lock.until.is_none_or(|until| now < until)
-        && match &lock.subject {
-            Subject::Principal(id) => *id == asker.principal,
-            Subject::Group(_) => lock.members.contains(&asker.principal),
-            Subject::Device(id) => asker.device.as_ref() == Some(id),
-            Subject::Credential(id) => asker.credential.as_deref() == Some(id.as_str()),
-            Subject::Target(_) | Subject::Login(_, _) => false,
-        }
 }

@@ -8,13 +8,11 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 use policies::{GroupName, PrincipalId, Roster, Shift, Timestamp, Ttl};
-use reqwest::{Method, Request, StatusCode, header};
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use crate::kernel::control::Control;
 use crate::model::context::Heard;
@@ -22,7 +20,7 @@ use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
 use crate::model::inventory::Inventory;
 use crate::model::on_call::{Place, RosterSource};
-use crate::platform::http_client::{Http, HttpError};
+use crate::platform::http_client::{Http, HttpError, get};
 use crate::sources::icalendar;
 use crate::store::learned;
 use crate::store::learned::Kind;
@@ -100,17 +98,6 @@ impl Place {
         };
         String::from_utf8(bytes).map_err(|error| Silence::Strange(error.to_string()))
     }
-}
-
-/// A question with a bearer token, where there is one that fits into a header.
-pub(crate) fn get(url: &Url, bearer: Option<&SecretString>) -> Request {
-    let mut request = Request::new(Method::GET, url.clone());
-    let shown = bearer.map(|bearer| format!("Bearer {}", bearer.expose_secret()));
-    if let Some(mut value) = shown.and_then(|shown| header::HeaderValue::try_from(shown).ok()) {
-        value.set_sensitive(true);
-        request.headers_mut().insert(header::AUTHORIZATION, value);
-    }
-    request
 }
 
 async fn read_file(path: PathBuf) -> Result<Vec<u8>, Silence> {
@@ -252,23 +239,6 @@ impl Control {
                 Ok(())
             }
         }
-    }
-
-    /// Writes down, once, that a source doesn't answer.
-    pub(crate) async fn fell_silent(
-        &self,
-        kind: &'static str,
-        name: &str,
-        why: &str,
-    ) -> Result<(), ControlError> {
-        let event = Event::new(By::Control, kind, name, json!({ "why": why }));
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.record(event).await?;
-            change.commit().await.map(drop)
-        })
-        .await
     }
 
     /// Takes in what a source has said, and decides again where that is news.

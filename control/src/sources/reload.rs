@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use policies::{End, Grant, GrantEvent, GrantId, PrincipalId, RequestId};
+use policies::{GrantId, RequestId};
 use serde_json::json;
 
 use crate::kernel::control::Control;
-use crate::kernel::transaction::Change;
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
-use crate::policy::evaluate::was_proved;
-use crate::store;
 
 /// What a reload changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,72 +53,5 @@ impl Control {
             Ok(Reloaded { revoked, withdrawn })
         })
         .await
-    }
-}
-
-impl Change {
-    /// Withdraws pending requests that wouldn't be taken now, and gives those for which nothing lacks
-    /// any more: everybody's, or one person's. Which were withdrawn.
-    pub(crate) async fn review_requests(
-        &mut self,
-        whose: Option<&PrincipalId>,
-    ) -> Result<Vec<RequestId>, ControlError> {
-        let mut withdrawn = Vec::new();
-        for stored in store::requests::pending(self.db()).await? {
-            let request = &stored.request;
-            if whose.is_some_and(|whose| *whose != request.principal) {
-                continue;
-            }
-            if self.lapse(request).await? {
-                continue;
-            }
-            let facts = self.facts_of(&stored).await?;
-            match self.inventory.still_asks(request, &facts) {
-                Err(why) => {
-                    self.withdraw_for(request, &why.to_string()).await?;
-                    withdrawn.push(request.id.clone());
-                    continue;
-                }
-                Ok(terms) => {
-                    if self.relax(request, terms).await? {
-                        continue;
-                    }
-                }
-            }
-            // Who may stand in for whom is a part of what changed.
-            let escalates_at = self.inventory.escalates_at(request);
-            store::requests::update(self.db(), request, escalates_at).await?;
-        }
-        Ok(withdrawn)
-    }
-
-    /// Ends grants that wouldn't be given now: everybody's, or one person's.
-    pub(crate) async fn review_grants(
-        &mut self,
-        whose: Option<&PrincipalId>,
-    ) -> Result<(), ControlError> {
-        for grant in store::grants::open(self.db()).await? {
-            if whose.is_some_and(|whose| *whose != grant.principal) {
-                continue;
-            }
-            match self.review(&grant).await {
-                Ok(()) => {}
-                Err(ControlError::Refused(why)) => self.end_by_rules(&grant, &why).await?,
-                Err(other) => return Err(other),
-            }
-        }
-        Ok(())
-    }
-
-    async fn review(&mut self, grant: &Grant) -> Result<(), ControlError> {
-        let stored = self.stored(&grant.request).await?;
-        let facts = self.facts_of(&stored).await?;
-        let terms = self.covers(grant, &facts).await?;
-        Ok(was_proved(&terms, &stored.request)?)
-    }
-
-    async fn end_by_rules(&mut self, grant: &Grant, why: &Rejection) -> Result<(), ControlError> {
-        let end = GrantEvent::End(End::Policy(why.to_string()));
-        self.step(grant, end, By::Control).await.map(drop)
     }
 }

@@ -3,40 +3,15 @@
 //! A tracker's last word holds for a while after it fell silent, and then nobody knows. The name of a
 //! ticket is put into the configured address as one part of its path, whatever it is made of.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
-use policies::{Ticket, Timestamp, Ttl};
-use reqwest::StatusCode;
-use serde_json::{Value, json};
-use thiserror::Error;
+use policies::Ttl;
 use tokio_util::sync::CancellationToken;
 
 use crate::kernel::control::Control;
-use crate::kernel::transaction::Change;
 use crate::model::error::ControlError;
-use crate::model::event::{By, Event};
-use crate::model::tickets::Standing;
-use crate::platform::http_client::HttpError;
-use crate::sources::on_call::get;
 use crate::store;
-use crate::store::learned;
 
-/// The longest state that is kept, in bytes.
-const STATE_MAX: usize = 64;
-/// How many tickets are known at once.
-const MOST: usize = 10_000;
 /// How many are asked about in one round.
 const MOST_A_ROUND: usize = 200;
-
-/// Why a tracker has said nothing that can be used.
-#[derive(Debug, Error)]
-enum Silence {
-    #[error(transparent)]
-    Web(#[from] HttpError),
-    #[error("its answer has no text of at most {STATE_MAX} bytes at `{0}`")]
-    Stateless(String),
-}
 
 impl Control {
     /// Follows the tickets that something hangs on until `stop`.
@@ -72,111 +47,5 @@ impl Control {
             self.ask_tracker(&source, &ticket).await?;
         }
         Ok(())
-    }
-
-    /// The tracker, where there is one and some rule wants to know.
-    fn asked_source(&self) -> Option<Arc<crate::model::tickets::TicketSource>> {
-        let inventory = self.0.inventory.load();
-        let wanted = inventory.rules.reads("ticket_state");
-        inventory.world.tickets.clone().filter(|_| wanted)
-    }
-
-    /// Finds out how a ticket stands that somebody has just named, unless that is known.
-    ///
-    /// # Errors
-    /// Where too many ask at once, or the store fails. A silent tracker is no error: then nobody knows.
-    pub(crate) async fn look_up(&self, ticket: Option<&Ticket>) -> Result<(), ControlError> {
-        let (Some(ticket), Some(source)) = (ticket, self.asked_source()) else { return Ok(()) };
-        let now = self.now();
-        let inventory = self.0.inventory.load();
-        let known = inventory.world.learned.tickets.get(ticket).map(|standing| standing.at);
-        if known.is_some_and(|at| now < at.after(source.refresh)) {
-            return Ok(());
-        }
-        drop(inventory);
-        let _place = self.0.lookups.try_acquire().map_err(|_| ControlError::Busy)?;
-        self.ask_tracker(&source, ticket).await
-    }
-
-    async fn ask_tracker(
-        &self,
-        source: &crate::model::tickets::TicketSource,
-        ticket: &Ticket,
-    ) -> Result<(), ControlError> {
-        use std::sync::atomic::Ordering::Relaxed;
-        match self.standing_of(source, ticket).await {
-            Ok(state) => {
-                self.0.tracker_silent.store(false, Relaxed);
-                let (control, ticket) = (self.clone(), ticket.clone());
-                self.to_the_end(async move {
-                    let mut change = control.change().await?;
-                    change.hear_of_ticket(&ticket, state, "the tracker").await?;
-                    change.commit().await.map(drop)
-                })
-                .await
-            }
-            Err(silence) => {
-                self.0.counts.source_failures.with_label_values(&["tickets"]).inc();
-                tracing::warn!(error = &silence as &dyn std::error::Error, "the tracker is silent");
-                if self.0.tracker_silent.swap(true, Relaxed) {
-                    return Ok(());
-                }
-                self.fell_silent("tickets.silent", "tickets", &silence.to_string()).await
-            }
-        }
-    }
-
-    async fn standing_of(
-        &self,
-        source: &crate::model::tickets::TicketSource,
-        ticket: &Ticket,
-    ) -> Result<Option<String>, Silence> {
-        let answer = self.0.http.send(get(&source.url.of(ticket), source.bearer.as_ref())).await?;
-        match answer.status {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
-            other => return Err(HttpError::Status(other).into()),
-        }
-        let said: Value = serde_json::from_slice(&answer.body).map_err(HttpError::Malformed)?;
-        let state = said.pointer(&source.state).and_then(Value::as_str);
-        let state = state.filter(|state| is_state(state));
-        let state = state.ok_or_else(|| Silence::Stateless(source.state.clone()))?;
-        Ok(Some(state.to_owned()))
-    }
-}
-
-/// Whether this may be how a ticket stands: something short and plain.
-fn is_state(text: &str) -> bool {
-    !text.is_empty() && text.len() <= STATE_MAX && !text.chars().any(char::is_control)
-}
-
-impl Change {
-    /// Takes in how a ticket stands, by the tracker's answer or its message, and ends what no longer
-    /// follows from it. A state that isn't short and plain is none.
-    pub(crate) async fn hear_of_ticket(
-        &mut self,
-        ticket: &Ticket,
-        state: Option<String>,
-        by: &'static str,
-    ) -> Result<(), ControlError> {
-        let state = state.filter(|state| is_state(state));
-        let now = self.now;
-        learned::put(self.db(), learned::Kind::Ticket, ticket.as_str(), &state, now).await?;
-        let mut next = (*self.inventory).clone();
-        let tickets = &mut next.world.learned.tickets;
-        let standing = Standing { state: state.clone(), at: now };
-        let before = tickets.insert(ticket.clone(), standing);
-        if tickets.len() > MOST {
-            let oldest: BTreeSet<Timestamp> = tickets.values().map(|it| it.at).collect();
-            let since = oldest.into_iter().nth(MOST / 10);
-            tickets.retain(|_, it| since.is_some_and(|since| it.at > since));
-        }
-        if before.is_some_and(|before| before.state == state) {
-            self.know(Arc::new(next));
-            return Ok(());
-        }
-        let detail = json!({ "state": state, "by": by });
-        self.record(Event::new(By::Control, "ticket.learned", ticket, detail)).await?;
-        self.decide_again(next, "a ticket").await
     }
 }

@@ -4,8 +4,8 @@ use policies::{CredentialId, LockId, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::parse;
-use crate::kernel::high_water::{Factor, IssuedCredential, StorePoint};
 use crate::model::error::ControlError;
+use crate::model::high_water::{Factor, IssuedCredential, StorePoint};
 
 /// How far the store has come, and whether its high-water mark was ever written.
 pub(crate) async fn point(db: &mut SqliteConnection) -> Result<(StorePoint, bool), ControlError> {

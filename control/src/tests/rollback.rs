@@ -8,8 +8,9 @@ use super::ssh_keys::{fresh, world as ssh_world};
 use super::{World, actor, inventory, settings};
 use crate::kernel::backup::{copy_store, read_copy};
 use crate::kernel::control::Control;
-use crate::kernel::high_water::{HIGH_WATER_FILE, Rollback, begin_high_water};
+use crate::kernel::high_water::begin_high_water;
 use crate::model::error::ControlError;
+use crate::model::high_water::{HIGH_WATER_FILE, Rollback};
 use crate::model::login::Origin;
 use crate::model::settings::Settings;
 

@@ -173,6 +173,11 @@ impl Change {
         self.review_grants(whose).await?;
         Ok(Some(principal))
     }
+
+    /// What was learned so far stays known under another configuration.
+    pub(crate) fn remember(&self, next: &mut Inventory) {
+        next.world.learned = self.inventory.world.learned.clone();
+    }
 }
 
 /// Which row of its table somebody's refresh token is bound to.

@@ -16,11 +16,11 @@ use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::identity::challenge::{Failure, Proof};
 use crate::kernel::control::Control;
-use crate::kernel::high_water::Factor;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::Event;
+use crate::model::high_water::Factor;
 use crate::model::statement::Statement;
 use crate::model::unproven::Unproven;
 use crate::model::view::PasskeyView;

@@ -1,33 +1,18 @@
 //! The file of the high-water mark: lines of JSON, added at the end, and replaced as a whole at times.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
 use certs::store::{StoreError, write_private};
-use thiserror::Error;
 
-use super::Rollback;
-use super::known::{Fact, Known};
+use crate::model::high_water::{Fact, HighWaterError, Known, Rollback};
 
 /// A file that is larger holds something else.
 const MOST_BYTES: u64 = 256 << 20;
 /// A file is not replaced before it has so many bytes.
 const SMALL_BYTES: u64 = 256 << 10;
-
-/// Why the file can't be read or written.
-#[derive(Debug, Error)]
-pub enum HighWaterError {
-    /// It can't be read.
-    #[error("the high-water mark can't be read")]
-    Read(#[source] io::Error),
-    /// It can't be replaced.
-    #[error("the high-water mark can't be replaced")]
-    Replace(#[from] StoreError),
-    /// It can't be added to.
-    #[error("the high-water mark can't be added to")]
-    Write(#[source] io::Error),
-}
 
 /// Reads what a file knows; none where there is no file. A last line that a kill tore is left out: it
 /// told of nothing that had been answered.

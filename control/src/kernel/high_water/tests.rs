@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use policies::{Lock, Ttl};
 
 use super::*;
+use crate::model::high_water::{Factor, IssuedCredential};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 

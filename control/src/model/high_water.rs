@@ -1,14 +1,101 @@
-//! What the high-water mark knows, and the facts that it is made of.
+//! What is known of the store outside of it, and in what ways a store can have gone back in time.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::io::{Read, Write};
 
+use certs::store::StoreError;
 use policies::{CredentialId, Lock, LockId, PrincipalId, Timestamp, Ttl};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use super::StorePoint;
+/// The name of the file, beside the database.
+pub const HIGH_WATER_FILE: &str = "high-water.jsonl";
+
+/// How far a store has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorePoint {
+    /// Which store: a random name that it got when it was made.
+    pub store: String,
+    /// How often an older store was accepted, and one.
+    pub epoch: u64,
+    /// The newest event of its audit log; 0 where there is none.
+    pub event: i64,
+    /// SHA-256 of that event, in hexadecimal digits.
+    pub digest: String,
+}
+
+/// Why a store is not the one that was here last.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Rollback {
+    /// It lacks events that were there.
+    #[error(
+        "its audit log ends with event {found}, and had come to event {known} by {at}: an older copy \
+         of the database was put in its place"
+    )]
+    Older {
+        /// The store's newest event.
+        found: i64,
+        /// The newest event that is known.
+        known: i64,
+        /// When that was.
+        at: Timestamp,
+    },
+    /// It is from before an older store was accepted here.
+    #[error(
+        "it is of epoch {found}, and this folder is in epoch {known}: the database was replaced"
+    )]
+    Epoch {
+        /// The store's.
+        found: u64,
+        /// The one that is known.
+        known: u64,
+    },
+    /// It has as many events, but others.
+    #[error(
+        "event {event} of its audit log is not the one that was there at {at}: another copy went on"
+    )]
+    Diverged {
+        /// Which event differs.
+        event: i64,
+        /// When it was known.
+        at: Timestamp,
+    },
+    /// It is another gateway's database, or a new one.
+    #[error("it is not the database that was here before, but another one, or a new and empty one")]
+    Foreign,
+    /// The file that would tell is gone.
+    #[error("`{HIGH_WATER_FILE}`, which was beside it, is missing")]
+    Missing,
+    /// The file that would tell can't be read.
+    #[error("`{HIGH_WATER_FILE}` beside it is damaged: {0}")]
+    Damaged(String),
+    /// It was restored from a backup, and nobody said that nothing happened since.
+    #[error("it was restored from a backup of {made_at}, and what happened later is not in it")]
+    Restored {
+        /// When the backup was made.
+        made_at: Timestamp,
+    },
+}
+
+/// Why the file can't be read or written.
+#[derive(Debug, Error)]
+pub enum HighWaterError {
+    /// It can't be read.
+    #[error("the high-water mark can't be read")]
+    Read(#[source] io::Error),
+    /// It can't be replaced.
+    #[error("the high-water mark can't be replaced")]
+    Replace(#[from] StoreError),
+    /// It can't be added to.
+    #[error("the high-water mark can't be added to")]
+    Write(#[source] io::Error),
+}
 
 /// How long it is remembered that a key was removed. An older backup brings it back.
 const REMOVED_KEPT: Ttl = Ttl::from_secs(3 * 366 * 24 * 3_600);
+
 /// How many removed keys are remembered at most, the newest of them.
 const REMOVED_AT_MOST: usize = 10_000;
 

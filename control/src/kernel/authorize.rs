@@ -1,0 +1,69 @@
+//! Who may act: somebody whom no lock shuts out, and for some acts an admin.
+
+use policies::{Knock, LeaseKey, Lock, Resource, Subject, Timestamp};
+
+use crate::kernel::control::Control;
+use crate::kernel::transaction::Change;
+use crate::model::actor::{Actor, Asker};
+use crate::model::error::{ControlError, Rejection};
+use crate::model::inventory::Person;
+
+impl Control {
+    /// Refuses where a lock matches what this person wants.
+    pub(crate) fn not_locked(
+        &self,
+        asker: &Asker,
+        resource: &Resource,
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
+        let key = LeaseKey { principal: asker.principal.clone(), resource: resource.clone() };
+        let knock = Knock {
+            key: &key,
+            device: asker.device.as_ref(),
+            credential: asker.credential.as_deref(),
+        };
+        let why = self.0.feed.locked(|lock| lock.blocks(&knock, now));
+        why.map_or(Ok(()), |why| Err(Rejection::Locked(why)))
+    }
+
+    /// The person behind a connection, or behind an actor, as they are now.
+    pub(crate) fn not_shut_out(&self, asker: &Asker, now: Timestamp) -> Result<(), Rejection> {
+        let why = self.0.feed.locked(|lock| shuts_out(lock, asker, now));
+        why.map_or(Ok(()), |why| Err(Rejection::Locked(why)))
+    }
+
+    /// A step-up is wanted: why, and where it is given.
+    pub(crate) fn step_up_needed(&self, page: &str, why: &str) -> ControlError {
+        let url = format!("{}{page}", self.settings().base_url());
+        ControlError::StepUpNeeded { url, why: why.to_owned() }
+    }
+}
+
+impl Change {
+    /// The actor as they are by now: known, and neither disabled nor locked.
+    pub(crate) fn acting(&self, actor: &Actor) -> Result<Person, ControlError> {
+        self.control().not_shut_out(&actor.asker(), self.now)?;
+        Ok(self.inventory.person(&actor.principal.id)?.clone())
+    }
+
+    /// The same, where they are an admin.
+    pub(crate) fn administering(&self, actor: &Actor) -> Result<Person, ControlError> {
+        let person = self.acting(actor)?;
+        if person.admin {
+            Ok(person)
+        } else {
+            Err(ControlError::Forbidden("this takes an admin".to_owned()))
+        }
+    }
+}
+
+fn shuts_out(lock: &Lock, asker: &Asker, now: Timestamp) -> bool {
+    lock.until.is_none_or(|until| now < until)
+        && match &lock.subject {
+            Subject::Principal(id) => *id == asker.principal,
+            Subject::Group(_) => lock.members.contains(&asker.principal),
+            Subject::Device(id) => asker.device.as_ref() == Some(id),
+            Subject::Credential(id) => asker.credential.as_deref() == Some(id.as_str()),
+            Subject::Target(_) | Subject::Login(_, _) => false,
+        }
+}
