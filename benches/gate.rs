@@ -138,18 +138,18 @@ struct SignedIn {
 /// Signs alice in, gives her a certificate, and a grant for longer than any bench runs.
 async fn sign_in(gateway: &Gateway, folder: &Path) -> Result<SignedIn> {
     let control = gateway.control();
-    let invite = control.invite(None, &"alice".parse()?).await?;
-    let actor = control.sign_in(&invite.code, control::Origin::default()).await?.actor;
+    let invite = control.identity.invite(None, &"alice".parse()?).await?;
+    let actor = control.identity.sign_in(&invite.code, control::Origin::default()).await?.actor;
     let request = certs::NewRequest::generate()?;
     let device = "laptop".parse()?;
-    let issued = control.issue_certificate(&actor, &request.csr_pem, &device);
+    let issued = control.identity.issue_certificate(&actor, &request.csr_pem, &device);
     let issued = issued.await?;
     let wish = control::Wish {
         ttl: Some("2h".parse()?),
         reason: "a bench".to_owned(),
         ..control::Wish::new("app@bench/bench".parse()?)
     };
-    let grant = control.ask(&actor, wish).await?.grant.context("no grant")?;
+    let grant = control.access.ask(&actor, wish).await?.grant.context("no grant")?;
     let files = SignedIn {
         cert: folder.join("client.crt"),
         key: folder.join("client.key"),
@@ -158,7 +158,7 @@ async fn sign_in(gateway: &Gateway, folder: &Path) -> Result<SignedIn> {
     };
     certs::store::write_private(&files.key, request.key_pem.expose_secret().as_bytes())?;
     std::fs::write(&files.cert, issued.pem)?;
-    std::fs::write(&files.ca, control.settings().authority.ca_pem())?;
+    std::fs::write(&files.ca, control.kernel.settings().authority.ca_pem())?;
     Ok(files)
 }
 
@@ -201,10 +201,10 @@ async fn revoke(gateway: &Gateway, signed_in: &SignedIn, sessions: usize) -> Res
         ended.spawn(connection);
     }
     let control = gateway.control();
-    let invite = control.invite(None, &"bob".parse()?).await?;
-    let bob = control.sign_in(&invite.code, control::Origin::default()).await?.actor;
+    let invite = control.identity.invite(None, &"bob".parse()?).await?;
+    let bob = control.identity.sign_in(&invite.code, control::Origin::default()).await?.actor;
     let began = std::time::Instant::now();
-    control.revoke(&bob, &signed_in.grant, "a bench".to_owned()).await?;
+    control.access.revoke(&bob, &signed_in.grant, "a bench".to_owned()).await?;
     while ended.join_next().await.is_some() {}
     let took = began.elapsed();
     println!("{sessions} live sessions: the last was cut {took:?} after the revoke was asked for");

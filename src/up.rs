@@ -196,7 +196,7 @@ impl Gateway {
         let (config, recording) = (config.clone(), config.recording);
         let inventory = tokio::task::spawn_blocking(move || config.inventory());
         let inventory = inventory.await.map_err(|_| UpError::Broken)??;
-        let reloaded = self.control.reload(inventory).await?;
+        let reloaded = self.control.sources.reload(inventory).await?;
         if let Some(proxy) = &self.proxy {
             proxy.set_recording(recording);
         }
@@ -270,7 +270,7 @@ async fn begin(config: Config, accept_rollback: bool) -> Result<Gateway, UpError
         ..control_settings(&config, &tls, (attestation, ssh), &api_url, &postgres)
     };
     let control = Control::open(settings, inventory, clock).await?;
-    control.metrics(&registry);
+    control.kernel.metrics(&registry);
     control.watch_room(proxy.has_room());
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

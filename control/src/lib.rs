@@ -17,6 +17,7 @@
 )]
 
 mod access;
+mod control;
 mod evidence;
 #[cfg(test)]
 mod fuzz;
@@ -33,13 +34,17 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use access::Access;
 pub use access::edit::{Changes, Part};
 pub use access::requests::{Wish, Yes};
 pub use access::rollback::AcceptedRollback;
 pub use access::tickets_hook::Closed;
+pub use evidence::Evidence;
 pub use evidence::timeline::Story;
 pub use gateway::link::LinkService;
 pub use gateway::pending_connections::Said;
+pub use http::Control;
+pub use identity::Identity;
 pub use identity::challenge::Challenge;
 pub use identity::challenge::Factors;
 pub use identity::challenge::Proof;
@@ -55,8 +60,8 @@ pub use identity::passkeys::verify_assertion;
 pub use identity::ssh_proof::SshKeyChallenge;
 pub use identity::tokens::Minted;
 pub use identity::totp::TotpSecret;
+pub use kernel::Kernel;
 pub use kernel::backup::{copy_store, read_copy};
-pub use kernel::control::Control;
 pub use kernel::cuts::InForce;
 pub use kernel::health::StoreHealth;
 pub use kernel::high_water::begin_high_water;
@@ -102,6 +107,7 @@ pub use model::workload::Pattern;
 pub use model::workload::PatternError;
 pub use model::workload::Workload;
 pub use notify::ChannelView;
+pub use notify::Notifier;
 pub use platform::backoff::Patience;
 pub use platform::clock::Clock;
 pub use platform::email_address::{Email, EmailError};
@@ -111,4 +117,5 @@ pub use platform::webhook_signature::{
     WEBHOOK_TOLERANCE, WebhookHeaders, WebhookSecret, WebhookSecretError, WebhookSignatureError,
     sign_webhook, verify_webhook, webhook_timestamp,
 };
+pub use sources::Sources;
 pub use sources::reload::Reloaded;

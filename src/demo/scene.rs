@@ -74,7 +74,7 @@ impl Scene {
     /// A link with which this person's browser signs in, once.
     pub(super) async fn link(&self, name: &str) -> Result<SecretString, DemoError> {
         let person = PrincipalId::new(name).map_err(|_| DemoError::Broken)?;
-        Ok(self.gateway.control().invite(None, &person).await?.url)
+        Ok(self.gateway.control().identity.invite(None, &person).await?.url)
     }
 
     /// Takes everything down.
@@ -137,7 +137,7 @@ fn role(root: &Path, login: &str) -> Result<String, DemoError> {
 async fn sign_in(gateway: &Gateway, root: &Path, name: &str) -> Result<Home, DemoError> {
     let home = Home::at(&root.join(name))?;
     let person = PrincipalId::new(name).map_err(|_| DemoError::Broken)?;
-    let invite = gateway.control().invite(None, &person).await?;
+    let invite = gateway.control().identity.invite(None, &person).await?;
     let (url, code, ca_pem) = (gateway.api_url().clone(), invite.code, None);
     client::login(&home, Offer { url, code, ca_pem }).await?;
     Ok(home)

@@ -60,7 +60,7 @@ pub async fn run(start: Start, config: Config) -> Result<(), UpError> {
 
 /// Says what was done about an older store, and what only people can check.
 fn report_rollback(gateway: &Gateway, asked_for: bool) {
-    let Some(accepted) = gateway.control().accepted_rollback() else {
+    let Some(accepted) = gateway.control().access.accepted_rollback() else {
         if asked_for {
             tracing::warn!("the store did not go back in time: `--accept-rollback` did nothing");
         }
@@ -87,14 +87,14 @@ fn report_rollback(gateway: &Gateway, asked_for: bool) {
 /// Prints one-time links: for the admins until somebody has signed in, and for whoever is named.
 async fn invite(gateway: &Gateway, config: &Config, start: &Start) -> Result<(), UpError> {
     let admins = config.people.iter().filter(|(_, person)| person.admin && !person.disabled);
-    let nobody_yet = !gateway.control().anybody_signed_in().await?;
+    let nobody_yet = !gateway.control().identity.anybody_signed_in().await?;
     let admins = admins.map(|(id, _)| id).filter(|_| nobody_yet);
     let recovered = start.recover.iter().map(|id| (id, true));
     for (id, lost) in admins.chain(&start.invite).map(|id| (id, false)).chain(recovered) {
         let control = gateway.control();
         let invite = match lost {
-            true => control.recover_at_console(id).await,
-            false => control.invite(None, id).await,
+            true => control.identity.recover_at_console(id).await,
+            false => control.identity.invite(None, id).await,
         };
         let nobody = |error: &ControlError| matches!(error, ControlError::NotFound(_));
         let invite = invite.map_err(|error| match nobody(&error) {

@@ -22,7 +22,7 @@ impl Person {
         let home = bed.folder.path().join(format!("home-{name}"));
         let person = Self { home };
         let id = PrincipalId::new(name).unwrap();
-        let invite = bed.gateway.control().invite(None, &id).await.unwrap();
+        let invite = bed.gateway.control().identity.invite(None, &id).await.unwrap();
         let (code, out, errors) =
             person.run_with(&["login", "--link"], invite.url.expose_secret()).await;
         assert_eq!(code, 0, "{out}{errors}");

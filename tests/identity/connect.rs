@@ -63,8 +63,8 @@ async fn opening_the_connection_is_the_request_and_it_goes_on_when_approved() {
     let code = code_in(&told.line_with("confirm code"));
     let (alice, bob) = (bed.actor("alice").await, bed.actor("bob").await);
     let control = bed.gateway.control();
-    let seen = control.hold_by_code(&alice, &code).await.unwrap();
-    control.confirm(&alice, &code, seen.digest.clone(), None).await.unwrap();
+    let seen = control.gateway.hold_by_code(&alice, &code).await.unwrap();
+    control.gateway.confirm(&alice, &code, seen.digest.clone(), None).await.unwrap();
     told.line_with("confirmed by Alice");
     let asked = told.line_with("needs 1 of dba");
     let request = asked
@@ -74,9 +74,9 @@ async fn opening_the_connection_is_the_request_and_it_goes_on_when_approved() {
         .trim_end_matches(':')
         .parse()
         .unwrap();
-    let shown = control.request(&bob, &request).await.unwrap();
+    let shown = control.access.request(&bob, &request).await.unwrap();
     let yes = control::Yes { digest: shown.request.digest(), shorten: None, step_up: None };
-    control.approve(&bob, &request, yes).await.unwrap();
+    control.access.approve(&bob, &request, yes).await.unwrap();
     told.line_with("approved by Bob");
     assert_eq!(out(child), (true, "through".to_owned()));
 }
@@ -92,7 +92,7 @@ async fn a_client_that_leaves_while_waiting_takes_its_code_with_it() {
     crate::support::until("the code is dead", || {
         let looked = tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current()
-                .block_on(bed.gateway.control().hold_by_code(&alice, &code))
+                .block_on(bed.gateway.control().gateway.hold_by_code(&alice, &code))
         });
         looked.is_err()
     })
@@ -147,7 +147,7 @@ async fn a_single_use_token_used_forty_times_at_once_lets_one_in() {
     bed.grant("app_rw@orders", "10m").await;
     let alice = bed.actor("alice").await;
     let resource = "app_rw@orders".parse().unwrap();
-    let minted = bed.gateway.control().mint_token(&alice, &resource, None, Some(1));
+    let minted = bed.gateway.control().identity.mint_token(&alice, &resource, None, Some(1));
     let token = secrecy::ExposeSecret::expose_secret(&minted.await.unwrap().token).to_owned();
     let tries = (0..40).map(|_| {
         let (bed, token) = (&bed, &token);
@@ -186,7 +186,7 @@ async fn certificates_of_others_of_another_use_and_of_another_authority_are_refu
     let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     let other = certs::Authority::generate("Other", now).unwrap();
     let hour = Duration::from_secs(3600);
-    let own = &bed.gateway.control().settings().authority;
+    let own = &bed.gateway.control().kernel.settings().authority;
     let login = own.issue_login("alice", hour, now).unwrap();
     let server = own.issue_server(&["alice".to_owned()], hour, now).unwrap();
     let foreign = other.issue_login("alice", hour, now).unwrap();

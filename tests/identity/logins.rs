@@ -64,7 +64,7 @@ struct Browser<'a> {
 impl<'a> Browser<'a> {
     async fn of(bed: &'a Bed, name: &str) -> Self {
         let id = PrincipalId::new(name).unwrap();
-        let invite = bed.gateway.control().invite(None, &id).await.unwrap();
+        let invite = bed.gateway.control().identity.invite(None, &id).await.unwrap();
         let mut browser = Self { bed, cookie: String::new() };
         let form = [("code", invite.code.expose_secret())];
         let answer = browser.send("/login", Some(&form)).await;
@@ -161,14 +161,14 @@ async fn a_terminal_is_signed_in_by_a_browser_and_out_again_with_every_copy() {
     let auditor = bed.actor("bob").await;
     let control = bed.gateway.control();
     let opened = loop {
-        let page = control.audit(&auditor, control::Paging::default()).await.unwrap();
+        let page = control.kernel.audit(&auditor, control::Paging::default()).await.unwrap();
         let opened = page.items.iter().find(|event| event.kind == "session.opened");
         if let Some(event) = opened {
             break event.subject.clone();
         }
         tokio::task::yield_now().await;
     };
-    let told = control.story(&auditor, &opened).await.unwrap().told.join("\n");
+    let told = control.evidence.story(&auditor, &opened).await.unwrap().told.join("\n");
     for part in [
         "alice signed in by link, with a browser",
         "that the terminal",

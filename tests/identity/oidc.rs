@@ -37,18 +37,18 @@ fn held(browser: &Browser, bed: &Bed) -> Option<SecretString> {
 
 async fn actor(browser: &Browser, bed: &Bed) -> control::Actor {
     let token = held(browser, bed).unwrap();
-    bed.gateway.control().authenticate(&token, LoginKind::Browser).await.unwrap()
+    bed.gateway.control().identity.authenticate(&token, LoginKind::Browser).await.unwrap()
 }
 
 /// Whether this token of a browser is still good.
 async fn signed_in(bed: &Bed, token: &SecretString) -> bool {
-    bed.gateway.control().authenticate(token, LoginKind::Browser).await.is_ok()
+    bed.gateway.control().identity.authenticate(token, LoginKind::Browser).await.is_ok()
 }
 
 /// The audit events of a kind, newest first.
 async fn events(bed: &Bed, kind: &str) -> Vec<Value> {
     let bob = bed.actor("bob").await;
-    let page = bed.gateway.control().audit(&bob, control::Paging::default()).await.unwrap();
+    let page = bed.gateway.control().kernel.audit(&bob, control::Paging::default()).await.unwrap();
     let of = page.items.into_iter().filter(|event| event.kind == kind);
     of.map(|event| json!({ "subject": event.subject, "detail": event.detail })).collect()
 }
@@ -74,10 +74,11 @@ async fn conninfo(bed: &Bed, actor: &control::Actor) -> String {
     let resource: Resource = "app_rw@orders/shop".parse().unwrap();
     let (ttl, reason) = (Some("10m".parse().unwrap()), "a test".to_owned());
     let wish = control::Wish { ttl, reason, ..control::Wish::new(resource) };
-    control.ask(actor, wish).await.unwrap().grant.expect("the rules ask for nobody");
+    control.access.ask(actor, wish).await.unwrap().grant.expect("the rules ask for nobody");
     let request = certs::NewRequest::generate().unwrap();
     let device = DeviceId::new("laptop").unwrap();
-    let issued = control.issue_certificate(actor, &request.csr_pem, &device).await.unwrap();
+    let issued =
+        control.identity.issue_certificate(actor, &request.csr_pem, &device).await.unwrap();
     let at = |name: &str| bed.folder.path().join(name);
     let files = Files { cert: at("me.crt"), key: at("me.key"), ca: at("ca.crt") };
     certs::store::write_private(&files.key, request.key_pem.expose_secret().as_bytes()).unwrap();
@@ -139,7 +140,7 @@ async fn a_second_account_of_the_same_mailbox_approves_nothing() {
         reason: "a test".to_owned(),
         ..control::Wish::new("app_ro@orders/shop".parse().unwrap())
     };
-    let request = control.ask(&asker, wish).await.unwrap().request;
+    let request = control.access.ask(&asker, wish).await.unwrap().request;
     let approve = async |account: &str, email: &str| {
         provider.set("account", account).await;
         provider.set("groups", "idp-dba").await;
@@ -150,7 +151,7 @@ async fn a_second_account_of_the_same_mailbox_approves_nothing() {
         let by = actor(&browser, &bed).await;
         assert!(by.principal.groups.contains(&"dba".parse().unwrap()), "{by:?}");
         let yes = control::Yes { digest: request.digest(), shorten: None, step_up: None };
-        control.approve(&by, &request.id, yes).await
+        control.access.approve(&by, &request.id, yes).await
     };
     let own = approve("a-2", "Alice+second@example.com").await.unwrap_err();
     assert!(own.to_string().contains("under whatever name"), "{own}");
@@ -412,7 +413,7 @@ async fn changed(bed: &Bed, from: &str, to: &str) {
     assert!(text.contains(from), "{from}");
     std::fs::write(&bed.config, text.replace(from, to)).unwrap();
     let inventory = postern::config::Config::load(&bed.config).unwrap().inventory().unwrap();
-    bed.gateway.control().reload(inventory).await.unwrap();
+    bed.gateway.control().sources.reload(inventory).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,7 +96,7 @@ async fn files(bed: &Bed, workload: &str, token: &str) -> Files {
 async fn audited(bed: &Bed, kind: &str) -> Vec<(String, Value)> {
     let overseer = bed.actor("bob").await;
     let paging = control::Paging { cursor: None, limit: Some(200) };
-    let page = bed.gateway.control().audit(&overseer, paging).await.unwrap();
+    let page = bed.gateway.control().kernel.audit(&overseer, paging).await.unwrap();
     let events = page.items.into_iter().filter(|event| event.kind == kind);
     events.map(|event| (event.subject, event.detail)).collect()
 }
@@ -117,7 +117,7 @@ async fn a_workload_reaches_a_target_under_the_same_rules_as_people() {
     assert_eq!(detail["subject"], BRANCH);
     assert_eq!(detail["token"], "job-1");
     let overseer = bed.actor("bob").await;
-    let sessions = bed.gateway.control().sessions(
+    let sessions = bed.gateway.control().evidence.sessions(
         &overseer,
         control::SessionFilter { scope: control::Scope::All, ..Default::default() },
         control::Paging { cursor: None, limit: None },

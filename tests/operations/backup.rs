@@ -23,7 +23,7 @@ async fn cli(args: &[&str]) -> (bool, String, String) {
 async fn live_grants(gateway: &Gateway) -> BTreeSet<String> {
     let bob = actor(gateway, "bob").await;
     let filter = GrantFilter { live: Some(true), scope: Scope::All };
-    let page = gateway.control().grants(&bob, filter, Paging::default()).await.unwrap();
+    let page = gateway.control().access.grants(&bob, filter, Paging::default()).await.unwrap();
     page.items.into_iter().map(|view| view.grant.id.to_string()).collect()
 }
 
@@ -76,7 +76,7 @@ async fn a_backup_under_load_restores_to_the_same_grants_and_an_audit_log_that_g
     assert_eq!(live_grants(&again).await.len(), 2);
     let bob = actor(&again, "bob").await;
     let paging = Paging { cursor: None, limit: Some(200) };
-    let page = again.control().audit(&bob, paging).await.unwrap();
+    let page = again.control().kernel.audit(&bob, paging).await.unwrap();
     let ids: Vec<i64> = page.items.iter().map(|event| event.id).collect();
     assert!(ids.windows(2).all(|pair| pair[0] == pair[1] + 1), "no event is missing: {ids:?}");
     // What was recorded by then is whole, or torn where a session still ran.
@@ -110,10 +110,15 @@ async fn an_older_database_is_refused_and_nothing_revoked_comes_back_with_it() {
     let (ok, out, errors) = cli(&["backup", "--config", config, backup.to_str().unwrap()]).await;
     assert!(ok, "{out}{errors}");
     let bob = bed.actor("bob").await;
-    bed.gateway.control().revoke(&bob, &grant.id, "incident".into()).await.unwrap();
+    bed.gateway.control().access.revoke(&bob, &grant.id, "incident".into()).await.unwrap();
     let subject = Subject::Principal("alice".parse().unwrap());
-    let lock =
-        bed.gateway.control().lock(&bob, subject, "stolen laptop".into(), None).await.unwrap();
+    let lock = bed
+        .gateway
+        .control()
+        .access
+        .lock(&bob, subject, "stolen laptop".into(), None)
+        .await
+        .unwrap();
 
     let old = conninfo.clone();
     let port = bed.port().to_string();
@@ -142,7 +147,7 @@ async fn an_older_database_is_refused_and_nothing_revoked_comes_back_with_it() {
     assert!(!ok, "{out}");
     assert!(errors.contains("stolen laptop") || errors.contains("locked"), "{errors}");
     let bob = actor(&gateway, "bob").await;
-    let locks = gateway.control().locks(&bob).await.unwrap();
+    let locks = gateway.control().access.locks(&bob).await.unwrap();
     assert!(locks.iter().any(|view| view.lock.id == lock.value.id), "{locks:?}");
     gateway.shutdown(Duration::from_secs(10)).await;
     // The flag is wanted once.
@@ -168,7 +173,7 @@ async fn a_second_process_on_a_state_folder_is_refused_and_the_first_goes_on() {
     let gateway = small.start().await;
     let bob = actor(&gateway, "bob").await;
     let paging = Paging { cursor: None, limit: Some(200) };
-    let events = gateway.control().audit(&bob, paging).await.unwrap().items;
+    let events = gateway.control().kernel.audit(&bob, paging).await.unwrap().items;
     let starts = events.iter().filter(|event| event.kind == "control.opened").count();
     assert_eq!(starts, 2, "the others never wrote: {events:?}");
     assert!(events.iter().all(|event| event.kind != "recovery.done"));
@@ -213,7 +218,7 @@ async fn a_kill_at_any_moment_is_never_taken_for_a_rollback() {
     }
     let gateway = small.start().await;
     let bob = actor(&gateway, "bob").await;
-    let locks = gateway.control().locks(&bob).await.unwrap();
+    let locks = gateway.control().access.locks(&bob).await.unwrap();
     let there: BTreeSet<String> = locks.iter().map(|view| view.lock.id.to_string()).collect();
     assert!(acknowledged.is_subset(&there));
     gateway.shutdown(Duration::from_secs(10)).await;
@@ -311,7 +316,7 @@ async fn a_restore_takes_a_folder_whole_and_keeps_what_was_there() {
     // Something happens after the backup.
     let gateway = small.start().await;
     let subject = Subject::Target("orders".parse().unwrap());
-    let lock = gateway.control().lock(&bob, subject, "incident".into(), None).await;
+    let lock = gateway.control().access.lock(&bob, subject, "incident".into(), None).await;
     let lock = lock.unwrap().value;
     gateway.shutdown(Duration::from_secs(10)).await;
     let errors = small.fails(6, &["restore", backup]).await;
@@ -331,7 +336,7 @@ async fn a_restore_takes_a_folder_whole_and_keeps_what_was_there() {
     let loaded = Config::load(&small.config).unwrap();
     let gateway = Gateway::start_as(&loaded, true).await.unwrap();
     let bob = actor(&gateway, "bob").await;
-    let locks = gateway.control().locks(&bob).await.unwrap();
+    let locks = gateway.control().access.locks(&bob).await.unwrap();
     assert!(locks.iter().any(|view| view.lock.id == lock.id), "{locks:?}");
     gateway.shutdown(Duration::from_secs(10)).await;
 

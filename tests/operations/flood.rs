@@ -67,7 +67,8 @@ impl Admin {
             .build()
             .unwrap();
         let base = format!("http://{}/api/v1", bed.gateway.api_addr());
-        let invite = bed.gateway.control().invite(None, &"bob".parse().unwrap()).await.unwrap();
+        let invite =
+            bed.gateway.control().identity.invite(None, &"bob".parse().unwrap()).await.unwrap();
         let code = json!({ "code": invite.code.expose_secret() });
         let answer = client.post(format!("{base}/login")).json(&code).send().await.unwrap();
         let answer: Value = answer.error_for_status().unwrap().json().await.unwrap();

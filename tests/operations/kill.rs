@@ -120,16 +120,20 @@ async fn after_a_kill_the_grant_is_still_good_and_no_session_stays_live() {
     let again = Gateway::start(&config).await.unwrap();
     let bob = {
         let control = again.control();
-        let invite =
-            control.invite(None, &policies::PrincipalId::new("bob").unwrap()).await.unwrap();
-        control.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor
+        let invite = control
+            .identity
+            .invite(None, &policies::PrincipalId::new("bob").unwrap())
+            .await
+            .unwrap();
+        control.identity.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor
     };
     let filter = control::SessionFilter {
         live: Some(true),
         scope: control::Scope::All,
         ..Default::default()
     };
-    let live = again.control().sessions(&bob, filter, control::Paging::default()).await.unwrap();
+    let live =
+        again.control().evidence.sessions(&bob, filter, control::Paging::default()).await.unwrap();
     assert!(live.items.is_empty(), "{:?}", live.items);
     let mut command = psql(&apart.conninfo);
     command.args(["-Atc", "select 'through'"]);
@@ -184,13 +188,14 @@ async fn after_a_kill_the_register_is_what_the_recordings_prove() {
     let again = Gateway::start(&config).await.unwrap();
     let control = again.control();
     let bob = policies::PrincipalId::new("bob").unwrap();
-    let bob = control.invite(None, &bob).await.unwrap();
-    let bob = control.sign_in(&bob.code, control::Origin::default()).await.unwrap().actor;
+    let bob = control.identity.invite(None, &bob).await.unwrap();
+    let bob = control.identity.sign_in(&bob.code, control::Origin::default()).await.unwrap().actor;
     let proved = summaries(&folder);
     let page =
         crate::support::until_some("the register is what the recordings prove", async || {
             let all = control::SessionFilter { scope: control::Scope::All, ..Default::default() };
-            let page = control.sessions(&bob, all, control::Paging::default()).await.unwrap();
+            let page =
+                control.evidence.sessions(&bob, all, control::Paging::default()).await.unwrap();
             let is_proved = |session: &control::SessionView| {
                 let end = session.ended.as_ref().unwrap();
                 let proof = &proved[session.id.as_str()];

@@ -201,6 +201,6 @@ impl Drop for Running {
 /// Signs somebody in.
 pub async fn actor(gateway: &Gateway, name: &str) -> Actor {
     let control = gateway.control();
-    let invite = control.invite(None, &name.parse().unwrap()).await.unwrap();
-    control.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor
+    let invite = control.identity.invite(None, &name.parse().unwrap()).await.unwrap();
+    control.identity.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor
 }

@@ -47,14 +47,14 @@ impl By {
         let control = there.gateway.control();
         match self {
             Self::Revoke => {
-                control.revoke(&bob, &grant.id, "incident 7".to_owned()).await.unwrap();
+                control.access.revoke(&bob, &grant.id, "incident 7".to_owned()).await.unwrap();
             }
             Self::Lock => {
                 let subject = "login:app_rw@orders".parse().unwrap();
-                control.lock(&bob, subject, "incident 7".to_owned(), None).await.unwrap();
+                control.access.lock(&bob, subject, "incident 7".to_owned(), None).await.unwrap();
             }
             Self::Done => {
-                control.done(&alice, &grant.id).await.unwrap();
+                control.access.done(&alice, &grant.id).await.unwrap();
             }
             Self::Expiry => {}
             Self::Drain => {
@@ -149,7 +149,7 @@ async fn an_idle_session_is_cut_too_and_nothing_it_says_afterwards_passes() {
     let files = bed.files("alice").await;
     let (mut stream, _) = session(&bed, &files, "app_rw", "orders").await;
     let bob = bed.actor("bob").await;
-    bed.gateway.control().revoke(&bob, &grant.id, "incident 7".to_owned()).await.unwrap();
+    bed.gateway.control().access.revoke(&bob, &grant.id, "incident 7".to_owned()).await.unwrap();
     let error = read(&mut stream).await.unwrap();
     assert_eq!((error.kind, error.field(b'C').as_str()), (b'E', "57P01"));
     let _ =
@@ -169,7 +169,7 @@ async fn a_lock_on_a_device_cuts_that_device_only() {
     let (mut on_desktop, _) = session(&bed, &desktop, "app_rw", "orders").await;
     let bob = bed.actor("bob").await;
     let subject = "device:laptop".parse().unwrap();
-    bed.gateway.control().lock(&bob, subject, "stolen".to_owned(), None).await.unwrap();
+    bed.gateway.control().access.lock(&bob, subject, "stolen".to_owned(), None).await.unwrap();
     assert!(last_words(&mut on_laptop).await.1.contains("locked: stolen"));
     send(&mut on_desktop, &query("select 1")).await;
     read_until(&mut on_desktop, b'Z').await;
@@ -184,7 +184,7 @@ async fn a_session_of_another_grant_is_not_cut() {
     let (mut cut, _) = session(&bed, &files, "app_rw", "orders").await;
     let (mut other, _) = session(&bed, &files, "app_ro", "orders").await;
     let bob = bed.actor("bob").await;
-    bed.gateway.control().revoke(&bob, &grant.id, "incident 7".to_owned()).await.unwrap();
+    bed.gateway.control().access.revoke(&bob, &grant.id, "incident 7".to_owned()).await.unwrap();
     last_words(&mut cut).await;
     send(&mut other, &query("select 1")).await;
     read_until(&mut other, b'Z').await;
@@ -201,7 +201,7 @@ async fn a_query_that_catches_its_cancel_does_not_outlive_the_cut() {
     send(&mut stream, &query(stubborn)).await;
     until("it runs", || bed.upstream_sessions() == 1).await;
     let bob = bed.actor("bob").await;
-    bed.gateway.control().revoke(&bob, &grant.id, "incident 7".to_owned()).await.unwrap();
+    bed.gateway.control().access.revoke(&bob, &grant.id, "incident 7".to_owned()).await.unwrap();
     last_words(&mut stream).await;
     bed.no_upstream_session_stays().await;
 }

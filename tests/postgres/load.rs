@@ -17,7 +17,7 @@ async fn heavy_a_revoke_cuts_a_thousand_live_sessions_and_leaves_none_upstream()
         send(stream, &query("select pg_sleep(600)")).await;
     }
     let bob = bed.actor("bob").await;
-    bed.gateway.control().revoke(&bob, &grant.id, "incident 7".to_owned()).await.unwrap();
+    bed.gateway.control().access.revoke(&bob, &grant.id, "incident 7".to_owned()).await.unwrap();
     for stream in &mut sessions {
         let error = read(stream).await.expect("a reason");
         assert_eq!((error.kind, error.field(b'C').as_str()), (b'E', "57P01"));

@@ -37,12 +37,13 @@ async fn libpq_18_discovers_the_issuer_and_comes_in_with_its_token() {
     let overseer = bed.actor("bob").await;
     let paging = || control::Paging { cursor: None, limit: Some(200) };
     let filter = control::SessionFilter { scope: control::Scope::All, ..Default::default() };
-    let sessions = bed.gateway.control().sessions(&overseer, filter, paging()).await.unwrap();
+    let sessions =
+        bed.gateway.control().evidence.sessions(&overseer, filter, paging()).await.unwrap();
     let session = &sessions.items[0];
     assert_eq!(session.principal.as_str(), "alice");
     assert_eq!(session.authn.method, policies::Method::Bearer);
     assert_eq!(session.authn.evidence, "t-1");
-    let audit = bed.gateway.control().audit(&overseer, paging()).await.unwrap();
+    let audit = bed.gateway.control().kernel.audit(&overseer, paging()).await.unwrap();
     let denied = audit.items.iter().filter(|event| event.kind == "connection.denied").count();
     assert_eq!(denied, 0, "a look for the issuer is no attempt to come in");
 }

@@ -125,8 +125,8 @@ impl SshBed {
 
     pub async fn actor(&self, name: &str) -> Actor {
         let control = self.gateway.control();
-        let invite = control.invite(None, &PrincipalId::new(name).unwrap()).await.unwrap();
-        control.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor
+        let invite = control.identity.invite(None, &PrincipalId::new(name).unwrap()).await.unwrap();
+        control.identity.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor
     }
 
     /// A live grant for alice.
@@ -135,42 +135,47 @@ impl SshBed {
         let ttl = Some(ttl.parse().unwrap());
         let wish = Wish { ttl, reason: "a test".to_owned(), ..Wish::new(resource) };
         let actor = self.actor("alice").await;
-        let asked = self.gateway.control().ask(&actor, wish).await.unwrap();
+        let asked = self.gateway.control().access.ask(&actor, wish).await.unwrap();
         asked.grant.expect("the rules ask for nobody")
     }
 
     pub async fn revoke(&self, grant: &Grant, why: &str) {
         let bob = self.actor("bob").await;
-        self.gateway.control().revoke(&bob, &grant.id, why.to_owned()).await.unwrap();
+        self.gateway.control().access.revoke(&bob, &grant.id, why.to_owned()).await.unwrap();
     }
 
     pub async fn confirm(&self, name: &str, code: &str) {
         let actor = self.actor(name).await;
         let control = self.gateway.control();
-        let seen = control.hold_by_code(&actor, code).await.unwrap();
-        control.confirm(&actor, code, seen.digest.clone(), None).await.unwrap();
+        let seen = control.gateway.hold_by_code(&actor, code).await.unwrap();
+        control.gateway.confirm(&actor, code, seen.digest.clone(), None).await.unwrap();
     }
 
     /// Approves the one request that waits.
     pub async fn approve(&self, name: &str) {
         let (actor, request) = self.waiting(name).await;
         let yes = Yes { digest: request.digest(), shorten: None, step_up: None };
-        self.gateway.control().approve(&actor, &request.id, yes).await.unwrap();
+        self.gateway.control().access.approve(&actor, &request.id, yes).await.unwrap();
     }
 
     /// Denies it.
     pub async fn deny(&self, name: &str, why: &str) {
         let (actor, request) = self.waiting(name).await;
         let control = self.gateway.control();
-        control.deny(&actor, &request.id, why.to_owned()).await.unwrap();
+        control.access.deny(&actor, &request.id, why.to_owned()).await.unwrap();
     }
 
     /// Somebody, and the one request that waits for them.
     async fn waiting(&self, name: &str) -> (Actor, Request) {
         let actor = self.actor(name).await;
         let filter = RequestFilter { scope: Scope::Inbox, ..Default::default() };
-        let page =
-            self.gateway.control().requests(&actor, filter, Paging::default()).await.unwrap();
+        let page = self
+            .gateway
+            .control()
+            .access
+            .requests(&actor, filter, Paging::default())
+            .await
+            .unwrap();
         let request = page.items.into_iter().next().expect("somebody asked").request;
         (actor, request)
     }
@@ -291,7 +296,8 @@ impl SshBed {
         let (key, public) = certs::new_ssh_key().unwrap();
         let (actor, device) = (self.actor(name).await, DeviceId::new(device).unwrap());
         let control = self.gateway.control();
-        let issued = control.issue_ssh_certificate(&actor, &public, &device).await.unwrap();
+        let issued =
+            control.identity.issue_ssh_certificate(&actor, &public, &device).await.unwrap();
         certs::store::write_private(&path, key.expose_secret().as_bytes()).unwrap();
         let mut certificate = path.clone().into_os_string();
         certificate.push("-cert.pub");

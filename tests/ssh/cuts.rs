@@ -42,7 +42,7 @@ impl By {
                 let bob = bed.actor("bob").await;
                 let subject = "login:deploy@web-1".parse().unwrap();
                 let control = bed.gateway.control();
-                control.lock(&bob, subject, "incident 7".to_owned(), None).await.unwrap();
+                control.access.lock(&bob, subject, "incident 7".to_owned(), None).await.unwrap();
             }
             Self::Expiry => {}
             Self::Drain => {

@@ -100,14 +100,15 @@ async fn what_the_target_got_before_a_kill_is_in_the_recording_and_nothing_stays
     let config = postern::config::Config::load(&apart.config).unwrap();
     let again = Gateway::start(&config).await.unwrap();
     let control = again.control();
-    let invite = control.invite(None, &"bob".parse().unwrap()).await.unwrap();
-    let bob = control.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor;
+    let invite = control.identity.invite(None, &"bob".parse().unwrap()).await.unwrap();
+    let bob =
+        control.identity.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor;
     let filter = control::SessionFilter {
         live: Some(true),
         scope: control::Scope::All,
         ..Default::default()
     };
-    let live = control.sessions(&bob, filter, control::Paging::default()).await.unwrap();
+    let live = control.evidence.sessions(&bob, filter, control::Paging::default()).await.unwrap();
     assert!(live.items.is_empty(), "{:?}", live.items);
 }
 

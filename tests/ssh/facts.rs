@@ -57,7 +57,7 @@ async fn a_second_connection_near_the_end_prolongs_nothing() {
     let bob = bed.actor("bob").await;
     let all = control::SessionFilter { scope: control::Scope::All, ..Default::default() };
     let control = bed.gateway.control();
-    let sessions = control.sessions(&bob, all, control::Paging::default()).await.unwrap();
+    let sessions = control.evidence.sessions(&bob, all, control::Paging::default()).await.unwrap();
     assert_eq!(sessions.items.len(), 2);
     for session in sessions.items {
         assert_eq!(session.grant, grant.id, "both were under the one grant");
@@ -72,7 +72,7 @@ async fn the_certificate_of_a_login_that_was_ended_opens_nothing_and_cuts_what_i
     ssh.says("in\n").await;
     let bob = bed.actor("bob").await;
     let alice = "alice".parse().unwrap();
-    bed.gateway.control().end_all_logins(&bob, &alice).await.unwrap();
+    bed.gateway.control().identity.end_all_logins(&bob, &alice).await.unwrap();
     ssh.warns("postern: ").await;
     assert_ne!(ssh.end().await.0, Some(0));
     let (ok, out, errors) = run(bed.ssh("alice", &["echo in"]).await).await;

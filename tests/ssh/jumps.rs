@@ -92,7 +92,7 @@ async fn who_leaves_within_a_connection_that_stays_takes_the_code_along() {
     let told = inner.warning("confirm code ").await;
     let id = told.split_once("/c/").unwrap().1.split_whitespace().next().unwrap();
     let control = bed.gateway.control();
-    assert!(control.hold_waits(id));
+    assert!(control.gateway.hold_waits(id));
     drop(inner);
-    until("its code is dead", || !control.hold_waits(id)).await;
+    until("its code is dead", || !control.gateway.hold_waits(id)).await;
 }

@@ -20,7 +20,7 @@ forbid (principal, action == Action::"connect", resource);
 
 async fn signed_in(bed: &SshBed, name: &str) -> Browser {
     let id = PrincipalId::new(name).unwrap();
-    let invite = bed.gateway.control().invite(None, &id).await.unwrap();
+    let invite = bed.gateway.control().identity.invite(None, &id).await.unwrap();
     let mut browser = Browser::open().await;
     let code = invite.code.expose_secret();
     browser.go(&format!("{}login?code={code}", bed.gateway.api_url())).await;
@@ -56,7 +56,7 @@ async fn an_ssh_that_can_say_nothing_says_it_on_its_page_and_goes_on_once_approv
     let (_, out, errors) = ssh.end().await;
     assert_eq!(out, "in\n", "{errors}");
     let bob = bed.actor("bob").await;
-    let log = bed.gateway.control().audit(&bob, Paging::default()).await.unwrap();
+    let log = bed.gateway.control().kernel.audit(&bob, Paging::default()).await.unwrap();
     let said = log.items.iter().map(|event| (event.kind.as_str(), event.detail.to_string()));
     let mut said = said.filter(|(_, detail)| detail.contains("the monthly figures"));
     assert!(said.any(|(kind, detail)| kind == "request.asked" && detail.contains("OPS-7")));

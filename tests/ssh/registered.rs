@@ -18,7 +18,7 @@ struct Shell<'a>(&'a SshBed, String);
 impl<'a> Shell<'a> {
     async fn of(bed: &'a SshBed, name: &str) -> Self {
         let id = PrincipalId::new(name).unwrap();
-        let invite = bed.gateway.control().invite(None, &id).await.unwrap();
+        let invite = bed.gateway.control().identity.invite(None, &id).await.unwrap();
         let shell = Self(bed, format!("home-{name}"));
         let mut login = shell.postern(&["login", bed.gateway.api_url().as_str()]);
         login.env("POSTERN_CODE", invite.code.expose_secret());

@@ -77,9 +77,9 @@ async fn a_revoked_grant_ends_an_ssh_that_waits_for_a_touch() {
     let bob = bed.actor("bob").await;
     let control = bed.gateway.control();
     let all = control::SessionFilter { scope: control::Scope::All, ..Default::default() };
-    let live = control.sessions(&bob, all, control::Paging::default()).await.unwrap();
+    let live = control.evidence.sessions(&bob, all, control::Paging::default()).await.unwrap();
     let grant = live.items[0].grant.clone();
-    control.revoke(&bob, &grant, "incident 9".to_owned()).await.unwrap();
+    control.access.revoke(&bob, &grant, "incident 9".to_owned()).await.unwrap();
     other.warns("incident 9").await;
     first.warns("incident 9").await;
     let (status, out, _) = other.end().await;

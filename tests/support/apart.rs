@@ -37,7 +37,7 @@ impl Apart {
         let port = free_port().unwrap();
         let old = bed.port().to_string();
         let id = policies::PrincipalId::new("bob").unwrap();
-        let bob = bed.gateway.control().invite(None, &id).await.unwrap();
+        let bob = bed.gateway.control().identity.invite(None, &id).await.unwrap();
         let api = free_port().unwrap();
         let (old_url, url) =
             (bed.gateway.api_url().to_string(), format!("http://localhost:{api}/"));

@@ -72,7 +72,7 @@ impl Browser {
 
     /// The same, at any gateway.
     pub async fn register_at(&mut self, gateway: &Gateway, who: &str) {
-        let invite = gateway.control().invite(None, &who.parse().unwrap()).await.unwrap();
+        let invite = gateway.control().identity.invite(None, &who.parse().unwrap()).await.unwrap();
         let code = invite.code.expose_secret();
         self.go(&format!("{}login?code={code}", gateway.api_url())).await;
         self.press("Sign in").await;

@@ -137,8 +137,8 @@ impl Bed {
     pub async fn actor(&self, name: &str) -> Actor {
         let control = self.gateway.control();
         let id = PrincipalId::new(name).unwrap();
-        let invite = control.invite(None, &id).await.unwrap();
-        control.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor
+        let invite = control.identity.invite(None, &id).await.unwrap();
+        control.identity.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor
     }
 
     /// A live grant for alice, as the rules give it without asking anybody.
@@ -154,13 +154,14 @@ impl Bed {
             reason: "a test".to_owned(),
             ..Wish::new(resource.parse::<Resource>().unwrap())
         };
-        self.gateway.control().ask(&actor, wish).await.unwrap()
+        self.gateway.control().access.ask(&actor, wish).await.unwrap()
     }
 
     /// A token of alice's.
     pub async fn token(&self, resource: &str) -> String {
         let (actor, resource) = (self.actor("alice").await, resource.parse().unwrap());
-        let minted = self.gateway.control().mint_token(&actor, &resource, None, None).await;
+        let minted =
+            self.gateway.control().identity.mint_token(&actor, &resource, None, None).await;
         minted.unwrap().token.expose_secret().to_owned()
     }
 
@@ -173,7 +174,8 @@ impl Bed {
         let actor = self.actor(name).await;
         let request = certs::NewRequest::generate().unwrap();
         let device = DeviceId::new(device).unwrap();
-        let issued = self.gateway.control().issue_certificate(&actor, &request.csr_pem, &device);
+        let issued =
+            self.gateway.control().identity.issue_certificate(&actor, &request.csr_pem, &device);
         let issued = issued.await.unwrap();
         let folder = self.folder.path().join(format!("{name}-{device}"));
         certs::store::create_private_dir(&folder).unwrap();
@@ -190,7 +192,7 @@ impl Bed {
     }
 
     pub fn ca_pem(&self) -> String {
-        self.gateway.control().settings().authority.ca_pem().to_owned()
+        self.gateway.control().kernel.settings().authority.ca_pem().to_owned()
     }
 
     /// A libpq conninfo with a certificate.
@@ -220,7 +222,7 @@ impl Bed {
     pub async fn events(&self, kind: &str) -> Vec<serde_json::Value> {
         let bob = self.actor("bob").await;
         let paging = control::Paging { cursor: None, limit: Some(200) };
-        let page = self.gateway.control().audit(&bob, paging).await.unwrap();
+        let page = self.gateway.control().kernel.audit(&bob, paging).await.unwrap();
         let of = page.items.into_iter().filter(|event| event.kind == kind);
         of.map(|event| event.detail).collect()
     }

@@ -29,7 +29,7 @@ impl Shell {
     async fn of(bed: &Bed, name: &str) -> Self {
         let shell = Self(bed.folder.path().join(format!("home-{name}")));
         let id = policies::PrincipalId::new(name).unwrap();
-        let invite = bed.gateway.control().invite(None, &id).await.unwrap();
+        let invite = bed.gateway.control().identity.invite(None, &id).await.unwrap();
         let code = invite.code.expose_secret();
         let (done, out, errors) =
             shell.run(&["login", bed.gateway.api_url().as_str()], Some(code)).await;

@@ -61,7 +61,7 @@ impl<'a> Shell<'a> {
     async fn of(bed: &'a Bed, name: &str) -> Self {
         let shell = Self { bed, home: bed.folder.path().join(format!("home-{name}")) };
         let id = policies::PrincipalId::new(name).unwrap();
-        let invite = bed.gateway.control().invite(None, &id).await.unwrap();
+        let invite = bed.gateway.control().identity.invite(None, &id).await.unwrap();
         let mut command = shell.postern(&["login", bed.gateway.api_url().as_str()]);
         command.env("POSTERN_CODE", invite.code.expose_secret());
         let (ok, out, errors) = run(command).await;
@@ -108,7 +108,7 @@ impl<'a> Shell<'a> {
 
 /// What the gateway answers to a message of the system of tickets.
 async fn tell(bed: &Bed, secret: &str, id: &str, body: &'static str) -> u16 {
-    let now = bed.gateway.control().now();
+    let now = bed.gateway.control().kernel.now();
     let signature = sign_webhook(&[secret.parse().unwrap()], id, now, body.as_bytes());
     let url = bed.gateway.api_url().join("api/v1/hooks/tickets").unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -290,7 +290,8 @@ async fn an_emergency_takes_a_touch_and_its_review_somebody_else() {
     let page = text(&asked["request"]["prove_at"]);
 
     let mut browser = Browser::open().await;
-    let invite = bed.gateway.control().invite(None, &"alice".parse().unwrap()).await.unwrap();
+    let invite =
+        bed.gateway.control().identity.invite(None, &"alice".parse().unwrap()).await.unwrap();
     let code = invite.code.expose_secret();
     browser.go(&format!("{}login?code={code}", bed.gateway.api_url())).await;
     browser.press("Sign in").await;

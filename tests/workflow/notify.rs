@@ -77,7 +77,7 @@ impl Person {
     async fn signed_in(bed: &Bed, name: &str) -> Self {
         let person = Self { home: bed.folder.path().join(format!("home-{name}")) };
         let id = PrincipalId::new(name).unwrap();
-        let invite = bed.gateway.control().invite(None, &id).await.unwrap();
+        let invite = bed.gateway.control().identity.invite(None, &id).await.unwrap();
         let (code, said) = person.run(&["login", "--link"], invite.url.expose_secret()).await;
         assert_eq!(code, 0, "{said}");
         person
@@ -315,10 +315,11 @@ async fn a_kill_between_the_sending_and_its_record_sends_the_same_again_and_lose
     assert_eq!(last.id(), id);
     last.answer(200);
     let control = gateway.control().clone();
-    let invite = control.invite(None, &PrincipalId::new("bob").unwrap()).await.unwrap();
-    let bob = control.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor;
+    let invite = control.identity.invite(None, &PrincipalId::new("bob").unwrap()).await.unwrap();
+    let bob =
+        control.identity.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor;
     crate::support::until_some("the message is settled", async || {
-        let page = control.letters(&bob, None, Paging::default()).await.unwrap();
+        let page = control.notifier.letters(&bob, None, Paging::default()).await.unwrap();
         assert_eq!(page.items.len(), 1);
         (page.items[0].state == LetterState::Sent).then_some(())
     })
@@ -341,7 +342,7 @@ async fn a_mailbox_that_is_gone_is_not_tried_again_and_a_wrong_password_is() {
         async move {
             let what = format!("the message to {whom} is {state}");
             crate::support::until_some(&what, async || {
-                let page = control.letters(&bob, None, Paging::default()).await.unwrap();
+                let page = control.notifier.letters(&bob, None, Paging::default()).await.unwrap();
                 let to = |id: &PrincipalId| id.as_str() == whom;
                 let mut letters = page.items.into_iter();
                 let found = letters.find(|letter| letter.recipient.as_ref().is_some_and(to));
@@ -358,8 +359,9 @@ async fn a_mailbox_that_is_gone_is_not_tried_again_and_a_wrong_password_is() {
     secrets.write("mail", "another password");
     bed.gateway.reload(&Config::load(&bed.config).unwrap()).await.unwrap();
     let control = bed.gateway.control();
-    let lost = control.letters(&bob, Some(LetterState::Sent), Paging::default()).await.unwrap();
-    control.send_again(&bob, &lost.items[0].id, true).await.unwrap();
+    let lost =
+        control.notifier.letters(&bob, Some(LetterState::Sent), Paging::default()).await.unwrap();
+    control.notifier.send_again(&bob, &lost.items[0].id, true).await.unwrap();
     let waiting = settled(LetterState::Waiting, "bob").await;
     let fault = waiting.fault.unwrap();
     assert!(fault.contains("535") && !fault.contains("password of"), "{fault}");
@@ -422,7 +424,7 @@ async fn no_secret_of_a_channel_shows_in_logs_lists_or_errors() {
     let shown = said + &failed + &bob.does(&["notifications", "channels"]).await;
     assert!(!shown.contains("canary") && !shown.contains("services"), "{shown}");
     assert!(
-        !format!("{:?}", bed.gateway.control().channels(&bed.actor("bob").await).await)
+        !format!("{:?}", bed.gateway.control().notifier.channels(&bed.actor("bob").await).await)
             .contains("canary")
     );
 }

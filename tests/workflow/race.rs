@@ -48,8 +48,9 @@ impl Apart {
         let bed = Bed::with(Setup { rules: RULES, more, ..Setup::default() }).await;
         let token = async |name: &str| {
             let (control, id) = (bed.gateway.control(), PrincipalId::new(name).unwrap());
-            let invite = control.invite(None, &id).await.unwrap();
-            let login = control.sign_in(&invite.code, control::Origin::default()).await.unwrap();
+            let invite = control.identity.invite(None, &id).await.unwrap();
+            let login =
+                control.identity.sign_in(&invite.code, control::Origin::default()).await.unwrap();
             login.token.expose_secret().to_owned()
         };
         let mut approvers = Vec::new();

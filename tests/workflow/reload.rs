@@ -119,10 +119,11 @@ async fn events(apart: &Apart) -> Vec<(String, Value)> {
     let again = Gateway::start(&config).await.unwrap();
     let control = again.control();
     let bob = policies::PrincipalId::new("bob").unwrap();
-    let invite = control.invite(None, &bob).await.unwrap();
-    let bob = control.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor;
+    let invite = control.identity.invite(None, &bob).await.unwrap();
+    let bob =
+        control.identity.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor;
     let paging = control::Paging { cursor: None, limit: Some(200) };
-    let page = control.audit(&bob, paging).await.unwrap();
+    let page = control.kernel.audit(&bob, paging).await.unwrap();
     again.shutdown(Duration::from_secs(10)).await;
     page.items.into_iter().map(|event| (event.kind, event.detail)).collect()
 }

@@ -69,7 +69,7 @@ impl Change {
         let mut all: Vec<Resource> = Vec::new();
         for resource in std::iter::once(&wish.resource).chain(&wish.also) {
             let (_, resource) = self.inventory.resolve(resource)?;
-            self.control().not_locked(asker, &resource, self.now)?;
+            self.kernel().not_locked(asker, &resource, self.now)?;
             if !all.contains(&resource) {
                 all.push(resource);
             }
@@ -283,7 +283,7 @@ impl Change {
         wanted: Wanted,
         (terms, proof): (Terms, Option<&StepUp>),
     ) -> Result<Request, ControlError> {
-        let patience = self.control().settings().request_patience;
+        let patience = self.kernel().settings().request_patience;
         let id = ids::fresh("rq")?;
         let principal = asker.principal.clone();
         Ok(Request::ask(id, principal, wanted, terms, proof, (self.now, patience)))

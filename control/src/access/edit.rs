@@ -9,9 +9,9 @@ use policies::{
 };
 use serde_json::json;
 
+use crate::access::Access;
 use crate::access::ask::Answer;
 use crate::access::requests::{REASON_MAX, Wish, check_text};
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
@@ -53,7 +53,7 @@ pub struct Changes {
     pub starts_at: Part<Timestamp>,
 }
 
-impl Control {
+impl Access {
     /// Says one's own request otherwise. Every yes that was said is taken back with it.
     ///
     /// # Errors
@@ -66,18 +66,19 @@ impl Control {
         changes: Changes,
     ) -> Result<Asked, ControlError> {
         check_text("a reason", changes.reason.as_deref().unwrap_or_default(), REASON_MAX)?;
-        self.paced(&actor.principal.id).await?;
+        self.kernel.paced(&actor.principal.id).await?;
         if let Part::Becomes(ticket) = &changes.ticket {
             self.look_up(Some(ticket)).await?;
         }
-        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let answer = change.edit(&actor, &id, changes).await?;
-            let revision = change.commit().await?;
-            Ok(Asked::new(answer, revision))
-        })
-        .await
+        let (access, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                let answer = change.edit(&actor, &id, changes).await?;
+                let revision = change.commit().await?;
+                Ok(Asked::new(answer, revision))
+            })
+            .await
     }
 }
 
@@ -97,8 +98,7 @@ impl Change {
         let terms = self.judged_anew(&actor.asker(), &request, (&wish, risk)).await?;
         let Wish { ttl, reason, ticket, starts_at, .. } = wish;
         let edit = Edit { ttl: ttl.unwrap_or(request.ttl), reason, ticket, starts_at };
-        let (by, patience) =
-            (request.principal.clone(), self.control().settings().request_patience);
+        let (by, patience) = (request.principal.clone(), self.kernel().settings().request_patience);
         let event = RequestEvent::Edit { by, edit, terms, patience };
         let next = request.apply(event, self.now)?;
         let detail = json!({

@@ -12,15 +12,15 @@ use policies::{
     Explanation, Facts, GroupName, Inquiry, InquiryError, Member, PrincipalId, Risk, Verdict, World,
 };
 
+use crate::access::Access;
 use crate::access::requests::Wish;
-use crate::kernel::control::Control;
 use crate::model::actor::{Actor, Asker};
 use crate::model::carrier::Carrier;
 use crate::model::error::ControlError;
 use crate::model::inventory::Inventory;
 use crate::policy::risk;
 
-impl Control {
+impl Access {
     /// What the rules say of this wish: of the actor's own, or of somebody else's.
     ///
     /// # Errors
@@ -36,26 +36,26 @@ impl Control {
         if !own {
             actor.must_oversee()?;
         }
-        self.paced(&actor.principal.id).await?;
+        self.kernel.paced(&actor.principal.id).await?;
         let asker = who.filter(|_| !own).map_or_else(|| actor.asker(), stranger);
-        let (now, inventory) = (self.now(), self.0.inventory.load_full());
+        let (now, inventory) = (self.kernel.now(), self.kernel.inventory());
         let risk = if own {
-            let db = &mut *self.0.store.read().await?;
+            let db = &mut *self.kernel.store().read().await?;
             risk::weigh(db, &asker, None, now).await?.risk
         } else {
             Risk::default()
         };
         // The coming week is gone through, which takes a moment: for one at a time, beside the others.
         // Whoever doesn't wait for the answer keeps the turn until it is there all the same.
-        let turn = Arc::clone(&self.0.explaining).acquire_owned();
+        let turn = Arc::clone(&self.own.explaining).acquire_owned();
         let turn = turn.await.map_err(|_| ControlError::Broken)?;
-        let (control, oversees) = (self.clone(), actor.oversees());
+        let (access, oversees) = (self.clone(), actor.oversees());
         let explaining = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let facts = wish.facts(Facts { risk, ..Facts::new(now, None) });
             let told = inventory.explained(&asker.principal, &wish, &facts)?;
             let told = if oversees { told } else { discreet(told) };
-            Ok(control.unless_locked(&asker, &inventory, &wish, told))
+            Ok(access.unless_locked(&asker, &inventory, &wish, told))
         });
         explaining.await.map_err(|_| ControlError::Broken)?
     }
@@ -69,8 +69,9 @@ impl Control {
         told: Explanation,
     ) -> Explanation {
         let resolved = inventory.resolve(&wish.resource).ok();
-        let locked =
-            resolved.and_then(|(_, resource)| self.not_locked(asker, &resource, self.now()).err());
+        let locked = resolved.and_then(|(_, resource)| {
+            self.kernel.not_locked(asker, &resource, self.kernel.now()).err()
+        });
         match locked {
             Some(why) => Explanation {
                 answer: format!("{} can't have {}: {why}", told.name, told.resource),

@@ -13,8 +13,8 @@ use secrecy::SecretString;
 use serde_json::json;
 use sqlx::SqliteConnection;
 
+use crate::access::Access;
 use crate::access::step_up;
-use crate::kernel::control::Control;
 use crate::kernel::cuts::{Deed, InForce, What};
 use crate::kernel::transaction::Change;
 use crate::model::actor::{Actor, Asker};
@@ -64,15 +64,15 @@ pub(crate) enum Upstream {
     SshKey(SecretString),
 }
 
-impl Control {
+impl Access {
     /// Gives one's own grant back.
     ///
     /// # Errors
     /// Where it isn't the actor's, or is over.
     #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, grant = %id))]
     pub async fn done(&self, actor: &Actor, id: &GrantId) -> Result<InForce<Grant>, ControlError> {
-        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
-        self.to_the_end(async move { control.end_grant(&actor, &id, End::Done).await }).await
+        let (access, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.kernel.to_the_end(async move { access.end_grant(&actor, &id, End::Done).await }).await
     }
 
     /// Ends somebody's grant. This is for admins and for those who may decide on its request.
@@ -86,9 +86,9 @@ impl Control {
         id: &GrantId,
         reason: String,
     ) -> Result<InForce<Grant>, ControlError> {
-        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
+        let (access, actor, id) = (self.clone(), actor.clone(), id.clone());
         let end = End::Revoked(told(&actor.principal.name, &reason));
-        self.to_the_end(async move { control.end_grant(&actor, &id, end).await }).await
+        self.kernel.to_the_end(async move { access.end_grant(&actor, &id, end).await }).await
     }
 
     async fn end_grant(
@@ -111,7 +111,7 @@ impl Control {
         id: &GrantId,
         end: End,
     ) -> Result<InForce<Grant>, ControlError> {
-        let mut change = self.change_anyway().await?;
+        let mut change = self.kernel.change_anyway().await?;
         let grant = change.granted(id).await?;
         let (inventory, now) = (Arc::clone(&change.inventory), change.now);
         self.may_end(change.db(), (&inventory, now), actor, (&grant, &end)).await?;
@@ -128,15 +128,15 @@ impl Control {
         end: End,
         error: ControlError,
     ) -> Result<InForce<Grant>, ControlError> {
-        let _turn = self.0.store.turn().await;
-        let (inventory, now) = (self.0.inventory.load_full(), self.now());
-        let mut db = self.0.store.read().await?;
+        let _turn = self.kernel.store().turn().await;
+        let (inventory, now) = (self.kernel.inventory(), self.kernel.now());
+        let mut db = self.kernel.store().read().await?;
         let found = store::grants::find(&mut db, id).await?;
-        let grant = self.0.cuts.apply_to(found.ok_or(ControlError::NotFound("grant"))?);
+        let grant = self.kernel.cuts().apply_to(found.ok_or(ControlError::NotFound("grant"))?);
         self.may_end(&mut db, (&inventory, now), actor, (&grant, &end)).await?;
         let value = grant.apply(GrantEvent::End(end.clone()), now)?;
         let what = What::Grant { grant: value.id.clone(), end };
-        self.cut_now(now, vec![Deed::new(actor.into(), what)], error).await?;
+        self.kernel.cut_now(now, vec![Deed::new(actor.into(), what)], error).await?;
         Ok(InForce { value, durable: false })
     }
 
@@ -152,7 +152,7 @@ impl Control {
             let told = "only its holder gives a grant back: others revoke it";
             return own.then_some(()).ok_or_else(|| ControlError::Forbidden(told.to_owned()));
         }
-        self.not_shut_out(&actor.asker(), now)?;
+        self.kernel.not_shut_out(&actor.asker(), now)?;
         let person = inventory.person(&actor.principal.id)?;
         if person.admin {
             return Ok(());
@@ -174,16 +174,17 @@ impl Control {
     /// that isn't there, nothing has begun; and nothing begins while the store can't be written.
     #[tracing::instrument(skip_all, fields(grant = %id))]
     pub(crate) async fn begin(&self, id: &GrantId, visit: Visit) -> Result<Begun, ControlError> {
-        let (control, id) = (self.clone(), id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let (grant, keep, rights) = change.use_grant(&id, &visit).await?;
-            let ends = grant.deadline().ok_or(ControlError::NotFound("grant"))?;
-            let credential = change.upstream(&grant, &rights)?;
-            change.commit().await?;
-            Ok(Begun { ends, credential, keep, rights })
-        })
-        .await
+        let (access, id) = (self.clone(), id.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                let (grant, keep, rights) = change.use_grant(&id, &visit).await?;
+                let ends = grant.deadline().ok_or(ControlError::NotFound("grant"))?;
+                let credential = change.upstream(&grant, &rights)?;
+                change.commit().await?;
+                Ok(Begun { ends, credential, keep, rights })
+            })
+            .await
     }
 }
 
@@ -208,7 +209,7 @@ impl Change {
         let grant = self.granted(id).await?;
         let used = self.step(&grant, GrantEvent::Use, holder(&grant)).await?;
         let asker = visitor(&grant, visit);
-        self.control().not_locked(&asker, &grant.resource, self.now)?;
+        self.kernel().not_locked(&asker, &grant.resource, self.now)?;
         let stored = self.stored(&grant.request).await?;
         let given = self.youngest(&asker, &grant.resource).await?;
         let from = visit.source.or(stored.source);
@@ -292,7 +293,7 @@ impl Change {
                 Kind::Postgres => {
                     let life = CERTIFICATE_LIFE.duration();
                     let login = resource.login.as_str();
-                    let authority = &self.control().settings().authority;
+                    let authority = &self.kernel().settings().authority;
                     let issued = authority.issue_login(login, life, self.now.millis())?;
                     Ok(Upstream::Certificate(Box::new(issued)))
                 }
@@ -309,7 +310,7 @@ impl Change {
         resource: &Resource,
         rights: &Rights,
     ) -> Result<Upstream, ControlError> {
-        let ssh = self.control().settings().ssh.as_ref();
+        let ssh = self.kernel().settings().ssh.as_ref();
         let ssh = ssh.ok_or(ControlError::NotFound("authority for SSH"))?;
         let permits = permits(&rights.channels);
         let wish = LoginCert {

@@ -6,9 +6,9 @@ use policies::{
 };
 use serde_json::json;
 
+use crate::access::Access;
 use crate::access::ask::{Answer, extends, is_same};
 use crate::access::requests::{Wish, check_text};
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
@@ -17,7 +17,7 @@ use crate::model::view::Asked;
 use crate::platform::ids;
 use crate::store;
 
-impl Control {
+impl Access {
     /// Asks for more time on one's own grant, before its end and by the same rules.
     ///
     /// # Errors
@@ -36,15 +36,16 @@ impl Control {
             reason.as_deref().unwrap_or_default(),
             crate::access::requests::REASON_MAX,
         )?;
-        self.paced(&actor.principal.id).await?;
-        let (control, asker, id) = (self.clone(), actor.asker(), id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let answer = change.ask_longer(&asker, &id, (ttl, reason)).await?;
-            let revision = change.commit().await?;
-            Ok(Asked::new(answer, revision))
-        })
-        .await
+        self.kernel.paced(&actor.principal.id).await?;
+        let (access, asker, id) = (self.clone(), actor.asker(), id.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                let answer = change.ask_longer(&asker, &id, (ttl, reason)).await?;
+                let revision = change.commit().await?;
+                Ok(Asked::new(answer, revision))
+            })
+            .await
     }
 }
 
@@ -60,7 +61,7 @@ impl Change {
         if grant.principal != asker.principal {
             return Err(ControlError::NotFound("grant"));
         }
-        self.control().not_locked(asker, &grant.resource, self.now)?;
+        self.kernel().not_locked(asker, &grant.resource, self.now)?;
         let first = self.stored(&grant.request).await?;
         let (request, source) = (first.request, first.source);
         let wish = Wish {
@@ -210,7 +211,7 @@ impl Change {
 
     /// Open at once, or from a time to come on.
     fn begins(&self, request: &Request, now: Timestamp) -> GrantState {
-        let own = self.control().settings().claim_within;
+        let own = self.kernel().settings().claim_within;
         let claim_within = request.took().claim_within.map_or(own, |within| within.min(own));
         match request.starts_at.filter(|starts| now < *starts) {
             Some(opens) => GrantState::Scheduled { opens, claim_within },

@@ -4,7 +4,7 @@
 use policies::{Act, Grant, GrantId, PrincipalId, RequestId, RequestState};
 use sqlx::SqliteConnection;
 
-use crate::kernel::control::Control;
+use crate::access::Access;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::view::{GrantFilter, GrantView, Page, Paging, RequestFilter, RequestView, Scope};
@@ -14,7 +14,7 @@ use crate::store::requests::Stored;
 /// How many live grants an inbox looks through.
 const INBOX_MOST: i64 = 10_000;
 
-impl Control {
+impl Access {
     /// One request: for the one who asked, those who may decide, admins and auditors.
     ///
     /// # Errors
@@ -24,7 +24,7 @@ impl Control {
         actor: &Actor,
         id: &RequestId,
     ) -> Result<RequestView, ControlError> {
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let found = store::requests::find(db, id).await?;
         let stored = found.filter(|stored| self.may_see(actor, &stored.request));
         self.show(db, actor, stored.ok_or(ControlError::NotFound("request"))?).await
@@ -41,7 +41,7 @@ impl Control {
         paging: Paging,
     ) -> Result<Page<RequestView>, ControlError> {
         let whose = whose(actor, filter.scope)?;
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let (before, size) = (paging.before(), paging.size());
         let rows = if filter.scope == Scope::Inbox {
             self.inbox(store::requests::pending(db).await?, actor, (before, size))
@@ -64,7 +64,7 @@ impl Control {
         stored: Stored,
     ) -> Result<RequestView, ControlError> {
         let Stored { request, source, .. } = stored;
-        let inventory = self.0.inventory.load_full();
+        let inventory = self.kernel.inventory();
         let reader = inventory.decider(&actor.principal, &request);
         let waits = matches!(request.state, RequestState::NeedsApproval { .. });
         let given = store::grants::of(db, &request.id).await?.into_iter().map(|grant| grant.id);
@@ -84,7 +84,7 @@ impl Control {
 
     /// What waits for this person's yes.
     fn inbox(&self, rows: Vec<Stored>, actor: &Actor, (before, size): (i64, i64)) -> Vec<Stored> {
-        let inventory = self.0.inventory.load();
+        let inventory = self.kernel.inventory();
         let rows = rows.into_iter().filter(|row| row.seq < before);
         let asked = rows.filter(|row| {
             let reader = inventory.decider(&actor.principal, &row.request);
@@ -95,7 +95,7 @@ impl Control {
 
     fn may_see(&self, actor: &Actor, request: &policies::Request) -> bool {
         actor.oversees()
-            || match self.0.inventory.load().decider(&actor.principal, request) {
+            || match self.kernel.inventory().decider(&actor.principal, request) {
                 Ok(reader) => request.may_decide(&reader).is_ok(),
                 // It is their own, under one of their identities.
                 Err(_) => true,
@@ -108,13 +108,13 @@ impl Control {
         actor: &Actor,
         grant: Grant,
     ) -> Result<GrantView, ControlError> {
-        let grant = self.0.cuts.apply_to(grant);
+        let grant = self.kernel.cuts().apply_to(grant);
         let own = grant.principal == actor.principal.id;
         let review = match grant.act {
             Act::BreakGlass => store::reviews::of(db, &grant.id).await?,
             Act::Connect => None,
         };
-        let (inventory, reader) = (self.0.inventory.load_full(), &actor.principal);
+        let (inventory, reader) = (self.kernel.inventory(), &actor.principal);
         let decides = match &review {
             Some(review) => {
                 let reader = inventory.reviewer(reader, review);
@@ -132,7 +132,7 @@ impl Control {
 
     fn prove_at(&self, request: &policies::Request) -> Option<String> {
         let waits = request.state == RequestState::NeedsStepUp;
-        waits.then(|| format!("{}/r/{}", self.settings().base_url(), request.id))
+        waits.then(|| format!("{}/r/{}", self.kernel.settings().base_url(), request.id))
     }
 
     /// One grant: for its holder, those who may revoke it, admins and auditors.
@@ -140,7 +140,7 @@ impl Control {
     /// # Errors
     /// Where there is none that the actor may see.
     pub async fn grant(&self, actor: &Actor, id: &GrantId) -> Result<GrantView, ControlError> {
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let none = || ControlError::NotFound("grant");
         let grant = store::grants::find(db, id).await?.ok_or_else(none)?;
         let view = self.reveal(db, actor, grant).await?;
@@ -161,9 +161,9 @@ impl Control {
         let whose = whose(actor, filter.scope)?;
         let inbox = filter.scope == Scope::Inbox;
         let live = if inbox { Some(true) } else { filter.live };
-        let live_at = live.map(|live| (live, self.now()));
+        let live_at = live.map(|live| (live, self.kernel.now()));
         let size = if inbox { INBOX_MOST } else { paging.size() };
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let rows = store::grants::list(db, whose, live_at, paging.before(), size).await?;
         let (mut items, mut last) = (Vec::new(), None);
         for stored in rows {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use policies::{Lock, LockId, Subject, Timestamp};
 
-use crate::kernel::control::Control;
+use crate::access::Access;
 use crate::kernel::cuts::{Deed, InForce, What};
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
@@ -15,7 +15,7 @@ use crate::model::view::LockView;
 use crate::platform::ids;
 use crate::store;
 
-impl Control {
+impl Access {
     /// Locks a principal, group, device, target or login: for admins.
     ///
     /// # Errors
@@ -28,25 +28,26 @@ impl Control {
         reason: String,
         until: Option<Timestamp>,
     ) -> Result<InForce<Lock>, ControlError> {
-        let (control, actor) = (self.clone(), actor.clone());
-        self.to_the_end(async move {
-            let lock = Lock {
-                id: ids::fresh("lk")?,
-                members: BTreeSet::new(),
-                subject,
-                reason: crate::model::event::clip(&reason, 500),
-                by: actor.principal.id.clone(),
-                at: control.now(),
-                until,
-            };
-            match control.lock_in_store(&actor, lock.clone()).await {
-                Err(error) if store::is_fault(&error) => {
-                    control.lock_without_store(&actor, lock, error).await
+        let (access, actor) = (self.clone(), actor.clone());
+        self.kernel
+            .to_the_end(async move {
+                let lock = Lock {
+                    id: ids::fresh("lk")?,
+                    members: BTreeSet::new(),
+                    subject,
+                    reason: crate::model::event::clip(&reason, 500),
+                    by: actor.principal.id.clone(),
+                    at: access.kernel.now(),
+                    until,
+                };
+                match access.lock_in_store(&actor, lock.clone()).await {
+                    Err(error) if store::is_fault(&error) => {
+                        access.lock_without_store(&actor, lock, error).await
+                    }
+                    done => done,
                 }
-                done => done,
-            }
-        })
-        .await
+            })
+            .await
     }
 
     async fn lock_in_store(
@@ -54,7 +55,7 @@ impl Control {
         actor: &Actor,
         lock: Lock,
     ) -> Result<InForce<Lock>, ControlError> {
-        let mut change = self.change_anyway().await?;
+        let mut change = self.kernel.change_anyway().await?;
         change.administering(actor)?;
         check(&lock.subject, actor, lock.until, change.now)?;
         let members = change.inventory.locked_out(&lock.subject);
@@ -71,9 +72,9 @@ impl Control {
         lock: Lock,
         error: ControlError,
     ) -> Result<InForce<Lock>, ControlError> {
-        let _turn = self.0.store.turn().await;
-        let (inventory, now) = (self.0.inventory.load_full(), self.now());
-        self.not_shut_out(&actor.asker(), now)?;
+        let _turn = self.kernel.store().turn().await;
+        let (inventory, now) = (self.kernel.inventory(), self.kernel.now());
+        self.kernel.not_shut_out(&actor.asker(), now)?;
         if !inventory.person(&actor.principal.id)?.admin {
             return Err(ControlError::Forbidden("this takes an admin".to_owned()));
         }
@@ -81,7 +82,7 @@ impl Control {
         let members = inventory.locked_out(&lock.subject);
         let value = Lock { members, at: now, ..lock };
         let what = What::Lock { lock: value.clone() };
-        self.cut_now(now, vec![Deed::new(actor.into(), what)], error).await?;
+        self.kernel.cut_now(now, vec![Deed::new(actor.into(), what)], error).await?;
         Ok(InForce { value, durable: false })
     }
 
@@ -91,20 +92,21 @@ impl Control {
     /// Where the actor is none, or there is no such lock.
     #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, lock = %id))]
     pub async fn unlock(&self, actor: &Actor, id: &LockId) -> Result<(), ControlError> {
-        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.administering(&actor)?;
-            control.can_be_lifted(&id)?;
-            change.lift_lock(&id, &actor).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let (access, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                change.administering(&actor)?;
+                access.can_be_lifted(&id)?;
+                change.lift_lock(&id, &actor).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 
     /// What was taken back stays taken back: its copies may be anywhere.
     fn can_be_lifted(&self, id: &LockId) -> Result<(), ControlError> {
-        let locks = self.0.feed.locks();
+        let locks = self.kernel.feed().locks();
         let lock = locks.iter().find(|lock| lock.id == *id);
         match lock.map(|lock| &lock.subject) {
             Some(Subject::Credential(credential)) => {
@@ -128,9 +130,9 @@ impl Control {
     /// # Errors
     /// None so far; the signature leaves room for a store that has to be asked.
     pub async fn locks(&self, actor: &Actor) -> Result<Vec<LockView>, ControlError> {
-        let now = self.now();
-        let inventory = self.0.inventory.load();
-        let locks = self.0.feed.locks().into_iter();
+        let now = self.kernel.now();
+        let inventory = self.kernel.inventory();
+        let locks = self.kernel.feed().locks().into_iter();
         let holding = locks.filter(|lock| lock.until.is_none_or(|until| now < until));
         let seen = holding.filter(|lock| actor.oversees() || concerns(&lock.subject, actor));
         Ok(seen.map(|lock| inventory.lock_view(lock)).collect())
@@ -139,7 +141,7 @@ impl Control {
     /// A lock as people see it.
     #[must_use]
     pub fn lock_view(&self, lock: Lock) -> LockView {
-        self.0.inventory.load().lock_view(lock)
+        self.kernel.inventory().lock_view(lock)
     }
 }
 

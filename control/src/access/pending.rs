@@ -97,7 +97,7 @@ impl Change {
 
     fn is_locked(&self, request: &Request) -> bool {
         let asker = Asker::absent(&request.principal);
-        let locked = |resource| self.control().not_locked(&asker, resource, self.now).is_err();
+        let locked = |resource| self.kernel().not_locked(&asker, resource, self.now).is_err();
         request.resources().any(locked)
     }
 }

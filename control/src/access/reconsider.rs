@@ -6,7 +6,7 @@ use policies::{End, Grant, GrantEvent, PrincipalId, RequestId};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::kernel::control::Control;
+use crate::access::Access;
 use crate::kernel::transaction::Change;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::{By, Event};
@@ -14,20 +14,20 @@ use crate::model::inventory::Inventory;
 use crate::policy::evaluate::was_proved;
 use crate::store;
 
-impl Control {
+impl Access {
     /// Decides everything again whenever the clock alone may have changed an answer, until `stop`.
     pub(crate) async fn keep_reconsidering(&self, stop: CancellationToken) {
-        let mut since = self.now();
+        let mut since = self.kernel.now();
         loop {
-            let next = self.0.inventory.load().next_change(since);
-            let left = next.map_or(LONGEST, |next| self.now().until(next));
-            let woken = self.0.reconsider.notified();
+            let next = self.kernel.inventory().next_change(since);
+            let left = next.map_or(LONGEST, |next| self.kernel.now().until(next));
+            let woken = self.kernel.reconsider().notified();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = woken => continue,
                 () = tokio::time::sleep(left.min(LONGEST).duration()) => {}
             }
-            let now = self.now();
+            let now = self.kernel.now();
             if next.is_none_or(|next| now < next) {
                 continue;
             }
@@ -43,14 +43,15 @@ impl Control {
 
     /// Decides again about all that is live, with what is known by now.
     pub(crate) async fn reconsider(&self, because: &'static str) -> Result<(), ControlError> {
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let next = (*change.inventory).clone();
-            change.decide_again(next, because).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let access = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                let next = (*change.inventory).clone();
+                change.decide_again(next, because).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 }
 

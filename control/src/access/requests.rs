@@ -9,9 +9,9 @@ use policies::{
 };
 use serde_json::{Value, json};
 
+use crate::access::Access;
 use crate::access::ask::Answer;
 use crate::access::step_up;
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
@@ -95,7 +95,7 @@ pub(crate) enum Waiting {
     No,
 }
 
-impl Control {
+impl Access {
     /// Asks. A live grant, or a pending request for the same, is joined instead of asking again.
     ///
     /// # Errors
@@ -112,16 +112,17 @@ impl Control {
         waiting: Waiting,
     ) -> Result<Asked, ControlError> {
         check_text("a reason", &wish.reason, REASON_MAX)?;
-        self.paced(&asker.principal).await?;
+        self.kernel.paced(&asker.principal).await?;
         self.look_up(wish.ticket.as_ref()).await?;
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let answer = change.ask(&asker, wish, waiting).await?;
-            let revision = change.commit().await?;
-            Ok(Asked::new(answer, revision))
-        })
-        .await
+        let access = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                let answer = change.ask(&asker, wish, waiting).await?;
+                let revision = change.commit().await?;
+                Ok(Asked::new(answer, revision))
+            })
+            .await
     }
 
     /// Says yes to what the digest stands for, perhaps for a shorter time.
@@ -136,12 +137,13 @@ impl Control {
         id: &RequestId,
         yes: Yes,
     ) -> Result<Asked, ControlError> {
-        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
-        self.to_the_end(async move {
-            let said = control.approved(&actor, &id, yes).await;
-            control.audited(&actor, said).await
-        })
-        .await
+        let (access, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.kernel
+            .to_the_end(async move {
+                let said = access.approved(&actor, &id, yes).await;
+                access.audited(&actor, said).await
+            })
+            .await
     }
 
     async fn approved(
@@ -150,7 +152,7 @@ impl Control {
         id: &RequestId,
         yes: Yes,
     ) -> Result<Asked, ControlError> {
-        let mut change = self.change().await?;
+        let mut change = self.kernel.change().await?;
         let verdict = change.approve(actor, id, yes).await?;
         let revision = change.commit().await?;
         let answer = verdict
@@ -170,19 +172,21 @@ impl Control {
         reason: String,
     ) -> Result<Request, ControlError> {
         check_text("a reason", &reason, REASON_MAX)?;
-        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let person = change.acting(&actor)?;
-            let request = change.stored(&id).await?.request;
-            let by = change.inventory.decider(&person.principal, &request)?;
-            let detail = json!({ "reason": reason });
-            let event = RequestEvent::Deny { by, reason };
-            let denied = change.move_request(&id, event, &actor, "request.denied", detail).await?;
-            change.commit().await?;
-            Ok(denied)
-        })
-        .await
+        let (access, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                let person = change.acting(&actor)?;
+                let request = change.stored(&id).await?.request;
+                let by = change.inventory.decider(&person.principal, &request)?;
+                let detail = json!({ "reason": reason });
+                let event = RequestEvent::Deny { by, reason };
+                let denied =
+                    change.move_request(&id, event, &actor, "request.denied", detail).await?;
+                change.commit().await?;
+                Ok(denied)
+            })
+            .await
     }
 
     /// Takes one's own request back.
@@ -191,17 +195,18 @@ impl Control {
     /// Where it isn't the actor's, or is over.
     #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, request = %id))]
     pub async fn withdraw(&self, actor: &Actor, id: &RequestId) -> Result<Request, ControlError> {
-        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let by = actor.principal.id.clone();
-            let event = RequestEvent::Withdraw { by };
-            let kind = "request.withdrawn";
-            let request = change.move_request(&id, event, &actor, kind, json!({})).await?;
-            change.commit().await?;
-            Ok(request)
-        })
-        .await
+        let (access, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                let by = actor.principal.id.clone();
+                let event = RequestEvent::Withdraw { by };
+                let kind = "request.withdrawn";
+                let request = change.move_request(&id, event, &actor, kind, json!({})).await?;
+                change.commit().await?;
+                Ok(request)
+            })
+            .await
     }
 }
 
@@ -212,7 +217,7 @@ pub(crate) fn check_text(what: &str, text: &str, most: usize) -> Result<(), Cont
         return Err(ControlError::Invalid(format!("{what} has at most {most} bytes")));
     }
     if text.chars().any(odd) {
-        return Err(ControlError::Invalid(format!("{what} can't hold control characters")));
+        return Err(ControlError::Invalid(format!("{what} can't hold access characters")));
     }
     Ok(())
 }

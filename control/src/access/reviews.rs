@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use policies::{Act, Facts, Grant, GroupName, Request, Review, ReviewId, ReviewState, Signature};
 use serde_json::json;
 
-use crate::kernel::control::Control;
+use crate::access::Access;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
@@ -18,7 +18,7 @@ use crate::store;
 /// The longest note, in bytes.
 const NOTE_MAX: usize = 4_000;
 
-impl Control {
+impl Access {
     /// Reviews, newest first: those that are open, or all. Everybody sees those that they may sign and
     /// those about themselves; who oversees sees every one.
     ///
@@ -30,7 +30,7 @@ impl Control {
         all: bool,
         paging: Paging,
     ) -> Result<Page<ReviewView>, ControlError> {
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let state = (!all).then(|| ReviewState::Open.word());
         let rows = store::reviews::list(db, state, paging.before(), paging.size()).await?;
         let next = paging.next(rows.len(), rows.last().map(|row| row.seq));
@@ -43,13 +43,13 @@ impl Control {
     /// # Errors
     /// Where there is none that the actor may see.
     pub async fn review(&self, actor: &Actor, id: &ReviewId) -> Result<ReviewView, ControlError> {
-        let found = store::reviews::find(&mut *self.0.store.read().await?, id).await?;
+        let found = store::reviews::find(&mut *self.kernel.store().read().await?, id).await?;
         let seen = found.and_then(|review| self.seen(actor, review));
         seen.ok_or(ControlError::NotFound("review"))
     }
 
     fn seen(&self, actor: &Actor, review: Review) -> Option<ReviewView> {
-        let inventory = self.0.inventory.load();
+        let inventory = self.kernel.inventory();
         let reader = inventory.reviewer(&actor.principal, &review);
         let asked = actor.principal.groups.iter().any(|group| review.groups.contains(group));
         // Whose emergency it was sees it under each of their identities.
@@ -74,13 +74,14 @@ impl Control {
     ) -> Result<ReviewView, ControlError> {
         crate::access::requests::check_text("a note", &note, NOTE_MAX)?;
         self.review(actor, id).await?;
-        let (control, signer, named) = (self.clone(), actor.clone(), id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.sign(&signer, &named, note).await?;
-            change.commit().await
-        })
-        .await?;
+        let (access, signer, named) = (self.clone(), actor.clone(), id.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                change.sign(&signer, &named, note).await?;
+                change.commit().await
+            })
+            .await?;
         self.review(actor, id).await
     }
 }

@@ -12,7 +12,7 @@ use policies::{
 };
 use serde_json::json;
 
-use crate::kernel::control::Control;
+use crate::access::Access;
 use crate::kernel::high_water;
 use crate::kernel::high_water::HighWater;
 use crate::kernel::transaction::Change;
@@ -120,11 +120,11 @@ async fn from_now_on(
     Ok(known)
 }
 
-impl Control {
+impl Access {
     /// What was accepted at this start, where the store had gone back in time.
     #[must_use]
     pub fn accepted_rollback(&self) -> Option<&AcceptedRollback> {
-        self.0.accepted.get()
+        self.own.accepted.get()
     }
 
     /// Accepts an older store, before anybody is served.
@@ -134,36 +134,37 @@ impl Control {
         known: Option<Known>,
         epoch: u64,
     ) -> Result<(), ControlError> {
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let known_until = store::audit::newest_at(change.db()).await?;
-            let mut accepted = AcceptedRollback {
-                why,
-                epoch,
-                known_until,
-                grants: Vec::new(),
-                requests: Vec::new(),
-                logins: Vec::new(),
-                locks: Vec::new(),
-                keys: 0,
-            };
-            change.end_everything(&mut accepted).await?;
-            if let Some(known) = known {
-                change.put_back(known, &mut accepted).await?;
-            }
-            store::high_water::set_epoch(change.db(), epoch).await?;
-            change.record(accepted.event()).await?;
-            change.commit().await?;
-            let _ = control.0.accepted.set(accepted);
-            Ok(())
-        })
-        .await
+        let access = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                let known_until = store::audit::newest_at(change.db()).await?;
+                let mut accepted = AcceptedRollback {
+                    why,
+                    epoch,
+                    known_until,
+                    grants: Vec::new(),
+                    requests: Vec::new(),
+                    logins: Vec::new(),
+                    locks: Vec::new(),
+                    keys: 0,
+                };
+                change.end_everything(&mut accepted).await?;
+                if let Some(known) = known {
+                    change.put_back(known, &mut accepted).await?;
+                }
+                store::high_water::set_epoch(change.db(), epoch).await?;
+                change.record(accepted.event()).await?;
+                change.commit().await?;
+                let _ = access.own.accepted.set(accepted);
+                Ok(())
+            })
+            .await
     }
 
     /// Writes the high-water mark, and in the store that there is one from now on.
     pub(crate) async fn mark(&self, marked: bool) -> Result<(), ControlError> {
-        let high_water = self.0.high_water.clone();
+        let high_water = self.kernel.high_water().clone();
         let saving = tokio::task::spawn_blocking(move || high_water.save());
         saving.await.map_err(|_| ControlError::Broken)??;
         if marked {
@@ -172,13 +173,14 @@ impl Control {
         tracing::info!(
             "this store has a high-water mark from now on: an older copy of it is noticed"
         );
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            store::high_water::marked(change.db()).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let access = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                store::high_water::marked(change.db()).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 }
 

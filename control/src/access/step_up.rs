@@ -9,14 +9,14 @@
 mod connection;
 
 use policies::{
-    Bound, Facts, Need, PrincipalId, Purpose, Request, RequestEvent, RequestId, Resource, StepUp,
-    StepUpId, Terms, Timestamp, Ttl,
+    Bound, Facts, Need, Purpose, Request, RequestEvent, RequestId, Resource, StepUp, StepUpId,
+    Terms, Timestamp, Ttl,
 };
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
+use crate::access::Access;
 use crate::access::ask::Answer;
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::ControlError;
@@ -48,7 +48,7 @@ pub(crate) fn facts(facts: Facts, given: Option<&StepUp>) -> Facts {
     Facts { step_up, ..facts }
 }
 
-impl Control {
+impl Access {
     /// The one who asked stands by a request with a step-up; from then on others are asked.
     ///
     /// # Errors
@@ -60,12 +60,13 @@ impl Control {
         id: &RequestId,
         given: &StepUpId,
     ) -> Result<Request, ControlError> {
-        let (control, actor, id, given) = (self.clone(), actor.clone(), id.clone(), given.clone());
-        self.to_the_end(async move {
-            let stood = control.stood_by(&actor, &id, &given).await;
-            control.audited(&actor, stood).await
-        })
-        .await
+        let (access, actor, id, given) = (self.clone(), actor.clone(), id.clone(), given.clone());
+        self.kernel
+            .to_the_end(async move {
+                let stood = access.stood_by(&actor, &id, &given).await;
+                access.audited(&actor, stood).await
+            })
+            .await
     }
 
     async fn stood_by(
@@ -74,7 +75,7 @@ impl Control {
         id: &RequestId,
         given: &StepUpId,
     ) -> Result<Request, ControlError> {
-        let mut change = self.change().await?;
+        let mut change = self.kernel.change().await?;
         change.acting(actor)?;
         let request = change.stored(id).await?.request;
         let name = change.inventory.name(&request.principal);
@@ -95,7 +96,7 @@ impl Control {
         actor: &Actor,
         within: Option<Ttl>,
     ) -> Result<Way, ControlError> {
-        let factors = self.factors(&actor.principal.id).await?;
+        let factors = self.identity.factors(&actor.principal.id).await?;
         Ok(match (factors.any(), within) {
             (true, _) => Way::Touch,
             (false, Some(_)) => Way::Enrol,
@@ -109,13 +110,13 @@ impl Control {
         actor: &Actor,
         view: &HoldView,
     ) -> Result<Way, ControlError> {
-        let (now, asker) = (self.now(), of_hold(actor, view));
+        let (now, asker) = (self.kernel.now(), of_hold(actor, view));
         let unusual = {
-            let db = &mut *self.0.store.read().await?;
+            let db = &mut *self.kernel.store().read().await?;
             risk::weigh(db, &asker, view.source, now).await?
         };
         let facts = unusual.facts(now, view.source);
-        let within = self.0.inventory.load().touch_for(actor, view, &facts);
+        let within = self.kernel.inventory().touch_for(actor, view, &facts);
         self.way(actor, within).await
     }
 
@@ -126,7 +127,7 @@ impl Control {
         ended: Result<T, ControlError>,
     ) -> Result<T, ControlError> {
         if let Err(ControlError::Unfit { id, why }) = &ended {
-            let mut change = self.change().await?;
+            let mut change = self.kernel.change().await?;
             change.failed(&actor.principal.id, "step-up").await?;
             let event = Event::new(actor, "step-up.refused", id, json!({ "reason": why }));
             change.record(event).await?;
@@ -248,7 +249,7 @@ impl Change {
             Some(given) => Ok(Some(given)),
             None => {
                 let told = format!("the rules want a touch of the last {within} here");
-                Err(self.control().step_up_needed("/keys", &told))
+                Err(self.kernel().step_up_needed("/keys", &told))
             }
         }
     }
@@ -310,7 +311,7 @@ impl Change {
             if need.within.is_none() && !self.has_factor(&need.actor.principal.id).await? {
                 return Ok(None);
             }
-            return Err(self.control().step_up_needed(page, "this takes a fresh touch of yours"));
+            return Err(self.kernel().step_up_needed(page, "this takes a fresh touch of yours"));
         };
         self.given(need, id, shown).await.map(Some)
     }

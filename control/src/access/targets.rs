@@ -2,12 +2,12 @@
 
 use policies::{Credential, Facts, Login, Resource, Target, Terms, Words};
 
-use crate::kernel::control::Control;
+use crate::access::Access;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::Rejection;
 use crate::model::view::{LoginView, TargetView, Verdict};
 
-impl Control {
+impl Access {
     /// All targets, and for each login what asking for it would come to.
     #[must_use]
     pub fn targets(&self, actor: &Actor) -> Vec<TargetView> {
@@ -16,7 +16,7 @@ impl Control {
 
     /// The same, for somebody who has no login session.
     pub(crate) fn targets_of(&self, asker: &Asker) -> Vec<TargetView> {
-        let inventory = self.0.inventory.load();
+        let inventory = self.kernel.inventory();
         let targets = inventory.targets.values();
         targets.map(|target| self.target(asker, target)).collect()
     }
@@ -55,9 +55,9 @@ impl Control {
     }
 
     fn terms(&self, asker: &Asker, resource: &Resource) -> Result<Terms, Rejection> {
-        let now = self.now();
-        self.not_locked(asker, resource, now)?;
-        let inventory = self.0.inventory.load();
+        let now = self.kernel.now();
+        self.kernel.not_locked(asker, resource, now)?;
+        let inventory = self.kernel.inventory();
         let judged = inventory.judge(&asker.principal, resource, &Facts::new(now, None));
         judged.map(|(_, terms)| terms)
     }
@@ -65,7 +65,7 @@ impl Control {
     /// What the rules want to be told by somebody who asks for all of this, as far as they give it.
     pub(crate) fn words(&self, actor: &Actor, wanted: &[Resource]) -> Words {
         let asker = actor.asker();
-        let inventory = self.0.inventory.load();
+        let inventory = self.kernel.inventory();
         let known = wanted.iter().filter_map(|wish| inventory.resolve(wish).ok());
         let terms = known.filter_map(|(_, resource)| self.terms(&asker, &resource).ok());
         terms.reduce(Terms::and).unwrap_or_default().words()

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::kernel::control::Control;
+use crate::access::Access;
 use crate::kernel::transaction::Change;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -16,10 +16,10 @@ use crate::model::tickets::Standing;
 use crate::platform::http_client::{HttpError, get};
 use crate::store::learned;
 
-impl Control {
+impl Access {
     /// The tracker, where there is one and some rule wants to know.
     pub(crate) fn asked_source(&self) -> Option<Arc<crate::model::tickets::TicketSource>> {
-        let inventory = self.0.inventory.load();
+        let inventory = self.kernel.inventory();
         let wanted = inventory.rules.reads("ticket_state");
         inventory.world.tickets.clone().filter(|_| wanted)
     }
@@ -30,14 +30,14 @@ impl Control {
     /// Where too many ask at once, or the store fails. A silent tracker is no error: then nobody knows.
     pub(crate) async fn look_up(&self, ticket: Option<&Ticket>) -> Result<(), ControlError> {
         let (Some(ticket), Some(source)) = (ticket, self.asked_source()) else { return Ok(()) };
-        let now = self.now();
-        let inventory = self.0.inventory.load();
+        let now = self.kernel.now();
+        let inventory = self.kernel.inventory();
         let known = inventory.world.learned.tickets.get(ticket).map(|standing| standing.at);
         if known.is_some_and(|at| now < at.after(source.refresh)) {
             return Ok(());
         }
         drop(inventory);
-        let _place = self.0.lookups.try_acquire().map_err(|_| ControlError::Busy)?;
+        let _place = self.own.lookups.try_acquire().map_err(|_| ControlError::Busy)?;
         self.ask_tracker(&source, ticket).await
     }
 
@@ -49,19 +49,20 @@ impl Control {
         use std::sync::atomic::Ordering::Relaxed;
         match self.standing_of(source, ticket).await {
             Ok(state) => {
-                self.0.tracker_silent.store(false, Relaxed);
-                let (control, ticket) = (self.clone(), ticket.clone());
-                self.to_the_end(async move {
-                    let mut change = control.change().await?;
-                    change.hear_of_ticket(&ticket, state, "the tracker").await?;
-                    change.commit().await.map(drop)
-                })
-                .await
+                self.own.tracker_silent.store(false, Relaxed);
+                let (access, ticket) = (self.clone(), ticket.clone());
+                self.kernel
+                    .to_the_end(async move {
+                        let mut change = access.kernel.change().await?;
+                        change.hear_of_ticket(&ticket, state, "the tracker").await?;
+                        change.commit().await.map(drop)
+                    })
+                    .await
             }
             Err(silence) => {
-                self.0.counts.source_failures.with_label_values(&["tickets"]).inc();
+                self.kernel.counts().source_failures.with_label_values(&["tickets"]).inc();
                 tracing::warn!(error = &silence as &dyn std::error::Error, "the tracker is silent");
-                if self.0.tracker_silent.swap(true, Relaxed) {
+                if self.own.tracker_silent.swap(true, Relaxed) {
                     return Ok(());
                 }
                 self.fell_silent("tickets.silent", "tickets", &silence.to_string()).await
@@ -74,7 +75,8 @@ impl Control {
         source: &crate::model::tickets::TicketSource,
         ticket: &Ticket,
     ) -> Result<Option<String>, Silence> {
-        let answer = self.0.http.send(get(&source.url.of(ticket), source.bearer.as_ref())).await?;
+        let answer =
+            self.kernel.http().send(get(&source.url.of(ticket), source.bearer.as_ref())).await?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
@@ -95,13 +97,14 @@ impl Control {
         why: &str,
     ) -> Result<(), ControlError> {
         let event = Event::new(By::Control, kind, name, json!({ "why": why }));
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.record(event).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let access = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                change.record(event).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 }
 

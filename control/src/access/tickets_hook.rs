@@ -7,7 +7,7 @@ use policies::{End, GrantEvent, GrantId, RequestId, Ticket};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::kernel::control::Control;
+use crate::access::Access;
 use crate::kernel::transaction::Change;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -36,7 +36,7 @@ struct Message {
 /// The states of a ticket that end what was given for it.
 const OVER: [&str; 5] = ["closed", "done", "resolved", "cancelled", "rejected"];
 
-impl Control {
+impl Access {
     /// Takes a message about a ticket. Where it says that the ticket is over, what was given for it
     /// ends as done, and what waits for approval is taken back.
     ///
@@ -47,21 +47,22 @@ impl Control {
         headers: WebhookHeaders<'_>,
         body: &[u8],
     ) -> Result<Closed, ControlError> {
-        let secrets = self.0.inventory.load().workflow.ticket_secrets.clone();
+        let secrets = self.kernel.inventory().workflow.ticket_secrets.clone();
         if secrets.is_empty() {
             return Err(ControlError::NotFound("receiver of messages"));
         }
-        verify_webhook(&secrets, headers, body, self.now())
+        verify_webhook(&secrets, headers, body, self.kernel.now())
             .map_err(|why| ControlError::Disbelieved(why.to_string()))?;
         let message: Message = serde_json::from_slice(body).map_err(|_| unreadable())?;
-        let (control, id) = (self.clone(), headers.id.to_owned());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let closed = change.hear(&id, message).await?;
-            change.commit().await?;
-            Ok(closed)
-        })
-        .await
+        let (access, id) = (self.clone(), headers.id.to_owned());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                let closed = change.hear(&id, message).await?;
+                change.commit().await?;
+                Ok(closed)
+            })
+            .await
     }
 }
 

@@ -18,8 +18,8 @@ use ::audit::{Start, Summary, Tail};
 use policies::{Authn, Resource, SessionId, Timestamp, Ttl};
 use serde_json::json;
 
+use crate::evidence::Evidence;
 use crate::evidence::sessions::{ID_MAX, TEXT_MAX};
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
@@ -41,12 +41,12 @@ pub(crate) struct Doubtful {
     until: Option<i64>,
 }
 
-impl Control {
+impl Evidence {
     /// Finds the recordings that prove more than the register has. To be called before any session of
     /// this run begins: what is written later is not looked at.
     pub(crate) async fn doubtful_recordings(&self) -> Result<Doubtful, ControlError> {
-        let folder = self.settings().recordings.clone();
-        let since = rows::reconciled_until(&mut *self.0.store.read().await?).await?;
+        let folder = self.kernel.settings().recordings.clone();
+        let since = rows::reconciled_until(&mut *self.kernel.store().read().await?).await?;
         let listed = tokio::task::spawn_blocking(move || changed_since(&folder, since));
         let (names, until) = match listed.await.map_err(|_| ControlError::Broken)? {
             Ok(listed) => listed,
@@ -56,7 +56,7 @@ impl Control {
                 return Ok(Doubtful::default());
             }
         };
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let mut sessions = Vec::new();
         for names in names.chunks(CHUNK) {
             sessions.extend(rows::doubtful(db, names).await?);
@@ -74,10 +74,10 @@ impl Control {
             );
         }
         for session in sessions {
-            if self.0.closing.is_cancelled() {
+            if self.kernel.closing().is_cancelled() {
                 return Ok(());
             }
-            let path = self.settings().recording(&session);
+            let path = self.kernel.settings().recording(&session);
             let id = session.clone();
             let reading = tokio::task::spawn_blocking(move || read(&path, &id));
             match reading.await.map_err(|_| ControlError::Broken)? {
@@ -91,26 +91,27 @@ impl Control {
             }
         }
         if let Some(until) = until {
-            let control = self.clone();
+            let evidence = self.clone();
             let noting = async move {
-                let mut change = control.change().await?;
+                let mut change = evidence.kernel.change().await?;
                 rows::reconciled(change.db(), until).await?;
                 change.commit().await.map(drop)
             };
-            self.to_the_end(noting).await?;
+            self.kernel.to_the_end(noting).await?;
         }
         Ok(())
     }
 
     async fn compare(&self, session: &SessionId, summary: Summary) -> Result<(), ControlError> {
-        let control = self.clone();
+        let evidence = self.clone();
         let session = session.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.compare(&session, &summary).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        self.kernel
+            .to_the_end(async move {
+                let mut change = evidence.kernel.change().await?;
+                change.compare(&session, &summary).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 }
 

@@ -10,7 +10,7 @@ use ::link::v1::happening::Happening as What;
 use policies::{Authn, Method, NameError, PrincipalId, SessionId, Timestamp};
 use serde_json::json;
 
-use crate::kernel::control::Control;
+use crate::evidence::Evidence;
 use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::transaction::Change;
 use crate::model::actor::{Actor, Asker};
@@ -24,7 +24,7 @@ use crate::store::sessions::Wanted;
 pub(crate) const TEXT_MAX: usize = 256;
 pub(crate) const ID_MAX: usize = 128;
 
-impl Control {
+impl Evidence {
     /// Sessions, newest first.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ impl Control {
             Scope::Inbox | Scope::All => actor.must_oversee().map(|()| None)?,
         };
         let wanted = Wanted { principal, grant: filter.grant.as_ref(), live: filter.live };
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let rows = store::sessions::list(db, wanted, paging.before(), paging.size()).await?;
         let next = paging.next(rows.len(), rows.last().map(|row| row.seq));
         let items = rows.into_iter().map(|row| row.session).collect();
@@ -56,7 +56,7 @@ impl Control {
         actor: &Actor,
         id: &SessionId,
     ) -> Result<SessionView, ControlError> {
-        let found = store::sessions::find(&mut *self.0.store.read().await?, id).await?;
+        let found = store::sessions::find(&mut *self.kernel.store().read().await?, id).await?;
         let seen =
             found.filter(|session| session.principal == actor.principal.id || actor.oversees());
         seen.ok_or(ControlError::NotFound("session"))
@@ -70,30 +70,32 @@ impl Control {
     pub async fn recording(&self, actor: &Actor, id: &SessionId) -> Result<PathBuf, ControlError> {
         actor.must_oversee()?;
         self.session(actor, id).await?;
-        let path = self.settings().recording(id);
-        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.record(Event::new(&actor, "recording.read", id, json!({}))).await?;
-            change.commit().await?;
-            Ok(path)
-        })
-        .await
+        let path = self.kernel.settings().recording(id);
+        let (evidence, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = evidence.kernel.change().await?;
+                change.record(Event::new(&actor, "recording.read", id, json!({}))).await?;
+                change.commit().await?;
+                Ok(path)
+            })
+            .await
     }
 
     /// Takes a proxy's report in. What is malformed in it is logged and left out: the proxy would
     /// only send it again.
     pub(crate) async fn report(&self, report: v1::ReportRequest) -> Result<(), ControlError> {
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let proxy = clip(&report.proxy, ID_MAX);
-            for happening in report.happenings {
-                change.happened(&proxy, happening).await?;
-            }
-            change.commit().await.map(drop)
-        })
-        .await
+        let evidence = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = evidence.kernel.change().await?;
+                let proxy = clip(&report.proxy, ID_MAX);
+                for happening in report.happenings {
+                    change.happened(&proxy, happening).await?;
+                }
+                change.commit().await.map(drop)
+            })
+            .await
     }
 }
 
@@ -179,7 +181,7 @@ impl Change {
             return self.record(Event::new(by, "connection.denied", subject, detail)).await;
         }
         let from = CountedBy::address(crate::model::actor::source(&denied.client));
-        match self.control().admit_refusal(Refused::Connection, from) {
+        match self.kernel().admit_refusal(Refused::Connection, from) {
             Some(noted) => self.note_refusal(noted, by, subject, detail).await,
             None => Ok(()),
         }
@@ -191,7 +193,7 @@ impl Change {
         let authn = Authn::try_from(identity.authn.clone()?).ok()?;
         let whose = identity.principal.parse().ok()?;
         let asker = Asker::connected(&whose, &authn, None);
-        self.control().not_shut_out(&asker, self.now).is_err().then_some(whose)
+        self.kernel().not_shut_out(&asker, self.now).is_err().then_some(whose)
     }
 
     async fn jumped(

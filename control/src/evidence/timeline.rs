@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
-use crate::kernel::control::Control;
+use crate::evidence::Evidence;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::view::AuditView;
@@ -32,7 +32,7 @@ pub struct Story {
     pub events: Vec<AuditView>,
 }
 
-impl Control {
+impl Evidence {
     /// What became of a session, a grant, a request, a login session, a certificate or a person:
     /// for admins and auditors.
     ///
@@ -40,7 +40,7 @@ impl Control {
     /// Where the actor is neither, or the log knows nothing of it.
     pub async fn story(&self, actor: &Actor, about: &str) -> Result<Story, ControlError> {
         actor.must_oversee()?;
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let mut events = BTreeMap::new();
         let (mut seen, mut next) = (BTreeSet::new(), VecDeque::from([about.to_owned()]));
         while let Some(id) = next.pop_front().filter(|_| seen.len() < THINGS) {

@@ -17,9 +17,9 @@ use tonic::Status;
 
 use crate::access::requests::{Waiting, Wish};
 use crate::access::step_up;
+use crate::gateway::Gateway;
 use crate::gateway::pending_connections;
 use crate::gateway::pending_connections::{Answer, Place};
-use crate::kernel::control::Control;
 use crate::model::actor::{Asker, source};
 use crate::model::carrier::Carrier;
 use crate::model::error::{ControlError, Rejection};
@@ -44,11 +44,11 @@ pub(crate) struct Caller {
 type Events = mpsc::Sender<Result<v1::AskEvent, Status>>;
 
 /// Tells the story to its end, or until nobody listens.
-pub(crate) async fn serve(control: Control, caller: Caller, events: Events) {
-    let mut story = Story { control: &control, caller, events: &events };
+pub(crate) async fn serve(gateway: Gateway, caller: Caller, events: Events) {
+    let mut story = Story { gateway: &gateway, caller, events: &events };
     let ended = tokio::select! {
         () = events.closed() => return,
-        () = control.0.closing.cancelled() => Err(refused("closing", "the gateway is shutting down")),
+        () = gateway.kernel.closing().cancelled() => Err(refused("closing", "the gateway is shutting down")),
         ended = story.tell() => ended,
     };
     let last = match ended {
@@ -59,7 +59,7 @@ pub(crate) async fn serve(control: Control, caller: Caller, events: Events) {
 }
 
 struct Story<'a> {
-    control: &'a Control,
+    gateway: &'a Gateway,
     caller: Caller,
     events: &'a Events,
 }
@@ -71,7 +71,7 @@ impl Story<'_> {
             let (principal, authn) = known.ok_or_else(|| self.unidentified())?;
             return self.at_once(self.known(principal, authn)).await;
         }
-        let entered = self.control.0.holds.enter(self.source());
+        let entered = self.gateway.own.holds.enter(self.source());
         let mut place = entered.map_err(|error| self.why(&error))?;
         let identity = self.caller.identity.as_ref();
         let asker = match identity.map(|(principal, authn)| self.known(principal, authn)) {
@@ -89,8 +89,8 @@ impl Story<'_> {
     async fn touched(&mut self, place: &mut Place, asker: Asker) -> Result<Asker, v1::Refused> {
         let wish = self.wish();
         let wants = async {
-            let touch = self.control.wants_touch(&asker, &wish).await?;
-            Ok(touch || self.control.lacks_words(&asker, &wish).await?.is_some())
+            let touch = self.gateway.access.wants_touch(&asker, &wish).await?;
+            Ok(touch || self.gateway.access.lacks_words(&asker, &wish).await?.is_some())
         };
         let wants = wants.await;
         if !wants.map_err(|error| self.why(&error))? {
@@ -100,7 +100,7 @@ impl Story<'_> {
     }
 
     async fn at_once(&self, asker: Asker) -> Result<v1::Granted, v1::Refused> {
-        let asked = self.control.ask_for(asker, self.wish(), Waiting::No).await;
+        let asked = self.gateway.access.ask_for(asker, self.wish(), Waiting::No).await;
         let asked = asked.map_err(|error| self.why(&error))?;
         let (request, revision) = (&asked.request, asked.revision);
         let grant = asked.grant.ok_or_else(|| self.must_ask("approval is wanted"))?;
@@ -113,11 +113,11 @@ impl Story<'_> {
         place: &mut Place,
         known: Option<&Asker>,
     ) -> Result<Asker, v1::Refused> {
-        let patience = self.patience(self.control.settings().hold_patience);
+        let patience = self.patience(self.gateway.kernel.settings().hold_patience);
         let view = self.view(patience, known)?;
         let id = view.id.clone();
         let (code, answered) = place.offer(view);
-        let url = format!("{}/c/{id}", self.control.settings().base_url());
+        let url = format!("{}/c/{id}", self.gateway.kernel.settings().base_url());
         let patience_ms = patience.millis().cast_unsigned();
         self.say(Event::Confirm(v1::Confirm { code, url, patience_ms })).await?;
         let answer = tokio::time::timeout(patience.duration(), answered).await;
@@ -127,7 +127,7 @@ impl Story<'_> {
         let identified = self.caller.identity.as_ref().map(|(_, authn)| authn.clone());
         let authn = identified.unwrap_or_else(|| Authn {
             method: Method::Confirmed,
-            at: self.control.now(),
+            at: self.gateway.kernel.now(),
             evidence: id,
             device: actor.authn.device.clone(),
         });
@@ -142,10 +142,10 @@ impl Story<'_> {
     }
 
     fn view(&self, patience: Ttl, known: Option<&Asker>) -> Result<HoldView, v1::Refused> {
-        let inventory = self.control.0.inventory.load();
+        let inventory = self.gateway.kernel.inventory();
         let resolved = inventory.resolve(&self.caller.resource);
         let (_, resource) = resolved.map_err(|error| self.why(&error.into()))?;
-        let now = self.control.now();
+        let now = self.gateway.kernel.now();
         let mut view = HoldView {
             id: ids::fresh_text("ho"),
             principal: known.map(|asker| asker.principal.clone()),
@@ -173,13 +173,13 @@ impl Story<'_> {
     /// Asks in somebody's name, and waits for those who have to say yes.
     async fn granted(&self, asker: Asker) -> Result<v1::Granted, v1::Refused> {
         // Listening begins before asking, so that no decision falls in between.
-        let mut decided = self.control.0.decided.subscribe();
-        let asked = self.control.ask_for(asker, self.wish(), Waiting::Yes).await;
+        let mut decided = self.gateway.kernel.decided().subscribe();
+        let asked = self.gateway.access.ask_for(asker, self.wish(), Waiting::Yes).await;
         let asked = asked.map_err(|error| self.why(&error))?;
         if let Some(grant) = &asked.grant {
             return Ok(self.grant(grant, &asked.request, asked.revision));
         }
-        let left = self.control.now().until(asked.request.lapses_at);
+        let left = self.gateway.kernel.now().until(asked.request.lapses_at);
         let patience = self.patience(left);
         self.say(Event::Asked(self.asked(&asked.request, patience))).await?;
         let id = asked.request.id;
@@ -211,7 +211,7 @@ impl Story<'_> {
         &self,
         id: &RequestId,
     ) -> Result<Option<Result<v1::Granted, v1::Refused>>, ControlError> {
-        let db = &mut *self.control.0.store.read().await?;
+        let db = &mut *self.gateway.kernel.store().read().await?;
         let found = store::requests::find(db, id).await?;
         let request = found.ok_or(ControlError::NotFound("request"))?.request;
         let told = match &request.state {
@@ -225,11 +225,11 @@ impl Story<'_> {
                         == (&wanted.target, &wanted.login)
                 };
                 let grant = given.into_iter().find(named).ok_or_else(none)?;
-                let revision = self.control.told().await;
+                let revision = self.gateway.kernel.told().await;
                 return Ok(Some(Ok(self.grant(&grant, &request, revision))));
             }
             RequestState::Denied { by, reason, .. } => {
-                let name = self.control.0.inventory.load().name(by);
+                let name = self.gateway.kernel.inventory().name(by);
                 refused("denied", &format!("denied by {name}: {reason}"))
             }
             RequestState::Withdrawn { why: None, .. } => {
@@ -244,7 +244,7 @@ impl Story<'_> {
     }
 
     fn grant(&self, grant: &policies::Grant, request: &Request, revision: u64) -> v1::Granted {
-        let inventory = self.control.0.inventory.load();
+        let inventory = self.gateway.kernel.inventory();
         v1::Granted {
             grant: grant.id.to_string(),
             revision,
@@ -262,7 +262,7 @@ impl Story<'_> {
         v1::Asked {
             request: request.id.to_string(),
             needs: request.terms.approvals.told(),
-            url: format!("{}/", self.control.settings().base_url()),
+            url: format!("{}/", self.gateway.kernel.settings().base_url()),
             patience_ms: patience.millis().cast_unsigned(),
         }
     }
@@ -299,7 +299,7 @@ impl Story<'_> {
     fn unidentified(&self) -> v1::Refused {
         let hint = format!(
             "sign in with `postern login`, or use a token of `postern token`: {}/",
-            self.control.settings().base_url()
+            self.gateway.kernel.settings().base_url()
         );
         v1::Refused { hint, ..refused("no-identity", "nobody is identified on this connection") }
     }
@@ -307,7 +307,7 @@ impl Story<'_> {
     fn unanswered(&self, id: &RequestId) -> v1::Refused {
         let hint = format!(
             "request {id} still waits: connect again once it is approved, see {}/",
-            self.control.settings().base_url()
+            self.gateway.kernel.settings().base_url()
         );
         v1::Refused { hint, ..refused("unanswered", "nobody decided while this connection waited") }
     }
@@ -316,7 +316,7 @@ impl Story<'_> {
         let Resource { login, target, .. } = &self.caller.resource;
         let hint = format!(
             "ask with: postern request {login}@{target} --reason \"…\"   or at {}/",
-            self.control.settings().base_url()
+            self.gateway.kernel.settings().base_url()
         );
         v1::Refused { hint, ..refused("no-grant", message) }
     }

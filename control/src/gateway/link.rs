@@ -12,11 +12,11 @@ use tonic::{Request, Response, Status};
 use crate::access::grants::{Begun, Upstream, Visit};
 use crate::access::requests::Waiting;
 use crate::access::step_up;
+use crate::gateway::Gateway;
 use crate::gateway::access_wait;
 use crate::gateway::access_wait::Caller;
 use crate::identity::bearer::{BearerError, Discovery};
 use crate::identity::tokens::Redeemed;
-use crate::kernel::control::Control;
 use crate::kernel::cuts::KeptBy;
 use crate::model::error::ControlError;
 use crate::model::event::clip;
@@ -29,11 +29,11 @@ const LONGEST: Ttl = Ttl::from_secs(366 * 24 * 3_600);
 
 /// The service of `postern.link.v1`.
 #[derive(Clone)]
-pub struct LinkService(Control);
+pub struct LinkService(Gateway);
 
 impl LinkService {
-    pub(crate) fn new(control: Control) -> Self {
-        Self(control)
+    pub(crate) fn new(gateway: Gateway) -> Self {
+        Self(gateway)
     }
 }
 
@@ -49,7 +49,7 @@ impl Link for LinkService {
         let v1::FeedRequest { proxy, unsettled } = request.into_inner();
         let proxy = clip(&proxy, TEXT_MAX);
         tracing::info!(proxy, "a proxy follows the feed");
-        self.0.merge(unsettled, KeptBy::Proxy).await.map_err(status)?;
+        self.0.kernel.merge(unsettled, KeptBy::Proxy).await.map_err(status)?;
         let (events, stream) = mpsc::channel(OUTBOX);
         tokio::spawn(follow(self.0.clone(), events));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -64,10 +64,10 @@ impl Link for LinkService {
         let redeemed = match kind.as_str() {
             "" | "token" => {
                 let resource = parse_resource(resource)?;
-                self.0.redeem(&token, &resource).await.map_err(status)?
+                self.0.identity.redeem(&token, &resource).await.map_err(status)?
             }
-            "ssh-key" => self.0.redeem_key(token.expose_secret()).await.map_err(status)?,
-            "oauth" => self.0.redeem_bearer(&token).await.map_err(bearer_status)?,
+            "ssh-key" => self.0.identity.redeem_key(token.expose_secret()).await.map_err(status)?,
+            "oauth" => self.0.identity.redeem_bearer(&token).await.map_err(bearer_status)?,
             other => return Err(invalid(format!("there are no tokens of kind {other:?}"))),
         };
         let Redeemed { principal, authn } = redeemed;
@@ -82,7 +82,7 @@ impl Link for LinkService {
         &self,
         _: Request<v1::DiscoverRequest>,
     ) -> Result<Response<v1::Discovery>, Status> {
-        let found = self.0.discovery().map_err(bearer_status)?;
+        let found = self.0.identity.discovery().map_err(bearer_status)?;
         let Discovery { openid_configuration, scope } = found;
         Ok(Response::new(v1::Discovery { openid_configuration, scope }))
     }
@@ -107,7 +107,7 @@ impl Link for LinkService {
         tracing::debug!(%grant, %session, "a session begins");
         let authn = authn.map(Authn::try_from).transpose()?;
         let visit = Visit { session, authn, source: crate::model::actor::source(&client) };
-        match self.0.begin(&grant, visit).await {
+        match self.0.access.begin(&grant, visit).await {
             Ok(Begun { ends, credential, keep, rights }) => Ok(Response::new(v1::BeginReply {
                 ends_ms: Timestamp::millis(ends),
                 credential: Some(to_wire(&credential)),
@@ -134,15 +134,15 @@ impl Link for LinkService {
             let told = format!("a report holds at most {REPORT_MOST} happenings");
             return Err(Status::invalid_argument(told));
         }
-        self.0.report(report).await.map_err(status)?;
+        self.0.evidence.report(report).await.map_err(status)?;
         Ok(Response::new(v1::ReportReply {}))
     }
 }
 
 /// Sends a snapshot and what comes after it, until the proxy leaves. One that lags too far behind
 /// gets a new snapshot.
-async fn follow(control: Control, outbox: mpsc::Sender<Result<v1::FeedEvent, Status>>) {
-    let feed = &control.0.feed;
+async fn follow(gateway: Gateway, outbox: mpsc::Sender<Result<v1::FeedEvent, Status>>) {
+    let feed = &gateway.kernel.feed();
     let mut beat = tokio::time::interval(feed.beat().duration());
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     beat.reset();
@@ -151,11 +151,11 @@ async fn follow(control: Control, outbox: mpsc::Sender<Result<v1::FeedEvent, Sta
     loop {
         let revision = next.revision;
         tokio::select! {
-            () = control.0.closing.cancelled() => return,
+            () = gateway.kernel.closing().cancelled() => return,
             sent = outbox.send(Ok(next)) => if sent.is_err() { return },
         }
         next = tokio::select! {
-            () = control.0.closing.cancelled() => return,
+            () = gateway.kernel.closing().cancelled() => return,
             () = outbox.closed() => return,
             heard = events.recv() => match heard {
                 Ok(event) => (*event).clone(),

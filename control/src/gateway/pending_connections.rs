@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::access::requests::{REASON_MAX, check_text};
 use crate::access::step_up;
-use crate::kernel::control::Control;
+use crate::gateway::Gateway;
 use crate::model::actor::Actor;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::Event;
@@ -212,11 +212,11 @@ pub(crate) fn digest(view: &HoldView) -> Digest {
     ids::hex(&hash.finalize()).into()
 }
 
-impl Control {
+impl Gateway {
     /// Whether a connection of this public name waits. It says nothing about the connection.
     #[must_use]
     pub fn hold_waits(&self, id: &str) -> bool {
-        self.0.holds.waits(id, self.now())
+        self.own.holds.waits(id, self.kernel.now())
     }
 
     /// The waiting connection of a code that somebody typed.
@@ -230,14 +230,14 @@ impl Control {
     /// What waits under a code that somebody gave, and the code as it is kept. A code under which nothing
     /// waits for them is a guess, and told of.
     async fn held(&self, actor: &Actor, code: &str) -> Result<(String, HoldView), ControlError> {
-        self.0.limits.code(&actor.principal.id)?;
+        self.identity.limits().code(&actor.principal.id)?;
         let held = ids::read_code(code).and_then(|code| {
-            let view = self.0.holds.view(&code, actor, self.now()).ok()?;
+            let view = self.own.holds.view(&code, actor, self.kernel.now()).ok()?;
             Some((code, view))
         });
         match held {
             Some(held) => Ok(held),
-            None => self.mistyped(actor, "code of a waiting connection").await,
+            None => self.identity.mistyped(actor, "code of a waiting connection").await,
         }
     }
 
@@ -255,12 +255,13 @@ impl Control {
         step_up: Option<StepUpId>,
     ) -> Result<HoldView, ControlError> {
         let (code, _) = self.held(actor, code).await?;
-        let (control, actor) = (self.clone(), actor.clone());
-        self.to_the_end(async move {
-            let confirmed = control.confirmed(&actor, &code, (&digest, step_up.as_ref())).await;
-            control.audited(&actor, confirmed).await
-        })
-        .await
+        let (gateway, actor) = (self.clone(), actor.clone());
+        self.kernel
+            .to_the_end(async move {
+                let confirmed = gateway.confirmed(&actor, &code, (&digest, step_up.as_ref())).await;
+                gateway.access.audited(&actor, confirmed).await
+            })
+            .await
     }
 
     async fn confirmed(
@@ -269,18 +270,18 @@ impl Control {
         code: &str,
         (digest, step_up): (&Digest, Option<&StepUpId>),
     ) -> Result<HoldView, ControlError> {
-        let shown = self.0.holds.view(code, actor, self.now())?;
-        if let Some(unsaid) = self.lacks(actor, &shown).await? {
+        let shown = self.own.holds.view(code, actor, self.kernel.now())?;
+        if let Some(unsaid) = self.access.lacks(actor, &shown).await? {
             return Err(Rejection::Unsaid(unsaid).into());
         }
-        let mut change = self.change().await?;
+        let mut change = self.kernel.change().await?;
         change.acting(actor)?;
-        let looked_at = self.0.holds.view(code, actor, change.now)?;
+        let looked_at = self.own.holds.view(code, actor, change.now)?;
         if looked_at.digest != *digest {
             return Err(ControlError::Conflict(ANOTHER.to_owned()));
         }
         let step_up = change.for_hold(actor, &looked_at, step_up).await?;
-        let Hold { view, answer, .. } = self.0.holds.take(code, &looked_at)?;
+        let Hold { view, answer, .. } = self.own.holds.take(code, &looked_at)?;
         let detail = json!({
             "resource": view.resource.to_string(), "client": view.client,
             "application": view.application, "digest": digest, "reason": view.reason,
@@ -314,6 +315,6 @@ impl Control {
         if looked_at.digest != *digest {
             return Err(ControlError::Conflict(ANOTHER.to_owned()));
         }
-        self.0.holds.say(&code, &looked_at, said)
+        self.own.holds.say(&code, &looked_at, said)
     }
 }

@@ -15,9 +15,9 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::identity::Identity;
 use crate::identity::issuers::{Claims, Expect, JwtError, Typ};
 use crate::identity::tokens::Redeemed;
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::bearer::Bearer;
 use crate::model::error::{ControlError, Rejection};
@@ -68,10 +68,10 @@ struct Proven {
     evidence: String,
 }
 
-impl Control {
+impl Identity {
     /// Where clients get access tokens: the first issuer, where there are several.
     pub(crate) fn discovery(&self) -> Result<Discovery, BearerError> {
-        let inventory = self.0.inventory.load();
+        let inventory = self.kernel.inventory();
         let first = inventory.bearers.values().next().ok_or(BearerError::NoIssuer)?;
         let base = first.issuer.as_str().trim_end_matches('/');
         Ok(Discovery {
@@ -87,9 +87,9 @@ impl Control {
         token: &SecretString,
     ) -> Result<Redeemed, BearerError> {
         let proven = self.believe(token.expose_secret()).await?;
-        let control = self.clone();
-        let done = self.to_the_end(async move {
-            let mut change = control.change().await?;
+        let identity = self.clone();
+        let done = self.kernel.to_the_end(async move {
+            let mut change = identity.kernel.change().await?;
             let redeemed = match change.redeem_bearer(&proven).await {
                 Err(BearerError::Failed(error)) => return Err(error),
                 Err(refused) => return Ok(Err(refused)),
@@ -104,7 +104,7 @@ impl Control {
     async fn believe(&self, token: &str) -> Result<Proven, BearerError> {
         let (issuer, bearer) = self.bearer(token)?;
         let expect = Expect { audience: &bearer.audience, typ: Typ::Access, max_age: None };
-        let claims = self.0.issuers.verify(&bearer.issuer, token, &expect).await?;
+        let claims = self.own.issuers.verify(&bearer.issuer, token, &expect).await?;
         let evidence = match &claims.id {
             Some(id) => clip(id, 64),
             None => ids::hex(&Sha256::digest(token.as_bytes())).chars().take(16).collect(),
@@ -114,7 +114,7 @@ impl Control {
 
     /// The issuer that the token says it is of, which is still to be proven.
     fn bearer(&self, token: &str) -> Result<(IssuerName, Bearer), BearerError> {
-        let inventory = self.0.inventory.load();
+        let inventory = self.kernel.inventory();
         let bearers: &BTreeMap<IssuerName, Bearer> = &inventory.bearers;
         if bearers.is_empty() {
             return Err(BearerError::NoIssuer);

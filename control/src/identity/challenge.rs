@@ -12,8 +12,8 @@ use policies::{Bound, Digest, PrincipalId, Purpose, StepUp, StepUpKind, Timestam
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use crate::identity::Identity;
 use crate::identity::passkeys::evidence;
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
@@ -88,15 +88,15 @@ impl From<ControlError> for Failure {
     }
 }
 
-impl Control {
+impl Identity {
     /// What this person has to prove themselves with.
     ///
     /// # Errors
     /// Where the store can't be read.
     pub async fn factors(&self, principal: &PrincipalId) -> Result<Factors, ControlError> {
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let passkeys = store::passkeys::count(db, principal).await?;
-        let totp = self.settings().totp && store::totp::confirmed(db, principal).await?;
+        let totp = self.kernel.settings().totp && store::totp::confirmed(db, principal).await?;
         Ok(Factors { passkeys, totp })
     }
 
@@ -109,15 +109,16 @@ impl Control {
         actor: &Actor,
         statement: &Statement,
     ) -> Result<Challenge, ControlError> {
-        self.0.limits.challenge(&actor.principal.id)?;
-        let (control, actor, statement) = (self.clone(), actor.clone(), statement.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let challenge = change.challenge(&actor, statement).await?;
-            change.commit().await?;
-            Ok(challenge)
-        })
-        .await
+        self.own.limits.challenge(&actor.principal.id)?;
+        let (identity, actor, statement) = (self.clone(), actor.clone(), statement.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let challenge = change.challenge(&identity, &actor, statement).await?;
+                change.commit().await?;
+                Ok(challenge)
+            })
+            .await
     }
 
     /// Takes what came back on a challenge: the proof that this very person, in this very login
@@ -135,23 +136,24 @@ impl Control {
         digest: &Digest,
         bound: Option<Bound>,
     ) -> Result<StepUp, ControlError> {
-        self.0.limits.proof(&actor.principal.id)?;
+        self.own.limits.proof(&actor.principal.id)?;
         if matches!(proof, Proof::Totp(_)) {
-            self.0.limits.typed(&actor.principal.id)?;
+            self.own.limits.typed(&actor.principal.id)?;
         }
-        let (control, actor, digest) = (self.clone(), actor.clone(), digest.clone());
+        let (identity, actor, digest) = (self.clone(), actor.clone(), digest.clone());
         let id = challenge.to_owned();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let wanted = Wanted { actor: &actor, purpose, digest: &digest, bound };
-            let proven = change.prove(&wanted, &id, proof).await;
-            change.settle(By::from(&actor), "step-up.refused", &id, purpose, proven).await
-        })
-        .await
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let wanted = Wanted { actor: &actor, purpose, digest: &digest, bound };
+                let proven = change.prove(&identity, &wanted, &id, proof).await;
+                change.settle(By::from(&actor), "step-up.refused", &id, purpose, proven).await
+            })
+            .await
     }
 }
 
-impl Control {
+impl Identity {
     /// Takes the proof without which whoever has a factor changes nothing that protects an account.
     pub(crate) async fn administer(
         &self,
@@ -184,12 +186,12 @@ struct Wanted<'a> {
 impl Change {
     async fn challenge(
         &mut self,
+        identity: &Identity,
         actor: &Actor,
         statement: Statement,
     ) -> Result<Challenge, ControlError> {
         self.acting(actor)?;
         let principal = &actor.principal.id;
-        let control = self.control().clone();
         let statement_purpose = statement.purpose;
         let asked = self.asked(actor, statement);
         let keys = store::passkeys::of(self.db(), principal).await?;
@@ -198,7 +200,7 @@ impl Change {
             None
         } else {
             let keys: Vec<_> = keys.into_iter().map(|kept| kept.key).collect();
-            Some(control.party()?.options(&keys, &asked.challenge())?)
+            Some(identity.party()?.options(&keys, &asked.challenge())?)
         };
         if options.is_none() && !totp {
             let told = "you have no passkey yet: register one at /keys";
@@ -217,7 +219,7 @@ impl Change {
         has_passkey: bool,
     ) -> Result<bool, ControlError> {
         let weak = purpose == Purpose::Administer && has_passkey;
-        let taken = self.control().settings().totp && !weak;
+        let taken = self.kernel().settings().totp && !weak;
         Ok(taken && store::totp::confirmed(self.db(), principal).await?)
     }
 
@@ -283,6 +285,7 @@ impl Change {
 
     async fn prove(
         &mut self,
+        identity: &Identity,
         wanted: &Wanted<'_>,
         id: &str,
         proof: Proof,
@@ -298,7 +301,7 @@ impl Change {
         let (kind, credential, evidence) = match proof {
             Proof::Passkey(json) => {
                 let (key, assertion) =
-                    self.touched(&asked.principal, &asked.challenge(), &json).await?;
+                    self.touched(identity, &asked.principal, &asked.challenge(), &json).await?;
                 (
                     StepUpKind::Passkey,
                     assertion.credential.clone(),
@@ -374,7 +377,7 @@ impl Change {
 
     /// Whether they have something to prove themselves with.
     pub(crate) async fn has_factor(&mut self, who: &PrincipalId) -> Result<bool, ControlError> {
-        let app = self.control().settings().totp;
+        let app = self.kernel().settings().totp;
         Ok(store::passkeys::count(self.db(), who).await? > 0
             || (app && store::totp::confirmed(self.db(), who).await?))
     }

@@ -10,8 +10,8 @@ use certs::{Csr, Issued, PersonCert};
 use policies::{CredentialId, DeviceId, Lock, LoginId, PrincipalId, Subject, Timestamp};
 use serde_json::json;
 
+use crate::identity::Identity;
 use crate::identity::workloads::is_reserved;
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::credential::Brought;
@@ -22,7 +22,7 @@ use crate::model::login::{LoginEnd, LoginRecord, Rank};
 use crate::platform::ids;
 use crate::store;
 
-impl Control {
+impl Identity {
     /// Issues a client certificate for the key of this request. A session that belongs to a device
     /// gets certificates for that device only, so that a lock on it holds.
     ///
@@ -36,14 +36,15 @@ impl Control {
         device: &DeviceId,
     ) -> Result<Issued, ControlError> {
         let csr = read_csr(csr_pem)?;
-        let (control, actor, device) = (self.clone(), actor.clone(), device.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let issued = change.certify(&actor, &csr, &device).await?;
-            change.commit().await?;
-            Ok(issued)
-        })
-        .await
+        let (identity, actor, device) = (self.clone(), actor.clone(), device.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let issued = change.certify(&actor, &csr, &device).await?;
+                change.commit().await?;
+                Ok(issued)
+            })
+            .await
     }
 }
 
@@ -72,7 +73,7 @@ impl Change {
         }
         let person = self.acting(&actor)?;
         let session_ends = self.live_until(&actor.login).await?;
-        let settings = self.control().settings();
+        let settings = self.kernel().settings();
         let wanted = PersonCert {
             principal_id: person.principal.id.as_str(),
             name: &person.principal.name,

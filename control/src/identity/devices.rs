@@ -15,10 +15,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use crate::identity::Identity;
 use crate::identity::challenge::Proof;
 use crate::identity::credentials::read_csr;
 use crate::identity::logins::{LoginSession, NewLogin};
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
@@ -296,7 +296,7 @@ fn digest(view: &DeviceView) -> Digest {
     ids::hex(&hash.finalize()).into()
 }
 
-impl Control {
+impl Identity {
     /// Lets a terminal wait to be signed in, under codes of its own.
     ///
     /// # Errors
@@ -307,7 +307,7 @@ impl Control {
         device: DeviceId,
         origin: &Origin,
     ) -> Result<Offered, ControlError> {
-        let (csr, now) = (read_csr(csr_pem)?, self.now());
+        let (csr, now) = (read_csr(csr_pem)?, self.kernel.now());
         let mut view = DeviceView {
             id: ids::fresh_text("dv"),
             device,
@@ -318,7 +318,7 @@ impl Control {
             digest: Digest::from(String::new()),
         };
         view.digest = digest(&view);
-        let (device_code, user_code) = (ids::fresh_secret(SECRET), self.0.devices.fresh_code());
+        let (device_code, user_code) = (ids::fresh_secret(SECRET), self.own.devices.fresh_code());
         let expires_at = view.expires_at;
         let ask = Ask {
             view,
@@ -329,7 +329,7 @@ impl Control {
             reader: None,
             answer: Answer::None,
         };
-        self.0.devices.enter(&ids::hash(&device_code), ask, now)?;
+        self.own.devices.enter(&ids::hash(&device_code), ask, now)?;
         Ok(Offered { device_code, user_code, expires_at, interval: INTERVAL })
     }
 
@@ -343,9 +343,10 @@ impl Control {
         actor: &Actor,
         code: &str,
     ) -> Result<DeviceView, ControlError> {
-        self.0.limits.code(&actor.principal.id)?;
+        self.own.limits.code(&actor.principal.id)?;
         let code = ids::read_code(code);
-        let found = code.and_then(|code| self.0.devices.read(&code, &actor.login, self.now()));
+        let found =
+            code.and_then(|code| self.own.devices.read(&code, &actor.login, self.kernel.now()));
         match found {
             Some(view) => Ok(view),
             None => self.mistyped(actor, "code of a waiting terminal").await,
@@ -353,7 +354,7 @@ impl Control {
     }
 
     fn typed(&self, actor: &Actor, code: &str) -> Result<String, ControlError> {
-        self.0.limits.code(&actor.principal.id)?;
+        self.own.limits.code(&actor.principal.id)?;
         ids::read_code(code).ok_or(ControlError::NotFound("code of a waiting terminal"))
     }
 
@@ -373,26 +374,27 @@ impl Control {
     ) -> Result<DeviceView, ControlError> {
         let code = self.typed(actor, code)?;
         let step_up = self.touched(actor, &code, proof).await?;
-        let (control, actor) = (self.clone(), actor.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.acting(&actor)?;
-            let voucher = change.voucher(&actor).await?;
-            let devices = &control.0.devices;
-            let view = devices.claim(&code, (&actor.login, Some(&digest)), change.now)?;
-            change
-                .record(Event::new(
-                    &actor,
-                    "device.confirmed",
-                    &view.id,
-                    told(&view, &actor, step_up.as_ref()),
-                ))
-                .await?;
-            change.commit().await?;
-            devices.answer(&code, Answer::Yes(voucher));
-            Ok(view)
-        })
-        .await
+        let (identity, actor) = (self.clone(), actor.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                change.acting(&actor)?;
+                let voucher = change.voucher(&actor).await?;
+                let devices = &identity.own.devices;
+                let view = devices.claim(&code, (&actor.login, Some(&digest)), change.now)?;
+                change
+                    .record(Event::new(
+                        &actor,
+                        "device.confirmed",
+                        &view.id,
+                        told(&view, &actor, step_up.as_ref()),
+                    ))
+                    .await?;
+                change.commit().await?;
+                devices.answer(&code, Answer::Yes(voucher));
+                Ok(view)
+            })
+            .await
     }
 
     /// The proof of somebody who has something to prove themselves with; none of others.
@@ -410,7 +412,7 @@ impl Control {
                 Ok(None)
             };
         };
-        let view = self.0.devices.read(code, &actor.login, self.now());
+        let view = self.own.devices.read(code, &actor.login, self.kernel.now());
         let digest = view.ok_or(ControlError::NotFound("code of a waiting terminal"))?;
         let digest = digest.statement(actor).digest();
         let proven = self.prove(actor, challenge, proof, Purpose::SignIn, &digest, None).await?;
@@ -424,18 +426,24 @@ impl Control {
     #[tracing::instrument(skip_all, fields(actor = %actor.principal.id))]
     pub async fn deny_device(&self, actor: &Actor, code: &str) -> Result<(), ControlError> {
         let code = self.typed(actor, code)?;
-        let (control, actor) = (self.clone(), actor.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let devices = &control.0.devices;
-            let view = devices.claim(&code, (&actor.login, None), change.now)?;
-            devices.answer(&code, Answer::No);
-            change
-                .record(Event::new(&actor, "device.denied", &view.id, told(&view, &actor, None)))
-                .await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let (identity, actor) = (self.clone(), actor.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let devices = &identity.own.devices;
+                let view = devices.claim(&code, (&actor.login, None), change.now)?;
+                devices.answer(&code, Answer::No);
+                change
+                    .record(Event::new(
+                        &actor,
+                        "device.denied",
+                        &view.id,
+                        told(&view, &actor, None),
+                    ))
+                    .await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 
     /// Whether a terminal is in. The one that hears yes gets a session and a certificate, once.
@@ -446,18 +454,20 @@ impl Control {
         if !ids::is_secret(device_code.expose_secret(), SECRET) {
             return Ok(Polled::Expired);
         }
-        let (ask, voucher) = match self.0.devices.poll(&ids::hash(device_code), self.now()) {
+        let (ask, voucher) = match self.own.devices.poll(&ids::hash(device_code), self.kernel.now())
+        {
             Heard::Now(polled) => return Ok(polled),
             Heard::Yes(yes) => *yes,
         };
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let signed_in = change.sign_device_in(&ask, voucher).await?;
-            change.commit().await?;
-            Ok(Polled::SignedIn(Box::new(signed_in)))
-        })
-        .await
+        let identity = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let signed_in = change.sign_device_in(&ask, voucher).await?;
+                change.commit().await?;
+                Ok(Polled::SignedIn(Box::new(signed_in)))
+            })
+            .await
     }
 }
 

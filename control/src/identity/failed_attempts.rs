@@ -11,8 +11,8 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use policies::PrincipalId;
 use serde_json::json;
 
+use crate::identity::Identity;
 use crate::identity::logins::AGENT_MAX;
-use crate::kernel::control::Control;
 use crate::kernel::refusals::{CountedBy, Noted, Refused};
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
@@ -53,7 +53,7 @@ impl Guesses {
     }
 }
 
-impl Control {
+impl Identity {
     /// Writes down that somebody typed a code under which nothing waits, for them.
     ///
     /// # Errors
@@ -63,18 +63,19 @@ impl Control {
         actor: &Actor,
         what: &'static str,
     ) -> Result<T, ControlError> {
-        let (control, actor) = (self.clone(), actor.clone());
-        let told = self.0.guesses.tell(&actor.principal.id);
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.failed(&actor.principal.id, "code").await?;
-            if let Some(left_out) = told {
-                let detail = json!({ "login": actor.login, "left_out": left_out });
-                change.record(Event::new(&actor, "code.refused", what, detail)).await?;
-            }
-            change.commit().await
-        })
-        .await?;
+        let (identity, actor) = (self.clone(), actor.clone());
+        let told = self.own.guesses.tell(&actor.principal.id);
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                change.failed(&actor.principal.id, "code").await?;
+                if let Some(left_out) = told {
+                    let detail = json!({ "login": actor.login, "left_out": left_out });
+                    change.record(Event::new(&actor, "code.refused", what, detail)).await?;
+                }
+                change.commit().await
+            })
+            .await?;
         Err(ControlError::NotFound(what))
     }
 
@@ -85,16 +86,17 @@ impl Control {
         origin: Origin,
     ) -> Result<(), ControlError> {
         let from = CountedBy::address(origin.address);
-        let Some(noted) = self.admit_refusal(Refused::Link, from) else {
+        let Some(noted) = self.kernel.admit_refusal(Refused::Link, from) else {
             return Ok(());
         };
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.refuse_link(noted, code, &origin).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let identity = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                change.refuse_link(noted, code, &origin).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 }
 

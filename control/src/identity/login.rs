@@ -11,9 +11,9 @@ use policies::{Method, OtherHuman, PrincipalId, Purpose, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
+use crate::identity::Identity;
 use crate::identity::challenge::Proof;
 use crate::identity::logins::{LoginSession, NewLogin};
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
@@ -104,7 +104,7 @@ impl Limits {
     }
 }
 
-impl Control {
+impl Identity {
     /// What an admin agrees to who makes a link for somebody.
     #[must_use]
     pub fn invite_wish(&self, principal: &PrincipalId) -> Statement {
@@ -145,10 +145,10 @@ impl Control {
         principal: &PrincipalId,
         proven: Option<(&str, Proof)>,
     ) -> Result<Invite, ControlError> {
-        may_invite(&self.0.inventory.load(), actor, principal)?;
+        may_invite(&self.kernel.inventory(), actor, principal)?;
         if proven.is_none() && self.factors(&actor.principal.id).await?.any() {
             let told = "a sign-in link for somebody takes a fresh touch of yours";
-            return Err(self.step_up_needed("/invites", told));
+            return Err(self.kernel.step_up_needed("/invites", told));
         }
         self.administer(actor, &self.invite_wish(principal), proven).await?;
         self.invited(Some(actor), principal).await
@@ -159,29 +159,30 @@ impl Control {
         by: Option<&Actor>,
         principal: &PrincipalId,
     ) -> Result<Invite, ControlError> {
-        let (control, by, principal) = (self.clone(), by.cloned(), principal.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let by = match &by {
-                Some(actor) => {
-                    change.administering(actor)?;
-                    may_invite(&change.inventory, actor, &principal)?;
-                    not_vouched(&change.inventory, &principal)?;
-                    By::from(actor)
+        let (identity, by, principal) = (self.clone(), by.cloned(), principal.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let by = match &by {
+                    Some(actor) => {
+                        change.administering(actor)?;
+                        may_invite(&change.inventory, actor, &principal)?;
+                        not_vouched(&change.inventory, &principal)?;
+                        By::from(actor)
+                    }
+                    None => By::Operator,
+                };
+                if !change.inventory.people.contains_key(&principal) {
+                    return Err(ControlError::NotFound("person"));
                 }
-                None => By::Operator,
-            };
-            if !change.inventory.people.contains_key(&principal) {
-                return Err(ControlError::NotFound("person"));
-            }
-            if change.has_factor(&principal).await? {
-                return Err(has_factors(&principal));
-            }
-            let invite = change.make_invite(by, &principal).await?;
-            change.commit().await?;
-            Ok(invite)
-        })
-        .await
+                if change.has_factor(&principal).await? {
+                    return Err(has_factors(&principal));
+                }
+                let invite = change.make_invite(by, &principal).await?;
+                change.commit().await?;
+                Ok(invite)
+            })
+            .await
     }
 
     /// Uses a link up and opens a session: a full one, or one that may register a passkey and do
@@ -194,15 +195,16 @@ impl Control {
         code: &SecretString,
         origin: Origin,
     ) -> Result<LoginSession, ControlError> {
-        self.0.limits.sign_in(origin.address)?;
+        self.own.limits.sign_in(origin.address)?;
         if !ids::is_secret(code.expose_secret(), INVITE) {
             self.refuse_link(None, origin).await?;
             return Err(ControlError::Unauthenticated);
         }
-        let (control, digest, tried) = (self.clone(), ids::hash(code), origin.clone());
+        let (identity, digest, tried) = (self.clone(), ids::hash(code), origin.clone());
         let opened = self
+            .kernel
             .to_the_end(async move {
-                let mut change = control.change().await?;
+                let mut change = identity.kernel.change().await?;
                 let now = change.now;
                 let found = store::login::use_invite(change.db(), &digest, now).await?;
                 let Some(principal) = found else { return Ok(None) };
@@ -271,7 +273,7 @@ impl Change {
         store::login::insert_invite(self.db(), &digest, principal, expires_at).await?;
         let detail = json!({ "expires_at": expires_at.to_string() });
         self.record(Event::new(by, "invite.made", principal, detail)).await?;
-        let base = self.control().settings().base_url();
+        let base = self.kernel().settings().base_url();
         let url = format!("{base}/login#{}", code.expose_secret()).into();
         Ok(Invite { code, url, expires_at })
     }
@@ -281,7 +283,7 @@ impl Change {
         principal: PrincipalId,
         origin: Origin,
     ) -> Result<LoginSession, ControlError> {
-        let rank = match self.control().settings().sign_in.links {
+        let rank = match self.kernel().settings().sign_in.links {
             Links::Enrol => Rank::Enrolling,
             Links::SignIn => Rank::Full,
         };

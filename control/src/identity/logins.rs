@@ -10,7 +10,7 @@ use policies::{LoginId, Method, PrincipalId, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use crate::kernel::control::Control;
+use crate::identity::Identity;
 use crate::kernel::cuts::{InForce, What};
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
@@ -54,7 +54,7 @@ pub struct LoginSession {
     pub expires_at: Timestamp,
 }
 
-impl Control {
+impl Identity {
     /// Who holds this token, as they are now, where it came by the transport of this kind.
     ///
     /// # Errors
@@ -84,14 +84,14 @@ impl Control {
         if !ids::is_secret(token.expose_secret(), TOKEN) {
             return Err(ControlError::Unauthenticated);
         }
-        let mut db = self.0.store.read().await?;
+        let mut db = self.kernel.store().read().await?;
         let found = store::logins::by_token(&mut db, &ids::hash(token)).await?;
         drop(db);
-        let now = self.now();
+        let now = self.kernel.now();
         let live = found.filter(|login| login.kind == kind && now < login.ends_at());
-        let live = live.filter(|login| !self.0.cuts.has_ended(&login.id));
+        let live = live.filter(|login| !self.kernel.cuts().has_ended(&login.id));
         let login = live.ok_or(ControlError::Unauthenticated)?;
-        let inventory = self.0.inventory.load_full();
+        let inventory = self.kernel.inventory();
         let person =
             inventory.person(&login.principal).map_err(|_| ControlError::Unauthenticated)?;
         let actor = login.actor(person);
@@ -110,19 +110,20 @@ impl Control {
 
     /// Writes down that a session is in use, now and then.
     async fn see(&self, login: LoginRecord, now: Timestamp) -> Result<(), ControlError> {
-        let idle = login.kind.idle(&self.settings().sign_in);
+        let idle = login.kind.idle(&self.kernel.settings().sign_in);
         let often = Ttl::from_millis(idle.millis().unsigned_abs() / 16).min(SEEN_EVERY);
         if now < login.seen_at.after(often) {
             return Ok(());
         }
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let idle_at = Some(now.after(idle));
-            store::logins::seen(change.db(), &login.id, now, idle_at).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let identity = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let idle_at = Some(now.after(idle));
+                store::logins::seen(change.db(), &login.id, now, idle_at).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 
     /// Gives the actor's session another token, since they have just proved more than before: the
@@ -131,14 +132,15 @@ impl Control {
     /// # Errors
     /// Where the session is over.
     pub async fn raise(&self, actor: &Actor) -> Result<SecretString, ControlError> {
-        let (control, actor) = (self.clone(), actor.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let token = change.rotate(&actor.login, None).await?;
-            change.commit().await?;
-            Ok(token)
-        })
-        .await
+        let (identity, actor) = (self.clone(), actor.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let token = change.rotate(&actor.login, None).await?;
+                change.commit().await?;
+                Ok(token)
+            })
+            .await
     }
 
     /// Ends the session of this token, where it came by the transport of this kind.
@@ -150,22 +152,23 @@ impl Control {
         token: &SecretString,
         kind: LoginKind,
     ) -> Result<InForce<()>, ControlError> {
-        let (control, digest) = (self.clone(), ids::hash(token));
-        self.to_the_end(async move {
-            let mut change = control.change_anyway().await?;
-            let found = store::logins::by_token(change.db(), &digest).await?;
-            let found = found.filter(|login| login.kind == kind);
-            let login = found.ok_or(ControlError::Unauthenticated)?;
-            let by = By::Principal(login.principal);
-            change.end_logins(Which::One(&login.id), LoginEnd::SignedOut, by).await?;
-            let durable = change.commit_cut().await?;
-            Ok(InForce { value: (), durable })
-        })
-        .await
+        let (identity, digest) = (self.clone(), ids::hash(token));
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change_anyway().await?;
+                let found = store::logins::by_token(change.db(), &digest).await?;
+                let found = found.filter(|login| login.kind == kind);
+                let login = found.ok_or(ControlError::Unauthenticated)?;
+                let by = By::Principal(login.principal);
+                change.end_logins(Which::One(&login.id), LoginEnd::SignedOut, by).await?;
+                let durable = change.commit_cut().await?;
+                Ok(InForce { value: (), durable })
+            })
+            .await
     }
 }
 
-impl Control {
+impl Identity {
     /// Login sessions, newest first. `Inbox` is read as `Mine`.
     ///
     /// # Errors
@@ -180,7 +183,7 @@ impl Control {
             Scope::Mine | Scope::Inbox => Some(&actor.principal.id),
             Scope::All => actor.must_oversee().map(|()| None)?,
         };
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let wanted = (whose, live);
         let rows = store::logins::list(db, wanted, paging.before(), paging.size()).await?;
         let next = paging.next(rows.len(), rows.last().map(|row| row.seq));
@@ -193,7 +196,7 @@ impl Control {
     /// # Errors
     /// Where the store fails.
     pub async fn anybody_signed_in(&self) -> Result<bool, ControlError> {
-        store::proofs::has_sign_in(&mut *self.0.store.read().await?).await
+        store::proofs::has_sign_in(&mut *self.kernel.store().read().await?).await
     }
 
     /// Ends a login session with all that it brought: one's own, or as an admin anybody's.
@@ -206,22 +209,23 @@ impl Control {
         actor: &Actor,
         id: &LoginId,
     ) -> Result<InForce<()>, ControlError> {
-        let (control, actor, id) = (self.clone(), actor.clone(), id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change_anyway().await?;
-            let found = store::logins::find(change.db(), &id).await?;
-            let login = found.ok_or(ControlError::NotFound("login session"))?;
-            if change.may_end(&actor, &login.principal).is_err() {
-                return Err(ControlError::NotFound("login session"));
-            }
-            let ended = change.end_logins(Which::One(&id), LoginEnd::Ended, &actor).await?;
-            if ended.is_empty() {
-                return Err(ControlError::Conflict("this login session is over".to_owned()));
-            }
-            let durable = change.commit_cut().await?;
-            Ok(InForce { value: (), durable })
-        })
-        .await
+        let (identity, actor, id) = (self.clone(), actor.clone(), id.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change_anyway().await?;
+                let found = store::logins::find(change.db(), &id).await?;
+                let login = found.ok_or(ControlError::NotFound("login session"))?;
+                if change.may_end(&actor, &login.principal).is_err() {
+                    return Err(ControlError::NotFound("login session"));
+                }
+                let ended = change.end_logins(Which::One(&id), LoginEnd::Ended, &actor).await?;
+                if ended.is_empty() {
+                    return Err(ControlError::Conflict("this login session is over".to_owned()));
+                }
+                let durable = change.commit_cut().await?;
+                Ok(InForce { value: (), durable })
+            })
+            .await
     }
 
     /// Ends all login sessions of a person: one's own, or as an admin anybody's.
@@ -234,15 +238,16 @@ impl Control {
         actor: &Actor,
         whose: &PrincipalId,
     ) -> Result<InForce<Vec<LoginId>>, ControlError> {
-        let (control, actor, whose) = (self.clone(), actor.clone(), whose.clone());
-        self.to_the_end(async move {
-            let mut change = control.change_anyway().await?;
-            change.may_end(&actor, &whose)?;
-            let value = change.end_logins(Which::Of(&whose), LoginEnd::Ended, &actor).await?;
-            let durable = change.commit_cut().await?;
-            Ok(InForce { value, durable })
-        })
-        .await
+        let (identity, actor, whose) = (self.clone(), actor.clone(), whose.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change_anyway().await?;
+                change.may_end(&actor, &whose)?;
+                let value = change.end_logins(Which::Of(&whose), LoginEnd::Ended, &actor).await?;
+                let durable = change.commit_cut().await?;
+                Ok(InForce { value, durable })
+            })
+            .await
     }
 }
 
@@ -266,7 +271,7 @@ impl Change {
         if self.inventory.is_workload(&new.principal) {
             return Err(ControlError::Unauthenticated);
         }
-        let ttl = self.control().settings().sign_in;
+        let ttl = self.kernel().settings().sign_in;
         let expires_at = now.after(ttl.absolute);
         // Else a session that was stolen could renew itself for ever.
         let expires_at = match &new.by {
@@ -323,7 +328,7 @@ impl Change {
             self.learn_place(&login.principal, login.address, None).await?;
         }
         login.seen_at = now;
-        login.idle_at = Some(now.after(login.kind.idle(&self.control().settings().sign_in)));
+        login.idle_at = Some(now.after(login.kind.idle(&self.kernel().settings().sign_in)));
         let token = ids::fresh_secret(TOKEN);
         store::logins::rotate(self.db(), &ids::hash(&token), &login).await?;
         let by = By::Principal(login.principal);

@@ -17,3 +17,71 @@ pub(crate) mod ssh_proof;
 pub(crate) mod tokens;
 pub(crate) mod totp;
 pub(crate) mod workloads;
+
+use std::sync::Arc;
+
+use crate::identity::devices::Devices;
+use crate::identity::failed_attempts::Guesses;
+use crate::identity::issuers::Issuers;
+use crate::identity::login::Limits;
+use crate::identity::oidc::{Flows, Outages};
+use crate::identity::passkeys::{Nonces, Party};
+use crate::identity::workloads::Exchanges;
+use crate::kernel::Kernel;
+use crate::model::error::ControlError;
+use crate::model::settings::Settings;
+use crate::platform::clock::Clock;
+
+/// Who somebody is. Copies are cheap and share everything.
+#[derive(Clone)]
+pub struct Identity {
+    pub(crate) kernel: Kernel,
+    pub(crate) own: Arc<State>,
+}
+
+/// What this layer alone uses.
+pub(crate) struct State {
+    pub(crate) issuers: Issuers,
+    pub(crate) devices: Devices,
+    pub(crate) outages: Outages,
+    pub(crate) flows: Flows,
+    pub(crate) limits: Limits,
+    pub(crate) guesses: Guesses,
+    /// None where the public address has no host name: passkeys need one.
+    pub(crate) party: Option<Party>,
+    pub(crate) nonces: Nonces,
+    pub(crate) exchanges: Exchanges,
+}
+
+impl State {
+    /// # Errors
+    /// Where no client for issuers can be made on this machine.
+    pub(crate) fn new(settings: &Settings, clock: &Clock) -> Result<Self, ControlError> {
+        Ok(Self {
+            issuers: Issuers::new(clock.clone())?,
+            devices: Devices::default(),
+            outages: Outages::default(),
+            flows: Flows::new(),
+            limits: Limits::new(),
+            guesses: Guesses::new(),
+            party: Party::of(&settings.public_url, settings.attestation.clone()),
+            nonces: Nonces::new(),
+            exchanges: Exchanges::new(),
+        })
+    }
+}
+
+impl Identity {
+    /// How often somebody may try.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.own.limits
+    }
+
+    /// Forgets tries that limit nobody any more.
+    pub(crate) fn forget(&self) {
+        self.own.limits.forget();
+        self.own.guesses.forget();
+        self.own.exchanges.forget();
+        self.own.flows.forget();
+    }
+}

@@ -7,9 +7,9 @@
 use policies::{OtherHuman, Principal, PrincipalId, Purpose, Ttl};
 use serde_json::json;
 
+use crate::identity::Identity;
 use crate::identity::challenge::Proof;
 use crate::identity::login::Invite;
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
@@ -27,7 +27,7 @@ const PATIENCE: Ttl = Ttl::from_secs(24 * 3_600);
 /// The longest reason, in letters.
 const REASON_MAX: usize = 500;
 
-impl Control {
+impl Identity {
     /// What an admin agrees to who asks for a recovery.
     #[must_use]
     pub fn recovery_wish(&self, principal: &PrincipalId, reason: &str) -> Statement {
@@ -54,30 +54,31 @@ impl Control {
         reason: &str,
         proven: Option<(&str, Proof)>,
     ) -> Result<RecoveryView, ControlError> {
-        may_ask(&self.0.inventory.load(), actor, principal)?;
+        may_ask(&self.kernel.inventory(), actor, principal)?;
         self.administer(actor, &self.recovery_wish(principal, reason), proven).await?;
-        let (control, actor, principal) = (self.clone(), actor.clone(), principal.clone());
+        let (identity, actor, principal) = (self.clone(), actor.clone(), principal.clone());
         let reason = clip(reason, REASON_MAX);
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.administering(&actor)?;
-            change.inventory.person(&principal)?;
-            let by = may_ask(&change.inventory, &actor, &principal)?;
-            let view = RecoveryView {
-                id: ids::fresh_text("rc"),
-                principal,
-                asked_by: by.into_principal().id,
-                reason,
-                asked_at: change.now,
-                expires_at: change.now.after(PATIENCE),
-            };
-            store::recoveries::insert(change.db(), &view).await?;
-            let detail = json!({ "principal": view.principal, "reason": view.reason });
-            change.record(Event::new(&actor, "recovery.asked", &view.id, detail)).await?;
-            change.commit().await?;
-            Ok(view)
-        })
-        .await
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                change.administering(&actor)?;
+                change.inventory.person(&principal)?;
+                let by = may_ask(&change.inventory, &actor, &principal)?;
+                let view = RecoveryView {
+                    id: ids::fresh_text("rc"),
+                    principal,
+                    asked_by: by.into_principal().id,
+                    reason,
+                    asked_at: change.now,
+                    expires_at: change.now.after(PATIENCE),
+                };
+                store::recoveries::insert(change.db(), &view).await?;
+                let detail = json!({ "principal": view.principal, "reason": view.reason });
+                change.record(Event::new(&actor, "recovery.asked", &view.id, detail)).await?;
+                change.commit().await?;
+                Ok(view)
+            })
+            .await
     }
 
     /// Recoveries that wait for a second person: for admins and auditors.
@@ -86,7 +87,7 @@ impl Control {
     /// Where the actor is neither.
     pub async fn recoveries(&self, actor: &Actor) -> Result<Vec<RecoveryView>, ControlError> {
         actor.must_oversee()?;
-        store::recoveries::waiting(&mut *self.0.store.read().await?, self.now()).await
+        store::recoveries::waiting(&mut *self.kernel.store().read().await?, self.kernel.now()).await
     }
 
     /// One of them.
@@ -95,8 +96,8 @@ impl Control {
     /// Where there is none of that name, or the actor is neither an admin nor an auditor.
     pub async fn recovery(&self, actor: &Actor, id: &str) -> Result<RecoveryView, ControlError> {
         actor.must_oversee()?;
-        let db = &mut *self.0.store.read().await?;
-        let found = store::recoveries::find(db, id, self.now()).await?;
+        let db = &mut *self.kernel.store().read().await?;
+        let found = store::recoveries::find(db, id, self.kernel.now()).await?;
         found.ok_or(ControlError::NotFound("recovery"))
     }
 
@@ -113,20 +114,21 @@ impl Control {
         proven: Option<(&str, Proof)>,
     ) -> Result<Invite, ControlError> {
         let view = self.recovery(actor, id).await?;
-        view.agreed_by(&self.0.inventory.load(), &actor.principal)?;
+        view.agreed_by(&self.kernel.inventory(), &actor.principal)?;
         self.administer(actor, &view.statement(), proven).await?;
-        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let invite = change.recover(&actor, &id).await?;
-            change.commit().await?;
-            Ok(invite)
-        })
-        .await
+        let (identity, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let invite = change.recover(&actor, &id).await?;
+                change.commit().await?;
+                Ok(invite)
+            })
+            .await
     }
 }
 
-impl Control {
+impl Identity {
     /// Recovers an account by the word of the operator at the console, where nobody is left to agree to
     /// it. Whoever is there could change the store as well; so it is in the audit log.
     ///
@@ -136,9 +138,9 @@ impl Control {
         &self,
         principal: &PrincipalId,
     ) -> Result<Invite, ControlError> {
-        let (control, whose) = (self.clone(), principal.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
+        let (identity, whose) = (self.clone(), principal.clone());
+        self.kernel.to_the_end(async move {
+            let mut change = identity.kernel.change().await?;
             let (passkeys, totp) = change.remove_factors(&whose).await?;
             // It is done before anybody is served, so that no session by one of them is left to be cut.
             let ssh_keys = change.forget_ssh_keys(&whose).await?;

@@ -4,8 +4,8 @@ use certs::{PersonCert, SshError, SshIssued};
 use policies::{Authn, DeviceId, Method, PrincipalId, Timestamp};
 use serde_json::json;
 
+use crate::identity::Identity;
 use crate::identity::tokens::Redeemed;
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::credential::Brought;
@@ -14,7 +14,7 @@ use crate::model::event::Event;
 use crate::model::settings::Ssh;
 use crate::store;
 
-impl Control {
+impl Identity {
     /// Certifies a person's SSH key for this device, as TLS certificates are issued. None where the
     /// gateway has no SSH side.
     ///
@@ -27,40 +27,41 @@ impl Control {
         public_key: &str,
         device: &DeviceId,
     ) -> Result<Option<SshIssued>, ControlError> {
-        let (control, actor) = (self.clone(), actor.clone());
+        let (identity, actor) = (self.clone(), actor.clone());
         let (key, device) = (public_key.to_owned(), device.clone());
-        self.to_the_end(async move {
-            let Some(ssh) = control.settings().ssh.clone() else {
-                return Ok(None);
-            };
-            let mut change = control.change().await?;
-            let issued = change.certify_ssh(&ssh, &actor, &key, &device).await?;
-            change.commit().await?;
-            Ok(Some(issued))
-        })
-        .await
+        self.kernel
+            .to_the_end(async move {
+                let Some(ssh) = identity.kernel.settings().ssh.clone() else {
+                    return Ok(None);
+                };
+                let mut change = identity.kernel.change().await?;
+                let issued = change.certify_ssh(&ssh, &actor, &key, &device).await?;
+                change.commit().await?;
+                Ok(Some(issued))
+            })
+            .await
     }
 }
 
-impl Control {
+impl Identity {
     /// The person whose registered key this is. That its holder was seen is the proxy's word.
     pub(crate) async fn redeem_key(&self, line: &str) -> Result<Redeemed, ControlError> {
         let unknown = |_| ControlError::Unauthenticated;
         let key = certs::read_public_key(line).map_err(unknown)?;
-        let inventory = self.0.inventory.load_full();
+        let inventory = self.kernel.inventory();
         let id = match inventory.ssh_keys.get(&key) {
             Some(id) => id.clone(),
             None => self.registrant(&key).await?,
         };
         let principal = inventory.person(&id)?.principal.clone();
         let evidence = certs::key_fingerprint(&key).map_err(unknown)?;
-        let authn = Authn { method: Method::Key, at: self.now(), evidence, device: None };
+        let authn = Authn { method: Method::Key, at: self.kernel.now(), evidence, device: None };
         Ok(Redeemed { principal, authn })
     }
 
     /// Who registered this key.
     async fn registrant(&self, key: &str) -> Result<PrincipalId, ControlError> {
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let owner = store::ssh_keys::owner(db, key).await?;
         let good = owner.and_then(|(id, good)| good.then_some(id));
         good.ok_or(ControlError::Unauthenticated)
@@ -85,7 +86,7 @@ impl Change {
         }
         let person = self.acting(&actor)?;
         let session_ends = self.live_until(&actor.login).await?;
-        let life = self.control().settings().certificate_ttl;
+        let life = self.kernel().settings().certificate_ttl;
         let wanted = PersonCert {
             principal_id: person.principal.id.as_str(),
             name: &person.principal.name,

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use policies::{CredentialId, Digest, Lock, PrincipalId, Purpose, Subject, Timestamp, Ttl};
 use serde_json::json;
 
+use crate::identity::Identity;
 use crate::identity::challenge::{Failure, Proof};
 use crate::identity::ssh_proof::Held;
-use crate::kernel::control::Control;
 use crate::kernel::cuts::{InForce, What};
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
@@ -40,7 +40,7 @@ const DROPPED: &str = "the SSH key is no longer theirs in the configuration";
 /// How long a key waits for its person to agree.
 const PATIENCE: Ttl = Ttl::from_secs(3_600);
 
-impl Control {
+impl Identity {
     /// SSH keys: the actor's own, or for those who oversee, everybody's. `Inbox` is read as `Mine`.
     ///
     /// # Errors
@@ -54,8 +54,8 @@ impl Control {
             Scope::Mine | Scope::Inbox => Some(&actor.principal.id),
             Scope::All => actor.must_oversee().map(|()| None)?,
         };
-        let keys = store::ssh_keys::list(&mut *self.0.store.read().await?, whose).await?;
-        let now = self.now();
+        let keys = store::ssh_keys::list(&mut *self.kernel.store().read().await?, whose).await?;
+        let now = self.kernel.now();
         Ok(keys.into_iter().filter(|key| !has_lapsed(key, now)).collect())
     }
 
@@ -74,18 +74,19 @@ impl Control {
         signature: &str,
         name: &str,
     ) -> Result<SshKeyView, ControlError> {
-        self.0.limits.proof(&actor.principal.id)?;
+        self.own.limits.proof(&actor.principal.id)?;
         let name = proper(name)?;
         let waits = self.factors(&actor.principal.id).await?.any();
-        let (control, actor) = (self.clone(), actor.clone());
+        let (identity, actor) = (self.clone(), actor.clone());
         let (id, signature) = (challenge.to_owned(), signature.to_owned());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let added = change.prove_ssh_key(&actor, &id, &signature, name, waits).await;
-            let by = By::from(&actor);
-            change.settle(by, "ssh-key.refused", &id, Purpose::Administer, added).await
-        })
-        .await
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let added = change.prove_ssh_key(&actor, &id, &signature, name, waits).await;
+                let by = By::from(&actor);
+                change.settle(by, "ssh-key.refused", &id, Purpose::Administer, added).await
+            })
+            .await
     }
 
     /// What the actor agrees to about a key of theirs that waits.
@@ -117,13 +118,14 @@ impl Control {
     ) -> Result<(), ControlError> {
         let digest = self.ssh_key_addition(actor, id).await?.digest();
         self.prove(actor, challenge, proof, Purpose::Administer, &digest, None).await?;
-        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.confirm_ssh_key(&actor, &id, &digest).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let (identity, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                change.confirm_ssh_key(&actor, &id, &digest).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 
     /// Removes a key: one's own, or as an admin anybody's. What runs by it is cut.
@@ -135,14 +137,15 @@ impl Control {
         actor: &Actor,
         id: &str,
     ) -> Result<InForce<()>, ControlError> {
-        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
-        self.to_the_end(async move {
-            let mut change = control.change_anyway().await?;
-            change.remove_ssh_key(&actor, &id).await?;
-            let durable = change.commit_cut().await?;
-            Ok(InForce { value: (), durable })
-        })
-        .await
+        let (identity, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change_anyway().await?;
+                change.remove_ssh_key(&actor, &id).await?;
+                let durable = change.commit_cut().await?;
+                Ok(InForce { value: (), durable })
+            })
+            .await
     }
 }
 
@@ -353,7 +356,7 @@ impl Change {
 
     async fn unlock_listed_keys(&mut self, next: &Inventory) -> Result<(), ControlError> {
         let now = self.now;
-        let locks = self.control().0.feed.locks().into_iter();
+        let locks = self.kernel().feed().locks().into_iter();
         let ours =
             |lock: &Lock| lock.reason == DROPPED && lock.until.is_none_or(|until| now < until);
         let dropped: Vec<Lock> = locks.filter(ours).collect();

@@ -13,8 +13,8 @@ use certs::SshHolder;
 use policies::{Purpose, Timestamp};
 use url::Url;
 
+use crate::identity::Identity;
 use crate::identity::challenge::Failure;
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
@@ -77,7 +77,7 @@ pub(crate) struct Held {
     pub(crate) holder: SshHolder,
 }
 
-impl Control {
+impl Identity {
     /// Asks for the signature without which a public key becomes nobody's.
     ///
     /// # Errors
@@ -88,16 +88,17 @@ impl Control {
         actor: &Actor,
         line: &str,
     ) -> Result<SshKeyChallenge, ControlError> {
-        self.0.limits.challenge(&actor.principal.id)?;
+        self.own.limits.challenge(&actor.principal.id)?;
         let (line, usual_file) = read(line)?;
-        let (control, actor) = (self.clone(), actor.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let challenge = change.ask_for_ssh_key(&actor, &line, usual_file).await?;
-            change.commit().await?;
-            Ok(challenge)
-        })
-        .await
+        let (identity, actor) = (self.clone(), actor.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let challenge = change.ask_for_ssh_key(&actor, &line, usual_file).await?;
+                change.commit().await?;
+                Ok(challenge)
+            })
+            .await
     }
 }
 
@@ -159,9 +160,9 @@ impl Change {
     ) -> Result<SshKeyChallenge, ControlError> {
         self.acting(actor)?;
         self.live_until(&actor.login).await?;
-        let control = self.control().clone();
-        let gateway = &control.settings().public_url;
-        if control.settings().ssh.is_none() {
+        let kernel = self.kernel().clone();
+        let gateway = &kernel.settings().public_url;
+        if kernel.settings().ssh.is_none() {
             return Err(ControlError::NotFound("SSH side of this gateway"));
         }
         let fingerprint = certs::key_fingerprint(line).map_err(ControlError::IssueSsh)?;
@@ -191,8 +192,8 @@ impl Change {
         if asked.statement != holding(actor, &line, &fingerprint) {
             return Err(Unproven::WrongPurpose.into());
         }
-        let control = self.control().clone();
-        let gateway = &control.settings().public_url;
+        let kernel = self.kernel().clone();
+        let gateway = &kernel.settings().public_url;
         let namespace = SshKeyChallenge::namespace_at(gateway);
         let message = message(gateway, &asked, &fingerprint);
         let holder = certs::check_ssh_proof(&line, &namespace, message.as_bytes(), signature)

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
-use crate::kernel::control::Control;
+use crate::identity::Identity;
 use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
@@ -39,7 +39,7 @@ pub(crate) struct Redeemed {
     pub(crate) authn: Authn,
 }
 
-impl Control {
+impl Identity {
     /// Makes a token with which the actor can sign in to one resource, so many times.
     ///
     /// # Errors
@@ -57,20 +57,21 @@ impl Control {
             let told = "a token without a use is of no use";
             return Err(ControlError::Invalid(told.to_owned()));
         }
-        let (control, actor, resource) = (self.clone(), actor.clone(), resource.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let minted = change.mint(&actor, &resource, ttl, uses).await?;
-            change.commit().await?;
-            Ok(minted)
-        })
-        .await
+        let (identity, actor, resource) = (self.clone(), actor.clone(), resource.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let minted = change.mint(&actor, &resource, ttl, uses).await?;
+                change.commit().await?;
+                Ok(minted)
+            })
+            .await
     }
 
     fn token_life(&self, wish: Option<Ttl>) -> Result<Ttl, ControlError> {
-        let most = self.settings().token_ttl_max;
+        let most = self.kernel.settings().token_ttl_max;
         match wish {
-            None => Ok(self.settings().token_ttl.min(most)),
+            None => Ok(self.kernel.settings().token_ttl.min(most)),
             Some(ttl) if ttl.is_zero() || ttl > most => {
                 let told = format!("a token lives for at most {most}");
                 Err(ControlError::Invalid(told))
@@ -84,21 +85,23 @@ impl Control {
     /// # Errors
     /// Where there is none of that name that the actor may take back.
     pub async fn revoke_token(&self, actor: &Actor, id: &str) -> Result<(), ControlError> {
-        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let now = change.now;
-            let found = store::tokens::find(change.db(), &id).await?;
-            let theirs = |kept: &Stored| actor.admin || kept.token.principal == actor.principal.id;
-            found.filter(theirs).ok_or(ControlError::NotFound("token"))?;
-            if !store::tokens::revoke(change.db(), &id, now).await? {
-                let told = "the token was taken back before";
-                return Err(ControlError::Conflict(told.to_owned()));
-            }
-            change.record(Event::new(&actor, "token.revoked", &id, json!({}))).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let (identity, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let now = change.now;
+                let found = store::tokens::find(change.db(), &id).await?;
+                let theirs =
+                    |kept: &Stored| actor.admin || kept.token.principal == actor.principal.id;
+                found.filter(theirs).ok_or(ControlError::NotFound("token"))?;
+                if !store::tokens::revoke(change.db(), &id, now).await? {
+                    let told = "the token was taken back before";
+                    return Err(ControlError::Conflict(told.to_owned()));
+                }
+                change.record(Event::new(&actor, "token.revoked", &id, json!({}))).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 
     /// Tokens, newest first, without their secrets. `Inbox` is read as `Mine`.
@@ -115,7 +118,7 @@ impl Control {
             Scope::Mine | Scope::Inbox => Some(&actor.principal.id),
             Scope::All => actor.must_oversee().map(|()| None)?,
         };
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let rows = store::tokens::list(db, whose, paging.before(), paging.size()).await?;
         let next = paging.next(rows.len(), rows.last().map(|row| row.seq));
         let items = rows.into_iter().map(|row| row.token).collect();
@@ -131,21 +134,22 @@ impl Control {
         wish: &Resource,
     ) -> Result<Redeemed, ControlError> {
         let id = self.matching(token).await?;
-        let (control, wish) = (self.clone(), wish.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let redeemed = change.redeem(&id, &wish).await?;
-            change.commit().await?;
-            redeemed.ok_or(ControlError::Unauthenticated)
-        })
-        .await
+        let (identity, wish) = (self.clone(), wish.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let redeemed = change.redeem(&id, &wish).await?;
+                change.commit().await?;
+                redeemed.ok_or(ControlError::Unauthenticated)
+            })
+            .await
     }
 
     /// The id of the token whose secret this is.
     async fn matching(&self, token: &SecretString) -> Result<String, ControlError> {
         let (id, secret) = split(token).ok_or(ControlError::Unauthenticated)?;
         let found = {
-            let mut db = self.0.store.read().await?;
+            let mut db = self.kernel.store().read().await?;
             store::tokens::find(&mut db, &id).await?
         };
         let wanted = found.map_or_else(|| DUMMY.to_vec(), |kept| kept.digest);
@@ -223,7 +227,7 @@ impl Change {
             Err(why) => {
                 self.failed(&token.principal, "token").await?;
                 let holder = CountedBy::Holder(token.principal.clone());
-                if let Some(noted) = self.control().admit_refusal(Refused::Token, holder) {
+                if let Some(noted) = self.kernel().admit_refusal(Refused::Token, holder) {
                     self.note_refusal(noted, by, id, json!({ "why": why })).await?;
                 }
                 Ok(None)

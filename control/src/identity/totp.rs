@@ -10,13 +10,14 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 use totp_rs::{Algorithm, TOTP};
 
+use crate::identity::Identity;
 use crate::identity::challenge::{Failure, Proof};
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::error::{ControlError, Unreadable};
 use crate::model::event::{By, Event};
 use crate::model::high_water::Factor;
+use crate::model::settings::Settings;
 use crate::model::statement::Statement;
 use crate::model::unproven::Unproven;
 use crate::store;
@@ -37,7 +38,7 @@ pub struct TotpSecret {
     pub url: SecretString,
 }
 
-impl Control {
+impl Identity {
     /// What somebody agrees to who adds an authenticator app to what they have.
     #[must_use]
     pub fn totp_addition(&self, actor: &Actor) -> Statement {
@@ -59,22 +60,23 @@ impl Control {
         actor: &Actor,
         proven: Option<(&str, Proof)>,
     ) -> Result<TotpSecret, ControlError> {
-        self.takes_codes()?;
+        takes_codes(self.kernel.settings())?;
         self.administer(actor, &self.totp_addition(actor), proven).await?;
         let secret: [u8; 20] = rand::random();
         let told = apps(&secret, actor.principal.id.as_str())?;
-        let sealed = self.0.vault.wrap(TABLE, actor.principal.id.as_str(), &secret)?;
-        let (control, principal) = (self.clone(), actor.principal.id.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let now = change.now;
-            if !store::totp::insert(change.db(), &principal, &sealed, now).await? {
-                let told = "you have an authenticator app already: remove it first";
-                return Err(ControlError::Conflict(told.to_owned()));
-            }
-            change.commit().await.map(drop)
-        })
-        .await?;
+        let sealed = self.kernel.vault().wrap(TABLE, actor.principal.id.as_str(), &secret)?;
+        let (identity, principal) = (self.clone(), actor.principal.id.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let now = change.now;
+                if !store::totp::insert(change.db(), &principal, &sealed, now).await? {
+                    let told = "you have an authenticator app already: remove it first";
+                    return Err(ControlError::Conflict(told.to_owned()));
+                }
+                change.commit().await.map(drop)
+            })
+            .await?;
         Ok(TotpSecret { secret: told.get_secret_base32().into(), url: told.get_url().into() })
     }
 
@@ -87,16 +89,17 @@ impl Control {
         actor: &Actor,
         code: SecretString,
     ) -> Result<(), ControlError> {
-        self.takes_codes()?;
-        self.0.limits.typed(&actor.principal.id)?;
-        let (control, actor) = (self.clone(), actor.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let done = change.confirm_code(&actor, &code).await;
-            let by = By::from(&actor);
-            change.settle(by, "totp.refused", "totp", Purpose::Administer, done).await
-        })
-        .await
+        takes_codes(self.kernel.settings())?;
+        self.own.limits.typed(&actor.principal.id)?;
+        let (identity, actor) = (self.clone(), actor.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let done = change.confirm_code(&actor, &code).await;
+                let by = By::from(&actor);
+                change.settle(by, "totp.refused", "totp", Purpose::Administer, done).await
+            })
+            .await
     }
 
     /// Removes the actor's app.
@@ -109,24 +112,25 @@ impl Control {
         proven: Option<(&str, Proof)>,
     ) -> Result<(), ControlError> {
         self.administer(actor, &self.totp_removal(actor), proven).await?;
-        let (control, actor) = (self.clone(), actor.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            if !store::totp::remove(change.db(), &actor.principal.id).await? {
-                return Err(ControlError::NotFound("authenticator app"));
-            }
-            change.removed_factor(Factor::App(actor.principal.id.clone()));
-            change.record(Event::new(&actor, "totp.removed", "totp", json!({}))).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let (identity, actor) = (self.clone(), actor.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                if !store::totp::remove(change.db(), &actor.principal.id).await? {
+                    return Err(ControlError::NotFound("authenticator app"));
+                }
+                change.removed_factor(Factor::App(actor.principal.id.clone()));
+                change.record(Event::new(&actor, "totp.removed", "totp", json!({}))).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
+}
 
-    fn takes_codes(&self) -> Result<(), ControlError> {
-        let told = "codes of authenticator apps are not accepted here: register a passkey";
-        let taken = self.settings().totp.then_some(());
-        taken.ok_or_else(|| ControlError::Forbidden(told.to_owned()))
-    }
+fn takes_codes(settings: &Settings) -> Result<(), ControlError> {
+    let told = "codes of authenticator apps are not accepted here: register a passkey";
+    let taken = settings.totp.then_some(());
+    taken.ok_or_else(|| ControlError::Forbidden(told.to_owned()))
 }
 
 fn statement(actor: &Actor, what: &str) -> Statement {
@@ -179,11 +183,11 @@ impl Change {
         code: &SecretString,
         confirmed: bool,
     ) -> Result<(), Failure> {
-        let control = self.control().clone();
-        control.takes_codes()?;
+        let kernel = self.kernel().clone();
+        takes_codes(kernel.settings())?;
         let found = store::totp::find(self.db(), principal).await?;
         let kept = found.filter(|kept| kept.confirmed == confirmed).ok_or(Unproven::WrongCode)?;
-        let secret = control.0.vault.reveal(TABLE, principal.as_str(), &kept.sealed);
+        let secret = kernel.vault().reveal(TABLE, principal.as_str(), &kept.sealed);
         let secret = secret.map_err(ControlError::from)?;
         let codes = apps(secret.expose_secret(), principal.as_str())?;
         let typed: String = code.expose_secret().chars().filter(|c| !c.is_whitespace()).collect();

@@ -18,8 +18,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::identity::Identity;
 use crate::identity::issuers::{Claims, Expect, JwtError, Typ};
-use crate::kernel::control::Control;
 use crate::kernel::refusals::Refused;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Asker;
@@ -149,12 +149,12 @@ pub(crate) fn is_reserved(device: &DeviceId) -> bool {
     device.as_str().starts_with(WORKLOAD_DEVICE)
 }
 
-impl Control {
+impl Identity {
     /// Exchanges the token of a workload for a client certificate.
     #[tracing::instrument(skip_all, fields(workload = %clip(&wish.workload, 64)))]
     pub(crate) async fn exchange(&self, wish: Wish) -> Result<Exchanged, ExchangeError> {
         let from = wish.source.map(accept::neighbourhood);
-        self.0.exchanges.0.check_key(&from).map_err(|_| ControlError::RateLimited)?;
+        self.own.exchanges.0.check_key(&from).map_err(|_| ControlError::RateLimited)?;
         match self.exchanged(&wish).await {
             Err(ExchangeError::Refused(why)) => {
                 self.note_unfit(&wish, &why).await?;
@@ -168,15 +168,15 @@ impl Control {
         let (id, workload) = self.workload(&wish.workload)?;
         let expect = Expect { audience: &workload.audience, typ: Typ::Plain, max_age: None };
         let token = wish.token.expose_secret();
-        let claims = self.0.issuers.verify(&workload.issuer, token, &expect).await?;
+        let claims = self.own.issuers.verify(&workload.issuer, token, &expect).await?;
         workload.is_meant(&claims)?;
         if claims.issued_at.until(claims.expires_at) > LIFE {
             return Err(Unfit::Long.into());
         }
         let proof = Proof { token: digest(token), id, claims, csr: wish.csr.clone() };
-        let (control, source) = (self.clone(), wish.source);
-        let done = self.to_the_end(async move {
-            let mut change = control.change().await?;
+        let (identity, source) = (self.clone(), wish.source);
+        let done = self.kernel.to_the_end(async move {
+            let mut change = identity.kernel.change().await?;
             let exchanged = match change.exchange(&proof, source).await {
                 Err(ExchangeError::Failed(error)) => return Err(error),
                 Err(ExchangeError::Refused(why)) => return Ok(Err(why)),
@@ -190,7 +190,7 @@ impl Control {
 
     /// The workload of this name, unless it is shut out.
     fn workload(&self, name: &str) -> Result<(PrincipalId, Workload), Unfit> {
-        let inventory = self.0.inventory.load();
+        let inventory = self.kernel.inventory();
         let unknown = Unfit::Unproven("unknown-workload");
         let Ok(id) = PrincipalId::new(name) else { return Err(unknown) };
         match inventory.workloads.get(&id) {
@@ -201,12 +201,12 @@ impl Control {
 
     /// Writes a refusal down, or counts it. Where no workload is configured, nothing is written.
     async fn note_unfit(&self, wish: &Wish, why: &Unfit) -> Result<(), ControlError> {
-        if self.0.inventory.load().workloads.is_empty() {
+        if self.kernel.inventory().workloads.is_empty() {
             return Ok(());
         }
         let detail = json!({ "why": why.code(), "told": why.to_string(), "source": wish.source });
         let subject = clip(&wish.workload, 64);
-        self.note_refusal(Refused::Workload, wish.source, subject, detail).await
+        self.kernel.note_refusal(Refused::Workload, wish.source, subject, detail).await
     }
 }
 
@@ -245,11 +245,11 @@ impl Change {
             place: None,
             touch: None,
         };
-        self.control().not_shut_out(&asker, self.now).map_err(Unfit::from)?;
+        self.kernel().not_shut_out(&asker, self.now).map_err(Unfit::from)?;
         let key = Sha256::digest(csr.public_key_der()).into();
         self.first_shown(&Shown { token, key: &key, workload: id, expires_at: claims.expires_at })
             .await?;
-        let settings = self.control().settings();
+        let settings = self.kernel().settings();
         let wanted = PersonCert {
             principal_id: id.as_str(),
             name: &principal.name,

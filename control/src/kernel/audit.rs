@@ -1,12 +1,12 @@
 //! What goes into the audit log, in the transaction of the change that it tells of.
 
-use crate::kernel::control::Control;
+use crate::kernel::Kernel;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::view::{AuditView, Page, Paging};
 use crate::store;
 
-impl Control {
+impl Kernel {
     /// The audit log, newest first: for admins and auditors.
     ///
     /// # Errors

@@ -2,13 +2,13 @@
 
 use policies::{Knock, LeaseKey, Lock, Resource, Subject, Timestamp};
 
-use crate::kernel::control::Control;
+use crate::kernel::Kernel;
 use crate::kernel::transaction::Change;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
 use crate::model::inventory::Person;
 
-impl Control {
+impl Kernel {
     /// Refuses where a lock matches what this person wants.
     pub(crate) fn not_locked(
         &self,
@@ -42,7 +42,7 @@ impl Control {
 impl Change {
     /// The actor as they are by now: known, and neither disabled nor locked.
     pub(crate) fn acting(&self, actor: &Actor) -> Result<Person, ControlError> {
-        self.control().not_shut_out(&actor.asker(), self.now)?;
+        self.kernel().not_shut_out(&actor.asker(), self.now)?;
         Ok(self.inventory.person(&actor.principal.id)?.clone())
     }
 

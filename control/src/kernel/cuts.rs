@@ -10,14 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use policies::{End, Grant, GrantEvent, GrantId, Lock, LoginId, Timestamp};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use crate::kernel::control::Control;
+use crate::kernel::Kernel;
 use crate::kernel::feed::News;
 use crate::kernel::transaction::Change;
 use crate::model::error::ControlError;
-use crate::model::event::{By, Event};
-use crate::model::login::{LoginEnd, Which};
+use crate::model::event::By;
 use crate::platform::ids;
 use crate::platform::vault::Vault;
 use crate::store;
@@ -50,8 +48,8 @@ pub(crate) struct Cut {
 /// One step of it, and who took it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Deed {
-    by: By,
-    what: What,
+    pub(crate) by: By,
+    pub(crate) what: What,
 }
 
 /// What was taken away.
@@ -192,7 +190,7 @@ impl Pending {
     }
 }
 
-impl Control {
+impl Kernel {
     /// Takes in what a journal or a proxy kept of an earlier run. What the store doesn't have is in
     /// force at once, and is written with the next change.
     pub(crate) async fn merge(
@@ -203,13 +201,13 @@ impl Control {
         if sealed.is_empty() {
             return Ok(());
         }
-        let control = self.clone();
+        let kernel = self.clone();
         self.to_the_end(async move {
-            let _turn = control.0.store.turn().await;
+            let _turn = kernel.0.store.turn().await;
             for sealed in sealed {
-                control.take_cut(sealed, from).await;
+                kernel.take_cut(sealed, from).await;
             }
-            control.0.store.suspect();
+            kernel.0.store.suspect();
             Ok(())
         })
         .await
@@ -262,9 +260,9 @@ impl Control {
             "access is taken away now, and will be written when the store can be"
         );
         self.0.store.suspect();
-        let control = self.clone();
+        let kernel = self.clone();
         let journaling = tokio::task::spawn_blocking(move || {
-            all.iter().for_each(|sealed| control.0.cuts.journal(sealed));
+            all.iter().for_each(|sealed| kernel.0.cuts.journal(sealed));
         });
         // The turn is held until here: nobody settles what is still on its way into the journal.
         let _ = journaling.await;
@@ -307,7 +305,7 @@ impl Control {
 impl Change {
     /// Writes what the store doesn't have yet, before anything else.
     pub(crate) async fn redo_cuts(&mut self) -> Result<(), ControlError> {
-        let cuts = self.control().0.cuts.all();
+        let cuts = self.kernel().0.cuts.all();
         if cuts.is_empty() {
             return Ok(());
         }
@@ -315,7 +313,8 @@ impl Change {
         for cut in cuts {
             self.now = cut.at;
             for deed in cut.deeds {
-                match self.redo(deed).await {
+                let kernel = self.kernel().clone();
+                match kernel.0.hooks.redo(self, deed).await {
                     Err(error) if store::is_fault(&error) => return Err(error),
                     // Nothing is left to take away, or never was.
                     Err(error) => {
@@ -328,32 +327,6 @@ impl Change {
         }
         self.now = now;
         self.forget_news(News { settled: true, ..News::default() });
-        Ok(())
-    }
-
-    async fn redo(&mut self, Deed { by, what }: Deed) -> Result<(), ControlError> {
-        match what {
-            What::Grant { grant, end } => {
-                let grant = self.granted(&grant).await?;
-                self.step(&grant, GrantEvent::End(end), by).await.map(drop)
-            }
-            What::Lock { lock } => match store::locks::exists(self.db(), &lock.id).await? {
-                true => Ok(()),
-                false => self.add_lock_by(by, &lock).await,
-            },
-            What::Login { login, why } => self.redo_login(by, &login, &why).await,
-            What::SshKey { key } => self.drop_ssh_key(by, &key).await,
-        }
-    }
-
-    /// The locks on what it brought are deeds of their own.
-    async fn redo_login(&mut self, by: By, id: &LoginId, why: &str) -> Result<(), ControlError> {
-        let (now, why) = (self.now, store::parse::<LoginEnd>("end of a login", why)?);
-        for (id, whose) in store::logins::end(self.db(), Which::One(id), why, now).await? {
-            let detail = json!({ "principal": whose, "why": why.word() });
-            self.record(Event::new(by.clone(), "login.ended", &id, detail)).await?;
-            store::credentials::take_back(self.db(), &id, now).await?;
-        }
         Ok(())
     }
 }

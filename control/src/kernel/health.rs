@@ -8,7 +8,7 @@ use policies::Timestamp;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::kernel::control::Control;
+use crate::kernel::Kernel;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::platform::clock;
@@ -28,7 +28,7 @@ pub struct StoreHealth {
     pub pending_cuts: usize,
 }
 
-impl Control {
+impl Kernel {
     /// Whether the store can be written, and what waits for it.
     #[must_use]
     pub fn store_health(&self) -> StoreHealth {
@@ -67,8 +67,8 @@ impl Control {
     /// Writes a row, and with it all that waits to be written.
     pub(crate) async fn check_store(&self) {
         let began = clock::instant();
-        let control = self.clone();
-        let probe = self.to_the_end(async move { control.probe().await });
+        let kernel = self.clone();
+        let probe = self.to_the_end(async move { kernel.probe().await });
         let mut probe = std::pin::pin!(probe);
         let result = match tokio::time::timeout(PATIENCE, &mut probe).await {
             Ok(result) => result,
@@ -104,7 +104,7 @@ impl Control {
         self.0.feed.revive(began);
         let postponed = self.0.postponed.swap(None);
         if let Some(next) = postponed
-            && let Err(error) = self.take(next).await
+            && let Err(error) = self.0.hooks.resume(self, next).await
         {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "the configuration that waited is not in force: reload it");

@@ -42,7 +42,7 @@ impl Change {
 
     /// The locks on groups that have other members by the inventory that is put in force.
     pub(crate) fn relocked(&self) -> Vec<Lock> {
-        let locks = self.control().0.feed.locks().into_iter().filter_map(|lock| {
+        let locks = self.kernel().0.feed.locks().into_iter().filter_map(|lock| {
             let members = self.inventory.locked_out(&lock.subject);
             (members != lock.members).then_some(Lock { members, ..lock })
         });

@@ -4,7 +4,7 @@ use policies::Timestamp;
 use prometheus::core::Collector;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
-use crate::kernel::control::Control;
+use crate::kernel::Kernel;
 use crate::model::error::ControlError;
 use crate::store::outbox::Figures;
 
@@ -91,7 +91,7 @@ impl Told {
     }
 }
 
-impl Control {
+impl Kernel {
     pub(crate) fn count_cuts(&self) {
         let pending = i64::try_from(self.0.cuts.count()).unwrap_or(i64::MAX);
         self.0.counts.cuts_pending.set(pending);

@@ -3,13 +3,17 @@
 pub(crate) mod audit;
 pub(crate) mod authorize;
 pub(crate) mod backup;
-pub(crate) mod control;
 pub(crate) mod cuts;
 pub(crate) mod feed;
+mod handle;
 pub(crate) mod health;
 pub(crate) mod high_water;
+pub(crate) mod hooks;
 pub(crate) mod locks;
 pub(crate) mod metrics;
 pub(crate) mod rate_limit;
 pub(crate) mod refusals;
 pub(crate) mod transaction;
+
+pub use handle::Kernel;
+pub(crate) use handle::Opened;

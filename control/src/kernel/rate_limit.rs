@@ -12,7 +12,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use policies::PrincipalId;
 use serde_json::json;
 
-use crate::kernel::control::Control;
+use crate::kernel::Kernel;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 
@@ -52,7 +52,7 @@ impl Pace {
     }
 }
 
-impl Control {
+impl Kernel {
     /// Counts one wish of somebody's.
     ///
     /// # Errors
@@ -71,9 +71,9 @@ impl Control {
     }
 
     async fn tell_of_haste(&self, who: PrincipalId, refused: u64) -> Result<(), ControlError> {
-        let control = self.clone();
+        let kernel = self.clone();
         self.to_the_end(async move {
-            let mut change = control.change().await?;
+            let mut change = kernel.change().await?;
             let detail = json!({ "a_minute": A_MINUTE, "refused_of_all_since": refused });
             let by = By::Principal(who.clone());
             change.record(Event::new(by, "request.throttled", &who, detail)).await?;

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use policies::{PrincipalId, Timestamp, Ttl};
 use serde_json::{Value, json};
 
-use crate::kernel::control::Control;
+use crate::kernel::Kernel;
 use crate::kernel::transaction::Change;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -165,7 +165,7 @@ impl Refusals {
     }
 }
 
-impl Control {
+impl Kernel {
     /// The permission to write a refusal down; none where it is only counted.
     pub(crate) fn admit_refusal(&self, what: Refused, from: CountedBy) -> Option<Noted> {
         self.0.refusals.admit(what, from, self.now())
@@ -182,9 +182,9 @@ impl Control {
         let Some(noted) = self.admit_refusal(what, CountedBy::address(address)) else {
             return Ok(());
         };
-        let (control, subject) = (self.clone(), subject.to_string());
+        let (kernel, subject) = (self.clone(), subject.to_string());
         self.to_the_end(async move {
-            let mut change = control.change().await?;
+            let mut change = kernel.change().await?;
             change.note_refusal(noted, By::Control, subject, detail).await?;
             change.commit().await.map(drop)
         })
@@ -198,9 +198,9 @@ impl Control {
         if due.is_empty() {
             return Ok(());
         }
-        let control = self.clone();
+        let kernel = self.clone();
         self.to_the_end(async move {
-            let mut change = control.change().await?;
+            let mut change = kernel.change().await?;
             for LeftOut { what, from, count, since } in due {
                 let detail = json!({
                     "kind": what.kind(), "count": count, "since": since.to_string(),

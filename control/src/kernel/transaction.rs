@@ -10,8 +10,7 @@ use std::sync::Arc;
 use policies::{GrantId, RequestId, Target, Timestamp};
 use sqlx::SqliteConnection;
 
-use crate::identity::issuers::Trust;
-use crate::kernel::control::Control;
+use crate::kernel::Kernel;
 use crate::kernel::cuts::{Deed, What};
 use crate::kernel::feed::News;
 use crate::kernel::high_water::may_wait;
@@ -28,7 +27,7 @@ pub(crate) struct Change {
     pub(crate) now: Timestamp,
     /// The inventory that it is decided by.
     pub(crate) inventory: Arc<Inventory>,
-    control: Control,
+    kernel: Kernel,
     /// It holds the turn to write until the change is published.
     db: Transaction,
     /// What proxies hear of it once it is committed.
@@ -45,11 +44,13 @@ pub(crate) struct Change {
     takes_away: bool,
     /// The inventory to be in force from the commit on.
     next: Option<Arc<Inventory>>,
-    /// The configuration that it was made of, and whom that trusts, where it is another one.
-    configured: Option<(Arc<Inventory>, Trust)>,
+    /// The configuration that it was made of, where it is another one.
+    configured: Option<Arc<Inventory>>,
+    /// What else happens once it is committed.
+    on_commit: Vec<Box<dyn FnOnce() + Send>>,
 }
 
-impl Control {
+impl Kernel {
     /// Begins a change, where the store can be written as far as is known.
     pub(crate) async fn change(&self) -> Result<Change, ControlError> {
         self.must_be_writable()?;
@@ -62,7 +63,7 @@ impl Control {
         let mut change = Change {
             now: self.now(),
             inventory: self.0.inventory.load_full(),
-            control: self.clone(),
+            kernel: self.clone(),
             db,
             news: News::default(),
             touched: Vec::new(),
@@ -73,6 +74,7 @@ impl Control {
             takes_away: false,
             next: None,
             configured: None,
+            on_commit: Vec::new(),
         };
         change.redo_cuts().await?;
         Ok(change)
@@ -90,14 +92,15 @@ impl Change {
         self.db.db()
     }
 
-    pub(crate) fn control(&self) -> &Control {
-        &self.control
+    pub(crate) fn kernel(&self) -> &Kernel {
+        &self.kernel
     }
 
     pub(crate) async fn record(&mut self, event: Event) -> Result<(), ControlError> {
         self.newest = Some(store::audit::insert(self.db.db(), &event, self.now).await?);
         self.takes_away |= !may_wait(event.kind);
-        self.tell(&event).await
+        let kernel = self.kernel.clone();
+        kernel.0.hooks.recorded(self, &event).await
     }
 
     /// Keeps a fact outside of the database, too.
@@ -125,9 +128,14 @@ impl Change {
         self.news.locks.extend(relocked);
     }
 
-    /// Keeps the configuration that the next inventory was made of, and whom it trusts.
-    pub(crate) fn configured_by(&mut self, base: Arc<Inventory>, trust: Trust) {
-        self.configured = Some((base, trust));
+    /// Keeps the configuration that the next inventory was made of.
+    pub(crate) fn configured_by(&mut self, base: Arc<Inventory>) {
+        self.configured = Some(base);
+    }
+
+    /// Has something happen right after the commit, before proxies hear of it.
+    pub(crate) fn on_commit(&mut self, then: impl FnOnce() + Send + 'static) {
+        self.on_commit.push(Box::new(then));
     }
 
     /// The grants that proxies will hold no longer.
@@ -163,14 +171,14 @@ impl Change {
             }
             Err(error) if store::is_fault(&error) && !self.deeds.is_empty() => {
                 let deeds = std::mem::take(&mut self.deeds);
-                self.control.cut_now(self.now, deeds, error).await.map(|()| false)
+                self.kernel.cut_now(self.now, deeds, error).await.map(|()| false)
             }
             Err(error) => Err(error),
         }
     }
 
     async fn write_all(&mut self) -> Result<Written, ControlError> {
-        let told = self.control.0.feed.revision();
+        let told = self.kernel.0.feed.revision();
         let revision = if self.news.is_empty() {
             None
         } else {
@@ -184,19 +192,21 @@ impl Change {
     }
 
     async fn publish(self, Written { revision, pending }: Written) -> u64 {
-        let shared = &self.control.0;
+        let shared = &self.kernel.0;
         shared.high_water.note(self.facts, self.newest, self.now);
         if self.news.settled {
             shared.cuts.settle();
-            self.control.count_cuts();
+            self.kernel.count_cuts();
         }
         if let Some(next) = self.next {
             shared.inventory.store(next);
             shared.reconsider.notify_one();
         }
-        if let Some((configured, trust)) = self.configured {
+        if let Some(configured) = self.configured {
             shared.configured.store(configured);
-            shared.issuers.trust_by(trust);
+        }
+        for then in self.on_commit {
+            then();
         }
         if let Some(revision) = revision {
             shared.feed.publish(self.news, revision, self.now);
@@ -209,7 +219,7 @@ impl Change {
             let _ = shared.decided.send(id);
         }
         if self.letters {
-            shared.outbox.wake();
+            shared.outbox.notify_one();
         }
         shared.counts.requests_pending.set(pending);
         shared.counts.grants_live.set(i64::try_from(shared.feed.live()).unwrap_or(i64::MAX));

@@ -106,6 +106,9 @@ pub enum ControlError {
     /// What is known of the store outside of it can't be read or written.
     #[error(transparent)]
     HighWater(#[from] crate::model::high_water::HighWaterError),
+    /// No id can be made.
+    #[error(transparent)]
+    Id(#[from] crate::platform::ids::IdError),
     /// The work was broken off.
     #[error("the work was broken off")]
     Broken,

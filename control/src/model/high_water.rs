@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::io::{Read, Write};
 
 use certs::store::StoreError;
 use policies::{CredentialId, Lock, LockId, PrincipalId, Timestamp, Ttl};

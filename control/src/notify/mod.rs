@@ -13,4 +13,11 @@ mod sender;
 
 use crate::platform::email_address::Email;
 pub use outbox_admin::ChannelView;
-pub(crate) use sender::Wakeup;
+
+use crate::kernel::Kernel;
+
+/// Tells people.
+#[derive(Clone)]
+pub struct Notifier {
+    pub(crate) kernel: Kernel,
+}

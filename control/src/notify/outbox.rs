@@ -72,7 +72,7 @@ impl Change {
         news: &News,
         (about, to): (&str, Vec<PrincipalId>),
     ) -> Result<(), ControlError> {
-        let url = format!("{}{}", self.control().settings().base_url(), news.page);
+        let url = format!("{}{}", self.kernel().settings().base_url(), news.page);
         let notice = Notice {
             topic: news.topic,
             at: self.now,

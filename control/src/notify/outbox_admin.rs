@@ -3,7 +3,6 @@
 use policies::Timestamp;
 use serde_json::json;
 
-use crate::kernel::control::Control;
 use crate::model::actor::Actor;
 use crate::model::channel::{Channel, ChannelName};
 use crate::model::error::ControlError;
@@ -11,6 +10,7 @@ use crate::model::event::Event;
 use crate::model::notice::{Notice, Said};
 use crate::model::topic::Topic;
 use crate::model::view::{LetterState, LetterView, Page, Paging};
+use crate::notify::Notifier;
 use crate::platform::backoff::Outcome;
 use crate::platform::ids;
 use crate::store::outbox;
@@ -31,7 +31,7 @@ pub struct ChannelView {
     pub off_since: Option<Timestamp>,
 }
 
-impl Control {
+impl Notifier {
     /// Messages in one state or in any, the newest first: for admins.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Control {
         paging: Paging,
     ) -> Result<Page<LetterView>, ControlError> {
         must_administer(actor)?;
-        outbox::page(&mut *self.0.store.read().await?, state, paging).await
+        outbox::page(&mut *self.kernel.store().read().await?, state, paging).await
     }
 
     /// The channels: for admins.
@@ -52,8 +52,8 @@ impl Control {
     /// Where the actor is none.
     pub async fn channels(&self, actor: &Actor) -> Result<Vec<ChannelView>, ControlError> {
         must_administer(actor)?;
-        let off = outbox::off(&mut *self.0.store.read().await?).await?;
-        let inventory = self.0.inventory.load();
+        let off = outbox::off(&mut *self.kernel.store().read().await?).await?;
+        let inventory = self.kernel.inventory();
         let views = inventory.channels.values().map(|channel| ChannelView {
             name: channel.name.clone(),
             kind: channel.way.word(),
@@ -78,25 +78,26 @@ impl Control {
         id: &str,
         replay: bool,
     ) -> Result<(), ControlError> {
-        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.administering(&actor)?;
-            let now = change.now;
-            if !outbox::revive(change.db(), &id, replay, now).await? {
-                return Err(if outbox::is_there(change.db(), &id).await? {
-                    let told = "it was taken already: replay it to send it once more";
-                    ControlError::Conflict(told.to_owned())
-                } else {
-                    ControlError::NotFound("message")
-                });
-            }
-            let detail = json!({ "replay": replay });
-            change.record(Event::new(&actor, "notification.again", &id, detail)).await?;
-            change.told_somebody();
-            change.commit().await.map(drop)
-        })
-        .await
+        let (notifier, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = notifier.kernel.change().await?;
+                change.administering(&actor)?;
+                let now = change.now;
+                if !outbox::revive(change.db(), &id, replay, now).await? {
+                    return Err(if outbox::is_there(change.db(), &id).await? {
+                        let told = "it was taken already: replay it to send it once more";
+                        ControlError::Conflict(told.to_owned())
+                    } else {
+                        ControlError::NotFound("message")
+                    });
+                }
+                let detail = json!({ "replay": replay });
+                change.record(Event::new(&actor, "notification.again", &id, detail)).await?;
+                change.told_somebody();
+                change.commit().await.map(drop)
+            })
+            .await
     }
 
     /// Sends all dead messages again: how many.
@@ -105,19 +106,20 @@ impl Control {
     /// Where the actor is no admin.
     #[tracing::instrument(skip_all, fields(actor = %actor.principal.id))]
     pub async fn send_all_again(&self, actor: &Actor) -> Result<u64, ControlError> {
-        let (control, actor) = (self.clone(), actor.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.administering(&actor)?;
-            let now = change.now;
-            let count = outbox::revive_dead(change.db(), now).await?;
-            let detail = json!({ "count": count });
-            change.record(Event::new(&actor, "notification.again", "dead", detail)).await?;
-            change.told_somebody();
-            change.commit().await?;
-            Ok(count)
-        })
-        .await
+        let (notifier, actor) = (self.clone(), actor.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = notifier.kernel.change().await?;
+                change.administering(&actor)?;
+                let now = change.now;
+                let count = outbox::revive_dead(change.db(), now).await?;
+                let detail = json!({ "count": count });
+                change.record(Event::new(&actor, "notification.again", "dead", detail)).await?;
+                change.told_somebody();
+                change.commit().await?;
+                Ok(count)
+            })
+            .await
     }
 
     /// Switches a channel on again whose receiver had said that it is gone.
@@ -126,19 +128,22 @@ impl Control {
     /// Where the actor is no admin, or there is no such channel that is off.
     #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, channel = name))]
     pub async fn switch_channel_on(&self, actor: &Actor, name: &str) -> Result<(), ControlError> {
-        let (control, actor, name) = (self.clone(), actor.clone(), name.to_owned());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.administering(&actor)?;
-            if !outbox::switch_on(change.db(), &name).await? {
-                control.channel(&name)?;
-                return Err(ControlError::Conflict(format!("the channel `{name}` is on already")));
-            }
-            change.record(Event::new(&actor, "channel.on", &name, json!({}))).await?;
-            change.told_somebody();
-            change.commit().await.map(drop)
-        })
-        .await
+        let (notifier, actor, name) = (self.clone(), actor.clone(), name.to_owned());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = notifier.kernel.change().await?;
+                change.administering(&actor)?;
+                if !outbox::switch_on(change.db(), &name).await? {
+                    notifier.channel(&name)?;
+                    return Err(ControlError::Conflict(format!(
+                        "the channel `{name}` is on already"
+                    )));
+                }
+                change.record(Event::new(&actor, "channel.on", &name, json!({}))).await?;
+                change.told_somebody();
+                change.commit().await.map(drop)
+            })
+            .await
     }
 
     /// Sends a test by a channel, at once and once: to the actor, where the channel reaches each by
@@ -174,10 +179,10 @@ impl Control {
         };
         let notice = Notice {
             topic: Topic::RequestAsked,
-            at: self.now(),
+            at: self.kernel.now(),
             about: format!("test-of-{}", channel.name),
             said,
-            url: format!("{}/", self.settings().base_url()),
+            url: format!("{}/", self.kernel.settings().base_url()),
             to: vec![whose.clone()],
         };
         let (id, channel) = (ids::fresh_text("msg"), channel.name.clone());
@@ -186,7 +191,7 @@ impl Control {
 
     fn channel(&self, name: &str) -> Result<Channel, ControlError> {
         let known = name.parse::<ChannelName>().ok();
-        let inventory = self.0.inventory.load();
+        let inventory = self.kernel.inventory();
         let found = known.and_then(|name| inventory.channels.get(&name).cloned());
         found.ok_or(ControlError::NotFound("channel"))
     }

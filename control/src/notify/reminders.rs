@@ -6,10 +6,10 @@
 use policies::{Grant, GrantState, Review, Timestamp, Ttl};
 use serde_json::json;
 
-use crate::kernel::control::Control;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::topic::Topic;
+use crate::notify::Notifier;
 use crate::store;
 use crate::store::outbox;
 
@@ -20,46 +20,47 @@ const REVIEW_EVERY: Ttl = Ttl::from_secs(24 * 3_600);
 /// How many are looked at in one round.
 const BATCH: i64 = 1_000;
 
-impl Control {
+impl Notifier {
     /// Tells the holders of accesses that end soon, and those who can sign reviews that stay open.
     pub(crate) async fn remind(&self) -> Result<(), ControlError> {
-        let now = self.now();
-        if self.0.inventory.load().channels.is_empty() {
+        let now = self.kernel.now();
+        if self.kernel.inventory().channels.is_empty() {
             return Ok(());
         }
         let (ending, open) = self.to_remind_of(now).await?;
         if ending.is_empty() && open.is_empty() {
             return Ok(());
         }
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            for grant in ending {
-                let (id, Some(ends)) = (grant.id.as_str(), grant.deadline()) else { continue };
-                if outbox::remind(change.db(), id, Topic::GrantEnding, ends).await? {
-                    let detail = json!({ "ends": ends.to_string() });
-                    change.record(Event::new(By::Control, "grant.ending", id, detail)).await?;
+        let notifier = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = notifier.kernel.change().await?;
+                for grant in ending {
+                    let (id, Some(ends)) = (grant.id.as_str(), grant.deadline()) else { continue };
+                    if outbox::remind(change.db(), id, Topic::GrantEnding, ends).await? {
+                        let detail = json!({ "ends": ends.to_string() });
+                        change.record(Event::new(By::Control, "grant.ending", id, detail)).await?;
+                    }
                 }
-            }
-            for (review, round) in open {
-                let id = review.id.as_str();
-                if outbox::remind(change.db(), id, Topic::ReviewDue, round).await? {
-                    let detail = json!({
-                        "grant": review.grant, "groups": review.groups, "reason": review.reason,
-                    });
-                    change.record(Event::new(By::Control, "review.due", id, detail)).await?;
+                for (review, round) in open {
+                    let id = review.id.as_str();
+                    if outbox::remind(change.db(), id, Topic::ReviewDue, round).await? {
+                        let detail = json!({
+                            "grant": review.grant, "groups": review.groups, "reason": review.reason,
+                        });
+                        change.record(Event::new(By::Control, "review.due", id, detail)).await?;
+                    }
                 }
-            }
-            change.commit().await.map(drop)
-        })
-        .await
+                change.commit().await.map(drop)
+            })
+            .await
     }
 
     async fn to_remind_of(
         &self,
         now: Timestamp,
     ) -> Result<(Vec<Grant>, Vec<(Review, Timestamp)>), ControlError> {
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let mut ending = outbox::ending_untold(db, now.after(BEFORE), BATCH).await?;
         ending.retain(|grant| is_soon(grant, now));
         let mut open = Vec::new();

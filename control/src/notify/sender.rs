@@ -11,16 +11,15 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use policies::Timestamp;
 use serde_json::json;
-use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::kernel::control::Control;
 use crate::model::channel::{Channel, Way};
 use crate::model::channel_email::Letter as Mailed;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::{channel_slack, channel_webhook};
+use crate::notify::Notifier;
 use crate::platform::backoff::{Next, Outcome};
 use crate::store::outbox;
 use crate::store::outbox::Letter;
@@ -34,17 +33,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How long the sender waits where the store fails.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Wakes the sender when something was written.
-#[derive(Debug, Default)]
-pub(crate) struct Wakeup(Notify);
-
-impl Wakeup {
-    pub(crate) fn wake(&self) {
-        self.0.notify_one();
-    }
-}
-
-impl Control {
+impl Notifier {
     /// Sends until `stop`. What is under way then is broken off, and sent again at the next start.
     pub(crate) async fn keep_telling(&self, stop: CancellationToken) {
         let mut workers = Workers::default();
@@ -61,7 +50,7 @@ impl Control {
             };
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.0.outbox.0.notified() => {}
+                () = self.kernel.outbox().notified() => {}
                 () = workers.one_ended() => {}
                 () = tokio::time::sleep(wait) => {}
             }
@@ -71,15 +60,15 @@ impl Control {
 
     /// Starts a worker for each channel that has something due and no worker; how long until the next.
     async fn start_due(&self, workers: &mut Workers) -> Result<Duration, ControlError> {
-        let now = self.now();
+        let now = self.kernel.now();
         let mut wait = IDLE;
         for (channel, at) in self.next_due().await? {
             if workers.busy.values().any(|busy| *busy == channel) {
                 continue;
             }
             if at <= now {
-                let (control, name) = (self.clone(), channel.clone());
-                let task = workers.tasks.spawn(async move { control.send_all(&name).await });
+                let (notifier, name) = (self.clone(), channel.clone());
+                let task = workers.tasks.spawn(async move { notifier.send_all(&name).await });
                 workers.busy.insert(task.id(), channel);
             } else {
                 wait = wait.min(now.until(at).duration());
@@ -90,9 +79,9 @@ impl Control {
 
     /// When each channel that is on has something to send; the figures are brought up to date.
     async fn next_due(&self) -> Result<Vec<(String, Timestamp)>, ControlError> {
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let figures = outbox::figures(db).await?;
-        self.0.counts.notifications.set(&figures, self.now());
+        self.kernel.counts().notifications.set(&figures, self.kernel.now());
         let off: BTreeSet<String> =
             outbox::off(db).await?.into_iter().map(|(name, _)| name).collect();
         let due = outbox::next_due(db).await?;
@@ -121,11 +110,11 @@ impl Control {
 
     async fn send_some(&self, channel: &str) -> Result<usize, ControlError> {
         let letters = {
-            let db = &mut *self.0.store.read().await?;
+            let db = &mut *self.kernel.store().read().await?;
             if outbox::off(db).await?.iter().any(|(name, _)| name == channel) {
                 return Ok(0);
             }
-            outbox::due(db, channel, self.now(), BATCH).await?
+            outbox::due(db, channel, self.kernel.now(), BATCH).await?
         };
         let count = letters.len();
         let sending = letters.into_iter().map(|letter| self.send_one(letter));
@@ -137,7 +126,7 @@ impl Control {
     }
 
     async fn send_one(&self, letter: Letter) -> Result<(), ControlError> {
-        let inventory = self.0.inventory.load_full();
+        let inventory = self.kernel.inventory();
         let channel = inventory.channels.get(&letter.channel);
         let outcome = match channel {
             Some(channel) => self.try_once(channel, &letter).await,
@@ -145,11 +134,11 @@ impl Control {
         };
         if let Some(channel) = channel {
             let label = if outcome == Outcome::Sent { "sent" } else { "failed" };
-            self.0.counts.notifications.count(channel.way.word(), label);
+            self.kernel.counts().notifications.count(channel.way.word(), label);
         }
-        let control = self.clone();
+        let notifier = self.clone();
         let channel = channel.cloned();
-        self.to_the_end(async move { control.keep(letter, channel, outcome).await }).await
+        self.kernel.to_the_end(async move { notifier.keep(letter, channel, outcome).await }).await
     }
 
     /// One try, which ends in time whatever the other side does.
@@ -162,10 +151,12 @@ impl Control {
     async fn send(&self, channel: &Channel, letter: &Letter) -> Outcome {
         let notice = &letter.notice;
         match &channel.way {
-            Way::Webhook(hook) => channel_webhook::send(hook, &letter.id, notice, self.now()).await,
+            Way::Webhook(hook) => {
+                channel_webhook::send(hook, &letter.id, notice, self.kernel.now()).await
+            }
             Way::Slack(hook) => channel_slack::send(hook, &channel.templates, notice).await,
             Way::Email(mail) => {
-                let inventory = self.0.inventory.load();
+                let inventory = self.kernel.inventory();
                 let known = letter.recipient.as_ref();
                 let known = known.and_then(|id| Some((inventory.email(id)?, inventory.name(id))));
                 let Some((to, name)) = known else {
@@ -182,7 +173,7 @@ impl Control {
 
     /// What we call ourselves to mail servers.
     pub(super) fn mail_host(&self) -> String {
-        self.settings().public_url.host_str().unwrap_or("localhost").to_owned()
+        self.kernel.settings().public_url.host_str().unwrap_or("localhost").to_owned()
     }
 
     /// Writes down what a try came to.
@@ -192,7 +183,7 @@ impl Control {
         channel: Option<Channel>,
         outcome: Outcome,
     ) -> Result<(), ControlError> {
-        let mut change = self.change().await?;
+        let mut change = self.kernel.change().await?;
         let now = change.now;
         let gone = outcome == Outcome::Gone;
         let next = match &channel {
@@ -210,7 +201,7 @@ impl Control {
                 tracing::error!(channel = %letter.channel, message = letter.id, why, "never told");
                 outbox::bury(db, &letter.id, now, &why).await?;
                 let word = channel.as_ref().map_or("webhook", |channel| channel.way.word());
-                self.0.counts.notifications.count(word, "dead");
+                self.kernel.counts().notifications.count(word, "dead");
                 let detail = json!({ "channel": letter.channel.as_str(), "why": why });
                 change
                     .record(Event::new(By::Control, "notification.dead", &letter.id, detail))

@@ -6,8 +6,8 @@
 use policies::NameError;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
-use crate::model::error::{ControlError, Unreadable};
 
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// Without I, L, O and U, which are misread or misspell words.
@@ -16,16 +16,24 @@ const ID_LENGTH: usize = 12;
 const SECRET_LENGTH: usize = 52;
 const CODE_LENGTH: usize = 8;
 
+/// A prefix that gives no id.
+#[derive(Debug, Error)]
+#[error("`{prefix}` begins no id")]
+pub struct IdError {
+    prefix: String,
+    source: NameError,
+}
+
 /// SHA-256.
 pub(crate) type Hash = [u8; 32];
 
 /// A fresh id with this prefix, such as `rq-` and twelve letters and digits.
-pub(crate) fn fresh<T>(prefix: &str) -> Result<T, ControlError>
+pub(crate) fn fresh<T>(prefix: &str) -> Result<T, IdError>
 where
     T: TryFrom<String, Error = NameError>,
 {
     let id = fresh_text(prefix).try_into();
-    id.map_err(|error| Unreadable::new("id", error).into())
+    id.map_err(|source| IdError { prefix: prefix.to_owned(), source })
 }
 
 /// The same as text.

@@ -14,13 +14,13 @@ use serde_json::json;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::kernel::control::Control;
 use crate::model::context::Heard;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
 use crate::model::inventory::Inventory;
 use crate::model::on_call::{Place, RosterSource};
 use crate::platform::http_client::{Http, HttpError, get};
+use crate::sources::Sources;
 use crate::sources::icalendar;
 use crate::store::learned;
 use crate::store::learned::Kind;
@@ -179,7 +179,7 @@ impl RosterSource {
     }
 }
 
-impl Control {
+impl Sources {
     /// Follows all sources until `stop`.
     pub(crate) async fn keep_following(&self, stop: CancellationToken) {
         let mut followed = Followed::default();
@@ -197,8 +197,8 @@ impl Control {
 
     /// Asks those sources whose turn it is.
     pub(crate) async fn follow_rosters(&self, followed: &mut Followed) {
-        let inventory = self.0.inventory.load_full();
-        let now = self.now();
+        let inventory = self.kernel.inventory();
+        let now = self.kernel.now();
         for (name, source) in inventory.world.rosters.iter() {
             if followed.next.get(name).is_some_and(|next| now < *next) {
                 continue;
@@ -219,10 +219,10 @@ impl Control {
         source: &RosterSource,
         followed: &mut Followed,
     ) -> Result<(), ControlError> {
-        let text = source.from.read(&self.0.http).await;
+        let text = source.from.read(self.kernel.http()).await;
         let zone = inventory.world.calendar.zone().clone();
         let read = match text {
-            Ok(text) => source.read_apart(text, zone, self.now()).await,
+            Ok(text) => source.read_apart(text, zone, self.kernel.now()).await,
             Err(silence) => Err(silence),
         };
         match read {
@@ -231,10 +231,12 @@ impl Control {
                 self.learn_roster(name.clone(), understood, back).await
             }
             Err(silence) => {
-                self.0.counts.source_failures.with_label_values(&["roster"]).inc();
+                self.kernel.counts().source_failures.with_label_values(&["roster"]).inc();
                 tracing::warn!(error = &silence as &dyn std::error::Error, %name, "a roster is silent");
                 if followed.silent.insert(name.clone()) {
-                    self.fell_silent("roster.silent", name.as_str(), &silence.to_string()).await?;
+                    self.access
+                        .fell_silent("roster.silent", name.as_str(), &silence.to_string())
+                        .await?;
                 }
                 Ok(())
             }
@@ -249,32 +251,33 @@ impl Control {
         back: bool,
     ) -> Result<(), ControlError> {
         let Understood { roster, unread, reasons } = understood;
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let mut next = (*change.inventory).clone();
-            // A reload may have taken the roster away meanwhile.
-            let Some(source) = next.world.rosters.get(&name) else { return Ok(()) };
-            let (now, keep) = (change.now, source.keep);
-            let before = next.world.learned.rosters.get(&name);
-            let same = before.is_some_and(|it| it.roster == roster && now < it.at.after(keep));
-            learned::put(change.db(), Kind::Roster, name.as_str(), &roster, now).await?;
-            if !same || back {
-                let on_call = roster.on_call(now);
-                let reasons: Vec<String> = reasons.iter().map(|why| clip(why, 200)).collect();
-                let detail = json!({ "on_call": on_call, "unread": unread, "why": reasons });
-                let event = Event::new(By::Control, "roster.learned", &name, detail);
-                change.record(event).await?;
-            }
-            next.world.learned.rosters.insert(name, Heard { roster, at: now });
-            if same {
-                change.know(std::sync::Arc::new(next));
-            } else {
-                change.decide_again(next, "a roster").await?;
-            }
-            change.commit().await.map(drop)
-        })
-        .await
+        let sources = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = sources.kernel.change().await?;
+                let mut next = (*change.inventory).clone();
+                // A reload may have taken the roster away meanwhile.
+                let Some(source) = next.world.rosters.get(&name) else { return Ok(()) };
+                let (now, keep) = (change.now, source.keep);
+                let before = next.world.learned.rosters.get(&name);
+                let same = before.is_some_and(|it| it.roster == roster && now < it.at.after(keep));
+                learned::put(change.db(), Kind::Roster, name.as_str(), &roster, now).await?;
+                if !same || back {
+                    let on_call = roster.on_call(now);
+                    let reasons: Vec<String> = reasons.iter().map(|why| clip(why, 200)).collect();
+                    let detail = json!({ "on_call": on_call, "unread": unread, "why": reasons });
+                    let event = Event::new(By::Control, "roster.learned", &name, detail);
+                    change.record(event).await?;
+                }
+                next.world.learned.rosters.insert(name, Heard { roster, at: now });
+                if same {
+                    change.know(std::sync::Arc::new(next));
+                } else {
+                    change.decide_again(next, "a roster").await?;
+                }
+                change.commit().await.map(drop)
+            })
+            .await
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use policies::{GrantId, RequestId};
 use serde_json::json;
 
-use crate::kernel::control::Control;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
+use crate::sources::Sources;
 
 /// What a reload changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Reloaded {
     pub withdrawn: Vec<RequestId>,
 }
 
-impl Control {
+impl Sources {
     /// Puts another inventory in force. Grants that it wouldn't give end, pending requests that it
     /// wouldn't take are withdrawn, and proxies get a new snapshot, all at once.
     ///
@@ -32,26 +32,27 @@ impl Control {
     }
 
     pub(crate) async fn take(&self, next: Arc<Inventory>) -> Result<Reloaded, ControlError> {
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change_anyway().await?;
-            let (before, postponed) = (Arc::clone(&change.inventory), Arc::clone(&next));
-            change.configure(next).await?;
-            change.follow_listed_keys(&before).await?;
-            let withdrawn = change.review_requests(None).await?;
-            change.review_grants(None).await?;
-            change.end_logins_of_strangers().await?;
-            let revoked: Vec<GrantId> = change.ended().cloned().collect();
-            let detail = json!({ "revoked": revoked, "withdrawn": withdrawn });
-            let event = Event::new(By::Control, "inventory.taken", "inventory", detail);
-            change.record(event).await?;
-            if !change.commit_cut().await? {
-                control.0.postponed.store(Some(postponed));
-                return Err(ControlError::Postponed);
-            }
-            control.0.postponed.store(None);
-            Ok(Reloaded { revoked, withdrawn })
-        })
-        .await
+        let sources = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = sources.kernel.change_anyway().await?;
+                let (before, postponed) = (Arc::clone(&change.inventory), Arc::clone(&next));
+                change.configure(next, &sources.identity).await?;
+                change.follow_listed_keys(&before).await?;
+                let withdrawn = change.review_requests(None).await?;
+                change.review_grants(None).await?;
+                change.end_logins_of_strangers().await?;
+                let revoked: Vec<GrantId> = change.ended().cloned().collect();
+                let detail = json!({ "revoked": revoked, "withdrawn": withdrawn });
+                let event = Event::new(By::Control, "inventory.taken", "inventory", detail);
+                change.record(event).await?;
+                if !change.commit_cut().await? {
+                    sources.kernel.postponed().store(Some(postponed));
+                    return Err(ControlError::Postponed);
+                }
+                sources.kernel.postponed().store(None);
+                Ok(Reloaded { revoked, withdrawn })
+            })
+            .await
     }
 }

@@ -6,18 +6,18 @@
 use policies::Ttl;
 use tokio_util::sync::CancellationToken;
 
-use crate::kernel::control::Control;
 use crate::model::error::ControlError;
+use crate::sources::Sources;
 use crate::store;
 
 /// How many are asked about in one round.
 const MOST_A_ROUND: usize = 200;
 
-impl Control {
+impl Sources {
     /// Follows the tickets that something hangs on until `stop`.
     pub(crate) async fn keep_following_tickets(&self, stop: CancellationToken) {
         loop {
-            let source = self.0.inventory.load().world.tickets.clone();
+            let source = self.kernel.inventory().world.tickets.clone();
             let pause = source.as_ref().map_or(Ttl::from_secs(60), |source| source.refresh);
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -38,13 +38,13 @@ impl Control {
     }
 
     async fn try_follow_tickets(&self) -> Result<(), ControlError> {
-        let Some(source) = self.asked_source() else { return Ok(()) };
+        let Some(source) = self.access.asked_source() else { return Ok(()) };
         let used = {
-            let db = &mut *self.0.store.read().await?;
+            let db = &mut *self.kernel.store().read().await?;
             store::requests::tickets_in_use(db).await?
         };
         for ticket in used.into_iter().take(MOST_A_ROUND) {
-            self.ask_tracker(&source, &ticket).await?;
+            self.access.ask_tracker(&source, &ticket).await?;
         }
         Ok(())
     }

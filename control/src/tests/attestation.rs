@@ -100,9 +100,9 @@ async fn register(
     word: impl FnOnce(&str) -> String,
 ) -> Result<Enrolled, ControlError> {
     let alice = world.signed_in("alice").await.actor;
-    let challenge = world.control.begin_enrolment(&alice, None).await.unwrap();
+    let challenge = world.control.identity.begin_enrolment(&alice, None).await.unwrap();
     let made = word(&Key::new().make(&challenge));
-    world.control.enrol(&alice, &challenge.id, &made, "blue key").await
+    world.control.identity.enrol(&alice, &challenge.id, &made, "blue key").await
 }
 
 async fn listing(maker: &Maker) -> World {

@@ -22,7 +22,7 @@ async fn an_approvers_delay_does_not_eat_the_grant() {
     world.approve("bob", &id).await.unwrap();
     world.pass(200);
     let grant = used(&world, "app_ro@orders/reporting").await;
-    let ends = world.control.now().after(grant.ttl);
+    let ends = world.control.kernel.now().after(grant.ttl);
     assert_eq!(grant.deadline(), Some(ends), "the whole hour begins with the first use");
 }
 
@@ -41,11 +41,11 @@ async fn admins_cant_approve_themselves() {
     let mut admins = rules();
     let bob = admins.people.get_mut(&"bob".parse().unwrap()).unwrap();
     *bob = Person { admin: true, ..bob.clone() };
-    world.control.reload(admins).await.unwrap();
+    world.control.sources.reload(admins).await.unwrap();
     let id = world.ask("bob", "app_ro@orders/reporting").await.unwrap().request.id;
     let own = crate::model::actor::Actor { admin: true, ..actor("bob") };
     let yes = Yes { digest: digest(&world, &id).await, shorten: None, step_up: None };
-    let refused = world.control.approve(&own, &id, yes).await;
+    let refused = world.control.access.approve(&own, &id, yes).await;
     assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
     let outside = world.approve("eve", &id).await;
     assert!(matches!(outside, Err(ControlError::Forbidden(_))), "an office is no group");
@@ -60,7 +60,7 @@ async fn approving_twice_does_not_reset_the_end() {
     world.pass(600);
     assert!(matches!(world.approve("carol", &id).await, Err(ControlError::Conflict(_))));
     assert!(matches!(world.approve("bob", &id).await, Err(ControlError::Conflict(_))));
-    let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
+    let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
     assert_eq!(view.grant.deadline(), grant.deadline());
 }
 
@@ -79,15 +79,16 @@ async fn pending_requests_lapse() {
     let id = world.ask("alice", "app_rw@orders").await.unwrap().request.id;
     world.approve("lena", &id).await.unwrap();
     world.pass(1_799);
-    world.control.sweep().await.unwrap();
+    world.control.access.sweep().await.unwrap();
     assert_eq!(state(&world, &id).await, "pending");
     world.pass(1);
     let late = world.approve("bob", &id).await;
     assert!(matches!(late, Err(ControlError::Conflict(_))), "{late:?}");
-    world.control.sweep().await.unwrap();
+    world.control.access.sweep().await.unwrap();
     assert_eq!(state(&world, &id).await, "lapsed");
     let inbox = RequestFilter { scope: Scope::Inbox, state: None };
-    let page = world.control.requests(&actor("bob"), inbox, Paging::default()).await.unwrap();
+    let page =
+        world.control.access.requests(&actor("bob"), inbox, Paging::default()).await.unwrap();
     assert!(page.items.is_empty(), "what has lapsed bothers nobody");
     let again = world.ask("alice", "app_rw@orders").await.unwrap();
     assert_ne!(again.request.id, id);
@@ -112,22 +113,22 @@ fn by_night() -> Inventory {
 async fn windows_across_midnight_work() {
     const HOUR: u64 = 3_600;
     let world = World::new().await;
-    world.control.reload(by_night()).await.unwrap();
+    world.control.sources.reload(by_night()).await.unwrap();
     assert_eq!(world.ask("alice", "app_ro@orders").await.unwrap_err().code(), "not-permitted");
     world.pass(14 * HOUR);
     let evening = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
     let long = used(&world, "app_ro@orders").await;
     assert_eq!(evening.id, long.id);
-    world.control.done(&actor("alice"), &long.id).await.unwrap();
+    world.control.access.done(&actor("alice"), &long.id).await.unwrap();
     world.pass(2 * HOUR + 1_800);
     // Half past midnight on Saturday: the shift of Friday still runs.
     let night = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
-    let inventory = world.control.0.inventory.load_full();
-    let ends = inventory.next_change(world.control.now()).unwrap();
+    let inventory = world.control.kernel.inventory();
+    let ends = inventory.next_change(world.control.kernel.now()).unwrap();
     assert_eq!(ends.millis() - START, Ttl::from_secs(22 * HOUR).millis());
     world.pass(5 * HOUR + 1_800);
-    world.control.reconsider("the clock").await.unwrap();
-    let view = world.control.grant(&actor("alice"), &night.id).await.unwrap();
+    world.control.access.reconsider("the clock").await.unwrap();
+    let view = world.control.access.grant(&actor("alice"), &night.id).await.unwrap();
     assert!(matches!(view.grant.state, GrantState::Ended { .. }), "{view:?}");
     // On Saturday evening no shift begins.
     world.pass(17 * HOUR);

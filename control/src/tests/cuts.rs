@@ -33,7 +33,7 @@ fn locked(world: &World, id: &str, whom: &str) -> Deed {
         subject: Subject::Principal(whom.parse().unwrap()),
         reason: "incident 8".to_owned(),
         by: actor("eve").principal.id,
-        at: world.control.now(),
+        at: world.control.kernel.now(),
         until: None,
         members: Default::default(),
     };
@@ -46,7 +46,7 @@ fn ended(login: &LoginId) -> Deed {
 
 /// What another run of this control would have sealed.
 fn sealed(world: &World, deeds: Vec<Deed>) -> Vec<u8> {
-    Cut::new(world.control.now(), deeds).seal(&world.control.0.vault).unwrap()
+    Cut::new(world.control.kernel.now(), deeds).seal(world.control.kernel.vault()).unwrap()
 }
 
 /// Follows the feed as a proxy that kept this: what its first snapshot says.
@@ -63,9 +63,9 @@ async fn given_back(world: &World, unsettled: Vec<Vec<u8>>) -> v1::Snapshot {
 async fn what_a_proxy_knows_of_a_cut_that_the_store_lost_is_in_force_again() {
     let world = World::new().await;
     let grant = world.read_grant().await;
-    let login = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
-    let login = world.control.sign_in(&login.code, Origin::default()).await.unwrap();
-    let decided = world.control.now();
+    let login = world.control.identity.invite(None, &"alice".parse().unwrap()).await.unwrap();
+    let login = world.control.identity.sign_in(&login.code, Origin::default()).await.unwrap();
+    let decided = world.control.kernel.now();
     let deeds = vec![revoked(&grant), locked(&world, "lk-lost", "bob"), ended(&login.actor.login)];
     let blob = sealed(&world, deeds);
     world.pass(60);
@@ -76,13 +76,13 @@ async fn what_a_proxy_knows_of_a_cut_that_the_store_lost_is_in_force_again() {
     assert_eq!(snapshot.gone[0].detail, "by Eve: incident 7");
     assert_eq!(snapshot.locks[0].id, "lk-lost");
     assert_eq!(snapshot.unsettled, std::slice::from_ref(&blob));
-    assert!(world.control.authenticate(&login.token, login.kind).await.is_err());
+    assert!(world.control.identity.authenticate(&login.token, login.kind).await.is_err());
     let refused = service(&world).begin(begin(&grant, "")).await;
     assert!(refused.is_err(), "nothing is decided without it");
 
-    world.control.check_store().await;
-    assert_eq!(world.control.store_health().pending_cuts, 0);
-    let log = world.control.audit(&actor("eve"), Paging::default()).await.unwrap();
+    world.control.kernel.check_store().await;
+    assert_eq!(world.control.kernel.store_health().pending_cuts, 0);
+    let log = world.control.kernel.audit(&actor("eve"), Paging::default()).await.unwrap();
     let late: Vec<_> = log.items.iter().rev().skip(before).collect();
     let kinds: Vec<&str> = late.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(kinds, ["grant.ended", "lock.set", "login.ended"]);
@@ -102,8 +102,8 @@ async fn what_a_proxy_says_takes_nothing_away_that_control_did_not() {
     let foreign = sealed(&other, vec![revoked(&grant)]);
     let lifted = sealed(&world, vec![locked(&world, "lk-lifted", "alice")]);
     given_back(&world, vec![lifted.clone()]).await;
-    world.control.check_store().await;
-    world.control.unlock(&actor("eve"), &"lk-lifted".parse().unwrap()).await.unwrap();
+    world.control.kernel.check_store().await;
+    world.control.access.unlock(&actor("eve"), &"lk-lifted".parse().unwrap()).await.unwrap();
 
     let plain = br#"{"id":"cut-1","at":0,"deeds":[]}"#.to_vec();
     let snapshot = given_back(&world, vec![foreign, plain, Vec::new(), lifted]).await;
@@ -121,8 +121,8 @@ async fn what_the_journal_kept_over_a_kill_is_in_force_from_the_start() {
     assert!(none.is_empty());
     journal.append(&sealed(&world, vec![revoked(&grant)])).unwrap();
     let world = world.reopened().await;
-    assert_eq!(world.control.0.feed.live(), 0);
-    let view = world.control.grant(&actor("eve"), &grant.id).await.unwrap();
+    assert_eq!(world.control.kernel.feed().live(), 0);
+    let view = world.control.access.grant(&actor("eve"), &grant.id).await.unwrap();
     assert_eq!(view.grant.state.word(), "ended");
     assert!(Journal::open(&path).unwrap().1.is_empty(), "the store has it now");
     let world = world.reopened().await;
@@ -137,21 +137,21 @@ async fn a_store_that_another_process_has_locked_keeps_no_revoke_from_cutting() 
     let (grant, eve) = (world.read_grant().await, actor("eve"));
     let mut shell = world.raw().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut shell).await.unwrap();
-    world.control.check_store().await;
-    let outsider = world.control.revoke(&actor("mallory"), &grant.id, String::new()).await;
+    world.control.kernel.check_store().await;
+    let outsider = world.control.access.revoke(&actor("mallory"), &grant.id, String::new()).await;
     assert!(matches!(outsider, Err(ControlError::Forbidden(_))), "{outsider:?}");
-    let ended = world.control.revoke(&eve, &grant.id, "closed".into()).await.unwrap();
+    let ended = world.control.access.revoke(&eve, &grant.id, "closed".into()).await.unwrap();
     assert_eq!((ended.durable, ended.value.state.word()), (false, "ended"));
     let subject = Subject::Principal("bob".parse().unwrap());
-    let lock = world.control.lock(&eve, subject, "incident".into(), None).await.unwrap();
-    assert!(!lock.durable && world.control.0.feed.locks().contains(&lock.value));
-    assert_eq!(world.control.0.feed.live(), 0);
-    assert!(world.control.store_health().unwritable_since.is_some());
+    let lock = world.control.access.lock(&eve, subject, "incident".into(), None).await.unwrap();
+    assert!(!lock.durable && world.control.kernel.feed().locks().contains(&lock.value));
+    assert_eq!(world.control.kernel.feed().live(), 0);
+    assert!(world.control.kernel.store_health().unwritable_since.is_some());
     sqlx::raw_sql("ROLLBACK").execute(&mut shell).await.unwrap();
-    world.control.check_store().await;
-    let health = world.control.store_health();
+    world.control.kernel.check_store().await;
+    let health = world.control.kernel.store_health();
     assert_eq!((health.unwritable_since, health.pending_cuts), (None, 0));
-    assert!(world.control.revoke(&eve, &grant.id, String::new()).await.is_err());
+    assert!(world.control.access.revoke(&eve, &grant.id, String::new()).await.is_err());
     world.read_grant().await;
     assert!(world.kinds().await.contains(&"store.writable".to_owned()));
 }
@@ -161,7 +161,7 @@ async fn a_store_that_another_process_has_locked_keeps_no_revoke_from_cutting() 
 #[tokio::test]
 async fn a_change_that_is_dropped_is_rolled_back_at_once() {
     let world = World::new().await;
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     sqlx::query("DELETE FROM probe").execute(change.db()).await.unwrap();
     drop(change);
     let mut shell = world.raw().await;
@@ -181,7 +181,7 @@ async fn a_change_that_is_dropped_is_rolled_back_at_once() {
 async fn a_transaction_that_ended_by_itself_leaves_no_connection_behind_that_is_stuck() {
     let world = World::new().await;
     for _ in 0..3 {
-        let mut change = world.control.change().await.unwrap();
+        let mut change = world.control.kernel.change().await.unwrap();
         sqlx::raw_sql("ROLLBACK").execute(change.db()).await.unwrap();
         assert!(change.commit().await.is_err());
         world.ask("alice", "app_rw@orders").await.ok();

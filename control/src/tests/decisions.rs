@@ -16,7 +16,7 @@ const LOGIN: (Method, &str) = (Method::Link, "se-login");
 
 /// More events than any reader of the log takes at once.
 async fn flood(world: &World, kind: &'static str, subject: &str, detail: serde_json::Value) {
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     for _ in 0..700 {
         let event = Event::new(By::Proxy("proxy-1".into()), kind, subject, detail.clone());
         change.record(event).await.unwrap();
@@ -51,17 +51,17 @@ async fn events_that_say_so_prove_nothing() {
     flood(&world, "session.proved", "se-forged", detail).await;
     assert!(needs_touch(&begin_in(&world, "se-forged", (&grant, HERE), LOGIN).await));
     flood(&world, "login.signed-in", "ls-forged", serde_json::json!({})).await;
-    assert!(!world.control.anybody_signed_in().await.unwrap());
+    assert!(!world.control.identity.anybody_signed_in().await.unwrap());
 }
 
 #[tokio::test]
 async fn the_first_sign_in_is_remembered_when_its_session_is_long_forgotten() {
     let world = World::new().await;
-    let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
-    assert!(!world.control.anybody_signed_in().await.unwrap());
-    world.control.sign_in(&invite.code, Origin::default()).await.unwrap();
+    let invite = world.control.identity.invite(None, &"alice".parse().unwrap()).await.unwrap();
+    assert!(!world.control.identity.anybody_signed_in().await.unwrap());
+    world.control.identity.sign_in(&invite.code, Origin::default()).await.unwrap();
     sqlx::query("DELETE FROM logins").execute(&mut world.raw().await).await.unwrap();
-    assert!(world.reopened().await.control.anybody_signed_in().await.unwrap());
+    assert!(world.reopened().await.control.identity.anybody_signed_in().await.unwrap());
 }
 
 #[tokio::test]
@@ -80,8 +80,17 @@ async fn what_an_older_version_had_in_its_log_alone_is_taken_over() {
     let world = world.reopened_with(TOUCH).await;
     assert!(!needs_touch(&begin_in(&world, "se-proved", (&grant, HERE), LOGIN).await));
     assert!(needs_touch(&begin_in(&world, "se-other", (&grant, HERE), LOGIN).await));
-    assert!(world.control.anybody_signed_in().await.unwrap());
-    assert!(!world.control.audit(&actor("eve"), Paging::default()).await.unwrap().items.is_empty());
+    assert!(world.control.identity.anybody_signed_in().await.unwrap());
+    assert!(
+        !world
+            .control
+            .kernel
+            .audit(&actor("eve"), Paging::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
 }
 
 /// All sources of control but its tests.

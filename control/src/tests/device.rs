@@ -13,9 +13,9 @@ use crate::model::login::{LoginKind, Origin};
 
 /// Somebody signed in with a browser.
 async fn browser(world: &World, who: &str) -> (Actor, SecretString) {
-    let invite = world.control.invite(None, &who.parse().unwrap()).await.unwrap();
+    let invite = world.control.identity.invite(None, &who.parse().unwrap()).await.unwrap();
     let origin = Origin { kind: LoginKind::Browser, ..Origin::default() };
-    let session = world.control.sign_in(&invite.code, origin).await.unwrap();
+    let session = world.control.identity.sign_in(&invite.code, origin).await.unwrap();
     (session.actor, session.token)
 }
 
@@ -23,7 +23,7 @@ fn offered(world: &World) -> Offered {
     let csr = NewRequest::generate().unwrap().csr_pem;
     let address = Some("192.0.2.7".parse().unwrap());
     let origin = Origin { address, agent: "postern/1".into(), ..Origin::default() };
-    world.control.ask_device(&csr, "laptop-7".parse().unwrap(), &origin).unwrap()
+    world.control.identity.ask_device(&csr, "laptop-7".parse().unwrap(), &origin).unwrap()
 }
 
 #[tokio::test]
@@ -32,17 +32,24 @@ async fn a_terminal_is_signed_in_as_who_typed_its_code_once() {
     let control = &world.control;
     let (alice, _) = browser(&world, "alice").await;
     let codes = offered(&world);
-    assert!(matches!(control.poll_device(&codes.device_code).await.unwrap(), Polled::Pending));
-    let view = control.device_by_code(&alice, &codes.user_code).await.unwrap();
+    assert!(matches!(
+        control.identity.poll_device(&codes.device_code).await.unwrap(),
+        Polled::Pending
+    ));
+    let view = control.identity.device_by_code(&alice, &codes.user_code).await.unwrap();
     assert_eq!((view.device.as_str(), view.agent.as_str()), ("laptop-7", "postern/1"));
-    control.confirm_device(&alice, &codes.user_code, view.digest.clone(), None).await.unwrap();
-    let again = control.confirm_device(&alice, &codes.user_code, view.digest, None).await;
+    control
+        .identity
+        .confirm_device(&alice, &codes.user_code, view.digest.clone(), None)
+        .await
+        .unwrap();
+    let again = control.identity.confirm_device(&alice, &codes.user_code, view.digest, None).await;
     assert!(matches!(again, Err(ControlError::NotFound(_))), "{again:?}");
     world.pass(5);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let (control, code) = (control.clone(), codes.device_code.clone());
-        tasks.spawn(async move { control.poll_device(&code).await.unwrap() });
+        tasks.spawn(async move { control.identity.poll_device(&code).await.unwrap() });
     }
     let polled = tasks.join_all().await;
     let mut sessions = polled.into_iter().filter_map(|polled| match polled {
@@ -51,7 +58,7 @@ async fn a_terminal_is_signed_in_as_who_typed_its_code_once() {
     });
     let (session, issued) = sessions.next().unwrap();
     assert!(sessions.next().is_none(), "two terminals got in by one code");
-    let who = control.authenticate(&session.token, session.kind).await.unwrap();
+    let who = control.identity.authenticate(&session.token, session.kind).await.unwrap();
     assert_eq!(who.principal.id, alice.principal.id);
     assert_ne!(who.login, alice.login);
     assert_eq!(who.authn.device, Some("laptop-7".parse().unwrap()));
@@ -68,18 +75,22 @@ async fn a_code_is_of_no_use_in_another_login_session_than_the_first_that_read_i
     let ((alice, _), (bob, _)) = (browser(&world, "alice").await, browser(&world, "bob").await);
     let (elsewhere, _) = browser(&world, "alice").await;
     let codes = offered(&world);
-    let view = control.device_by_code(&alice, &codes.user_code).await.unwrap();
+    let view = control.identity.device_by_code(&alice, &codes.user_code).await.unwrap();
     for other in [&bob, &elsewhere] {
-        assert!(control.device_by_code(other, &codes.user_code).await.is_err());
-        let stolen =
-            control.confirm_device(other, &codes.user_code, view.digest.clone(), None).await;
+        assert!(control.identity.device_by_code(other, &codes.user_code).await.is_err());
+        let stolen = control
+            .identity
+            .confirm_device(other, &codes.user_code, view.digest.clone(), None)
+            .await;
         assert!(matches!(stolen, Err(ControlError::NotFound(_))), "{stolen:?}");
-        assert!(control.deny_device(other, &codes.user_code).await.is_err());
+        assert!(control.identity.deny_device(other, &codes.user_code).await.is_err());
     }
-    let other =
-        control.confirm_device(&alice, &codes.user_code, Digest::from("x".to_owned()), None).await;
+    let other = control
+        .identity
+        .confirm_device(&alice, &codes.user_code, Digest::from("x".to_owned()), None)
+        .await;
     assert!(matches!(other, Err(ControlError::Conflict(_))), "{other:?}");
-    control.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
+    control.identity.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
 }
 
 #[tokio::test]
@@ -87,8 +98,12 @@ async fn a_code_that_nobody_read_confirms_nothing() {
     let world = World::new().await;
     let (alice, _) = browser(&world, "alice").await;
     let codes = offered(&world);
-    let blind =
-        world.control.confirm_device(&alice, &codes.user_code, Digest::from("x".to_owned()), None);
+    let blind = world.control.identity.confirm_device(
+        &alice,
+        &codes.user_code,
+        Digest::from("x".to_owned()),
+        None,
+    );
     assert!(matches!(blind.await, Err(ControlError::NotFound(_))));
 }
 
@@ -97,10 +112,11 @@ async fn a_terminal_hears_no_and_late_and_too_fast() {
     let world = World::new().await;
     let control = &world.control;
     let (alice, _) = browser(&world, "alice").await;
-    let poll = async |codes: &Offered| control.poll_device(&codes.device_code).await.unwrap();
+    let poll =
+        async |codes: &Offered| control.identity.poll_device(&codes.device_code).await.unwrap();
     let denied = offered(&world);
-    control.device_by_code(&alice, &denied.user_code).await.unwrap();
-    control.deny_device(&alice, &denied.user_code).await.unwrap();
+    control.identity.device_by_code(&alice, &denied.user_code).await.unwrap();
+    control.identity.deny_device(&alice, &denied.user_code).await.unwrap();
     assert!(matches!(poll(&denied).await, Polled::Denied));
     let fast = offered(&world);
     assert!(matches!(poll(&fast).await, Polled::Pending));
@@ -110,9 +126,9 @@ async fn a_terminal_hears_no_and_late_and_too_fast() {
     world.pass(15);
     assert!(matches!(poll(&fast).await, Polled::Pending));
     world.clock.advance(Ttl::from_secs(600));
-    assert!(control.device_by_code(&alice, &fast.user_code).await.is_err());
+    assert!(control.identity.device_by_code(&alice, &fast.user_code).await.is_err());
     assert!(matches!(poll(&fast).await, Polled::Expired));
-    let unknown = control.poll_device(&SecretString::from("pdc_none")).await.unwrap();
+    let unknown = control.identity.poll_device(&SecretString::from("pdc_none")).await.unwrap();
     assert!(matches!(unknown, Polled::Expired));
 }
 
@@ -122,19 +138,19 @@ async fn a_yes_is_worth_nothing_once_its_own_session_is_over_or_its_person_locke
     let control = &world.control;
     let (alice, token) = browser(&world, "alice").await;
     let codes = offered(&world);
-    let view = control.device_by_code(&alice, &codes.user_code).await.unwrap();
-    control.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
-    control.sign_out(&token, crate::model::login::LoginKind::Browser).await.unwrap();
-    let refused = control.poll_device(&codes.device_code).await;
+    let view = control.identity.device_by_code(&alice, &codes.user_code).await.unwrap();
+    control.identity.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
+    control.identity.sign_out(&token, crate::model::login::LoginKind::Browser).await.unwrap();
+    let refused = control.identity.poll_device(&codes.device_code).await;
     assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{refused:?}");
 
     let (alice, _) = browser(&world, "alice").await;
     let codes = offered(&world);
-    let view = control.device_by_code(&alice, &codes.user_code).await.unwrap();
-    control.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
+    let view = control.identity.device_by_code(&alice, &codes.user_code).await.unwrap();
+    control.identity.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
     let lost = policies::Subject::Device("laptop-7".parse().unwrap());
-    control.lock(&actor("eve"), lost, "lost".into(), None).await.unwrap();
-    let refused = control.poll_device(&codes.device_code).await;
+    control.access.lock(&actor("eve"), lost, "lost".into(), None).await.unwrap();
+    let refused = control.identity.poll_device(&codes.device_code).await;
     assert_eq!(refused.unwrap_err().code(), "locked");
 }
 
@@ -145,18 +161,18 @@ async fn codes_are_not_guessed_and_terminals_not_stacked() {
     let (mallory, _) = browser(&world, "mallory").await;
     let mut limited = false;
     for _ in 0..100 {
-        let looked = control.device_by_code(&mallory, "AAAA-AAAA").await;
+        let looked = control.identity.device_by_code(&mallory, "AAAA-AAAA").await;
         limited |= matches!(looked, Err(ControlError::RateLimited));
     }
     assert!(limited);
     let csr = NewRequest::generate().unwrap().csr_pem;
     let origin = Origin { address: Some("192.0.2.9".parse().unwrap()), ..Origin::default() };
-    let ask = || control.ask_device(&csr, "laptop-7".parse().unwrap(), &origin);
+    let ask = || control.identity.ask_device(&csr, "laptop-7".parse().unwrap(), &origin);
     let taken = (0..30).filter(|_| ask().is_ok()).count();
     assert_eq!(taken, 20);
     world.clock.advance(Ttl::from_secs(600));
     assert!(ask().is_ok(), "what is over makes room");
-    assert!(control.ask_device("none", "laptop-7".parse().unwrap(), &origin).is_err());
+    assert!(control.identity.ask_device("none", "laptop-7".parse().unwrap(), &origin).is_err());
 }
 
 #[tokio::test]
@@ -165,26 +181,29 @@ async fn whoever_has_a_passkey_signs_terminals_in_by_it_and_by_nothing_less() {
     let control = &world.control;
     let (alice, mut key) = world.enrolled("alice").await;
     let codes = offered(&world);
-    let view = control.device_by_code(&alice, &codes.user_code).await.unwrap();
+    let view = control.identity.device_by_code(&alice, &codes.user_code).await.unwrap();
     let digest = view.digest.clone();
-    let clicked = control.confirm_device(&alice, &codes.user_code, digest.clone(), None).await;
+    let clicked =
+        control.identity.confirm_device(&alice, &codes.user_code, digest.clone(), None).await;
     assert!(matches!(clicked, Err(ControlError::Forbidden(_))), "{clicked:?}");
 
     // A touch for another terminal is no touch for this one.
     let other = offered(&world);
-    let view_of_other = control.device_by_code(&alice, &other.user_code).await.unwrap();
-    let challenge = control.challenge(&alice, &view_of_other.statement(&alice)).await.unwrap();
+    let view_of_other = control.identity.device_by_code(&alice, &other.user_code).await.unwrap();
+    let challenge =
+        control.identity.challenge(&alice, &view_of_other.statement(&alice)).await.unwrap();
     let touched = Proof::Passkey(key.touch(&challenge));
     let proof = Some((challenge.id.as_str(), touched));
-    let swapped = control.confirm_device(&alice, &codes.user_code, digest.clone(), proof).await;
+    let swapped =
+        control.identity.confirm_device(&alice, &codes.user_code, digest.clone(), proof).await;
     assert!(swapped.is_err(), "{swapped:?}");
 
-    let challenge = control.challenge(&alice, &view.statement(&alice)).await.unwrap();
+    let challenge = control.identity.challenge(&alice, &view.statement(&alice)).await.unwrap();
     let touched = Proof::Passkey(key.touch(&challenge));
     let proof = Some((challenge.id.as_str(), touched));
-    control.confirm_device(&alice, &codes.user_code, digest, proof).await.unwrap();
+    control.identity.confirm_device(&alice, &codes.user_code, digest, proof).await.unwrap();
     world.pass(5);
-    let polled = control.poll_device(&codes.device_code).await.unwrap();
+    let polled = control.identity.poll_device(&codes.device_code).await.unwrap();
     assert!(matches!(polled, Polled::SignedIn(_)), "{polled:?}");
 }
 
@@ -195,7 +214,7 @@ async fn a_few_networks_take_up_no_place_of_others() {
     let csr = NewRequest::generate().unwrap().csr_pem;
     let ask = |address: String| {
         let origin = Origin { address: Some(address.parse().unwrap()), ..Origin::default() };
-        control.ask_device(&csr, "laptop-7".parse().unwrap(), &origin)
+        control.identity.ask_device(&csr, "laptop-7".parse().unwrap(), &origin)
     };
     let taken = (0..30).filter(|host| ask(format!("2001:db8::{host:x}")).is_ok()).count();
     assert_eq!(taken, 20, "the addresses of one network count as one");
@@ -203,7 +222,7 @@ async fn a_few_networks_take_up_no_place_of_others() {
         (0..20).for_each(|host| drop(ask(format!("2001:db8:0:{network:x}::{host:x}")).unwrap()));
     }
     let late = ask("192.0.2.7".into()).unwrap();
-    assert!(matches!(control.poll_device(&late.device_code).await, Ok(Polled::Pending)));
+    assert!(matches!(control.identity.poll_device(&late.device_code).await, Ok(Polled::Pending)));
 }
 
 #[tokio::test]
@@ -212,7 +231,7 @@ async fn sign_ins_of_one_network_use_up_no_others() {
     let code = SecretString::from("x".repeat(43));
     let sign_in = async |address: &str| {
         let origin = Origin { address: Some(address.parse().unwrap()), ..Origin::default() };
-        world.control.sign_in(&code, origin).await.unwrap_err()
+        world.control.identity.sign_in(&code, origin).await.unwrap_err()
     };
     let mut tries = 0;
     while !matches!(sign_in(&format!("2001:db8::{tries:x}")).await, ControlError::RateLimited) {

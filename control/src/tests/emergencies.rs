@@ -12,9 +12,9 @@ use crate::platform::ids;
 
 /// A touch as a ceremony leaves it, with which somebody stands by their request.
 pub(super) async fn stand_by(world: &World, who: &str, id: &RequestId) {
-    let request = world.control.request(&actor("eve"), id).await.unwrap().request;
+    let request = world.control.access.request(&actor("eve"), id).await.unwrap().request;
     let shown = statement::of_wish(&request, "Alice");
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     let step_up = StepUp {
         id: ids::fresh("su").unwrap(),
         principal: who.parse().unwrap(),
@@ -28,12 +28,12 @@ pub(super) async fn stand_by(world: &World, who: &str, id: &RequestId) {
     };
     change.keep_step_up(&step_up).await.unwrap();
     change.commit().await.unwrap();
-    world.control.stand_by(&actor(who), id, &step_up.id).await.unwrap();
+    world.control.access.stand_by(&actor(who), id, &step_up.id).await.unwrap();
 }
 
 pub(super) async fn emergency(world: &World, reason: &str) -> Result<Asked, ControlError> {
     let ask = Wish { act: Act::BreakGlass, reason: reason.into(), ..wish("app_rw@orders") };
-    world.control.ask(&actor("alice"), ask).await
+    world.control.access.ask(&actor("alice"), ask).await
 }
 
 #[tokio::test]
@@ -45,15 +45,15 @@ async fn an_emergency_takes_a_touch_and_a_reason_and_nobody_else() {
     assert_eq!(state(&world, &pending).await, "withdrawn", "it doesn't wait behind another wish");
     assert!(asked.grant.is_none() && asked.request.is_pending(), "never without a touch");
     stand_by(&world, "alice", &asked.request.id).await;
-    let view = world.control.request(&actor("alice"), &asked.request.id).await.unwrap();
-    let grant = world.control.grant(&actor("alice"), &view.grants[0]).await.unwrap();
+    let view = world.control.access.request(&actor("alice"), &asked.request.id).await.unwrap();
+    let grant = world.control.access.grant(&actor("alice"), &view.grants[0]).await.unwrap();
     assert!(grant.review.is_some());
     let told = world.kinds().await;
     let tail: Vec<&str> = told.iter().rev().take(3).map(String::as_str).collect();
     assert_eq!(tail, ["review.opened", "break-glass.used", "grant.given"]);
     let nobody =
         Wish { act: Act::BreakGlass, reason: "the shop is down".into(), ..wish("app_rw@orders") };
-    let refused = world.control.ask(&actor("mallory"), nobody).await.unwrap_err();
+    let refused = world.control.access.ask(&actor("mallory"), nobody).await.unwrap_err();
     assert_eq!(refused.code(), "not-permitted");
 }
 
@@ -64,18 +64,18 @@ async fn a_review_stays_open_until_somebody_else_signs_it() {
     stand_by(&world, "alice", &asked.request.id).await;
     let open = |who: &'static str| {
         let control = world.control.clone();
-        async move { control.reviews(&actor(who), false, Paging::default()).await.unwrap().items }
+        async move { control.access.reviews(&actor(who), false, Paging::default()).await.unwrap().items }
     };
     let review = open("bob").await.remove(0);
     assert_eq!((review.review.groups.len(), review.may_sign), (2, true));
     assert!(open("mallory").await.is_empty());
     let id = review.review.id;
     let sign = async |who: &str, note: &str| {
-        world.control.sign_review(&actor(who), &id, note.into()).await.map(drop)
+        world.control.access.sign_review(&actor(who), &id, note.into()).await.map(drop)
     };
     let early = sign("bob", "all well").await.unwrap_err();
     assert!(matches!(early, ControlError::Conflict(_)), "{early:?}");
-    world.control.done(&actor("alice"), &review.review.grant).await.unwrap();
+    world.control.access.done(&actor("alice"), &review.review.grant).await.unwrap();
     for own in ["alice", "alice-admin"] {
         let refused = sign(own, "all well").await.unwrap_err();
         assert!(matches!(refused, ControlError::Forbidden(_)), "{own}: {refused:?}");
@@ -93,10 +93,10 @@ async fn whoever_would_have_approved_ends_an_emergency() {
     let world = world().await;
     let asked = emergency(&world, "the shop is down").await.unwrap();
     stand_by(&world, "alice", &asked.request.id).await;
-    let view = world.control.request(&actor("alice"), &asked.request.id).await.unwrap();
+    let view = world.control.access.request(&actor("alice"), &asked.request.id).await.unwrap();
     let id = view.grants[0].clone();
     for (who, may) in [("otto", false), ("alice-admin", false), ("bob", true)] {
-        let ended = world.control.revoke(&actor(who), &id, "not now".into()).await;
+        let ended = world.control.access.revoke(&actor(who), &id, "not now".into()).await;
         assert_eq!(ended.is_ok(), may, "{who}: {ended:?}");
     }
 }

@@ -18,23 +18,23 @@ struct App(TOTP);
 
 impl App {
     fn code(&self, world: &World) -> SecretString {
-        let now = world.control.now().millis().unsigned_abs() / 1_000;
+        let now = world.control.kernel.now().millis().unsigned_abs() / 1_000;
         self.0.generate(now).into()
     }
 }
 
 impl World {
     async fn with_app(&self, who: &str) -> (Actor, App) {
-        let invite = self.control.invite(None, &who.parse().unwrap()).await.unwrap();
-        let session = self.control.sign_in(&invite.code, Origin::default()).await.unwrap();
-        let secret = self.control.begin_totp(&session.actor, None).await.unwrap();
+        let invite = self.control.identity.invite(None, &who.parse().unwrap()).await.unwrap();
+        let session = self.control.identity.sign_in(&invite.code, Origin::default()).await.unwrap();
+        let secret = self.control.identity.begin_totp(&session.actor, None).await.unwrap();
         let text = secret.secret.expose_secret().to_owned();
         assert!(!format!("{secret:?}").contains(&text));
         let bytes = Secret::Encoded(text).to_bytes().unwrap();
         let codes = TOTP::new(Algorithm::SHA1, 6, 1, 30, bytes, None, who.to_owned()).unwrap();
         let app = App(codes);
-        assert!(!self.control.factors(&session.actor.principal.id).await.unwrap().any());
-        self.control.confirm_totp(&session.actor, app.code(self)).await.unwrap();
+        assert!(!self.control.identity.factors(&session.actor.principal.id).await.unwrap().any());
+        self.control.identity.confirm_totp(&session.actor, app.code(self)).await.unwrap();
         (session.actor, app)
     }
 
@@ -44,10 +44,13 @@ impl World {
         statement: &Statement,
         code: SecretString,
     ) -> Result<policies::StepUp, ControlError> {
-        let challenge = self.control.challenge(who, statement).await?;
+        let challenge = self.control.identity.challenge(who, statement).await?;
         assert!(challenge.totp && challenge.options.is_none());
         let (purpose, digest) = (statement.purpose, statement.digest());
-        self.control.prove(who, &challenge.id, Proof::Totp(code), purpose, &digest, None).await
+        self.control
+            .identity
+            .prove(who, &challenge.id, Proof::Totp(code), purpose, &digest, None)
+            .await
     }
 }
 
@@ -103,19 +106,20 @@ async fn the_database_alone_has_no_secret() {
 async fn a_code_does_not_change_what_protects_an_account_with_a_passkey() {
     let world = World::new().await;
     let (bob, mut key) = world.enrolled("bob").await;
-    let addition = world.control.totp_addition(&bob);
-    let challenge = world.control.challenge(&bob, &addition).await.unwrap();
+    let addition = world.control.identity.totp_addition(&bob);
+    let challenge = world.control.identity.challenge(&bob, &addition).await.unwrap();
     let proof = Proof::Passkey(key.touch(&challenge));
-    let secret = world.control.begin_totp(&bob, Some((&challenge.id, proof))).await.unwrap();
+    let secret =
+        world.control.identity.begin_totp(&bob, Some((&challenge.id, proof))).await.unwrap();
     let bytes = Secret::Encoded(secret.secret.expose_secret().to_owned()).to_bytes().unwrap();
     let app = App(TOTP::new(Algorithm::SHA1, 6, 1, 30, bytes, None, String::new()).unwrap());
-    world.control.confirm_totp(&bob, app.code(&world)).await.unwrap();
+    world.control.identity.confirm_totp(&bob, app.code(&world)).await.unwrap();
     world.pass(30);
-    let addition = world.control.passkey_addition(&bob);
-    let challenge = world.control.challenge(&bob, &addition).await.unwrap();
+    let addition = world.control.identity.passkey_addition(&bob);
+    let challenge = world.control.identity.challenge(&bob, &addition).await.unwrap();
     assert!(!challenge.totp);
     let proof = Proof::Totp(app.code(&world));
-    let refused = world.control.begin_enrolment(&bob, Some((&challenge.id, proof))).await;
+    let refused = world.control.identity.begin_enrolment(&bob, Some((&challenge.id, proof))).await;
     assert!(matches!(refused, Err(ControlError::Unproven(Unproven::TooWeak))), "{refused:?}");
 }
 
@@ -125,32 +129,33 @@ async fn recovery_takes_two_people_and_ends_every_session() {
     let (bob, _lost) = world.enrolled("bob").await;
     let (eve, alice) = (actor("eve"), actor("alice"));
     let whose = &bob.principal.id;
-    let refused = world.control.ask_recovery(&alice, whose, "lost", None).await;
+    let refused = world.control.identity.ask_recovery(&alice, whose, "lost", None).await;
     assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
-    let own = world.control.ask_recovery(&eve, &eve.principal.id, "lost", None).await;
+    let own = world.control.identity.ask_recovery(&eve, &eve.principal.id, "lost", None).await;
     assert!(matches!(own, Err(ControlError::Forbidden(_))), "{own:?}");
 
-    let asked = world.control.ask_recovery(&eve, whose, "the key was stolen", None).await.unwrap();
+    let asked =
+        world.control.identity.ask_recovery(&eve, whose, "the key was stolen", None).await.unwrap();
     for nobody in [&eve, &alice, &bob] {
-        let refused = world.control.agree_to_recovery(nobody, &asked.id, None).await;
+        let refused = world.control.identity.agree_to_recovery(nobody, &asked.id, None).await;
         assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
     }
-    assert!(world.control.factors(whose).await.unwrap().any());
+    assert!(world.control.identity.factors(whose).await.unwrap().any());
 
     let second = Actor { auditor: true, ..actor("carol") };
-    let invite = world.control.agree_to_recovery(&second, &asked.id, None).await.unwrap();
-    assert!(!world.control.factors(whose).await.unwrap().any());
+    let invite = world.control.identity.agree_to_recovery(&second, &asked.id, None).await.unwrap();
+    assert!(!world.control.identity.factors(whose).await.unwrap().any());
     let kinds = world.kinds().await;
     for kind in ["recovery.asked", "recovery.done", "login.ended", "invite.made"] {
         assert!(kinds.iter().any(|known| known == kind), "{kind}: {kinds:?}");
     }
-    let twice = world.control.agree_to_recovery(&second, &asked.id, None).await;
+    let twice = world.control.identity.agree_to_recovery(&second, &asked.id, None).await;
     assert!(matches!(twice, Err(ControlError::NotFound(_))), "{twice:?}");
 
-    let session = world.control.sign_in(&invite.code, Origin::default()).await.unwrap();
-    let challenge = world.control.begin_enrolment(&session.actor, None).await.unwrap();
+    let session = world.control.identity.sign_in(&invite.code, Origin::default()).await.unwrap();
+    let challenge = world.control.identity.begin_enrolment(&session.actor, None).await.unwrap();
     let made = Key::new().make(&challenge);
-    world.control.enrol(&session.actor, &challenge.id, &made, "new key").await.unwrap();
+    world.control.identity.enrol(&session.actor, &challenge.id, &made, "new key").await.unwrap();
 }
 
 #[tokio::test]
@@ -158,13 +163,13 @@ async fn the_operator_at_the_console_recovers_who_has_nobody_to_agree_to_it() {
     let world = World::new().await;
     let (bob, _lost) = world.enrolled("bob").await;
     let whose = &bob.principal.id;
-    let invite = world.control.recover_at_console(whose).await.unwrap();
-    assert!(!world.control.factors(whose).await.unwrap().any());
+    let invite = world.control.identity.recover_at_console(whose).await.unwrap();
+    assert!(!world.control.identity.factors(whose).await.unwrap().any());
     let kinds = world.kinds().await;
     for kind in ["recovery.done", "login.ended", "invite.made"] {
         assert!(kinds.iter().any(|known| known == kind), "{kind}: {kinds:?}");
     }
-    world.control.sign_in(&invite.code, Origin::default()).await.unwrap();
-    let nobody = world.control.recover_at_console(&"nobody".parse().unwrap()).await;
+    world.control.identity.sign_in(&invite.code, Origin::default()).await.unwrap();
+    let nobody = world.control.identity.recover_at_console(&"nobody".parse().unwrap()).await;
     assert!(nobody.is_err(), "{nobody:?}");
 }

@@ -47,7 +47,7 @@ impl Held {
 }
 
 async fn follow(world: &World) -> impl StreamExt<Item = v1::FeedEvent> + Unpin + use<> {
-    let service = LinkService::new(world.control.clone());
+    let service = LinkService::new(world.control.gateway.clone());
     let request =
         tonic::Request::new(v1::FeedRequest { proxy: "gate-1".into(), unsettled: Vec::new() });
     let stream = service.feed(request).await.unwrap().into_inner();
@@ -68,15 +68,15 @@ async fn a_snapshot_comes_first_and_deltas_follow_in_order() {
     assert!(held.leases.contains(write.id.as_str()));
 
     let subject = Subject::Target("orders".parse().unwrap());
-    let lock = world.control.lock(&actor("eve"), subject, "incident".into(), None).await;
+    let lock = world.control.access.lock(&actor("eve"), subject, "incident".into(), None).await;
     let lock = lock.unwrap().value;
     held.hear(feed.next().await.unwrap());
     assert_eq!(held.locks, BTreeSet::from([lock.id.to_string()]));
-    world.control.unlock(&actor("eve"), &lock.id).await.unwrap();
+    world.control.access.unlock(&actor("eve"), &lock.id).await.unwrap();
     held.hear(feed.next().await.unwrap());
     assert!(held.locks.is_empty());
 
-    world.control.revoke(&actor("eve"), &write.id, "closed".into()).await.unwrap();
+    world.control.access.revoke(&actor("eve"), &write.id, "closed".into()).await.unwrap();
     held.hear(feed.next().await.unwrap());
     assert_eq!(held.gone, [(write.id.to_string(), "revoked".to_owned())]);
     assert_eq!(held.snapshots, 1);
@@ -86,13 +86,13 @@ async fn a_snapshot_comes_first_and_deltas_follow_in_order() {
 async fn a_snapshot_leaves_out_what_has_ended_and_says_why_for_a_while() {
     let world = World::new().await;
     let grant = world.read_grant().await;
-    world.control.done(&actor("alice"), &grant.id).await.unwrap();
+    world.control.access.done(&actor("alice"), &grant.id).await.unwrap();
     let mut held = Held::default();
     held.hear(follow(&world).await.next().await.unwrap());
     assert!(held.leases.is_empty());
     assert_eq!(held.gone, [(grant.id.to_string(), "done".to_owned())]);
     world.pass(601);
-    world.control.sweep().await.unwrap();
+    world.control.access.sweep().await.unwrap();
     held.hear(follow(&world).await.next().await.unwrap());
     assert!(held.gone.is_empty());
 }
@@ -105,11 +105,19 @@ async fn no_change_falls_between_a_snapshot_and_its_deltas() {
         let control = world.control.clone();
         tokio::spawn(async move {
             for _ in 0..40 {
-                let asked =
-                    control.ask(&actor("alice"), super::wish("app_ro@orders")).await.unwrap();
-                control.done(&actor("alice"), &asked.grant.unwrap().id).await.unwrap();
+                let asked = control
+                    .access
+                    .ask(&actor("alice"), super::wish("app_ro@orders"))
+                    .await
+                    .unwrap();
+                control.access.done(&actor("alice"), &asked.grant.unwrap().id).await.unwrap();
             }
-            control.ask(&actor("alice"), super::wish("app_ro@orders")).await.unwrap().revision
+            control
+                .access
+                .ask(&actor("alice"), super::wish("app_ro@orders"))
+                .await
+                .unwrap()
+                .revision
         })
     };
     let mut feeds = Vec::new();
@@ -133,16 +141,16 @@ async fn a_proxy_that_lags_gets_a_new_snapshot() {
     let mut feed = follow(&world).await;
     let mut held = Held::default();
     held.hear(feed.next().await.unwrap());
-    let now = world.control.now();
+    let now = world.control.kernel.now();
     for _ in 0..2_000 {
         let news = crate::kernel::feed::News {
             unlocked: vec!["lk-none".parse().unwrap()],
             ..Default::default()
         };
-        let revision = world.control.0.feed.revision() + 1;
-        world.control.0.feed.publish(news, revision, now);
+        let revision = world.control.kernel.feed().revision() + 1;
+        world.control.kernel.feed().publish(news, revision, now);
     }
-    let last = world.control.0.feed.revision();
+    let last = world.control.kernel.feed().revision();
     while held.revision < last {
         let event = feed.next().await.unwrap();
         if matches!(event.event, Some(Event::Snapshot(_))) {

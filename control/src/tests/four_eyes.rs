@@ -84,7 +84,7 @@ async fn world(kin: Kinship) -> World {
     }
     kin(&mut inventory);
     let world = World::new().await;
-    world.control.reload(inventory).await.unwrap();
+    world.control.sources.reload(inventory).await.unwrap();
     world
 }
 
@@ -104,38 +104,39 @@ impl FourEyes {
             Self::ApproveAnEdit => {
                 let asked = world.ask(FIRST, "app_ro@orders/reporting").await?;
                 let changes = Changes { reason: Some("order 8".into()), ..Changes::default() };
-                control.edit(&first, &asked.request.id, changes).await?;
+                control.access.edit(&first, &asked.request.id, changes).await?;
                 world.approve(who, &asked.request.id).await.map(drop)
             }
             Self::ApproveASecondTime => {
-                let asked = control.ask(&actor("carol"), wish("app_rw@orders")).await?;
+                let asked = control.access.ask(&actor("carol"), wish("app_rw@orders")).await?;
                 world.approve(FIRST, &asked.request.id).await?;
                 world.approve(who, &asked.request.id).await.map(drop)
             }
             Self::Deny => {
                 let asked = world.ask(FIRST, "app_ro@orders/reporting").await?;
-                control.deny(&second, &asked.request.id, "no".into()).await.map(drop)
+                control.access.deny(&second, &asked.request.id, "no".into()).await.map(drop)
             }
             Self::SignAReview => {
                 let asked = emergency(world, "the shop is down").await?;
                 stand_by(world, FIRST, &asked.request.id).await;
-                let view = control.request(&first, &asked.request.id).await?;
-                let grant = control.done(&first, &view.grants[0]).await?.value;
-                let review = control.grant(&first, &grant.id).await?.review.unwrap();
-                control.sign_review(&second, &review, "read it".into()).await.map(drop)
+                let view = control.access.request(&first, &asked.request.id).await?;
+                let grant = control.access.done(&first, &view.grants[0]).await?.value;
+                let review = control.access.grant(&first, &grant.id).await?.review.unwrap();
+                control.access.sign_review(&second, &review, "read it".into()).await.map(drop)
             }
             Self::AskForARecovery => {
-                control.ask_recovery(&second, &id(FIRST), "lost", None).await.map(drop)
+                control.identity.ask_recovery(&second, &id(FIRST), "lost", None).await.map(drop)
             }
             Self::AgreeToARecovery => {
-                let asked = control.ask_recovery(&first, &id("bob"), "lost", None).await?;
-                control.agree_to_recovery(&second, &asked.id, None).await.map(drop)
+                let asked = control.identity.ask_recovery(&first, &id("bob"), "lost", None).await?;
+                control.identity.agree_to_recovery(&second, &asked.id, None).await.map(drop)
             }
             Self::AgreeToTheirOwnRecovery => {
-                let asked = control.ask_recovery(&actor("eve"), &id(FIRST), "lost", None).await?;
-                control.agree_to_recovery(&second, &asked.id, None).await.map(drop)
+                let asked =
+                    control.identity.ask_recovery(&actor("eve"), &id(FIRST), "lost", None).await?;
+                control.identity.agree_to_recovery(&second, &asked.id, None).await.map(drop)
             }
-            Self::Invite => control.invite(Some(&second), &id(FIRST)).await.map(drop),
+            Self::Invite => control.identity.invite(Some(&second), &id(FIRST)).await.map(drop),
         }
     }
 }
@@ -167,20 +168,21 @@ async fn every_act_of_a_second_person_is_done_by_another_human() {
 async fn one_human_with_two_identities_recovers_nobody_alone() {
     let world = world(|inventory| same(inventory, SECOND, FIRST)).await;
     let control = &world.control;
-    let asked = control.ask_recovery(&admin(FIRST), &id("bob"), "lost", None).await.unwrap();
-    let refused = control.agree_to_recovery(&admin(SECOND), &asked.id, None).await;
+    let asked =
+        control.identity.ask_recovery(&admin(FIRST), &id("bob"), "lost", None).await.unwrap();
+    let refused = control.identity.agree_to_recovery(&admin(SECOND), &asked.id, None).await;
     assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
-    assert!(control.agree_to_recovery(&admin(OTHER), &asked.id, None).await.is_ok());
+    assert!(control.identity.agree_to_recovery(&admin(OTHER), &asked.id, None).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_request_of_ones_other_identity_is_seen_but_not_decided() {
     let world = world(|inventory| same(inventory, SECOND, FIRST)).await;
     let asked = world.ask(FIRST, "app_ro@orders/reporting").await.unwrap();
-    let view = world.control.request(&actor(SECOND), &asked.request.id).await.unwrap();
+    let view = world.control.access.request(&actor(SECOND), &asked.request.id).await.unwrap();
     assert!(!view.may_decide && !view.may_approve);
     let seen = digest(&world, &asked.request.id).await;
     let yes = Yes { digest: seen, shorten: None, step_up: None };
-    let refused = world.control.approve(&actor(SECOND), &asked.request.id, yes).await;
+    let refused = world.control.access.approve(&actor(SECOND), &asked.request.id, yes).await;
     assert!(refused.unwrap_err().to_string().contains("whatever name"));
 }

@@ -8,28 +8,29 @@ async fn a_grant_ends_by_its_holder_by_revocation_and_by_time() {
     let world = World::new().await;
     let alice = actor("alice");
     let grant = world.read_grant().await;
-    let foreign = world.control.done(&actor("bob"), &grant.id).await;
+    let foreign = world.control.access.done(&actor("bob"), &grant.id).await;
     assert!(matches!(foreign, Err(ControlError::Forbidden(_))), "{foreign:?}");
-    let done = world.control.done(&alice, &grant.id).await.unwrap();
+    let done = world.control.access.done(&alice, &grant.id).await.unwrap();
     assert_eq!(done.value.state.word(), "ended");
-    let again = world.control.done(&alice, &grant.id).await;
+    let again = world.control.access.done(&alice, &grant.id).await;
     assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
 
     let grant = world.write_grant().await;
-    let own = world.control.revoke(&alice, &grant.id, "mine".into()).await;
+    let own = world.control.access.revoke(&alice, &grant.id, "mine".into()).await;
     assert!(own.unwrap_err().to_string().contains("postern done"));
-    let outsider = world.control.revoke(&actor("mallory"), &grant.id, String::new()).await;
+    let outsider = world.control.access.revoke(&actor("mallory"), &grant.id, String::new()).await;
     assert!(matches!(outsider, Err(ControlError::Forbidden(_))), "{outsider:?}");
-    let revoked = world.control.revoke(&actor("bob"), &grant.id, "closed".into()).await.unwrap();
+    let revoked =
+        world.control.access.revoke(&actor("bob"), &grant.id, "closed".into()).await.unwrap();
     let GrantState::Ended { end, .. } = revoked.value.state else { panic!("{revoked:?}") };
     assert_eq!(end.to_string(), "the grant was revoked: by Bob: closed");
 
     let grant = world.read_grant().await;
     world.pass(900);
-    world.control.sweep().await.unwrap();
-    let view = world.control.grant(&alice, &grant.id).await.unwrap();
+    world.control.access.sweep().await.unwrap();
+    let view = world.control.access.grant(&alice, &grant.id).await.unwrap();
     assert_eq!(view.grant.state.word(), "ended");
-    assert_eq!(world.control.0.feed.live(), 0);
+    assert_eq!(world.control.kernel.feed().live(), 0);
 }
 
 #[tokio::test]
@@ -48,13 +49,13 @@ async fn a_lock_on_a_person_keeps_them_from_asking_and_approving() {
     for who in ["alice", "bob"] {
         let subject = Subject::Principal(who.parse().unwrap());
         let eve = actor("eve");
-        world.control.lock(&eve, subject, "lost laptop".into(), None).await.unwrap();
+        world.control.access.lock(&eve, subject, "lost laptop".into(), None).await.unwrap();
     }
     assert_eq!(world.ask("alice", "app_ro@orders").await.unwrap_err().code(), "locked");
     assert_eq!(world.approve("bob", &asked.request.id).await.unwrap_err().code(), "locked");
-    let locks = world.control.locks(&actor("eve")).await.unwrap();
+    let locks = world.control.access.locks(&actor("eve")).await.unwrap();
     for lock in locks {
-        world.control.unlock(&actor("eve"), &lock.lock.id).await.unwrap();
+        world.control.access.unlock(&actor("eve"), &lock.lock.id).await.unwrap();
     }
     world.read_grant().await;
 }
@@ -63,15 +64,15 @@ async fn a_lock_on_a_person_keeps_them_from_asking_and_approving() {
 async fn a_lock_ends_by_itself_and_nobody_locks_themselves_out() {
     let world = World::new().await;
     let target = || Subject::Target("orders".parse().unwrap());
-    let until = Some(world.control.now().after(Ttl::from_secs(60)));
+    let until = Some(world.control.kernel.now().after(Ttl::from_secs(60)));
     let eve = actor("eve");
-    world.control.lock(&eve, target(), "incident".into(), until).await.unwrap();
+    world.control.access.lock(&eve, target(), "incident".into(), until).await.unwrap();
     assert_eq!(world.ask("alice", "app_ro@orders").await.unwrap_err().code(), "locked");
     world.pass(60);
     world.read_grant().await;
-    world.control.sweep().await.unwrap();
-    assert!(world.control.0.feed.locks().is_empty());
+    world.control.access.sweep().await.unwrap();
+    assert!(world.control.kernel.feed().locks().is_empty());
     let own = Subject::Principal("eve".parse().unwrap());
-    assert!(world.control.lock(&eve, own, String::new(), None).await.is_err());
-    assert!(world.control.lock(&actor("bob"), target(), String::new(), None).await.is_err());
+    assert!(world.control.access.lock(&eve, own, String::new(), None).await.is_err());
+    assert!(world.control.access.lock(&actor("bob"), target(), String::new(), None).await.is_err());
 }

@@ -90,27 +90,28 @@ fn client_data(kind: &str, options: &Value, origin: &str) -> Vec<u8> {
 impl World {
     /// Signs somebody in by a link, as a recovery makes it.
     pub(crate) async fn signed_in(&self, who: &str) -> LoginSession {
-        let mut change = self.control.change().await.unwrap();
+        let mut change = self.control.kernel.change().await.unwrap();
         let by = crate::model::event::By::Operator;
         let invite = change.make_invite(by, &who.parse().unwrap()).await.unwrap();
         change.commit().await.unwrap();
-        self.control.sign_in(&invite.code, Origin::default()).await.unwrap()
+        self.control.identity.sign_in(&invite.code, Origin::default()).await.unwrap()
     }
 
     /// Somebody with a first passkey.
     pub(crate) async fn enrolled(&self, who: &str) -> (Actor, Key) {
         let LoginSession { actor, kind, .. } = self.signed_in(who).await;
         let mut key = Key::new();
-        let challenge = self.control.begin_enrolment(&actor, None).await.unwrap();
+        let challenge = self.control.identity.begin_enrolment(&actor, None).await.unwrap();
         let made = key.make(&challenge);
-        let enrolled = self.control.enrol(&actor, &challenge.id, &made, "blue key").await.unwrap();
-        (self.control.authenticate(&enrolled.token, kind).await.unwrap(), key)
+        let enrolled =
+            self.control.identity.enrol(&actor, &challenge.id, &made, "blue key").await.unwrap();
+        (self.control.identity.authenticate(&enrolled.token, kind).await.unwrap(), key)
     }
 
     /// The detail of the newest event, which has to be of this kind.
     async fn newest(&self, kind: &str) -> Value {
         let paging = crate::model::view::Paging { cursor: None, limit: Some(1) };
-        let page = self.control.audit(&super::actor("eve"), paging).await.unwrap();
+        let page = self.control.kernel.audit(&super::actor("eve"), paging).await.unwrap();
         assert_eq!(page.items[0].kind, kind);
         page.items[0].detail.clone()
     }
@@ -124,7 +125,7 @@ impl World {
         let statement = approval("rq-1");
         let (purpose, digest) = (statement.purpose, statement.digest());
         let proof = Proof::Passkey(proof);
-        self.control.prove(actor, &challenge.id, proof, purpose, &digest, None).await
+        self.control.identity.prove(actor, &challenge.id, proof, purpose, &digest, None).await
     }
 }
 
@@ -153,7 +154,7 @@ async fn a_touch_proves_one_statement_and_anybody_can_check_it_later() {
     let world = World::new().await;
     let (bob, mut key) = world.enrolled("bob").await;
     let statement = approval("rq-1");
-    let challenge = world.control.challenge(&bob, &statement).await.unwrap();
+    let challenge = world.control.identity.challenge(&bob, &statement).await.unwrap();
     let asked = world.newest("step-up.asked").await;
     assert_eq!(asked["digest"], json!(statement.digest()));
     let proven = world.prove(&bob, &challenge, key.touch(&challenge)).await.unwrap();
@@ -202,7 +203,7 @@ async fn what_an_authenticator_gets_wrong_is_refused_by_name() {
         (Wrong { party: Some("example.com"), ..Wrong::default() }, "wrong-party"),
         (Wrong { unverified: true, ..Wrong::default() }, "uv-missing"),
     ] {
-        let challenge = world.control.challenge(&bob, &approval("rq-1")).await.unwrap();
+        let challenge = world.control.identity.challenge(&bob, &approval("rq-1")).await.unwrap();
         let touched = key.touch_wrong(&challenge, &wrong);
         let refused = world.prove(&bob, &challenge, touched).await;
         assert_eq!(reason(&world, refused, "step-up.refused").await, expected);
@@ -216,7 +217,7 @@ async fn what_an_authenticator_gets_wrong_is_refused_by_name() {
 async fn an_answer_counts_once_in_time_and_for_its_own_question() {
     let world = World::new().await;
     let (bob, mut key) = world.enrolled("bob").await;
-    let ask = async || world.control.challenge(&bob, &approval("rq-1")).await.unwrap();
+    let ask = async || world.control.identity.challenge(&bob, &approval("rq-1")).await.unwrap();
 
     let first = ask().await;
     let touched = key.touch(&first);
@@ -235,13 +236,15 @@ async fn an_answer_counts_once_in_time_and_for_its_own_question() {
     let changed = ask().await;
     let (purpose, digest) = (Purpose::Approve, approval("rq-2").digest());
     let proof = Proof::Passkey(key.touch(&changed));
-    let refused = world.control.prove(&bob, &changed.id, proof, purpose, &digest, None).await;
+    let refused =
+        world.control.identity.prove(&bob, &changed.id, proof, purpose, &digest, None).await;
     assert_eq!(reason(&world, refused, "step-up.refused").await, "wrong-statement");
 
     let other = ask().await;
     let (purpose, digest) = (Purpose::Connect, approval("rq-1").digest());
     let proof = Proof::Passkey(key.touch(&other));
-    let refused = world.control.prove(&bob, &other.id, proof, purpose, &digest, None).await;
+    let refused =
+        world.control.identity.prove(&bob, &other.id, proof, purpose, &digest, None).await;
     assert_eq!(reason(&world, refused, "step-up.refused").await, "wrong-purpose");
 
     for (proof, expected) in [("", "malformed"), ("{}", "malformed"), ("null", "malformed")] {
@@ -254,8 +257,8 @@ async fn an_answer_counts_once_in_time_and_for_its_own_question() {
 async fn a_sign_in_is_no_approval() {
     let world = World::new().await;
     let (bob, mut key) = world.enrolled("bob").await;
-    let challenge = world.control.challenge(&bob, &approval("rq-1")).await.unwrap();
-    let mut signing_in = world.control.sign_in_challenge().unwrap();
+    let challenge = world.control.identity.challenge(&bob, &approval("rq-1")).await.unwrap();
+    let mut signing_in = world.control.identity.sign_in_challenge().unwrap();
     // The credential is named, as a browser would find it by itself.
     signing_in.options.as_mut().unwrap()["allowCredentials"] =
         challenge.options.as_ref().unwrap()["allowCredentials"].clone();
@@ -267,7 +270,11 @@ async fn a_sign_in_is_no_approval() {
 
     // For what it was made it is good, once.
     let sign_in = async |touched: &str| {
-        world.control.sign_in_with_passkey(&signing_in.id, touched, Origin::default()).await
+        world
+            .control
+            .identity
+            .sign_in_with_passkey(&signing_in.id, touched, Origin::default())
+            .await
     };
     assert_eq!(sign_in(&touched).await.unwrap().actor.principal.id.as_str(), "bob");
     let proven = world.newest("login.proven").await;
@@ -282,12 +289,12 @@ async fn a_sign_in_is_no_approval() {
 async fn a_sign_in_challenge_is_ours_and_of_now() {
     let world = World::new().await;
     let (bob, mut key) = world.enrolled("bob").await;
-    let named = world.control.challenge(&bob, &approval("rq-1")).await.unwrap();
-    let mut asked = world.control.sign_in_challenge().unwrap();
+    let named = world.control.identity.challenge(&bob, &approval("rq-1")).await.unwrap();
+    let mut asked = world.control.identity.sign_in_challenge().unwrap();
     asked.options.as_mut().unwrap()["allowCredentials"] =
         named.options.unwrap()["allowCredentials"].clone();
     let sign_in = async |id: String, proof: String| {
-        world.control.sign_in_with_passkey(&id, &proof, Origin::default()).await
+        world.control.identity.sign_in_with_passkey(&id, &proof, Origin::default()).await
     };
     let refused = sign_in(flip(&asked.id), key.touch(&asked)).await;
     assert_eq!(reason(&world, refused, "login.refused").await, "unknown-challenge");
@@ -301,7 +308,7 @@ async fn nobody_answers_for_another_person_or_another_session() {
     let world = World::new().await;
     let (bob, mut bobs) = world.enrolled("bob").await;
     let (carol, mut carols) = world.enrolled("carol").await;
-    let challenge = world.control.challenge(&bob, &approval("rq-1")).await.unwrap();
+    let challenge = world.control.identity.challenge(&bob, &approval("rq-1")).await.unwrap();
 
     let refused = world.prove(&carol, &challenge, bobs.touch(&challenge)).await;
     assert_eq!(reason(&world, refused, "step-up.refused").await, "another-person");
@@ -310,7 +317,7 @@ async fn nobody_answers_for_another_person_or_another_session() {
     assert_eq!(reason(&world, refused, "step-up.refused").await, "another-session");
 
     // Neither has used the question up; but carol's key doesn't answer it for bob.
-    let hers = world.control.challenge(&carol, &approval("rq-1")).await.unwrap();
+    let hers = world.control.identity.challenge(&carol, &approval("rq-1")).await.unwrap();
     let mut mixed = challenge.clone();
     mixed.options.as_mut().unwrap()["allowCredentials"] =
         hers.options.unwrap()["allowCredentials"].clone();
@@ -324,7 +331,7 @@ async fn a_counter_that_went_back_is_refused() {
     let (bob, mut key) = world.enrolled("bob").await;
     let update = "UPDATE passkeys SET body = json_set(body, '$.cred.counter', 1000)";
     sqlx::query(update).execute(&mut world.raw().await).await.unwrap();
-    let challenge = world.control.challenge(&bob, &approval("rq-1")).await.unwrap();
+    let challenge = world.control.identity.challenge(&bob, &approval("rq-1")).await.unwrap();
     let refused = world.prove(&bob, &challenge, key.touch(&challenge)).await;
     assert_eq!(reason(&world, refused, "step-up.refused").await, "counter-regressed");
 }
@@ -334,16 +341,17 @@ async fn a_credential_is_one_persons() {
     let world = World::new().await;
     let (_, mut key) = world.enrolled("bob").await;
     let carol = world.signed_in("carol").await.actor;
-    let challenge = world.control.begin_enrolment(&carol, None).await.unwrap();
+    let challenge = world.control.identity.begin_enrolment(&carol, None).await.unwrap();
     let made = key.make(&challenge);
-    let enrolled = world.control.enrol(&carol, &challenge.id, &made, "mine").await.unwrap();
+    let enrolled =
+        world.control.identity.enrol(&carol, &challenge.id, &made, "mine").await.unwrap();
     // As if the authenticator had drawn the credential that bob has already.
     let mut raw = world.raw().await;
     let twin = "UPDATE passkeys SET credential = \
                 (SELECT credential FROM passkeys WHERE principal = 'bob') WHERE id = ?";
     let refused = sqlx::query(twin).bind(&enrolled.passkey.id).execute(&mut raw).await;
     assert!(refused.is_err());
-    let again = world.control.enrol(&carol, &challenge.id, &made, "mine").await;
+    let again = world.control.identity.enrol(&carol, &challenge.id, &made, "mine").await;
     assert_eq!(reason(&world, again, "passkey.refused").await, "replayed");
 }
 
@@ -351,31 +359,33 @@ async fn a_credential_is_one_persons() {
 async fn a_further_passkey_takes_a_touch_and_the_last_one_stays() {
     let world = World::new().await;
     let (bob, mut key) = world.enrolled("bob").await;
-    let refused = world.control.begin_enrolment(&bob, None).await;
+    let refused = world.control.identity.begin_enrolment(&bob, None).await;
     assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
-    let addition = world.control.passkey_addition(&bob);
-    let challenge = world.control.challenge(&bob, &addition).await.unwrap();
+    let addition = world.control.identity.passkey_addition(&bob);
+    let challenge = world.control.identity.challenge(&bob, &addition).await.unwrap();
     let proof = Proof::Passkey(key.touch(&challenge));
-    let asked = world.control.begin_enrolment(&bob, Some((&challenge.id, proof))).await.unwrap();
+    let asked =
+        world.control.identity.begin_enrolment(&bob, Some((&challenge.id, proof))).await.unwrap();
     let mut second = Key::new();
     let made = second.make(&asked);
-    let added = world.control.enrol(&bob, &asked.id, &made, " spare\n ").await.unwrap().passkey;
+    let added =
+        world.control.identity.enrol(&bob, &asked.id, &made, " spare\n ").await.unwrap().passkey;
     assert_eq!(added.name, "spare");
 
-    world.control.rename_passkey(&bob, &added.id, "red key").await.unwrap();
+    world.control.identity.rename_passkey(&bob, &added.id, "red key").await.unwrap();
     let carol = super::actor("carol");
-    let theirs = world.control.rename_passkey(&carol, &added.id, "mine").await;
+    let theirs = world.control.identity.rename_passkey(&carol, &added.id, "mine").await;
     assert!(matches!(theirs, Err(ControlError::NotFound(_))), "{theirs:?}");
-    let all = world.control.passkeys(&bob).await.unwrap();
+    let all = world.control.identity.passkeys(&bob).await.unwrap();
     let names: Vec<&str> = all.iter().map(|view| view.name.as_str()).collect();
     assert_eq!(names, ["blue key", "red key"]);
     assert!(all[0].used_at.is_some() && all[1].used_at.is_none());
 
-    let removal = world.control.passkey_removal(&bob, &all[0].id).await.unwrap();
-    let challenge = world.control.challenge(&bob, &removal).await.unwrap();
+    let removal = world.control.identity.passkey_removal(&bob, &all[0].id).await.unwrap();
+    let challenge = world.control.identity.challenge(&bob, &removal).await.unwrap();
     let proof = Proof::Passkey(key.touch(&challenge));
-    world.control.remove_passkey(&bob, &all[0].id, &challenge.id, proof).await.unwrap();
-    let last = world.control.passkey_removal(&bob, &added.id).await;
+    world.control.identity.remove_passkey(&bob, &all[0].id, &challenge.id, proof).await.unwrap();
+    let last = world.control.identity.passkey_removal(&bob, &added.id).await;
     assert!(matches!(last, Err(ControlError::Conflict(_))), "{last:?}");
 }
 

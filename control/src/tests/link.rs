@@ -24,11 +24,11 @@ async fn the_first_use_starts_the_clock_and_the_next_ones_change_nothing() {
     assert_eq!(first.ends_ms, START + 600_000 + 3_600_000);
     let password = first.credential.unwrap().credential.unwrap();
     assert_eq!(password, Credential::Password("canary-upstream-password".into()));
-    let (revision, events) = (world.control.0.feed.revision(), world.kinds().await.len());
+    let (revision, events) = (world.control.kernel.feed().revision(), world.kinds().await.len());
     world.pass(60);
     let again = service(&world).begin(begin(&grant, "")).await.unwrap().into_inner();
     assert_eq!(again.ends_ms, first.ends_ms);
-    assert_eq!(world.control.0.feed.revision(), revision);
+    assert_eq!(world.control.kernel.feed().revision(), revision);
     assert_eq!(world.kinds().await.len(), events);
     world.pass(3_540);
     let over = service(&world).begin(begin(&grant, "")).await.unwrap_err();
@@ -53,7 +53,7 @@ async fn the_rules_are_asked_again_with_where_the_connection_comes_from() {
     let grant = world.read_grant().await;
     let outside = service(&world).begin(begin(&grant, "203.0.113.9:5")).await.unwrap_err();
     assert_eq!(outside.code(), Code::PermissionDenied);
-    let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
+    let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
     assert_eq!(view.grant.state.word(), "granted", "its clock hasn't started");
     service(&world).begin(begin(&grant, "10.0.0.1:5")).await.unwrap();
 }
@@ -107,12 +107,13 @@ async fn a_report_counts_once_and_a_strangers_text_stays_text() {
         report(&world, all).await;
     }
     let filter = SessionFilter { scope: Scope::All, ..Default::default() };
-    let page = world.control.sessions(&actor("eve"), filter, Paging::default()).await.unwrap();
+    let page =
+        world.control.evidence.sessions(&actor("eve"), filter, Paging::default()).await.unwrap();
     assert_eq!(page.items.len(), 1);
     assert_eq!(page.items[0].application, "psql [31m");
     let end = page.items[0].ended.as_ref().unwrap();
     assert_eq!((end.end.as_str(), end.statements), ("revoked", 2));
-    let log = world.control.audit(&actor("eve"), Paging::default()).await.unwrap();
+    let log = world.control.kernel.audit(&actor("eve"), Paging::default()).await.unwrap();
     let denials: Vec<_> =
         log.items.iter().filter(|event| event.kind == "connection.denied").collect();
     assert_eq!(denials.len(), 1);
@@ -125,10 +126,10 @@ async fn sessions_are_seen_by_their_own_and_by_those_who_oversee() {
     let world = World::new().await;
     report(&world, vec![("h-1", opened("se-1"))]).await;
     let id = "se-1".parse().unwrap();
-    assert!(world.control.session(&actor("alice"), &id).await.is_ok());
-    assert!(world.control.session(&actor("bob"), &id).await.is_err());
-    assert!(world.control.recording(&actor("alice"), &id).await.is_err());
-    let path = world.control.recording(&actor("eve"), &id).await.unwrap();
+    assert!(world.control.evidence.session(&actor("alice"), &id).await.is_ok());
+    assert!(world.control.evidence.session(&actor("bob"), &id).await.is_err());
+    assert!(world.control.evidence.recording(&actor("alice"), &id).await.is_err());
+    let path = world.control.evidence.recording(&actor("eve"), &id).await.unwrap();
     assert!(path.ends_with("recordings/se-1.rec"), "{path:?}");
     assert_eq!(world.kinds().await.last().unwrap(), "recording.read");
 }

@@ -46,8 +46,8 @@ use policies::{
 use secrecy::SecretString;
 use tempfile::TempDir;
 
+use crate::Control;
 use crate::access::requests::Wish;
-use crate::kernel::control::Control;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::inventory::{Inventory, Person, Secrets};
@@ -119,7 +119,7 @@ impl World {
     }
 
     pub(crate) async fn ask(&self, who: &str, what: &str) -> Result<Asked, ControlError> {
-        self.control.ask(&actor(who), wish(what)).await
+        self.control.access.ask(&actor(who), wish(what)).await
     }
 
     pub(crate) async fn approve(
@@ -127,10 +127,11 @@ impl World {
         who: &str,
         id: &RequestId,
     ) -> Result<Option<Grant>, ControlError> {
-        let view = self.control.request(&actor("eve"), id).await?;
+        let view = self.control.access.request(&actor("eve"), id).await?;
         let digest = view.request.digest();
         let approved = self
             .control
+            .access
             .approve(
                 &actor(who),
                 id,
@@ -154,7 +155,7 @@ impl World {
     /// What happened, oldest first.
     pub(crate) async fn kinds(&self) -> Vec<String> {
         let paging = crate::model::view::Paging { cursor: None, limit: Some(200) };
-        let page = self.control.audit(&actor("eve"), paging).await.unwrap();
+        let page = self.control.kernel.audit(&actor("eve"), paging).await.unwrap();
         page.items.into_iter().rev().map(|event| event.kind).collect()
     }
 }

@@ -148,7 +148,7 @@ impl World {
         let channels = channels.into_iter().map(|channel| (channel.name.clone(), channel));
         let mut next = inventory(RULES);
         next.channels = channels.collect::<BTreeMap<_, _>>().into();
-        self.control.reload(next).await.unwrap();
+        self.control.sources.reload(next).await.unwrap();
     }
 
     /// What stands in the outbox, oldest first.
@@ -157,7 +157,7 @@ impl World {
         let mut cursor = None;
         loop {
             let paging = Paging { cursor, limit: Some(200) };
-            let next = self.control.letters(&actor("eve"), None, paging).await.unwrap();
+            let next = self.control.notifier.letters(&actor("eve"), None, paging).await.unwrap();
             page.extend(next.items);
             cursor = next.next;
             if cursor.is_none() {
@@ -189,7 +189,7 @@ async fn a_change_is_told_signed_to_whom_it_may_concern() {
     let world = World::told_by(vec![hook("ops", &receiver.url(), &secret)]).await;
     let asked = world.ask("alice", "app_rw@orders").await.unwrap();
     assert_eq!(world.states().await, [LetterState::Waiting]);
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     let came = receiver.came();
     let [message] = &came[..] else { panic!("{} messages", came.len()) };
     let text = |name: &str| message.headers[name].to_str().unwrap();
@@ -198,7 +198,10 @@ async fn a_change_is_told_signed_to_whom_it_may_concern() {
         timestamp: text("webhook-timestamp"),
         signature: text("webhook-signature"),
     };
-    assert_eq!(verify_webhook(&[secret], headers, &message.body, world.control.now()), Ok(()));
+    assert_eq!(
+        verify_webhook(&[secret], headers, &message.body, world.control.kernel.now()),
+        Ok(())
+    );
     let body = message.json();
     assert_eq!(body["type"], "request.asked");
     assert_eq!(body["data"]["id"], asked.request.id.as_str());
@@ -207,14 +210,14 @@ async fn a_change_is_told_signed_to_whom_it_may_concern() {
     assert_eq!(body["data"]["url"], url);
     assert!(body["data"]["to"].as_array().unwrap().contains(&json!("bob")));
     assert_eq!(world.states().await, [LetterState::Sent]);
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     assert!(receiver.came().is_empty(), "it was sent twice");
 }
 
 #[tokio::test]
 async fn what_was_never_committed_is_told_to_nobody() {
     let world = World::told_by(vec![mail()]).await;
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     let detail = json!({ "subject": Subject::Target("orders".parse().unwrap()), "reason": "r" });
     change.record(Event::new(By::Operator, "lock.set", "lk-aaaaaaaaaaaa", detail)).await.unwrap();
     assert_eq!(outbox::figures(change.db()).await.unwrap().waiting, 1);
@@ -230,7 +233,7 @@ async fn each_hears_what_concerns_them_and_nobody_of_their_own_doing() {
     assert_eq!(world.told().await, to_deciders);
     world.approve("bob", &asked.request.id).await.unwrap();
     let grant = world.approve("carol", &asked.request.id).await.unwrap().unwrap();
-    world.control.revoke(&actor("bob"), &grant.id, "closed".into()).await.unwrap();
+    world.control.access.revoke(&actor("bob"), &grant.id, "closed".into()).await.unwrap();
     let to_alice = told(&[
         (Topic::RequestApproved, "alice"),
         (Topic::RequestApproved, "alice"),
@@ -240,7 +243,7 @@ async fn each_hears_what_concerns_them_and_nobody_of_their_own_doing() {
     assert_eq!(world.told().await[2..], to_alice);
 
     let own = world.read_grant().await;
-    world.control.done(&actor("alice"), &own.id).await.unwrap();
+    world.control.access.done(&actor("alice"), &own.id).await.unwrap();
     assert_eq!(world.told().await.len(), 6, "somebody was told of what they did themselves");
 }
 
@@ -252,16 +255,17 @@ async fn a_no_a_lapse_and_a_lock_are_told() {
     // Bob is a DBA himself, and doesn't hear of his own request.
     let asked_of = [(Topic::RequestAsked, "alice-admin"), (Topic::RequestAsked, "carol")];
     assert_eq!(world.told().await, told(&asked_of));
-    let denied = world.control.deny(&actor("carol"), &asked.request.id, "not today".into()).await;
+    let denied =
+        world.control.access.deny(&actor("carol"), &asked.request.id, "not today".into()).await;
     assert!(matches!(denied.unwrap().state, RequestState::Denied { .. }));
     assert_eq!(of(world.told().await), told(&[(Topic::RequestDenied, "bob")]));
     world.ask("bob", "app_rw@orders").await.unwrap();
     world.pass(1_800);
-    world.control.sweep().await.unwrap();
+    world.control.access.sweep().await.unwrap();
     assert_eq!(world.told().await.last(), told(&[(Topic::RequestLapsed, "bob")]).last());
     let before = world.told().await.len();
     let lock = Subject::Target("orders".parse().unwrap());
-    world.control.lock(&actor("eve"), lock, "incident".into(), None).await.unwrap();
+    world.control.access.lock(&actor("eve"), lock, "incident".into(), None).await.unwrap();
     // Eve is the only admin, and set it.
     assert_eq!(world.told().await.len(), before);
 }
@@ -278,7 +282,7 @@ async fn a_channel_tells_only_what_it_is_for() {
     };
     let world = World::told_by(vec![dba, denials]).await;
     let asked = world.ask("alice", "app_rw@orders").await.unwrap();
-    world.control.deny(&actor("bob"), &asked.request.id, "no".into()).await.unwrap();
+    world.control.access.deny(&actor("bob"), &asked.request.id, "no".into()).await.unwrap();
     let letters = world.letters().await.into_iter();
     let told: Vec<_> = letters.map(|letter| (letter.channel.to_string(), letter.topic)).collect();
     let expected =
@@ -296,13 +300,13 @@ async fn a_request_that_is_dropped_or_given_by_itself_is_told_to_the_one_who_ask
     };
     let id = world.ask("alice", "app_rw@orders").await.unwrap().request.id;
     let before = world.told().await.len();
-    world.control.reload(with(&RULES.replace("2 of dba", "3 of dba"))).await.unwrap();
+    world.control.sources.reload(with(&RULES.replace("2 of dba", "3 of dba"))).await.unwrap();
     assert_eq!(super::workflow::state(&world, &id).await, "withdrawn");
     let heard = world.told().await[before..].to_vec();
     assert!(heard.contains(&(Topic::RequestWithdrawn, "alice".to_owned())), "{heard:?}");
     world.ask("alice", "app_rw@orders").await.unwrap();
     let free = RULES.replace("@approvals(\"2 of dba\")", "");
-    world.control.reload(with(&free)).await.unwrap();
+    world.control.sources.reload(with(&free)).await.unwrap();
     assert_eq!(world.told().await.last().unwrap(), &(Topic::GrantGiven, "alice".to_owned()));
 }
 
@@ -314,7 +318,7 @@ async fn no_message_holds_an_address_a_code_or_a_digest() {
         reason: "ticket 12".into(),
         ..super::wish("app_rw@orders")
     };
-    let asked = world.control.ask(&actor("alice"), wish).await.unwrap();
+    let asked = world.control.access.ask(&actor("alice"), wish).await.unwrap();
     let kept: Vec<String> = sqlx::query_scalar("SELECT notice FROM outbox")
         .fetch_all(&mut world.raw().await)
         .await
@@ -336,11 +340,11 @@ async fn messages_are_the_admins_business() {
     for who in ["alice", "bob"] {
         let who: Actor = actor(who);
         let control = &world.control;
-        assert!(refused(control.letters(&who, None, Paging::default()).await.map(drop)));
-        assert!(refused(control.channels(&who).await.map(drop)));
-        assert!(refused(control.send_again(&who, "msg-aaaaaaaaaaaa", true).await));
-        assert!(refused(control.test_channel(&who, "mail").await));
-        assert!(refused(control.switch_channel_on(&who, "mail").await));
+        assert!(refused(control.notifier.letters(&who, None, Paging::default()).await.map(drop)));
+        assert!(refused(control.notifier.channels(&who).await.map(drop)));
+        assert!(refused(control.notifier.send_again(&who, "msg-aaaaaaaaaaaa", true).await));
+        assert!(refused(control.notifier.test_channel(&who, "mail").await));
+        assert!(refused(control.notifier.switch_channel_on(&who, "mail").await));
     }
 }
 
@@ -350,12 +354,12 @@ async fn a_test_is_sent_at_once_and_says_what_went_wrong() {
     receiver.answers(&[403]);
     let world = World::told_by(vec![hook("ops", &receiver.url(), &secret)]).await;
     let eve = actor("eve");
-    let failed = world.control.test_channel(&eve, "ops").await.unwrap_err().to_string();
+    let failed = world.control.notifier.test_channel(&eve, "ops").await.unwrap_err().to_string();
     assert!(failed.contains("403"), "{failed}");
-    world.control.test_channel(&eve, "ops").await.unwrap();
+    world.control.notifier.test_channel(&eve, "ops").await.unwrap();
     let came = receiver.came();
     assert_eq!(came[1].json()["data"]["id"], "test-of-ops");
-    let none = world.control.test_channel(&eve, "nothing").await;
+    let none = world.control.notifier.test_channel(&eve, "nothing").await;
     assert!(matches!(none, Err(ControlError::NotFound(_))), "{none:?}");
     assert!(world.letters().await.is_empty(), "a test is not kept");
 }

@@ -45,12 +45,12 @@ fn hours() -> crate::model::context::World {
 
 async fn world(outside: crate::model::context::World) -> World {
     let world = World::new().await;
-    world.control.reload(ruled(RULES, outside)).await.unwrap();
+    world.control.sources.reload(ruled(RULES, outside)).await.unwrap();
     world
 }
 
 async fn hear(world: &World, ticket: &str, state: &str) {
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     let (ticket, state) = (ticket.parse().unwrap(), Some(state.to_owned()));
     change.hear_of_ticket(&ticket, state, "a test").await.unwrap();
     change.commit().await.unwrap();
@@ -62,24 +62,28 @@ async fn what_waits_when_working_hours_begin_is_given_by_itself_and_the_connecti
     let mut events = ask(&world, waiting(Some("alice"), "app_rw@orders")).await;
     let Event::Asked(asked) = next(&mut events).await else { panic!() };
     let id = asked.request.parse().unwrap();
-    let due = world.control.0.inventory.load_full().next_change(world.control.now()).unwrap();
-    assert_eq!(world.control.now().until(due), Ttl::from_secs(1_200), "the clock wakes us then");
+    let due = world.control.kernel.inventory().next_change(world.control.kernel.now()).unwrap();
+    assert_eq!(
+        world.control.kernel.now().until(due),
+        Ttl::from_secs(1_200),
+        "the clock wakes us then"
+    );
     world.pass(1_199);
-    world.control.reconsider("the clock").await.unwrap();
+    world.control.access.reconsider("the clock").await.unwrap();
     assert_eq!(state(&world, &id).await, "pending");
     world.pass(1);
-    world.control.reconsider("the clock").await.unwrap();
+    world.control.access.reconsider("the clock").await.unwrap();
     let Event::Granted(granted) = next(&mut events).await else { panic!() };
     assert!(granted.approved_by.is_empty(), "{granted:?}");
     let kinds = world.kinds().await;
     assert!(kinds.ends_with(&["request.granted".into(), "grant.given".into()]), "{kinds:?}");
-    let view = world.control.request(&actor("alice"), &id).await.unwrap();
+    let view = world.control.access.request(&actor("alice"), &id).await.unwrap();
     assert_eq!(view.grants.len(), 1);
     assert_eq!(view.request.terms.approvals.to_string(), "1 of leads", "as it was asked");
     // What the hours gave ends with them.
     world.pass(1_800);
-    world.control.reconsider("the clock").await.unwrap();
-    assert_eq!(world.control.0.feed.live(), 0);
+    world.control.access.reconsider("the clock").await.unwrap();
+    assert_eq!(world.control.kernel.feed().live(), 0);
 }
 
 #[tokio::test]
@@ -88,8 +92,10 @@ async fn a_ticket_that_is_approved_gives_what_waits_for_it_and_one_that_closes_t
     let about =
         |ticket: &str, what: &str| Wish { ticket: Some(ticket.parse().unwrap()), ..wish(what) };
     let alice = actor("alice");
-    let good = world.control.ask(&alice, about("OPS-1", "app_rw@orders")).await.unwrap().request;
-    let bad = world.control.ask(&alice, about("OPS-2", "app_ro@orders")).await.unwrap().request;
+    let good =
+        world.control.access.ask(&alice, about("OPS-1", "app_rw@orders")).await.unwrap().request;
+    let bad =
+        world.control.access.ask(&alice, about("OPS-2", "app_ro@orders")).await.unwrap().request;
     let mut events = ask(&world, waiting(Some("bob"), "app_ro@orders")).await;
     let Event::Asked(other) = next(&mut events).await else { panic!() };
     hear(&world, "OPS-1", "approved").await;
@@ -97,13 +103,13 @@ async fn a_ticket_that_is_approved_gives_what_waits_for_it_and_one_that_closes_t
     assert_eq!(state(&world, &bad.id).await, "pending", "it is about another ticket");
     assert_eq!(state(&world, &other.request.parse().unwrap()).await, "pending");
     hear(&world, "OPS-2", "closed").await;
-    let view = world.control.request(&alice, &bad.id).await.unwrap();
+    let view = world.control.access.request(&alice, &bad.id).await.unwrap();
     let policies::RequestState::Withdrawn { why: Some(why), .. } = view.request.state else {
         panic!("{view:?}")
     };
     assert_eq!(why, "forbidden by no closed tickets");
     hear(&world, "OPS-1", "closed").await;
-    assert_eq!(world.control.0.feed.live(), 0);
+    assert_eq!(world.control.kernel.feed().live(), 0);
 }
 
 #[tokio::test]
@@ -114,6 +120,7 @@ async fn a_connection_whose_request_the_rules_no_longer_give_is_told_why() {
     let stricter = format!("{RULES}\n@id(\"the freeze\") forbid (principal, action, resource);");
     let reloaded = world
         .control
+        .sources
         .reload(ruled(&stricter, crate::model::context::World::default()))
         .await
         .unwrap();
@@ -140,7 +147,7 @@ async fn whoever_comes_on_call_gets_what_they_wait_for() {
     let mine = world.ask("alice", "app_ro@orders").await.unwrap().request.id;
     let theirs = world.ask("bob", "app_ro@orders").await.unwrap().request.id;
     std::fs::write(&file, r#"{"on_call": ["alice"]}"#).unwrap();
-    world.control.follow_rosters(&mut Followed::default()).await;
+    world.control.sources.follow_rosters(&mut Followed::default()).await;
     assert_eq!(state(&world, &mine).await, "granted");
     assert_eq!(state(&world, &theirs).await, "pending");
 }
@@ -154,19 +161,19 @@ async fn what_is_locked_or_waits_for_a_touch_is_not_given_by_itself() {
     "#;
     let world = World::new().await;
     let of = |rules: &str| ruled(rules, crate::model::context::World::default());
-    world.control.reload(of(TOUCH)).await.unwrap();
+    world.control.sources.reload(of(TOUCH)).await.unwrap();
     let id = world.ask("alice", "app_ro@orders").await.unwrap().request.id;
     let touch = TOUCH.replace("@approvals(\"1 of leads\")", "");
-    world.control.reload(of(&touch)).await.unwrap();
+    world.control.sources.reload(of(&touch)).await.unwrap();
     assert_eq!(state(&world, &id).await, "pending", "the touch still lacks");
     let subject = Subject::Principal("alice".parse().unwrap());
-    let lock = world.control.lock(&actor("eve"), subject, "lost".into(), None).await;
+    let lock = world.control.access.lock(&actor("eve"), subject, "lost".into(), None).await;
     let lock = lock.unwrap().value;
     let free = touch.replace("@step_up(\"5m\")", "@limit(\"2h\")");
-    world.control.reload(of(&free)).await.unwrap();
+    world.control.sources.reload(of(&free)).await.unwrap();
     assert_eq!(state(&world, &id).await, "pending", "they are locked");
-    world.control.unlock(&actor("eve"), &lock.id).await.unwrap();
-    world.control.reload(of(&free)).await.unwrap();
+    world.control.access.unlock(&actor("eve"), &lock.id).await.unwrap();
+    world.control.sources.reload(of(&free)).await.unwrap();
     assert_eq!(state(&world, &id).await, "granted");
 }
 
@@ -177,11 +184,11 @@ async fn an_extension_that_needs_nobody_any_more_makes_its_grant_last_longer() {
     world.approve("lena", &id).await.unwrap();
     let grant = used(&world, "app_rw@orders").await;
     let half = Some(Ttl::from_secs(1_800));
-    let longer = world.control.extend(&actor("alice"), &grant.id, half, None).await.unwrap();
+    let longer = world.control.access.extend(&actor("alice"), &grant.id, half, None).await.unwrap();
     assert!(longer.request.is_pending());
     world.pass(1_200);
-    world.control.reconsider("the clock").await.unwrap();
-    let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
+    world.control.access.reconsider("the clock").await.unwrap();
+    let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
     let ends = grant.deadline().unwrap().after(Ttl::from_secs(1_800));
     assert_eq!(view.grant.deadline(), Some(ends));
 }

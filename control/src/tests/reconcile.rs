@@ -57,19 +57,19 @@ fn recording(session: &str, statements: u64, end: Option<&str>) -> Vec<u8> {
 /// Starts anew, and waits until all recordings were compared.
 async fn restarted(world: World) -> World {
     let world = world.reopened().await;
-    world.control.0.work.close();
-    world.control.0.work.wait().await;
-    world.control.0.work.reopen();
+    world.control.kernel.work().close();
+    world.control.kernel.work().wait().await;
+    world.control.kernel.work().reopen();
     world
 }
 
 async fn session(world: &World, id: &str) -> Option<SessionView> {
-    world.control.session(&actor("eve"), &id.parse().unwrap()).await.ok()
+    world.control.evidence.session(&actor("eve"), &id.parse().unwrap()).await.ok()
 }
 
 async fn events(world: &World, kind: &str) -> Vec<AuditView> {
     let paging = Paging { cursor: None, limit: Some(200) };
-    let page = world.control.audit(&actor("eve"), paging).await.unwrap();
+    let page = world.control.kernel.audit(&actor("eve"), paging).await.unwrap();
     page.items.into_iter().filter(|event| event.kind == kind).collect()
 }
 
@@ -198,7 +198,7 @@ async fn what_was_compared_once_is_not_read_again() {
     fs::write(path(&world, "se-1"), recording("se-1", 2, Some("closed"))).unwrap();
     let world = restarted(world).await;
     fs::write(path(&world, "se-2"), recording("se-2", 2, Some("closed"))).unwrap();
-    let doubtful = format!("{:?}", world.control.doubtful_recordings().await.unwrap());
+    let doubtful = format!("{:?}", world.control.evidence.doubtful_recordings().await.unwrap());
     assert!(doubtful.contains("se-2") && !doubtful.contains("se-1"), "{doubtful}");
     let until = sqlx::query("SELECT until FROM reconciled").fetch_all(&mut world.raw().await).await;
     assert_eq!(until.unwrap().len(), 1);

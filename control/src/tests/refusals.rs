@@ -10,7 +10,7 @@ use crate::platform::ids;
 
 async fn details(world: &World, kind: &str) -> Vec<Value> {
     let paging = Paging { cursor: None, limit: Some(200) };
-    let page = world.control.audit(&actor("eve"), paging).await.unwrap();
+    let page = world.control.kernel.audit(&actor("eve"), paging).await.unwrap();
     page.items.into_iter().filter(|event| event.kind == kind).map(|event| event.detail).collect()
 }
 
@@ -18,7 +18,7 @@ async fn guess(world: &World, address: &str, times: usize) {
     for _ in 0..times {
         let origin = Origin { address: address.parse().ok(), ..Origin::default() };
         let code = ids::fresh_secret("");
-        assert!(world.control.sign_in(&code, origin).await.is_err());
+        assert!(world.control.identity.sign_in(&code, origin).await.is_err());
     }
 }
 
@@ -30,11 +30,11 @@ async fn what_was_left_out_is_told_once_a_window_with_its_number() {
     guess(&world, "198.51.100.1", 5).await;
     assert_eq!(details(&world, "link.refused").await.len(), 25);
     world.pass(3_599);
-    world.control.sweep().await.unwrap();
+    world.control.access.sweep().await.unwrap();
     assert!(details(&world, "refusals.left-out").await.is_empty());
     world.pass(1);
-    world.control.sweep().await.unwrap();
-    world.control.sweep().await.unwrap();
+    world.control.access.sweep().await.unwrap();
+    world.control.access.sweep().await.unwrap();
     let told = details(&world, "refusals.left-out").await;
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!((&told[0]["kind"], &told[0]["count"]), (&"link.refused".into(), &15.into()));
@@ -59,7 +59,7 @@ async fn strangers_who_are_denied_at_a_proxy_fill_no_log_and_people_are_told_eac
     let people = (500..530).map(|nth| denied(nth, Some(alice.clone())));
     let happenings = strangers.chain(people).collect();
     let report = v1::ReportRequest { proxy: "p".into(), happenings };
-    world.control.report(report).await.unwrap();
+    world.control.evidence.report(report).await.unwrap();
     let told = details(&world, "connection.denied").await;
     let of_people = told.iter().filter(|detail| detail["principal"] == "alice").count();
     assert_eq!((told.len() - of_people, of_people), (20, 30));

@@ -1,12 +1,12 @@
 use policies::{GrantState, Target};
 
 use super::{RULES, World, actor, inventory};
-use crate::kernel::control::Control;
+use crate::Control;
 use crate::model::error::ControlError;
 use crate::model::inventory::{Inventory, Secrets};
 
 async fn end_of(control: &Control, id: &policies::GrantId) -> String {
-    let state = control.grant(&actor("eve"), id).await.unwrap().grant.state;
+    let state = control.access.grant(&actor("eve"), id).await.unwrap().grant.state;
     let word = state.word().to_owned();
     if let GrantState::Ended { end, .. } = state {
         return end.to_string();
@@ -19,11 +19,11 @@ async fn a_reload_revokes_exactly_what_is_no_longer_given() {
     let world = World::new().await;
     let (read, write) = (world.read_grant().await, world.write_grant().await);
     let pending = world.ask("bob", "app_rw@orders").await.unwrap().request;
-    let same = world.control.reload(inventory(RULES)).await.unwrap();
+    let same = world.control.sources.reload(inventory(RULES)).await.unwrap();
     assert!(same.revoked.is_empty() && same.withdrawn.is_empty());
 
     let stricter = RULES.replace("\"app_ro\", ", "");
-    let reloaded = world.control.reload(inventory(&stricter)).await.unwrap();
+    let reloaded = world.control.sources.reload(inventory(&stricter)).await.unwrap();
     assert_eq!(reloaded.revoked, std::slice::from_ref(&read.id));
     assert!(reloaded.withdrawn.is_empty());
     let why = end_of(&world.control, &read.id).await;
@@ -31,11 +31,11 @@ async fn a_reload_revokes_exactly_what_is_no_longer_given() {
     assert_eq!(end_of(&world.control, &write.id).await, "granted");
 
     let three = stricter.replace("2 of dba", "3 of dba");
-    let reloaded = world.control.reload(inventory(&three)).await.unwrap();
+    let reloaded = world.control.sources.reload(inventory(&three)).await.unwrap();
     assert_eq!(reloaded.revoked, std::slice::from_ref(&write.id));
     assert_eq!(reloaded.withdrawn, [pending.id]);
     assert!(end_of(&world.control, &write.id).await.contains("3 of dba"));
-    assert_eq!(world.control.0.feed.live(), 0);
+    assert_eq!(world.control.kernel.feed().live(), 0);
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn who_left_a_group_or_was_disabled_loses_what_the_group_gave() {
         let grant = world.read_grant().await;
         let mut next = inventory(RULES);
         change(&mut next);
-        let reloaded = world.control.reload(next).await.unwrap();
+        let reloaded = world.control.sources.reload(next).await.unwrap();
         assert_eq!(reloaded.revoked, [grant.id]);
     }
 }
@@ -62,7 +62,7 @@ async fn who_left_a_group_or_was_disabled_loses_what_the_group_gave() {
 async fn an_inventory_that_contradicts_itself_changes_nothing() {
     let world = World::new().await;
     let grant = world.read_grant().await;
-    let revision = world.control.0.feed.revision();
+    let revision = world.control.kernel.feed().revision();
     let faults: [fn(&mut Inventory); 3] = [
         |inventory| inventory.secrets = Secrets::default(),
         |inventory| {
@@ -74,10 +74,10 @@ async fn an_inventory_that_contradicts_itself_changes_nothing() {
     for fault in faults {
         let mut broken = inventory("");
         fault(&mut broken);
-        let refused = world.control.reload(broken).await;
+        let refused = world.control.sources.reload(broken).await;
         assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
     }
-    assert_eq!(world.control.0.feed.revision(), revision);
+    assert_eq!(world.control.kernel.feed().revision(), revision);
     assert_eq!(end_of(&world.control, &grant.id).await, "granted");
     assert_eq!(world.read_grant().await, grant, "the old rules are still in force");
 }
@@ -90,7 +90,7 @@ async fn an_erring_rule_and_an_empty_book_deny() {
     for rules in [erring.as_str(), ""] {
         let world = World::new().await;
         let grant = world.read_grant().await;
-        let reloaded = world.control.reload(inventory(rules)).await.unwrap();
+        let reloaded = world.control.sources.reload(inventory(rules)).await.unwrap();
         assert_eq!(reloaded.revoked, [grant.id]);
         assert_eq!(world.ask("alice", "app_ro@orders").await.unwrap_err().code(), "not-permitted");
     }
@@ -103,7 +103,7 @@ async fn an_approval_under_rules_that_changed_is_not_a_grant() {
     world.approve("bob", &asked.id).await.unwrap();
     let mut next = inventory(RULES);
     next.people.get_mut(&"carol".parse().unwrap()).unwrap().principal.groups.clear();
-    world.control.reload(next).await.unwrap();
+    world.control.sources.reload(next).await.unwrap();
     let left = world.approve("carol", &asked.id).await;
     assert!(matches!(left, Err(ControlError::Forbidden(_))), "carol left the group: {left:?}");
     assert!(world.approve("dba-1", &asked.id).await.unwrap().is_some());

@@ -23,15 +23,15 @@ async fn an_access_that_ends_soon_is_announced_once() {
         authn: None,
         source: None,
     };
-    world.control.begin(&grant.id, visit).await.unwrap();
-    world.control.remind().await.unwrap();
+    world.control.access.begin(&grant.id, visit).await.unwrap();
+    world.control.notifier.remind().await.unwrap();
     assert_eq!(world.told().await.len(), before, "too early");
     world.pass(3_600 - 600);
     for _ in 0..3 {
-        world.control.remind().await.unwrap();
+        world.control.notifier.remind().await.unwrap();
     }
     assert_eq!(world.told().await[before..], told(&[(Topic::GrantEnding, "alice")]));
-    let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
+    let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
     assert!(matches!(view.grant.state, GrantState::Active { .. }));
 }
 
@@ -46,15 +46,15 @@ async fn the_end_of_an_access_is_told_while_it_still_runs() {
     world.read_grant().await;
     let grant = used(&world, "app_ro@orders").await;
     world.pass(3_600 - 600);
-    world.control.remind().await.unwrap();
-    world.control.send_due().await;
+    world.control.notifier.remind().await.unwrap();
+    world.control.notifier.send_due().await;
     let came = receiver.came();
     assert_eq!(came.len(), 1);
     let body = came[0].json();
     assert_eq!((&body["type"], &body["data"]["to"]), (&json!("grant.ending"), &json!(["alice"])));
     let ends: policies::Timestamp = body["data"]["ends"].as_str().unwrap().parse().unwrap();
     assert_eq!(Some(ends), grant.deadline());
-    assert!(world.control.now() < ends, "it came in time");
+    assert!(world.control.kernel.now() < ends, "it came in time");
 }
 
 #[tokio::test]
@@ -64,25 +64,25 @@ async fn an_open_review_is_reminded_of_each_day_until_somebody_signs_it() {
     let mut next = rules();
     let due = Channel { topics: Topic::matching("review.due").unwrap(), ..mail() };
     next.channels = BTreeMap::from([(due.name.clone(), due)]).into();
-    world.control.reload(next).await.unwrap();
+    world.control.sources.reload(next).await.unwrap();
     let asked = emergency(&world, "the shop is down").await.unwrap();
     stand_by(&world, "alice", &asked.request.id).await;
-    let open = world.control.reviews(&actor("eve"), false, Paging::default()).await.unwrap();
+    let open = world.control.access.reviews(&actor("eve"), false, Paging::default()).await.unwrap();
     let review = open.items[0].review.clone();
-    world.control.done(&actor("alice"), &review.grant).await.unwrap();
+    world.control.access.done(&actor("alice"), &review.grant).await.unwrap();
     let mut heard = Vec::new();
     for (wait, rounds) in [(DAY - 1, 0), (1, 1), (DAY - 1, 1), (1, 2), (3 * DAY, 3)] {
         world.pass(wait);
         for _ in 0..2 {
-            world.control.remind().await.unwrap();
+            world.control.notifier.remind().await.unwrap();
         }
         heard = world.told().await;
         let bob = heard.iter().filter(|(_, who)| who == "bob").count();
         assert_eq!(bob, rounds, "one reminder a day, and not one for each day that nobody looked");
     }
     assert!(heard.iter().all(|(topic, who)| *topic == Topic::ReviewDue && who != "alice"));
-    world.control.sign_review(&actor("bob"), &review.id, "read it".into()).await.unwrap();
+    world.control.access.sign_review(&actor("bob"), &review.id, "read it".into()).await.unwrap();
     world.pass(2 * DAY);
-    world.control.remind().await.unwrap();
+    world.control.notifier.remind().await.unwrap();
     assert_eq!(world.told().await.len(), heard.len(), "what is signed is no news");
 }

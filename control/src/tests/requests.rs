@@ -33,7 +33,7 @@ async fn a_second_ask_joins_the_pending_request_and_another_one_is_told_of_it() 
     let again = world.ask("alice", "app_rw@orders").await.unwrap();
     assert_eq!(again.request.id, first.request.id);
     let other = Wish { reason: "order 7".into(), ..wish("app_rw@orders") };
-    let refused = world.control.ask(&actor("alice"), other).await;
+    let refused = world.control.access.ask(&actor("alice"), other).await;
     assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
 }
 
@@ -50,7 +50,7 @@ async fn what_no_rule_permits_is_refused_and_leaves_no_trace() {
         assert_eq!(world.ask(who, what).await.unwrap_err().code(), code, "{who} {what}");
     }
     let outside = Wish { source: Some("203.0.113.9".parse().unwrap()), ..wish("app_ro@orders") };
-    let refused = world.control.ask(&actor("alice"), outside).await.unwrap_err();
+    let refused = world.control.access.ask(&actor("alice"), outside).await.unwrap_err();
     assert!(refused.to_string().contains("never from outside"), "{refused}");
     assert_eq!(world.kinds().await.len(), before);
 }
@@ -72,6 +72,7 @@ async fn approving_twice_or_something_else_or_too_late_is_refused() {
     let other = "0".repeat(64).into();
     let refused = world
         .control
+        .access
         .approve(
             &actor("bob"),
             &id,
@@ -85,8 +86,8 @@ async fn approving_twice_or_something_else_or_too_late_is_refused() {
     world.pass(1_800);
     let refused = world.approve("carol", &id).await;
     assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
-    world.control.sweep().await.unwrap();
-    let view = world.control.request(&actor("alice"), &id).await.unwrap();
+    world.control.access.sweep().await.unwrap();
+    let view = world.control.access.request(&actor("alice"), &id).await.unwrap();
     assert_eq!(view.request.state.word(), "lapsed");
 }
 
@@ -102,10 +103,11 @@ async fn of_fifty_verdicts_at_once_there_is_one_outcome() {
                 (world.control.clone(), request.id.clone(), request.digest());
             tasks.spawn(async move {
                 if number == 5 + round * 20 {
-                    control.withdraw(&actor("alice"), &id).await.map(|_| None)
+                    control.access.withdraw(&actor("alice"), &id).await.map(|_| None)
                 } else {
                     let by = actor(&format!("dba-{number}"));
                     control
+                        .access
                         .approve(
                             &by,
                             &id,
@@ -118,10 +120,10 @@ async fn of_fifty_verdicts_at_once_there_is_one_outcome() {
         }
         let outcomes = tasks.join_all().await;
         let grants = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Some(_)))).count();
-        let view = world.control.request(&actor("alice"), &request.id).await.unwrap();
+        let view = world.control.access.request(&actor("alice"), &request.id).await.unwrap();
         let (state, given) = (view.request.state.word(), !view.grants.is_empty());
         assert!(matches!((state, given, grants), ("granted", true, 1) | ("withdrawn", false, 0)));
-        let told = world.control.0.feed.live();
+        let told = world.control.kernel.feed().live();
         assert_eq!(told, grants, "what is published is what was committed");
         let kinds = world.kinds().await;
         let count = |kind: &str| kinds.iter().filter(|other| *other == kind).count();
@@ -135,17 +137,17 @@ async fn a_change_whose_audit_event_fails_has_never_been() {
     let world = World::new().await;
     let asked = world.ask("alice", "app_rw@orders").await.unwrap();
     world.approve("bob", &asked.request.id).await.unwrap();
-    let revision = world.control.0.feed.revision();
+    let revision = world.control.kernel.feed().revision();
     let mut raw = world.raw().await;
     let trigger = "CREATE TRIGGER broken BEFORE INSERT ON audit WHEN NEW.kind = 'grant.given' \
                    BEGIN SELECT RAISE (ABORT, 'disk is gone'); END";
     sqlx::query(trigger).execute(&mut raw).await.unwrap();
     let failed = world.approve("carol", &asked.request.id).await;
     assert!(matches!(failed, Err(ControlError::Store(_))), "{failed:?}");
-    let view = world.control.request(&actor("alice"), &asked.request.id).await.unwrap();
+    let view = world.control.access.request(&actor("alice"), &asked.request.id).await.unwrap();
     assert!(view.request.is_pending() && view.grants.is_empty() && view.missing == 1);
-    assert_eq!(world.control.0.feed.revision(), revision);
-    assert_eq!(world.control.0.feed.live(), 0);
+    assert_eq!(world.control.kernel.feed().revision(), revision);
+    assert_eq!(world.control.kernel.feed().live(), 0);
     sqlx::query("DROP TRIGGER broken").execute(&mut raw).await.unwrap();
     assert!(world.approve("carol", &asked.request.id).await.unwrap().is_some());
 }
@@ -153,13 +155,13 @@ async fn a_change_whose_audit_event_fails_has_never_been() {
 #[tokio::test]
 async fn a_change_runs_to_its_end_when_its_caller_leaves() {
     let world = World::new().await;
-    let turn = world.control.0.store.turn().await;
+    let turn = world.control.kernel.store().turn().await;
     let leaving = world.ask("alice", "app_ro@orders");
     let left = tokio::time::timeout(std::time::Duration::from_millis(50), leaving).await;
     assert!(left.is_err());
     drop(turn);
-    world.control.close().await;
-    assert_eq!(world.control.0.feed.live(), 1, "committed, and told");
+    world.control.kernel.close().await;
+    assert_eq!(world.control.kernel.feed().live(), 1, "committed, and told");
 }
 
 #[tokio::test]
@@ -170,14 +172,14 @@ async fn an_inbox_shows_what_waits_for_its_reader_page_by_page() {
     world.ask("bob", "app_rw@orders").await.unwrap();
     let inbox = RequestFilter { scope: Scope::Inbox, state: None };
     let first = Paging { cursor: None, limit: Some(1) };
-    let page = world.control.requests(&actor("bob"), inbox, first).await.unwrap();
+    let page = world.control.access.requests(&actor("bob"), inbox, first).await.unwrap();
     assert_eq!(page.items[0].request.resource.to_string(), "app_rw@orders/reporting");
     let rest = Paging { cursor: page.next, limit: Some(5) };
-    let page = world.control.requests(&actor("bob"), inbox, rest).await.unwrap();
+    let page = world.control.access.requests(&actor("bob"), inbox, rest).await.unwrap();
     assert_eq!((page.items.len(), page.next), (1, None));
     assert!(page.items.iter().all(|view| view.may_decide && view.name == "Alice"));
     let all = RequestFilter { scope: Scope::All, state: None };
-    assert!(world.control.requests(&actor("bob"), all, Paging::default()).await.is_err());
-    let page = world.control.requests(&actor("eve"), all, Paging::default()).await.unwrap();
+    assert!(world.control.access.requests(&actor("bob"), all, Paging::default()).await.is_err());
+    let page = world.control.access.requests(&actor("eve"), all, Paging::default()).await.unwrap();
     assert_eq!(page.items.len(), 3);
 }

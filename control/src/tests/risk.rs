@@ -33,7 +33,7 @@ const FREE: &str = "permit (principal, action, resource);";
 
 async fn strange() -> World {
     let world = World::new().await;
-    world.control.reload(inventory(STRANGE)).await.unwrap();
+    world.control.sources.reload(inventory(STRANGE)).await.unwrap();
     world
 }
 
@@ -44,11 +44,11 @@ fn by(method: Method, device: Option<&str>) -> Authn {
 async fn risk(world: &World, authn: &Authn, source: Option<&str>) -> Risk {
     let source = source.map(|text| text.parse().unwrap());
     let asker = Asker::connected(&"alice".parse().unwrap(), authn, source);
-    world.control.change().await.unwrap().weigh(&asker, source).await.unwrap().risk
+    world.control.kernel.change().await.unwrap().weigh(&asker, source).await.unwrap().risk
 }
 
 async fn learn(world: &World, who: &str, source: Option<&str>, device: Option<&str>) {
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     let device = device.map(|name| name.parse().unwrap());
     let source = source.map(|text| text.parse().unwrap());
     change.learn_place(&who.parse().unwrap(), source, device.as_ref()).await.unwrap();
@@ -57,7 +57,7 @@ async fn learn(world: &World, who: &str, source: Option<&str>, device: Option<&s
 
 async fn details(world: &World, kind: &str) -> Vec<Value> {
     let paging = Paging { cursor: None, limit: Some(200) };
-    let page = world.control.audit(&actor("eve"), paging).await.unwrap();
+    let page = world.control.kernel.audit(&actor("eve"), paging).await.unwrap();
     page.items.into_iter().filter(|event| event.kind == kind).map(|event| event.detail).collect()
 }
 
@@ -97,7 +97,7 @@ async fn places_are_forgotten_when_nobody_comes_by_for_ninety_days() {
     world.pass(86_400);
     let left = risk(&world, &laptop, Some("203.0.113.9")).await;
     assert_eq!((left.new_network, left.new_device), (false, true));
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     change.forget_risks().await.unwrap();
     change.commit().await.unwrap();
     let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM seen")
@@ -110,7 +110,7 @@ async fn places_are_forgotten_when_nobody_comes_by_for_ninety_days() {
 #[tokio::test]
 async fn what_is_kept_of_one_person_is_bounded() {
     let world = World::new().await;
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     let alice = "alice".parse().unwrap();
     for network in 0..200 {
         change.now = policies::Timestamp::from_millis(START + network);
@@ -147,7 +147,7 @@ async fn a_sign_in_teaches_its_network_unless_it_may_only_enrol_or_another_let_i
     let laptop = self::by(Method::Certificate, Some("laptop-7"));
     let found = risk(&world, &laptop, Some("203.0.113.7")).await;
     assert_eq!((found.new_network, found.new_device), (new_network, true));
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     let raised = Some((Rank::Full, Method::Passkey));
     change.rotate(&session.actor.login, raised).await.unwrap();
     change.commit().await.unwrap();
@@ -167,7 +167,7 @@ async fn sign_in(
         agent: String::new(),
     };
     let (principal, method) = ("alice".parse().unwrap(), Method::Link);
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     let new = NewLogin { principal, method, rank, issuer: None, by, origin };
     let session = change.open_login(new).await.unwrap();
     change.commit().await.unwrap();
@@ -221,7 +221,7 @@ async fn a_strange_device_is_told_from_a_known_one_by_the_same_certificate_holde
 #[tokio::test]
 async fn what_opens_without_a_proof_teaches_nothing() {
     let world = World::new().await;
-    world.control.reload(inventory(FREE)).await.unwrap();
+    world.control.sources.reload(inventory(FREE)).await.unwrap();
     let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
     let begun = begin_by(&world, grant.id.as_str(), "203.0.113.9:1", Method::Certificate, "5f3a");
     assert!(begun.await.keep, "no rule weighs what is unusual");
@@ -232,7 +232,7 @@ async fn what_opens_without_a_proof_teaches_nothing() {
 #[tokio::test]
 async fn a_confirmed_connection_teaches_its_network() {
     let world = World::new().await;
-    world.control.reload(inventory(FREE)).await.unwrap();
+    world.control.sources.reload(inventory(FREE)).await.unwrap();
     let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
     begin_by(&world, grant.id.as_str(), "203.0.113.9:1", Method::Confirmed, "ho-1").await;
     assert!(!risk(&world, &by(Method::Certificate, None), Some("203.0.113.9")).await.new_network);
@@ -242,7 +242,8 @@ async fn a_confirmed_connection_teaches_its_network() {
 async fn an_approved_connection_teaches_where_it_was_asked_from_and_nowhere_else() {
     let world = World::new().await;
     let source = Some("10.1.2.3".parse().unwrap());
-    let asked = world.control.ask(&actor("alice"), Wish { source, ..wish("app_rw@orders") }).await;
+    let asked =
+        world.control.access.ask(&actor("alice"), Wish { source, ..wish("app_rw@orders") }).await;
     let id = asked.unwrap().request.id;
     world.approve("bob", &id).await.unwrap();
     let grant = world.approve("carol", &id).await.unwrap().unwrap();
@@ -260,16 +261,17 @@ async fn a_live_grant_is_judged_by_what_was_unusual_when_it_was_asked_for() {
     let world = strange().await;
     learn(&world, "alice", Some("203.0.113.9"), None).await;
     let source = Some("203.0.113.9".parse().unwrap());
-    let asked = world.control.ask(&actor("alice"), Wish { source, ..wish("app_ro@orders") }).await;
+    let asked =
+        world.control.access.ask(&actor("alice"), Wish { source, ..wish("app_ro@orders") }).await;
     let grant = asked.unwrap().grant.unwrap();
     sqlx::query("DELETE FROM seen").execute(&mut world.raw().await).await.unwrap();
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     for _ in 0..10 {
         change.failed(&"alice".parse().unwrap(), "link").await.unwrap();
     }
     change.commit().await.unwrap();
-    assert_eq!(world.control.reload(inventory(STRANGE)).await.unwrap().revoked, []);
-    let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
+    assert_eq!(world.control.sources.reload(inventory(STRANGE)).await.unwrap().revoked, []);
+    let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
     assert!(matches!(view.grant.state, GrantState::Granted { .. }));
     let refused = world.ask("alice", "app_ro@orders").await.unwrap_err();
     assert!(refused.to_string().contains("nobody after five failures"), "{refused}");
@@ -280,14 +282,24 @@ async fn a_request_says_what_was_unusual_about_it() {
     let world = World::new().await;
     let source = Some("10.1.2.3".parse().unwrap());
     let wish = Wish { source, ..wish("app_rw@orders") };
-    world.control.ask(&actor("alice"), wish).await.unwrap();
+    world.control.access.ask(&actor("alice"), wish).await.unwrap();
     let asked = details(&world, "request.asked").await;
     assert_eq!(asked[0]["unusual"][0], "network 10.1.2.0/24 is new for alice");
 }
 
 async fn failures(world: &World, who: &str) -> u32 {
     let asker = actor(who).asker();
-    world.control.change().await.unwrap().weigh(&asker, None).await.unwrap().risk.failed_attempts
+    world
+        .control
+        .kernel
+        .change()
+        .await
+        .unwrap()
+        .weigh(&asker, None)
+        .await
+        .unwrap()
+        .risk
+        .failed_attempts
 }
 
 #[tokio::test]
@@ -295,36 +307,37 @@ async fn a_name_alone_raises_nobodys_failures() {
     let world = World::new().await;
     let guess = crate::platform::ids::fresh_secret("");
     for _ in 0..20 {
-        let tried = world.control.sign_in(&guess, Origin::default()).await;
+        let tried = world.control.identity.sign_in(&guess, Origin::default()).await;
         assert!(matches!(tried, Err(ControlError::Unauthenticated)), "{tried:?}");
-        let challenge = world.control.sign_in_challenge().unwrap();
-        let tried = world.control.sign_in_with_passkey(&challenge.id, "{}", Origin::default());
+        let challenge = world.control.identity.sign_in_challenge().unwrap();
+        let tried =
+            world.control.identity.sign_in_with_passkey(&challenge.id, "{}", Origin::default());
         assert!(tried.await.is_err());
     }
     let resource = "app_ro@orders".parse().unwrap();
     let alice = world.signed_in("alice").await.actor;
-    let minted = world.control.mint_token(&alice, &resource, None, None).await.unwrap();
+    let minted = world.control.identity.mint_token(&alice, &resource, None, None).await.unwrap();
     let wrong = format!("pst_{}_{}", minted.id, "a".repeat(52)).into();
-    assert!(world.control.redeem(&wrong, &resource).await.is_err());
+    assert!(world.control.identity.redeem(&wrong, &resource).await.is_err());
     assert_eq!(failures(&world, "alice").await, 0);
 }
 
 #[tokio::test]
 async fn what_is_real_and_of_no_use_any_more_counts_as_a_failure() {
     let world = World::new().await;
-    let invite = world.control.invite(None, &"alice".parse().unwrap()).await.unwrap();
-    world.control.sign_in(&invite.code, Origin::default()).await.unwrap();
-    assert!(world.control.sign_in(&invite.code, Origin::default()).await.is_err());
+    let invite = world.control.identity.invite(None, &"alice".parse().unwrap()).await.unwrap();
+    world.control.identity.sign_in(&invite.code, Origin::default()).await.unwrap();
+    assert!(world.control.identity.sign_in(&invite.code, Origin::default()).await.is_err());
     assert_eq!(failures(&world, "alice").await, 1, "a used link");
     let resource = "app_ro@orders".parse().unwrap();
     let alice = world.signed_in("alice").await.actor;
-    let minted = world.control.mint_token(&alice, &resource, None, Some(1)).await.unwrap();
-    world.control.redeem(&minted.token, &resource).await.unwrap();
-    assert!(world.control.redeem(&minted.token, &resource).await.is_err());
+    let minted = world.control.identity.mint_token(&alice, &resource, None, Some(1)).await.unwrap();
+    world.control.identity.redeem(&minted.token, &resource).await.unwrap();
+    assert!(world.control.identity.redeem(&minted.token, &resource).await.is_err());
     assert_eq!(failures(&world, "alice").await, 2, "a token that is used up");
     let credential = "credential:5f3a".parse().unwrap();
     let reason = "lost".to_owned();
-    world.control.lock(&actor("eve"), credential, reason, None).await.unwrap();
+    world.control.access.lock(&actor("eve"), credential, reason, None).await.unwrap();
     denied(&world, "5f3a").await;
     denied(&world, "07").await;
     assert_eq!(failures(&world, "alice").await, 3, "a certificate that was taken back");
@@ -345,7 +358,7 @@ async fn denied(world: &World, serial: &str) {
     let id = format!("hp-{serial}");
     let happening = v1::Happening { id, at_ms: START, happening: Some(What::Denied(denied)) };
     let report = v1::ReportRequest { proxy: "p".into(), happenings: vec![happening] };
-    world.control.report(report).await.unwrap();
+    world.control.evidence.report(report).await.unwrap();
 }
 
 #[test]
@@ -368,12 +381,16 @@ async fn codes_and_links_that_are_no_good_are_told_of_and_guessers_do_not_fill_t
     let world = World::new().await;
     let mallory = actor("mallory");
     for _ in 0..15 {
-        assert!(world.control.hold_by_code(&mallory, "AAAA-AAAA").await.is_err());
+        assert!(world.control.gateway.hold_by_code(&mallory, "AAAA-AAAA").await.is_err());
     }
-    assert!(world.control.device_by_code(&actor("bob"), "no code").await.is_err());
+    assert!(world.control.identity.device_by_code(&actor("bob"), "no code").await.is_err());
     let (carol, digest) = (actor("carol"), policies::Digest::from("0".repeat(64)));
-    assert!(world.control.confirm(&carol, "AAAA-AAAA", digest.clone(), None).await.is_err());
-    assert!(world.control.say(&carol, "AAAA-AAAA", &digest, Said::default()).await.is_err());
+    assert!(
+        world.control.gateway.confirm(&carol, "AAAA-AAAA", digest.clone(), None).await.is_err()
+    );
+    assert!(
+        world.control.gateway.say(&carol, "AAAA-AAAA", &digest, Said::default()).await.is_err()
+    );
     let refused = details(&world, "code.refused").await;
     assert_eq!(refused.len(), 13, "ten of mallory's, one of bob's, two of carol's");
     assert_eq!(refused[2]["left_out"], 5);
@@ -383,7 +400,7 @@ async fn codes_and_links_that_are_no_good_are_told_of_and_guessers_do_not_fill_t
     let address = Some("203.0.113.9".parse().unwrap());
     for _ in 0..25 {
         let origin = Origin { address, ..Origin::default() };
-        assert!(world.control.sign_in(&guess, origin).await.is_err());
+        assert!(world.control.identity.sign_in(&guess, origin).await.is_err());
     }
     let refused = details(&world, "link.refused").await;
     assert_eq!(refused.len(), 20);

@@ -6,8 +6,8 @@ use policies::{CredentialId, Method, Subject};
 
 use super::ssh_keys::{fresh, world as ssh_world};
 use super::{World, actor, inventory, settings};
+use crate::Control;
 use crate::kernel::backup::{copy_store, read_copy};
-use crate::kernel::control::Control;
 use crate::kernel::high_water::begin_high_water;
 use crate::model::error::ControlError;
 use crate::model::high_water::{HIGH_WATER_FILE, Rollback};
@@ -69,7 +69,7 @@ async fn an_older_store_is_refused_and_accepted_without_what_was_taken_away() {
     let world = ssh_world().await;
     let (grant, eve) = (world.read_grant().await, actor("eve"));
     let session = world.signed_in("alice").await;
-    let unused = world.control.invite(None, &"bob".parse().unwrap()).await.unwrap();
+    let unused = world.control.identity.invite(None, &"bob".parse().unwrap()).await.unwrap();
     let (kept, removed) = (fresh(), fresh());
     world.register(&session.actor, &kept).await.unwrap();
     let key = world.register(&session.actor, &removed).await.unwrap();
@@ -77,15 +77,16 @@ async fn an_older_store_is_refused_and_accepted_without_what_was_taken_away() {
     let before = world.copies("before").await;
 
     // What the older store knows nothing of.
-    world.control.revoke(&eve, &grant.id, "incident".into()).await.unwrap();
-    world.control.remove_ssh_key(&session.actor, &key.id).await.unwrap();
+    world.control.access.revoke(&eve, &grant.id, "incident".into()).await.unwrap();
+    world.control.identity.remove_ssh_key(&session.actor, &key.id).await.unwrap();
     let subject = Subject::Principal("alice".parse().unwrap());
-    let lock = world.control.lock(&eve, subject, "stolen laptop".into(), None).await;
+    let lock = world.control.access.lock(&eve, subject, "stolen laptop".into(), None).await;
     let lock = lock.unwrap().value;
     let later = world.signed_in("carol").await.actor;
     let device = "laptop".parse().unwrap();
     let request = certs::NewRequest::generate().unwrap();
-    let issued = world.control.issue_certificate(&later, &request.csr_pem, &device).await.unwrap();
+    let issued =
+        world.control.identity.issue_certificate(&later, &request.csr_pem, &device).await.unwrap();
 
     world.put(&before.store);
     let why = world.why_refused().await;
@@ -93,25 +94,25 @@ async fn an_older_store_is_refused_and_accepted_without_what_was_taken_away() {
     assert!(matches!(world.why_refused().await, Rollback::Older { .. }), "trying changes nothing");
 
     let world = world.accepted().await;
-    let accepted = world.control.accepted_rollback().unwrap().clone();
+    let accepted = world.control.access.accepted_rollback().unwrap().clone();
     assert_eq!(
         (&accepted.grants, &accepted.requests),
         (&vec![grant.id.clone()], &vec![pending.id.clone()])
     );
     assert!(accepted.locks.contains(&lock.id), "{accepted:?}");
     assert_eq!((accepted.keys, accepted.epoch), (1, 2));
-    let view = world.control.grant(&eve, &grant.id).await.unwrap();
+    let view = world.control.access.grant(&eve, &grant.id).await.unwrap();
     assert_eq!(view.grant.state.word(), "ended");
-    assert_eq!(world.control.0.feed.live(), 0);
-    let view = world.control.request(&eve, &pending.id).await.unwrap();
+    assert_eq!(world.control.kernel.feed().live(), 0);
+    let view = world.control.access.request(&eve, &pending.id).await.unwrap();
     assert_eq!(view.request.state.word(), "withdrawn");
-    let ended = world.control.authenticate(&session.token, session.kind).await;
+    let ended = world.control.identity.authenticate(&session.token, session.kind).await;
     assert!(matches!(ended, Err(ControlError::Unauthenticated)), "{ended:?}");
     assert!(
-        world.control.sign_in(&unused.code, Origin::default()).await.is_err(),
+        world.control.identity.sign_in(&unused.code, Origin::default()).await.is_err(),
         "links are dead"
     );
-    let locks = world.control.0.feed.locks();
+    let locks = world.control.kernel.feed().locks();
     assert!(locks.contains(&lock), "{locks:?}");
     let certificate = Subject::Credential(CredentialId::new(&issued.serial).unwrap());
     assert!(locks.iter().any(|lock| lock.subject == certificate), "{locks:?}");
@@ -121,8 +122,8 @@ async fn an_older_store_is_refused_and_accepted_without_what_was_taken_away() {
 
     // From now on all is as ever, and neither database of before is taken.
     let world = world.reopened().await;
-    assert!(world.control.accepted_rollback().is_none());
-    assert!(world.control.0.feed.locks().contains(&lock));
+    assert!(world.control.access.accepted_rollback().is_none());
+    assert!(world.control.kernel.feed().locks().contains(&lock));
     world.put(&before.store);
     assert!(matches!(world.why_refused().await, Rollback::Epoch { found: 1, known: 2 }));
 }
@@ -132,13 +133,13 @@ async fn a_passkey_and_an_app_that_were_removed_do_not_come_back() {
     let world = World::new().await;
     let (bob, _) = world.enrolled("bob").await;
     let before = world.copies("before").await;
-    let kept = world.control.passkeys(&bob).await.unwrap();
+    let kept = world.control.identity.passkeys(&bob).await.unwrap();
     assert_eq!(kept.len(), 1);
-    world.control.recover_at_console(&"bob".parse().unwrap()).await.unwrap();
+    world.control.identity.recover_at_console(&"bob".parse().unwrap()).await.unwrap();
     world.put(&before.store);
     let world = world.accepted().await;
-    assert_eq!(world.control.accepted_rollback().unwrap().keys, 1);
-    let left = world.control.passkeys(&actor("bob")).await.unwrap();
+    assert_eq!(world.control.access.accepted_rollback().unwrap().keys, 1);
+    let left = world.control.identity.passkeys(&actor("bob")).await.unwrap();
     assert!(left.is_empty(), "{left:?}");
     assert!(bob.authn.method != Method::Link);
 }
@@ -151,7 +152,7 @@ async fn no_kill_looks_like_a_rollback_and_every_rollback_is_noticed() {
     let mut moments = vec![world.copies("0").await];
     for number in 1..5 {
         let subject = Subject::Target(format!("orders-{number}").parse().unwrap());
-        world.control.lock(&actor("eve"), subject, "incident".into(), None).await.unwrap();
+        world.control.access.lock(&actor("eve"), subject, "incident".into(), None).await.unwrap();
         world.read_grant().await;
         if number == 3 {
             world = world.reopened().await;
@@ -206,7 +207,7 @@ async fn two_copies_that_both_went_on_are_told_apart() {
     let eve = actor("eve");
     let lock = async |world: &World, name: &str| {
         let subject = Subject::Principal(name.parse().unwrap());
-        world.control.lock(&eve, subject, "incident".into(), None).await.unwrap();
+        world.control.access.lock(&eve, subject, "incident".into(), None).await.unwrap();
     };
     lock(&world, "alice").await;
     let one = world.copies("one").await;
@@ -226,19 +227,19 @@ async fn a_restored_store_wants_to_be_told_that_the_rest_is_lost() {
     let grant = world.read_grant().await;
     let copies = world.copies("backup").await;
     let point = read_copy(&copies.store).await.unwrap();
-    let made_at = world.control.now();
+    let made_at = world.control.kernel.now();
     world.put(&copies.store);
     begin_high_water(world.folder.path(), point.clone(), made_at, false).unwrap();
     assert_eq!(world.why_refused().await, Rollback::Restored { made_at });
     let world = world.accepted().await;
-    let ended = &world.control.accepted_rollback().unwrap().grants;
+    let ended = &world.control.access.accepted_rollback().unwrap().grants;
     assert_eq!(ended, std::slice::from_ref(&grant.id));
 
     // Where nothing happened since, all goes on.
     world.put(&copies.store);
     begin_high_water(world.folder.path(), point, made_at, true).unwrap();
     let world = world.reopened().await;
-    let view = world.control.grant(&actor("eve"), &grant.id).await.unwrap();
+    let view = world.control.access.grant(&actor("eve"), &grant.id).await.unwrap();
     assert_eq!(view.grant, grant);
 }
 
@@ -247,7 +248,7 @@ async fn the_flag_does_nothing_to_a_store_that_did_not_go_back() {
     let world = World::new().await;
     let grant = world.read_grant().await;
     let world = world.accepted().await;
-    assert!(world.control.accepted_rollback().is_none());
-    let view = world.control.grant(&actor("eve"), &grant.id).await.unwrap();
+    assert!(world.control.access.accepted_rollback().is_none());
+    let view = world.control.access.grant(&actor("eve"), &grant.id).await.unwrap();
     assert_eq!(view.grant, grant);
 }

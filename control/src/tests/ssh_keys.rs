@@ -49,14 +49,14 @@ impl World {
         actor: &Actor,
         key: &Pair,
     ) -> Result<SshKeyView, ControlError> {
-        let asked = self.control.ask_for_ssh_key(actor, &key.line).await?;
+        let asked = self.control.identity.ask_for_ssh_key(actor, &key.line).await?;
         let signature = key.signs(&asked.namespace, &asked.message);
-        self.control.add_ssh_key(actor, &asked.id, &signature, "my laptop").await
+        self.control.identity.add_ssh_key(actor, &asked.id, &signature, "my laptop").await
     }
 
     /// Whose key this is to a proxy that has seen its holder.
     pub(super) async fn holder(&self, key: &Pair) -> Option<String> {
-        match self.control.redeem_key(&key.line).await {
+        match self.control.identity.redeem_key(&key.line).await {
             Ok(redeemed) => Some(redeemed.principal.id.to_string()),
             Err(ControlError::Unauthenticated) => None,
             Err(error) => panic!("{error}"),
@@ -64,7 +64,7 @@ impl World {
     }
 
     pub(super) async fn keys(&self, actor: &Actor) -> Vec<SshKeyView> {
-        self.control.ssh_keys(actor, Scope::Mine).await.unwrap()
+        self.control.identity.ssh_keys(actor, Scope::Mine).await.unwrap()
     }
 }
 
@@ -94,19 +94,20 @@ async fn whoever_has_a_passkey_agrees_with_a_touch_before_a_key_opens_anything()
     let key = world.register(&alice, &pair).await.unwrap();
     assert_eq!((key.confirmed_at, world.holder(&pair).await), (None, None));
 
-    let statement = world.control.ssh_key_addition(&alice, &key.id).await.unwrap();
+    let statement = world.control.identity.ssh_key_addition(&alice, &key.id).await.unwrap();
     assert!(statement.lines.contains(&("Fingerprint".to_owned(), key.fingerprint.clone())));
-    let challenge = world.control.challenge(&alice, &statement).await.unwrap();
+    let challenge = world.control.identity.challenge(&alice, &statement).await.unwrap();
     let proof = || Proof::Passkey("{}".to_owned());
-    let refused = world.control.confirm_ssh_key(&alice, &key.id, &challenge.id, proof()).await;
+    let refused =
+        world.control.identity.confirm_ssh_key(&alice, &key.id, &challenge.id, proof()).await;
     assert!(matches!(refused, Err(ControlError::Unproven(_))), "{refused:?}");
     assert_eq!(world.holder(&pair).await, None);
 
-    let challenge = world.control.challenge(&alice, &statement).await.unwrap();
+    let challenge = world.control.identity.challenge(&alice, &statement).await.unwrap();
     let proof = Proof::Passkey(passkey.touch(&challenge));
-    world.control.confirm_ssh_key(&alice, &key.id, &challenge.id, proof).await.unwrap();
+    world.control.identity.confirm_ssh_key(&alice, &key.id, &challenge.id, proof).await.unwrap();
     assert_eq!(world.holder(&pair).await.as_deref(), Some("alice"));
-    let again = world.control.ssh_key_addition(&alice, &key.id).await;
+    let again = world.control.identity.ssh_key_addition(&alice, &key.id).await;
     assert!(told(again).contains("already"));
 }
 
@@ -117,9 +118,10 @@ async fn a_touch_for_one_key_adds_no_other() {
     let (one, another) = (fresh(), fresh());
     let one = world.register(&alice, &one).await.unwrap();
     let other = world.register(&alice, &another).await.unwrap();
-    let challenge = world.control.challenge(&alice, &one.addition()).await.unwrap();
+    let challenge = world.control.identity.challenge(&alice, &one.addition()).await.unwrap();
     let proof = Proof::Passkey(passkey.touch(&challenge));
-    let refused = world.control.confirm_ssh_key(&alice, &other.id, &challenge.id, proof).await;
+    let refused =
+        world.control.identity.confirm_ssh_key(&alice, &other.id, &challenge.id, proof).await;
     assert!(matches!(refused, Err(ControlError::Unproven(_))), "{refused:?}");
     assert_eq!(world.holder(&another).await, None);
 }
@@ -133,7 +135,7 @@ async fn a_key_that_nobody_agreed_to_lapses_and_is_free_again() {
     assert!(told(world.register(&alice, &pair).await).contains("waits for you"));
     world.pass(3_600);
     assert!(world.keys(&alice).await.is_empty());
-    let late = world.control.ssh_key_addition(&alice, &key.id).await;
+    let late = world.control.identity.ssh_key_addition(&alice, &key.id).await;
     assert!(matches!(late, Err(ControlError::NotFound(_))), "{late:?}");
     let alice = world.signed_in("alice").await.actor;
     world.register(&alice, &pair).await.unwrap();
@@ -153,7 +155,7 @@ async fn a_key_is_one_persons_and_one_that_only_waits_keeps_nobody_out() {
         let refused = told(world.register(&actor, &pair).await);
         assert!(refused.contains("registered already"), "{refused}");
     }
-    let refused = world.control.remove_ssh_key(&alice, &hers.id).await;
+    let refused = world.control.identity.remove_ssh_key(&alice, &hers.id).await;
     assert!(matches!(refused, Err(ControlError::NotFound(_))), "another's: {refused:?}");
 }
 
@@ -163,10 +165,10 @@ async fn a_removed_key_opens_nothing_cuts_what_it_opened_and_never_comes_back() 
     let alice = world.signed_in("alice").await.actor;
     let pair = fresh();
     let key = world.register(&alice, &pair).await.unwrap();
-    world.control.remove_ssh_key(&alice, &key.id).await.unwrap();
+    world.control.identity.remove_ssh_key(&alice, &key.id).await.unwrap();
     assert_eq!(world.holder(&pair).await, None);
     assert!(world.keys(&alice).await.is_empty());
-    let locks = world.control.locks(&super::actor("eve")).await.unwrap();
+    let locks = world.control.access.locks(&super::actor("eve")).await.unwrap();
     let credential = Subject::Credential(key.fingerprint.parse().unwrap());
     assert!(locks.iter().any(|view| view.lock.subject == credential), "{locks:?}");
     for who in ["alice", "bob"] {
@@ -183,14 +185,17 @@ async fn an_admin_removes_anybodys_key_and_nobody_else_does() {
     let pair = fresh();
     let key = world.register(&alice, &pair).await.unwrap();
     let bob = world.signed_in("bob").await.actor;
-    let refused = world.control.remove_ssh_key(&bob, &key.id).await;
+    let refused = world.control.identity.remove_ssh_key(&bob, &key.id).await;
     assert!(matches!(refused, Err(ControlError::NotFound(_))), "{refused:?}");
-    let refused = world.control.ssh_keys(&bob, Scope::All).await;
+    let refused = world.control.identity.ssh_keys(&bob, Scope::All).await;
     assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
     let eve = super::actor("eve");
-    assert_eq!(world.control.ssh_keys(&eve, Scope::All).await.unwrap(), std::slice::from_ref(&key));
+    assert_eq!(
+        world.control.identity.ssh_keys(&eve, Scope::All).await.unwrap(),
+        std::slice::from_ref(&key)
+    );
     let eve = world.signed_in("eve").await.actor;
-    world.control.remove_ssh_key(&eve, &key.id).await.unwrap();
+    world.control.identity.remove_ssh_key(&eve, &key.id).await.unwrap();
     assert_eq!(world.holder(&pair).await, None);
 }
 
@@ -201,18 +206,22 @@ async fn a_recovery_takes_ssh_keys_away_and_cuts_what_they_opened() {
     let pair = fresh();
     let key = world.register(&alice, &pair).await.unwrap();
     let (eve, second) = (super::actor("eve"), Actor { auditor: true, ..super::actor("carol") });
-    let asked =
-        world.control.ask_recovery(&eve, &alice.principal.id, "stolen", None).await.unwrap();
-    world.control.agree_to_recovery(&second, &asked.id, None).await.unwrap();
+    let asked = world
+        .control
+        .identity
+        .ask_recovery(&eve, &alice.principal.id, "stolen", None)
+        .await
+        .unwrap();
+    world.control.identity.agree_to_recovery(&second, &asked.id, None).await.unwrap();
     assert_eq!(world.holder(&pair).await, None);
-    let locks = world.control.locks(&eve).await.unwrap();
+    let locks = world.control.access.locks(&eve).await.unwrap();
     let credential = Subject::Credential(key.fingerprint.parse().unwrap());
     assert!(locks.iter().any(|view| view.lock.subject == credential), "{locks:?}");
 
     let bob = world.signed_in("bob").await.actor;
     let pair = fresh();
     world.register(&bob, &pair).await.unwrap();
-    world.control.recover_at_console(&bob.principal.id).await.unwrap();
+    world.control.identity.recover_at_console(&bob.principal.id).await.unwrap();
     assert_eq!(world.holder(&pair).await, None);
 }
 
@@ -228,7 +237,7 @@ async fn a_key_that_leaves_the_configuration_ends_what_it_opened_until_it_is_bac
         Inventory { ssh_keys: keys.into_iter().collect(), ..super::inventory(super::RULES) }
     };
     let locked = async || {
-        let locks = world.control.locks(&eve).await.unwrap();
+        let locks = world.control.access.locks(&eve).await.unwrap();
         locks.iter().filter(|view| view.lock.subject == credential).count()
     };
     let steps = [
@@ -240,7 +249,7 @@ async fn a_key_that_leaves_the_configuration_ends_what_it_opened_until_it_is_bac
         (Some("bob"), Some("bob"), 0),
     ];
     for (step, (whose, holder, locks)) in steps.into_iter().enumerate() {
-        world.control.reload(listed(whose)).await.unwrap();
+        world.control.sources.reload(listed(whose)).await.unwrap();
         assert_eq!(world.holder(&key).await.as_deref(), holder, "{step}");
         assert_eq!(locked().await, locks, "{step}");
     }
@@ -254,10 +263,10 @@ async fn a_key_that_its_person_has_registered_too_stays_good_without_the_configu
     let mut listed = super::inventory(super::RULES);
     let line = certs::read_public_key(&key.line).unwrap();
     listed.ssh_keys.insert(line, alice.principal.id.clone());
-    world.control.reload(listed).await.unwrap();
-    world.control.reload(super::inventory(super::RULES)).await.unwrap();
+    world.control.sources.reload(listed).await.unwrap();
+    world.control.sources.reload(super::inventory(super::RULES)).await.unwrap();
     assert_eq!(world.holder(&key).await.as_deref(), Some("alice"));
-    let locks = world.control.locks(&super::actor("eve")).await.unwrap();
+    let locks = world.control.access.locks(&super::actor("eve")).await.unwrap();
     assert!(locks.is_empty(), "{locks:?}");
 }
 
@@ -277,7 +286,7 @@ async fn what_is_no_key_of_a_kind_that_is_taken_is_refused(
 ) {
     let world = world().await;
     let alice = world.signed_in("alice").await.actor;
-    let refused = world.control.ask_for_ssh_key(&alice, line).await;
+    let refused = world.control.identity.ask_for_ssh_key(&alice, line).await;
     assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
     let told = told(refused);
     assert!(told.contains(expected), "{told}");
@@ -288,7 +297,7 @@ async fn nobody_keeps_more_keys_than_they_may() {
     let world = world().await;
     let alice = world.signed_in("alice").await.actor;
     let first = world.register(&alice, &fresh()).await.unwrap();
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     for number in 1..32 {
         let (id, line) = (format!("sk-{number}"), fresh().line);
         let key = SshKeyView { id, line, ..first.clone() };

@@ -17,7 +17,7 @@ use crate::model::view::SshKeyView;
 
 impl World {
     async fn asked(&self, actor: &Actor, key: &Pair) -> SshKeyChallenge {
-        self.control.ask_for_ssh_key(actor, &key.line).await.unwrap()
+        self.control.identity.ask_for_ssh_key(actor, &key.line).await.unwrap()
     }
 
     async fn answer(
@@ -26,12 +26,12 @@ impl World {
         asked: &SshKeyChallenge,
         signature: &str,
     ) -> Result<SshKeyView, ControlError> {
-        self.control.add_ssh_key(actor, &asked.id, signature, "my laptop").await
+        self.control.identity.add_ssh_key(actor, &asked.id, signature, "my laptop").await
     }
 
     async fn last_event(&self) -> (String, Value) {
         let paging = crate::model::view::Paging { cursor: None, limit: Some(1) };
-        let page = self.control.audit(&super::actor("eve"), paging).await.unwrap();
+        let page = self.control.kernel.audit(&super::actor("eve"), paging).await.unwrap();
         (page.items[0].kind.clone(), page.items[0].detail.clone())
     }
 
@@ -147,7 +147,7 @@ async fn an_answer_counts_once_and_in_time() {
     world.pass(300);
     let late = world.answer(&alice, &asked, &good(&other, &asked)).await;
     assert_eq!(world.why(late).await, "expired");
-    let unknown = world.control.add_ssh_key(&alice, "ch-1", "none", "my laptop").await;
+    let unknown = world.control.identity.add_ssh_key(&alice, "ch-1", "none", "my laptop").await;
     assert_eq!(world.why(unknown).await, "unknown-challenge");
 }
 
@@ -170,9 +170,10 @@ async fn a_question_about_something_else_registers_no_key() {
     let (alice, _) = world.enrolled("alice").await;
     let pair = fresh();
     let key = world.register(&alice, &pair).await.unwrap();
-    let touch = world.control.challenge(&alice, &key.addition()).await.unwrap();
+    let touch = world.control.identity.challenge(&alice, &key.addition()).await.unwrap();
     let signature = pair.signs("postern-key@gate.example.com", "hi");
-    let refused = world.control.add_ssh_key(&alice, &touch.id, &signature, "my laptop").await;
+    let refused =
+        world.control.identity.add_ssh_key(&alice, &touch.id, &signature, "my laptop").await;
     assert_eq!(world.why(refused).await, "wrong-purpose");
 }
 
@@ -194,7 +195,7 @@ async fn the_audit_log_has_what_anybody_can_check_later() {
 async fn a_gateway_without_an_ssh_side_asks_for_no_key() {
     let world = World::new().await;
     let alice = world.signed_in("alice").await.actor;
-    let refused = world.control.ask_for_ssh_key(&alice, &fresh().line).await;
+    let refused = world.control.identity.ask_for_ssh_key(&alice, &fresh().line).await;
     assert!(matches!(refused, Err(ControlError::NotFound(_))), "{refused:?}");
 }
 
@@ -243,7 +244,7 @@ async fn a_security_key_is_touched_and_says_whether_it_knew_whom(
     let alice = world.signed_in("alice").await.actor;
     let key = SecurityKey::new(flags);
     let line = PublicKey::from(key.data.clone()).to_openssh().unwrap();
-    let asked = world.control.ask_for_ssh_key(&alice, &line).await.unwrap();
+    let asked = world.control.identity.ask_for_ssh_key(&alice, &line).await.unwrap();
     let added = world.answer(&alice, &asked, &key.signs(&asked)).await;
     if expected.is_none() {
         assert_eq!(world.why(added).await, "no-touch");

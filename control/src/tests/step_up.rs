@@ -29,7 +29,7 @@ const READS: &str = "app_ro@orders/shop";
 
 pub(super) async fn touchy() -> World {
     let world = World::new().await;
-    world.control.reload(inventory(TOUCH)).await.unwrap();
+    world.control.sources.reload(inventory(TOUCH)).await.unwrap();
     world
 }
 
@@ -41,7 +41,7 @@ async fn give(
     digest: Digest,
     bound: Option<&str>,
 ) -> StepUpId {
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     let step_up = StepUp {
         id: ids::fresh("su").unwrap(),
         principal: who.parse().unwrap(),
@@ -59,7 +59,7 @@ async fn give(
 }
 
 async fn touch_request(world: &World, who: &str, purpose: Purpose, id: &RequestId) -> StepUpId {
-    let request = world.control.request(&actor("eve"), id).await.unwrap().request;
+    let request = world.control.access.request(&actor("eve"), id).await.unwrap().request;
     let shown = match purpose {
         Purpose::Ask => statement::of_wish(&request, "Alice"),
         Purpose::SignIn | Purpose::Approve | Purpose::Connect | Purpose::Administer => {
@@ -82,14 +82,14 @@ async fn approve(
     id: &RequestId,
     step_up: Option<StepUpId>,
 ) -> Result<bool, ControlError> {
-    let digest = world.control.request(&actor("eve"), id).await?.request.digest();
+    let digest = world.control.access.request(&actor("eve"), id).await?.request.digest();
     let yes = Yes { digest, shorten: None, step_up };
-    world.control.approve(&actor(who), id, yes).await.map(|asked| asked.grant.is_some())
+    world.control.access.approve(&actor(who), id, yes).await.map(|asked| asked.grant.is_some())
 }
 
 async fn held(world: &World, events: &mut Events) -> (String, HoldView) {
     let Event::Confirm(confirm) = next(events).await else { panic!("not held") };
-    let view = world.control.hold_by_code(&actor("alice"), &confirm.code).await.unwrap();
+    let view = world.control.gateway.hold_by_code(&actor("alice"), &confirm.code).await.unwrap();
     (confirm.code, view)
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn touch_and_go(world: &World, events: &mut Events) {
     let (code, view) = held(world, events).await;
     let given = touch_hold(world, "alice", &view).await;
     let digest = view.digest.clone();
-    world.control.confirm(&actor("alice"), &code, digest, Some(given)).await.unwrap();
+    world.control.gateway.confirm(&actor("alice"), &code, digest, Some(given)).await.unwrap();
     assert!(matches!(next(events).await, Event::Confirmed(_)));
 }
 
@@ -158,9 +158,9 @@ async fn nobody_is_asked_before_the_one_who_asks_has_touched() {
     let early = approve(&world, "bob", &id, Some(early)).await;
     assert!(matches!(early, Err(ControlError::Conflict(_))), "{early:?}");
     let own = touch_request(&world, "alice", Purpose::Ask, &id).await;
-    let theirs = world.control.stand_by(&actor("bob"), &id, &own).await;
+    let theirs = world.control.access.stand_by(&actor("bob"), &id, &own).await;
     assert!(matches!(theirs, Err(ControlError::Unfit { .. })), "{theirs:?}");
-    let next = world.control.stand_by(&actor("alice"), &id, &own).await.unwrap();
+    let next = world.control.access.stand_by(&actor("alice"), &id, &own).await.unwrap();
     assert_eq!(next.step_up, Some(own));
     let yes = touch_request(&world, "bob", Purpose::Approve, &id).await;
     assert!(approve(&world, "bob", &id, Some(yes)).await.unwrap());
@@ -172,7 +172,7 @@ async fn a_wish_that_takes_a_touch_alone_is_given_with_it() {
     let asked = world.ask("alice", "app_ro@orders").await.unwrap();
     assert!(asked.grant.is_none() && asked.request.is_pending());
     let own = touch_request(&world, "alice", Purpose::Ask, &asked.request.id).await;
-    world.control.stand_by(&actor("alice"), &asked.request.id, &own).await.unwrap();
+    world.control.access.stand_by(&actor("alice"), &asked.request.id, &own).await.unwrap();
     assert!(world.ask("alice", "app_ro@orders").await.unwrap().grant.is_some());
 }
 
@@ -181,7 +181,7 @@ async fn an_approval_takes_a_fresh_touch_of_that_person_for_that_request() {
     let world = touchy().await;
     let id = world.ask("alice", "app_rw@orders").await.unwrap().request.id;
     let own = touch_request(&world, "alice", Purpose::Ask, &id).await;
-    world.control.stand_by(&actor("alice"), &id, &own).await.unwrap();
+    world.control.access.stand_by(&actor("alice"), &id, &own).await.unwrap();
     let stale = touch_request(&world, "bob", Purpose::Approve, &id).await;
     world.pass(300);
     let none = approve(&world, "bob", &id, None).await.unwrap_err();
@@ -211,7 +211,7 @@ async fn an_approval_takes_a_fresh_touch_of_that_person_for_that_request() {
     assert!(approve(&world, "bob", &id, Some(right.clone())).await.unwrap());
     let again = approve(&world, "bob", &id, Some(right)).await;
     assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
-    let page = world.control.audit(&actor("eve"), Paging::default()).await.unwrap();
+    let page = world.control.kernel.audit(&actor("eve"), Paging::default()).await.unwrap();
     let yes = page.items.iter().find(|event| event.kind == "request.approved").unwrap();
     assert!(yes.detail.to_string().contains("key-of-bob"), "{}", yes.detail);
 }
@@ -222,12 +222,12 @@ async fn a_known_persons_connection_is_held_for_their_touch_alone() {
     let mut events = ask(&world, waiting(Some("alice"), "app_ro@orders")).await;
     let (code, view) = held(&world, &mut events).await;
     assert_eq!(view.principal.as_ref().map(|who| who.as_str()), Some("alice"));
-    let bobs = world.control.hold_by_code(&actor("bob"), &code).await;
+    let bobs = world.control.gateway.hold_by_code(&actor("bob"), &code).await;
     assert!(matches!(bobs, Err(ControlError::NotFound(_))), "{bobs:?}");
     let bobs = touch_hold(&world, "bob", &view).await;
     let confirm = |who, given| {
         let (control, code, digest) = (world.control.clone(), code.clone(), view.digest.clone());
-        async move { control.confirm(&actor(who), &code, digest, given).await }
+        async move { control.gateway.confirm(&actor(who), &code, digest, given).await }
     };
     let refused = confirm("bob", Some(bobs.clone())).await.unwrap_err();
     assert!(matches!(refused, ControlError::NotFound(_)), "{refused}");
@@ -267,7 +267,8 @@ async fn a_touch_for_one_connection_confirms_no_other() {
     let (_, first) = held(&world, &mut one).await;
     let (code, second) = held(&world, &mut two).await;
     let given = touch_hold(&world, "alice", &first).await;
-    let reused = world.control.confirm(&actor("alice"), &code, second.digest, Some(given)).await;
+    let reused =
+        world.control.gateway.confirm(&actor("alice"), &code, second.digest, Some(given)).await;
     assert!(matches!(reused, Err(ControlError::Unfit { .. })), "{reused:?}");
 }
 
@@ -336,10 +337,10 @@ async fn a_begin_that_lacks_a_touch_starts_no_clock() {
     let world = touchy().await;
     let id = world.ask("alice", "app_ro@orders").await.unwrap().request.id;
     let own = touch_request(&world, "alice", Purpose::Ask, &id).await;
-    world.control.stand_by(&actor("alice"), &id, &own).await.unwrap();
+    world.control.access.stand_by(&actor("alice"), &id, &own).await.unwrap();
     let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
     assert!(needs_touch(&begin(&world, grant.id.as_str(), "10.1.2.3:1").await));
-    let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
+    let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
     assert_eq!(view.grant.state.word(), "granted");
 }
 
@@ -351,14 +352,14 @@ async fn a_grant_outlives_the_touch_that_opened_it() {
     let grant = granted(&mut events).await.parse().unwrap();
     begin(&world, &format!("{grant}"), "10.1.2.3:50001").await;
     world.pass(1_800);
-    world.control.sweep().await.unwrap();
-    let reloaded = world.control.reload(inventory(TOUCH)).await.unwrap();
+    world.control.access.sweep().await.unwrap();
+    let reloaded = world.control.sources.reload(inventory(TOUCH)).await.unwrap();
     assert_eq!(reloaded.revoked, []);
-    let view = world.control.grant(&actor("alice"), &grant).await.unwrap();
+    let view = world.control.access.grant(&actor("alice"), &grant).await.unwrap();
     assert_eq!(view.grant.state.word(), "active");
     world.pass(1_800);
-    world.control.sweep().await.unwrap();
-    let view = world.control.grant(&actor("alice"), &grant).await.unwrap();
+    world.control.access.sweep().await.unwrap();
+    let view = world.control.access.grant(&actor("alice"), &grant).await.unwrap();
     assert_eq!(view.grant.state.word(), "ended", "and dies with its own time");
 }
 
@@ -382,7 +383,7 @@ async fn a_session_that_was_touched_for_is_not_asked_again_and_others_are() {
 async fn rules_that_begin_to_want_a_touch_end_what_was_given_without() {
     let world = World::new().await;
     let grant = world.read_grant().await;
-    let reloaded = world.control.reload(inventory(TOUCH)).await.unwrap();
+    let reloaded = world.control.sources.reload(inventory(TOUCH)).await.unwrap();
     assert_eq!(reloaded.revoked, [grant.id]);
 }
 
@@ -428,8 +429,9 @@ async fn a_person_who_is_shut_out_during_a_hold_gets_no_connection() {
     let given = touch_hold(&world, "alice", &view).await;
     let mut without = inventory(TOUCH);
     without.people.get_mut(&"alice".parse().unwrap()).unwrap().disabled = true;
-    world.control.reload(without).await.unwrap();
-    let refused = world.control.confirm(&actor("alice"), &code, view.digest, Some(given)).await;
+    world.control.sources.reload(without).await.unwrap();
+    let refused =
+        world.control.gateway.confirm(&actor("alice"), &code, view.digest, Some(given)).await;
     assert!(matches!(refused, Err(ControlError::Refused(Rejection::Disabled))), "{refused:?}");
     let mut events = ask(&world, waiting(Some("alice"), "app_ro@orders")).await;
     let Event::Refused(refused) = next(&mut events).await else { panic!() };
@@ -444,7 +446,7 @@ async fn a_person_who_is_shut_out_while_others_decide_gets_no_connection() {
     assert!(matches!(next(&mut events).await, Event::Asked(_)));
     let mut without = inventory(TOUCH);
     without.people.remove(&"alice".parse().unwrap());
-    world.control.reload(without).await.unwrap();
+    world.control.sources.reload(without).await.unwrap();
     let Event::Refused(refused) = next(&mut events).await else { panic!() };
     assert_eq!(refused.code, "withdrawn");
 }
@@ -455,7 +457,7 @@ async fn stolen(world: &World, ttl: u64, reason: &str) -> crate::model::view::As
         reason: reason.into(),
         ..Wish::new(READS.parse().unwrap())
     };
-    world.control.ask(&actor("alice"), wish).await.unwrap()
+    world.control.access.ask(&actor("alice"), wish).await.unwrap()
 }
 
 #[tokio::test]
@@ -463,12 +465,12 @@ async fn a_touch_that_stood_by_one_request_counts_for_no_other() {
     let world = touchy().await;
     let id = stolen(&world, 600, "ticket 7").await.request.id;
     let own = touch_request(&world, "alice", Purpose::Ask, &id).await;
-    world.control.stand_by(&actor("alice"), &id, &own).await.unwrap();
+    world.control.access.stand_by(&actor("alice"), &id, &own).await.unwrap();
     let grant = stolen(&world, 600, "ticket 7").await.grant.unwrap();
-    world.control.revoke(&actor("eve"), &grant.id, "enough".into()).await.unwrap();
+    world.control.access.revoke(&actor("eve"), &grant.id, "enough".into()).await.unwrap();
     let longer = stolen(&world, 1_200, "anything").await;
     assert!(longer.grant.is_none() && longer.request.state == RequestState::NeedsStepUp);
-    let refused = world.control.stand_by(&actor("alice"), &longer.request.id, &own).await;
+    let refused = world.control.access.stand_by(&actor("alice"), &longer.request.id, &own).await;
     assert!(matches!(refused, Err(ControlError::Unfit { .. })), "{refused:?}");
 }
 
@@ -484,11 +486,11 @@ async fn a_touch_for_a_connection_asks_for_that_connection_alone() {
     let mut events = ask(&world, short()).await;
     touch_and_go(&world, &mut events).await;
     let grant = granted(&mut events).await.parse().unwrap();
-    let view = world.control.grant(&actor("alice"), &grant).await.unwrap();
+    let view = world.control.access.grant(&actor("alice"), &grant).await.unwrap();
     assert_eq!(view.grant.ttl, Ttl::from_secs(600), "as it was touched for");
-    let planted = world.control.request(&actor("eve"), &planted).await.unwrap().request;
+    let planted = world.control.access.request(&actor("eve"), &planted).await.unwrap().request;
     assert!(matches!(planted.state, RequestState::Withdrawn { .. }), "{planted:?}");
-    world.control.revoke(&actor("eve"), &grant, "enough".into()).await.unwrap();
+    world.control.access.revoke(&actor("eve"), &grant, "enough".into()).await.unwrap();
     let asked = stolen(&world, 1_200, "anything").await;
     assert!(asked.grant.is_none(), "by the API nothing was stood by");
     let mut events = ask(&world, short()).await;
@@ -503,7 +505,7 @@ async fn what_the_rules_give_for_a_touch_is_asked_about_at_each_connection() {
         r#"when { context.login != "app_cert" }"#,
         r#"when { context.login != "app_cert" && !(context has step_up) }"#,
     );
-    world.control.reload(inventory(&rules)).await.unwrap();
+    world.control.sources.reload(inventory(&rules)).await.unwrap();
     let mut events = ask(&world, waiting(Some("alice"), "app_ro@orders")).await;
     touch_and_go(&world, &mut events).await;
     let grant = granted(&mut events).await;

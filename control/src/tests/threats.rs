@@ -36,10 +36,10 @@ async fn one_persons_yes_forty_times_at_once_is_one_yes() {
     let said = taken(|_| {
         let (control, id) = (control.clone(), id.clone());
         let yes = Yes { digest: digest.clone(), shorten: None, step_up: None };
-        async move { control.approve(&actor("bob"), &id, yes).await }
+        async move { control.access.approve(&actor("bob"), &id, yes).await }
     });
     assert_eq!(said.await, 1);
-    let view = world.control.request(&actor("alice"), id).await.unwrap();
+    let view = world.control.access.request(&actor("alice"), id).await.unwrap();
     assert!(view.request.is_pending() && view.missing == 1 && view.grants.is_empty());
     assert_eq!(count(&world, "request.approved").await, 1);
 }
@@ -71,7 +71,7 @@ async fn of_forty_first_uses_at_once_one_starts_the_clock() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tickets_message_forty_times_at_once_counts_once() {
     let tickets = std::sync::Arc::new(Tickets::new().await);
-    let now = tickets.world.control.now();
+    let now = tickets.world.control.kernel.now();
     let heard = taken(|_| {
         let tickets = std::sync::Arc::clone(&tickets);
         async move { tickets.say("msg-1", now, CLOSED).await }
@@ -85,13 +85,13 @@ async fn of_forty_signatures_at_once_one_closes_a_review() {
     let world = world().await;
     let asked = emergency(&world, "the shop is down").await.unwrap();
     stand_by(&world, "alice", &asked.request.id).await;
-    let open = world.control.reviews(&actor("eve"), false, Paging::default()).await.unwrap();
+    let open = world.control.access.reviews(&actor("eve"), false, Paging::default()).await.unwrap();
     let review = &open.items[0].review;
-    world.control.done(&actor("alice"), &review.grant).await.unwrap();
+    world.control.access.done(&actor("alice"), &review.grant).await.unwrap();
     let signed = taken(|number| {
         let (control, id) = (world.control.clone(), review.id.clone());
         let who = if number % 2 == 0 { "bob" } else { "eve" };
-        async move { control.sign_review(&actor(who), &id, "read the session".into()).await }
+        async move { control.access.sign_review(&actor(who), &id, "read the session".into()).await }
     });
     assert_eq!(signed.await, 1);
     assert_eq!(count(&world, "review.signed").await, 1);
@@ -113,11 +113,12 @@ async fn an_extension_that_races_the_end_comes_before_it_or_not_at_all() {
                     let alice = actor("alice");
                     match (number + round) % 4 {
                         0 => clock.advance(Ttl::from_millis(400)),
-                        1 => control.sweep().await.unwrap(),
-                        2 if round % 2 == 0 => drop(control.done(&alice, &id).await),
+                        1 => control.access.sweep().await.unwrap(),
+                        2 if round % 2 == 0 => drop(control.access.done(&alice, &id).await),
                         _ => {
                             let more = Some(Ttl::from_secs(60));
-                            let longer = control.extend(&alice, &id, more, None).await.ok()?;
+                            let longer =
+                                control.access.extend(&alice, &id, more, None).await.ok()?;
                             return longer.grant?.deadline();
                         }
                     }
@@ -128,12 +129,12 @@ async fn an_extension_that_races_the_end_comes_before_it_or_not_at_all() {
         let extended = tasks.join_all().await.into_iter().flatten().max();
         assert!(extended.is_none_or(|later| later > ends), "no extension shortens");
         let last = extended.unwrap_or(ends);
-        world.clock.advance(world.control.now().until(last));
-        world.control.sweep().await.unwrap();
-        let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
+        world.clock.advance(world.control.kernel.now().until(last));
+        world.control.access.sweep().await.unwrap();
+        let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
         assert!(matches!(view.grant.state, GrantState::Ended { .. }), "{view:?}");
-        assert_eq!(world.control.0.feed.live(), 0, "proxies are told of the end");
-        let late = world.control.extend(&actor("alice"), &grant.id, None, None).await;
+        assert_eq!(world.control.kernel.feed().live(), 0, "proxies are told of the end");
+        let late = world.control.access.extend(&actor("alice"), &grant.id, None, None).await;
         assert!(matches!(late, Err(ControlError::Conflict(_))), "{late:?}");
     }
 }
@@ -152,11 +153,11 @@ async fn a_target_that_is_relabelled_takes_what_its_labels_gave_with_it() {
         }
         next
     };
-    world.control.reload(labelled("shop")).await.unwrap();
+    world.control.sources.reload(labelled("shop")).await.unwrap();
     let grant = world.read_grant().await;
-    let pending = world.control.reload(labelled("billing")).await.unwrap();
+    let pending = world.control.sources.reload(labelled("billing")).await.unwrap();
     assert_eq!(pending.revoked, std::slice::from_ref(&grant.id));
-    let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
+    let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
     let GrantState::Ended { end, .. } = view.grant.state else { panic!("{view:?}") };
     assert_eq!(end.to_string(), "the rules no longer give this access: no rule permits it");
     assert!(world.ask("alice", "app_ro@orders").await.is_err());
@@ -169,9 +170,9 @@ async fn a_hundred_thousand_requests_of_one_person_keep_nobody_else_waiting() {
     let alice = actor("alice");
     let (mut taken, mut refused) = (0_u32, 0_u32);
     for number in 0..100_000 {
-        match world.control.ask(&alice, wish("app_rw@orders")).await {
+        match world.control.access.ask(&alice, wish("app_rw@orders")).await {
             Ok(asked) => {
-                world.control.withdraw(&alice, &asked.request.id).await.unwrap();
+                world.control.access.withdraw(&alice, &asked.request.id).await.unwrap();
                 taken += 1;
             }
             Err(error) => {
@@ -199,10 +200,10 @@ async fn a_hundred_thousand_requests_of_one_person_keep_nobody_else_waiting() {
 async fn who_asks_too_often_has_nothing_explained_either() {
     let world = World::new().await;
     let alice = actor("alice");
-    while world.control.paced(&alice.principal.id).await.is_ok() {}
-    let explained = world.control.explain(&alice, None, wish("app_ro@orders")).await;
+    while world.control.kernel.paced(&alice.principal.id).await.is_ok() {}
+    let explained = world.control.access.explain(&alice, None, wish("app_ro@orders")).await;
     assert!(matches!(explained, Err(ControlError::Throttled(_))), "{explained:?}");
-    world.control.explain(&actor("bob"), None, wish("app_ro@orders")).await.unwrap();
+    world.control.access.explain(&actor("bob"), None, wish("app_ro@orders")).await.unwrap();
 }
 
 #[tokio::test]
@@ -213,12 +214,12 @@ async fn an_approval_of_an_older_text_and_one_after_the_end_give_nothing() {
     let reason = Some("order 8".to_owned());
     let changes =
         crate::access::edit::Changes { reason, ..crate::access::edit::Changes::default() };
-    world.control.edit(&actor("alice"), &id, changes).await.unwrap();
+    world.control.access.edit(&actor("alice"), &id, changes).await.unwrap();
     let yes = Yes { digest: older, shorten: None, step_up: None };
-    let stale = world.control.approve(&actor("bob"), &id, yes).await;
+    let stale = world.control.access.approve(&actor("bob"), &id, yes).await;
     assert!(matches!(stale, Err(ControlError::Conflict(_))), "{stale:?}");
     let grant = world.approve("bob", &id).await.unwrap().unwrap();
-    world.control.done(&actor("alice"), &grant.id).await.unwrap();
+    world.control.access.done(&actor("alice"), &grant.id).await.unwrap();
     assert!(matches!(world.approve("carol", &id).await, Err(ControlError::Conflict(_))));
-    assert_eq!(world.control.0.feed.live(), 0);
+    assert_eq!(world.control.kernel.feed().live(), 0);
 }

@@ -22,7 +22,7 @@ impl Tickets {
         let secret: WebhookSecret = WebhookSecret::fresh().expose_secret().parse().unwrap();
         let mut hooked = rules();
         hooked.workflow.ticket_secrets = vec![secret.clone()];
-        world.control.reload(hooked).await.unwrap();
+        world.control.sources.reload(hooked).await.unwrap();
         Self { world, secret }
     }
 
@@ -35,7 +35,7 @@ impl Tickets {
         let signature = sign_webhook(std::slice::from_ref(&self.secret), id, at, body.as_bytes());
         let timestamp = webhook_timestamp(at);
         let headers = WebhookHeaders { id, timestamp: &timestamp, signature: &signature };
-        let closed = self.world.control.ticket_says(headers, body.as_bytes()).await?;
+        let closed = self.world.control.access.ticket_says(headers, body.as_bytes()).await?;
         Ok(closed.ended.len() + closed.withdrawn.len())
     }
 }
@@ -49,19 +49,20 @@ async fn a_ticket_that_is_closed_ends_what_was_given_for_it() {
     let about =
         |ticket: &str, what: &str| Wish { ticket: Some(ticket.parse().unwrap()), ..wish(what) };
     let alice = actor("alice");
-    let grant = world.control.ask(&alice, about("OPS-12", "app_ro@orders")).await.unwrap();
+    let grant = world.control.access.ask(&alice, about("OPS-12", "app_ro@orders")).await.unwrap();
     let grant = grant.grant.unwrap();
-    let waits = world.control.ask(&alice, about("OPS-12", "app_rw@orders")).await.unwrap();
-    let other = world.control.ask(&actor("bob"), about("OPS-120", "app_ro@orders")).await.unwrap();
-    let now = world.control.now();
+    let waits = world.control.access.ask(&alice, about("OPS-12", "app_rw@orders")).await.unwrap();
+    let other =
+        world.control.access.ask(&actor("bob"), about("OPS-120", "app_ro@orders")).await.unwrap();
+    let now = world.control.kernel.now();
     let open = tickets.say("msg-0", now, r#"{"ticket":"OPS-12","state":"in review"}"#).await;
     assert_eq!(open.unwrap(), 0);
     assert_eq!(tickets.say("msg-1", now, CLOSED).await.unwrap(), 2);
-    let view = world.control.grant(&alice, &grant.id).await.unwrap();
+    let view = world.control.access.grant(&alice, &grant.id).await.unwrap();
     let GrantState::Ended { end, .. } = view.grant.state else { panic!("{view:?}") };
     assert_eq!(end.code(), "done");
     assert_eq!(state(world, &waits.request.id).await, "withdrawn");
-    let other = world.control.grant(&actor("bob"), &other.grant.unwrap().id).await.unwrap();
+    let other = world.control.access.grant(&actor("bob"), &other.grant.unwrap().id).await.unwrap();
     assert_eq!(other.grant.state.word(), "granted");
 }
 
@@ -70,8 +71,8 @@ async fn a_message_that_is_forged_stale_or_replayed_changes_nothing() {
     let tickets = Tickets::new().await;
     let world = &tickets.world;
     let ask = Wish { ticket: Some("OPS-12".parse().unwrap()), ..wish("app_ro@orders") };
-    world.control.ask(&actor("alice"), ask).await.unwrap();
-    let now = world.control.now();
+    world.control.access.ask(&actor("alice"), ask).await.unwrap();
+    let now = world.control.kernel.now();
     let ago = Timestamp::from_millis(now.millis() - 301_000);
     for stale in [ago, now.after(Ttl::from_secs(301))] {
         let refused = tickets.say("msg-1", stale, CLOSED).await.unwrap_err();
@@ -81,13 +82,13 @@ async fn a_message_that_is_forged_stale_or_replayed_changes_nothing() {
         Tickets { secret: WebhookSecret::fresh().expose_secret().parse().unwrap(), ..tickets };
     let refused = other.say("msg-1", now, CLOSED).await.unwrap_err();
     assert_eq!(refused.code(), "disbelieved");
-    assert_eq!(other.world.control.0.feed.live(), 1);
+    assert_eq!(other.world.control.kernel.feed().live(), 1);
 }
 
 #[tokio::test]
 async fn a_message_counts_once() {
     let tickets = Tickets::new().await;
-    let now = tickets.world.control.now();
+    let now = tickets.world.control.kernel.now();
     assert_eq!(tickets.say("msg-1", now, CLOSED).await.unwrap(), 0);
     let again = tickets.say("msg-1", now, CLOSED).await.unwrap_err();
     assert!(matches!(again, ControlError::Conflict(_)), "{again:?}");
@@ -99,6 +100,6 @@ async fn a_message_counts_once() {
 async fn without_a_secret_no_message_is_taken() {
     let world = world().await;
     let headers = WebhookHeaders { id: "msg-1", timestamp: "0", signature: "v1,AA==" };
-    let refused = world.control.ticket_says(headers, b"{}").await;
+    let refused = world.control.access.ticket_says(headers, b"{}").await;
     assert!(matches!(refused, Err(ControlError::NotFound(_))), "{refused:?}");
 }

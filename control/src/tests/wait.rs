@@ -9,7 +9,7 @@ use crate::gateway::link::LinkService;
 use crate::model::error::ControlError;
 
 pub(super) fn service(world: &World) -> LinkService {
-    LinkService::new(world.control.clone())
+    LinkService::new(world.control.gateway.clone())
 }
 
 pub(super) fn resource(text: &str) -> Option<v1::Resource> {
@@ -52,8 +52,8 @@ async fn confirm_code(events: &mut Events) -> String {
 }
 
 pub(super) async fn confirm(world: &World, who: &str, code: &str) -> Result<(), ControlError> {
-    let view = world.control.hold_by_code(&actor(who), code).await?;
-    world.control.confirm(&actor(who), code, view.digest, None).await.map(drop)
+    let view = world.control.gateway.hold_by_code(&actor(who), code).await?;
+    world.control.gateway.confirm(&actor(who), code, view.digest, None).await.map(drop)
 }
 
 #[tokio::test]
@@ -68,14 +68,14 @@ async fn a_connection_is_confirmed_approved_and_granted() {
     let Event::Asked(asked) = next(&mut events).await else { panic!() };
     assert_eq!(asked.needs, ["2 of dba"]);
     let id = asked.request.parse().unwrap();
-    let view = world.control.request(&actor("bob"), &id).await.unwrap();
+    let view = world.control.access.request(&actor("bob"), &id).await.unwrap();
     assert_eq!(view.source, Some("10.1.2.3".parse().unwrap()));
     world.approve("bob", &id).await.unwrap();
     let grant = world.approve("carol", &id).await.unwrap().unwrap();
     let Event::Granted(granted) = next(&mut events).await else { panic!() };
     assert_eq!(granted.grant, grant.id.as_str());
     assert_eq!(granted.approved_by, ["Bob", "Carol"]);
-    assert_eq!(granted.revision, world.control.0.feed.revision());
+    assert_eq!(granted.revision, world.control.kernel.feed().revision());
     assert!(events.next().await.is_none());
 }
 
@@ -84,13 +84,14 @@ async fn one_confirmation_wins() {
     let world = World::new().await;
     let mut events = ask(&world, waiting(None, "app_ro@orders")).await;
     let code = confirm_code(&mut events).await;
-    let view = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
-    let wrong = world.control.confirm(&actor("alice"), &code, "0".repeat(64).into(), None).await;
+    let view = world.control.gateway.hold_by_code(&actor("alice"), &code).await.unwrap();
+    let wrong =
+        world.control.gateway.confirm(&actor("alice"), &code, "0".repeat(64).into(), None).await;
     assert!(matches!(wrong, Err(ControlError::Conflict(_))), "{wrong:?}");
     let mut tasks = tokio::task::JoinSet::new();
     for who in ["alice", "bob", "carol", "eve"] {
         let (control, code, digest) = (world.control.clone(), code.clone(), view.digest.clone());
-        tasks.spawn(async move { control.confirm(&actor(who), &code, digest, None).await });
+        tasks.spawn(async move { control.gateway.confirm(&actor(who), &code, digest, None).await });
     }
     let won = tasks.join_all().await.into_iter().filter(Result::is_ok).count();
     assert_eq!(won, 1);
@@ -101,14 +102,14 @@ async fn the_code_of_a_connection_that_left_is_dead() {
     let world = World::new().await;
     let mut events = ask(&world, waiting(None, "app_rw@orders")).await;
     let code = confirm_code(&mut events).await;
-    let view = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
+    let view = world.control.gateway.hold_by_code(&actor("alice"), &code).await.unwrap();
     drop(events);
-    while world.control.hold_waits(&view.id) {
+    while world.control.gateway.hold_waits(&view.id) {
         tokio::task::yield_now().await;
     }
-    let late = world.control.confirm(&actor("alice"), &code, view.digest, None).await;
+    let late = world.control.gateway.confirm(&actor("alice"), &code, view.digest, None).await;
     assert!(matches!(late, Err(ControlError::NotFound(_))), "{late:?}");
-    assert_eq!(world.control.0.counts.holds.get(), 0);
+    assert_eq!(world.control.kernel.counts().holds.get(), 0);
     assert!(!world.kinds().await.iter().any(|kind| kind.starts_with("request")));
 }
 
@@ -123,8 +124,8 @@ async fn nothing_starts_by_itself_when_the_client_left_before_the_approval() {
     let grant = world.approve("carol", &id).await.unwrap().unwrap();
     assert_eq!(grant.state.word(), "granted", "it waits for its claim");
     world.pass(900);
-    world.control.sweep().await.unwrap();
-    let view = world.control.grant(&actor("alice"), &grant.id).await.unwrap();
+    world.control.access.sweep().await.unwrap();
+    let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
     assert_eq!(view.grant.state.word(), "ended", "and lapses");
 }
 
@@ -139,7 +140,7 @@ async fn a_second_wait_of_the_same_person_joins_the_first() {
     }
     assert_eq!(both[0].1, both[1].1);
     let id = both[0].1.parse().unwrap();
-    world.control.deny(&actor("bob"), &id, "not today".into()).await.unwrap();
+    world.control.access.deny(&actor("bob"), &id, "not today".into()).await.unwrap();
     for (mut events, _) in both {
         let Event::Refused(refused) = next(&mut events).await else { panic!() };
         assert_eq!(refused.message, "denied by Bob: not today");
@@ -202,14 +203,14 @@ async fn guessing_codes_is_bounded_for_each_and_does_not_hinder_others() {
     let mut limited = 0;
     for number in 0..40 {
         let guess = format!("0000-00{number:02}");
-        match world.control.hold_by_code(&actor("mallory"), &guess).await {
+        match world.control.gateway.hold_by_code(&actor("mallory"), &guess).await {
             Err(ControlError::RateLimited) => limited += 1,
             Err(ControlError::NotFound(_)) => {}
             other => panic!("{other:?}"),
         }
     }
     assert!(limited >= 15, "{limited}");
-    let even_the_right_one = world.control.hold_by_code(&actor("mallory"), &code).await;
+    let even_the_right_one = world.control.gateway.hold_by_code(&actor("mallory"), &code).await;
     assert!(matches!(even_the_right_one, Err(ControlError::RateLimited)));
     confirm(&world, "alice", &code).await.unwrap();
 }
@@ -219,12 +220,12 @@ async fn a_connections_code_is_of_no_use_in_another_login_session_than_the_first
     let world = World::new().await;
     let mut events = ask(&world, waiting(None, "app_ro@orders")).await;
     let code = confirm_code(&mut events).await;
-    let view = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
+    let view = world.control.gateway.hold_by_code(&actor("alice"), &code).await.unwrap();
     let login = "ls-bbbbbbbbbbbb".parse().unwrap();
     let elsewhere = crate::model::actor::Actor { login, ..actor("alice") };
-    let read = world.control.hold_by_code(&elsewhere, &code).await;
+    let read = world.control.gateway.hold_by_code(&elsewhere, &code).await;
     assert!(matches!(read, Err(ControlError::NotFound(_))), "{read:?}");
-    let stolen = world.control.confirm(&elsewhere, &code, view.digest.clone(), None).await;
+    let stolen = world.control.gateway.confirm(&elsewhere, &code, view.digest.clone(), None).await;
     assert!(matches!(stolen, Err(ControlError::NotFound(_))), "{stolen:?}");
-    world.control.confirm(&actor("alice"), &code, view.digest, None).await.unwrap();
+    world.control.gateway.confirm(&actor("alice"), &code, view.digest, None).await.unwrap();
 }

@@ -19,7 +19,7 @@ const RULES: &str = r#"
 
 async fn world() -> World {
     let world = World::new().await;
-    world.control.reload(inventory(RULES)).await.unwrap();
+    world.control.sources.reload(inventory(RULES)).await.unwrap();
     world
 }
 
@@ -34,7 +34,7 @@ async fn say(
     (ticket, reason): (&str, &str),
 ) -> Result<HoldView, ControlError> {
     let said = Said { ticket: ticket.parse().ok(), reason: reason.into() };
-    world.control.say(&actor(who), code, digest, said).await
+    world.control.gateway.say(&actor(who), code, digest, said).await
 }
 
 #[tokio::test]
@@ -45,22 +45,24 @@ async fn a_connection_that_could_not_say_what_it_is_for_is_held_and_goes_on_with
         let code = code(&mut events).await;
         let silent = confirm(&world, "alice", &code).await.unwrap_err();
         assert_eq!(silent.code(), "ticket-needed");
-        let first = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
+        let first = world.control.gateway.hold_by_code(&actor("alice"), &code).await.unwrap();
         let short = say(&world, ("alice", &code, &first.digest), ("OPS-7", "fix")).await.unwrap();
         let short = confirm(&world, "alice", &code).await.map(|()| short).unwrap_err();
         assert_eq!(short.code(), "reason-needed", "what is said is looked at again");
         let stale = say(&world, ("alice", &code, &first.digest), ("OPS-7", "fix the order")).await;
         assert!(matches!(stale, Err(ControlError::Conflict(_))), "{stale:?}");
-        let view = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
+        let view = world.control.gateway.hold_by_code(&actor("alice"), &code).await.unwrap();
         say(&world, ("alice", &code, &view.digest), ("OPS-7", "fix the order")).await.unwrap();
-        let stale = world.control.confirm(&actor("alice"), &code, view.digest, None).await;
+        let stale = world.control.gateway.confirm(&actor("alice"), &code, view.digest, None).await;
         assert!(matches!(stale, Err(ControlError::Conflict(_))), "{stale:?}");
         confirm(&world, "alice", &code).await.unwrap();
         let Event::Confirmed(_) = next(&mut events).await else { panic!() };
         let Event::Granted(granted) = next(&mut events).await else { panic!() };
-        let grant = world.control.grant(&actor("alice"), &granted.grant.parse().unwrap()).await;
+        let grant =
+            world.control.access.grant(&actor("alice"), &granted.grant.parse().unwrap()).await;
         let request = grant.unwrap().grant.request;
-        let request = world.control.request(&actor("alice"), &request).await.unwrap().request;
+        let request =
+            world.control.access.request(&actor("alice"), &request).await.unwrap().request;
         assert_eq!(request.ticket.unwrap().as_str(), "OPS-7");
         assert_eq!(request.reason, "fix the order");
     }
@@ -71,7 +73,7 @@ async fn only_the_one_whose_connection_it_is_says_what_it_is_for() {
     let world = world().await;
     let mut events = ask(&world, waiting(Some("alice"), "app_rw@orders")).await;
     let code = code(&mut events).await;
-    let view = world.control.hold_by_code(&actor("alice"), &code).await.unwrap();
+    let view = world.control.gateway.hold_by_code(&actor("alice"), &code).await.unwrap();
     let theirs = say(&world, ("bob", &code, &view.digest), ("OPS-7", "fix the order")).await;
     assert!(matches!(theirs, Err(ControlError::NotFound(_))), "{theirs:?}");
     let long = "x".repeat(2_001);

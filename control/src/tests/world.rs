@@ -7,8 +7,8 @@ use std::sync::Arc;
 use policies::{Calendar, GroupName, Refusal, RuleBook, Source, Ttl};
 
 use super::{World, actor, inventory, wish};
+use crate::Control;
 use crate::access::requests::Wish;
-use crate::kernel::control::Control;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::inventory::Inventory;
 use crate::model::on_call::{Place, RosterSource};
@@ -63,14 +63,14 @@ fn rostered(file: &Path) -> crate::model::context::World {
 
 /// What the audit log says of why this was given, and how its story tells it.
 async fn given_by(world: &World, id: &policies::GrantId) -> (serde_json::Value, String) {
-    let story = world.control.story(&actor("eve"), id.as_str()).await.unwrap();
+    let story = world.control.evidence.story(&actor("eve"), id.as_str()).await.unwrap();
     let given = story.events.iter().find(|event| event.kind == "grant.given").unwrap();
     let told = story.told.iter().find(|line| line.contains(" was given to ")).unwrap();
     (given.detail["decided_by"].clone(), told.clone())
 }
 
 async fn end_of(control: &Control, id: &policies::GrantId) -> String {
-    let state = control.grant(&actor("eve"), id).await.unwrap().grant.state;
+    let state = control.access.grant(&actor("eve"), id).await.unwrap().grant.state;
     match state {
         policies::GrantState::Ended { end, .. } => end.to_string(),
         other @ (policies::GrantState::Scheduled { .. }
@@ -82,22 +82,22 @@ async fn end_of(control: &Control, id: &policies::GrantId) -> String {
 #[tokio::test]
 async fn a_grant_that_working_hours_gave_ends_with_them() {
     let world = World::new().await;
-    world.control.reload(ruled(hours(&["Fri 06:00-08:10"]))).await.unwrap();
+    world.control.sources.reload(ruled(hours(&["Fri 06:00-08:10"]))).await.unwrap();
     let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
     let (by, told) = given_by(&world, &grant.id).await;
     assert_eq!(by["facts"]["working_hours"], true, "{by}");
     assert_eq!(by["stood_aside"][0]["rule"], "approved out of hours", "{by}");
     assert!(told.contains("without asking anybody, permitted by `rules.cedar:2`"), "{told}");
     assert!(told.contains("working_hours true") && told.contains("rules.cedar:4"), "{told}");
-    let now = world.control.now();
-    let inventory = world.control.0.inventory.load_full();
+    let now = world.control.kernel.now();
+    let inventory = world.control.kernel.inventory();
     let next = inventory.next_change(now).unwrap();
     assert_eq!(now.until(next), Ttl::from_secs(600));
     world.pass(599);
-    world.control.reconsider("the clock").await.unwrap();
+    world.control.access.reconsider("the clock").await.unwrap();
     assert_eq!(end_of(&world.control, &grant.id).await, "granted");
     world.pass(1);
-    world.control.reconsider("the clock").await.unwrap();
+    world.control.access.reconsider("the clock").await.unwrap();
     assert!(end_of(&world.control, &grant.id).await.contains("1 of leads"));
 }
 
@@ -110,14 +110,14 @@ async fn whoever_is_on_call_is_in_the_group_of_the_roster_until_their_turn_ends(
             r#"{{"shifts": [{{"who": "alice", "from": "2027-01-01T00:00:00Z", "until": "{until}"}}]}}"#
         )
     };
-    world.control.reload(ruled(rostered(&file))).await.unwrap();
+    world.control.sources.reload(ruled(rostered(&file))).await.unwrap();
     let asked = world.ask("alice", "app_ro@orders").await.unwrap();
     assert!(asked.grant.is_none(), "nobody is on call by a file that isn't there");
-    world.control.withdraw(&actor("alice"), &asked.request.id).await.unwrap();
+    world.control.access.withdraw(&actor("alice"), &asked.request.id).await.unwrap();
 
     std::fs::write(&file, turn("2027-01-15T08:30:00Z")).unwrap();
     let mut followed = Followed::default();
-    world.control.follow_rosters(&mut followed).await;
+    world.control.sources.follow_rosters(&mut followed).await;
     let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
     assert!(world.ask("bob", "app_ro@orders").await.unwrap().grant.is_none());
     let (by, told) = given_by(&world, &grant.id).await;
@@ -125,11 +125,11 @@ async fn whoever_is_on_call_is_in_the_group_of_the_roster_until_their_turn_ends(
     assert!(told.contains("groups duty, engineering"), "{told}");
 
     // Another configuration forgets nothing that was learned.
-    let reloaded = world.control.reload(ruled(rostered(&file))).await.unwrap();
+    let reloaded = world.control.sources.reload(ruled(rostered(&file))).await.unwrap();
     assert!(reloaded.revoked.is_empty(), "{reloaded:?}");
     std::fs::write(&file, turn("2027-01-15T00:00:00Z")).unwrap();
     world.pass(61);
-    world.control.follow_rosters(&mut followed).await;
+    world.control.sources.follow_rosters(&mut followed).await;
     assert!(end_of(&world.control, &grant.id).await.contains("1 of leads"));
 }
 
@@ -138,16 +138,16 @@ async fn a_roster_that_falls_silent_holds_for_a_while_and_then_puts_nobody_on_ca
     let world = World::new().await;
     let file = world.folder.path().join("duty.json");
     std::fs::write(&file, r#"{"on_call": ["alice"]}"#).unwrap();
-    world.control.reload(ruled(rostered(&file))).await.unwrap();
+    world.control.sources.reload(ruled(rostered(&file))).await.unwrap();
     let mut followed = Followed::default();
-    world.control.follow_rosters(&mut followed).await;
+    world.control.sources.follow_rosters(&mut followed).await;
     let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
     std::fs::write(&file, "<html>").unwrap();
     for _ in 0..3 {
         world.pass(61);
-        world.control.follow_rosters(&mut followed).await;
+        world.control.sources.follow_rosters(&mut followed).await;
     }
-    world.control.reconsider("the clock").await.unwrap();
+    world.control.access.reconsider("the clock").await.unwrap();
     assert_ne!(end_of(&world.control, &grant.id).await, "ended");
     let mut raw = world.raw().await;
     let told: i64 = sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'roster.silent'")
@@ -156,14 +156,14 @@ async fn a_roster_that_falls_silent_holds_for_a_while_and_then_puts_nobody_on_ca
         .unwrap();
     assert_eq!(told, 1, "an outage is told once");
     world.pass(600);
-    world.control.reconsider("the clock").await.unwrap();
+    world.control.access.reconsider("the clock").await.unwrap();
     assert!(end_of(&world.control, &grant.id).await.contains("1 of leads"));
 }
 
 #[tokio::test]
 async fn a_refusal_says_which_ticket_or_reason_is_wanted_and_how_to_give_it() {
     let world = World::new().await;
-    world.control.reload(ruled(crate::model::context::World::default())).await.unwrap();
+    world.control.sources.reload(ruled(crate::model::context::World::default())).await.unwrap();
     let ask = |ticket: Option<&str>, reason: &str| Wish {
         ticket: ticket.map(|ticket| ticket.parse().unwrap()),
         reason: reason.into(),
@@ -174,13 +174,15 @@ async fn a_refusal_says_which_ticket_or_reason_is_wanted_and_how_to_give_it() {
         (Some("INC-7"), "fix the order", "postern request --ticket"),
         (Some("OPS-7"), "fix it", "at least 12 characters"),
     ] {
-        let refused = world.control.ask(&actor("alice"), ask(ticket, reason)).await.unwrap_err();
+        let refused =
+            world.control.access.ask(&actor("alice"), ask(ticket, reason)).await.unwrap_err();
         assert!(matches!(refused, ControlError::Refused(Rejection::Unsaid(_))), "{refused:?}");
         assert!(refused.to_string().contains(told), "{refused}");
     }
-    let asked = world.control.ask(&actor("alice"), ask(Some("OPS-7"), "fix the order")).await;
+    let asked =
+        world.control.access.ask(&actor("alice"), ask(Some("OPS-7"), "fix the order")).await;
     let grant = asked.unwrap().grant.unwrap();
-    let left = world.control.now().until(grant.deadline().unwrap());
+    let left = world.control.kernel.now().until(grant.deadline().unwrap());
     assert_eq!(left, Ttl::from_secs(120), "the rules say how soon it has to be used");
     let lease = grant.lease().unwrap();
     assert!(lease.record.contains(&policies::Record::Binds));
@@ -189,21 +191,21 @@ async fn a_refusal_says_which_ticket_or_reason_is_wanted_and_how_to_give_it() {
 #[tokio::test]
 async fn a_grant_ends_when_its_ticket_closes() {
     let world = World::new().await;
-    world.control.reload(ruled(crate::model::context::World::default())).await.unwrap();
+    world.control.sources.reload(ruled(crate::model::context::World::default())).await.unwrap();
     let ticket: policies::Ticket = "OPS-7".parse().unwrap();
     let ask = Wish { ticket: Some(ticket.clone()), ..wish("app_cert@orders") };
-    let refused = world.control.ask(&actor("alice"), ask.clone()).await.unwrap_err();
+    let refused = world.control.access.ask(&actor("alice"), ask.clone()).await.unwrap_err();
     let forbidden = |refused: &ControlError| {
         matches!(refused, ControlError::Refused(Rejection::Rules(Refusal::Forbidden(_))))
     };
     assert!(forbidden(&refused), "{refused:?}");
     let hear = async |state: &str| {
-        let mut change = world.control.change().await.unwrap();
+        let mut change = world.control.kernel.change().await.unwrap();
         change.hear_of_ticket(&ticket, Some(state.to_owned()), "a test").await.unwrap();
         change.commit().await.unwrap();
     };
     hear("open").await;
-    let grant = world.control.ask(&actor("alice"), ask).await.unwrap().grant.unwrap();
+    let grant = world.control.access.ask(&actor("alice"), ask).await.unwrap().grant.unwrap();
     let (by, told) = given_by(&world, &grant.id).await;
     assert_eq!(by["facts"]["ticket_state"], "open", "{by}");
     assert_eq!(by["stood_aside"][0]["rule"], "closed tickets open nothing", "{by}");
@@ -230,12 +232,13 @@ async fn a_tracker_that_is_down_means_that_nobody_knows() {
     let tickets = Some(Arc::new(tickets));
     world
         .control
+        .sources
         .reload(ruled(crate::model::context::World { tickets, ..Default::default() }))
         .await
         .unwrap();
     let ask = Wish { ticket: Some("OPS-7".parse().unwrap()), ..wish("app_cert@orders") };
     for _ in 0..2 {
-        let refused = world.control.ask(&actor("alice"), ask.clone()).await.unwrap_err();
+        let refused = world.control.access.ask(&actor("alice"), ask.clone()).await.unwrap_err();
         assert!(refused.to_string().contains("closed tickets open nothing"), "{refused}");
     }
     let mut raw = world.raw().await;

@@ -346,7 +346,7 @@ async fn one_sees_and_ends_where_one_is_signed_in() {
     assert_eq!(page.matches("(this one)").count(), 1, "{page}");
     let actor = signed_in(&world).await;
     let mine = (control::Scope::Mine, Some(true));
-    let own = world.control.logins(&actor, mine, control::Paging::default());
+    let own = world.control.identity.logins(&actor, mine, control::Paging::default());
     let newest = own.await.unwrap().items[1].id.clone();
     let form = format!("seal={}", alice.seal().await);
     let answer = alice.post(&format!("/logins/{newest}/end"), &form).await;
@@ -358,7 +358,7 @@ async fn one_sees_and_ends_where_one_is_signed_in() {
 
 async fn signed_in(world: &World) -> control::Actor {
     let token = world.login("alice").await;
-    world.control.authenticate(&token.into(), control::LoginKind::Terminal).await.unwrap()
+    world.control.identity.authenticate(&token.into(), control::LoginKind::Terminal).await.unwrap()
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ impl World {
         inventory.workloads.insert(id("ci"), workload());
         let corp = issuer();
         inventory.issuers.insert(corp.name.clone(), corp);
-        world.control.reload(inventory).await.unwrap();
+        world.control.sources.reload(inventory).await.unwrap();
         world
     }
 
@@ -162,7 +162,7 @@ impl World {
     }
 
     pub(crate) async fn code(&self, who: &str) -> String {
-        let invite = self.control.invite(None, &id(who)).await.unwrap();
+        let invite = self.control.identity.invite(None, &id(who)).await.unwrap();
         invite.code.expose_secret().to_owned()
     }
 
@@ -259,6 +259,7 @@ impl World {
 pub(crate) async fn actor_of(world: &World, token: &str) -> control::Actor {
     world
         .control
+        .identity
         .authenticate(&token.to_owned().into(), control::LoginKind::Terminal)
         .await
         .unwrap()

@@ -12,8 +12,8 @@ use serde_json::json;
 use sqlx::SqliteConnection;
 
 use super::{facts, youngest};
+use crate::access::Access;
 use crate::access::requests::Wish;
-use crate::kernel::control::Control;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -40,13 +40,13 @@ impl Case {
     }
 }
 
-impl Control {
+impl Access {
     async fn case(&self, asker: &Asker, wish: &Wish) -> Result<Case, ControlError> {
-        let now = self.now();
-        let inventory = self.0.inventory.load_full();
+        let now = self.kernel.now();
+        let inventory = self.kernel.inventory();
         let (_, resource) = inventory.resolve(&wish.resource)?;
         let (given, standing, unusual) = {
-            let db = &mut *self.0.store.read().await?;
+            let db = &mut *self.kernel.store().read().await?;
             let standing = standing(db, asker, &resource, now).await?;
             let given = match &standing {
                 Standing::Unproved(_) => asker.touch.clone(),
@@ -72,7 +72,7 @@ impl Control {
         asker: &Asker,
         wish: &Wish,
     ) -> Result<bool, ControlError> {
-        let now = self.now();
+        let now = self.kernel.now();
         let case = self.case(asker, wish).await?;
         let within = |facts: &Facts| {
             let terms = case.terms(asker, facts);
@@ -137,13 +137,14 @@ impl Control {
             "unusual": because, "told": format!("step-up asked because {why}"),
         });
         let event = Event::new(By::Control, "step-up.wanted", &asker.principal, detail);
-        let control = self.clone();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.record(event).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let access = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut change = access.kernel.change().await?;
+                change.record(event).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) async fn list(
     Asked(query): Asked<Query>,
 ) -> Result<Json<Listed<wire::AuditEvent>>, Problem> {
     let paging = paging(query.cursor.as_deref(), query.limit)?;
-    let page = api.control.audit(&actor, paging).await?;
+    let page = api.control.kernel.audit(&actor, paging).await?;
     Ok(Json(Listed::of(&page)))
 }
 
@@ -53,7 +53,7 @@ pub(crate) async fn story(
     Caller(actor): Caller,
     At(id): At<String>,
 ) -> Result<Json<Story>, Problem> {
-    let story = api.control.story(&actor, &id).await?;
+    let story = api.control.evidence.story(&actor, &id).await?;
     let events = story.events.iter().map(wire::AuditEvent::from).collect();
     Ok(Json(Story { about: story.about, told: story.told, events }))
 }

@@ -55,7 +55,7 @@ impl Api {
         token: &SecretString,
         kind: LoginKind,
     ) -> Result<(Actor, Rank), ControlError> {
-        match self.control.recognise(token, kind).await {
+        match self.control.identity.recognise(token, kind).await {
             Ok((actor, rank)) => {
                 self.bounds.recognised.remember(token, &actor.principal.id);
                 if let Some(slot) = parts.extensions.get::<Arc<accept::Slot>>() {

@@ -12,12 +12,12 @@ use url::Url;
 use super::Api;
 use super::guard::{Bounds, Source};
 use crate::access::tickets_hook::Closed;
+use crate::http::Control;
 use crate::identity::challenge::Challenge;
 use crate::identity::devices::{Offered, Polled};
 use crate::identity::logins::LoginSession;
 use crate::identity::oidc::{Answer, Begun, Finished, Refusal};
 use crate::identity::workloads::{ExchangeError, Exchanged, Wish};
-use crate::kernel::control::Control;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::ControlError;
 use crate::model::login::{LoginKind, Origin};
@@ -40,7 +40,7 @@ impl FromRef<Api> for Front {
 
 impl Front {
     pub(crate) fn settings(&self) -> &Settings {
-        self.control.settings()
+        self.control.kernel.settings()
     }
 
     /// The address that people type.
@@ -49,11 +49,11 @@ impl Front {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.control.now()
+        self.control.kernel.now()
     }
 
     pub(crate) fn issuers(&self) -> Vec<IssuerName> {
-        self.control.issuers()
+        self.control.kernel.issuers()
     }
 
     /// Signs in by a one-time link.
@@ -62,11 +62,11 @@ impl Front {
         code: &SecretString,
         origin: Origin,
     ) -> Result<LoginSession, ControlError> {
-        self.control.sign_in(code, origin).await
+        self.control.identity.sign_in(code, origin).await
     }
 
     pub(crate) fn sign_in_challenge(&self) -> Result<Challenge, ControlError> {
-        self.control.sign_in_challenge()
+        self.control.identity.sign_in_challenge()
     }
 
     pub(crate) async fn sign_in_with_passkey(
@@ -75,7 +75,7 @@ impl Front {
         answer: &str,
         origin: Origin,
     ) -> Result<LoginSession, ControlError> {
-        self.control.sign_in_with_passkey(challenge, answer, origin).await
+        self.control.identity.sign_in_with_passkey(challenge, answer, origin).await
     }
 
     /// Takes up a session that has just begun: its first request is recognised already.
@@ -85,7 +85,7 @@ impl Front {
 
     /// Ends the login that a browser had before, if it hasn't ended.
     pub(crate) async fn leave(&self, token: &SecretString) -> Result<(), ControlError> {
-        match self.control.sign_out(token, LoginKind::Browser).await {
+        match self.control.identity.sign_out(token, LoginKind::Browser).await {
             Ok(_) | Err(ControlError::Unauthenticated) => Ok(()),
             Err(other) => Err(other),
         }
@@ -98,15 +98,15 @@ impl Front {
         csr_pem: &str,
         device: &DeviceId,
     ) -> Result<Issued, ControlError> {
-        self.control.issue_certificate(&session.actor, csr_pem, device).await
+        self.control.identity.issue_certificate(&session.actor, csr_pem, device).await
     }
 
     pub(crate) fn targets(&self, actor: &Actor) -> Vec<TargetView> {
-        self.control.targets(actor)
+        self.control.access.targets(actor)
     }
 
     pub(crate) fn targets_of(&self, asker: &Asker) -> Vec<TargetView> {
-        self.control.targets_of(asker)
+        self.control.access.targets_of(asker)
     }
 
     pub(crate) fn ask_device(
@@ -115,15 +115,15 @@ impl Front {
         device: DeviceId,
         origin: &Origin,
     ) -> Result<Offered, ControlError> {
-        self.control.ask_device(csr_pem, device, origin)
+        self.control.identity.ask_device(csr_pem, device, origin)
     }
 
     pub(crate) async fn poll_device(&self, code: &SecretString) -> Result<Polled, ControlError> {
-        self.control.poll_device(code).await
+        self.control.identity.poll_device(code).await
     }
 
     pub(crate) async fn exchange(&self, wish: Wish) -> Result<Exchanged, ExchangeError> {
-        self.control.exchange(wish).await
+        self.control.identity.exchange(wish).await
     }
 
     pub(crate) async fn begin_flow(
@@ -132,7 +132,7 @@ impl Front {
         next: &str,
         Source(address): Source,
     ) -> Result<Begun, Refusal> {
-        self.control.begin_flow(issuer, next, address).await
+        self.control.identity.begin_flow(issuer, next, address).await
     }
 
     pub(crate) async fn finish_flow(
@@ -142,7 +142,7 @@ impl Front {
         answer: Answer,
         origin: Origin,
     ) -> Result<Finished, Refusal> {
-        self.control.finish_flow(issuer, cookie, answer, origin).await
+        self.control.identity.finish_flow(issuer, cookie, answer, origin).await
     }
 
     pub(crate) async fn back_channel(
@@ -150,7 +150,7 @@ impl Front {
         issuer: &IssuerName,
         token: &str,
     ) -> Result<usize, Refusal> {
-        self.control.back_channel(issuer, token).await
+        self.control.identity.back_channel(issuer, token).await
     }
 
     /// Counts a logout that was refused, and perhaps writes it down.
@@ -160,7 +160,7 @@ impl Front {
         Source(address): Source,
         refusal: &Refusal,
     ) -> Result<(), ControlError> {
-        self.control.refuse_logout(issuer, address, refusal).await
+        self.control.identity.refuse_logout(issuer, address, refusal).await
     }
 
     pub(crate) async fn ticket_says(
@@ -168,6 +168,6 @@ impl Front {
         headers: WebhookHeaders<'_>,
         body: &[u8],
     ) -> Result<Closed, ControlError> {
-        self.control.ticket_says(headers, body).await
+        self.control.access.ticket_says(headers, body).await
     }
 }

@@ -23,7 +23,7 @@ pub(crate) async fn list(
     Asked(query): Asked<Lasting>,
 ) -> Result<Json<Listed<wire::Grant>>, Problem> {
     let (scope, live, paging) = query.read()?;
-    let page = api.control.grants(&actor, GrantFilter { scope, live }, paging).await?;
+    let page = api.control.access.grants(&actor, GrantFilter { scope, live }, paging).await?;
     Ok(Json(Listed::of(&page)))
 }
 
@@ -35,7 +35,7 @@ pub(crate) async fn show(
     Caller(actor): Caller,
     At(id): At<GrantId>,
 ) -> Result<Json<wire::Grant>, Problem> {
-    let view = api.control.grant(&actor, &id).await?;
+    let view = api.control.access.grant(&actor, &id).await?;
     Ok(Json(wire::Grant::from(&view)))
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn done(
     Caller(actor): Caller,
     At(id): At<GrantId>,
 ) -> Result<wire::Cut<wire::Grant>, Problem> {
-    let grant = api.control.done(&actor, &id).await?;
+    let grant = api.control.access.done(&actor, &id).await?;
     Ok(wire::Cut::of(&grant, wire::Grant::from(&grant.value)))
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn revoke(
     At(id): At<GrantId>,
     Body(because): Body<Because>,
 ) -> Result<wire::Cut<wire::Grant>, Problem> {
-    let grant = api.control.revoke(&actor, &id, because.reason).await?;
+    let grant = api.control.access.revoke(&actor, &id, because.reason).await?;
     Ok(wire::Cut::of(&grant, wire::Grant::from(&grant.value)))
 }
 
@@ -90,6 +90,6 @@ pub(crate) async fn extend(
     At(id): At<GrantId>,
     Body(longer): Body<Longer>,
 ) -> Result<Json<Answer>, Problem> {
-    let asked = api.control.extend(&actor, &id, longer.ttl, longer.reason).await?;
+    let asked = api.control.access.extend(&actor, &id, longer.ttl, longer.reason).await?;
     Ok(Json(answer(&api, &actor, asked).await?))
 }

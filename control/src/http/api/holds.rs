@@ -37,7 +37,7 @@ pub(crate) async fn lookup(
     source: Source,
     Body(Code { code }): Body<Code>,
 ) -> Result<Json<wire::Hold>, Problem> {
-    let view = api.control.hold_by_code(&actor, &code).await?;
+    let view = api.control.gateway.hold_by_code(&actor, &code).await?;
     Ok(Json(wire::Hold::new(&view, differs(&view, source))))
 }
 
@@ -68,7 +68,7 @@ pub(crate) async fn say(
     Body(Saying { code, digest, ticket, reason }): Body<Saying>,
 ) -> Result<Json<wire::Hold>, Problem> {
     let said = Said { ticket, reason };
-    let view = api.control.say(&actor, &code, &Digest::from(digest), said).await?;
+    let view = api.control.gateway.say(&actor, &code, &Digest::from(digest), said).await?;
     Ok(Json(wire::Hold::new(&view, differs(&view, source))))
 }
 
@@ -95,6 +95,6 @@ pub(crate) async fn confirm(
     Body(said): Body<Confirmation>,
 ) -> Result<Json<wire::Hold>, Problem> {
     let digest = Digest::from(said.digest);
-    let view = api.control.confirm(&actor, &said.code, digest, said.step_up).await?;
+    let view = api.control.gateway.confirm(&actor, &said.code, digest, said.step_up).await?;
     Ok(Json(wire::Hold::new(&view, differs(&view, source))))
 }

@@ -39,7 +39,7 @@ pub(crate) async fn wish(
     Caller(actor): Caller,
     Body(wish): Body<Wish>,
 ) -> Result<Json<ToProve>, Problem> {
-    let statement = api.control.invite_wish(&wish.principal);
+    let statement = api.control.identity.invite_wish(&wish.principal);
     to_prove(&api, &actor, statement).await
 }
 
@@ -62,9 +62,9 @@ pub(crate) async fn invite(
     let invite = match whom.proven.map(Proven::taken).transpose()? {
         Some((challenge, proof)) => {
             let proven = Some((challenge.as_str(), proof));
-            api.control.invite_by(&actor, &whom.principal, proven).await?
+            api.control.identity.invite_by(&actor, &whom.principal, proven).await?
         }
-        None => api.control.invite_by(&actor, &whom.principal, None).await?,
+        None => api.control.identity.invite_by(&actor, &whom.principal, None).await?,
     };
     Ok(Json(Invited {
         url: invite.url.expose_secret().to_owned(),

@@ -19,7 +19,7 @@ pub(crate) async fn list(
     State(api): State<Api>,
     Caller(actor): Caller,
 ) -> Result<Json<Vec<wire::Lock>>, Problem> {
-    let locks = api.control.locks(&actor).await?;
+    let locks = api.control.access.locks(&actor).await?;
     Ok(Json(locks.iter().map(wire::Lock::from).collect()))
 }
 
@@ -48,9 +48,9 @@ pub(crate) async fn lock(
     Caller(actor): Caller,
     Body(wish): Body<Locking>,
 ) -> Result<wire::Cut<wire::Lock>, Problem> {
-    let until = wish.span.map(|span| api.control.now().after(span));
-    let lock = api.control.lock(&actor, wish.subject, wish.reason, until).await?;
-    let view = api.control.lock_view(lock.value.clone());
+    let until = wish.span.map(|span| api.control.kernel.now().after(span));
+    let lock = api.control.access.lock(&actor, wish.subject, wish.reason, until).await?;
+    let view = api.control.access.lock_view(lock.value.clone());
     Ok(wire::Cut::of(&lock, wire::Lock::from(&view)))
 }
 
@@ -62,6 +62,6 @@ pub(crate) async fn unlock(
     Caller(actor): Caller,
     At(id): At<LockId>,
 ) -> Result<StatusCode, Problem> {
-    api.control.unlock(&actor, &id).await?;
+    api.control.access.unlock(&actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

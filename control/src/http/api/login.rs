@@ -188,7 +188,7 @@ pub(crate) async fn logout(
     _: Caller,
     Bearer(token): Bearer,
 ) -> Result<wire::Gone, Problem> {
-    Ok(wire::Gone(api.control.sign_out(&token, LoginKind::Terminal).await?))
+    Ok(wire::Gone(api.control.identity.sign_out(&token, LoginKind::Terminal).await?))
 }
 
 /// A certificate signing request.
@@ -219,8 +219,8 @@ pub(crate) async fn certificate(
     Body(wish): Body<Signing>,
 ) -> Result<Json<Signed>, Problem> {
     wanted(Some(&wish.csr), Some(&wish.device))?;
-    let issued = api.control.issue_certificate(&actor, &wish.csr, &wish.device).await?;
-    let ca_pem = api.control.settings().authority.ca_pem().to_owned();
+    let issued = api.control.identity.issue_certificate(&actor, &wish.csr, &wish.device).await?;
+    let ca_pem = api.control.kernel.settings().authority.ca_pem().to_owned();
     let certificate = issued.into();
     Ok(Json(Signed { certificate, ca_pem }))
 }

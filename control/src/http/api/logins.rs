@@ -21,7 +21,7 @@ pub(crate) async fn list(
     Asked(query): Asked<Lasting>,
 ) -> Result<Json<Listed<wire::LoginSession>>, Problem> {
     let (scope, live, paging) = query.read()?;
-    let page = api.control.logins(&actor, (scope, live), paging).await?;
+    let page = api.control.identity.logins(&actor, (scope, live), paging).await?;
     Ok(Json(Listed::of(&page)))
 }
 
@@ -34,7 +34,7 @@ pub(crate) async fn end(
     Caller(actor): Caller,
     At(id): At<LoginId>,
 ) -> Result<wire::Gone, Problem> {
-    Ok(wire::Gone(api.control.end_login(&actor, &id).await?))
+    Ok(wire::Gone(api.control.identity.end_login(&actor, &id).await?))
 }
 
 /// Whose login sessions to end.
@@ -62,7 +62,7 @@ pub(crate) async fn end_all(
     Body(wish): Body<Everywhere>,
 ) -> Result<wire::Cut<Ended>, Problem> {
     let whose = wish.principal.unwrap_or_else(|| actor.principal.id.clone());
-    let done = api.control.end_all_logins(&actor, &whose).await?;
+    let done = api.control.identity.end_all_logins(&actor, &whose).await?;
     let ended = done.value.len();
     Ok(wire::Cut::of(&done, Ended { ended }))
 }

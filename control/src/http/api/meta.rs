@@ -41,10 +41,10 @@ pub(crate) struct Health {
     responses((status = 200, body = Health),
         (status = 503, body = Health, description = "Control can't write to its store"), Problems))]
 pub(crate) async fn health(State(api): State<Api>) -> (StatusCode, Json<Health>) {
-    let health = api.control.store_health();
+    let health = api.control.kernel.store_health();
     let version = env!("CARGO_PKG_VERSION");
     let Some(since) = health.unwritable_since else {
-        let (status, detail) = match api.control.has_room() {
+        let (status, detail) = match api.control.kernel.has_room() {
             true => ("ok", None),
             false => ("no-room", Some(NO_ROOM)),
         };

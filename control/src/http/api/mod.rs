@@ -50,8 +50,8 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::http::Control;
 use crate::http::pages;
-use crate::kernel::control::Control;
 use error::{Kind, Problem};
 use guard::Bounds;
 pub(crate) use holds::differs;
@@ -72,7 +72,7 @@ pub(crate) struct Api {
 /// as unknown, and all of those share one allowance.
 pub(crate) fn router(control: Control) -> Router {
     let (resources, document) = resources();
-    let bounds = Bounds::new(pages::cookie_name(&control.settings().public_url));
+    let bounds = Bounds::new(pages::cookie_name(&control.kernel.settings().public_url));
     let api = Api {
         control,
         bounds: bounds.clone(),

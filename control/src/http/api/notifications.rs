@@ -36,7 +36,7 @@ pub(crate) async fn list(
     let state = query.state.as_deref().map(str::parse::<LetterState>);
     let state = state.transpose().map_err(invalid)?;
     let paging = paging(query.cursor.as_deref(), query.limit)?;
-    let page = api.control.letters(&actor, state, paging).await?;
+    let page = api.control.notifier.letters(&actor, state, paging).await?;
     Ok(Json(Listed::of(&page)))
 }
 
@@ -53,7 +53,7 @@ pub(crate) async fn retry_all(
     State(api): State<Api>,
     Caller(actor): Caller,
 ) -> Result<Json<Again>, Problem> {
-    let count = api.control.send_all_again(&actor).await?;
+    let count = api.control.notifier.send_all_again(&actor).await?;
     Ok(Json(Again { count }))
 }
 
@@ -66,7 +66,7 @@ pub(crate) async fn retry(
     Caller(actor): Caller,
     At(id): At<String>,
 ) -> Result<StatusCode, Problem> {
-    api.control.send_again(&actor, &id, false).await?;
+    api.control.notifier.send_again(&actor, &id, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -80,7 +80,7 @@ pub(crate) async fn replay(
     Caller(actor): Caller,
     At(id): At<String>,
 ) -> Result<StatusCode, Problem> {
-    api.control.send_again(&actor, &id, true).await?;
+    api.control.notifier.send_again(&actor, &id, true).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -91,7 +91,7 @@ pub(crate) async fn channels(
     State(api): State<Api>,
     Caller(actor): Caller,
 ) -> Result<Json<Vec<wire::Channel>>, Problem> {
-    let channels = api.control.channels(&actor).await?;
+    let channels = api.control.notifier.channels(&actor).await?;
     Ok(Json(channels.iter().map(wire::Channel::from).collect()))
 }
 
@@ -104,7 +104,7 @@ pub(crate) async fn test(
     Caller(actor): Caller,
     At(name): At<String>,
 ) -> Result<StatusCode, Problem> {
-    api.control.test_channel(&actor, &name).await?;
+    api.control.notifier.test_channel(&actor, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -117,6 +117,6 @@ pub(crate) async fn switch_on(
     Caller(actor): Caller,
     At(name): At<String>,
 ) -> Result<StatusCode, Problem> {
-    api.control.switch_channel_on(&actor, &name).await?;
+    api.control.notifier.switch_channel_on(&actor, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -50,7 +50,7 @@ pub(crate) async fn list(
     State(api): State<Api>,
     Caller(actor): Caller,
 ) -> Result<Json<Passkeys>, Problem> {
-    let all = api.control.passkeys(&actor).await?;
+    let all = api.control.identity.passkeys(&actor).await?;
     Ok(Json(Passkeys { items: all.into_iter().map(Passkey::from).collect() }))
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn rename(
     At(id): At<String>,
     Body(naming): Body<Naming>,
 ) -> Result<StatusCode, Problem> {
-    api.control.rename_passkey(&actor, &id, &naming.name).await?;
+    api.control.identity.rename_passkey(&actor, &id, &naming.name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -100,7 +100,7 @@ pub(crate) async fn removal(
     Caller(actor): Caller,
     At(id): At<String>,
 ) -> Result<Json<ToProve>, Problem> {
-    let statement = api.control.passkey_removal(&actor, &id).await?;
+    let statement = api.control.identity.passkey_removal(&actor, &id).await?;
     to_prove(&api, &actor, statement).await
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn to_prove(
     actor: &Actor,
     statement: Statement,
 ) -> Result<Json<ToProve>, Problem> {
-    let challenge = api.control.challenge(actor, &statement).await?;
+    let challenge = api.control.identity.challenge(actor, &statement).await?;
     Ok(Json(ToProve {
         challenge: challenge.id,
         statement: statement.lines,
@@ -158,6 +158,6 @@ pub(crate) async fn remove(
     Body(proven): Body<Proven>,
 ) -> Result<StatusCode, Problem> {
     let (challenge, proof) = proven.taken()?;
-    api.control.remove_passkey(&actor, &id, &challenge, proof).await?;
+    api.control.identity.remove_passkey(&actor, &id, &challenge, proof).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -52,7 +52,7 @@ pub(crate) async fn list(
         state: state.transpose().map_err(super::invalid)?,
     };
     let paging = paging(query.cursor.as_deref(), query.limit)?;
-    let page = api.control.requests(&actor, filter, paging).await?;
+    let page = api.control.access.requests(&actor, filter, paging).await?;
     Ok(Json(Listed::of(&page)))
 }
 
@@ -130,7 +130,7 @@ pub(crate) async fn ask(
     Body(ask): Body<Ask>,
 ) -> Result<Json<serde_json::Value>, Problem> {
     let body = serde_json::to_vec(&ask).map_err(super::unwritable)?;
-    let now = api.control.now();
+    let now = api.control.kernel.now();
     match api.replays.turn(&actor.principal.id, &headers, &body, now)? {
         Turn::Again(answer) => Ok(Json(answer)),
         Turn::First(claim) => {
@@ -144,7 +144,7 @@ pub(crate) async fn ask(
 
 async fn asked(api: &Api, actor: &Actor, ask: Ask) -> Result<Answer, Problem> {
     let parse = |text: &String| text.parse().map_err(super::invalid);
-    let starts_at = ask.starts_at.map(|text| moment(&text, api.control.now()));
+    let starts_at = ask.starts_at.map(|text| moment(&text, api.control.kernel.now()));
     let wish = Wish {
         resource: parse(&ask.resource)?,
         also: ask.also.iter().map(parse).collect::<Result<_, _>>()?,
@@ -155,7 +155,7 @@ async fn asked(api: &Api, actor: &Actor, ask: Ask) -> Result<Answer, Problem> {
         starts_at: starts_at.transpose()?,
         source: None,
     };
-    let asked = api.control.ask(actor, wish).await?;
+    let asked = api.control.access.ask(actor, wish).await?;
     answer(api, actor, asked).await
 }
 
@@ -171,7 +171,7 @@ pub(crate) async fn show(
 }
 
 async fn shown(api: &Api, actor: &Actor, id: &RequestId) -> Result<wire::AccessRequest, Problem> {
-    let view = api.control.request(actor, id).await?;
+    let view = api.control.access.request(actor, id).await?;
     Ok(wire::AccessRequest::from(&view))
 }
 
@@ -201,7 +201,7 @@ pub(crate) async fn approve(
 ) -> Result<Json<Answer>, Problem> {
     let Yes { digest, shorten, step_up } = yes;
     let yes = crate::access::requests::Yes { digest: Digest::from(digest), shorten, step_up };
-    let asked = api.control.approve(&actor, &id, yes).await?;
+    let asked = api.control.access.approve(&actor, &id, yes).await?;
     Ok(Json(answer(&api, &actor, asked).await?))
 }
 
@@ -223,7 +223,7 @@ pub(crate) async fn deny(
     At(id): At<RequestId>,
     Body(because): Body<Because>,
 ) -> Result<Json<wire::AccessRequest>, Problem> {
-    api.control.deny(&actor, &id, because.reason).await?;
+    api.control.access.deny(&actor, &id, because.reason).await?;
     shown(&api, &actor, &id).await.map(Json)
 }
 
@@ -236,7 +236,7 @@ pub(crate) async fn withdraw(
     Caller(actor): Caller,
     At(id): At<RequestId>,
 ) -> Result<Json<wire::AccessRequest>, Problem> {
-    api.control.withdraw(&actor, &id).await?;
+    api.control.access.withdraw(&actor, &id).await?;
     shown(&api, &actor, &id).await.map(Json)
 }
 
@@ -283,13 +283,14 @@ pub(crate) async fn edit(
     At(id): At<RequestId>,
     Body(edit): Body<Edit>,
 ) -> Result<Json<Answer>, Problem> {
-    let starts_at = edit.starts_at.map(|text| moment(&text, api.control.now())).transpose()?;
+    let starts_at =
+        edit.starts_at.map(|text| moment(&text, api.control.kernel.now())).transpose()?;
     let changes = Changes {
         ttl: edit.ttl,
         reason: edit.reason,
         ticket: part(edit.ticket, edit.no_ticket, "name a ticket or say `no_ticket`, not both")?,
         starts_at: part(starts_at, edit.at_once, "say `starts_at` or `at_once`, not both")?,
     };
-    let asked = api.control.edit(&actor, &id, changes).await?;
+    let asked = api.control.access.edit(&actor, &id, changes).await?;
     Ok(Json(answer(&api, &actor, asked).await?))
 }

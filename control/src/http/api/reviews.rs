@@ -34,7 +34,7 @@ pub(crate) async fn list(
     Asked(query): Asked<Query>,
 ) -> Result<Json<Listed<wire::Review>>, Problem> {
     let paging = paging(query.cursor.as_deref(), query.limit)?;
-    let page = api.control.reviews(&actor, query.all, paging).await?;
+    let page = api.control.access.reviews(&actor, query.all, paging).await?;
     Ok(Json(Listed::of(&page)))
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn show(
     Caller(actor): Caller,
     At(id): At<ReviewId>,
 ) -> Result<Json<wire::Review>, Problem> {
-    let view = api.control.review(&actor, &id).await?;
+    let view = api.control.access.review(&actor, &id).await?;
     Ok(Json(wire::Review::from(&view)))
 }
 
@@ -68,6 +68,6 @@ pub(crate) async fn sign(
     At(id): At<ReviewId>,
     Body(found): Body<Found>,
 ) -> Result<Json<wire::Review>, Problem> {
-    let view = api.control.sign_review(&actor, &id, found.note).await?;
+    let view = api.control.access.sign_review(&actor, &id, found.note).await?;
     Ok(Json(wire::Review::from(&view)))
 }

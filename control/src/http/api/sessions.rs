@@ -49,7 +49,7 @@ pub(crate) async fn list(
         live: query.live,
         grant: query.grant,
     };
-    let page = api.control.sessions(&actor, filter, paging).await?;
+    let page = api.control.evidence.sessions(&actor, filter, paging).await?;
     Ok(Json(Listed::of(&page)))
 }
 
@@ -61,7 +61,7 @@ pub(crate) async fn show(
     Caller(actor): Caller,
     At(id): At<SessionId>,
 ) -> Result<Json<wire::Session>, Problem> {
-    let view = api.control.session(&actor, &id).await?;
+    let view = api.control.evidence.session(&actor, &id).await?;
     Ok(Json(wire::Session::from(&view)))
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn recording(
     Caller(actor): Caller,
     At(id): At<SessionId>,
 ) -> Result<Response, Problem> {
-    let path = api.control.recording(&actor, &id).await?;
+    let path = api.control.evidence.recording(&actor, &id).await?;
     let file = tokio::fs::File::open(&path).await.map_err(|cause| unopened(&cause))?;
     let named = format!("attachment; filename=\"{id}.rec\"");
     let headers =

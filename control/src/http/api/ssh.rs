@@ -48,9 +48,10 @@ pub(crate) async fn certificate(
     Body(wish): Body<Wish>,
 ) -> Result<Json<Access>, Problem> {
     let none = || ControlError::NotFound("SSH side of this gateway");
-    let issued = api.control.issue_ssh_certificate(&actor, &wish.public_key, &wish.device).await?;
+    let issued =
+        api.control.identity.issue_ssh_certificate(&actor, &wish.public_key, &wish.device).await?;
     let issued = issued.ok_or_else(none)?;
-    let ssh = api.control.settings().ssh.as_ref().ok_or_else(none)?;
+    let ssh = api.control.kernel.settings().ssh.as_ref().ok_or_else(none)?;
     let host_authority = ssh.authority.hosts_line().map_err(ControlError::IssueSsh)?;
     Ok(Json(Access {
         certificate: issued.line,

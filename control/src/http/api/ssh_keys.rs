@@ -75,7 +75,7 @@ pub(crate) async fn list(
     Caller(actor): Caller,
     Asked(query): Asked<Query>,
 ) -> Result<Json<SshKeys>, Problem> {
-    let keys = api.control.ssh_keys(&actor, scope(query.scope.as_deref())?).await?;
+    let keys = api.control.identity.ssh_keys(&actor, scope(query.scope.as_deref())?).await?;
     Ok(Json(SshKeys { items: keys.into_iter().map(SshKey::from).collect() }))
 }
 
@@ -108,7 +108,7 @@ pub(crate) async fn challenge(
     Caller(actor): Caller,
     Body(offer): Body<Offering>,
 ) -> Result<Json<ToSign>, Problem> {
-    let asked = api.control.ask_for_ssh_key(&actor, &offer.public_key).await?;
+    let asked = api.control.identity.ask_for_ssh_key(&actor, &offer.public_key).await?;
     Ok(Json(ToSign {
         challenge: asked.id,
         namespace: asked.namespace,
@@ -148,8 +148,8 @@ pub(crate) async fn add(
     Body(wish): Body<Registering>,
 ) -> Result<Json<Registered>, Problem> {
     let Registering { challenge, signature, name } = wish;
-    let key = api.control.add_ssh_key(&actor, &challenge, &signature, &name).await?;
-    let page = || format!("{}/keys", api.control.settings().base_url());
+    let key = api.control.identity.add_ssh_key(&actor, &challenge, &signature, &name).await?;
+    let page = || format!("{}/keys", api.control.kernel.settings().base_url());
     let confirm_at = key.confirmed_at.is_none().then(page);
     Ok(Json(Registered { key: key.into(), confirm_at }))
 }
@@ -163,5 +163,5 @@ pub(crate) async fn remove(
     Caller(actor): Caller,
     At(id): At<String>,
 ) -> Result<wire::Gone, Problem> {
-    Ok(wire::Gone(api.control.remove_ssh_key(&actor, &id).await?))
+    Ok(wire::Gone(api.control.identity.remove_ssh_key(&actor, &id).await?))
 }

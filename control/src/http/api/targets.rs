@@ -16,7 +16,7 @@ use crate::access::requests::Wish;
 #[utoipa::path(get, path = "/targets", tag = "targets",
     responses((status = 200, body = [wire::Target]), Problems))]
 pub(crate) async fn list(State(api): State<Api>, Caller(actor): Caller) -> Json<Vec<wire::Target>> {
-    let targets = api.control.targets(&actor);
+    let targets = api.control.access.targets(&actor);
     Json(targets.iter().map(wire::Target::from).collect())
 }
 
@@ -76,5 +76,5 @@ pub(crate) async fn explain(
     Asked(query): Asked<Query>,
 ) -> Result<Json<wire::Explanation>, Problem> {
     let (who, wish) = query.wish(&target)?;
-    Ok(Json(api.control.explain(&actor, who, wish).await?.into()))
+    Ok(Json(api.control.access.explain(&actor, who, wish).await?.into()))
 }

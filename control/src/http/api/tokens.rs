@@ -37,7 +37,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Listed<wire::Token>>, Problem> {
     let scope = scope(query.scope.as_deref())?;
     let paging = paging(query.cursor.as_deref(), query.limit)?;
-    let page = api.control.tokens(&actor, scope, paging).await?;
+    let page = api.control.identity.tokens(&actor, scope, paging).await?;
     Ok(Json(Listed::of(&page)))
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn mint(
     Body(wish): Body<Minting>,
 ) -> Result<Json<Minted>, Problem> {
     let resource = wish.resource.parse().map_err(super::invalid)?;
-    let minted = api.control.mint_token(&actor, &resource, wish.ttl, wish.uses).await?;
+    let minted = api.control.identity.mint_token(&actor, &resource, wish.ttl, wish.uses).await?;
     Ok(Json(Minted {
         id: minted.id,
         token: minted.token.expose_secret().to_owned(),
@@ -88,6 +88,6 @@ pub(crate) async fn revoke(
     Caller(actor): Caller,
     At(id): At<String>,
 ) -> Result<StatusCode, Problem> {
-    api.control.revoke_token(&actor, &id).await?;
+    api.control.identity.revoke_token(&actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -35,10 +35,10 @@ pub(super) async fn show(
 
 /// The form, with what was said before and why that was refused.
 fn form(api: &Api, visitor: &Visitor, draft: &Draft, wrong: Option<&Problem>) -> Page {
-    let targets = api.control.targets(&visitor.actor);
+    let targets = api.control.access.targets(&visitor.actor);
     let wanted: Vec<Resource> =
         draft.resource.lines().filter_map(|line| line.trim().parse().ok()).collect();
-    let words = api.control.words(&visitor.actor, &wanted);
+    let words = api.control.access.words(&visitor.actor, &wanted);
     let told = wrong.map_or_else(Markup::new, |problem| {
         Markup::new().raw("<p class=\"warn\" role=\"alert\">").text(problem.detail()).raw("</p>")
     });
@@ -155,11 +155,11 @@ async fn asked(api: &Api, visitor: &Visitor, fields: &Fields) -> Result<Asked, P
         ttl: optional::<Ttl>(&fields.span)?,
         ticket: optional::<Ticket>(&fields.ticket)?,
         act: if fields.emergency == "yes" { What::BreakGlass } else { What::Connect },
-        starts_at: later(fields, api.control.now())?,
+        starts_at: later(fields, api.control.kernel.now())?,
         reason: fields.reason.clone(),
         ..Wish::new(first)
     };
-    api.control.ask(&visitor.actor, wish).await.map_err(|error| {
+    api.control.access.ask(&visitor.actor, wish).await.map_err(|error| {
         // The fields are before them: they needn't read how else it can be said.
         if let ControlError::Refused(Rejection::Unsaid(unsaid)) = &error {
             return Problem::new(Kind::Invalid, unsaid.wanted());
@@ -178,10 +178,10 @@ pub(super) async fn edit(
         ttl: optional::<Ttl>(&fields.span)?,
         // The form holds all of the request: what is empty is to be left out.
         ticket: optional::<Ticket>(&fields.ticket)?.map_or(Part::Goes, Part::Becomes),
-        starts_at: later(&fields, api.control.now())?.map_or(Part::Goes, Part::Becomes),
+        starts_at: later(&fields, api.control.kernel.now())?.map_or(Part::Goes, Part::Becomes),
         reason: Some(fields.reason),
     };
-    let asked = api.control.edit(&visitor.actor, &id, changes).await?;
+    let asked = api.control.access.edit(&visitor.actor, &id, changes).await?;
     Ok(onward(&asked))
 }
 
@@ -192,7 +192,7 @@ pub(super) async fn extend(
 ) -> Result<Redirect, Turned> {
     let At(id) = id?;
     let ttl = optional::<Ttl>(&fields.span)?;
-    let asked = api.control.extend(&visitor.actor, &id, ttl, None).await?;
+    let asked = api.control.access.extend(&visitor.actor, &id, ttl, None).await?;
     Ok(onward(&asked))
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn ask(
     visitor: Visitor,
 ) -> Result<Page, Turned> {
     let At(id) = id?;
-    if !is_id(&id) || !api.control.hold_waits(&id) {
+    if !is_id(&id) || !api.control.gateway.hold_waits(&id) {
         return Err(gone().into());
     }
     let body = Markup::new()
@@ -61,7 +61,7 @@ pub(super) async fn look(
     Act { visitor, fields }: Act,
 ) -> Result<Page, Turned> {
     let At(id) = id?;
-    let view = api.control.hold_by_code(&visitor.actor, &fields.code).await?;
+    let view = api.control.gateway.hold_by_code(&visitor.actor, &fields.code).await?;
     if view.id != id {
         return Err(gone().into());
     }
@@ -81,9 +81,9 @@ async fn reading(
         .piece(&hidden("seal", &visitor.seal()))
         .piece(&hidden("code", code))
         .piece(&hidden("digest", &view.digest.to_string()));
-    let words = api.control.words(actor, std::slice::from_ref(&view.resource));
+    let words = api.control.access.words(actor, std::slice::from_ref(&view.resource));
     let say = saying(view, &fields, &words);
-    if let Some(unsaid) = api.control.lacks(actor, view).await? {
+    if let Some(unsaid) = api.control.access.lacks(actor, view).await? {
         let body = warning(view, source)
             .piece(&touch::shown(&shown))
             .piece(&wanted(view, &unsaid))
@@ -92,7 +92,7 @@ async fn reading(
     }
     let action = format!("/c/{}/confirm", view.id);
     let agree = Form { action: &action, fields, button: "Yes, this is my connection" };
-    let act = match api.control.way_for(actor, view).await? {
+    let act = match api.control.access.way_for(actor, view).await? {
         Way::Touch => request::agree(api, visitor, &shown, &agree).await?,
         Way::Enrol => touch::shown(&shown).piece(&request::enrol()),
         Way::Click => touch::shown(&shown).piece(&click(&agree)),
@@ -138,12 +138,12 @@ pub(super) async fn say(
 ) -> Result<Page, Turned> {
     let At(id) = id?;
     let actor = &visitor.actor;
-    if api.control.hold_by_code(actor, &fields.code).await?.id != id {
+    if api.control.gateway.hold_by_code(actor, &fields.code).await?.id != id {
         return Err(gone().into());
     }
     let said = Said { ticket: optional(&fields.ticket)?, reason: fields.reason };
     let digest = Digest::from(fields.digest);
-    let view = api.control.say(actor, &fields.code, &digest, said).await?;
+    let view = api.control.gateway.say(actor, &fields.code, &digest, said).await?;
     reading(&api, &visitor, &view, (&fields.code, source)).await
 }
 
@@ -176,7 +176,7 @@ pub(super) async fn confirm(
 ) -> Result<Page, Turned> {
     let At(id) = id?;
     let actor = &visitor.actor;
-    let view = api.control.hold_by_code(actor, &fields.code).await?;
+    let view = api.control.gateway.hold_by_code(actor, &fields.code).await?;
     if view.id != id {
         return Err(gone().into());
     }
@@ -185,13 +185,14 @@ pub(super) async fn confirm(
         Some(proof) => {
             let digest = statement::of_hold(&view, actor, differs(&view, source)).digest();
             let (purpose, place) = (Purpose::Connect, view.place);
-            let proved = api.control.prove(actor, &challenge, proof, purpose, &digest, place);
+            let proved =
+                api.control.identity.prove(actor, &challenge, proof, purpose, &digest, place);
             Some(proved.await?.id)
         }
         None => None,
     };
     let (digest, touched) = (Digest::from(fields.digest), step_up.is_some());
-    let view = api.control.confirm(actor, &fields.code, digest, step_up).await?;
+    let view = api.control.gateway.confirm(actor, &fields.code, digest, step_up).await?;
     if touched {
         visitor.raise(&api).await?;
     }

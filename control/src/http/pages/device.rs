@@ -40,7 +40,7 @@ pub(super) async fn look(
     Act { visitor, fields }: Act,
 ) -> Result<Page, Turned> {
     let actor = &visitor.actor;
-    let view = api.control.device_by_code(actor, &fields.code).await?;
+    let view = api.control.identity.device_by_code(actor, &fields.code).await?;
     let statement = view.statement(actor);
     let both = hidden("seal", &visitor.seal()).piece(&hidden("code", &fields.code));
     let no = Markup::new()
@@ -51,11 +51,11 @@ pub(super) async fn look(
     let fields = both.piece(&hidden("digest", &view.digest.to_string()));
     let form = Form { action: "/device/confirm", fields, button: "Yes, this is my terminal" };
     let head = warning(&view, source).piece(&touch::shown(&statement));
-    if !api.control.factors(&actor.principal.id).await?.any() {
+    if !api.control.identity.factors(&actor.principal.id).await?.any() {
         let body = head.piece(&clicked(&form)).piece(&no);
         return Ok(Page::new("Is this your terminal?", body).of(&visitor));
     }
-    let challenge = api.control.challenge(actor, &statement).await?;
+    let challenge = api.control.identity.challenge(actor, &statement).await?;
     let body = head.piece(&touch::prove(&challenge, &form)).piece(&no);
     Ok(Page::new("Is this your terminal?", body).of(&visitor).with_script())
 }
@@ -91,7 +91,7 @@ pub(super) async fn confirm(
     let proof = fields.proof().map(|proof| (fields.challenge.as_str(), proof));
     let touched = proof.is_some();
     let (actor, digest) = (&visitor.actor, Digest::from(fields.digest));
-    let view = api.control.confirm_device(actor, &fields.code, digest, proof).await?;
+    let view = api.control.identity.confirm_device(actor, &fields.code, digest, proof).await?;
     if touched {
         visitor.raise(&api).await?;
     }
@@ -107,7 +107,7 @@ pub(super) async fn deny(
     State(api): State<Api>,
     Act { visitor, fields }: Act,
 ) -> Result<Page, Turned> {
-    api.control.deny_device(&visitor.actor, &fields.code).await?;
+    api.control.identity.deny_device(&visitor.actor, &fields.code).await?;
     let body = Markup::new()
         .raw("<p>That terminal stays out. If somebody sent you its code, tell your admins.</p>")
         .raw("<p><a href=\"/\">Go to my access</a></p>");

@@ -26,11 +26,11 @@ pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Pag
     let live = GrantFilter { scope: Scope::Mine, live: Some(true) };
     let pending = |scope| RequestFilter { scope, state: Some(Standing::Pending) };
     let first = Paging::default();
-    let grants = api.control.grants(actor, live, first).await?;
-    let mine = api.control.requests(actor, pending(Scope::Mine), first).await?;
-    let inbox = api.control.requests(actor, pending(Scope::Inbox), first).await?;
-    let (seal, now) = (visitor.seal(), api.control.now());
-    let touch = api.control.factors(&actor.principal.id).await?.any();
+    let grants = api.control.access.grants(actor, live, first).await?;
+    let mine = api.control.access.requests(actor, pending(Scope::Mine), first).await?;
+    let inbox = api.control.access.requests(actor, pending(Scope::Inbox), first).await?;
+    let (seal, now) = (visitor.seal(), api.control.kernel.now());
+    let touch = api.control.identity.factors(&actor.principal.id).await?.any();
     let body = who(&visitor)
         .piece(&section(("Waiting for my verdict", "Nothing."), &inbox.items, |view| {
             asked(view, touch, &seal, now)
@@ -208,10 +208,11 @@ pub(super) async fn approve(
     let challenge = fields.challenge.clone();
     let step_up = match fields.proof() {
         Some(proof) => {
-            let view = api.control.request(actor, &id).await?;
+            let view = api.control.access.request(actor, &id).await?;
             let digest = statement::of_approval(&view.request, &view.name).digest();
             let (purpose, place) = (Purpose::Approve, None);
-            let proved = api.control.prove(actor, &challenge, proof, purpose, &digest, place);
+            let proved =
+                api.control.identity.prove(actor, &challenge, proof, purpose, &digest, place);
             Some(proved.await?.id)
         }
         None => None,
@@ -222,7 +223,7 @@ pub(super) async fn approve(
     };
     let touched = step_up.is_some();
     let yes = Yes { digest: Digest::from(fields.digest), shorten, step_up };
-    api.control.approve(actor, &id, yes).await?;
+    api.control.access.approve(actor, &id, yes).await?;
     if touched {
         visitor.raise(&api).await?;
     }
@@ -239,7 +240,7 @@ pub(super) async fn deny(
     act: Act,
 ) -> Result<Redirect, Turned> {
     let At(id) = id?;
-    api.control.deny(&act.visitor.actor, &id, act.fields.reason).await?;
+    api.control.access.deny(&act.visitor.actor, &id, act.fields.reason).await?;
     Ok(Redirect::to("/"))
 }
 
@@ -249,7 +250,7 @@ pub(super) async fn withdraw(
     act: Act,
 ) -> Result<Redirect, Turned> {
     let At(id) = id?;
-    api.control.withdraw(&act.visitor.actor, &id).await?;
+    api.control.access.withdraw(&act.visitor.actor, &id).await?;
     Ok(Redirect::to("/"))
 }
 
@@ -259,6 +260,6 @@ pub(super) async fn done(
     act: Act,
 ) -> Result<Redirect, Turned> {
     let At(id) = id?;
-    api.control.done(&act.visitor.actor, &id).await?;
+    api.control.access.done(&act.visitor.actor, &id).await?;
     Ok(Redirect::to("/"))
 }

@@ -33,8 +33,9 @@ pub(super) async fn make(
     let actor = &visitor.actor;
     let whom = fields.principal.trim().parse::<PrincipalId>();
     let whom = whom.map_err(|fault| Problem::new(Kind::Invalid, fault.to_string()))?;
-    if fields.challenge.is_empty() && api.control.factors(&actor.principal.id).await?.any() {
-        let statement = api.control.invite_wish(&whom);
+    if fields.challenge.is_empty() && api.control.identity.factors(&actor.principal.id).await?.any()
+    {
+        let statement = api.control.identity.invite_wish(&whom);
         let carried = hidden("seal", &visitor.seal()).piece(&hidden("principal", whom.as_str()));
         let form = Form { action: "/invites", fields: carried, button: "Make the link" };
         return agree(&api, &visitor, &statement, form).await;
@@ -42,7 +43,7 @@ pub(super) async fn make(
     let proof = fields.proof();
     let proven = proof.map(|proof| (fields.challenge.as_str(), proof));
     let touched = proven.is_some();
-    let invite = api.control.invite_by(actor, &whom, proven).await?;
+    let invite = api.control.identity.invite_by(actor, &whom, proven).await?;
     if touched {
         visitor.raise(&api).await?;
     }

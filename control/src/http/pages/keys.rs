@@ -23,14 +23,17 @@ pub(super) async fn show(
     State(api): State<Api>,
     Enrollee(visitor): Enrollee,
 ) -> Result<Page, Turned> {
-    let keys = api.control.passkeys(&visitor.actor).await?;
-    let factors = api.control.factors(&visitor.actor.principal.id).await?;
+    let keys = api.control.identity.passkeys(&visitor.actor).await?;
+    let factors = api.control.identity.factors(&visitor.actor.principal.id).await?;
     let seal = visitor.seal();
     let head = if keys.is_empty() { none_yet() } else { Markup::new() };
     let list = keys.iter().fold(head, |page, key| page.piece(&card(key, keys.len() > 1, &seal)));
     let body = list.piece(&plain("/keys/add\">", &seal, "Add a passkey"));
-    let body =
-        if api.control.settings().totp { body.piece(&app(factors.totp, &seal)) } else { body };
+    let body = if api.control.kernel.settings().totp {
+        body.piece(&app(factors.totp, &seal))
+    } else {
+        body
+    };
     let body = body.piece(&ssh_keys::section(&api, &visitor).await?);
     Ok(Page::new("My keys", body).of(&visitor))
 }
@@ -107,7 +110,7 @@ pub(super) async fn agree(
     statement: &Statement,
     form: Form<'_>,
 ) -> Result<Page, Turned> {
-    let challenge = api.control.challenge(&visitor.actor, statement).await?;
+    let challenge = api.control.identity.challenge(&visitor.actor, statement).await?;
     let body = touch::shown(statement).piece(&touch::prove(&challenge, &form));
     Ok(Page::new("Is this what you want?", body).of(visitor).with_script())
 }
@@ -119,7 +122,7 @@ fn sealed(visitor: &Visitor) -> Markup {
 /// Whether the person still has to prove themselves before this is done.
 async fn unproven(api: &Api, visitor: &Visitor, fields: &Fields) -> Result<bool, ControlError> {
     let whose = &visitor.actor.principal.id;
-    Ok(fields.challenge.is_empty() && api.control.factors(whose).await?.any())
+    Ok(fields.challenge.is_empty() && api.control.identity.factors(whose).await?.any())
 }
 
 pub(super) async fn add(
@@ -127,7 +130,7 @@ pub(super) async fn add(
     Enrolling(Act { mut visitor, mut fields }): Enrolling,
 ) -> Result<Page, Turned> {
     if unproven(&api, &visitor, &fields).await? {
-        let statement = api.control.passkey_addition(&visitor.actor);
+        let statement = api.control.identity.passkey_addition(&visitor.actor);
         let button = "Confirm with a passkey that I have";
         let form = Form { action: "/keys/add", fields: sealed(&visitor), button };
         return agree(&api, &visitor, &statement, form).await;
@@ -135,7 +138,7 @@ pub(super) async fn add(
     let challenge = fields.challenge.clone();
     let proven = fields.proof().map(|proof| (challenge.as_str(), proof));
     let touched = proven.is_some();
-    let challenge = api.control.begin_enrolment(&visitor.actor, proven).await?;
+    let challenge = api.control.identity.begin_enrolment(&visitor.actor, proven).await?;
     if touched {
         visitor.raise(&api).await?;
     }
@@ -153,7 +156,7 @@ pub(super) async fn register(
     Enrolling(Act { mut visitor, fields }): Enrolling,
 ) -> Result<impl IntoResponse, Turned> {
     let Fields { challenge, proof, name, .. } = fields;
-    let enrolled = api.control.enrol(&visitor.actor, &challenge, &proof, &name).await?;
+    let enrolled = api.control.identity.enrol(&visitor.actor, &challenge, &proof, &name).await?;
     visitor.go_on_with(enrolled.token, &api);
     Ok((visitor.cookie(), Redirect::to("/keys")))
 }
@@ -169,7 +172,7 @@ pub(super) async fn rename(
     id: Result<At<String>, Problem>,
     act: Act,
 ) -> Result<Redirect, Turned> {
-    api.control.rename_passkey(&act.visitor.actor, &known(id)?, &act.fields.name).await?;
+    api.control.identity.rename_passkey(&act.visitor.actor, &known(id)?, &act.fields.name).await?;
     Ok(Redirect::to("/keys"))
 }
 
@@ -180,13 +183,13 @@ pub(super) async fn remove(
 ) -> Result<Response, Turned> {
     let id = known(id)?;
     let Some(proof) = fields.proof() else {
-        let statement = api.control.passkey_removal(&visitor.actor, &id).await?;
+        let statement = api.control.identity.passkey_removal(&visitor.actor, &id).await?;
         let action = format!("/keys/{id}/remove");
         let button = "Remove it";
         let form = Form { action: &action, fields: sealed(&visitor), button };
         return Ok(agree(&api, &visitor, &statement, form).await?.into_response());
     };
-    api.control.remove_passkey(&visitor.actor, &id, &fields.challenge, proof).await?;
+    api.control.identity.remove_passkey(&visitor.actor, &id, &fields.challenge, proof).await?;
     visitor.raise(&api).await?;
     Ok((visitor.cookie(), Redirect::to("/keys")).into_response())
 }
@@ -196,14 +199,14 @@ pub(super) async fn add_app(
     Act { mut visitor, mut fields }: Act,
 ) -> Result<Page, Turned> {
     if unproven(&api, &visitor, &fields).await? {
-        let statement = api.control.totp_addition(&visitor.actor);
+        let statement = api.control.identity.totp_addition(&visitor.actor);
         let form = Form { action: "/keys/totp/add", fields: sealed(&visitor), button: "Add it" };
         return agree(&api, &visitor, &statement, form).await;
     }
     let challenge = fields.challenge.clone();
     let proven = fields.proof().map(|proof| (challenge.as_str(), proof));
     let touched = proven.is_some();
-    let fresh = api.control.begin_totp(&visitor.actor, proven).await?;
+    let fresh = api.control.identity.begin_totp(&visitor.actor, proven).await?;
     if touched {
         visitor.raise(&api).await?;
     }
@@ -223,7 +226,7 @@ pub(super) async fn add_app(
 
 pub(super) async fn confirm_app(State(api): State<Api>, act: Act) -> Result<Redirect, Turned> {
     let code = act.fields.totp.into();
-    api.control.confirm_totp(&act.visitor.actor, code).await?;
+    api.control.identity.confirm_totp(&act.visitor.actor, code).await?;
     Ok(Redirect::to("/keys"))
 }
 
@@ -232,7 +235,7 @@ pub(super) async fn remove_app(
     Act { mut visitor, mut fields }: Act,
 ) -> Result<Response, Turned> {
     if unproven(&api, &visitor, &fields).await? {
-        let statement = api.control.totp_removal(&visitor.actor);
+        let statement = api.control.identity.totp_removal(&visitor.actor);
         let button = "Remove the app";
         let form = Form { action: "/keys/totp/remove", fields: sealed(&visitor), button };
         return Ok(agree(&api, &visitor, &statement, form).await?.into_response());
@@ -240,7 +243,7 @@ pub(super) async fn remove_app(
     let challenge = fields.challenge.clone();
     let proven = fields.proof().map(|proof| (challenge.as_str(), proof));
     let touched = proven.is_some();
-    api.control.remove_totp(&visitor.actor, proven).await?;
+    api.control.identity.remove_totp(&visitor.actor, proven).await?;
     if touched {
         visitor.raise(&api).await?;
     }

@@ -15,7 +15,7 @@ use crate::model::view::{Paging, Scope};
 
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
     let mine = (Scope::Mine, Some(true));
-    let logins = api.control.logins(&visitor.actor, mine, Paging::default()).await?;
+    let logins = api.control.identity.logins(&visitor.actor, mine, Paging::default()).await?;
     let seal = visitor.seal();
     let intro = Markup::new()
         .raw("<p class=\"quiet\">Ending one ends its certificates and tokens, too,")
@@ -63,12 +63,12 @@ pub(super) async fn end(
     act: Act,
 ) -> Result<Redirect, Turned> {
     let At(id) = id?;
-    api.control.end_login(&act.visitor.actor, &id).await?;
+    api.control.identity.end_login(&act.visitor.actor, &id).await?;
     Ok(Redirect::to("/logins"))
 }
 
 pub(super) async fn end_all(State(api): State<Api>, act: Act) -> Result<Redirect, Turned> {
     let actor = &act.visitor.actor;
-    api.control.end_all_logins(actor, &actor.principal.id).await?;
+    api.control.identity.end_all_logins(actor, &actor.principal.id).await?;
     Ok(Redirect::to("/login"))
 }

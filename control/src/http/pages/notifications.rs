@@ -16,9 +16,11 @@ const NO_CHANNELS: &str = "None, so nobody is told of anything: sections <code>[
 
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
     let actor = &visitor.actor;
-    let channels = api.control.channels(actor).await?;
-    let dead = api.control.letters(actor, Some(LetterState::Dead), Paging::default()).await?;
-    let waiting = api.control.letters(actor, Some(LetterState::Waiting), Paging::default()).await?;
+    let channels = api.control.notifier.channels(actor).await?;
+    let dead =
+        api.control.notifier.letters(actor, Some(LetterState::Dead), Paging::default()).await?;
+    let waiting =
+        api.control.notifier.letters(actor, Some(LetterState::Waiting), Paging::default()).await?;
     let seal = visitor.seal();
     let body = Markup::new()
         .piece(&section("Channels", NO_CHANNELS, &channels, |view| channel(view, &seal)))
@@ -112,12 +114,12 @@ pub(super) async fn retry(
     act: Act,
 ) -> Result<Redirect, Turned> {
     let At(id) = id?;
-    api.control.send_again(&act.visitor.actor, &id, false).await?;
+    api.control.notifier.send_again(&act.visitor.actor, &id, false).await?;
     Ok(Redirect::to("/notifications"))
 }
 
 pub(super) async fn retry_all(State(api): State<Api>, act: Act) -> Result<Redirect, Turned> {
-    api.control.send_all_again(&act.visitor.actor).await?;
+    api.control.notifier.send_all_again(&act.visitor.actor).await?;
     Ok(Redirect::to("/notifications"))
 }
 
@@ -127,6 +129,6 @@ pub(super) async fn switch_on(
     act: Act,
 ) -> Result<Redirect, Turned> {
     let At(name) = name?;
-    api.control.switch_channel_on(&act.visitor.actor, &name).await?;
+    api.control.notifier.switch_channel_on(&act.visitor.actor, &name).await?;
     Ok(Redirect::to("/notifications"))
 }

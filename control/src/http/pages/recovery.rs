@@ -17,7 +17,7 @@ use crate::identity::login::Invite;
 use crate::model::view::RecoveryView;
 
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
-    let waiting = api.control.recoveries(&visitor.actor).await?;
+    let waiting = api.control.identity.recoveries(&visitor.actor).await?;
     let body = waiting.iter().fold(Markup::new(), |page, view| page.piece(&card(view)));
     let body = if waiting.is_empty() {
         body.raw("<p class=\"quiet\">No recovery waits for a second person.</p>")
@@ -53,8 +53,9 @@ pub(super) async fn ask(
 ) -> Result<Response, Turned> {
     let actor = &visitor.actor;
     let whom: PrincipalId = fields.principal.trim().parse().map_err(|fault| invalid(&fault))?;
-    if fields.challenge.is_empty() && api.control.factors(&actor.principal.id).await?.any() {
-        let statement = api.control.recovery_wish(&whom, &fields.reason);
+    if fields.challenge.is_empty() && api.control.identity.factors(&actor.principal.id).await?.any()
+    {
+        let statement = api.control.identity.recovery_wish(&whom, &fields.reason);
         let carried = hidden("seal", &visitor.seal())
             .piece(&hidden("principal", whom.as_str()))
             .piece(&hidden("reason", &fields.reason));
@@ -64,7 +65,7 @@ pub(super) async fn ask(
     let proof = fields.proof();
     let proven = proof.map(|proof| (fields.challenge.as_str(), proof));
     let touched = proven.is_some();
-    api.control.ask_recovery(actor, &whom, &fields.reason, proven).await?;
+    api.control.identity.ask_recovery(actor, &whom, &fields.reason, proven).await?;
     if touched {
         visitor.raise(&api).await?;
     }
@@ -86,10 +87,10 @@ pub(super) async fn look(
     id: Result<At<String>, Problem>,
     visitor: Visitor,
 ) -> Result<Page, Turned> {
-    let view = api.control.recovery(&visitor.actor, &known(id)?).await?;
+    let view = api.control.identity.recovery(&visitor.actor, &known(id)?).await?;
     let action = format!("/recovery/{}", view.id);
     let fields = hidden("seal", &visitor.seal());
-    if api.control.factors(&visitor.actor.principal.id).await?.any() {
+    if api.control.identity.factors(&visitor.actor.principal.id).await?.any() {
         let form = Form { action: &action, fields, button: "Agree, and remove them" };
         return agree(&api, &visitor, &view.statement(), form).await;
     }
@@ -111,7 +112,8 @@ pub(super) async fn consent(
     let Fields { challenge, .. } = fields;
     let proven = proof.map(|proof| (challenge.as_str(), proof));
     let touched = proven.is_some();
-    let invite = api.control.agree_to_recovery(&visitor.actor, &known(id)?, proven).await?;
+    let invite =
+        api.control.identity.agree_to_recovery(&visitor.actor, &known(id)?, proven).await?;
     if touched {
         visitor.raise(&api).await?;
     }

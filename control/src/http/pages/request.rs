@@ -27,11 +27,11 @@ pub(super) async fn show(
     visitor: Visitor,
 ) -> Result<Page, Turned> {
     let At(id) = id?;
-    let view = api.control.request(&visitor.actor, &id).await?;
+    let view = api.control.access.request(&visitor.actor, &id).await?;
     let own = view.request.principal == visitor.actor.principal.id;
     let head = Markup::new()
         .raw("<div class=\"card\">")
-        .piece(&described(&view, api.control.now()))
+        .piece(&described(&view, api.control.kernel.now()))
         .raw("</div>");
     let act = match (&view.request.state, own) {
         (RequestState::NeedsStepUp, true) => stand_by(&api, &visitor, &view).await?,
@@ -56,7 +56,7 @@ async fn stand_by(api: &Api, visitor: &Visitor, view: &RequestView) -> Result<Ma
     let action = format!("/r/{}/prove", view.request.id);
     let fields = hidden("seal", &visitor.seal());
     let form = Form { action: &action, fields, button: "Yes, I ask for this" };
-    let way = api.control.way(&visitor.actor, view.request.terms.step_up).await?;
+    let way = api.control.access.way(&visitor.actor, view.request.terms.step_up).await?;
     match way {
         Way::Touch => agree(api, visitor, &shown, &form).await,
         Way::Enrol | Way::Click => Ok(enrol()),
@@ -67,7 +67,7 @@ async fn decide(api: &Api, visitor: &Visitor, view: &RequestView) -> Result<Mark
     let request = &view.request;
     let seal = visitor.seal();
     let shown = statement::of_approval(request, &view.name);
-    let way = api.control.way(&visitor.actor, request.terms.step_up).await?;
+    let way = api.control.access.way(&visitor.actor, request.terms.step_up).await?;
     let yes = match way {
         Way::Click => verdict(view, &seal),
         Way::Enrol => enrol(),
@@ -91,7 +91,7 @@ pub(super) async fn agree(
     shown: &Statement,
     form: &Form<'_>,
 ) -> Result<Markup, Turned> {
-    let challenge = api.control.challenge(&visitor.actor, shown).await?;
+    let challenge = api.control.identity.challenge(&visitor.actor, shown).await?;
     Ok(touch::shown(shown).piece(&touch::prove(&challenge, form)))
 }
 
@@ -116,13 +116,14 @@ pub(super) async fn prove(
 ) -> Result<impl IntoResponse, Turned> {
     let At(id) = id?;
     let actor = &visitor.actor;
-    let view = api.control.request(actor, &id).await?;
+    let view = api.control.access.request(actor, &id).await?;
     let shown = statement::of_wish(&view.request, &view.name);
     let challenge = fields.challenge.clone();
     let proof = fields.proof().ok_or_else(unproved)?;
     let digest = shown.digest();
-    let given = api.control.prove(actor, &challenge, proof, Purpose::Ask, &digest, None).await?;
-    api.control.stand_by(actor, &id, &given.id).await?;
+    let given =
+        api.control.identity.prove(actor, &challenge, proof, Purpose::Ask, &digest, None).await?;
+    api.control.access.stand_by(actor, &id, &given.id).await?;
     visitor.raise(&api).await?;
     Ok((visitor.cookie(), Redirect::to(&format!("/r/{id}"))))
 }

@@ -13,7 +13,7 @@ use crate::http::api::extract::At;
 use crate::model::view::{Paging, ReviewView};
 
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
-    let page = api.control.reviews(&visitor.actor, true, Paging::default()).await?;
+    let page = api.control.access.reviews(&visitor.actor, true, Paging::default()).await?;
     let seal = visitor.seal();
     let intro = Markup::new()
         .raw("<p class=\"quiet\">What was done without approval stays open until somebody else has")
@@ -60,6 +60,6 @@ pub(super) async fn sign(
     act: Act,
 ) -> Result<Redirect, Turned> {
     let At(id) = id?;
-    api.control.sign_review(&act.visitor.actor, &id, act.fields.reason).await?;
+    api.control.access.sign_review(&act.visitor.actor, &id, act.fields.reason).await?;
     Ok(Redirect::to("/reviews"))
 }

@@ -97,21 +97,21 @@ pub(super) struct Act {
 
 impl Visitor {
     fn new(actor: Actor, token: SecretString, api: &Api) -> Self {
-        let unwritable = api.control.store_health().unwritable_since.is_some();
+        let unwritable = api.control.kernel.store_health().unwritable_since.is_some();
         Self { actor, token, notice: unwritable.then_some(UNWRITABLE), fresh: None }
     }
 
     /// Gives the login another token, since its person has just proved more than before: whoever had
     /// seen the one before holds nothing.
     pub(super) async fn raise(&mut self, api: &Api) -> Result<(), Turned> {
-        let token = api.control.raise(&self.actor).await?;
+        let token = api.control.identity.raise(&self.actor).await?;
         self.go_on_with(token, api);
         Ok(())
     }
 
     /// Takes up the token by which the login goes on.
     pub(super) fn go_on_with(&mut self, token: SecretString, api: &Api) {
-        let span = api.control.settings().sign_in.absolute;
+        let span = api.control.kernel.settings().sign_in.absolute;
         api.expect(&token, &self.actor);
         self.fresh = set_cookie(public_url(api), Some((&token, span)));
         self.token = token;
@@ -209,7 +209,7 @@ impl FromRequest<Api> for Enrolling {
 
 /// The address that people type.
 pub(super) fn public_url(api: &Api) -> &Url {
-    &api.control.settings().public_url
+    &api.control.kernel.settings().public_url
 }
 
 /// Whether the browser says that one of our own pages sent this.

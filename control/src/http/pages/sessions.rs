@@ -12,7 +12,7 @@ pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Pag
     let actor = &visitor.actor;
     let scope = if actor.oversees() { Scope::All } else { Scope::Mine };
     let filter = SessionFilter { scope, ..SessionFilter::default() };
-    let page = api.control.sessions(actor, filter, Paging::default()).await?;
+    let page = api.control.evidence.sessions(actor, filter, Paging::default()).await?;
     let body = if page.items.is_empty() {
         Markup::new().raw("<p class=\"quiet\">None yet.</p>")
     } else {

@@ -133,7 +133,7 @@ pub(super) async fn sign_out(
     State(front): State<Front>,
     act: Act,
 ) -> Result<Response, Turned> {
-    let farewell = api.control.farewell(&act.visitor.token).await;
+    let farewell = api.control.identity.farewell(&act.visitor.token).await;
     front.leave(&act.visitor.token).await?;
     let gone = set_cookie(public_url(&api), None);
     let gone = gone.map(|cookie| [(header::SET_COOKIE, cookie)]);

@@ -17,10 +17,10 @@ use crate::model::view::{Scope, SshKeyView};
 
 /// What the page of my keys has of them; nothing where the gateway has no SSH side.
 pub(super) async fn section(api: &Api, visitor: &Visitor) -> Result<Markup, ControlError> {
-    if api.control.settings().ssh.is_none() {
+    if api.control.kernel.settings().ssh.is_none() {
         return Ok(Markup::new());
     }
-    let keys = api.control.ssh_keys(&visitor.actor, Scope::Mine).await?;
+    let keys = api.control.identity.ssh_keys(&visitor.actor, Scope::Mine).await?;
     let seal = visitor.seal();
     let head = Markup::new().raw("<h2>SSH keys</h2><p class=\"quiet\">With one of these, ").raw(
         "<code>ssh</code> needs no certificate of <code>postern login</code>. Whoever has the \
@@ -80,7 +80,7 @@ pub(super) async fn add(
     State(api): State<Api>,
     Act { visitor, fields }: Act,
 ) -> Result<Page, Turned> {
-    let asked = api.control.ask_for_ssh_key(&visitor.actor, &fields.public_key).await?;
+    let asked = api.control.identity.ask_for_ssh_key(&visitor.actor, &fields.public_key).await?;
     let body = signing(&asked, &fields.name, &visitor);
     Ok(Page::new("Prove that the key is yours", body).of(&visitor))
 }
@@ -112,7 +112,7 @@ pub(super) async fn prove(
     Act { visitor, fields }: Act,
 ) -> Result<Response, Turned> {
     let Fields { challenge, signature, name, .. } = &fields;
-    let key = api.control.add_ssh_key(&visitor.actor, challenge, signature, name).await?;
+    let key = api.control.identity.add_ssh_key(&visitor.actor, challenge, signature, name).await?;
     if key.confirmed_at.is_some() {
         return Ok(Redirect::to("/keys").into_response());
     }
@@ -121,7 +121,7 @@ pub(super) async fn prove(
 
 /// Shows what the key is, and takes the touch for it.
 async fn ask(api: &Api, visitor: &Visitor, id: &str) -> Result<Response, Turned> {
-    let statement = api.control.ssh_key_addition(&visitor.actor, id).await?;
+    let statement = api.control.identity.ssh_key_addition(&visitor.actor, id).await?;
     let action = format!("/keys/ssh/{id}/confirm");
     let fields = hidden("seal", &visitor.seal());
     let form = Form { action: &action, fields, button: "Add this key" };
@@ -137,7 +137,7 @@ pub(super) async fn confirm(
     let Some(proof) = fields.proof() else {
         return ask(&api, &visitor, &id).await;
     };
-    api.control.confirm_ssh_key(&visitor.actor, &id, &fields.challenge, proof).await?;
+    api.control.identity.confirm_ssh_key(&visitor.actor, &id, &fields.challenge, proof).await?;
     visitor.raise(&api).await?;
     Ok((visitor.cookie(), Redirect::to("/keys")).into_response())
 }
@@ -147,7 +147,7 @@ pub(super) async fn remove(
     id: Result<At<String>, Problem>,
     act: Act,
 ) -> Result<Redirect, Turned> {
-    api.control.remove_ssh_key(&act.visitor.actor, &known(id)?).await?;
+    api.control.identity.remove_ssh_key(&act.visitor.actor, &known(id)?).await?;
     Ok(Redirect::to("/keys"))
 }
 

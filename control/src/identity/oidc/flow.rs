@@ -23,8 +23,8 @@ use url::Url;
 
 use super::exchange::{Asking, Bond};
 use super::{Refusal, Vouched};
+use crate::identity::Identity;
 use crate::identity::logins::{LoginSession, NewLogin};
-use crate::kernel::control::Control;
 use crate::kernel::refusals::Refused;
 use crate::model::error::ControlError;
 use crate::model::event::clip;
@@ -102,7 +102,7 @@ impl Inventory {
     }
 }
 
-impl Control {
+impl Identity {
     /// Begins a sign-in with this issuer.
     pub(crate) async fn begin_flow(
         &self,
@@ -133,26 +133,26 @@ impl Control {
         next: &str,
         address: Option<IpAddr>,
     ) -> Result<Begun, Refusal> {
-        let inventory = self.0.inventory.load_full();
+        let inventory = self.kernel.inventory();
         let issuer = inventory.issuer(name)?;
         let from = address.map(accept::neighbourhood);
-        self.0.flows.0.check_key(&from).map_err(|_| Refusal::Busy)?;
-        let metadata = self.0.issuers.metadata(&issuer.url).await?;
-        let asking = Asking::new(issuer, &self.0.issuers, &metadata, &self.callback(name))?;
+        self.own.flows.0.check_key(&from).map_err(|_| Refusal::Busy)?;
+        let metadata = self.own.issuers.metadata(&issuer.url).await?;
+        let asking = Asking::new(issuer, &self.own.issuers, &metadata, &self.callback(name))?;
         let cookie = ids::fresh_secret(BROWSER);
         let bond = bond(&cookie, ids::fresh_secret(STATE));
-        let (control, flow) = (
+        let (identity, flow) = (
             self.clone(),
             Flow {
                 state: ids::hash(&bond.state),
                 issuer: name.clone(),
                 browser: ids::hash(&cookie),
                 next: next.to_owned(),
-                expires_at: self.now().after(LIFE),
+                expires_at: self.kernel.now().after(LIFE),
             },
         );
-        let kept = self.to_the_end(async move {
-            let mut change = control.change().await?;
+        let kept = self.kernel.to_the_end(async move {
+            let mut change = identity.kernel.change().await?;
             let now = change.now;
             table::forget_flows(change.db(), now).await?;
             table::insert_flow(change.db(), &flow, MOST).await?;
@@ -169,16 +169,16 @@ impl Control {
         answer: Answer,
         origin: Origin,
     ) -> Result<Finished, Refusal> {
-        let inventory = self.0.inventory.load_full();
+        let inventory = self.kernel.inventory();
         let issuer = inventory.issuer(name)?;
         let cookie = cookie.ok_or(Refusal::NoFlow)?;
         let state = answer.state.clone().ok_or(Refusal::WrongState)?;
         let flow = self.used_up(&state).await?.ok_or(Refusal::WrongState)?;
         flow.belongs(name, cookie)?;
-        let metadata = self.0.issuers.metadata(&issuer.url).await?;
+        let metadata = self.own.issuers.metadata(&issuer.url).await?;
         let wants_iss = metadata.authorization_response_iss_parameter_supported;
         let code = answer.code_of(issuer, wants_iss)?;
-        let asking = Asking::new(issuer, &self.0.issuers, &metadata, &self.callback(name))?;
+        let asking = Asking::new(issuer, &self.own.issuers, &metadata, &self.callback(name))?;
         let vouched = asking.redeem(code, &bond(cookie, state)).await?;
         let session = self.enter(issuer.clone(), vouched, origin).await?;
         Ok(Finished { session, next: flow.next })
@@ -189,15 +189,16 @@ impl Control {
         if !ids::is_secret(state.expose_secret(), STATE) {
             return Ok(None);
         }
-        let (control, state) = (self.clone(), ids::hash(state));
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let now = change.now;
-            let flow = table::take_flow(change.db(), &state).await?;
-            change.commit().await?;
-            Ok(flow.filter(|flow| now < flow.expires_at))
-        })
-        .await
+        let (identity, state) = (self.clone(), ids::hash(state));
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let now = change.now;
+                let flow = table::take_flow(change.db(), &state).await?;
+                change.commit().await?;
+                Ok(flow.filter(|flow| now < flow.expires_at))
+            })
+            .await
     }
 
     /// Takes in what the issuer says, and opens a session.
@@ -207,11 +208,11 @@ impl Control {
         vouched: Vouched,
         origin: Origin,
     ) -> Result<LoginSession, Refusal> {
-        let principal = self.0.inventory.load().principal_of(&issuer.name, &vouched.subject);
+        let principal = self.kernel.inventory().principal_of(&issuer.name, &vouched.subject);
         let principal = principal.map_err(|_| Refusal::UnusableSubject)?;
-        let control = self.clone();
-        let session = self.to_the_end(async move {
-            let mut change = control.change().await?;
+        let identity = self.clone();
+        let session = self.kernel.to_the_end(async move {
+            let mut change = identity.kernel.change().await?;
             change.learn(&issuer, &vouched).await?;
             if change.inventory.person(&principal).is_err() {
                 return Ok(None);
@@ -264,13 +265,13 @@ impl Control {
         let detail = json!({
             "reason": refusal.code(), "detail": clip(&told.join(": "), 400), "address": address,
         });
-        self.note_refusal(what, address, issuer, detail).await
+        self.kernel.note_refusal(what, address, issuer, detail).await
     }
 
     /// Where this issuer sends browsers back to: an address of its own, so that answers of two
     /// issuers can't be mixed up.
     pub(super) fn callback(&self, issuer: &IssuerName) -> String {
-        format!("{}/oidc/{issuer}/callback", self.settings().base_url())
+        format!("{}/oidc/{issuer}/callback", self.kernel.settings().base_url())
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::Refusal;
+use crate::identity::Identity;
 use crate::identity::issuers::{Claims, Expect, Typ};
-use crate::kernel::control::Control;
 use crate::kernel::refusals::Refused;
 use crate::kernel::transaction::Change;
 use crate::model::error::ControlError;
@@ -25,21 +25,21 @@ const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 /// How long a logout may be on its way.
 const AGE: Ttl = Ttl::from_secs(10 * 60);
 
-impl Control {
+impl Identity {
     /// Ends the login sessions that an issuer's logout token means: how many.
     pub(crate) async fn back_channel(
         &self,
         name: &IssuerName,
         token: &str,
     ) -> Result<usize, Refusal> {
-        let inventory = self.0.inventory.load_full();
+        let inventory = self.kernel.inventory();
         let issuer = inventory.issuers.get(name).ok_or_else(|| Refusal::NoIssuer(name.clone()))?;
         let expect = Expect { audience: &issuer.client_id, typ: Typ::Logout, max_age: Some(AGE) };
-        let claims = self.0.issuers.verify(&issuer.url, token, &expect).await?;
+        let claims = self.own.issuers.verify(&issuer.url, token, &expect).await?;
         let meant = Meant::of(&claims)?;
-        let (control, name, until) = (self.clone(), name.clone(), claims.expires_at);
-        let ended = self.to_the_end(async move {
-            let mut change = control.change().await?;
+        let (identity, name, until) = (self.clone(), name.clone(), claims.expires_at);
+        let ended = self.kernel.to_the_end(async move {
+            let mut change = identity.kernel.change().await?;
             let (id, until) = (meant.id.as_str(), until.after(AGE));
             if !table::use_logout_token(change.db(), &name, id, until).await? {
                 return Ok(None);
@@ -64,15 +64,15 @@ impl Control {
     /// Where a browser says goodbye at the issuer that this login came from.
     pub(crate) async fn farewell(&self, token: &SecretString) -> Option<Url> {
         let login = {
-            let db = &mut *self.0.store.read().await.ok()?;
+            let db = &mut *self.kernel.store().read().await.ok()?;
             store::logins::by_token(db, &ids::hash(token)).await.ok()??
         };
-        let inventory = self.0.inventory.load_full();
+        let inventory = self.kernel.inventory();
         let name: IssuerName = login.issuer?.issuer.parse().ok()?;
         let issuer = inventory.issuers.get(&name)?;
-        let metadata = self.0.issuers.metadata(&issuer.url).await.ok()?;
+        let metadata = self.own.issuers.metadata(&issuer.url).await.ok()?;
         let mut url = metadata.end_session_endpoint.clone()?;
-        let back = format!("{}/login", self.settings().base_url());
+        let back = format!("{}/login", self.kernel.settings().base_url());
         url.query_pairs_mut()
             .append_pair("client_id", &issuer.client_id)
             .append_pair("post_logout_redirect_uri", &back);

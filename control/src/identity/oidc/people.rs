@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::Vouched;
 use super::issuer::trust;
+use crate::identity::Identity;
 use crate::kernel::transaction::Change;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -82,14 +83,20 @@ fn vouch(person: &mut Person, issuer: &Issuer, known: &Known) {
 
 impl Change {
     /// Puts this configuration in force, with the people whom issuers vouch for.
-    pub(crate) async fn configure(&mut self, base: Arc<Inventory>) -> Result<(), ControlError> {
+    pub(crate) async fn configure(
+        &mut self,
+        base: Arc<Inventory>,
+        identity: &Identity,
+    ) -> Result<(), ControlError> {
         let known = table::people(self.db()).await?;
         let mut merged = base.with_people(&known);
         self.remember(&mut merged);
         let (merged, _) = merged.attended(self.now).acquainted();
-        let trust = trust(&self.control().0.issuers.trust(), base.issuers.values())?;
+        let trust = trust(&identity.own.issuers.trust(), base.issuers.values())?;
         self.decide_by(Arc::new(merged));
-        self.configured_by(base, trust);
+        self.configured_by(base);
+        let own = Arc::clone(&identity.own);
+        self.on_commit(move || own.issuers.trust_by(trust));
         Ok(())
     }
 
@@ -110,7 +117,7 @@ impl Change {
         };
         let row = row(&known.issuer, &known.subject);
         let token = vouched.refresh_token.as_ref().map(|token| {
-            let vault = &self.control().0.vault;
+            let vault = &self.kernel().vault();
             vault.wrap(TABLE, &row, token.expose_secret().as_bytes())
         });
         let (now, next) = (self.now, self.now.after(issuer.refresh));
@@ -157,7 +164,7 @@ impl Change {
         kind: &'static str,
         detail: serde_json::Value,
     ) -> Result<Option<PrincipalId>, ControlError> {
-        let base = self.control().0.configured.load_full();
+        let base = self.kernel().configured();
         let Some((principal, person)) = base.vouched(known) else { return Ok(None) };
         let mut next = Inventory::clone(&self.inventory);
         let before = next.people.get(&principal).and_then(|before| before.email.clone());
@@ -169,8 +176,7 @@ impl Change {
         self.record(Event::new(By::Control, kind, &principal, detail)).await?;
         // That two are one person is about what either approved for whomever.
         let whose = (!related).then_some(&principal);
-        self.review_requests(whose).await?;
-        self.review_grants(whose).await?;
+        self.reconsider(whose).await?;
         Ok(Some(principal))
     }
 

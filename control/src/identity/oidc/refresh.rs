@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::exchange::Asking;
 use super::people::{TABLE, lapsed_since, row};
 use super::{Refusal, Vouched};
-use crate::kernel::control::Control;
+use crate::identity::Identity;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::issuer::Issuer;
@@ -81,23 +81,23 @@ pub(super) struct Rounds {
 
 impl Rounds {
     /// Begins a round with every issuer that has none.
-    pub(super) fn begin(&mut self, control: &Control) {
+    pub(super) fn begin(&mut self, identity: &Identity) {
         while self.tasks.try_join_next().is_some() {}
         self.of.retain(|_, round| !round.is_finished());
-        let inventory = control.0.inventory.load_full();
+        let inventory = identity.kernel.inventory();
         for issuer in inventory.issuers.values() {
             if self.of.contains_key(&issuer.name) {
                 continue;
             }
-            let (control, issuer) = (control.clone(), Arc::new(issuer.clone()));
+            let (identity, issuer) = (identity.clone(), Arc::new(issuer.clone()));
             let name = issuer.name.clone();
-            let round = self.tasks.spawn(async move { control.ask_issuer(&issuer).await });
+            let round = self.tasks.spawn(async move { identity.ask_issuer(&issuer).await });
             self.of.insert(name, round);
         }
     }
 }
 
-impl Control {
+impl Identity {
     /// Asks issuers again until `stop`.
     pub(crate) async fn keep_asking(&self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(EVERY.duration());
@@ -119,7 +119,7 @@ impl Control {
             Err(error) => return failed(issuer, &error),
         };
         // Whether it is back is found out by one question.
-        let at_once = if self.0.outages.is_out(&issuer.name) { 1 } else { AT_ONCE };
+        let at_once = if self.own.outages.is_out(&issuer.name) { 1 } else { AT_ONCE };
         let mut left = due.into_iter();
         let mut asked = FuturesUnordered::new();
         let mut out = false;
@@ -140,22 +140,22 @@ impl Control {
     }
 
     async fn due(&self, issuer: &Issuer) -> Result<Vec<Due>, ControlError> {
-        let db = &mut *self.0.store.read().await?;
-        table::due(db, &issuer.name, self.now(), BATCH).await
+        let db = &mut *self.kernel.store().read().await?;
+        table::due(db, &issuer.name, self.kernel.now(), BATCH).await
     }
 
     /// Takes away what an issuer that can't be asked has not renewed in time, whosever turn it is.
     async fn let_lapse(&self, issuer: &Arc<Issuer>) -> Result<(), ControlError> {
-        let (now, sign_in) = (self.now(), self.settings().sign_in.absolute);
+        let (now, sign_in) = (self.kernel.now(), self.kernel.settings().sign_in.absolute);
         let since = [true, false].map(|askable| lapsed_since(issuer, now, askable, sign_in));
         let lapsed = {
-            let db = &mut *self.0.store.read().await?;
+            let db = &mut *self.kernel.store().read().await?;
             table::lapsed(db, &issuer.name, since, BATCH).await?
         };
         for due in lapsed {
-            let (control, issuer) = (self.clone(), Arc::clone(issuer));
-            let taken = self.to_the_end(async move {
-                let mut change = control.change().await?;
+            let (identity, issuer) = (self.clone(), Arc::clone(issuer));
+            let taken = self.kernel.to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
                 if table::is_current(change.db(), &due).await? {
                     let why = "the issuer could not be asked for too long";
                     change.disown(&issuer.name, &due.subject, Standing::Lapsed, why).await?;
@@ -170,23 +170,24 @@ impl Control {
     /// Asks about one person and writes down what comes of it, even where control is told to stop
     /// meanwhile: a refresh token is good once, and the next one must not get lost.
     async fn ask_about(&self, issuer: Arc<Issuer>, due: Due) -> Result<Answered, ControlError> {
-        let control = self.clone();
-        self.to_the_end(async move {
-            let answer = control.answer(&issuer, &due).await;
-            let answered = Answered::of(&answer);
-            control.outage(&issuer, &answer, answered).await?;
-            let concluded = control.conclude(&issuer, &due, answer).await;
-            if concluded.is_err() {
-                // What fails once fails again at once, and would keep the issuer busy.
-                control.postpone(&issuer, &due.subject).await?;
-            }
-            concluded.map(|()| answered)
-        })
-        .await
+        let identity = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let answer = identity.answer(&issuer, &due).await;
+                let answered = Answered::of(&answer);
+                identity.outage(&issuer, &answer, answered).await?;
+                let concluded = identity.conclude(&issuer, &due, answer).await;
+                if concluded.is_err() {
+                    // What fails once fails again at once, and would keep the issuer busy.
+                    identity.postpone(&issuer, &due.subject).await?;
+                }
+                concluded.map(|()| answered)
+            })
+            .await
     }
 
     async fn postpone(&self, issuer: &Issuer, subject: &str) -> Result<(), ControlError> {
-        let mut change = self.change().await?;
+        let mut change = self.kernel.change().await?;
         let next = change.now.after(RETRY.min(issuer.refresh));
         table::postpone(change.db(), &issuer.name, subject, next).await?;
         change.commit().await.map(drop)
@@ -194,13 +195,13 @@ impl Control {
 
     async fn answer(&self, issuer: &Issuer, due: &Due) -> Result<Option<Vouched>, Refusal> {
         let Some(wrapped) = &due.refresh_token else { return Ok(None) };
-        let token = self.0.vault.reveal(TABLE, &row(&issuer.name, &due.subject), wrapped);
+        let token = self.kernel.vault().reveal(TABLE, &row(&issuer.name, &due.subject), wrapped);
         let token = token.map_err(ControlError::from)?;
         let token = String::from_utf8(token.expose_secret().to_vec());
         let token = SecretString::from(token.map_err(|_| Refusal::Strange("a token is no text"))?);
-        let metadata = self.0.issuers.metadata(&issuer.url).await?;
+        let metadata = self.own.issuers.metadata(&issuer.url).await?;
         let callback = self.callback(&issuer.name);
-        let asking = Asking::new(issuer, &self.0.issuers, &metadata, &callback)?;
+        let asking = Asking::new(issuer, &self.own.issuers, &metadata, &callback)?;
         asking.again(&due.subject, &token).await.map(Some)
     }
 
@@ -210,12 +211,12 @@ impl Control {
         due: &Due,
         answer: Result<Option<Vouched>, Refusal>,
     ) -> Result<(), ControlError> {
-        let mut change = self.change().await?;
+        let mut change = self.kernel.change().await?;
         // They may have signed in meanwhile, and then the answer to an older token says nothing.
         if !table::is_current(change.db(), due).await? {
             return Ok(());
         }
-        let sign_in = self.settings().sign_in.absolute;
+        let sign_in = self.kernel.settings().sign_in.absolute;
         let askable = due.refresh_token.is_some();
         let lapsed = due.vouched_at <= lapsed_since(issuer, change.now, askable, sign_in);
         let (name, subject) = (&issuer.name, due.subject.as_str());
@@ -258,7 +259,7 @@ impl Control {
                 return Ok(());
             }
         };
-        if !self.0.outages.set(&issuer.name, failure.is_some()) {
+        if !self.own.outages.set(&issuer.name, failure.is_some()) {
             return Ok(());
         }
         let (kind, detail) = match failure {
@@ -273,7 +274,7 @@ impl Control {
             }
             None => ("issuer.available", json!({})),
         };
-        let mut change = self.change().await?;
+        let mut change = self.kernel.change().await?;
         change.record(Event::new(By::Control, kind, &issuer.name, detail)).await?;
         change.commit().await.map(drop)
     }

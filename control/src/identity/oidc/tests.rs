@@ -112,7 +112,7 @@ impl World {
         let mut next = inventory(RULES);
         let named = issuers.iter().map(|issuer| (issuer.name.clone(), issuer.clone()));
         next.issuers = named.collect::<BTreeMap<_, _>>().into();
-        self.control.reload(next).await.unwrap();
+        self.control.sources.reload(next).await.unwrap();
     }
 
     async fn learn(&self, issuer: &Issuer, subject: &str, groups: Option<&[&str]>) {
@@ -125,13 +125,13 @@ impl World {
             sid: None,
             refresh_token: Some("canary-refresh".to_owned().into()),
         };
-        let mut change = self.control.change().await.unwrap();
+        let mut change = self.control.kernel.change().await.unwrap();
         change.learn(issuer, &vouched).await.unwrap();
         change.commit().await.unwrap();
     }
 
     fn groups(&self, id: &str) -> Vec<String> {
-        let inventory = self.control.0.inventory.load();
+        let inventory = self.control.kernel.inventory();
         let person = inventory.person(&id.parse().unwrap()).unwrap();
         person.principal.groups.iter().map(ToString::to_string).collect()
     }
@@ -141,7 +141,7 @@ impl World {
         let sid = sid.map(str::to_owned);
         let issuer =
             (method == Method::Oidc).then(|| AtIssuer { issuer: "corp".into(), subject, sid });
-        let mut change = self.control.change().await.unwrap();
+        let mut change = self.control.kernel.change().await.unwrap();
         let new = NewLogin {
             principal: id.parse().unwrap(),
             method,
@@ -156,7 +156,7 @@ impl World {
     }
 
     async fn is_live(&self, session: &LoginSession) -> bool {
-        self.control.authenticate(&session.token, session.kind).await.is_ok()
+        self.control.identity.authenticate(&session.token, session.kind).await.is_ok()
     }
 
     async fn vouched_at(&self, subject: &str) -> i64 {
@@ -188,9 +188,11 @@ async fn an_office_that_an_issuer_gave_goes_with_its_group() {
     world.with_issuers(std::slice::from_ref(&corp)).await;
     world.learn(&corp, "a1", Some(&["leads"])).await;
     let session = world.open("corp:a1", Method::Oidc, None).await;
-    assert!(world.control.authenticate(&session.token, session.kind).await.unwrap().admin);
+    assert!(world.control.identity.authenticate(&session.token, session.kind).await.unwrap().admin);
     world.learn(&corp, "a1", Some(&[])).await;
-    assert!(!world.control.authenticate(&session.token, session.kind).await.unwrap().admin);
+    assert!(
+        !world.control.identity.authenticate(&session.token, session.kind).await.unwrap().admin
+    );
 }
 
 #[tokio::test]
@@ -226,7 +228,7 @@ async fn a_logout_ends_the_session_it_names_or_else_all_of_its_person(
     world.learn(&corp, "a1", Some(&[])).await;
     world.learn(&corp, "b2", Some(&[])).await;
     let over = world.open("corp:a1", Method::Oidc, Some("over")).await;
-    world.control.sign_out(&over.token, over.kind).await.unwrap();
+    world.control.identity.sign_out(&over.token, over.kind).await.unwrap();
     let sessions = [
         world.open("corp:a1", Method::Oidc, Some("one")).await,
         world.open("corp:a1", Method::Oidc, Some("two")).await,
@@ -235,7 +237,7 @@ async fn a_logout_ends_the_session_it_names_or_else_all_of_its_person(
     ];
     let owned = |text: Option<&str>| text.map(str::to_owned);
     let meant = Meant { id: "1".into(), subject: owned(subject), sid: owned(sid) };
-    let mut change = world.control.change().await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     change.log_out(&corp.name, &meant).await.unwrap();
     change.commit().await.unwrap();
     for (session, live) in sessions.iter().zip(live) {
@@ -250,8 +252,8 @@ async fn a_logout_ends_what_a_person_of_the_configuration_opened_by_a_passkey() 
     let alice: PrincipalId = "alice".parse().unwrap();
     next.issuers = BTreeMap::from([(corp.name.clone(), corp.clone())]).into();
     next.accounts = BTreeMap::from([((corp.name.clone(), "a1".into()), alice)]).into();
-    world.control.reload(next).await.unwrap();
-    let mut change = world.control.change().await.unwrap();
+    world.control.sources.reload(next).await.unwrap();
+    let mut change = world.control.kernel.change().await.unwrap();
     let new = NewLogin {
         principal: actor("alice").principal.id,
         method: Method::Passkey,
@@ -277,11 +279,11 @@ async fn an_issuer_that_hangs_keeps_no_other_waiting() {
     world.learn(&last, "z1", Some(&[])).await;
     world.pass(300);
     let mut rounds = Rounds::default();
-    rounds.begin(&world.control);
+    rounds.begin(&world.control.identity);
     slow.asked.recv().await.unwrap();
     good.asked.recv().await.unwrap();
     // Another round of the same issuer waits for the one under way; the others have theirs.
-    rounds.begin(&world.control);
+    rounds.begin(&world.control.identity);
     assert!(!slow.left.load(Ordering::SeqCst), "the other one was asked only after a time-out");
     assert_eq!(slow.shown(), 0);
 }
@@ -302,16 +304,16 @@ async fn an_outage_ends_the_round_and_lets_lapse_whoever_was_not_renewed_in_time
     };
     let corp = Arc::new(corp);
     world.pass(300);
-    world.control.ask_issuer(&corp).await;
+    world.control.identity.ask_issuer(&corp).await;
     assert!(desk.shown() <= 4, "it goes on asking an issuer that is out");
-    world.control.ask_issuer(&corp).await;
+    world.control.identity.ask_issuer(&corp).await;
     assert_eq!(
         (desk.shown(), standing().await),
         (1, 0),
         "one question finds out whether it is back"
     );
     world.pass(3_600);
-    world.control.ask_issuer(&corp).await;
+    world.control.identity.ask_issuer(&corp).await;
     assert_eq!((desk.shown(), standing().await), (1, 20));
     let kinds = world.kinds().await;
     assert_eq!(kinds.iter().filter(|kind| *kind == "issuer.unavailable").count(), 1);
@@ -331,12 +333,12 @@ async fn an_error_about_one_person_keeps_nobody_else_from_being_asked_about() {
     broken.execute(&mut world.raw().await).await.unwrap();
     world.pass(300);
     let corp = Arc::new(corp);
-    world.control.ask_issuer(&corp).await;
-    let now = world.control.now().millis();
+    world.control.identity.ask_issuer(&corp).await;
+    let now = world.control.kernel.now().millis();
     for nth in 1..8 {
         assert_eq!(world.vouched_at(&format!("a{nth}")).await, now, "a{nth}");
     }
     assert_eq!(desk.shown(), 8);
-    world.control.ask_issuer(&corp).await;
+    world.control.identity.ask_issuer(&corp).await;
     assert_eq!(desk.shown(), 0, "nor is the issuer asked about them without end");
 }

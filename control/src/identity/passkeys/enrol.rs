@@ -10,8 +10,8 @@ use webauthn_rs::prelude::RegisterPublicKeyCredential;
 
 use super::party::Owner;
 use super::{Unproven, party, proper};
+use crate::identity::Identity;
 use crate::identity::challenge::{Challenge, Failure, Proof};
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
@@ -35,7 +35,7 @@ pub struct Enrolled {
     pub token: SecretString,
 }
 
-impl Control {
+impl Identity {
     /// What somebody agrees to who adds a passkey to those that they have.
     #[must_use]
     pub fn passkey_addition(&self, actor: &Actor) -> Statement {
@@ -53,15 +53,16 @@ impl Control {
         proven: Option<(&str, Proof)>,
     ) -> Result<Challenge, ControlError> {
         self.administer(actor, &self.passkey_addition(actor), proven).await?;
-        self.0.limits.challenge(&actor.principal.id)?;
-        let (control, actor) = (self.clone(), actor.clone());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let challenge = change.begin_enrolment(&actor).await?;
-            change.commit().await?;
-            Ok(challenge)
-        })
-        .await
+        self.own.limits.challenge(&actor.principal.id)?;
+        let (identity, actor) = (self.clone(), actor.clone());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let challenge = change.begin_enrolment(&identity, &actor).await?;
+                change.commit().await?;
+                Ok(challenge)
+            })
+            .await
     }
 
     /// Takes the new passkey in. A session that may do nothing else becomes a full one.
@@ -76,17 +77,18 @@ impl Control {
         answer: &str,
         name: &str,
     ) -> Result<Enrolled, ControlError> {
-        self.0.limits.proof(&actor.principal.id)?;
+        self.own.limits.proof(&actor.principal.id)?;
         let name = proper(name)?;
-        let (control, actor) = (self.clone(), actor.clone());
+        let (identity, actor) = (self.clone(), actor.clone());
         let (id, answer) = (challenge.to_owned(), answer.to_owned());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let enrolled = change.enrol(&actor, &id, &answer, name).await;
-            let by = By::from(&actor);
-            change.settle(by, "passkey.refused", &id, Purpose::Administer, enrolled).await
-        })
-        .await
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let enrolled = change.enrol(&identity, &actor, &id, &answer, name).await;
+                let by = By::from(&actor);
+                change.settle(by, "passkey.refused", &id, Purpose::Administer, enrolled).await
+            })
+            .await
     }
 }
 
@@ -105,12 +107,15 @@ fn making(actor: &Actor) -> Statement {
 }
 
 impl Change {
-    async fn begin_enrolment(&mut self, actor: &Actor) -> Result<Challenge, ControlError> {
+    async fn begin_enrolment(
+        &mut self,
+        identity: &Identity,
+        actor: &Actor,
+    ) -> Result<Challenge, ControlError> {
         self.acting(actor)?;
         let asked = self.asked(actor, making(actor));
-        let control = self.control().clone();
         let owner = self.owner_of_new(actor).await?;
-        let options: Value = control.party()?.enrolment(owner, &asked.challenge())?;
+        let options: Value = identity.party()?.enrolment(owner, &asked.challenge())?;
         self.keep(&asked).await?;
         let (id, expires_at) = (asked.id, asked.expires_at);
         Ok(Challenge { id, options: Some(options), totp: false, expires_at })
@@ -129,6 +134,7 @@ impl Change {
 
     async fn enrol(
         &mut self,
+        identity: &Identity,
         actor: &Actor,
         id: &str,
         answer: &str,
@@ -141,8 +147,7 @@ impl Change {
         }
         let answer: RegisterPublicKeyCredential = party::read(answer)?;
         let owner = self.owner_of_new(actor).await?;
-        let control = self.control().clone();
-        let key = control.party()?.register(owner, &asked.challenge(), &answer)?;
+        let key = identity.party()?.register(owner, &asked.challenge(), &answer)?;
         let passkey = PasskeyView {
             id: ids::fresh_text("pk"),
             principal: actor.principal.id.clone(),

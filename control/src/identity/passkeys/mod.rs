@@ -14,8 +14,8 @@ use policies::{Digest, PrincipalId, Purpose};
 use serde_json::json;
 use webauthn_rs::prelude::PublicKeyCredential;
 
+use crate::identity::Identity;
 use crate::identity::challenge::{Failure, Proof};
-use crate::kernel::control::Control;
 use crate::kernel::transaction::Change;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
@@ -36,13 +36,13 @@ pub(crate) use sign_in::Nonces;
 /// The longest name of a passkey, in letters.
 const NAME_MAX: usize = 64;
 
-impl Control {
+impl Identity {
     /// The relying party.
     pub(crate) fn party(&self) -> Result<&Party, ControlError> {
-        self.0.party.as_ref().ok_or_else(|| {
+        self.own.party.as_ref().ok_or_else(|| {
             let told = format!(
                 "passkeys don't work at `{}`: let `public_url` have a host name",
-                self.settings().base_url()
+                self.kernel.settings().base_url()
             );
             ControlError::Conflict(told)
         })
@@ -53,7 +53,7 @@ impl Control {
     /// # Errors
     /// Where the store can't be read.
     pub async fn passkeys(&self, actor: &Actor) -> Result<Vec<PasskeyView>, ControlError> {
-        let db = &mut *self.0.store.read().await?;
+        let db = &mut *self.kernel.store().read().await?;
         let kept = store::passkeys::of(db, &actor.principal.id).await?;
         Ok(kept.into_iter().map(|kept| kept.view).collect())
     }
@@ -69,18 +69,19 @@ impl Control {
         name: &str,
     ) -> Result<(), ControlError> {
         let name = proper(name)?;
-        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.acting(&actor)?;
-            if !store::passkeys::rename(change.db(), &actor.principal.id, &id, &name).await? {
-                return Err(ControlError::NotFound("passkey"));
-            }
-            let event = Event::new(&actor, "passkey.renamed", &id, json!({ "name": name }));
-            change.record(event).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let (identity, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                change.acting(&actor)?;
+                if !store::passkeys::rename(change.db(), &actor.principal.id, &id, &name).await? {
+                    return Err(ControlError::NotFound("passkey"));
+                }
+                let event = Event::new(&actor, "passkey.renamed", &id, json!({ "name": name }));
+                change.record(event).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 
     /// What somebody agrees to who removes one of their passkeys.
@@ -112,13 +113,14 @@ impl Control {
     ) -> Result<(), ControlError> {
         let digest = self.passkey_removal(actor, id).await?.digest();
         self.prove(actor, challenge, proof, Purpose::Administer, &digest, None).await?;
-        let (control, actor, id) = (self.clone(), actor.clone(), id.to_owned());
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            change.remove_passkey(&actor, &id, &digest).await?;
-            change.commit().await.map(drop)
-        })
-        .await
+        let (identity, actor, id) = (self.clone(), actor.clone(), id.to_owned());
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                change.remove_passkey(&actor, &id, &digest).await?;
+                change.commit().await.map(drop)
+            })
+            .await
     }
 }
 
@@ -174,6 +176,7 @@ impl Change {
     /// answer as it is kept.
     pub(crate) async fn touched(
         &mut self,
+        identity: &Identity,
         principal: &PrincipalId,
         challenge: &[u8; 32],
         json: &str,
@@ -183,7 +186,7 @@ impl Change {
         if kept.view.principal != *principal {
             return Err(Unproven::AnotherPerson.into());
         }
-        self.check(kept, challenge, &answer).await
+        self.check(identity, kept, challenge, &answer).await
     }
 
     /// The passkey that an answer names, whose owner the authenticator agrees on.
@@ -202,12 +205,12 @@ impl Change {
 
     async fn check(
         &mut self,
+        identity: &Identity,
         mut kept: Kept,
         challenge: &[u8; 32],
         answer: &PublicKeyCredential,
     ) -> Result<(String, Assertion), Failure> {
-        let control = self.control().clone();
-        let result = control.party()?.check(&kept.key, challenge, answer)?;
+        let result = identity.party()?.check(&kept.key, challenge, answer)?;
         let assertion = party::kept(&kept.key, answer)?;
         kept.key.update_credential(&result);
         let now = self.now;

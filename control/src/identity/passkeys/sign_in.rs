@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use webauthn_rs::prelude::PublicKeyCredential;
 
 use super::{Unproven, evidence, party};
+use crate::identity::Identity;
 use crate::identity::challenge::{Challenge, Failure, PATIENCE};
 use crate::identity::logins::{LoginSession, NewLogin};
-use crate::kernel::control::Control;
 use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::transaction::Change;
 use crate::model::error::ControlError;
@@ -52,14 +52,14 @@ impl Nonces {
     }
 }
 
-impl Control {
+impl Identity {
     /// Asks whoever is at the browser to sign in.
     ///
     /// # Errors
     /// Where passkeys don't work at this address.
     pub fn sign_in_challenge(&self) -> Result<Challenge, ControlError> {
-        let now = self.now();
-        let nonce = self.0.nonces.make(now);
+        let now = self.kernel.now();
+        let nonce = self.own.nonces.make(now);
         let challenge = evidence::challenge(&self.signing_in(), &nonce);
         Ok(Challenge {
             id: URL_SAFE_NO_PAD.encode(&nonce),
@@ -79,33 +79,35 @@ impl Control {
         answer: &str,
         origin: Origin,
     ) -> Result<LoginSession, ControlError> {
-        self.0.limits.sign_in(origin.address)?;
-        let (control, challenge) = (self.clone(), challenge.to_owned());
+        self.own.limits.sign_in(origin.address)?;
+        let (identity, challenge) = (self.clone(), challenge.to_owned());
         let answer = answer.to_owned();
-        self.to_the_end(async move {
-            let mut change = control.change().await?;
-            let from = origin.address;
-            match change.sign_in_with_passkey(&challenge, &answer, origin).await {
-                Ok(opened) => change.commit().await.map(|_| opened),
-                Err(Failure::Broken(error)) => Err(error),
-                Err(Failure::Unproven(why)) => {
-                    let counted = CountedBy::address(from);
-                    if let Some(noted) = control.admit_refusal(Refused::Login, counted) {
-                        let detail = change.tried(why.code(), &answer, from).await?;
-                        let challenge = clip(&challenge, 64);
-                        change.note_refusal(noted, By::Control, challenge, detail).await?;
+        self.kernel
+            .to_the_end(async move {
+                let mut change = identity.kernel.change().await?;
+                let from = origin.address;
+                match change.sign_in_with_passkey(&identity, &challenge, &answer, origin).await {
+                    Ok(opened) => change.commit().await.map(|_| opened),
+                    Err(Failure::Broken(error)) => Err(error),
+                    Err(Failure::Unproven(why)) => {
+                        let counted = CountedBy::address(from);
+                        if let Some(noted) = identity.kernel.admit_refusal(Refused::Login, counted)
+                        {
+                            let detail = change.tried(why.code(), &answer, from).await?;
+                            let challenge = clip(&challenge, 64);
+                            change.note_refusal(noted, By::Control, challenge, detail).await?;
+                        }
+                        // The challenge is used up in any case.
+                        change.commit().await?;
+                        Err(ControlError::Unproven(why))
                     }
-                    // The challenge is used up in any case.
-                    change.commit().await?;
-                    Err(ControlError::Unproven(why))
                 }
-            }
-        })
-        .await
+            })
+            .await
     }
 
     fn signing_in(&self) -> Statement {
-        let site = self.settings().base_url().to_owned();
+        let site = self.kernel.settings().base_url().to_owned();
         Statement {
             purpose: Purpose::SignIn,
             subject: site.clone(),
@@ -138,13 +140,13 @@ impl Change {
 
     async fn sign_in_with_passkey(
         &mut self,
+        identity: &Identity,
         challenge: &str,
         answer: &str,
         origin: Origin,
     ) -> Result<LoginSession, Failure> {
-        let control = self.control().clone();
         let nonce = URL_SAFE_NO_PAD.decode(challenge).map_err(|_| Unproven::Unknown)?;
-        let made_at = control.0.nonces.read(&nonce).ok_or(Unproven::Unknown)?;
+        let made_at = identity.own.nonces.read(&nonce).ok_or(Unproven::Unknown)?;
         let expires_at = made_at.after(PATIENCE);
         if self.now >= expires_at || self.now < made_at {
             return Err(Unproven::Expired.into());
@@ -152,14 +154,14 @@ impl Change {
         if !store::challenges::spend_nonce(self.db(), &nonce, expires_at).await? {
             return Err(Unproven::Replayed.into());
         }
-        let statement = control.signing_in();
+        let statement = identity.signing_in();
         let answer: PublicKeyCredential = party::read(answer)?;
         // Nobody has said who they are: the authenticator has to.
         answer.get_user_unique_id().ok_or(Unproven::Malformed)?;
         let kept = self.owner(&answer).await?;
         let principal = kept.view.principal.clone();
         let asked = evidence::challenge(&statement, &nonce);
-        let (passkey, assertion) = self.check(kept, &asked, &answer).await?;
+        let (passkey, assertion) = self.check(identity, kept, &asked, &answer).await?;
         let new = NewLogin {
             principal,
             method: Method::Passkey,

@@ -8,13 +8,13 @@ async fn what_fails_waits_longer_keeps_its_id_and_is_dead_after_its_last_try() {
     receiver.answers(&[500, 302, 503]);
     let world = World::told_by(vec![hook("ops", &receiver.url(), &secret)]).await;
     world.ask("alice", "app_rw@orders").await.unwrap();
-    world.control.send_due().await;
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
+    world.control.notifier.send_due().await;
     let first = receiver.came();
     assert_eq!(first.len(), 1, "it did not wait");
     for _ in 0..2 {
         world.pass(120);
-        world.control.send_due().await;
+        world.control.notifier.send_due().await;
     }
     let ids: BTreeSet<String> =
         first.into_iter().chain(receiver.came()).map(|message| message.id).collect();
@@ -24,15 +24,15 @@ async fn what_fails_waits_longer_keeps_its_id_and_is_dead_after_its_last_try() {
     assert_eq!(letter.fault.as_deref(), Some("it answered 503 Service Unavailable"));
     assert!(world.kinds().await.contains(&"notification.dead".to_owned()));
 
-    world.control.send_again(&actor("eve"), &letter.id, false).await.unwrap();
-    world.control.send_due().await;
+    world.control.notifier.send_again(&actor("eve"), &letter.id, false).await.unwrap();
+    world.control.notifier.send_due().await;
     let again = receiver.came();
     assert_eq!((again.len(), &again[0].id), (1, &letter.id));
     assert_eq!(world.states().await, [LetterState::Sent]);
-    let taken = world.control.send_again(&actor("eve"), &letter.id, false).await;
+    let taken = world.control.notifier.send_again(&actor("eve"), &letter.id, false).await;
     assert!(matches!(taken, Err(ControlError::Conflict(_))), "{taken:?}");
-    world.control.send_again(&actor("eve"), &letter.id, true).await.unwrap();
-    world.control.send_due().await;
+    world.control.notifier.send_again(&actor("eve"), &letter.id, true).await.unwrap();
+    world.control.notifier.send_due().await;
     assert_eq!(receiver.came()[0].id, letter.id, "a replay has its old id");
 }
 
@@ -47,12 +47,12 @@ async fn all_dead_messages_are_sent_again_at_once() {
     let world = World::told_by(vec![once]).await;
     world.ask("alice", "app_rw@orders").await.unwrap();
     world.ask("bob", "app_rw@orders").await.unwrap();
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     assert_eq!(world.states().await, [LetterState::Dead; 2]);
-    let plain = world.control.send_all_again(&actor("alice")).await;
+    let plain = world.control.notifier.send_all_again(&actor("alice")).await;
     assert!(matches!(plain, Err(ControlError::Forbidden(_))), "{plain:?}");
-    assert_eq!(world.control.send_all_again(&actor("eve")).await.unwrap(), 2);
-    world.control.send_due().await;
+    assert_eq!(world.control.notifier.send_all_again(&actor("eve")).await.unwrap(), 2);
+    world.control.notifier.send_due().await;
     assert_eq!((receiver.came().len(), world.states().await), (4, vec![LetterState::Sent; 2]));
 }
 
@@ -62,7 +62,7 @@ async fn a_redirect_is_not_followed() {
     receiver.answers.lock().unwrap().push((StatusCode::FOUND, Some(elsewhere.url())));
     let world = World::told_by(vec![hook("ops", &receiver.url(), &secret())]).await;
     world.ask("alice", "app_rw@orders").await.unwrap();
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     assert_eq!((receiver.came().len(), elsewhere.came().len()), (1, 0));
     let fault = world.letters().await[0].fault.clone().unwrap();
     assert!(fault.contains("redirects are not followed"), "{fault}");
@@ -76,7 +76,7 @@ async fn a_private_address_is_not_connected_to_unless_it_is_meant() {
     let guarded = Hook::new(&url, vec![secret()], bounds).unwrap();
     let world = World::told_by(vec![channel("ops", Way::Webhook(guarded))]).await;
     world.ask("alice", "app_rw@orders").await.unwrap();
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     let fault = world.letters().await[0].fault.clone().unwrap();
     assert!(fault.contains("`allow_private = true`"), "{fault}");
     assert!(receiver.came().is_empty());
@@ -93,10 +93,10 @@ async fn a_receiver_that_is_gone_is_left_alone_until_an_admin_says_otherwise() {
     };
     let world = World::told_by(vec![hook("ops", &receiver.url(), &secret), news]).await;
     world.ask("alice", "app_rw@orders").await.unwrap();
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     assert!(world.kinds().await.contains(&"channel.off".to_owned()));
     world.ask("bob", "app_rw@orders").await.unwrap();
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     assert_eq!(receiver.came().len(), 1, "it was not left alone");
     let came = other.came();
     assert_eq!(
@@ -105,15 +105,15 @@ async fn a_receiver_that_is_gone_is_left_alone_until_an_admin_says_otherwise() {
     );
     assert_eq!(came[0].json()["data"]["to"], json!(["eve"]));
 
-    let view = world.control.channels(&actor("eve")).await.unwrap();
+    let view = world.control.notifier.channels(&actor("eve")).await.unwrap();
     assert_eq!(view.iter().map(|view| view.off_since.is_some()).collect::<Vec<_>>(), [false, true]);
-    world.control.switch_channel_on(&actor("eve"), "ops").await.unwrap();
-    let again = world.control.switch_channel_on(&actor("eve"), "ops").await;
+    world.control.notifier.switch_channel_on(&actor("eve"), "ops").await.unwrap();
+    let again = world.control.notifier.switch_channel_on(&actor("eve"), "ops").await;
     assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
     let bobs = world.letters().await.len();
     world.ask("bob", "app_ro@orders").await.unwrap();
     assert!(world.letters().await.len() > bobs);
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     assert_eq!(receiver.came().len(), 1);
 }
 
@@ -130,7 +130,7 @@ async fn a_receiver_that_hangs_keeps_neither_a_request_nor_another_channel_waiti
     let stop = CancellationToken::new();
     let sending = tokio::spawn({
         let (control, stop) = (world.control.clone(), stop.clone());
-        async move { control.keep_telling(stop).await }
+        async move { control.notifier.keep_telling(stop).await }
     });
     world.ask("alice", "app_rw@orders").await.unwrap();
     let (_held, _) = silent.accept().await.unwrap();
@@ -159,7 +159,7 @@ async fn what_waits_outlives_a_kill() {
     let id = world.letters().await[0].id.clone();
     let world = world.reopened().await;
     world.set(vec![hook("ops", &receiver.url(), &secret)]).await;
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     assert_eq!(receiver.came()[0].id, id);
 }
 
@@ -169,7 +169,7 @@ async fn a_channel_that_was_removed_leaves_dead_messages_behind() {
     let world = World::told_by(vec![hook("ops", &receiver.url(), &secret())]).await;
     world.ask("alice", "app_rw@orders").await.unwrap();
     world.set(Vec::new()).await;
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     assert_eq!(world.states().await, [LetterState::Dead]);
 }
 
@@ -179,7 +179,7 @@ async fn what_a_receiver_refuses_is_dead_at_once_and_what_it_puts_off_comes_when
     let world = World::told_by(vec![hook("ops", &receiver.url(), &secret)]).await;
     receiver.answers(&[422]);
     world.ask("alice", "app_rw@orders").await.unwrap();
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     let [letter] = &world.letters().await[..] else { panic!() };
     assert_eq!((letter.state, letter.tries), (LetterState::Dead, 1));
     assert!(letter.fault.as_ref().unwrap().contains("422"), "{letter:?}");
@@ -189,13 +189,13 @@ async fn what_a_receiver_refuses_is_dead_at_once_and_what_it_puts_off_comes_when
     *receiver.answers.lock().unwrap() =
         vec![(StatusCode::SERVICE_UNAVAILABLE, Some(format!("retry-after {long}")))];
     world.ask("bob", "app_rw@orders").await.unwrap();
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     assert_eq!(receiver.came().len(), 1);
     world.pass(3_599);
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     assert!(receiver.came().is_empty(), "it said that it wants to be left alone");
     // An hour is the longest that is believed.
     world.pass(1);
-    world.control.send_due().await;
+    world.control.notifier.send_due().await;
     assert_eq!(receiver.came().len(), 1);
 }

@@ -1,0 +1,249 @@
+//! The kernel as one value: what every layer above works with.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use policies::{RequestId, Timestamp};
+use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::kernel::cuts::Pending;
+use crate::kernel::feed::{Feed, Mirror};
+use crate::kernel::high_water::HighWater;
+use crate::kernel::hooks::Hooks;
+use crate::kernel::metrics::Counts;
+use crate::kernel::rate_limit::Pace;
+use crate::kernel::refusals::Refusals;
+use crate::model::error::ControlError;
+use crate::model::inventory::Inventory;
+use crate::model::settings::Settings;
+use crate::platform::clock::Clock;
+use crate::platform::http_client::Http;
+use crate::platform::vault::Vault;
+use crate::store::Store;
+use crate::store::journal::Journal;
+
+/// How many decisions somebody may lag behind before they look for themselves.
+const BACKLOG: usize = 1_024;
+
+/// What every layer above works with. Copies are cheap and share everything.
+#[derive(Clone)]
+pub struct Kernel(pub(super) Arc<State>);
+
+/// What the kernel is made of.
+pub(super) struct State {
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
+    /// What is in force: the configuration, and the people whom issuers vouch for.
+    pub(super) inventory: ArcSwap<Inventory>,
+    /// What the configuration alone says.
+    pub(super) configured: ArcSwap<Inventory>,
+    /// The configuration that waits until the store can be written.
+    pub(super) postponed: ArcSwapOption<Inventory>,
+    pub(super) store: Store,
+    /// What is known of the store outside of it.
+    pub(super) high_water: HighWater,
+    /// Access that was taken away and isn't written yet.
+    pub(super) cuts: Pending,
+    /// Since when the store can't be written, where it can't.
+    pub(super) unwritable: ArcSwapOption<Timestamp>,
+    pub(super) feed: Feed,
+    /// Requests about which something was decided, once that is committed.
+    pub(super) decided: broadcast::Sender<RequestId>,
+    /// Another inventory is in force, so that the clock may matter at another time.
+    pub(super) reconsider: Notify,
+    /// Messages were put into the outbox.
+    pub(super) outbox: Notify,
+    pub(super) hooks: Box<dyn Hooks>,
+    pub(super) vault: Vault,
+    pub(super) refusals: Refusals,
+    pub(super) pace: Pace,
+    pub(super) counts: Counts,
+    /// What sources outside are asked with.
+    pub(super) http: Http,
+    /// Whether there is room for recordings, where that is known here.
+    pub(super) room: OnceLock<Arc<AtomicBool>>,
+    pub(super) closing: CancellationToken,
+    pub(super) work: TaskTracker,
+}
+
+/// What a kernel begins with.
+pub(crate) struct Opened {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) inventory: Inventory,
+    pub(crate) store: Store,
+    pub(crate) epoch: u64,
+    pub(crate) high_water: HighWater,
+    pub(crate) mirror: Mirror,
+    pub(crate) journal: Journal,
+    pub(crate) counts: Counts,
+    pub(crate) hooks: Box<dyn Hooks>,
+}
+
+impl Kernel {
+    /// The kernel of a store that is open.
+    ///
+    /// # Errors
+    /// Where the key of the vault can't be had, or no HTTP client can be made.
+    pub(crate) fn new(opened: Opened) -> Result<Self, ControlError> {
+        let Opened { settings, clock, inventory, store, epoch, high_water, .. } = opened;
+        let inventory = Arc::new(inventory);
+        let (decided, _) = broadcast::channel(BACKLOG);
+        let (base_url, fresh) = (settings.base_url(), settings.feed_fresh);
+        Ok(Self(Arc::new(State {
+            feed: Feed::new(opened.mirror, base_url, fresh, epoch),
+            inventory: ArcSwap::new(Arc::clone(&inventory)),
+            configured: ArcSwap::new(inventory),
+            postponed: ArcSwapOption::empty(),
+            cuts: Pending::new(opened.journal),
+            unwritable: ArcSwapOption::empty(),
+            reconsider: Notify::new(),
+            outbox: Notify::new(),
+            hooks: opened.hooks,
+            vault: Vault::open(&settings.vault_key())?,
+            refusals: Refusals::default(),
+            pace: Pace::new(),
+            counts: opened.counts,
+            http: Http::trusting(None)?,
+            room: OnceLock::new(),
+            closing: CancellationToken::new(),
+            work: TaskTracker::new(),
+            settings,
+            clock,
+            store,
+            high_water,
+            decided,
+        })))
+    }
+
+    /// How it was set up.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Its clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Now, by its clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// The inventory in force.
+    pub(crate) fn inventory(&self) -> Arc<Inventory> {
+        self.0.inventory.load_full()
+    }
+
+    /// Puts an inventory in force without a change.
+    #[cfg(test)]
+    pub(crate) fn put_in_force(&self, inventory: Arc<Inventory>) {
+        self.0.inventory.store(inventory);
+    }
+
+    /// Whom people can sign in with, by name.
+    #[must_use]
+    pub fn issuers(&self) -> Vec<policies::IssuerName> {
+        self.0.inventory.load().issuers.keys().cloned().collect()
+    }
+
+    /// What the configuration alone says.
+    pub(crate) fn configured(&self) -> Arc<Inventory> {
+        self.0.configured.load_full()
+    }
+
+    /// The configuration that waits until the store can be written.
+    pub(crate) fn postponed(&self) -> &ArcSwapOption<Inventory> {
+        &self.0.postponed
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn high_water(&self) -> &HighWater {
+        &self.0.high_water
+    }
+
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.0.feed
+    }
+
+    pub(crate) fn cuts(&self) -> &Pending {
+        &self.0.cuts
+    }
+
+    /// Requests about which something was decided, once that is committed.
+    pub(crate) fn decided(&self) -> &broadcast::Sender<RequestId> {
+        &self.0.decided
+    }
+
+    pub(crate) fn reconsider(&self) -> &Notify {
+        &self.0.reconsider
+    }
+
+    pub(crate) fn outbox(&self) -> &Notify {
+        &self.0.outbox
+    }
+
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.0.vault
+    }
+
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.0.pace
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.0.counts
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.0.http
+    }
+
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.0.closing
+    }
+
+    pub(crate) fn work(&self) -> &TaskTracker {
+        &self.0.work
+    }
+
+    /// Has `/health` say when there is no room for recordings. The first such watch counts.
+    pub(crate) fn watch_room(&self, room: Arc<AtomicBool>) {
+        let _ = self.0.room.set(room);
+    }
+
+    /// Whether there is room for recordings, as far as that is known here.
+    pub(crate) fn has_room(&self) -> bool {
+        self.0.room.get().is_none_or(|room| room.load(Ordering::Relaxed))
+    }
+
+    /// Does work to its end, even where the one who asked for it has gone: a change is either
+    /// published or was never committed.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ControlError>> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        let task = self.0.work.spawn(work.in_current_span());
+        task.await.map_err(|_| ControlError::Broken)?
+    }
+
+    /// Ends the streams, and waits until the work at hand is done.
+    pub(crate) async fn close(&self) {
+        self.0.closing.cancel();
+        self.0.work.close();
+        self.0.work.wait().await;
+        self.0.high_water.save_in_background().await;
+    }
+}
