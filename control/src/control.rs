@@ -8,6 +8,8 @@ use serde_json::json;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::reconsider;
+use crate::access::replay;
 use crate::access::rollback::Opening;
 use crate::access::{self, Access};
 use crate::evidence::Evidence;
@@ -21,13 +23,14 @@ use crate::kernel::cuts::{Deed, KeptBy};
 use crate::kernel::feed::{Mirror, REMEMBERED, REMEMBERED_AT_MOST};
 use crate::kernel::hooks::{Hooks, Work};
 use crate::kernel::metrics::Counts;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::kernel::{Kernel, Opened};
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
 use crate::model::settings::Settings;
 use crate::notify::Notifier;
+use crate::notify::outbox;
 use crate::platform::clock::Clock;
 use crate::policy::context;
 use crate::sources::Sources;
@@ -60,22 +63,22 @@ impl States {
 }
 
 impl Hooks for States {
-    fn recorded<'a>(&'a self, change: &'a mut Change, event: &'a Event) -> Work<'a> {
-        Box::pin(change.tell(event))
+    fn recorded<'a>(&'a self, tx: &'a mut Transaction, event: &'a Event) -> Work<'a> {
+        Box::pin(outbox::tell(tx, event))
     }
 
-    fn redo<'a>(&'a self, change: &'a mut Change, deed: Deed) -> Work<'a> {
-        Box::pin(change.redo(deed))
+    fn redo<'a>(&'a self, tx: &'a mut Transaction, deed: Deed) -> Work<'a> {
+        Box::pin(replay::redo(tx, deed))
     }
 
     fn reconsider<'a>(
         &'a self,
-        change: &'a mut Change,
+        tx: &'a mut Transaction,
         whose: Option<&'a PrincipalId>,
     ) -> Work<'a> {
         Box::pin(async move {
-            change.review_requests(whose).await?;
-            change.review_grants(whose).await
+            reconsider::review_requests(tx, whose).await?;
+            reconsider::review_grants(tx, whose).await
         })
     }
 
@@ -243,18 +246,18 @@ impl Control {
         let kernel = self.kernel.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = kernel.change().await?;
-                let now = change.now;
-                let lost = store::sessions::abandon(change.db(), now, DETAIL).await?;
+                let mut tx = kernel.begin().await?;
+                let now = tx.now;
+                let lost = store::sessions::abandon(tx.db(), now, DETAIL).await?;
                 for session in &lost {
                     let detail = json!({ "end": UNKNOWN, "detail": DETAIL, "assumed": true });
                     let event = Event::new(By::Control, "session.ended", session, detail);
-                    change.record(event).await?;
+                    tx.record(event).await?;
                 }
                 let detail = json!({ "sessions_without_end": lost.len() });
                 let event = Event::new(By::Control, "control.opened", "control", detail);
-                change.record(event).await?;
-                change.commit().await.map(drop)
+                tx.record(event).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }

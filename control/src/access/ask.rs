@@ -8,15 +8,20 @@ use policies::{
     Resource, StepUp, Terms, Ttl, Unsaid, Wanted,
 };
 
+use crate::access::issue_grant;
+use crate::access::pending;
+use crate::access::requests;
 use crate::access::requests::{Waiting, Wish};
 use crate::access::step_up;
-use crate::kernel::transaction::Change;
+use crate::access::transitions;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Asker;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::By;
 use crate::model::unusual::Unusual;
 use crate::platform::ids;
 use crate::policy::evaluate::needs;
+use crate::policy::risk;
 use crate::store;
 use crate::store::requests::Stored;
 
@@ -32,313 +37,316 @@ const EMERGENCY_REASON: u32 = 10;
 /// What asking comes to: the request, and what it gave or what was there already.
 pub(crate) type Answer = (Request, Vec<Grant>);
 
-impl Change {
-    pub(crate) async fn ask(
-        &mut self,
-        asker: &Asker,
-        wish: Wish,
-        waiting: Waiting,
-    ) -> Result<Answer, ControlError> {
-        self.inventory.person(&asker.principal)?;
-        let (wish, all) = self.complete(asker, wish)?;
-        let unusual = self.weigh(asker, wish.source).await?;
-        if let Some(answer) = self.reused(asker, &wish, &all, &unusual).await? {
-            return Ok(answer);
-        }
-        // Only what was touched for in this very form counts; what is asked elsewhere is stood by.
-        let proof = asker.touch.clone();
-        let facts = unusual.facts(wish.judged_at(self.now), wish.source);
-        let facts = step_up::facts(wish.facts(facts), proof.as_ref());
-        let terms = self.terms_of(asker, &all, &facts)?;
-        terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
-        if let Some(request) = self.joined(asker, &all, &wish, waiting).await? {
-            return self.stands_by(request, proof).await;
-        }
-        if waiting == Waiting::No {
-            self.fresh(&terms, proof.as_ref())?;
-        }
-        if waiting == Waiting::No && !terms.approvals.is_empty() {
-            return Err(Rejection::NeedsApproval(needs(&terms.approvals)).into());
-        }
-        self.ask_anew(asker, wish, (terms, proof), &unusual).await
+pub(crate) async fn ask(
+    tx: &mut Transaction,
+    asker: &Asker,
+    wish: Wish,
+    waiting: Waiting,
+) -> Result<Answer, ControlError> {
+    tx.inventory.person(&asker.principal)?;
+    let (wish, all) = complete(tx, asker, wish)?;
+    let unusual = risk::assess_risk(tx, asker, wish.source).await?;
+    if let Some(answer) = reused(tx, asker, &wish, &all, &unusual).await? {
+        return Ok(answer);
     }
-
-    /// The wish with its databases filled in, and everything that it asks for; nothing of that is
-    /// locked.
-    fn complete(&self, asker: &Asker, wish: Wish) -> Result<(Wish, Vec<Resource>), ControlError> {
-        let mut all: Vec<Resource> = Vec::new();
-        for resource in std::iter::once(&wish.resource).chain(&wish.also) {
-            let (_, resource) = self.inventory.resolve(resource)?;
-            self.kernel().not_locked(asker, &resource, self.now)?;
-            if !all.contains(&resource) {
-                all.push(resource);
-            }
-        }
-        self.makes_sense(&wish, all.len())?;
-        let mut each = all.iter().cloned();
-        let resource = each.next().unwrap_or_else(|| wish.resource.clone());
-        Ok((Wish { resource, also: each.collect(), ..wish }, all))
+    // Only what was touched for in this very form counts; what is asked elsewhere is stood by.
+    let proof = asker.touch.clone();
+    let facts = unusual.facts(wish.judged_at(tx.now), wish.source);
+    let facts = step_up::facts(wish.facts(facts), proof.as_ref());
+    let terms = terms_of(tx, asker, &all, &facts)?;
+    terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
+    if let Some(request) = joined(tx, asker, &all, &wish, waiting).await? {
+        return stands_by(tx, request, proof).await;
     }
-
-    pub(crate) fn makes_sense(&self, wish: &Wish, count: usize) -> Result<(), ControlError> {
-        let invalid = |told: &str| Err(ControlError::Invalid(told.to_owned()));
-        if count > TOGETHER_MOST {
-            return invalid("one request asks for 20 things at most");
-        }
-        if wish.starts_at.is_some_and(|starts| starts <= self.now) {
-            return invalid("it would have begun already: say a time to come, or none");
-        }
-        let latest = self.now.after(LATEST);
-        if wish.starts_at.is_some_and(|starts| latest < starts) {
-            return invalid("it would begin in more than 30 days: ask nearer to it");
-        }
-        if wish.act == Act::Connect {
-            return Ok(());
-        }
-        if count > 1 || wish.starts_at.is_some() {
-            return invalid("an emergency is about one thing, now");
-        }
-        let given = wish.reason.trim().chars().count();
-        if usize::try_from(EMERGENCY_REASON).is_ok_and(|least| given < least) {
-            let wanted = EMERGENCY_REASON;
-            return Err(Rejection::Unsaid(Unsaid::Reason { wanted, given }).into());
-        }
-        Ok(())
+    if waiting == Waiting::No {
+        step_up::fresh(tx, &terms, proof.as_ref())?;
     }
-
-    /// What it takes to have all of this: the strictest of what each takes.
-    pub(crate) fn terms_of(
-        &self,
-        asker: &Asker,
-        all: &[Resource],
-        facts: &Facts,
-    ) -> Result<Terms, Rejection> {
-        let judge = |resource| self.inventory.judge(&asker.principal, resource, facts);
-        let each = all.iter().map(|resource| judge(resource).map(|(_, terms)| terms));
-        let mut sum: Option<Terms> = None;
-        for terms in each {
-            let terms = terms?;
-            sum = Some(match sum {
-                Some(sum) => sum.and(terms),
-                None => terms,
-            });
-        }
-        Ok(sum.unwrap_or_default())
+    if waiting == Waiting::No && !terms.approvals.is_empty() {
+        return Err(Rejection::NeedsApproval(needs(&terms.approvals)).into());
     }
+    ask_anew(tx, asker, wish, (terms, proof), &unusual).await
+}
 
-    /// Their live grants, where they have one for everything that is asked for now.
-    async fn reused(
-        &mut self,
-        asker: &Asker,
-        wish: &Wish,
-        all: &[Resource],
-        unusual: &Unusual,
-    ) -> Result<Option<Answer>, ControlError> {
-        let said = wish.facts(unusual.facts(self.now, wish.source));
-        let mut live = Vec::new();
-        for resource in all {
-            let lately = self.youngest(asker, resource).await?;
-            let facts = step_up::facts(said.clone(), lately.as_ref());
-            live.extend(self.live_grant(asker, resource, &facts).await?);
+/// The wish with its databases filled in, and everything that it asks for; nothing of that is
+/// locked.
+fn complete(
+    tx: &Transaction,
+    asker: &Asker,
+    wish: Wish,
+) -> Result<(Wish, Vec<Resource>), ControlError> {
+    let mut all: Vec<Resource> = Vec::new();
+    for resource in std::iter::once(&wish.resource).chain(&wish.also) {
+        let (_, resource) = tx.inventory.resolve(resource)?;
+        tx.kernel().not_locked(asker, &resource, tx.now)?;
+        if !all.contains(&resource) {
+            all.push(resource);
         }
-        let Some(first) = live.first() else {
-            return Ok(None);
-        };
-        if let Some(starts_at) = wish.starts_at {
-            let told = format!(
-                "grant `{}` is open now: ask for {starts_at} once it has ended, or extend it",
-                first.id
-            );
-            return Err(ControlError::Conflict(told));
-        }
-        if live.len() < all.len() {
-            return Ok(None);
-        }
-        let stored = self.stored(&first.request).await?;
-        Ok(Some((stored.request, live)))
     }
+    makes_sense(tx, &wish, all.len())?;
+    let mut each = all.iter().cloned();
+    let resource = each.next().unwrap_or_else(|| wish.resource.clone());
+    Ok((Wish { resource, also: each.collect(), ..wish }, all))
+}
 
-    /// Their live grant for it. One that only time has ended is ended here.
-    async fn live_grant(
-        &mut self,
-        asker: &Asker,
-        resource: &Resource,
-        facts: &Facts,
-    ) -> Result<Option<Grant>, ControlError> {
-        let Some(grant) = self.open_grant(&asker.principal, resource).await? else {
-            return Ok(None);
-        };
-        if let GrantState::Scheduled { opens, .. } = grant.state {
-            let told = format!(
-                "your grant `{0}` for this begins at {opens}: connect then, or give it back with \
+pub(crate) fn makes_sense(tx: &Transaction, wish: &Wish, count: usize) -> Result<(), ControlError> {
+    let invalid = |told: &str| Err(ControlError::Invalid(told.to_owned()));
+    if count > TOGETHER_MOST {
+        return invalid("one request asks for 20 things at most");
+    }
+    if wish.starts_at.is_some_and(|starts| starts <= tx.now) {
+        return invalid("it would have begun already: say a time to come, or none");
+    }
+    let latest = tx.now.after(LATEST);
+    if wish.starts_at.is_some_and(|starts| latest < starts) {
+        return invalid("it would begin in more than 30 days: ask nearer to it");
+    }
+    if wish.act == Act::Connect {
+        return Ok(());
+    }
+    if count > 1 || wish.starts_at.is_some() {
+        return invalid("an emergency is about one thing, now");
+    }
+    let given = wish.reason.trim().chars().count();
+    if usize::try_from(EMERGENCY_REASON).is_ok_and(|least| given < least) {
+        let wanted = EMERGENCY_REASON;
+        return Err(Rejection::Unsaid(Unsaid::Reason { wanted, given }).into());
+    }
+    Ok(())
+}
+
+/// What it takes to have all of this: the strictest of what each takes.
+pub(crate) fn terms_of(
+    tx: &Transaction,
+    asker: &Asker,
+    all: &[Resource],
+    facts: &Facts,
+) -> Result<Terms, Rejection> {
+    let judge = |resource| tx.inventory.judge(&asker.principal, resource, facts);
+    let each = all.iter().map(|resource| judge(resource).map(|(_, terms)| terms));
+    let mut sum: Option<Terms> = None;
+    for terms in each {
+        let terms = terms?;
+        sum = Some(match sum {
+            Some(sum) => sum.and(terms),
+            None => terms,
+        });
+    }
+    Ok(sum.unwrap_or_default())
+}
+
+/// Their live grants, where they have one for everything that is asked for now.
+async fn reused(
+    tx: &mut Transaction,
+    asker: &Asker,
+    wish: &Wish,
+    all: &[Resource],
+    unusual: &Unusual,
+) -> Result<Option<Answer>, ControlError> {
+    let said = wish.facts(unusual.facts(tx.now, wish.source));
+    let mut live = Vec::new();
+    for resource in all {
+        let lately = step_up::latest(tx, asker, resource).await?;
+        let facts = step_up::facts(said.clone(), lately.as_ref());
+        live.extend(live_grant(tx, asker, resource, &facts).await?);
+    }
+    let Some(first) = live.first() else {
+        return Ok(None);
+    };
+    if let Some(starts_at) = wish.starts_at {
+        let told = format!(
+            "grant `{}` is open now: ask for {starts_at} once it has ended, or extend it",
+            first.id
+        );
+        return Err(ControlError::Conflict(told));
+    }
+    if live.len() < all.len() {
+        return Ok(None);
+    }
+    let stored = requests::stored(tx, &first.request).await?;
+    Ok(Some((stored.request, live)))
+}
+
+/// Their live grant for it. One that only time has ended is ended here.
+async fn live_grant(
+    tx: &mut Transaction,
+    asker: &Asker,
+    resource: &Resource,
+    facts: &Facts,
+) -> Result<Option<Grant>, ControlError> {
+    let Some(grant) = open_grant(tx, &asker.principal, resource).await? else {
+        return Ok(None);
+    };
+    if let GrantState::Scheduled { opens, .. } = grant.state {
+        let told = format!(
+            "your grant `{0}` for this begins at {opens}: connect then, or give it back with \
                  `postern done {0}` and ask for now",
-                grant.id
-            );
-            return Err(ControlError::Conflict(told));
-        }
-        self.covers(&grant, facts).await?;
-        Ok(Some(grant))
+            grant.id
+        );
+        return Err(ControlError::Conflict(told));
     }
+    requests::covers(tx, &grant, facts).await?;
+    Ok(Some(grant))
+}
 
-    /// Their grant for it that isn't over, as time has made it by now.
-    pub(crate) async fn open_grant(
-        &mut self,
-        holder: &PrincipalId,
-        resource: &Resource,
-    ) -> Result<Option<Grant>, ControlError> {
-        let found = store::grants::open_for(self.db(), holder, resource).await?;
-        let Some(grant) = found else {
-            return Ok(None);
-        };
-        let grant = self.step(&grant, GrantEvent::Tick, By::Control).await?;
-        Ok(grant.deadline().is_some().then_some(grant))
-    }
+/// Their grant for it that isn't over, as time has made it by now.
+pub(crate) async fn open_grant(
+    tx: &mut Transaction,
+    holder: &PrincipalId,
+    resource: &Resource,
+) -> Result<Option<Grant>, ControlError> {
+    let found = store::grants::open_for(tx.db(), holder, resource).await?;
+    let Some(grant) = found else {
+        return Ok(None);
+    };
+    let grant = transitions::step(tx, &grant, GrantEvent::Tick, By::Control).await?;
+    Ok(grant.deadline().is_some().then_some(grant))
+}
 
-    /// Their pending request for exactly this, where it asks for the same. One that is of no use any
-    /// more is cleared away.
-    async fn joined(
-        &mut self,
-        asker: &Asker,
-        all: &[Resource],
-        wish: &Wish,
-        waiting: Waiting,
-    ) -> Result<Option<Request>, ControlError> {
-        let pending = store::requests::pending_of(self.db(), &asker.principal).await?;
-        let same = |stored: &Stored| {
-            stored.request.extends.is_none()
-                && stored.request.resources().count() == all.len()
-                && stored.request.resources().all(|resource| all.contains(resource))
-        };
-        let Some(stored) = pending.into_iter().find(same) else {
-            return Ok(None);
-        };
-        if self.lapse(&stored.request).await? {
-            return Ok(None);
-        }
-        let facts = self.facts_of(&stored).await?;
-        let request = stored.request;
-        if let Err(why) = self.inventory.still_asks(&request, &facts) {
-            self.withdraw_for(&request, &why.to_string()).await?;
-            return Ok(None);
-        }
-        if request.act == Act::Connect && wish.act == Act::BreakGlass {
-            return Ok(None);
-        }
-        if waiting == Waiting::No {
-            return Err(Rejection::NeedsApproval(needs(&request.terms.approvals)).into());
-        }
-        let unproved = request.state == RequestState::NeedsStepUp;
-        if asker.touch.is_some() && unproved && !self.is_exactly(&request, wish)? {
-            let told = "the one who asks has touched for it in another form";
-            self.withdraw_for(&request, told).await?;
-            return Ok(None);
-        }
-        if is_same(&request, wish) { Ok(Some(request)) } else { Err(waits_already(&request)) }
+/// Their pending request for exactly this, where it asks for the same. One that is of no use any
+/// more is cleared away.
+async fn joined(
+    tx: &mut Transaction,
+    asker: &Asker,
+    all: &[Resource],
+    wish: &Wish,
+    waiting: Waiting,
+) -> Result<Option<Request>, ControlError> {
+    let pending = store::requests::pending_of(tx.db(), &asker.principal).await?;
+    let same = |stored: &Stored| {
+        stored.request.extends.is_none()
+            && stored.request.resources().count() == all.len()
+            && stored.request.resources().all(|resource| all.contains(resource))
+    };
+    let Some(stored) = pending.into_iter().find(same) else {
+        return Ok(None);
+    };
+    if crate::access::pending::lapse(tx, &stored.request).await? {
+        return Ok(None);
     }
+    let facts = step_up::facts_of(tx, &stored).await?;
+    let request = stored.request;
+    if let Err(why) = tx.inventory.still_asks(&request, &facts) {
+        crate::access::pending::withdraw_for(tx, &request, &why.to_string()).await?;
+        return Ok(None);
+    }
+    if request.act == Act::Connect && wish.act == Act::BreakGlass {
+        return Ok(None);
+    }
+    if waiting == Waiting::No {
+        return Err(Rejection::NeedsApproval(needs(&request.terms.approvals)).into());
+    }
+    let unproved = request.state == RequestState::NeedsStepUp;
+    if asker.touch.is_some() && unproved && !is_exactly(tx, &request, wish)? {
+        let told = "the one who asks has touched for it in another form";
+        crate::access::pending::withdraw_for(tx, &request, told).await?;
+        return Ok(None);
+    }
+    if is_same(&request, wish) { Ok(Some(request)) } else { Err(waits_already(&request)) }
+}
 
-    /// A request that waited for the touch of the one who asks goes on with one that serves.
-    async fn stands_by(
-        &mut self,
-        request: Request,
-        proof: Option<StepUp>,
-    ) -> Result<Answer, ControlError> {
-        let fresh = self.fresh(&request.terms, proof.as_ref()).ok().flatten().cloned();
-        match fresh.filter(|_| request.state == RequestState::NeedsStepUp) {
-            Some(proof) => self.proved(&request, proof).await,
-            None => Ok((request, Vec::new())),
+/// A request that waited for the touch of the one who asks goes on with one that serves.
+async fn stands_by(
+    tx: &mut Transaction,
+    request: Request,
+    proof: Option<StepUp>,
+) -> Result<Answer, ControlError> {
+    let fresh = step_up::fresh(tx, &request.terms, proof.as_ref()).ok().flatten().cloned();
+    match fresh.filter(|_| request.state == RequestState::NeedsStepUp) {
+        Some(proof) => step_up::proved(tx, &request, proof).await,
+        None => Ok((request, Vec::new())),
+    }
+}
+
+/// Whether a touch for this wish is one for that request: what it leaves out was not agreed to.
+fn is_exactly(tx: &Transaction, request: &Request, wish: &Wish) -> Result<bool, ControlError> {
+    let default = tx.inventory.resolve(&request.resource)?.0.default_ttl;
+    let wish = Wish { ttl: wish.ttl.or(Some(default)), ..wish.clone() };
+    Ok(is_same(request, &wish) && wish.reason == request.reason && wish.ticket == request.ticket)
+}
+
+async fn ask_anew(
+    tx: &mut Transaction,
+    asker: &Asker,
+    wish: Wish,
+    (terms, proof): (Terms, Option<StepUp>),
+    unusual: &Unusual,
+) -> Result<Answer, ControlError> {
+    let ttl = match wish.ttl {
+        Some(ttl) => ttl,
+        None => tx.inventory.resolve(&wish.resource)?.0.default_ttl,
+    };
+    let Wish { resource, also, reason, ticket, act, starts_at, source, .. } = wish;
+    let extends = None;
+    let wanted = Wanted { resource, also, ttl, reason, ticket, act, starts_at, extends };
+    let request = posed(tx, asker, wanted, (terms, proof.as_ref()))?;
+    taken(tx, request, source, unusual).await
+}
+
+/// The request that somebody poses.
+pub(crate) fn posed(
+    tx: &Transaction,
+    asker: &Asker,
+    wanted: Wanted,
+    (terms, proof): (Terms, Option<&StepUp>),
+) -> Result<Request, ControlError> {
+    let patience = tx.kernel().settings().request_patience;
+    let id = ids::fresh("rq")?;
+    let principal = asker.principal.clone();
+    Ok(Request::ask(id, principal, wanted, terms, proof, (tx.now, patience)))
+}
+
+/// Takes a new request in, and gives what it asks for where nobody has to be asked.
+pub(crate) async fn taken(
+    tx: &mut Transaction,
+    request: Request,
+    source: Option<IpAddr>,
+    unusual: &Unusual,
+) -> Result<Answer, ControlError> {
+    if request.is_pending() {
+        makes_room(tx, &request).await?;
+    }
+    transitions::add_request(tx, &request, source, unusual).await?;
+    if request.is_pending() {
+        return Ok((request, Vec::new()));
+    }
+    let grants = issue_grant::give(tx, &request).await?;
+    Ok((request, grants))
+}
+
+/// Nothing of it waits already, and not too much else. An emergency waits for nobody.
+async fn makes_room(tx: &mut Transaction, request: &Request) -> Result<(), ControlError> {
+    let waiting = store::requests::pending_of(tx.db(), &request.principal).await?;
+    let count = waiting.len();
+    let overlaps = |other: &Request| {
+        request.resources().any(|mine| other.resources().any(|theirs| theirs == mine))
+    };
+    for Stored { request: other, .. } in waiting {
+        if !overlaps(&other) || pending::lapse(tx, &other).await? {
+            continue;
+        }
+        if (request.act, other.act) != (Act::BreakGlass, Act::Connect) {
+            return Err(waits_already(&other));
+        }
+        pending::withdraw_for(tx, &other, "an emergency overtook it").await?;
+    }
+    if count >= PENDING_EACH && request.act == Act::Connect {
+        let told = format!("{PENDING_EACH} of your requests wait already");
+        return Err(ControlError::Conflict(told));
+    }
+    Ok(())
+}
+
+/// Withdraws what would make a grant last longer that has ended.
+pub(crate) async fn drop_extensions(
+    tx: &mut Transaction,
+    grant: &Grant,
+) -> Result<(), ControlError> {
+    for stored in store::requests::pending_of(tx.db(), &grant.principal).await? {
+        if extends(&stored.request, &grant.id) && !pending::lapse(tx, &stored.request).await? {
+            pending::withdraw_for(tx, &stored.request, "the grant has ended").await?;
         }
     }
-
-    /// Whether a touch for this wish is one for that request: what it leaves out was not agreed to.
-    fn is_exactly(&self, request: &Request, wish: &Wish) -> Result<bool, ControlError> {
-        let default = self.inventory.resolve(&request.resource)?.0.default_ttl;
-        let wish = Wish { ttl: wish.ttl.or(Some(default)), ..wish.clone() };
-        Ok(is_same(request, &wish)
-            && wish.reason == request.reason
-            && wish.ticket == request.ticket)
-    }
-
-    async fn ask_anew(
-        &mut self,
-        asker: &Asker,
-        wish: Wish,
-        (terms, proof): (Terms, Option<StepUp>),
-        unusual: &Unusual,
-    ) -> Result<Answer, ControlError> {
-        let ttl = match wish.ttl {
-            Some(ttl) => ttl,
-            None => self.inventory.resolve(&wish.resource)?.0.default_ttl,
-        };
-        let Wish { resource, also, reason, ticket, act, starts_at, source, .. } = wish;
-        let extends = None;
-        let wanted = Wanted { resource, also, ttl, reason, ticket, act, starts_at, extends };
-        let request = self.posed(asker, wanted, (terms, proof.as_ref()))?;
-        self.taken(request, source, unusual).await
-    }
-
-    /// The request that somebody poses.
-    pub(crate) fn posed(
-        &self,
-        asker: &Asker,
-        wanted: Wanted,
-        (terms, proof): (Terms, Option<&StepUp>),
-    ) -> Result<Request, ControlError> {
-        let patience = self.kernel().settings().request_patience;
-        let id = ids::fresh("rq")?;
-        let principal = asker.principal.clone();
-        Ok(Request::ask(id, principal, wanted, terms, proof, (self.now, patience)))
-    }
-
-    /// Takes a new request in, and gives what it asks for where nobody has to be asked.
-    pub(crate) async fn taken(
-        &mut self,
-        request: Request,
-        source: Option<IpAddr>,
-        unusual: &Unusual,
-    ) -> Result<Answer, ControlError> {
-        if request.is_pending() {
-            self.makes_room(&request).await?;
-        }
-        self.add_request(&request, source, unusual).await?;
-        if request.is_pending() {
-            return Ok((request, Vec::new()));
-        }
-        let grants = self.give(&request).await?;
-        Ok((request, grants))
-    }
-
-    /// Nothing of it waits already, and not too much else. An emergency waits for nobody.
-    async fn makes_room(&mut self, request: &Request) -> Result<(), ControlError> {
-        let waiting = store::requests::pending_of(self.db(), &request.principal).await?;
-        let count = waiting.len();
-        let overlaps = |other: &Request| {
-            request.resources().any(|mine| other.resources().any(|theirs| theirs == mine))
-        };
-        for Stored { request: other, .. } in waiting {
-            if !overlaps(&other) || self.lapse(&other).await? {
-                continue;
-            }
-            if (request.act, other.act) != (Act::BreakGlass, Act::Connect) {
-                return Err(waits_already(&other));
-            }
-            self.withdraw_for(&other, "an emergency overtook it").await?;
-        }
-        if count >= PENDING_EACH && request.act == Act::Connect {
-            let told = format!("{PENDING_EACH} of your requests wait already");
-            return Err(ControlError::Conflict(told));
-        }
-        Ok(())
-    }
-
-    /// Withdraws what would make a grant last longer that has ended.
-    pub(crate) async fn drop_extensions(&mut self, grant: &Grant) -> Result<(), ControlError> {
-        for stored in store::requests::pending_of(self.db(), &grant.principal).await? {
-            if extends(&stored.request, &grant.id) && !self.lapse(&stored.request).await? {
-                self.withdraw_for(&stored.request, "the grant has ended").await?;
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 pub(crate) fn extends(request: &Request, grant: &GrantId) -> bool {

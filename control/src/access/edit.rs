@@ -10,9 +10,14 @@ use policies::{
 use serde_json::json;
 
 use crate::access::Access;
+use crate::access::ask;
 use crate::access::ask::Answer;
+use crate::access::grants;
+use crate::access::issue_grant;
+use crate::access::requests;
 use crate::access::requests::{REASON_MAX, Wish, check_text};
-use crate::kernel::transaction::Change;
+use crate::access::transitions;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
 use crate::model::view::Asked;
@@ -73,88 +78,86 @@ impl Access {
         let (access, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                let answer = change.edit(&actor, &id, changes).await?;
-                let revision = change.commit().await?;
+                let mut tx = access.kernel.begin().await?;
+                let answer = edit(&mut tx, &actor, &id, changes).await?;
+                let revision = tx.commit().await?;
                 Ok(Asked::new(answer, revision))
             })
             .await
     }
 }
 
-impl Change {
-    async fn edit(
-        &mut self,
-        actor: &Actor,
-        id: &RequestId,
-        changes: Changes,
-    ) -> Result<Answer, ControlError> {
-        self.acting(actor)?;
-        let Stored { request, source, risk, .. } = self.stored(id).await?;
-        if request.principal != actor.principal.id {
-            return Err(RequestError::NotTheirs.into());
-        }
-        let wish = self.changed(&request, changes, source)?;
-        let terms = self.judged_anew(&actor.asker(), &request, (&wish, risk)).await?;
-        let Wish { ttl, reason, ticket, starts_at, .. } = wish;
-        let edit = Edit { ttl: ttl.unwrap_or(request.ttl), reason, ticket, starts_at };
-        let (by, patience) = (request.principal.clone(), self.kernel().settings().request_patience);
-        let event = RequestEvent::Edit { by, edit, terms, patience };
-        let next = request.apply(event, self.now)?;
-        let detail = json!({
-            "ttl": next.ttl, "reason": next.reason, "ticket": next.ticket,
-            "starts_at": next.starts_at.map(|at| at.to_string()), "before": request.digest(),
-            "lapses_at": next.lapses_at.to_string(),
-            "digest": next.digest(), "needs": next.terms.approvals.told(),
-        });
-        self.put_request(&next, actor, "request.edited", detail).await?;
-        self.outcome(next).await
+async fn edit(
+    tx: &mut Transaction,
+    actor: &Actor,
+    id: &RequestId,
+    changes: Changes,
+) -> Result<Answer, ControlError> {
+    tx.acting(actor)?;
+    let Stored { request, source, risk, .. } = requests::stored(tx, id).await?;
+    if request.principal != actor.principal.id {
+        return Err(RequestError::NotTheirs.into());
     }
+    let wish = changed(tx, &request, changes, source)?;
+    let terms = judged_anew(tx, &actor.asker(), &request, (&wish, risk)).await?;
+    let Wish { ttl, reason, ticket, starts_at, .. } = wish;
+    let edit = Edit { ttl: ttl.unwrap_or(request.ttl), reason, ticket, starts_at };
+    let (by, patience) = (request.principal.clone(), tx.kernel().settings().request_patience);
+    let event = RequestEvent::Edit { by, edit, terms, patience };
+    let next = request.apply(event, tx.now)?;
+    let detail = json!({
+        "ttl": next.ttl, "reason": next.reason, "ticket": next.ticket,
+        "starts_at": next.starts_at.map(|at| at.to_string()), "before": request.digest(),
+        "lapses_at": next.lapses_at.to_string(),
+        "digest": next.digest(), "needs": next.terms.approvals.told(),
+    });
+    transitions::put_request(tx, &next, actor, "request.edited", detail).await?;
+    requests::outcome(tx, next).await
+}
 
-    /// The wish that an edited request is. A time that has come doesn't have to come again.
-    fn changed(
-        &self,
-        request: &Request,
-        changes: Changes,
-        source: Option<IpAddr>,
-    ) -> Result<Wish, ControlError> {
-        let Changes { ttl, reason, ticket, starts_at } = changes;
-        if matches!(starts_at, Part::Becomes(_)) && request.extends.is_some() {
-            let told = "an extension begins where the grant would end: it has no other time";
-            return Err(ControlError::Invalid(told.to_owned()));
-        }
-        let wish = Wish {
-            also: request.also.clone(),
-            ttl: Some(ttl.unwrap_or(request.ttl)),
-            reason: reason.unwrap_or_else(|| request.reason.clone()),
-            ticket: ticket.of(request.ticket.clone()),
-            act: request.act,
-            starts_at: starts_at.of(request.starts_at.filter(|starts| self.now < *starts)),
-            source,
-            ..Wish::new(request.resource.clone())
-        };
-        self.makes_sense(&wish, request.resources().count())?;
-        Ok(wish)
+/// The wish that an edited request is. A time that has come doesn't have to come again.
+fn changed(
+    tx: &Transaction,
+    request: &Request,
+    changes: Changes,
+    source: Option<IpAddr>,
+) -> Result<Wish, ControlError> {
+    let Changes { ttl, reason, ticket, starts_at } = changes;
+    if matches!(starts_at, Part::Becomes(_)) && request.extends.is_some() {
+        let told = "an extension begins where the grant would end: it has no other time";
+        return Err(ControlError::Invalid(told.to_owned()));
     }
+    let wish = Wish {
+        also: request.also.clone(),
+        ttl: Some(ttl.unwrap_or(request.ttl)),
+        reason: reason.unwrap_or_else(|| request.reason.clone()),
+        ticket: ticket.of(request.ticket.clone()),
+        act: request.act,
+        starts_at: starts_at.of(request.starts_at.filter(|starts| tx.now < *starts)),
+        source,
+        ..Wish::new(request.resource.clone())
+    };
+    ask::makes_sense(tx, &wish, request.resources().count())?;
+    Ok(wish)
+}
 
-    /// What it takes, said so: without the touch that it was asked with.
-    async fn judged_anew(
-        &mut self,
-        asker: &Asker,
-        request: &Request,
-        (wish, risk): (&Wish, Risk),
-    ) -> Result<Terms, ControlError> {
-        let all: Vec<Resource> = request.resources().cloned().collect();
-        // What was unusual when it was asked stays so.
-        let facts = Facts { risk, ..Facts::new(wish.judged_at(self.now), wish.source) };
-        let facts = wish.facts(facts);
-        let terms = self.terms_of(asker, &all, &facts)?;
-        terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
-        if let Some(id) = &request.extends {
-            let grant: GrantId = id.clone();
-            let grant = self.granted(&grant).await?;
-            self.can_be_extended(&grant, wish, terms.limit)?;
-        }
-        Ok(terms)
+/// What it takes, said so: without the touch that it was asked with.
+async fn judged_anew(
+    tx: &mut Transaction,
+    asker: &Asker,
+    request: &Request,
+    (wish, risk): (&Wish, Risk),
+) -> Result<Terms, ControlError> {
+    let all: Vec<Resource> = request.resources().cloned().collect();
+    // What was unusual when it was asked stays so.
+    let facts = Facts { risk, ..Facts::new(wish.judged_at(tx.now), wish.source) };
+    let facts = wish.facts(facts);
+    let terms = ask::terms_of(tx, asker, &all, &facts)?;
+    terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
+    if let Some(id) = &request.extends {
+        let grant: GrantId = id.clone();
+        let grant = grants::granted(tx, &grant).await?;
+        issue_grant::can_be_extended(tx, &grant, wish, terms.limit)?;
     }
+    Ok(terms)
 }

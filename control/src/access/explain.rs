@@ -41,7 +41,7 @@ impl Access {
         let (now, inventory) = (self.kernel.now(), self.kernel.inventory());
         let risk = if own {
             let db = &mut *self.kernel.store().read().await?;
-            risk::weigh(db, &asker, None, now).await?.risk
+            risk::assess(db, &asker, None, now).await?.risk
         } else {
             Risk::default()
         };

@@ -14,15 +14,18 @@ use serde_json::json;
 use sqlx::SqliteConnection;
 
 use crate::access::Access;
+use crate::access::requests;
 use crate::access::step_up;
+use crate::access::transitions;
 use crate::kernel::cuts::{Deed, InForce, What};
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::carrier::Carrier;
 use crate::model::error::ControlError;
 use crate::model::event::Event;
 use crate::model::inventory::Inventory;
 use crate::model::unusual::Unusual;
+use crate::policy::risk;
 use crate::store;
 use crate::store::requests::Stored;
 use accept::neighbourhood;
@@ -111,12 +114,12 @@ impl Access {
         id: &GrantId,
         end: End,
     ) -> Result<InForce<Grant>, ControlError> {
-        let mut change = self.kernel.change_anyway().await?;
-        let grant = change.granted(id).await?;
-        let (inventory, now) = (Arc::clone(&change.inventory), change.now);
-        self.may_end(change.db(), (&inventory, now), actor, (&grant, &end)).await?;
-        let value = change.step(&grant, GrantEvent::End(end), actor).await?;
-        let durable = change.commit_cut().await?;
+        let mut tx = self.kernel.begin_anyway().await?;
+        let grant = granted(&mut tx, id).await?;
+        let (inventory, now) = (Arc::clone(&tx.inventory), tx.now);
+        self.may_end(tx.db(), (&inventory, now), actor, (&grant, &end)).await?;
+        let value = transitions::step(&mut tx, &grant, GrantEvent::End(end), actor).await?;
+        let durable = tx.commit_cut().await?;
         Ok(InForce { value, durable })
     }
 
@@ -177,11 +180,11 @@ impl Access {
         let (access, id) = (self.clone(), id.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                let (grant, keep, rights) = change.use_grant(&id, &visit).await?;
+                let mut tx = access.kernel.begin().await?;
+                let (grant, keep, rights) = use_grant(&mut tx, &id, &visit).await?;
                 let ends = grant.deadline().ok_or(ControlError::NotFound("grant"))?;
-                let credential = change.upstream(&grant, &rights)?;
-                change.commit().await?;
+                let credential = upstream(&tx, &grant, &rights)?;
+                tx.commit().await?;
                 Ok(Begun { ends, credential, keep, rights })
             })
             .await
@@ -193,136 +196,134 @@ fn told(name: &str, reason: &str) -> String {
     if reason.is_empty() { format!("by {name}") } else { format!("by {name}: {reason}") }
 }
 
-impl Change {
-    pub(crate) async fn granted(&mut self, id: &GrantId) -> Result<Grant, ControlError> {
-        let found = store::grants::find(self.db(), id).await?;
-        found.ok_or(ControlError::NotFound("grant"))
-    }
+pub(crate) async fn granted(tx: &mut Transaction, id: &GrantId) -> Result<Grant, ControlError> {
+    let found = store::grants::find(tx.db(), id).await?;
+    found.ok_or(ControlError::NotFound("grant"))
+}
 
-    /// Asks the rules once more, with where this very connection comes from and what was touched for
-    /// it, and uses the grant.
-    async fn use_grant(
-        &mut self,
-        id: &GrantId,
-        visit: &Visit,
-    ) -> Result<(Grant, bool, Rights), ControlError> {
-        let grant = self.granted(id).await?;
-        let used = self.step(&grant, GrantEvent::Use, holder(&grant)).await?;
-        let asker = visitor(&grant, visit);
-        self.kernel().not_locked(&asker, &grant.resource, self.now)?;
-        let stored = self.stored(&grant.request).await?;
-        let given = self.youngest(&asker, &grant.resource).await?;
-        let from = visit.source.or(stored.source);
-        let unusual = self.weigh(&asker, from).await?;
-        let facts = step_up::facts(unusual.facts(self.now, from), given.as_ref());
-        let terms = self.covers(&grant, &facts).await?;
-        let touch = match self.fresh(&terms, given.as_ref()) {
-            // A session outlives the touch that let it in: what it opens later needs no other.
-            Err(_) if self.was_proved(&visit.session, &grant.id).await? => None,
-            touch => touch.map_err(|error| told_why(error, &unusual))?,
+/// Asks the rules once more, with where this very connection comes from and what was touched for
+/// it, and uses the grant.
+async fn use_grant(
+    tx: &mut Transaction,
+    id: &GrantId,
+    visit: &Visit,
+) -> Result<(Grant, bool, Rights), ControlError> {
+    let grant = granted(tx, id).await?;
+    let used = transitions::step(tx, &grant, GrantEvent::Use, holder(&grant)).await?;
+    let asker = visitor(&grant, visit);
+    tx.kernel().not_locked(&asker, &grant.resource, tx.now)?;
+    let stored = requests::stored(tx, &grant.request).await?;
+    let given = step_up::latest(tx, &asker, &grant.resource).await?;
+    let from = visit.source.or(stored.source);
+    let unusual = risk::assess_risk(tx, &asker, from).await?;
+    let facts = step_up::facts(unusual.facts(tx.now, from), given.as_ref());
+    let terms = requests::covers(tx, &grant, &facts).await?;
+    let touch = match step_up::fresh(tx, &terms, given.as_ref()) {
+        // A session outlives the touch that let it in: what it opens later needs no other.
+        Err(_) if was_proved(tx, &visit.session, &grant.id).await? => None,
+        touch => touch.map_err(|error| told_why(error, &unusual))?,
+    };
+    if let Some(step_up) = touch {
+        let (about, now) = ((&visit.session, &grant.id), tx.now);
+        store::proofs::insert_session(tx.db(), about, &step_up.id, now).await?;
+        let detail = json!({ "grant": grant.id, "step_up": step_up::told(step_up) });
+        let event = Event::new(holder(&grant), "session.proved", &visit.session, detail);
+        tx.record(event).await?;
+    }
+    if touch.is_some() || is_vouched(visit, &stored) {
+        let device = match &asker.carrier {
+            Carrier::Device(device) => Some(device),
+            Carrier::Session | Carrier::Unnamed => None,
         };
-        if let Some(step_up) = touch {
-            let (about, now) = ((&visit.session, &grant.id), self.now);
-            store::proofs::insert_session(self.db(), about, &step_up.id, now).await?;
-            let detail = json!({ "grant": grant.id, "step_up": step_up::told(step_up) });
-            let event = Event::new(holder(&grant), "session.proved", &visit.session, detail);
-            self.record(event).await?;
-        }
-        if touch.is_some() || is_vouched(visit, &stored) {
-            let device = match &asker.carrier {
-                Carrier::Device(device) => Some(device),
-                Carrier::Session | Carrier::Unnamed => None,
-            };
-            self.learn_place(&grant.principal, visit.source, device).await?;
-        }
-        let rights = self.rights(&grant, &stored.request, &terms, (&facts, given.as_ref()));
-        // What a touch opened, if only in part, is asked about again the next time, and so is what
-        // hangs on what is usual.
-        let weighed = self.inventory.rules.weighs_risk();
-        let keep = terms.step_up.is_none() && facts.step_up.is_none() && !weighed;
-        Ok((used, keep, rights))
+        risk::learn_place(tx, &grant.principal, visit.source, device).await?;
     }
+    let rights = rights(tx, &grant, &stored.request, &terms, (&facts, given.as_ref()));
+    // What a touch opened, if only in part, is asked about again the next time, and so is what
+    // hangs on what is usual.
+    let weighed = tx.inventory.rules.weighs_risk();
+    let keep = terms.step_up.is_none() && facts.step_up.is_none() && !weighed;
+    Ok((used, keep, rights))
+}
 
-    /// Whether somebody touched for this very session when it began.
-    async fn was_proved(
-        &mut self,
-        session: &SessionId,
-        grant: &GrantId,
-    ) -> Result<bool, ControlError> {
-        store::proofs::is_session_proved(self.db(), session, grant).await
+/// Whether somebody touched for this very session when it began.
+async fn was_proved(
+    tx: &mut Transaction,
+    session: &SessionId,
+    grant: &GrantId,
+) -> Result<bool, ControlError> {
+    store::proofs::is_session_proved(tx.db(), session, grant).await
+}
+
+/// Which of the target's kinds of channels the rules let this grant open. One for which they take
+/// more than was given for the grant stays shut.
+fn rights(
+    tx: &Transaction,
+    grant: &Grant,
+    request: &Request,
+    terms: &Terms,
+    (facts, given): (&Facts, Option<&StepUp>),
+) -> Rights {
+    let mut rights = Rights { record: terms.record.clone(), ..Rights::default() };
+    let target = tx.inventory.targets.get(&grant.resource.target);
+    let channels = target.and_then(|target| target.ssh.as_ref()).map(|ssh| &ssh.channels);
+    for channel in channels.into_iter().flatten() {
+        let facts = facts.clone().on(*channel);
+        let Ok(terms) = tx.inventory.still_gives(request, grant, &facts) else { continue };
+        if step_up::fresh(tx, &terms, given).is_ok() {
+            rights.channels.insert(*channel);
+            rights.record.extend(terms.record);
+        }
     }
+    rights
+}
 
-    /// Which of the target's kinds of channels the rules let this grant open. One for which they take
-    /// more than was given for the grant stays shut.
-    fn rights(
-        &self,
-        grant: &Grant,
-        request: &Request,
-        terms: &Terms,
-        (facts, given): (&Facts, Option<&StepUp>),
-    ) -> Rights {
-        let mut rights = Rights { record: terms.record.clone(), ..Rights::default() };
-        let target = self.inventory.targets.get(&grant.resource.target);
-        let channels = target.and_then(|target| target.ssh.as_ref()).map(|ssh| &ssh.channels);
-        for channel in channels.into_iter().flatten() {
-            let facts = facts.clone().on(*channel);
-            let Ok(terms) = self.inventory.still_gives(request, grant, &facts) else { continue };
-            if self.fresh(&terms, given).is_ok() {
-                rights.channels.insert(*channel);
-                rights.record.extend(terms.record);
+fn upstream(tx: &Transaction, grant: &Grant, rights: &Rights) -> Result<Upstream, ControlError> {
+    let (target, resource) = tx.inventory.resolve(&grant.resource)?;
+    let kind = target.logins.get(&resource.login);
+    match kind.ok_or(ControlError::NotFound("login"))? {
+        Credential::Password => {
+            let secret = tx.inventory.secrets.get(&target.name, &resource.login);
+            let secret = secret.ok_or(ControlError::NotFound("upstream password"))?;
+            Ok(Upstream::Password(secret.clone()))
+        }
+        Credential::Key => {
+            let secret = tx.inventory.secrets.get(&target.name, &resource.login);
+            let secret = secret.ok_or(ControlError::NotFound("upstream key"))?;
+            Ok(Upstream::SshKey(secret.clone()))
+        }
+        Credential::Certificate => match target.kind {
+            Kind::Postgres => {
+                let life = CERTIFICATE_LIFE.duration();
+                let login = resource.login.as_str();
+                let authority = &tx.kernel().settings().authority;
+                let issued = authority.issue_login(login, life, tx.now.millis())?;
+                Ok(Upstream::Certificate(Box::new(issued)))
             }
-        }
-        rights
+            Kind::Ssh => ssh_certificate(tx, grant, &resource, rights),
+        },
     }
+}
 
-    fn upstream(&self, grant: &Grant, rights: &Rights) -> Result<Upstream, ControlError> {
-        let (target, resource) = self.inventory.resolve(&grant.resource)?;
-        let kind = target.logins.get(&resource.login);
-        match kind.ok_or(ControlError::NotFound("login"))? {
-            Credential::Password => {
-                let secret = self.inventory.secrets.get(&target.name, &resource.login);
-                let secret = secret.ok_or(ControlError::NotFound("upstream password"))?;
-                Ok(Upstream::Password(secret.clone()))
-            }
-            Credential::Key => {
-                let secret = self.inventory.secrets.get(&target.name, &resource.login);
-                let secret = secret.ok_or(ControlError::NotFound("upstream key"))?;
-                Ok(Upstream::SshKey(secret.clone()))
-            }
-            Credential::Certificate => match target.kind {
-                Kind::Postgres => {
-                    let life = CERTIFICATE_LIFE.duration();
-                    let login = resource.login.as_str();
-                    let authority = &self.kernel().settings().authority;
-                    let issued = authority.issue_login(login, life, self.now.millis())?;
-                    Ok(Upstream::Certificate(Box::new(issued)))
-                }
-                Kind::Ssh => self.ssh_certificate(grant, &resource, rights),
-            },
-        }
-    }
-
-    /// The person's name and the grant are in the key id, which the target's own log shows. At the
-    /// target it may do what the rules let the session do, and no more.
-    fn ssh_certificate(
-        &self,
-        grant: &Grant,
-        resource: &Resource,
-        rights: &Rights,
-    ) -> Result<Upstream, ControlError> {
-        let ssh = self.kernel().settings().ssh.as_ref();
-        let ssh = ssh.ok_or(ControlError::NotFound("authority for SSH"))?;
-        let permits = permits(&rights.channels);
-        let wish = LoginCert {
-            login: resource.login.as_str(),
-            key_id: &format!("postern {} {}", grant.principal, grant.id),
-            permits: &permits,
-            life: CERTIFICATE_LIFE.duration(),
-        };
-        let issued = ssh.authority.issue_login(&wish, self.now.millis());
-        let issued = issued.map_err(ControlError::IssueSsh)?;
-        Ok(Upstream::SshCertificate(Box::new(issued)))
-    }
+/// The person's name and the grant are in the key id, which the target's own log shows. At the
+/// target it may do what the rules let the session do, and no more.
+fn ssh_certificate(
+    tx: &Transaction,
+    grant: &Grant,
+    resource: &Resource,
+    rights: &Rights,
+) -> Result<Upstream, ControlError> {
+    let ssh = tx.kernel().settings().ssh.as_ref();
+    let ssh = ssh.ok_or(ControlError::NotFound("authority for SSH"))?;
+    let permits = permits(&rights.channels);
+    let wish = LoginCert {
+        login: resource.login.as_str(),
+        key_id: &format!("postern {} {}", grant.principal, grant.id),
+        permits: &permits,
+        life: CERTIFICATE_LIFE.duration(),
+    };
+    let issued = ssh.authority.issue_login(&wish, tx.now.millis());
+    let issued = issued.map_err(ControlError::IssueSsh)?;
+    Ok(Upstream::SshCertificate(Box::new(issued)))
 }
 
 /// What a target has to let a certificate do, so that these can be opened.

@@ -55,13 +55,13 @@ impl Access {
         actor: &Actor,
         lock: Lock,
     ) -> Result<InForce<Lock>, ControlError> {
-        let mut change = self.kernel.change_anyway().await?;
-        change.administering(actor)?;
-        check(&lock.subject, actor, lock.until, change.now)?;
-        let members = change.inventory.locked_out(&lock.subject);
-        let value = Lock { members, at: change.now, ..lock };
-        change.add_lock(&value).await?;
-        let durable = change.commit_cut().await?;
+        let mut tx = self.kernel.begin_anyway().await?;
+        tx.administering(actor)?;
+        check(&lock.subject, actor, lock.until, tx.now)?;
+        let members = tx.inventory.locked_out(&lock.subject);
+        let value = Lock { members, at: tx.now, ..lock };
+        tx.add_lock(&value).await?;
+        let durable = tx.commit_cut().await?;
         Ok(InForce { value, durable })
     }
 
@@ -95,11 +95,11 @@ impl Access {
         let (access, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                change.administering(&actor)?;
+                let mut tx = access.kernel.begin().await?;
+                tx.administering(&actor)?;
                 access.can_be_lifted(&id)?;
-                change.lift_lock(&id, &actor).await?;
-                change.commit().await.map(drop)
+                tx.lift_lock(&id, &actor).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }

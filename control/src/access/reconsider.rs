@@ -7,7 +7,11 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use crate::kernel::transaction::Change;
+use crate::access::pending;
+use crate::access::requests;
+use crate::access::step_up;
+use crate::access::transitions;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
@@ -46,98 +50,100 @@ impl Access {
         let access = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                let next = (*change.inventory).clone();
-                change.decide_again(next, because).await?;
-                change.commit().await.map(drop)
+                let mut tx = access.kernel.begin().await?;
+                let next = (*tx.inventory).clone();
+                decide_again(&mut tx, next, because).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }
 }
 
-impl Change {
-    /// Puts in force what is known by now, and ends what no longer follows from it.
-    pub(crate) async fn decide_again(
-        &mut self,
-        next: Inventory,
-        because: &'static str,
-    ) -> Result<(), ControlError> {
-        let now = self.now;
-        self.know(Arc::new(next.attended(now)));
-        let withdrawn = self.review_requests(None).await?;
-        self.review_grants(None).await?;
-        let revoked: Vec<_> = self.ended().cloned().collect();
-        if revoked.is_empty() && withdrawn.is_empty() {
-            return Ok(());
-        }
-        let detail = json!({ "because": because, "revoked": revoked, "withdrawn": withdrawn });
-        self.record(Event::new(By::Control, "rules.reconsidered", "rules", detail)).await
+/// Puts in force what is known by now, and ends what no longer follows from it.
+pub(crate) async fn decide_again(
+    tx: &mut Transaction,
+    next: Inventory,
+    because: &'static str,
+) -> Result<(), ControlError> {
+    let now = tx.now;
+    tx.know(Arc::new(next.attended(now)));
+    let withdrawn = review_requests(tx, None).await?;
+    review_grants(tx, None).await?;
+    let revoked: Vec<_> = tx.ended().cloned().collect();
+    if revoked.is_empty() && withdrawn.is_empty() {
+        return Ok(());
     }
+    let detail = json!({ "because": because, "revoked": revoked, "withdrawn": withdrawn });
+    tx.record(Event::new(By::Control, "rules.reconsidered", "rules", detail)).await
+}
 
-    /// Withdraws pending requests that wouldn't be taken now, and gives those for which nothing lacks
-    /// any more: everybody's, or one person's. Which were withdrawn.
-    pub(crate) async fn review_requests(
-        &mut self,
-        whose: Option<&PrincipalId>,
-    ) -> Result<Vec<RequestId>, ControlError> {
-        let mut withdrawn = Vec::new();
-        for stored in store::requests::pending(self.db()).await? {
-            let request = &stored.request;
-            if whose.is_some_and(|whose| *whose != request.principal) {
+/// Withdraws pending requests that wouldn't be taken now, and gives those for which nothing lacks
+/// any more: everybody's, or one person's. Which were withdrawn.
+pub(crate) async fn review_requests(
+    tx: &mut Transaction,
+    whose: Option<&PrincipalId>,
+) -> Result<Vec<RequestId>, ControlError> {
+    let mut withdrawn = Vec::new();
+    for stored in store::requests::pending(tx.db()).await? {
+        let request = &stored.request;
+        if whose.is_some_and(|whose| *whose != request.principal) {
+            continue;
+        }
+        if pending::lapse(tx, request).await? {
+            continue;
+        }
+        let facts = step_up::facts_of(tx, &stored).await?;
+        match tx.inventory.still_asks(request, &facts) {
+            Err(why) => {
+                pending::withdraw_for(tx, request, &why.to_string()).await?;
+                withdrawn.push(request.id.clone());
                 continue;
             }
-            if self.lapse(request).await? {
-                continue;
-            }
-            let facts = self.facts_of(&stored).await?;
-            match self.inventory.still_asks(request, &facts) {
-                Err(why) => {
-                    self.withdraw_for(request, &why.to_string()).await?;
-                    withdrawn.push(request.id.clone());
+            Ok(terms) => {
+                if pending::relax(tx, request, terms).await? {
                     continue;
                 }
-                Ok(terms) => {
-                    if self.relax(request, terms).await? {
-                        continue;
-                    }
-                }
-            }
-            // Who may stand in for whom is a part of what changed.
-            let escalates_at = self.inventory.escalates_at(request);
-            store::requests::update(self.db(), request, escalates_at).await?;
-        }
-        Ok(withdrawn)
-    }
-
-    /// Ends grants that wouldn't be given now: everybody's, or one person's.
-    pub(crate) async fn review_grants(
-        &mut self,
-        whose: Option<&PrincipalId>,
-    ) -> Result<(), ControlError> {
-        for grant in store::grants::open(self.db()).await? {
-            if whose.is_some_and(|whose| *whose != grant.principal) {
-                continue;
-            }
-            match self.review(&grant).await {
-                Ok(()) => {}
-                Err(ControlError::Refused(why)) => self.end_by_rules(&grant, &why).await?,
-                Err(other) => return Err(other),
             }
         }
-        Ok(())
+        // Who may stand in for whom is a part of what changed.
+        let escalates_at = tx.inventory.escalates_at(request);
+        store::requests::update(tx.db(), request, escalates_at).await?;
     }
+    Ok(withdrawn)
+}
 
-    async fn review(&mut self, grant: &Grant) -> Result<(), ControlError> {
-        let stored = self.stored(&grant.request).await?;
-        let facts = self.facts_of(&stored).await?;
-        let terms = self.covers(grant, &facts).await?;
-        Ok(was_proved(&terms, &stored.request)?)
+/// Ends grants that wouldn't be given now: everybody's, or one person's.
+pub(crate) async fn review_grants(
+    tx: &mut Transaction,
+    whose: Option<&PrincipalId>,
+) -> Result<(), ControlError> {
+    for grant in store::grants::open(tx.db()).await? {
+        if whose.is_some_and(|whose| *whose != grant.principal) {
+            continue;
+        }
+        match review(tx, &grant).await {
+            Ok(()) => {}
+            Err(ControlError::Refused(why)) => end_by_rules(tx, &grant, &why).await?,
+            Err(other) => return Err(other),
+        }
     }
+    Ok(())
+}
 
-    async fn end_by_rules(&mut self, grant: &Grant, why: &Rejection) -> Result<(), ControlError> {
-        let end = GrantEvent::End(End::Policy(why.to_string()));
-        self.step(grant, end, By::Control).await.map(drop)
-    }
+async fn review(tx: &mut Transaction, grant: &Grant) -> Result<(), ControlError> {
+    let stored = requests::stored(tx, &grant.request).await?;
+    let facts = step_up::facts_of(tx, &stored).await?;
+    let terms = requests::covers(tx, grant, &facts).await?;
+    Ok(was_proved(&terms, &stored.request)?)
+}
+
+async fn end_by_rules(
+    tx: &mut Transaction,
+    grant: &Grant,
+    why: &Rejection,
+) -> Result<(), ControlError> {
+    let end = GrantEvent::End(End::Policy(why.to_string()));
+    transitions::step(tx, grant, end, By::Control).await.map(drop)
 }
 
 /// The clock may be set, so the next change is looked for again at least this often.

@@ -10,9 +10,13 @@ use policies::{
 use serde_json::{Value, json};
 
 use crate::access::Access;
+use crate::access::ask;
 use crate::access::ask::Answer;
+use crate::access::issue_grant;
+use crate::access::pending;
 use crate::access::step_up;
-use crate::kernel::transaction::Change;
+use crate::access::transitions;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::{By, Event};
@@ -117,9 +121,9 @@ impl Access {
         let access = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                let answer = change.ask(&asker, wish, waiting).await?;
-                let revision = change.commit().await?;
+                let mut tx = access.kernel.begin().await?;
+                let answer = ask::ask(&mut tx, &asker, wish, waiting).await?;
+                let revision = tx.commit().await?;
                 Ok(Asked::new(answer, revision))
             })
             .await
@@ -152,9 +156,9 @@ impl Access {
         id: &RequestId,
         yes: Yes,
     ) -> Result<Asked, ControlError> {
-        let mut change = self.kernel.change().await?;
-        let verdict = change.approve(actor, id, yes).await?;
-        let revision = change.commit().await?;
+        let mut tx = self.kernel.begin().await?;
+        let verdict = approve(&mut tx, actor, id, yes).await?;
+        let revision = tx.commit().await?;
         let answer = verdict
             .map_err(|why| ControlError::Conflict(format!("the request was withdrawn: {why}")))?;
         Ok(Asked::new(answer, revision))
@@ -175,15 +179,15 @@ impl Access {
         let (access, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                let person = change.acting(&actor)?;
-                let request = change.stored(&id).await?.request;
-                let by = change.inventory.decider(&person.principal, &request)?;
+                let mut tx = access.kernel.begin().await?;
+                let person = tx.acting(&actor)?;
+                let request = stored(&mut tx, &id).await?.request;
+                let by = tx.inventory.decider(&person.principal, &request)?;
                 let detail = json!({ "reason": reason });
                 let event = RequestEvent::Deny { by, reason };
                 let denied =
-                    change.move_request(&id, event, &actor, "request.denied", detail).await?;
-                change.commit().await?;
+                    move_request(&mut tx, &id, event, &actor, "request.denied", detail).await?;
+                tx.commit().await?;
                 Ok(denied)
             })
             .await
@@ -198,12 +202,12 @@ impl Access {
         let (access, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
+                let mut tx = access.kernel.begin().await?;
                 let by = actor.principal.id.clone();
                 let event = RequestEvent::Withdraw { by };
                 let kind = "request.withdrawn";
-                let request = change.move_request(&id, event, &actor, kind, json!({})).await?;
-                change.commit().await?;
+                let request = move_request(&mut tx, &id, event, &actor, kind, json!({})).await?;
+                tx.commit().await?;
                 Ok(request)
             })
             .await
@@ -230,77 +234,79 @@ fn written(turn: &[Quorum]) -> Vec<String> {
     turn.iter().map(ToString::to_string).collect()
 }
 
-impl Change {
-    async fn approve(
-        &mut self,
-        actor: &Actor,
-        id: &RequestId,
-        Yes { digest, shorten, step_up }: Yes,
-    ) -> Result<Result<Answer, Rejection>, ControlError> {
-        let person = self.acting(actor)?;
-        let stored = self.stored(id).await?;
-        let request = &stored.request;
-        let by = self.inventory.decider(&person.principal, request)?;
-        request.may_decide(&by)?;
-        let step_up = self.for_approval(actor, request, step_up.as_ref()).await?;
-        let proof = step_up.as_ref().map(step_up::told);
-        let detail = json!({ "digest": digest, "shorten": shorten, "step_up": proof });
-        let event = RequestEvent::Approve { by, digest, shorten, step_up };
-        let next = request.apply(event, self.now)?;
-        let facts = self.facts_of(&stored).await?;
-        if let Err(why) = self.inventory.still_asks(request, &facts) {
-            self.withdraw_for(request, &why.to_string()).await?;
-            return Ok(Err(why));
-        }
-        let next_stage = next.is_pending() && groups(next.turn()) != groups(request.turn());
-        self.put_request(&next, actor, "request.approved", detail).await?;
-        if next_stage {
-            // Others are asked from here on, who haven't heard of it yet.
-            let detail = json!({ "needs": written(next.turn()) });
-            self.record(Event::new(By::Control, "request.turn", &next.id, detail)).await?;
-        }
-        self.outcome(next).await.map(Ok)
+async fn approve(
+    tx: &mut Transaction,
+    actor: &Actor,
+    id: &RequestId,
+    Yes { digest, shorten, step_up }: Yes,
+) -> Result<Result<Answer, Rejection>, ControlError> {
+    let person = tx.acting(actor)?;
+    let stored = stored(tx, id).await?;
+    let request = &stored.request;
+    let by = tx.inventory.decider(&person.principal, request)?;
+    request.may_decide(&by)?;
+    let step_up =
+        crate::access::step_up::for_approval(tx, actor, request, step_up.as_ref()).await?;
+    let proof = step_up.as_ref().map(step_up::told);
+    let detail = json!({ "digest": digest, "shorten": shorten, "step_up": proof });
+    let event = RequestEvent::Approve { by, digest, shorten, step_up };
+    let next = request.apply(event, tx.now)?;
+    let facts = crate::access::step_up::facts_of(tx, &stored).await?;
+    if let Err(why) = tx.inventory.still_asks(request, &facts) {
+        pending::withdraw_for(tx, request, &why.to_string()).await?;
+        return Ok(Err(why));
     }
+    let next_stage = next.is_pending() && groups(next.turn()) != groups(request.turn());
+    transitions::put_request(tx, &next, actor, "request.approved", detail).await?;
+    if next_stage {
+        // Others are asked from here on, who haven't heard of it yet.
+        let detail = json!({ "needs": written(next.turn()) });
+        tx.record(Event::new(By::Control, "request.turn", &next.id, detail)).await?;
+    }
+    outcome(tx, next).await.map(Ok)
+}
 
-    /// A request that may have become granted just now, with what that gave.
-    pub(crate) async fn outcome(&mut self, request: Request) -> Result<Answer, ControlError> {
-        if request.is_pending() {
-            return Ok((request, Vec::new()));
-        }
-        let grants = self.give(&request).await?;
-        Ok((request, grants))
+/// A request that may have become granted just now, with what that gave.
+pub(crate) async fn outcome(
+    tx: &mut Transaction,
+    request: Request,
+) -> Result<Answer, ControlError> {
+    if request.is_pending() {
+        return Ok((request, Vec::new()));
     }
+    let grants = issue_grant::give(tx, &request).await?;
+    Ok((request, grants))
+}
 
-    async fn move_request(
-        &mut self,
-        id: &RequestId,
-        event: RequestEvent,
-        actor: &Actor,
-        kind: &'static str,
-        detail: Value,
-    ) -> Result<Request, ControlError> {
-        let next = self.stored(id).await?.request.apply(event, self.now)?;
-        self.put_request(&next, actor, kind, detail).await?;
-        Ok(next)
-    }
+async fn move_request(
+    tx: &mut Transaction,
+    id: &RequestId,
+    event: RequestEvent,
+    actor: &Actor,
+    kind: &'static str,
+    detail: Value,
+) -> Result<Request, ControlError> {
+    let next = stored(tx, id).await?.request.apply(event, tx.now)?;
+    transitions::put_request(tx, &next, actor, kind, detail).await?;
+    Ok(next)
+}
 
-    pub(crate) async fn stored(&mut self, id: &RequestId) -> Result<Stored, ControlError> {
-        let found = store::requests::find(self.db(), id).await?;
-        found.ok_or(ControlError::NotFound("request"))
-    }
+pub(crate) async fn stored(tx: &mut Transaction, id: &RequestId) -> Result<Stored, ControlError> {
+    let found = store::requests::find(tx.db(), id).await?;
+    found.ok_or(ControlError::NotFound("request"))
+}
 
-    /// Whether a grant would be given again, under these facts: by which terms.
-    pub(crate) async fn covers(
-        &mut self,
-        grant: &Grant,
-        facts: &Facts,
-    ) -> Result<Terms, ControlError> {
-        let request = self.stored(&grant.request).await?.request;
-        let terms = self.inventory.still_gives(&request, grant, facts)?;
-        if terms.record.is_subset(&grant.record) {
-            return Ok(terms);
-        }
-        let wanted: Vec<&str> = terms.record.iter().map(|record| record.word()).collect();
-        Err(Rejection::NotCovered(format!("recordings with {}", wanted.join(", "))).into())
+/// Whether a grant would be given again, under these facts: by which terms.
+pub(crate) async fn covers(
+    tx: &mut Transaction,
+    grant: &Grant,
+    facts: &Facts,
+) -> Result<Terms, ControlError> {
+    let request = stored(tx, &grant.request).await?.request;
+    let terms = tx.inventory.still_gives(&request, grant, facts)?;
+    if terms.record.is_subset(&grant.record) {
+        return Ok(terms);
     }
+    let wanted: Vec<&str> = terms.record.iter().map(|record| record.word()).collect();
+    Err(Rejection::NotCovered(format!("recordings with {}", wanted.join(", "))).into())
 }

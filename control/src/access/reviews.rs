@@ -7,7 +7,8 @@ use policies::{Act, Facts, Grant, GroupName, Request, Review, ReviewId, ReviewSt
 use serde_json::json;
 
 use crate::access::Access;
-use crate::kernel::transaction::Change;
+use crate::access::grants;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::Event;
@@ -77,67 +78,65 @@ impl Access {
         let (access, signer, named) = (self.clone(), actor.clone(), id.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                change.sign(&signer, &named, note).await?;
-                change.commit().await
+                let mut tx = access.kernel.begin().await?;
+                sign(&mut tx, &signer, &named, note).await?;
+                tx.commit().await
             })
             .await?;
         self.review(actor, id).await
     }
 }
 
-impl Change {
-    async fn sign(
-        &mut self,
-        actor: &Actor,
-        id: &ReviewId,
-        note: String,
-    ) -> Result<(), ControlError> {
-        let person = self.acting(actor)?;
-        let found = store::reviews::find(self.db(), id).await?;
-        let review = found.ok_or(ControlError::NotFound("review"))?;
-        let over = self.granted(&review.grant).await?.deadline().is_none();
-        let by = self.inventory.reviewer(&person.principal, &review)?;
-        let oversees = person.admin || person.auditor;
-        let detail = json!({ "grant": review.grant, "principal": review.principal, "note": note });
-        let signed = review.sign(Signature { by, oversees, note }, over, self.now)?;
-        store::reviews::update(self.db(), &signed).await?;
-        self.record(Event::new(actor, "review.signed", id, detail)).await
-    }
+async fn sign(
+    tx: &mut Transaction,
+    actor: &Actor,
+    id: &ReviewId,
+    note: String,
+) -> Result<(), ControlError> {
+    let person = tx.acting(actor)?;
+    let found = store::reviews::find(tx.db(), id).await?;
+    let review = found.ok_or(ControlError::NotFound("review"))?;
+    let over = grants::granted(tx, &review.grant).await?.deadline().is_none();
+    let by = tx.inventory.reviewer(&person.principal, &review)?;
+    let oversees = person.admin || person.auditor;
+    let detail = json!({ "grant": review.grant, "principal": review.principal, "note": note });
+    let signed = review.sign(Signature { by, oversees, note }, over, tx.now)?;
+    store::reviews::update(tx.db(), &signed).await?;
+    tx.record(Event::new(actor, "review.signed", id, detail)).await
+}
 
-    /// Tells of an emergency, and opens its review.
-    pub(crate) async fn alarm(
-        &mut self,
-        request: &Request,
-        grant: &Grant,
-    ) -> Result<(), ControlError> {
-        let review = Review {
-            id: ids::fresh("rv")?,
-            grant: grant.id.clone(),
-            request: request.id.clone(),
-            principal: grant.principal.clone(),
-            resource: grant.resource.clone(),
-            reason: request.reason.clone(),
-            groups: self.would_approve(request, grant),
-            opened_at: self.now,
-            state: ReviewState::Open,
-        };
-        store::reviews::insert(self.db(), &review).await?;
-        let by = crate::model::event::By::Principal(grant.principal.clone());
-        let detail = json!({
-            "grant": grant.id, "request": request.id, "principal": grant.principal,
-            "resource": grant.resource.to_string(), "reason": request.reason,
-            "ticket": request.ticket, "groups": review.groups, "review": review.id,
-        });
-        self.record(Event::new(by.clone(), "break-glass.used", &grant.id, detail.clone())).await?;
-        self.record(Event::new(by, "review.opened", &review.id, detail)).await
-    }
+/// Tells of an emergency, and opens its review.
+pub(crate) async fn alarm(
+    tx: &mut Transaction,
+    request: &Request,
+    grant: &Grant,
+) -> Result<(), ControlError> {
+    let review = Review {
+        id: ids::fresh("rv")?,
+        grant: grant.id.clone(),
+        request: request.id.clone(),
+        principal: grant.principal.clone(),
+        resource: grant.resource.clone(),
+        reason: request.reason.clone(),
+        groups: would_approve(tx, request, grant),
+        opened_at: tx.now,
+        state: ReviewState::Open,
+    };
+    store::reviews::insert(tx.db(), &review).await?;
+    let by = crate::model::event::By::Principal(grant.principal.clone());
+    let detail = json!({
+        "grant": grant.id, "request": request.id, "principal": grant.principal,
+        "resource": grant.resource.to_string(), "reason": request.reason,
+        "ticket": request.ticket, "groups": review.groups, "review": review.id,
+    });
+    tx.record(Event::new(by.clone(), "break-glass.used", &grant.id, detail.clone())).await?;
+    tx.record(Event::new(by, "review.opened", &review.id, detail)).await
+}
 
-    /// The groups whose approval the rules would have wanted without the emergency.
-    fn would_approve(&self, request: &Request, grant: &Grant) -> BTreeSet<GroupName> {
-        let facts = Facts { act: Act::Connect, ..Facts::new(self.now, None).about(request) };
-        let judged = self.inventory.judge(&grant.principal, &grant.resource, &facts);
-        let terms = judged.map(|(_, terms)| terms.approvals).unwrap_or_default();
-        terms.quorums().map(|quorum| quorum.group.clone()).collect()
-    }
+/// The groups whose approval the rules would have wanted without the emergency.
+fn would_approve(tx: &Transaction, request: &Request, grant: &Grant) -> BTreeSet<GroupName> {
+    let facts = Facts { act: Act::Connect, ..Facts::new(tx.now, None).about(request) };
+    let judged = tx.inventory.judge(&grant.principal, &grant.resource, &facts);
+    let terms = judged.map(|(_, terms)| terms.approvals).unwrap_or_default();
+    terms.quorums().map(|quorum| quorum.group.clone()).collect()
 }

@@ -13,9 +13,12 @@ use policies::{
 use serde_json::json;
 
 use crate::access::Access;
+use crate::access::pending;
+use crate::access::transitions;
+use crate::identity::logins;
 use crate::kernel::high_water;
 use crate::kernel::high_water::HighWater;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::high_water::{Known, Rollback, StorePoint};
@@ -137,8 +140,8 @@ impl Access {
         let access = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                let known_until = store::audit::newest_at(change.db()).await?;
+                let mut tx = access.kernel.begin().await?;
+                let known_until = store::audit::newest_at(tx.db()).await?;
                 let mut accepted = AcceptedRollback {
                     why,
                     epoch,
@@ -149,13 +152,13 @@ impl Access {
                     locks: Vec::new(),
                     keys: 0,
                 };
-                change.end_everything(&mut accepted).await?;
+                end_everything(&mut tx, &mut accepted).await?;
                 if let Some(known) = known {
-                    change.put_back(known, &mut accepted).await?;
+                    put_back(&mut tx, known, &mut accepted).await?;
                 }
-                store::high_water::set_epoch(change.db(), epoch).await?;
-                change.record(accepted.event()).await?;
-                change.commit().await?;
+                store::high_water::set_epoch(tx.db(), epoch).await?;
+                tx.record(accepted.event()).await?;
+                tx.commit().await?;
                 let _ = access.own.accepted.set(accepted);
                 Ok(())
             })
@@ -176,9 +179,9 @@ impl Access {
         let access = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                store::high_water::marked(change.db()).await?;
-                change.commit().await.map(drop)
+                let mut tx = access.kernel.begin().await?;
+                store::high_water::marked(tx.db()).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }
@@ -196,75 +199,73 @@ impl AcceptedRollback {
     }
 }
 
-impl Change {
-    async fn end_everything(
-        &mut self,
-        accepted: &mut AcceptedRollback,
-    ) -> Result<(), ControlError> {
-        for grant in store::grants::open(self.db()).await? {
-            let end = GrantEvent::End(End::Revoked(WHY.to_owned()));
-            self.step(&grant, end, By::Operator).await?;
-            accepted.grants.push(grant.id);
-        }
-        for stored in store::requests::pending(self.db()).await? {
-            if !self.lapse(&stored.request).await? {
-                self.withdraw_for(&stored.request, WHY).await?;
-            }
-            accepted.requests.push(stored.request.id);
-        }
-        for whose in store::logins::people(self.db()).await? {
-            let ended = self.end_logins(Which::Of(&whose), LoginEnd::Ended, By::Operator).await?;
-            accepted.logins.extend(ended);
-        }
-        let now = self.now;
-        store::high_water::end_all_proofs(self.db(), now).await
+async fn end_everything(
+    tx: &mut Transaction,
+    accepted: &mut AcceptedRollback,
+) -> Result<(), ControlError> {
+    for grant in store::grants::open(tx.db()).await? {
+        let end = GrantEvent::End(End::Revoked(WHY.to_owned()));
+        transitions::step(tx, &grant, end, By::Operator).await?;
+        accepted.grants.push(grant.id);
     }
+    for stored in store::requests::pending(tx.db()).await? {
+        if !pending::lapse(tx, &stored.request).await? {
+            pending::withdraw_for(tx, &stored.request, WHY).await?;
+        }
+        accepted.requests.push(stored.request.id);
+    }
+    for whose in store::logins::people(tx.db()).await? {
+        let ended =
+            logins::end_logins(tx, Which::Of(&whose), LoginEnd::Ended, By::Operator).await?;
+        accepted.logins.extend(ended);
+    }
+    let now = tx.now;
+    store::high_water::end_all_proofs(tx.db(), now).await
+}
 
-    /// Puts back what the high-water mark knows and the store has forgotten.
-    async fn put_back(
-        &mut self,
-        mut known: Known,
-        accepted: &mut AcceptedRollback,
-    ) -> Result<(), ControlError> {
-        let now = self.now;
-        known.forget(now);
-        let there: BTreeSet<LockId> =
-            store::high_water::lock_ids(self.db()).await?.into_iter().collect();
-        for lock in known.locks.into_values().filter(|lock| !there.contains(&lock.id)) {
-            self.add_lock_by(By::Operator, &lock).await?;
-            accepted.locks.push(lock.id);
-        }
-        let locked = self.locked_credentials().await?;
-        for issued in known.issued.into_values().filter(|issued| !locked.contains(&issued.id)) {
-            let lock = Lock {
-                id: ids::fresh("lk")?,
-                subject: Subject::Credential(issued.id),
-                reason: WHY.to_owned(),
-                by: issued.whose,
-                at: now,
-                until: Some(issued.expires_at),
-                members: BTreeSet::new(),
-            };
-            self.add_lock_by(By::Operator, &lock).await?;
-        }
-        for factor in known.removed.keys() {
-            if store::high_water::remove_factor(self.db(), factor, now).await? {
-                accepted.keys += 1;
-            }
-        }
-        Ok(())
+/// Puts back what the high-water mark knows and the store has forgotten.
+async fn put_back(
+    tx: &mut Transaction,
+    mut known: Known,
+    accepted: &mut AcceptedRollback,
+) -> Result<(), ControlError> {
+    let now = tx.now;
+    known.forget(now);
+    let there: BTreeSet<LockId> = store::high_water::lock_ids(tx.db()).await?.into_iter().collect();
+    for lock in known.locks.into_values().filter(|lock| !there.contains(&lock.id)) {
+        tx.add_lock_by(By::Operator, &lock).await?;
+        accepted.locks.push(lock.id);
     }
+    let locked = locked_credentials(tx).await?;
+    for issued in known.issued.into_values().filter(|issued| !locked.contains(&issued.id)) {
+        let lock = Lock {
+            id: ids::fresh("lk")?,
+            subject: Subject::Credential(issued.id),
+            reason: WHY.to_owned(),
+            by: issued.whose,
+            at: now,
+            until: Some(issued.expires_at),
+            members: BTreeSet::new(),
+        };
+        tx.add_lock_by(By::Operator, &lock).await?;
+    }
+    for factor in known.removed.keys() {
+        if store::high_water::remove_factor(tx.db(), factor, now).await? {
+            accepted.keys += 1;
+        }
+    }
+    Ok(())
+}
 
-    async fn locked_credentials(&mut self) -> Result<BTreeSet<CredentialId>, ControlError> {
-        let locks = store::locks::all(self.db()).await?.into_iter();
-        let credentials = locks.filter_map(|lock| match lock.subject {
-            Subject::Credential(id) => Some(id),
-            Subject::Principal(_)
-            | Subject::Group(_)
-            | Subject::Device(_)
-            | Subject::Target(_)
-            | Subject::Login(_, _) => None,
-        });
-        Ok(credentials.collect())
-    }
+async fn locked_credentials(tx: &mut Transaction) -> Result<BTreeSet<CredentialId>, ControlError> {
+    let locks = store::locks::all(tx.db()).await?.into_iter();
+    let credentials = locks.filter_map(|lock| match lock.subject {
+        Subject::Credential(id) => Some(id),
+        Subject::Principal(_)
+        | Subject::Group(_)
+        | Subject::Device(_)
+        | Subject::Target(_)
+        | Subject::Login(_, _) => None,
+    });
+    Ok(credentials.collect())
 }

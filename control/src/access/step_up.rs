@@ -17,7 +17,10 @@ use sqlx::SqliteConnection;
 
 use crate::access::Access;
 use crate::access::ask::Answer;
-use crate::kernel::transaction::Change;
+use crate::access::requests;
+use crate::access::transitions;
+use crate::identity::challenge;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -75,18 +78,18 @@ impl Access {
         id: &RequestId,
         given: &StepUpId,
     ) -> Result<Request, ControlError> {
-        let mut change = self.kernel.change().await?;
-        change.acting(actor)?;
-        let request = change.stored(id).await?.request;
-        let name = change.inventory.name(&request.principal);
+        let mut tx = self.kernel.begin().await?;
+        tx.acting(actor)?;
+        let request = requests::stored(&mut tx, id).await?.request;
+        let name = tx.inventory.name(&request.principal);
         let need = Wanted {
             within: request.terms.step_up,
             ..Wanted::new(actor, Purpose::Ask, request.subject())
         };
         let shown = [statement::of_wish(&request, &name)];
-        let step_up = change.given(&need, given, &shown).await?;
-        let (next, _) = change.proved(&request, step_up).await?;
-        change.commit().await?;
+        let step_up = check_given(&mut tx, &need, given, &shown).await?;
+        let (next, _) = proved(&mut tx, &request, step_up).await?;
+        tx.commit().await?;
         Ok(next)
     }
 
@@ -113,7 +116,7 @@ impl Access {
         let (now, asker) = (self.kernel.now(), of_hold(actor, view));
         let unusual = {
             let db = &mut *self.kernel.store().read().await?;
-            risk::weigh(db, &asker, view.source, now).await?
+            risk::assess(db, &asker, view.source, now).await?
         };
         let facts = unusual.facts(now, view.source);
         let within = self.kernel.inventory().touch_for(actor, view, &facts);
@@ -127,17 +130,17 @@ impl Access {
         ended: Result<T, ControlError>,
     ) -> Result<T, ControlError> {
         if let Err(ControlError::Unfit { id, why }) = &ended {
-            let mut change = self.kernel.change().await?;
-            change.failed(&actor.principal.id, "step-up").await?;
+            let mut tx = self.kernel.begin().await?;
+            risk::failed(&mut tx, &actor.principal.id, "step-up").await?;
             let event = Event::new(actor, "step-up.refused", id, json!({ "reason": why }));
-            change.record(event).await?;
-            change.commit().await?;
+            tx.record(event).await?;
+            tx.commit().await?;
         }
         ended
     }
 }
 
-async fn youngest(
+async fn latest_in(
     db: &mut SqliteConnection,
     asker: &Asker,
     resource: &Resource,
@@ -210,134 +213,132 @@ impl<'a> Wanted<'a> {
     }
 }
 
-impl Change {
-    /// The youngest touch of theirs that serves for a connection to this, however old within a day.
-    pub(crate) async fn youngest(
-        &mut self,
-        asker: &Asker,
-        resource: &Resource,
-    ) -> Result<Option<StepUp>, ControlError> {
-        let now = self.now;
-        youngest(self.db(), asker, resource, now).await
-    }
+/// The latest touch of theirs that serves for a connection to this, however old within a day.
+pub(crate) async fn latest(
+    tx: &mut Transaction,
+    asker: &Asker,
+    resource: &Resource,
+) -> Result<Option<StepUp>, ControlError> {
+    let now = tx.now;
+    latest_in(tx.db(), asker, resource, now).await
+}
 
-    /// The facts of a request that was asked before: what was unusual then, and the step-up that it
-    /// was asked with. A network that becomes known, or is forgotten, changes nothing about it.
-    pub(crate) async fn facts_of(&mut self, stored: &Stored) -> Result<Facts, ControlError> {
-        let Stored { request, source, risk, .. } = stored;
-        let facts = Facts { risk: *risk, ..Facts::new(request.judged_at(self.now), *source) };
-        let Some(id) = &request.step_up else {
-            return Ok(facts);
-        };
-        let found = store::step_ups::find(self.db(), id).await?;
-        // As old as it was then: what was right when it was asked doesn't turn wrong by waiting.
-        let step_up = found.map(|given| (given.kind, given.age(request.asked_at)));
-        Ok(Facts { step_up, ..facts })
-    }
+/// The facts of a request that was asked before: what was unusual then, and the step-up that it
+/// was asked with. A network that becomes known, or is forgotten, changes nothing about it.
+pub(crate) async fn facts_of(tx: &mut Transaction, stored: &Stored) -> Result<Facts, ControlError> {
+    let Stored { request, source, risk, .. } = stored;
+    let facts = Facts { risk: *risk, ..Facts::new(request.judged_at(tx.now), *source) };
+    let Some(id) = &request.step_up else {
+        return Ok(facts);
+    };
+    let found = store::step_ups::find(tx.db(), id).await?;
+    // As old as it was then: what was right when it was asked doesn't turn wrong by waiting.
+    let step_up = found.map(|given| (given.kind, given.age(request.asked_at)));
+    Ok(Facts { step_up, ..facts })
+}
 
-    /// Whether this connection has to be touched for before it goes on: a step-up that is fresh
-    /// enough for these terms, from where the connection is.
-    pub(crate) fn fresh<'g>(
-        &self,
-        terms: &Terms,
-        given: Option<&'g StepUp>,
-    ) -> Result<Option<&'g StepUp>, ControlError> {
-        let Some(within) = terms.step_up else {
+/// Whether this connection has to be touched for before it goes on: a step-up that is fresh
+/// enough for these terms, from where the connection is.
+pub(crate) fn fresh<'g>(
+    tx: &Transaction,
+    terms: &Terms,
+    given: Option<&'g StepUp>,
+) -> Result<Option<&'g StepUp>, ControlError> {
+    let Some(within) = terms.step_up else {
+        return Ok(None);
+    };
+    match given.filter(|given| tx.now < given.at.after(within)) {
+        Some(given) => Ok(Some(given)),
+        None => {
+            let told = format!("the rules want a touch of the last {within} here");
+            Err(tx.kernel().step_up_needed("/keys", &told))
+        }
+    }
+}
+
+/// A step-up for a request of somebody's, on which others wait.
+pub(crate) async fn proved(
+    tx: &mut Transaction,
+    request: &Request,
+    step_up: StepUp,
+) -> Result<Answer, ControlError> {
+    let detail = json!({ "step_up": told(&step_up) });
+    let by = By::Principal(step_up.principal.clone());
+    let next = request.apply(RequestEvent::StepUp { step_up }, tx.now)?;
+    transitions::put_request(tx, &next, by, "request.proved", detail).await?;
+    requests::outcome(tx, next).await
+}
+
+/// The step-up with which an approver says yes, where they gave one.
+pub(crate) async fn for_approval(
+    tx: &mut Transaction,
+    actor: &Actor,
+    request: &Request,
+    given: Option<&StepUpId>,
+) -> Result<Option<StepUp>, ControlError> {
+    let need = Wanted::new(actor, Purpose::Approve, request.id.to_string());
+    let need = Wanted { within: request.terms.step_up, ..need };
+    let name = tx.inventory.name(&request.principal);
+    let shown = [statement::of_approval(request, &name)];
+    wanted(tx, &need, given, &shown, &format!("/r/{}", request.id)).await
+}
+
+/// The step-up with which a person lets their waiting connection go on, where it takes one.
+pub(crate) async fn for_hold(
+    tx: &mut Transaction,
+    actor: &Actor,
+    view: &HoldView,
+    given: Option<&StepUpId>,
+) -> Result<Option<StepUp>, ControlError> {
+    let unusual = risk::assess_risk(tx, &of_hold(actor, view), view.source).await?;
+    let facts = unusual.facts(tx.now, view.source);
+    let need = Wanted {
+        bound: view.place.clone(),
+        within: tx.inventory.touch_for(actor, view, &facts),
+        ..Wanted::new(actor, Purpose::Connect, view.resource.to_string())
+    };
+    let shown = [false, true].map(|elsewhere| statement::of_hold(view, actor, elsewhere));
+    wanted(tx, &need, given, &shown, &format!("/c/{}", view.id)).await
+}
+
+/// The step-up that was given, if it is about what was shown; none where none is wanted.
+async fn wanted(
+    tx: &mut Transaction,
+    need: &Wanted<'_>,
+    given: Option<&StepUpId>,
+    shown: &[Statement],
+    page: &str,
+) -> Result<Option<StepUp>, ControlError> {
+    let Some(id) = given else {
+        if need.within.is_none() && !challenge::has_factor(tx, &need.actor.principal.id).await? {
             return Ok(None);
-        };
-        match given.filter(|given| self.now < given.at.after(within)) {
-            Some(given) => Ok(Some(given)),
-            None => {
-                let told = format!("the rules want a touch of the last {within} here");
-                Err(self.kernel().step_up_needed("/keys", &told))
-            }
         }
-    }
+        return Err(tx.kernel().step_up_needed(page, "this takes a fresh touch of yours"));
+    };
+    check_given(tx, need, id, shown).await.map(Some)
+}
 
-    /// A step-up for a request of somebody's, on which others wait.
-    pub(crate) async fn proved(
-        &mut self,
-        request: &Request,
-        step_up: StepUp,
-    ) -> Result<Answer, ControlError> {
-        let detail = json!({ "step_up": told(&step_up) });
-        let by = By::Principal(step_up.principal.clone());
-        let next = request.apply(RequestEvent::StepUp { step_up }, self.now)?;
-        self.put_request(&next, by, "request.proved", detail).await?;
-        self.outcome(next).await
-    }
-
-    /// The step-up with which an approver says yes, where they gave one.
-    pub(crate) async fn for_approval(
-        &mut self,
-        actor: &Actor,
-        request: &Request,
-        given: Option<&StepUpId>,
-    ) -> Result<Option<StepUp>, ControlError> {
-        let need = Wanted::new(actor, Purpose::Approve, request.id.to_string());
-        let need = Wanted { within: request.terms.step_up, ..need };
-        let name = self.inventory.name(&request.principal);
-        let shown = [statement::of_approval(request, &name)];
-        self.wanted(&need, given, &shown, &format!("/r/{}", request.id)).await
-    }
-
-    /// The step-up with which a person lets their waiting connection go on, where it takes one.
-    pub(crate) async fn for_hold(
-        &mut self,
-        actor: &Actor,
-        view: &HoldView,
-        given: Option<&StepUpId>,
-    ) -> Result<Option<StepUp>, ControlError> {
-        let unusual = self.weigh(&of_hold(actor, view), view.source).await?;
-        let facts = unusual.facts(self.now, view.source);
-        let need = Wanted {
-            bound: view.place.clone(),
-            within: self.inventory.touch_for(actor, view, &facts),
-            ..Wanted::new(actor, Purpose::Connect, view.resource.to_string())
-        };
-        let shown = [false, true].map(|elsewhere| statement::of_hold(view, actor, elsewhere));
-        self.wanted(&need, given, &shown, &format!("/c/{}", view.id)).await
-    }
-
-    /// The step-up that was given, if it is about what was shown; none where none is wanted.
-    async fn wanted(
-        &mut self,
-        need: &Wanted<'_>,
-        given: Option<&StepUpId>,
-        shown: &[Statement],
-        page: &str,
-    ) -> Result<Option<StepUp>, ControlError> {
-        let Some(id) = given else {
-            if need.within.is_none() && !self.has_factor(&need.actor.principal.id).await? {
-                return Ok(None);
-            }
-            return Err(self.kernel().step_up_needed(page, "this takes a fresh touch of yours"));
-        };
-        self.given(need, id, shown).await.map(Some)
-    }
-
-    async fn given(
-        &mut self,
-        need: &Wanted<'_>,
-        id: &StepUpId,
-        shown: &[Statement],
-    ) -> Result<StepUp, ControlError> {
-        let unfit = |why: &str| ControlError::Unfit { id: id.clone(), why: why.to_owned() };
-        let found = store::step_ups::find(self.db(), id).await?;
-        let step_up = found.ok_or_else(|| unfit("there is none of that name"))?;
-        let asked = Need {
-            principal: &need.actor.principal.id,
-            purpose: need.purpose,
-            subject: &need.subject,
-            bound: need.bound.as_ref(),
-            within: need.within.unwrap_or(UNRULED),
-        };
-        let served = step_up.serves(&asked, self.now);
-        served.map_err(|why| unfit(&why.to_string()))?;
-        if shown.iter().any(|statement| statement.digest() == step_up.digest) {
-            Ok(step_up)
-        } else {
-            Err(unfit("what was agreed to reads otherwise"))
-        }
+async fn check_given(
+    tx: &mut Transaction,
+    need: &Wanted<'_>,
+    id: &StepUpId,
+    shown: &[Statement],
+) -> Result<StepUp, ControlError> {
+    let unfit = |why: &str| ControlError::Unfit { id: id.clone(), why: why.to_owned() };
+    let found = store::step_ups::find(tx.db(), id).await?;
+    let step_up = found.ok_or_else(|| unfit("there is none of that name"))?;
+    let asked = Need {
+        principal: &need.actor.principal.id,
+        purpose: need.purpose,
+        subject: &need.subject,
+        bound: need.bound.as_ref(),
+        within: need.within.unwrap_or(UNRULED),
+    };
+    let served = step_up.serves(&asked, tx.now);
+    served.map_err(|why| unfit(&why.to_string()))?;
+    if shown.iter().any(|statement| statement.digest() == step_up.digest) {
+        Ok(step_up)
+    } else {
+        Err(unfit("what was agreed to reads otherwise"))
     }
 }

@@ -7,9 +7,13 @@
 use policies::{GrantEvent, Timestamp, Ttl};
 
 use crate::access::Access;
+use crate::access::pending;
+use crate::access::transitions;
+use crate::identity::logins;
 use crate::kernel::feed::REMEMBERED;
 use crate::model::error::ControlError;
 use crate::model::event::By;
+use crate::policy::risk;
 use crate::store;
 
 /// How many ends are written in one transaction, so that nobody waits long for the turn to write.
@@ -43,23 +47,23 @@ impl Access {
     }
 
     async fn sweep_some(&self, now: Timestamp) -> Result<(), ControlError> {
-        let mut change = self.kernel.change().await?;
+        let mut tx = self.kernel.begin().await?;
         // What was due stays due, even if the clock has jumped back since.
-        change.now = change.now.max(now);
-        for grant in store::grants::ending(change.db(), now, BATCH).await? {
-            change.step(&grant, GrantEvent::Tick, By::Control).await?;
+        tx.now = tx.now.max(now);
+        for grant in store::grants::ending(tx.db(), now, BATCH).await? {
+            transitions::step(&mut tx, &grant, GrantEvent::Tick, By::Control).await?;
         }
-        for stored in store::requests::lapsing(change.db(), now, BATCH).await? {
-            change.lapse(&stored.request).await?;
+        for stored in store::requests::lapsing(tx.db(), now, BATCH).await? {
+            pending::lapse(&mut tx, &stored.request).await?;
         }
-        for request in store::requests::escalating(change.db(), now, BATCH).await? {
-            change.escalate(&request).await?;
+        for request in store::requests::escalating(tx.db(), now, BATCH).await? {
+            pending::escalate(&mut tx, &request).await?;
         }
-        for lock in store::locks::over(change.db(), now).await? {
-            change.lift_lock(&lock.id, By::Control).await?;
+        for lock in store::locks::over(tx.db(), now).await? {
+            tx.lift_lock(&lock.id, By::Control).await?;
         }
-        change.end_logins_by_time(now, BATCH).await?;
-        change.commit().await.map(drop)
+        logins::end_logins_by_time(&mut tx, now, BATCH).await?;
+        tx.commit().await.map(drop)
     }
 
     /// Forgets what is of no use any more.
@@ -83,17 +87,17 @@ impl Access {
         let access = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                store::login::forget(change.db(), before).await?;
-                store::proofs::forget_sessions(change.db(), before).await?;
-                store::challenges::forget(change.db(), before).await?;
-                store::learned::forget(change.db(), before).await?;
-                store::exchanges::forget(change.db(), before).await?;
-                store::webhooks::forget(change.db(), before).await?;
-                store::issuers::forget_logout_tokens(change.db(), before).await?;
-                change.forget_risks().await?;
-                store::outbox::forget(change.db(), before, dead_before).await?;
-                change.commit().await.map(drop)
+                let mut tx = access.kernel.begin().await?;
+                store::login::forget(tx.db(), before).await?;
+                store::proofs::forget_sessions(tx.db(), before).await?;
+                store::challenges::forget(tx.db(), before).await?;
+                store::learned::forget(tx.db(), before).await?;
+                store::exchanges::forget(tx.db(), before).await?;
+                store::webhooks::forget(tx.db(), before).await?;
+                store::issuers::forget_logout_tokens(tx.db(), before).await?;
+                risk::forget_risks(&mut tx).await?;
+                store::outbox::forget(tx.db(), before, dead_before).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::access::Access;
-use crate::kernel::transaction::Change;
+use crate::access::reconsider;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::tickets::Standing;
@@ -53,9 +54,9 @@ impl Access {
                 let (access, ticket) = (self.clone(), ticket.clone());
                 self.kernel
                     .to_the_end(async move {
-                        let mut change = access.kernel.change().await?;
-                        change.hear_of_ticket(&ticket, state, "the tracker").await?;
-                        change.commit().await.map(drop)
+                        let mut tx = access.kernel.begin().await?;
+                        hear_of_ticket(&mut tx, &ticket, state, "the tracker").await?;
+                        tx.commit().await.map(drop)
                     })
                     .await
             }
@@ -100,43 +101,41 @@ impl Access {
         let access = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                change.record(event).await?;
-                change.commit().await.map(drop)
+                let mut tx = access.kernel.begin().await?;
+                tx.record(event).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }
 }
 
-impl Change {
-    /// Takes in how a ticket stands, by the tracker's answer or its message, and ends what no longer
-    /// follows from it. A state that isn't short and plain is none.
-    pub(crate) async fn hear_of_ticket(
-        &mut self,
-        ticket: &Ticket,
-        state: Option<String>,
-        by: &'static str,
-    ) -> Result<(), ControlError> {
-        let state = state.filter(|state| is_state(state));
-        let now = self.now;
-        learned::put(self.db(), learned::Kind::Ticket, ticket.as_str(), &state, now).await?;
-        let mut next = (*self.inventory).clone();
-        let tickets = &mut next.world.learned.tickets;
-        let standing = Standing { state: state.clone(), at: now };
-        let before = tickets.insert(ticket.clone(), standing);
-        if tickets.len() > MOST {
-            let oldest: BTreeSet<Timestamp> = tickets.values().map(|it| it.at).collect();
-            let since = oldest.into_iter().nth(MOST / 10);
-            tickets.retain(|_, it| since.is_some_and(|since| it.at > since));
-        }
-        if before.is_some_and(|before| before.state == state) {
-            self.know(Arc::new(next));
-            return Ok(());
-        }
-        let detail = json!({ "state": state, "by": by });
-        self.record(Event::new(By::Control, "ticket.learned", ticket, detail)).await?;
-        self.decide_again(next, "a ticket").await
+/// Takes in how a ticket stands, by the tracker's answer or its message, and ends what no longer
+/// follows from it. A state that isn't short and plain is none.
+pub(crate) async fn hear_of_ticket(
+    tx: &mut Transaction,
+    ticket: &Ticket,
+    state: Option<String>,
+    by: &'static str,
+) -> Result<(), ControlError> {
+    let state = state.filter(|state| is_state(state));
+    let now = tx.now;
+    learned::put(tx.db(), learned::Kind::Ticket, ticket.as_str(), &state, now).await?;
+    let mut next = (*tx.inventory).clone();
+    let tickets = &mut next.world.learned.tickets;
+    let standing = Standing { state: state.clone(), at: now };
+    let before = tickets.insert(ticket.clone(), standing);
+    if tickets.len() > MOST {
+        let oldest: BTreeSet<Timestamp> = tickets.values().map(|it| it.at).collect();
+        let since = oldest.into_iter().nth(MOST / 10);
+        tickets.retain(|_, it| since.is_some_and(|since| it.at > since));
     }
+    if before.is_some_and(|before| before.state == state) {
+        tx.know(Arc::new(next));
+        return Ok(());
+    }
+    let detail = json!({ "state": state, "by": by });
+    tx.record(Event::new(By::Control, "ticket.learned", ticket, detail)).await?;
+    reconsider::decide_again(tx, next, "a ticket").await
 }
 
 /// The longest state that is kept, in bytes.

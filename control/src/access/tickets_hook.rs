@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::access::Access;
-use crate::kernel::transaction::Change;
+use crate::access::pending;
+use crate::access::ticket_state;
+use crate::access::transitions;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::platform::webhook_signature::{WEBHOOK_TOLERANCE, WebhookHeaders, verify_webhook};
@@ -57,9 +60,9 @@ impl Access {
         let (access, id) = (self.clone(), headers.id.to_owned());
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                let closed = change.hear(&id, message).await?;
-                change.commit().await?;
+                let mut tx = access.kernel.begin().await?;
+                let closed = hear(&mut tx, &id, message).await?;
+                tx.commit().await?;
                 Ok(closed)
             })
             .await
@@ -71,41 +74,39 @@ fn unreadable() -> ControlError {
     ControlError::Invalid(told.to_owned())
 }
 
-impl Change {
-    async fn hear(&mut self, id: &str, message: Message) -> Result<Closed, ControlError> {
-        // Twice the tolerance: a message may be signed as late as that from now.
-        let expires_at = self.now.after(WEBHOOK_TOLERANCE).after(WEBHOOK_TOLERANCE);
-        if !store::webhooks::take(self.db(), id, expires_at).await? {
-            let told = "this message was taken before".to_owned();
-            return Err(ControlError::Conflict(told));
-        }
-        let Message { ticket, state } = message;
-        let is_over = OVER.contains(&state.to_lowercase().as_str());
-        let closed = if is_over { self.close(&ticket).await? } else { nothing() };
-        let detail = json!({
-            "state": crate::model::event::clip(&state, 100), "ended": closed.ended,
-            "withdrawn": closed.withdrawn, "message": id,
-        });
-        self.record(Event::new(By::Hook(SPEAKER), "ticket.told", &ticket, detail)).await?;
-        self.hear_of_ticket(&ticket, Some(state), "its message").await?;
-        Ok(closed)
+async fn hear(tx: &mut Transaction, id: &str, message: Message) -> Result<Closed, ControlError> {
+    // Twice the tolerance: a message may be signed as late as that from now.
+    let expires_at = tx.now.after(WEBHOOK_TOLERANCE).after(WEBHOOK_TOLERANCE);
+    if !store::webhooks::take(tx.db(), id, expires_at).await? {
+        let told = "this message was taken before".to_owned();
+        return Err(ControlError::Conflict(told));
     }
+    let Message { ticket, state } = message;
+    let is_over = OVER.contains(&state.to_lowercase().as_str());
+    let closed = if is_over { close(tx, &ticket).await? } else { nothing() };
+    let detail = json!({
+        "state": crate::model::event::clip(&state, 100), "ended": closed.ended,
+        "withdrawn": closed.withdrawn, "message": id,
+    });
+    tx.record(Event::new(By::Hook(SPEAKER), "ticket.told", &ticket, detail)).await?;
+    ticket_state::hear_of_ticket(tx, &ticket, Some(state), "its message").await?;
+    Ok(closed)
+}
 
-    async fn close(&mut self, ticket: &Ticket) -> Result<Closed, ControlError> {
-        let mut closed = nothing();
-        for request in store::requests::pending_about(self.db(), ticket).await? {
-            if !self.lapse(&request).await? {
-                let told = format!("ticket {ticket} is closed");
-                self.withdraw_for(&request, &told).await?;
-                closed.withdrawn.push(request.id);
-            }
+async fn close(tx: &mut Transaction, ticket: &Ticket) -> Result<Closed, ControlError> {
+    let mut closed = nothing();
+    for request in store::requests::pending_about(tx.db(), ticket).await? {
+        if !pending::lapse(tx, &request).await? {
+            let told = format!("ticket {ticket} is closed");
+            pending::withdraw_for(tx, &request, &told).await?;
+            closed.withdrawn.push(request.id);
         }
-        for grant in store::grants::open_about(self.db(), ticket).await? {
-            self.step(&grant, GrantEvent::End(End::Done), By::Hook(SPEAKER)).await?;
-            closed.ended.push(grant.id);
-        }
-        Ok(closed)
     }
+    for grant in store::grants::open_about(tx.db(), ticket).await? {
+        transitions::step(tx, &grant, GrantEvent::End(End::Done), By::Hook(SPEAKER)).await?;
+        closed.ended.push(grant.id);
+    }
+    Ok(closed)
 }
 
 fn nothing() -> Closed {

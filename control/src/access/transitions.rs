@@ -5,137 +5,136 @@ use std::net::IpAddr;
 use policies::{Grant, GrantEvent, GrantState, Grounds, Request, Ticket};
 use serde_json::{Value, json};
 
+use crate::access::ask;
 use crate::kernel::cuts::What;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::unusual::Unusual;
 use crate::store;
 
-impl Change {
-    /// Takes a new request in.
-    pub(crate) async fn add_request(
-        &mut self,
-        request: &Request,
-        source: Option<IpAddr>,
-        unusual: &Unusual,
-    ) -> Result<(), ControlError> {
-        let escalates_at = self.inventory.escalates_at(request);
-        let beside = (source, unusual.risk, escalates_at);
-        store::requests::insert(self.db(), request, beside).await?;
-        let by = By::Principal(request.principal.clone());
-        let needs: Vec<String> = request.terms.approvals.told();
-        let facts = unusual.facts(request.judged_at(self.now), source).about(request);
-        let facts = match self.inventory.person(&request.principal) {
-            Ok(person) => self.inventory.informed(&person.principal, &facts),
-            Err(_) => facts,
-        };
-        let detail = json!({
-            "resource": request.subject(), "ttl": request.ttl, "reason": request.reason,
-            "ticket": request.ticket, "act": request.act, "extends": request.extends,
-            "starts_at": request.starts_at.map(|at| at.to_string()),
-            "needs": needs, "rules": request.terms.rules, "digest": request.digest(),
-            "source": source, "step_up": request.step_up, "unusual": unusual.told(),
-            "terms": request.terms, "on_call": facts.on_call, "ticket_state": facts.ticket_state,
-            "risk": unusual.risk,
-        });
-        let event = Event::new(by, "request.asked", &request.id, detail);
-        self.record(event).await?;
-        self.touch(request);
-        Ok(())
-    }
+/// Takes a new request in.
+pub(crate) async fn add_request(
+    tx: &mut Transaction,
+    request: &Request,
+    source: Option<IpAddr>,
+    unusual: &Unusual,
+) -> Result<(), ControlError> {
+    let escalates_at = tx.inventory.escalates_at(request);
+    let beside = (source, unusual.risk, escalates_at);
+    store::requests::insert(tx.db(), request, beside).await?;
+    let by = By::Principal(request.principal.clone());
+    let needs: Vec<String> = request.terms.approvals.told();
+    let facts = unusual.facts(request.judged_at(tx.now), source).about(request);
+    let facts = match tx.inventory.person(&request.principal) {
+        Ok(person) => tx.inventory.informed(&person.principal, &facts),
+        Err(_) => facts,
+    };
+    let detail = json!({
+        "resource": request.subject(), "ttl": request.ttl, "reason": request.reason,
+        "ticket": request.ticket, "act": request.act, "extends": request.extends,
+        "starts_at": request.starts_at.map(|at| at.to_string()),
+        "needs": needs, "rules": request.terms.rules, "digest": request.digest(),
+        "source": source, "step_up": request.step_up, "unusual": unusual.told(),
+        "terms": request.terms, "on_call": facts.on_call, "ticket_state": facts.ticket_state,
+        "risk": unusual.risk,
+    });
+    let event = Event::new(by, "request.asked", &request.id, detail);
+    tx.record(event).await?;
+    touch(tx, request);
+    Ok(())
+}
 
-    /// Writes a request's next state.
-    pub(crate) async fn put_request(
-        &mut self,
-        request: &Request,
-        by: impl Into<By>,
-        kind: &'static str,
-        detail: Value,
-    ) -> Result<(), ControlError> {
-        let escalates_at = self.inventory.escalates_at(request);
-        store::requests::update(self.db(), request, escalates_at).await?;
-        self.record(Event::new(by, kind, &request.id, detail)).await?;
-        self.touch(request);
-        Ok(())
-    }
+/// Writes a request's next state.
+pub(crate) async fn put_request(
+    tx: &mut Transaction,
+    request: &Request,
+    by: impl Into<By>,
+    kind: &'static str,
+    detail: Value,
+) -> Result<(), ControlError> {
+    let escalates_at = tx.inventory.escalates_at(request);
+    store::requests::update(tx.db(), request, escalates_at).await?;
+    tx.record(Event::new(by, kind, &request.id, detail)).await?;
+    touch(tx, request);
+    Ok(())
+}
 
-    fn touch(&mut self, request: &Request) {
-        let standing = (request.id.clone(), request.state.word());
-        self.touched.push(standing);
-    }
+fn touch(tx: &mut Transaction, request: &Request) {
+    let standing = (request.id.clone(), request.state.word());
+    tx.touched.push(standing);
+}
 
-    /// Steps a grant, and tells of it where that changed anything.
-    pub(crate) async fn step(
-        &mut self,
-        grant: &Grant,
-        event: GrantEvent,
-        by: impl Into<By>,
-    ) -> Result<Grant, ControlError> {
-        self.step_because(grant, event, by, None).await
-    }
+/// Steps a grant, and tells of it where that changed anything.
+pub(crate) async fn step(
+    tx: &mut Transaction,
+    grant: &Grant,
+    event: GrantEvent,
+    by: impl Into<By>,
+) -> Result<Grant, ControlError> {
+    step_because(tx, grant, event, by, None).await
+}
 
-    /// The same, on the grounds of rules.
-    pub(crate) async fn step_because(
-        &mut self,
-        grant: &Grant,
-        event: GrantEvent,
-        by: impl Into<By>,
-        decided_by: Option<Grounds>,
-    ) -> Result<Grant, ControlError> {
-        let extended_by = match &event {
-            GrantEvent::Extend { request, .. } => Some(request.clone()),
-            GrantEvent::Use | GrantEvent::End(_) | GrantEvent::Tick => None,
-        };
-        let by = by.into();
-        let next = grant.apply(event, self.now)?;
-        if next == *grant {
-            return Ok(next);
+/// The same, on the grounds of rules.
+pub(crate) async fn step_because(
+    tx: &mut Transaction,
+    grant: &Grant,
+    event: GrantEvent,
+    by: impl Into<By>,
+    decided_by: Option<Grounds>,
+) -> Result<Grant, ControlError> {
+    let extended_by = match &event {
+        GrantEvent::Extend { request, .. } => Some(request.clone()),
+        GrantEvent::Use | GrantEvent::End(_) | GrantEvent::Tick => None,
+    };
+    let by = by.into();
+    let next = grant.apply(event, tx.now)?;
+    if next == *grant {
+        return Ok(next);
+    }
+    if let GrantState::Ended { end, .. } = &next.state {
+        let what = What::Grant { grant: next.id.clone(), end: end.clone() };
+        tx.cuts_off(by.clone(), what);
+    }
+    store::grants::update(tx.db(), &next).await?;
+    let ends = next.deadline().map(|at| at.to_string());
+    let (kind, detail) = match (&next.state, extended_by) {
+        (GrantState::Ended { end, .. }, _) => {
+            ("grant.ended", json!({ "end": end.code(), "detail": end.detail() }))
         }
-        if let GrantState::Ended { end, .. } = &next.state {
-            let what = What::Grant { grant: next.id.clone(), end: end.clone() };
-            self.cuts_off(by.clone(), what);
+        (_, Some(request)) => {
+            let detail = json!({ "ends": ends, "request": request, "decided_by": decided_by });
+            ("grant.extended", detail)
         }
-        store::grants::update(self.db(), &next).await?;
-        let ends = next.deadline().map(|at| at.to_string());
-        let (kind, detail) = match (&next.state, extended_by) {
-            (GrantState::Ended { end, .. }, _) => {
-                ("grant.ended", json!({ "end": end.code(), "detail": end.detail() }))
-            }
-            (_, Some(request)) => {
-                let detail = json!({ "ends": ends, "request": request, "decided_by": decided_by });
-                ("grant.extended", detail)
-            }
-            (GrantState::Scheduled { .. } | GrantState::Granted { .. }, None) => {
-                ("grant.opened", json!({ "claim_by": ends }))
-            }
-            (GrantState::Active { .. }, None) => ("grant.used", json!({ "ends": ends })),
-        };
-        self.record(Event::new(by, kind, &next.id, detail)).await?;
-        self.announce(&next).await?;
-        Ok(next)
-    }
-
-    /// What proxies hear of a grant. An end takes the wish for a later one with it.
-    async fn announce(&mut self, grant: &Grant) -> Result<(), ControlError> {
-        self.news.leases.extend(grant.lease());
-        if let GrantState::Ended { end, .. } = &grant.state {
-            self.news.gone.push((grant.id.clone(), end.clone()));
-            self.drop_extensions(grant).await?;
+        (GrantState::Scheduled { .. } | GrantState::Granted { .. }, None) => {
+            ("grant.opened", json!({ "claim_by": ends }))
         }
-        Ok(())
-    }
+        (GrantState::Active { .. }, None) => ("grant.used", json!({ "ends": ends })),
+    };
+    tx.record(Event::new(by, kind, &next.id, detail)).await?;
+    announce(tx, &next).await?;
+    Ok(next)
+}
 
-    /// Takes a new grant in.
-    pub(crate) async fn add_grant(
-        &mut self,
-        grant: &Grant,
-        ticket: Option<&Ticket>,
-        detail: Value,
-    ) -> Result<(), ControlError> {
-        store::grants::insert(self.db(), grant, ticket).await?;
-        self.record(Event::new(By::Control, "grant.given", &grant.id, detail)).await?;
-        self.news.leases.extend(grant.lease());
-        Ok(())
+/// What proxies hear of a grant. An end takes the wish for a later one with it.
+async fn announce(tx: &mut Transaction, grant: &Grant) -> Result<(), ControlError> {
+    tx.news.leases.extend(grant.lease());
+    if let GrantState::Ended { end, .. } = &grant.state {
+        tx.news.gone.push((grant.id.clone(), end.clone()));
+        ask::drop_extensions(tx, grant).await?;
     }
+    Ok(())
+}
+
+/// Takes a new grant in.
+pub(crate) async fn add_grant(
+    tx: &mut Transaction,
+    grant: &Grant,
+    ticket: Option<&Ticket>,
+    detail: Value,
+) -> Result<(), ControlError> {
+    store::grants::insert(tx.db(), grant, ticket).await?;
+    tx.record(Event::new(By::Control, "grant.given", &grant.id, detail)).await?;
+    tx.news.leases.extend(grant.lease());
+    Ok(())
 }

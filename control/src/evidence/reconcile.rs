@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::evidence::Evidence;
 use crate::evidence::sessions::{ID_MAX, TEXT_MAX};
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
 use crate::model::view::{SessionEnd, SessionView};
@@ -93,9 +93,9 @@ impl Evidence {
         if let Some(until) = until {
             let evidence = self.clone();
             let noting = async move {
-                let mut change = evidence.kernel.change().await?;
-                rows::reconciled(change.db(), until).await?;
-                change.commit().await.map(drop)
+                let mut tx = evidence.kernel.begin().await?;
+                rows::reconciled(tx.db(), until).await?;
+                tx.commit().await.map(drop)
             };
             self.kernel.to_the_end(noting).await?;
         }
@@ -107,75 +107,81 @@ impl Evidence {
         let session = session.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = evidence.kernel.change().await?;
-                change.compare(&session, &summary).await?;
-                change.commit().await.map(drop)
+                let mut tx = evidence.kernel.begin().await?;
+                compare(&mut tx, &session, &summary).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }
 }
 
-impl Change {
-    async fn compare(&mut self, id: &SessionId, summary: &Summary) -> Result<(), ControlError> {
-        let kept = rows::kept(self.db(), id).await?;
-        let proof = match Proof::of(id, summary) {
-            Ok(proof) => proof,
-            Err(why) => return self.broken(id, kept, &why).await,
-        };
-        let Some(kept) = kept else {
-            rows::insert(self.db(), &proof.session).await?;
-            rows::correct(self.db(), id, &proof.end).await?;
-            return self.corrected(&proof, true).await;
-        };
-        if kept.session.principal != proof.session.principal {
-            let why = format!("it names the principal `{}`", proof.session.principal);
-            return self.broken(id, Some(kept), &why).await;
-        }
-        let end = match kept.session.ended {
-            Some(told) if !kept.assumed => SessionEnd {
-                statements: told.statements.max(proof.end.statements),
-                head: proof.end.head.clone(),
-                ..told
-            },
-            Some(_) | None => proof.end.clone(),
-        };
-        rows::correct(self.db(), id, &end).await?;
-        self.corrected(&Proof { end, ..proof }, false).await
+async fn compare(
+    tx: &mut Transaction,
+    id: &SessionId,
+    summary: &Summary,
+) -> Result<(), ControlError> {
+    let kept = rows::kept(tx.db(), id).await?;
+    let proof = match Proof::of(id, summary) {
+        Ok(proof) => proof,
+        Err(why) => return broken(tx, id, kept, &why).await,
+    };
+    let Some(kept) = kept else {
+        rows::insert(tx.db(), &proof.session).await?;
+        rows::correct(tx.db(), id, &proof.end).await?;
+        return corrected(tx, &proof, true).await;
+    };
+    if kept.session.principal != proof.session.principal {
+        let why = format!("it names the principal `{}`", proof.session.principal);
+        return broken(tx, id, Some(kept), &why).await;
     }
+    let end = match kept.session.ended {
+        Some(told) if !kept.assumed => SessionEnd {
+            statements: told.statements.max(proof.end.statements),
+            head: proof.end.head.clone(),
+            ..told
+        },
+        Some(_) | None => proof.end.clone(),
+    };
+    rows::correct(tx.db(), id, &end).await?;
+    corrected(tx, &Proof { end, ..proof }, false).await
+}
 
-    /// Says what the register has now.
-    async fn corrected(&mut self, proof: &Proof, was_missing: bool) -> Result<(), ControlError> {
-        let Proof { session, end, state } = proof;
-        let detail = json!({
-            "was_missing": was_missing, "recording": state, "principal": session.principal,
-            "grant": session.grant, "resource": session.resource.to_string(),
-            "opened_at": session.opened_at.to_string(), "proxy": session.proxy, "end": end.end,
-            "detail": end.detail, "ended_at": end.at.to_string(), "statements": end.statements,
-            "head": end.head,
-        });
-        self.record(Event::new(By::Control, "session.reconciled", &session.id, detail)).await
-    }
+/// Says what the register has now.
+async fn corrected(
+    tx: &mut Transaction,
+    proof: &Proof,
+    was_missing: bool,
+) -> Result<(), ControlError> {
+    let Proof { session, end, state } = proof;
+    let detail = json!({
+        "was_missing": was_missing, "recording": state, "principal": session.principal,
+        "grant": session.grant, "resource": session.resource.to_string(),
+        "opened_at": session.opened_at.to_string(), "proxy": session.proxy, "end": end.end,
+        "detail": end.detail, "ended_at": end.at.to_string(), "statements": end.statements,
+        "head": end.head,
+    });
+    tx.record(Event::new(By::Control, "session.reconciled", &session.id, detail)).await
+}
 
-    /// Says once that a recording proves nothing.
-    async fn broken(
-        &mut self,
-        id: &SessionId,
-        kept: Option<Stored>,
-        why: &str,
-    ) -> Result<(), ControlError> {
-        tracing::error!(session = %id, why, "a recording can't be trusted");
-        let now = self.now;
-        if !rows::is_new(self.db(), &format!("recording.broken {id} {why}"), now).await? {
-            return Ok(());
-        }
-        let assumed = kept.filter(|kept| kept.assumed).and_then(|kept| kept.session.ended);
-        if let Some(end) = assumed {
-            let detail = format!("{}; its recording proves nothing: {why}", end.detail);
-            rows::correct(self.db(), id, &SessionEnd { detail, ..end }).await?;
-        }
-        let detail = json!({ "why": why });
-        self.record(Event::new(By::Control, "recording.broken", id, detail)).await
+/// Says once that a recording proves nothing.
+async fn broken(
+    tx: &mut Transaction,
+    id: &SessionId,
+    kept: Option<Stored>,
+    why: &str,
+) -> Result<(), ControlError> {
+    tracing::error!(session = %id, why, "a recording can't be trusted");
+    let now = tx.now;
+    if !rows::is_new(tx.db(), &format!("recording.broken {id} {why}"), now).await? {
+        return Ok(());
     }
+    let assumed = kept.filter(|kept| kept.assumed).and_then(|kept| kept.session.ended);
+    if let Some(end) = assumed {
+        let detail = format!("{}; its recording proves nothing: {why}", end.detail);
+        rows::correct(tx.db(), id, &SessionEnd { detail, ..end }).await?;
+    }
+    let detail = json!({ "why": why });
+    tx.record(Event::new(By::Control, "recording.broken", id, detail)).await
 }
 
 /// What a recording proves.

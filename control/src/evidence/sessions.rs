@@ -12,11 +12,12 @@ use serde_json::json;
 
 use crate::evidence::Evidence;
 use crate::kernel::refusals::{CountedBy, Refused};
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
 use crate::model::view::{Page, Paging, Scope, SessionEnd, SessionFilter, SessionView};
+use crate::policy::risk;
 use crate::store;
 use crate::store::sessions::Wanted;
 
@@ -74,9 +75,9 @@ impl Evidence {
         let (evidence, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = evidence.kernel.change().await?;
-                change.record(Event::new(&actor, "recording.read", id, json!({}))).await?;
-                change.commit().await?;
+                let mut tx = evidence.kernel.begin().await?;
+                tx.record(Event::new(&actor, "recording.read", id, json!({}))).await?;
+                tx.commit().await?;
                 Ok(path)
             })
             .await
@@ -88,124 +89,130 @@ impl Evidence {
         let evidence = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = evidence.kernel.change().await?;
+                let mut tx = evidence.kernel.begin().await?;
                 let proxy = clip(&report.proxy, ID_MAX);
                 for happening in report.happenings {
-                    change.happened(&proxy, happening).await?;
+                    happened(&mut tx, &proxy, happening).await?;
                 }
-                change.commit().await.map(drop)
+                tx.commit().await.map(drop)
             })
             .await
     }
 }
 
-impl Change {
-    async fn happened(&mut self, proxy: &str, told: v1::Happening) -> Result<(), ControlError> {
-        let now = self.now;
-        let id = clip(&told.id, ID_MAX);
-        if !store::sessions::is_new(self.db(), &id, now).await? {
-            return Ok(());
-        }
-        let at = Timestamp::from_millis(told.at_ms);
-        match told.happening {
-            Some(What::Opened(opened)) => match session(opened, proxy, at) {
-                Ok(session) => self.opened(proxy, &self.named(session)).await,
-                Err(why) => ignored(proxy, &why),
-            },
-            Some(What::Ended(ended)) => match end(ended, at) {
-                Ok((session, end)) => self.ended_session(proxy, &session, &end).await,
-                Err(why) => ignored(proxy, &why),
-            },
-            Some(What::Denied(denied)) => self.denied(proxy, denied, at).await,
-            Some(What::Clock(clock)) => self.jumped(proxy, &clock, at).await,
-            None => ignored(proxy, "it is empty"),
-        }
+async fn happened(
+    tx: &mut Transaction,
+    proxy: &str,
+    told: v1::Happening,
+) -> Result<(), ControlError> {
+    let now = tx.now;
+    let id = clip(&told.id, ID_MAX);
+    if !store::sessions::is_new(tx.db(), &id, now).await? {
+        return Ok(());
     }
+    let at = Timestamp::from_millis(told.at_ms);
+    match told.happening {
+        Some(What::Opened(opened)) => match session(opened, proxy, at) {
+            Ok(session) => record_opened(tx, proxy, &named(tx, session)).await,
+            Err(why) => ignored(proxy, &why),
+        },
+        Some(What::Ended(ended)) => match end(ended, at) {
+            Ok((session, end)) => ended_session(tx, proxy, &session, &end).await,
+            Err(why) => ignored(proxy, &why),
+        },
+        Some(What::Denied(denied)) => record_denied(tx, proxy, denied, at).await,
+        Some(What::Clock(clock)) => jumped(tx, proxy, &clock, at).await,
+        None => ignored(proxy, "it is empty"),
+    }
+}
 
-    /// A certificate names nobody by more than their key: the name is the one that people know.
-    fn named(&self, session: SessionView) -> SessionView {
-        let known = self.inventory.people.get(&session.principal);
-        let name = known.map(|person| person.principal.name.clone());
-        SessionView { name: name.unwrap_or(session.name), ..session }
-    }
+/// A certificate names nobody by more than their key: the name is the one that people know.
+fn named(tx: &Transaction, session: SessionView) -> SessionView {
+    let known = tx.inventory.people.get(&session.principal);
+    let name = known.map(|person| person.principal.name.clone());
+    SessionView { name: name.unwrap_or(session.name), ..session }
+}
 
-    async fn opened(&mut self, proxy: &str, session: &SessionView) -> Result<(), ControlError> {
-        store::sessions::insert(self.db(), session).await?;
-        if session.authn.method == Method::Key {
-            store::ssh_keys::used(self.db(), &session.authn.evidence, session.opened_at).await?;
-        }
-        let detail = json!({
-            "grant": session.grant, "principal": session.principal, "authn": session.authn,
-            "resource": session.resource.to_string(), "client": session.client,
-            "application": session.application, "at": session.opened_at.to_string(),
-        });
-        let by = By::Proxy(proxy.to_owned());
-        self.record(Event::new(by, "session.opened", &session.id, detail)).await
+async fn record_opened(
+    tx: &mut Transaction,
+    proxy: &str,
+    session: &SessionView,
+) -> Result<(), ControlError> {
+    store::sessions::insert(tx.db(), session).await?;
+    if session.authn.method == Method::Key {
+        store::ssh_keys::used(tx.db(), &session.authn.evidence, session.opened_at).await?;
     }
+    let detail = json!({
+        "grant": session.grant, "principal": session.principal, "authn": session.authn,
+        "resource": session.resource.to_string(), "client": session.client,
+        "application": session.application, "at": session.opened_at.to_string(),
+    });
+    let by = By::Proxy(proxy.to_owned());
+    tx.record(Event::new(by, "session.opened", &session.id, detail)).await
+}
 
-    async fn ended_session(
-        &mut self,
-        proxy: &str,
-        id: &SessionId,
-        end: &SessionEnd,
-    ) -> Result<(), ControlError> {
-        store::sessions::end(self.db(), id, end).await?;
-        let detail = json!({
-            "end": end.end, "detail": end.detail, "bytes_in": end.bytes_in,
-            "bytes_out": end.bytes_out, "statements": end.statements, "head": end.head,
-            "at": end.at.to_string(),
-        });
-        let by = By::Proxy(proxy.to_owned());
-        self.record(Event::new(by, "session.ended", id, detail)).await
-    }
+async fn ended_session(
+    tx: &mut Transaction,
+    proxy: &str,
+    id: &SessionId,
+    end: &SessionEnd,
+) -> Result<(), ControlError> {
+    store::sessions::end(tx.db(), id, end).await?;
+    let detail = json!({
+        "end": end.end, "detail": end.detail, "bytes_in": end.bytes_in,
+        "bytes_out": end.bytes_out, "statements": end.statements, "head": end.head,
+        "at": end.at.to_string(),
+    });
+    let by = By::Proxy(proxy.to_owned());
+    tx.record(Event::new(by, "session.ended", id, detail)).await
+}
 
-    async fn denied(
-        &mut self,
-        proxy: &str,
-        denied: v1::ConnectionDenied,
-        at: Timestamp,
-    ) -> Result<(), ControlError> {
-        let text = |text: &str| clip(text, TEXT_MAX);
-        let who = denied.identity.as_ref().map(|identity| text(&identity.principal));
-        let detail = json!({
-            "principal": who, "target": text(&denied.target), "login": text(&denied.login),
-            "database": text(&denied.database), "client": text(&denied.client),
-            "reason": text(&denied.reason), "detail": text(&denied.detail), "at": at.to_string(),
-        });
-        if let Some(whose) = self.taken_back(&denied) {
-            self.failed(&whose, "certificate").await?;
-        }
-        let by = By::Proxy(proxy.to_owned());
-        let subject = text(&denied.target);
-        if who.is_some() {
-            return self.record(Event::new(by, "connection.denied", subject, detail)).await;
-        }
-        let from = CountedBy::address(crate::model::actor::source(&denied.client));
-        match self.kernel().admit_refusal(Refused::Connection, from) {
-            Some(noted) => self.note_refusal(noted, by, subject, detail).await,
-            None => Ok(()),
-        }
+async fn record_denied(
+    tx: &mut Transaction,
+    proxy: &str,
+    denied: v1::ConnectionDenied,
+    at: Timestamp,
+) -> Result<(), ControlError> {
+    let text = |text: &str| clip(text, TEXT_MAX);
+    let who = denied.identity.as_ref().map(|identity| text(&identity.principal));
+    let detail = json!({
+        "principal": who, "target": text(&denied.target), "login": text(&denied.login),
+        "database": text(&denied.database), "client": text(&denied.client),
+        "reason": text(&denied.reason), "detail": text(&denied.detail), "at": at.to_string(),
+    });
+    if let Some(whose) = taken_back(tx, &denied) {
+        risk::failed(tx, &whose, "certificate").await?;
     }
+    let by = By::Proxy(proxy.to_owned());
+    let subject = text(&denied.target);
+    if who.is_some() {
+        return tx.record(Event::new(by, "connection.denied", subject, detail)).await;
+    }
+    let from = CountedBy::address(crate::model::actor::source(&denied.client));
+    match tx.kernel().admit_refusal(Refused::Connection, from) {
+        Some(noted) => tx.note_refusal(noted, by, subject, detail).await,
+        None => Ok(()),
+    }
+}
 
-    /// Whose connection was denied that proved to hold what was taken back.
-    fn taken_back(&self, denied: &v1::ConnectionDenied) -> Option<PrincipalId> {
-        let identity = denied.identity.as_ref()?;
-        let authn = Authn::try_from(identity.authn.clone()?).ok()?;
-        let whose = identity.principal.parse().ok()?;
-        let asker = Asker::connected(&whose, &authn, None);
-        self.kernel().not_shut_out(&asker, self.now).is_err().then_some(whose)
-    }
+/// Whose connection was denied that proved to hold what was taken back.
+fn taken_back(tx: &Transaction, denied: &v1::ConnectionDenied) -> Option<PrincipalId> {
+    let identity = denied.identity.as_ref()?;
+    let authn = Authn::try_from(identity.authn.clone()?).ok()?;
+    let whose = identity.principal.parse().ok()?;
+    let asker = Asker::connected(&whose, &authn, None);
+    tx.kernel().not_shut_out(&asker, tx.now).is_err().then_some(whose)
+}
 
-    async fn jumped(
-        &mut self,
-        proxy: &str,
-        clock: &v1::ClockJumped,
-        at: Timestamp,
-    ) -> Result<(), ControlError> {
-        let detail = json!({ "jump_ms": clock.jump_ms, "at": at.to_string() });
-        let by = By::Proxy(proxy.to_owned());
-        self.record(Event::new(by, "clock.jumped", proxy, detail)).await
-    }
+async fn jumped(
+    tx: &mut Transaction,
+    proxy: &str,
+    clock: &v1::ClockJumped,
+    at: Timestamp,
+) -> Result<(), ControlError> {
+    let detail = json!({ "jump_ms": clock.jump_ms, "at": at.to_string() });
+    let by = By::Proxy(proxy.to_owned());
+    tx.record(Event::new(by, "clock.jumped", proxy, detail)).await
 }
 
 fn ignored(proxy: &str, why: &str) -> Result<(), ControlError> {

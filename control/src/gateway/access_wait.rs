@@ -338,6 +338,7 @@ impl Story<'_> {
             | ControlError::Vault(_)
             | ControlError::RolledBack(_)
             | ControlError::HighWater(_)
+            | ControlError::Id(_)
             | ControlError::Broken => {
                 tracing::error!(
                     error = error as &dyn std::error::Error,

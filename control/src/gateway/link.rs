@@ -276,6 +276,7 @@ fn status(error: ControlError) -> Status {
         | ControlError::RolledBack(_)
         | ControlError::HighWater(_)
         | ControlError::Postponed
+        | ControlError::Id(_)
         | ControlError::Broken => {
             tracing::error!(error = &error as &dyn std::error::Error, "a proxy's call failed");
             Status::unavailable("control can't answer now")

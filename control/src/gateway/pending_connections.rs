@@ -274,13 +274,13 @@ impl Gateway {
         if let Some(unsaid) = self.access.lacks(actor, &shown).await? {
             return Err(Rejection::Unsaid(unsaid).into());
         }
-        let mut change = self.kernel.change().await?;
-        change.acting(actor)?;
-        let looked_at = self.own.holds.view(code, actor, change.now)?;
+        let mut tx = self.kernel.begin().await?;
+        tx.acting(actor)?;
+        let looked_at = self.own.holds.view(code, actor, tx.now)?;
         if looked_at.digest != *digest {
             return Err(ControlError::Conflict(ANOTHER.to_owned()));
         }
-        let step_up = change.for_hold(actor, &looked_at, step_up).await?;
+        let step_up = crate::access::step_up::for_hold(&mut tx, actor, &looked_at, step_up).await?;
         let Hold { view, answer, .. } = self.own.holds.take(code, &looked_at)?;
         let detail = json!({
             "resource": view.resource.to_string(), "client": view.client,
@@ -288,8 +288,8 @@ impl Gateway {
             "ticket": view.ticket,
             "step_up": step_up.as_ref().map(step_up::told),
         });
-        change.record(Event::new(actor, "hold.confirmed", &view.id, detail)).await?;
-        change.commit().await?;
+        tx.record(Event::new(actor, "hold.confirmed", &view.id, detail)).await?;
+        tx.commit().await?;
         let answered = Answer { actor: actor.clone(), touch: step_up, view: view.clone() };
         answer
             .send(answered)

@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::identity::Identity;
 use crate::identity::issuers::{Claims, Expect, JwtError, Typ};
 use crate::identity::tokens::Redeemed;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::bearer::Bearer;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::{Event, clip};
@@ -89,13 +89,13 @@ impl Identity {
         let proven = self.believe(token.expose_secret()).await?;
         let identity = self.clone();
         let done = self.kernel.to_the_end(async move {
-            let mut change = identity.kernel.change().await?;
-            let redeemed = match change.redeem_bearer(&proven).await {
+            let mut tx = identity.kernel.begin().await?;
+            let redeemed = match redeem_bearer(&mut tx, &proven).await {
                 Err(BearerError::Failed(error)) => return Err(error),
                 Err(refused) => return Ok(Err(refused)),
                 Ok(redeemed) => redeemed,
             };
-            change.commit().await?;
+            tx.commit().await?;
             Ok(Ok(redeemed))
         });
         done.await?
@@ -136,25 +136,23 @@ fn said_issuer(token: &str) -> Option<String> {
     serde_json::from_slice(&claims).ok().map(|Said { iss }| iss)
 }
 
-impl Change {
-    async fn redeem_bearer(&mut self, proven: &Proven) -> Result<Redeemed, BearerError> {
-        let Proven { issuer, claims, evidence } = proven;
-        let subject = claims.subject.as_deref().ok_or(BearerError::Nobody)?;
-        let id = self.inventory.principal_of(issuer, subject);
-        let id = id.map_err(|_| BearerError::Unknown)?;
-        let person = match self.inventory.person(&id) {
-            Ok(person) => person,
-            Err(Rejection::Unknown) => return Err(BearerError::Unknown),
-            Err(other) => return Err(BearerError::Rejected(other)),
-        };
-        let principal = person.principal.clone();
-        let by = crate::model::event::By::Principal(id);
-        let detail = json!({ "issuer": issuer, "subject": clip(subject, 255) });
-        self.record(Event::new(by, "bearer.redeemed", evidence, detail)).await?;
-        let (method, at, device) = (Method::Bearer, self.now, None);
-        let authn = Authn { method, at, evidence: evidence.clone(), device };
-        Ok(Redeemed { principal, authn })
-    }
+async fn redeem_bearer(tx: &mut Transaction, proven: &Proven) -> Result<Redeemed, BearerError> {
+    let Proven { issuer, claims, evidence } = proven;
+    let subject = claims.subject.as_deref().ok_or(BearerError::Nobody)?;
+    let id = tx.inventory.principal_of(issuer, subject);
+    let id = id.map_err(|_| BearerError::Unknown)?;
+    let person = match tx.inventory.person(&id) {
+        Ok(person) => person,
+        Err(Rejection::Unknown) => return Err(BearerError::Unknown),
+        Err(other) => return Err(BearerError::Rejected(other)),
+    };
+    let principal = person.principal.clone();
+    let by = crate::model::event::By::Principal(id);
+    let detail = json!({ "issuer": issuer, "subject": clip(subject, 255) });
+    tx.record(Event::new(by, "bearer.redeemed", evidence, detail)).await?;
+    let (method, at, device) = (Method::Bearer, tx.now, None);
+    let authn = Authn { method, at, evidence: evidence.clone(), device };
+    Ok(Redeemed { principal, authn })
 }
 
 #[cfg(test)]

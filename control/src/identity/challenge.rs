@@ -13,14 +13,17 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use crate::identity::Identity;
+use crate::identity::passkeys;
 use crate::identity::passkeys::evidence;
-use crate::kernel::transaction::Change;
+use crate::identity::totp;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::statement::Statement;
 use crate::model::unproven::Unproven;
 use crate::platform::ids;
+use crate::policy::risk;
 use crate::store;
 use crate::store::challenges::Asked;
 
@@ -113,9 +116,9 @@ impl Identity {
         let (identity, actor, statement) = (self.clone(), actor.clone(), statement.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let challenge = change.challenge(&identity, &actor, statement).await?;
-                change.commit().await?;
+                let mut tx = identity.kernel.begin().await?;
+                let challenge = challenge(&mut tx, &identity, &actor, statement).await?;
+                tx.commit().await?;
                 Ok(challenge)
             })
             .await
@@ -144,10 +147,10 @@ impl Identity {
         let id = challenge.to_owned();
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
+                let mut tx = identity.kernel.begin().await?;
                 let wanted = Wanted { actor: &actor, purpose, digest: &digest, bound };
-                let proven = change.prove(&identity, &wanted, &id, proof).await;
-                change.settle(By::from(&actor), "step-up.refused", &id, purpose, proven).await
+                let proven = prove(&mut tx, &identity, &wanted, &id, proof).await;
+                settle(tx, By::from(&actor), "step-up.refused", &id, purpose, proven).await
             })
             .await
     }
@@ -183,204 +186,210 @@ struct Wanted<'a> {
     bound: Option<Bound>,
 }
 
-impl Change {
-    async fn challenge(
-        &mut self,
-        identity: &Identity,
-        actor: &Actor,
-        statement: Statement,
-    ) -> Result<Challenge, ControlError> {
-        self.acting(actor)?;
-        let principal = &actor.principal.id;
-        let statement_purpose = statement.purpose;
-        let asked = self.asked(actor, statement);
-        let keys = store::passkeys::of(self.db(), principal).await?;
-        let totp = self.takes_code(principal, statement_purpose, !keys.is_empty()).await?;
-        let options = if keys.is_empty() {
-            None
-        } else {
-            let keys: Vec<_> = keys.into_iter().map(|kept| kept.key).collect();
-            Some(identity.party()?.options(&keys, &asked.challenge())?)
-        };
-        if options.is_none() && !totp {
-            let told = "you have no passkey yet: register one at /keys";
-            return Err(ControlError::Conflict(told.to_owned()));
-        }
-        self.keep(&asked).await?;
-        Ok(Challenge { id: asked.id, options, totp, expires_at: asked.expires_at })
+async fn challenge(
+    tx: &mut Transaction,
+    identity: &Identity,
+    actor: &Actor,
+    statement: Statement,
+) -> Result<Challenge, ControlError> {
+    tx.acting(actor)?;
+    let principal = &actor.principal.id;
+    let statement_purpose = statement.purpose;
+    let asked = asked(tx, actor, statement);
+    let keys = store::passkeys::of(tx.db(), principal).await?;
+    let totp = takes_code(tx, principal, statement_purpose, !keys.is_empty()).await?;
+    let options = if keys.is_empty() {
+        None
+    } else {
+        let keys: Vec<_> = keys.into_iter().map(|kept| kept.key).collect();
+        Some(identity.party()?.options(&keys, &asked.challenge())?)
+    };
+    if options.is_none() && !totp {
+        let told = "you have no passkey yet: register one at /keys";
+        return Err(ControlError::Conflict(told.to_owned()));
     }
+    keep(tx, &asked).await?;
+    Ok(Challenge { id: asked.id, options, totp, expires_at: asked.expires_at })
+}
 
-    /// Whether a code of an app will do. It never does for what protects an account that has a
-    /// passkey: else whoever talks somebody out of a code could stay for good.
-    async fn takes_code(
-        &mut self,
-        principal: &PrincipalId,
-        purpose: Purpose,
-        has_passkey: bool,
-    ) -> Result<bool, ControlError> {
-        let weak = purpose == Purpose::Administer && has_passkey;
-        let taken = self.kernel().settings().totp && !weak;
-        Ok(taken && store::totp::confirmed(self.db(), principal).await?)
+/// Whether a code of an app will do. It never does for what protects an account that has a
+/// passkey: else whoever talks somebody out of a code could stay for good.
+async fn takes_code(
+    tx: &mut Transaction,
+    principal: &PrincipalId,
+    purpose: Purpose,
+    has_passkey: bool,
+) -> Result<bool, ControlError> {
+    let weak = purpose == Purpose::Administer && has_passkey;
+    let taken = tx.kernel().settings().totp && !weak;
+    Ok(taken && store::totp::confirmed(tx.db(), principal).await?)
+}
+
+/// A fresh question to somebody.
+pub(crate) fn asked(tx: &Transaction, actor: &Actor, statement: Statement) -> Asked {
+    Asked {
+        id: ids::fresh_text("ch"),
+        principal: actor.principal.id.clone(),
+        login: actor.login.clone(),
+        nonce: rand::random::<[u8; 32]>().to_vec(),
+        expires_at: tx.now.after(PATIENCE),
+        used_at: None,
+        statement,
     }
+}
 
-    /// A fresh question to somebody.
-    pub(crate) fn asked(&self, actor: &Actor, statement: Statement) -> Asked {
-        Asked {
-            id: ids::fresh_text("ch"),
-            principal: actor.principal.id.clone(),
-            login: actor.login.clone(),
-            nonce: rand::random::<[u8; 32]>().to_vec(),
-            expires_at: self.now.after(PATIENCE),
-            used_at: None,
-            statement,
-        }
-    }
+/// Keeps a question, and writes it down before anybody can answer it.
+pub(crate) async fn keep(tx: &mut Transaction, asked: &Asked) -> Result<(), ControlError> {
+    store::challenges::insert(tx.db(), asked, MOST).await?;
+    let by = By::Principal(asked.principal.clone());
+    let detail = json!({
+        "statement": asked.statement, "digest": asked.statement.digest(),
+        "nonce": URL_SAFE_NO_PAD.encode(&asked.nonce), "login": asked.login,
+    });
+    tx.record(Event::new(by, "step-up.asked", &asked.id, detail)).await
+}
 
-    /// Keeps a question, and writes it down before anybody can answer it.
-    pub(crate) async fn keep(&mut self, asked: &Asked) -> Result<(), ControlError> {
-        store::challenges::insert(self.db(), asked, MOST).await?;
-        let by = By::Principal(asked.principal.clone());
-        let detail = json!({
-            "statement": asked.statement, "digest": asked.statement.digest(),
-            "nonce": URL_SAFE_NO_PAD.encode(&asked.nonce), "login": asked.login,
-        });
-        self.record(Event::new(by, "step-up.asked", &asked.id, detail)).await
-    }
-
-    /// Commits what came of a proof; a refusal is committed too, as an audit event.
-    pub(crate) async fn settle<T>(
-        mut self,
-        by: By,
-        kind: &'static str,
-        challenge: &str,
-        purpose: Purpose,
-        proven: Result<T, Failure>,
-    ) -> Result<T, ControlError> {
-        match proven {
-            Ok(proven) => self.commit().await.map(|_| proven),
-            Err(Failure::Broken(error)) => Err(error),
-            Err(Failure::Unproven(why)) => {
-                if let By::Principal(who) = &by {
-                    self.failed(who, kind).await?;
-                }
-                let detail = json!({ "reason": why.code(), "purpose": purpose });
-                self.refuse(by, kind, challenge, detail).await?;
-                Err(ControlError::Unproven(why))
+/// Commits what came of a proof; a refusal is committed too, as an audit event.
+pub(crate) async fn settle<T>(
+    mut tx: Transaction,
+    by: By,
+    kind: &'static str,
+    challenge: &str,
+    purpose: Purpose,
+    proven: Result<T, Failure>,
+) -> Result<T, ControlError> {
+    match proven {
+        Ok(proven) => tx.commit().await.map(|_| proven),
+        Err(Failure::Broken(error)) => Err(error),
+        Err(Failure::Unproven(why)) => {
+            if let By::Principal(who) = &by {
+                risk::failed(&mut tx, who, kind).await?;
             }
+            let detail = json!({ "reason": why.code(), "purpose": purpose });
+            refuse(tx, by, kind, challenge, detail).await?;
+            Err(ControlError::Unproven(why))
         }
     }
+}
 
-    /// Commits that a proof was refused.
-    pub(crate) async fn refuse(
-        mut self,
-        by: By,
-        kind: &'static str,
-        challenge: &str,
-        detail: Value,
-    ) -> Result<(), ControlError> {
-        let challenge = crate::model::event::clip(challenge, 64);
-        self.record(Event::new(by, kind, challenge, detail)).await?;
-        self.commit().await.map(drop)
+/// Commits that a proof was refused.
+pub(crate) async fn refuse(
+    mut tx: Transaction,
+    by: By,
+    kind: &'static str,
+    challenge: &str,
+    detail: Value,
+) -> Result<(), ControlError> {
+    let challenge = crate::model::event::clip(challenge, 64);
+    tx.record(Event::new(by, kind, challenge, detail)).await?;
+    tx.commit().await.map(drop)
+}
+
+async fn prove(
+    tx: &mut Transaction,
+    identity: &Identity,
+    wanted: &Wanted<'_>,
+    id: &str,
+    proof: Proof,
+) -> Result<StepUp, Failure> {
+    tx.acting(wanted.actor)?;
+    let asked = answer(tx, wanted.actor, id).await?;
+    if asked.statement.purpose != wanted.purpose {
+        return Err(Unproven::WrongPurpose.into());
     }
-
-    async fn prove(
-        &mut self,
-        identity: &Identity,
-        wanted: &Wanted<'_>,
-        id: &str,
-        proof: Proof,
-    ) -> Result<StepUp, Failure> {
-        self.acting(wanted.actor)?;
-        let asked = self.answer(wanted.actor, id).await?;
-        if asked.statement.purpose != wanted.purpose {
-            return Err(Unproven::WrongPurpose.into());
+    if asked.statement.digest() != *wanted.digest {
+        return Err(Unproven::WrongStatement.into());
+    }
+    let (kind, credential, evidence) = match proof {
+        Proof::Passkey(json) => {
+            let (key, assertion) =
+                passkeys::touched(tx, identity, &asked.principal, &asked.challenge(), &json)
+                    .await?;
+            (
+                StepUpKind::Passkey,
+                assertion.credential.clone(),
+                json!({ "passkey": key, "assertion": assertion }),
+            )
         }
-        if asked.statement.digest() != *wanted.digest {
-            return Err(Unproven::WrongStatement.into());
-        }
-        let (kind, credential, evidence) = match proof {
-            Proof::Passkey(json) => {
-                let (key, assertion) =
-                    self.touched(identity, &asked.principal, &asked.challenge(), &json).await?;
-                (
-                    StepUpKind::Passkey,
-                    assertion.credential.clone(),
-                    json!({ "passkey": key, "assertion": assertion }),
-                )
+        Proof::Totp(code) => {
+            let has_passkey = store::passkeys::count(tx.db(), &asked.principal).await? > 0;
+            if !takes_code(tx, &asked.principal, wanted.purpose, has_passkey).await? {
+                return Err(Unproven::TooWeak.into());
             }
-            Proof::Totp(code) => {
-                let has_passkey = store::passkeys::count(self.db(), &asked.principal).await? > 0;
-                if !self.takes_code(&asked.principal, wanted.purpose, has_passkey).await? {
-                    return Err(Unproven::TooWeak.into());
-                }
-                self.take_code(&asked.principal, &code).await?;
-                (StepUpKind::Totp, "totp".to_owned(), Value::Null)
-            }
-        };
-        let step_up = StepUp {
-            id: ids::fresh("su")?,
-            principal: asked.principal.clone(),
-            kind,
-            purpose: wanted.purpose,
-            subject: asked.statement.subject.clone(),
-            at: self.now,
-            bound: wanted.bound.clone(),
-            credential,
-            digest: wanted.digest.clone(),
-        };
-        self.put_step_up(&step_up, &asked, evidence).await?;
-        Ok(step_up)
-    }
-
-    /// Uses a question up: it was asked of this person, in this login session, not long ago. From
-    /// then on no other answer to it counts, whatever becomes of this one.
-    pub(crate) async fn answer(&mut self, actor: &Actor, id: &str) -> Result<Asked, Failure> {
-        let found = store::challenges::find(self.db(), id).await?;
-        let asked = found.ok_or(Unproven::Unknown)?;
-        if asked.principal != actor.principal.id {
-            return Err(Unproven::AnotherPerson.into());
+            totp::take_code(tx, &asked.principal, &code).await?;
+            (StepUpKind::Totp, "totp".to_owned(), Value::Null)
         }
-        if asked.login != actor.login {
-            return Err(Unproven::AnotherSession.into());
-        }
-        if asked.used_at.is_some() {
-            return Err(Unproven::Replayed.into());
-        }
-        let now = self.now;
-        store::challenges::spend(self.db(), id, now).await?;
-        if now >= asked.expires_at {
-            return Err(Unproven::Expired.into());
-        }
-        Ok(asked)
-    }
+    };
+    let step_up = StepUp {
+        id: ids::fresh("su").map_err(ControlError::from)?,
+        principal: asked.principal.clone(),
+        kind,
+        purpose: wanted.purpose,
+        subject: asked.statement.subject.clone(),
+        at: tx.now,
+        bound: wanted.bound.clone(),
+        credential,
+        digest: wanted.digest.clone(),
+    };
+    put_step_up(tx, &step_up, &asked, evidence).await?;
+    Ok(step_up)
+}
 
-    async fn put_step_up(
-        &mut self,
-        step_up: &StepUp,
-        asked: &Asked,
-        evidence: Value,
-    ) -> Result<(), ControlError> {
-        let detail = json!({
-            "challenge": asked.id, "kind": step_up.kind, "purpose": step_up.purpose,
-            "subject": step_up.subject, "digest": step_up.digest, "bound": step_up.bound,
-            "credential": step_up.credential, "evidence": evidence,
-        });
-        self.keep_step_up(step_up).await?;
-        let by = By::Principal(step_up.principal.clone());
-        self.record(Event::new(by, "step-up.given", &step_up.id, detail)).await
+/// Uses a question up: it was asked of this person, in this login session, not long ago. From
+/// then on no other answer to it counts, whatever becomes of this one.
+pub(crate) async fn answer(
+    tx: &mut Transaction,
+    actor: &Actor,
+    id: &str,
+) -> Result<Asked, Failure> {
+    let found = store::challenges::find(tx.db(), id).await?;
+    let asked = found.ok_or(Unproven::Unknown)?;
+    if asked.principal != actor.principal.id {
+        return Err(Unproven::AnotherPerson.into());
     }
+    if asked.login != actor.login {
+        return Err(Unproven::AnotherSession.into());
+    }
+    if asked.used_at.is_some() {
+        return Err(Unproven::Replayed.into());
+    }
+    let now = tx.now;
+    store::challenges::spend(tx.db(), id, now).await?;
+    if now >= asked.expires_at {
+        return Err(Unproven::Expired.into());
+    }
+    Ok(asked)
+}
 
-    /// Keeps a step-up, in the transaction of its audit event.
-    pub(crate) async fn keep_step_up(&mut self, given: &StepUp) -> Result<(), ControlError> {
-        store::step_ups::insert(self.db(), given).await
-    }
+async fn put_step_up(
+    tx: &mut Transaction,
+    step_up: &StepUp,
+    asked: &Asked,
+    evidence: Value,
+) -> Result<(), ControlError> {
+    let detail = json!({
+        "challenge": asked.id, "kind": step_up.kind, "purpose": step_up.purpose,
+        "subject": step_up.subject, "digest": step_up.digest, "bound": step_up.bound,
+        "credential": step_up.credential, "evidence": evidence,
+    });
+    keep_step_up(tx, step_up).await?;
+    let by = By::Principal(step_up.principal.clone());
+    tx.record(Event::new(by, "step-up.given", &step_up.id, detail)).await
+}
 
-    /// Whether they have something to prove themselves with.
-    pub(crate) async fn has_factor(&mut self, who: &PrincipalId) -> Result<bool, ControlError> {
-        let app = self.kernel().settings().totp;
-        Ok(store::passkeys::count(self.db(), who).await? > 0
-            || (app && store::totp::confirmed(self.db(), who).await?))
-    }
+/// Keeps a step-up, in the transaction of its audit event.
+pub(crate) async fn keep_step_up(tx: &mut Transaction, given: &StepUp) -> Result<(), ControlError> {
+    store::step_ups::insert(tx.db(), given).await
+}
+
+/// Whether they have something to prove themselves with.
+pub(crate) async fn has_factor(
+    tx: &mut Transaction,
+    who: &PrincipalId,
+) -> Result<bool, ControlError> {
+    let app = tx.kernel().settings().totp;
+    Ok(store::passkeys::count(tx.db(), who).await? > 0
+        || (app && store::totp::confirmed(tx.db(), who).await?))
 }
 
 impl Asked {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::identity::Identity;
 use crate::identity::workloads::is_reserved;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::credential::Brought;
 use crate::model::error::ControlError;
@@ -39,9 +39,9 @@ impl Identity {
         let (identity, actor, device) = (self.clone(), actor.clone(), device.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let issued = change.certify(&actor, &csr, &device).await?;
-                change.commit().await?;
+                let mut tx = identity.kernel.begin().await?;
+                let issued = certify(&mut tx, &actor, &csr, &device).await?;
+                tx.commit().await?;
                 Ok(issued)
             })
             .await
@@ -53,103 +53,107 @@ pub(crate) fn read_csr(pem: &str) -> Result<Csr, ControlError> {
     Csr::from_pem(pem).map_err(|error| ControlError::Invalid(error.to_string()))
 }
 
-impl Change {
-    /// Issues a certificate in the actor's session, and keeps its serial.
-    pub(crate) async fn certify(
-        &mut self,
-        actor: &Actor,
-        csr: &Csr,
-        device: &DeviceId,
-    ) -> Result<Issued, ControlError> {
-        if is_reserved(device) {
-            let told = "devices of people have other names than those of workloads";
-            return Err(ControlError::Invalid(told.to_owned()));
-        }
-        let mut actor = actor.clone();
-        let own = actor.authn.device.get_or_insert_with(|| device.clone());
-        if *own != *device {
-            let told = format!("this session belongs to device `{own}`");
-            return Err(ControlError::Forbidden(told));
-        }
-        let person = self.acting(&actor)?;
-        let session_ends = self.live_until(&actor.login).await?;
-        let settings = self.kernel().settings();
-        let wanted = PersonCert {
-            principal_id: person.principal.id.as_str(),
-            name: &person.principal.name,
-            device: device.as_str(),
-            not_after: self.now.after(settings.certificate_ttl).min(session_ends).millis(),
-            max_life: settings.certificate_ttl.duration(),
+/// Issues a certificate in the actor's session, and keeps its serial.
+pub(crate) async fn certify(
+    tx: &mut Transaction,
+    actor: &Actor,
+    csr: &Csr,
+    device: &DeviceId,
+) -> Result<Issued, ControlError> {
+    if is_reserved(device) {
+        let told = "devices of people have other names than those of workloads";
+        return Err(ControlError::Invalid(told.to_owned()));
+    }
+    let mut actor = actor.clone();
+    let own = actor.authn.device.get_or_insert_with(|| device.clone());
+    if *own != *device {
+        let told = format!("this session belongs to device `{own}`");
+        return Err(ControlError::Forbidden(told));
+    }
+    let person = tx.acting(&actor)?;
+    let session_ends = live_until(tx, &actor.login).await?;
+    let settings = tx.kernel().settings();
+    let wanted = PersonCert {
+        principal_id: person.principal.id.as_str(),
+        name: &person.principal.name,
+        device: device.as_str(),
+        not_after: tx.now.after(settings.certificate_ttl).min(session_ends).millis(),
+        max_life: settings.certificate_ttl.duration(),
+    };
+    let issued = settings.authority.issue_person(&wanted, csr, tx.now.millis())?;
+    let (now, expires_at) = (tx.now, Timestamp::from_millis(issued.not_after));
+    let brought = Brought { id: issued.serial.clone(), expires_at };
+    let whose = (&person.principal.id, Some(&actor.login), Some(device));
+    store::credentials::insert(tx.db(), &brought, whose, now).await?;
+    note_issued(tx, &brought.id, &person.principal.id, expires_at)?;
+    let detail = json!({
+        "principal": person.principal.id, "device": device, "login": actor.login,
+        "fingerprint": issued.fingerprint, "not_after": expires_at.to_string(),
+    });
+    tx.record(Event::new(&actor, "certificate.issued", &issued.serial, detail)).await?;
+    Ok(issued)
+}
+
+/// Keeps, outside of the database too, that a certificate is in somebody's hands.
+pub(crate) fn note_issued(
+    tx: &mut Transaction,
+    id: &str,
+    whose: &PrincipalId,
+    expires_at: Timestamp,
+) -> Result<(), ControlError> {
+    let id = store::parse("credential", id)?;
+    let issued = IssuedCredential { id, whose: whose.clone(), expires_at };
+    tx.keep_outside(Fact::Issued(issued));
+    Ok(())
+}
+
+/// The end of a session that may bring certificates: a live one, of somebody who doesn't have
+/// to register a passkey first.
+pub(crate) async fn live_until(
+    tx: &mut Transaction,
+    id: &LoginId,
+) -> Result<Timestamp, ControlError> {
+    let login = live_login(tx, id).await?;
+    match login.rank {
+        Rank::Full => Ok(login.expires_at),
+        Rank::Enrolling => Err(ControlError::EnrolFirst),
+    }
+}
+
+/// A session, where it is not over.
+pub(crate) async fn live_login(
+    tx: &mut Transaction,
+    id: &LoginId,
+) -> Result<LoginRecord, ControlError> {
+    let now = tx.now;
+    let found = store::logins::find(tx.db(), id).await?;
+    let live = found.filter(|login| login.ended.is_none() && now < login.ends_at());
+    live.ok_or(ControlError::Unauthenticated)
+}
+
+/// Takes back what a session brought, where it ended by an act: proxies cut what runs by it.
+pub(crate) async fn take_back(
+    tx: &mut Transaction,
+    login: &LoginId,
+    whose: &PrincipalId,
+    why: LoginEnd,
+) -> Result<(), ControlError> {
+    if why.is_by_time() {
+        return Ok(());
+    }
+    let now = tx.now;
+    for brought in store::credentials::take_back(tx.db(), login, now).await? {
+        let credential: CredentialId = store::parse("credential", &brought.id)?;
+        let lock = Lock {
+            id: ids::fresh("lk")?,
+            subject: Subject::Credential(credential),
+            reason: format!("it was taken back with its sign-in: {}", why.told()),
+            by: whose.clone(),
+            at: now,
+            until: Some(brought.expires_at),
+            members: BTreeSet::new(),
         };
-        let issued = settings.authority.issue_person(&wanted, csr, self.now.millis())?;
-        let (now, expires_at) = (self.now, Timestamp::from_millis(issued.not_after));
-        let brought = Brought { id: issued.serial.clone(), expires_at };
-        let whose = (&person.principal.id, Some(&actor.login), Some(device));
-        store::credentials::insert(self.db(), &brought, whose, now).await?;
-        self.issued(&brought.id, &person.principal.id, expires_at)?;
-        let detail = json!({
-            "principal": person.principal.id, "device": device, "login": actor.login,
-            "fingerprint": issued.fingerprint, "not_after": expires_at.to_string(),
-        });
-        self.record(Event::new(&actor, "certificate.issued", &issued.serial, detail)).await?;
-        Ok(issued)
+        tx.add_lock(&lock).await?;
     }
-
-    /// Keeps, outside of the database too, that a certificate is in somebody's hands.
-    pub(crate) fn issued(
-        &mut self,
-        id: &str,
-        whose: &PrincipalId,
-        expires_at: Timestamp,
-    ) -> Result<(), ControlError> {
-        let id = store::parse("credential", id)?;
-        let issued = IssuedCredential { id, whose: whose.clone(), expires_at };
-        self.keep_outside(Fact::Issued(issued));
-        Ok(())
-    }
-
-    /// The end of a session that may bring certificates: a live one, of somebody who doesn't have
-    /// to register a passkey first.
-    pub(crate) async fn live_until(&mut self, id: &LoginId) -> Result<Timestamp, ControlError> {
-        let login = self.live_login(id).await?;
-        match login.rank {
-            Rank::Full => Ok(login.expires_at),
-            Rank::Enrolling => Err(ControlError::EnrolFirst),
-        }
-    }
-
-    /// A session, where it is not over.
-    pub(crate) async fn live_login(&mut self, id: &LoginId) -> Result<LoginRecord, ControlError> {
-        let now = self.now;
-        let found = store::logins::find(self.db(), id).await?;
-        let live = found.filter(|login| login.ended.is_none() && now < login.ends_at());
-        live.ok_or(ControlError::Unauthenticated)
-    }
-
-    /// Takes back what a session brought, where it ended by an act: proxies cut what runs by it.
-    pub(crate) async fn take_back(
-        &mut self,
-        login: &LoginId,
-        whose: &PrincipalId,
-        why: LoginEnd,
-    ) -> Result<(), ControlError> {
-        if why.is_by_time() {
-            return Ok(());
-        }
-        let now = self.now;
-        for brought in store::credentials::take_back(self.db(), login, now).await? {
-            let credential: CredentialId = store::parse("credential", &brought.id)?;
-            let lock = Lock {
-                id: ids::fresh("lk")?,
-                subject: Subject::Credential(credential),
-                reason: format!("it was taken back with its sign-in: {}", why.told()),
-                by: whose.clone(),
-                at: now,
-                until: Some(brought.expires_at),
-                members: BTreeSet::new(),
-            };
-            self.add_lock(&lock).await?;
-        }
-        Ok(())
-    }
+    Ok(())
 }

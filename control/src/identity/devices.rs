@@ -17,9 +17,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::identity::Identity;
 use crate::identity::challenge::Proof;
+use crate::identity::credentials;
 use crate::identity::credentials::read_csr;
+use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{Event, clip};
@@ -377,20 +379,19 @@ impl Identity {
         let (identity, actor) = (self.clone(), actor.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                change.acting(&actor)?;
-                let voucher = change.voucher(&actor).await?;
+                let mut tx = identity.kernel.begin().await?;
+                tx.acting(&actor)?;
+                let voucher = voucher(&mut tx, &actor).await?;
                 let devices = &identity.own.devices;
-                let view = devices.claim(&code, (&actor.login, Some(&digest)), change.now)?;
-                change
-                    .record(Event::new(
-                        &actor,
-                        "device.confirmed",
-                        &view.id,
-                        told(&view, &actor, step_up.as_ref()),
-                    ))
-                    .await?;
-                change.commit().await?;
+                let view = devices.claim(&code, (&actor.login, Some(&digest)), tx.now)?;
+                tx.record(Event::new(
+                    &actor,
+                    "device.confirmed",
+                    &view.id,
+                    told(&view, &actor, step_up.as_ref()),
+                ))
+                .await?;
+                tx.commit().await?;
                 devices.answer(&code, Answer::Yes(voucher));
                 Ok(view)
             })
@@ -429,19 +430,13 @@ impl Identity {
         let (identity, actor) = (self.clone(), actor.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
+                let mut tx = identity.kernel.begin().await?;
                 let devices = &identity.own.devices;
-                let view = devices.claim(&code, (&actor.login, None), change.now)?;
+                let view = devices.claim(&code, (&actor.login, None), tx.now)?;
                 devices.answer(&code, Answer::No);
-                change
-                    .record(Event::new(
-                        &actor,
-                        "device.denied",
-                        &view.id,
-                        told(&view, &actor, None),
-                    ))
+                tx.record(Event::new(&actor, "device.denied", &view.id, told(&view, &actor, None)))
                     .await?;
-                change.commit().await.map(drop)
+                tx.commit().await.map(drop)
             })
             .await
     }
@@ -462,9 +457,9 @@ impl Identity {
         let identity = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let signed_in = change.sign_device_in(&ask, voucher).await?;
-                change.commit().await?;
+                let mut tx = identity.kernel.begin().await?;
+                let signed_in = sign_device_in(&mut tx, &ask, voucher).await?;
+                tx.commit().await?;
                 Ok(Polled::SignedIn(Box::new(signed_in)))
             })
             .await
@@ -479,34 +474,32 @@ fn told(view: &DeviceView, actor: &Actor, step_up: Option<&StepUpId>) -> serde_j
     })
 }
 
-impl Change {
-    /// The actor's session, as it vouches for a terminal.
-    async fn voucher(&mut self, actor: &Actor) -> Result<Voucher, ControlError> {
-        self.live_until(&actor.login).await?;
-        let login = self.live_login(&actor.login).await?;
-        let (principal, method) = (login.principal, login.method);
-        Ok(Voucher { principal, login: login.id, method, issuer: login.issuer })
-    }
+/// The actor's session, as it vouches for a terminal.
+async fn voucher(tx: &mut Transaction, actor: &Actor) -> Result<Voucher, ControlError> {
+    credentials::live_until(tx, &actor.login).await?;
+    let login = credentials::live_login(tx, &actor.login).await?;
+    let (principal, method) = (login.principal, login.method);
+    Ok(Voucher { principal, login: login.id, method, issuer: login.issuer })
+}
 
-    /// A yes holds only while the session in which it was said does, which opening looks at.
-    async fn sign_device_in(
-        &mut self,
-        ask: &Ask,
-        voucher: Voucher,
-    ) -> Result<(LoginSession, Issued), ControlError> {
-        let origin = Origin {
-            kind: crate::model::login::LoginKind::Terminal,
-            device: Some(ask.view.device.clone()),
-            address: ask.view.address,
-            agent: ask.view.agent.clone(),
-        };
-        let Voucher { principal, login, method, issuer } = voucher;
-        let (rank, by) = (Rank::Full, Some(login));
-        let new = NewLogin { principal, method, rank, issuer, by, origin };
-        let session = self.open_login(new).await?;
-        let (actor, detail) = (&session.actor, json!({ "terminal": ask.view.id }));
-        self.record(Event::new(actor, "device.signed-in", &actor.login, detail)).await?;
-        let issued = self.certify(&session.actor, &ask.csr, &ask.view.device).await?;
-        Ok((session, issued))
-    }
+/// A yes holds only while the session in which it was said does, which opening looks at.
+async fn sign_device_in(
+    tx: &mut Transaction,
+    ask: &Ask,
+    voucher: Voucher,
+) -> Result<(LoginSession, Issued), ControlError> {
+    let origin = Origin {
+        kind: crate::model::login::LoginKind::Terminal,
+        device: Some(ask.view.device.clone()),
+        address: ask.view.address,
+        agent: ask.view.agent.clone(),
+    };
+    let Voucher { principal, login, method, issuer } = voucher;
+    let (rank, by) = (Rank::Full, Some(login));
+    let new = NewLogin { principal, method, rank, issuer, by, origin };
+    let session = logins::open_login(tx, new).await?;
+    let (actor, detail) = (&session.actor, json!({ "terminal": ask.view.id }));
+    tx.record(Event::new(actor, "device.signed-in", &actor.login, detail)).await?;
+    let issued = credentials::certify(tx, &session.actor, &ask.csr, &ask.view.device).await?;
+    Ok((session, issued))
 }

@@ -14,12 +14,13 @@ use serde_json::json;
 use crate::identity::Identity;
 use crate::identity::logins::AGENT_MAX;
 use crate::kernel::refusals::{CountedBy, Noted, Refused};
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
 use crate::model::login::Origin;
 use crate::platform::ids;
+use crate::policy::risk;
 use crate::store;
 
 /// How many typed codes of each person are told.
@@ -67,13 +68,13 @@ impl Identity {
         let told = self.own.guesses.tell(&actor.principal.id);
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                change.failed(&actor.principal.id, "code").await?;
+                let mut tx = identity.kernel.begin().await?;
+                risk::failed(&mut tx, &actor.principal.id, "code").await?;
                 if let Some(left_out) = told {
                     let detail = json!({ "login": actor.login, "left_out": left_out });
-                    change.record(Event::new(&actor, "code.refused", what, detail)).await?;
+                    tx.record(Event::new(&actor, "code.refused", what, detail)).await?;
                 }
-                change.commit().await
+                tx.commit().await
             })
             .await?;
         Err(ControlError::NotFound(what))
@@ -92,39 +93,37 @@ impl Identity {
         let identity = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                change.refuse_link(noted, code, &origin).await?;
-                change.commit().await.map(drop)
+                let mut tx = identity.kernel.begin().await?;
+                refuse_link(&mut tx, noted, code, &origin).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }
 }
 
-impl Change {
-    /// A link that was good once is somebody's, and says whose; a guess is nobody's.
-    async fn refuse_link(
-        &mut self,
-        noted: Noted,
-        code: Option<ids::Hash>,
-        origin: &Origin,
-    ) -> Result<(), ControlError> {
-        let spent = match code {
-            Some(code) => store::login::spent_invite(self.db(), &code).await?,
-            None => None,
-        };
-        let (subject, why) = match &spent {
-            Some((whose, true)) => (whose.to_string(), "used"),
-            Some((whose, false)) => (whose.to_string(), "expired"),
-            None => ("link".to_owned(), "unknown"),
-        };
-        if let Some((whose, _)) = &spent {
-            self.failed(whose, "link").await?;
-        }
-        let detail = json!({
-            "why": why, "address": origin.address, "agent": clip(&origin.agent, AGENT_MAX),
-        });
-        self.note_refusal(noted, By::Control, subject, detail).await
+/// A link that was good once is somebody's, and says whose; a guess is nobody's.
+async fn refuse_link(
+    tx: &mut Transaction,
+    noted: Noted,
+    code: Option<ids::Hash>,
+    origin: &Origin,
+) -> Result<(), ControlError> {
+    let spent = match code {
+        Some(code) => store::login::spent_invite(tx.db(), &code).await?,
+        None => None,
+    };
+    let (subject, why) = match &spent {
+        Some((whose, true)) => (whose.to_string(), "used"),
+        Some((whose, false)) => (whose.to_string(), "expired"),
+        None => ("link".to_owned(), "unknown"),
+    };
+    if let Some((whose, _)) = &spent {
+        risk::failed(tx, whose, "link").await?;
     }
+    let detail = json!({
+        "why": why, "address": origin.address, "agent": clip(&origin.agent, AGENT_MAX),
+    });
+    tx.note_refusal(noted, By::Control, subject, detail).await
 }
 
 #[cfg(test)]

@@ -12,9 +12,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use crate::identity::Identity;
+use crate::identity::challenge;
 use crate::identity::challenge::Proof;
+use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -162,24 +164,24 @@ impl Identity {
         let (identity, by, principal) = (self.clone(), by.cloned(), principal.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
+                let mut tx = identity.kernel.begin().await?;
                 let by = match &by {
                     Some(actor) => {
-                        change.administering(actor)?;
-                        may_invite(&change.inventory, actor, &principal)?;
-                        not_vouched(&change.inventory, &principal)?;
+                        tx.administering(actor)?;
+                        may_invite(&tx.inventory, actor, &principal)?;
+                        not_vouched(&tx.inventory, &principal)?;
                         By::from(actor)
                     }
                     None => By::Operator,
                 };
-                if !change.inventory.people.contains_key(&principal) {
+                if !tx.inventory.people.contains_key(&principal) {
                     return Err(ControlError::NotFound("person"));
                 }
-                if change.has_factor(&principal).await? {
+                if challenge::has_factor(&mut tx, &principal).await? {
                     return Err(has_factors(&principal));
                 }
-                let invite = change.make_invite(by, &principal).await?;
-                change.commit().await?;
+                let invite = make_invite(&mut tx, by, &principal).await?;
+                tx.commit().await?;
                 Ok(invite)
             })
             .await
@@ -204,12 +206,12 @@ impl Identity {
         let opened = self
             .kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let now = change.now;
-                let found = store::login::use_invite(change.db(), &digest, now).await?;
+                let mut tx = identity.kernel.begin().await?;
+                let now = tx.now;
+                let found = store::login::use_invite(tx.db(), &digest, now).await?;
                 let Some(principal) = found else { return Ok(None) };
-                let session = change.sign_in(principal, origin).await?;
-                change.commit().await?;
+                let session = sign_in(&mut tx, principal, origin).await?;
+                tx.commit().await?;
                 Ok(Some(session))
             })
             .await?;
@@ -255,39 +257,38 @@ fn has_factors(principal: &PrincipalId) -> ControlError {
     ))
 }
 
-impl Change {
-    /// Makes a one-time link for somebody.
-    pub(crate) async fn make_invite(
-        &mut self,
-        by: By,
-        principal: &PrincipalId,
-    ) -> Result<Invite, ControlError> {
-        self.inventory.person(principal)?;
-        if self.inventory.is_workload(principal) {
-            let told = "a workload doesn't sign in: it shows a token of its issuer";
-            return Err(ControlError::Invalid(told.to_owned()));
-        }
-        let code = ids::fresh_secret(INVITE);
-        let expires_at = self.now.after(INVITE_TTL);
-        let digest = ids::hash(&code);
-        store::login::insert_invite(self.db(), &digest, principal, expires_at).await?;
-        let detail = json!({ "expires_at": expires_at.to_string() });
-        self.record(Event::new(by, "invite.made", principal, detail)).await?;
-        let base = self.kernel().settings().base_url();
-        let url = format!("{base}/login#{}", code.expose_secret()).into();
-        Ok(Invite { code, url, expires_at })
+/// Makes a one-time link for somebody.
+pub(crate) async fn make_invite(
+    tx: &mut Transaction,
+    by: By,
+    principal: &PrincipalId,
+) -> Result<Invite, ControlError> {
+    tx.inventory.person(principal)?;
+    if tx.inventory.is_workload(principal) {
+        let told = "a workload doesn't sign in: it shows a token of its issuer";
+        return Err(ControlError::Invalid(told.to_owned()));
     }
+    let code = ids::fresh_secret(INVITE);
+    let expires_at = tx.now.after(INVITE_TTL);
+    let digest = ids::hash(&code);
+    store::login::insert_invite(tx.db(), &digest, principal, expires_at).await?;
+    let detail = json!({ "expires_at": expires_at.to_string() });
+    tx.record(Event::new(by, "invite.made", principal, detail)).await?;
+    let base = tx.kernel().settings().base_url();
+    let url = format!("{base}/login#{}", code.expose_secret()).into();
+    Ok(Invite { code, url, expires_at })
+}
 
-    async fn sign_in(
-        &mut self,
-        principal: PrincipalId,
-        origin: Origin,
-    ) -> Result<LoginSession, ControlError> {
-        let rank = match self.kernel().settings().sign_in.links {
-            Links::Enrol => Rank::Enrolling,
-            Links::SignIn => Rank::Full,
-        };
-        let method = Method::Link;
-        self.open_login(NewLogin { principal, method, rank, issuer: None, by: None, origin }).await
-    }
+async fn sign_in(
+    tx: &mut Transaction,
+    principal: PrincipalId,
+    origin: Origin,
+) -> Result<LoginSession, ControlError> {
+    let rank = match tx.kernel().settings().sign_in.links {
+        Links::Enrol => Rank::Enrolling,
+        Links::SignIn => Rank::Full,
+    };
+    let method = Method::Link;
+    logins::open_login(tx, NewLogin { principal, method, rank, issuer: None, by: None, origin })
+        .await
 }

@@ -1,6 +1,6 @@
 //! Login sessions: opened by whatever proved who somebody is, raised, seen, and ended.
 //!
-//! [`Change::open_login`] is the only way in, for links, passkeys, issuers and terminals alike. A
+//! [`Transaction::open_login`] is the only way in, for links, passkeys, issuers and terminals alike. A
 //! session has one token in force; every rise of privilege replaces it, so that whoever had planted
 //! or seen the one before holds nothing. A token is good in the one transport that its session was
 //! opened for: a browser's as a cookie, a terminal's as a bearer token. Who somebody is and what they
@@ -11,14 +11,16 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use crate::identity::Identity;
+use crate::identity::credentials;
 use crate::kernel::cuts::{InForce, What};
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
 use crate::model::login::{AtIssuer, LoginEnd, LoginKind, LoginRecord, Origin, Rank, Which};
 use crate::model::view::{Page, Paging, Scope};
 use crate::platform::ids;
+use crate::policy::risk;
 use crate::store;
 
 const TOKEN: &str = "psl_";
@@ -118,10 +120,10 @@ impl Identity {
         let identity = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
+                let mut tx = identity.kernel.begin().await?;
                 let idle_at = Some(now.after(idle));
-                store::logins::seen(change.db(), &login.id, now, idle_at).await?;
-                change.commit().await.map(drop)
+                store::logins::seen(tx.db(), &login.id, now, idle_at).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }
@@ -135,9 +137,9 @@ impl Identity {
         let (identity, actor) = (self.clone(), actor.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let token = change.rotate(&actor.login, None).await?;
-                change.commit().await?;
+                let mut tx = identity.kernel.begin().await?;
+                let token = rotate(&mut tx, &actor.login, None).await?;
+                tx.commit().await?;
                 Ok(token)
             })
             .await
@@ -155,13 +157,13 @@ impl Identity {
         let (identity, digest) = (self.clone(), ids::hash(token));
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change_anyway().await?;
-                let found = store::logins::by_token(change.db(), &digest).await?;
+                let mut tx = identity.kernel.begin_anyway().await?;
+                let found = store::logins::by_token(tx.db(), &digest).await?;
                 let found = found.filter(|login| login.kind == kind);
                 let login = found.ok_or(ControlError::Unauthenticated)?;
                 let by = By::Principal(login.principal);
-                change.end_logins(Which::One(&login.id), LoginEnd::SignedOut, by).await?;
-                let durable = change.commit_cut().await?;
+                end_logins(&mut tx, Which::One(&login.id), LoginEnd::SignedOut, by).await?;
+                let durable = tx.commit_cut().await?;
                 Ok(InForce { value: (), durable })
             })
             .await
@@ -212,17 +214,17 @@ impl Identity {
         let (identity, actor, id) = (self.clone(), actor.clone(), id.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change_anyway().await?;
-                let found = store::logins::find(change.db(), &id).await?;
+                let mut tx = identity.kernel.begin_anyway().await?;
+                let found = store::logins::find(tx.db(), &id).await?;
                 let login = found.ok_or(ControlError::NotFound("login session"))?;
-                if change.may_end(&actor, &login.principal).is_err() {
+                if may_end(&tx, &actor, &login.principal).is_err() {
                     return Err(ControlError::NotFound("login session"));
                 }
-                let ended = change.end_logins(Which::One(&id), LoginEnd::Ended, &actor).await?;
+                let ended = end_logins(&mut tx, Which::One(&id), LoginEnd::Ended, &actor).await?;
                 if ended.is_empty() {
                     return Err(ControlError::Conflict("this login session is over".to_owned()));
                 }
-                let durable = change.commit_cut().await?;
+                let durable = tx.commit_cut().await?;
                 Ok(InForce { value: (), durable })
             })
             .await
@@ -241,144 +243,145 @@ impl Identity {
         let (identity, actor, whose) = (self.clone(), actor.clone(), whose.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change_anyway().await?;
-                change.may_end(&actor, &whose)?;
-                let value = change.end_logins(Which::Of(&whose), LoginEnd::Ended, &actor).await?;
-                let durable = change.commit_cut().await?;
+                let mut tx = identity.kernel.begin_anyway().await?;
+                may_end(&tx, &actor, &whose)?;
+                let value = end_logins(&mut tx, Which::Of(&whose), LoginEnd::Ended, &actor).await?;
+                let durable = tx.commit_cut().await?;
                 Ok(InForce { value, durable })
             })
             .await
     }
 }
 
-impl Change {
-    /// Whoever is locked may still sign out; ending what is another's takes an admin.
-    fn may_end(&self, actor: &Actor, whose: &PrincipalId) -> Result<(), ControlError> {
-        if *whose == actor.principal.id {
-            return Ok(());
-        }
-        self.administering(actor).map(drop)
+/// Whoever is locked may still sign out; ending what is another's takes an admin.
+fn may_end(tx: &Transaction, actor: &Actor, whose: &PrincipalId) -> Result<(), ControlError> {
+    if *whose == actor.principal.id {
+        return Ok(());
     }
+    tx.administering(actor).map(drop)
+}
 
-    /// Opens a session for somebody who has just proved who they are: the one way in.
-    ///
-    /// # Errors
-    /// Where they are unknown or disabled.
-    pub(crate) async fn open_login(&mut self, new: NewLogin) -> Result<LoginSession, ControlError> {
-        let now = self.now;
-        let person = self.inventory.person(&new.principal);
-        let person = person.map_err(|_| ControlError::Unauthenticated)?.clone();
-        if self.inventory.is_workload(&new.principal) {
-            return Err(ControlError::Unauthenticated);
-        }
-        let ttl = self.kernel().settings().sign_in;
-        let expires_at = now.after(ttl.absolute);
-        // Else a session that was stolen could renew itself for ever.
-        let expires_at = match &new.by {
-            Some(by) => expires_at.min(self.live_until(by).await?),
-            None => expires_at,
-        };
-        let idle = new.origin.kind.idle(&ttl);
-        let login = LoginRecord {
-            id: ids::fresh("ls")?,
-            principal: new.principal,
-            kind: new.origin.kind,
-            rank: new.rank,
-            method: new.method,
-            device: new.origin.device,
-            issuer: new.issuer,
-            by: new.by,
-            address: new.origin.address,
-            agent: clip(&new.origin.agent, AGENT_MAX),
-            signed_in_at: now,
-            seen_at: now,
-            idle_at: Some(now.after(idle)),
-            expires_at,
-            ended: None,
-        };
-        let token = ids::fresh_secret(TOKEN);
-        store::logins::insert(self.db(), &ids::hash(&token), &login).await?;
-        store::proofs::insert_sign_in(self.db(), now).await?;
-        let actor = login.actor(&person);
-        self.record(Event::new(&actor, "login.signed-in", &login.id, told(&login))).await?;
-        // Of a session that another let in, nobody has shown that its own place is theirs.
-        if login.rank == Rank::Full && login.by.is_none() {
-            self.learn_place(&login.principal, login.address, None).await?;
-        }
-        let LoginRecord { kind, rank, expires_at, .. } = login;
-        Ok(LoginSession { token, actor, kind, rank, expires_at })
+/// Opens a session for somebody who has just proved who they are: the one way in.
+///
+/// # Errors
+/// Where they are unknown or disabled.
+pub(crate) async fn open_login(
+    tx: &mut Transaction,
+    new: NewLogin,
+) -> Result<LoginSession, ControlError> {
+    let now = tx.now;
+    let person = tx.inventory.person(&new.principal);
+    let person = person.map_err(|_| ControlError::Unauthenticated)?.clone();
+    if tx.inventory.is_workload(&new.principal) {
+        return Err(ControlError::Unauthenticated);
     }
+    let ttl = tx.kernel().settings().sign_in;
+    let expires_at = now.after(ttl.absolute);
+    // Else a session that was stolen could renew itself for ever.
+    let expires_at = match &new.by {
+        Some(by) => expires_at.min(credentials::live_until(tx, by).await?),
+        None => expires_at,
+    };
+    let idle = new.origin.kind.idle(&ttl);
+    let login = LoginRecord {
+        id: ids::fresh("ls")?,
+        principal: new.principal,
+        kind: new.origin.kind,
+        rank: new.rank,
+        method: new.method,
+        device: new.origin.device,
+        issuer: new.issuer,
+        by: new.by,
+        address: new.origin.address,
+        agent: clip(&new.origin.agent, AGENT_MAX),
+        signed_in_at: now,
+        seen_at: now,
+        idle_at: Some(now.after(idle)),
+        expires_at,
+        ended: None,
+    };
+    let token = ids::fresh_secret(TOKEN);
+    store::logins::insert(tx.db(), &ids::hash(&token), &login).await?;
+    store::proofs::insert_sign_in(tx.db(), now).await?;
+    let actor = login.actor(&person);
+    tx.record(Event::new(&actor, "login.signed-in", &login.id, told(&login))).await?;
+    // Of a session that another let in, nobody has shown that its own place is theirs.
+    if login.rank == Rank::Full && login.by.is_none() {
+        risk::learn_place(tx, &login.principal, login.address, None).await?;
+    }
+    let LoginRecord { kind, rank, expires_at, .. } = login;
+    Ok(LoginSession { token, actor, kind, rank, expires_at })
+}
 
-    /// Gives a session another token, and the rank and method of what its person has just proved
-    /// where that changes them. The token before is dead with the commit.
-    ///
-    /// # Errors
-    /// Where the session is over.
-    pub(crate) async fn rotate(
-        &mut self,
-        id: &LoginId,
-        raised: Option<(Rank, Method)>,
-    ) -> Result<SecretString, ControlError> {
-        let now = self.now;
-        let found = store::logins::find(self.db(), id).await?;
-        let live = found.filter(|login| login.ended.is_none() && now < login.ends_at());
-        let mut login = live.ok_or(ControlError::Unauthenticated)?;
-        if let Some((rank, method)) = raised {
-            (login.rank, login.method) = (rank, method);
-            self.learn_place(&login.principal, login.address, None).await?;
-        }
-        login.seen_at = now;
-        login.idle_at = Some(now.after(login.kind.idle(&self.kernel().settings().sign_in)));
-        let token = ids::fresh_secret(TOKEN);
-        store::logins::rotate(self.db(), &ids::hash(&token), &login).await?;
-        let by = By::Principal(login.principal);
-        let detail = json!({ "rank": login.rank.word(), "method": login.method });
-        self.record(Event::new(by, "login.rotated", id, detail)).await?;
-        Ok(token)
+/// Gives a session another token, and the rank and method of what its person has just proved
+/// where that changes them. The token before is dead with the commit.
+///
+/// # Errors
+/// Where the session is over.
+pub(crate) async fn rotate(
+    tx: &mut Transaction,
+    id: &LoginId,
+    raised: Option<(Rank, Method)>,
+) -> Result<SecretString, ControlError> {
+    let now = tx.now;
+    let found = store::logins::find(tx.db(), id).await?;
+    let live = found.filter(|login| login.ended.is_none() && now < login.ends_at());
+    let mut login = live.ok_or(ControlError::Unauthenticated)?;
+    if let Some((rank, method)) = raised {
+        (login.rank, login.method) = (rank, method);
+        risk::learn_place(tx, &login.principal, login.address, None).await?;
     }
+    login.seen_at = now;
+    login.idle_at = Some(now.after(login.kind.idle(&tx.kernel().settings().sign_in)));
+    let token = ids::fresh_secret(TOKEN);
+    store::logins::rotate(tx.db(), &ids::hash(&token), &login).await?;
+    let by = By::Principal(login.principal);
+    let detail = json!({ "rank": login.rank.word(), "method": login.method });
+    tx.record(Event::new(by, "login.rotated", id, detail)).await?;
+    Ok(token)
+}
 
-    /// Ends live sessions with all that they brought, and names them. Where that is an act, the
-    /// sessions that they let in end as well; by time, those end at their own.
-    pub(crate) async fn end_logins(
-        &mut self,
-        which: Which<'_>,
-        why: LoginEnd,
-        by: impl Into<By>,
-    ) -> Result<Vec<LoginId>, ControlError> {
-        let (now, by) = (self.now, by.into());
-        let ended = store::logins::end(self.db(), which, why, now).await?;
-        for (id, whose) in &ended {
-            let what = What::Login { login: id.clone(), why: why.word().to_owned() };
-            self.cuts_off(by.clone(), what);
-            let detail = json!({ "principal": whose, "why": why.word() });
-            self.record(Event::new(by.clone(), "login.ended", id, detail)).await?;
-            self.take_back(id, whose, why).await?;
-        }
-        Ok(ended.into_iter().map(|(id, _)| id).collect())
+/// Ends live sessions with all that they brought, and names them. Where that is an act, the
+/// sessions that they let in end as well; by time, those end at their own.
+pub(crate) async fn end_logins(
+    tx: &mut Transaction,
+    which: Which<'_>,
+    why: LoginEnd,
+    by: impl Into<By>,
+) -> Result<Vec<LoginId>, ControlError> {
+    let (now, by) = (tx.now, by.into());
+    let ended = store::logins::end(tx.db(), which, why, now).await?;
+    for (id, whose) in &ended {
+        let what = What::Login { login: id.clone(), why: why.word().to_owned() };
+        tx.cuts_off(by.clone(), what);
+        let detail = json!({ "principal": whose, "why": why.word() });
+        tx.record(Event::new(by.clone(), "login.ended", id, detail)).await?;
+        credentials::take_back(tx, id, whose, why).await?;
     }
+    Ok(ended.into_iter().map(|(id, _)| id).collect())
+}
 
-    /// Ends the sessions of people who are disabled or no longer known.
-    pub(crate) async fn end_logins_of_strangers(&mut self) -> Result<(), ControlError> {
-        for id in store::logins::people(self.db()).await? {
-            if self.inventory.person(&id).is_err() {
-                self.end_logins(Which::Of(&id), LoginEnd::Disabled, By::Control).await?;
-            }
+/// Ends the sessions of people who are disabled or no longer known.
+pub(crate) async fn end_logins_of_strangers(tx: &mut Transaction) -> Result<(), ControlError> {
+    for id in store::logins::people(tx.db()).await? {
+        if tx.inventory.person(&id).is_err() {
+            end_logins(tx, Which::Of(&id), LoginEnd::Disabled, By::Control).await?;
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// Ends the sessions whose time is over.
-    pub(crate) async fn end_logins_by_time(
-        &mut self,
-        now: Timestamp,
-        most: i64,
-    ) -> Result<(), ControlError> {
-        for login in store::logins::over(self.db(), now, most).await? {
-            let why = if login.expires_at <= now { LoginEnd::Expired } else { LoginEnd::Idle };
-            self.end_logins(Which::One(&login.id), why, By::Control).await?;
-        }
-        Ok(())
+/// Ends the sessions whose time is over.
+pub(crate) async fn end_logins_by_time(
+    tx: &mut Transaction,
+    now: Timestamp,
+    most: i64,
+) -> Result<(), ControlError> {
+    for login in store::logins::over(tx.db(), now, most).await? {
+        let why = if login.expires_at <= now { LoginEnd::Expired } else { LoginEnd::Idle };
+        end_logins(tx, Which::One(&login.id), why, By::Control).await?;
     }
+    Ok(())
 }
 
 /// What the audit log tells of a sign-in.

@@ -9,8 +9,10 @@ use serde_json::json;
 
 use crate::identity::Identity;
 use crate::identity::challenge::Proof;
+use crate::identity::login;
 use crate::identity::login::Invite;
-use crate::kernel::transaction::Change;
+use crate::identity::logins;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
@@ -60,22 +62,22 @@ impl Identity {
         let reason = clip(reason, REASON_MAX);
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                change.administering(&actor)?;
-                change.inventory.person(&principal)?;
-                let by = may_ask(&change.inventory, &actor, &principal)?;
+                let mut tx = identity.kernel.begin().await?;
+                tx.administering(&actor)?;
+                tx.inventory.person(&principal)?;
+                let by = may_ask(&tx.inventory, &actor, &principal)?;
                 let view = RecoveryView {
                     id: ids::fresh_text("rc"),
                     principal,
                     asked_by: by.into_principal().id,
                     reason,
-                    asked_at: change.now,
-                    expires_at: change.now.after(PATIENCE),
+                    asked_at: tx.now,
+                    expires_at: tx.now.after(PATIENCE),
                 };
-                store::recoveries::insert(change.db(), &view).await?;
+                store::recoveries::insert(tx.db(), &view).await?;
                 let detail = json!({ "principal": view.principal, "reason": view.reason });
-                change.record(Event::new(&actor, "recovery.asked", &view.id, detail)).await?;
-                change.commit().await?;
+                tx.record(Event::new(&actor, "recovery.asked", &view.id, detail)).await?;
+                tx.commit().await?;
                 Ok(view)
             })
             .await
@@ -119,9 +121,9 @@ impl Identity {
         let (identity, actor, id) = (self.clone(), actor.clone(), id.to_owned());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let invite = change.recover(&actor, &id).await?;
-                change.commit().await?;
+                let mut tx = identity.kernel.begin().await?;
+                let invite = recover(&mut tx, &actor, &id).await?;
+                tx.commit().await?;
                 Ok(invite)
             })
             .await
@@ -140,17 +142,17 @@ impl Identity {
     ) -> Result<Invite, ControlError> {
         let (identity, whose) = (self.clone(), principal.clone());
         self.kernel.to_the_end(async move {
-            let mut change = identity.kernel.change().await?;
-            let (passkeys, totp) = change.remove_factors(&whose).await?;
+            let mut tx = identity.kernel.begin().await?;
+            let (passkeys, totp) = remove_factors(&mut tx, &whose).await?;
             // It is done before anybody is served, so that no session by one of them is left to be cut.
-            let ssh_keys = change.forget_ssh_keys(&whose).await?;
+            let ssh_keys = crate::identity::ssh_keys::forget_ssh_keys(&mut tx, &whose).await?;
             let detail = json!({
                 "principal": whose, "passkeys": passkeys, "totp": totp, "ssh_keys": names(&ssh_keys),
             });
-            change.record(Event::new(By::Operator, "recovery.done", &whose, detail)).await?;
-            change.end_logins(Which::Of(&whose), LoginEnd::Ended, By::Operator).await?;
-            let invite = change.make_invite(By::Operator, &whose).await?;
-            change.commit().await?;
+            tx.record(Event::new(By::Operator, "recovery.done", &whose, detail)).await?;
+            logins::end_logins(&mut tx, Which::Of(&whose), LoginEnd::Ended, By::Operator).await?;
+            let invite = login::make_invite(&mut tx, By::Operator, &whose).await?;
+            tx.commit().await?;
             Ok(invite)
         })
         .await
@@ -192,47 +194,45 @@ impl RecoveryView {
     }
 }
 
-impl Change {
-    async fn recover(&mut self, actor: &Actor, id: &str) -> Result<Invite, ControlError> {
-        let person = self.acting(actor)?;
-        let now = self.now;
-        let found = store::recoveries::find(self.db(), id, now).await?;
-        let view = found.ok_or(ControlError::NotFound("recovery"))?;
-        let second = view.agreed_by(&self.inventory, &person.principal)?;
-        if !store::recoveries::done(self.db(), id, now).await? {
-            return Err(ControlError::NotFound("recovery"));
-        }
-        let whose = &view.principal;
-        let (passkeys, totp) = self.remove_factors(whose).await?;
-        let ssh_keys = self.forget_ssh_keys(whose).await?;
-        for key in &ssh_keys {
-            self.cut_off(actor, key).await?;
-        }
-        let detail = json!({
-            "principal": whose, "asked_by": view.asked_by, "agreed_by": second.principal().id,
-            "reason": view.reason,
-            "passkeys": passkeys, "totp": totp, "ssh_keys": names(&ssh_keys),
-            "digest": view.statement().digest(),
-        });
-        self.record(Event::new(actor, "recovery.done", id, detail)).await?;
-        self.end_logins(Which::Of(whose), LoginEnd::Ended, By::from(actor)).await?;
-        self.make_invite(By::from(actor), whose).await
+async fn recover(tx: &mut Transaction, actor: &Actor, id: &str) -> Result<Invite, ControlError> {
+    let person = tx.acting(actor)?;
+    let now = tx.now;
+    let found = store::recoveries::find(tx.db(), id, now).await?;
+    let view = found.ok_or(ControlError::NotFound("recovery"))?;
+    let second = view.agreed_by(&tx.inventory, &person.principal)?;
+    if !store::recoveries::done(tx.db(), id, now).await? {
+        return Err(ControlError::NotFound("recovery"));
     }
+    let whose = &view.principal;
+    let (passkeys, totp) = remove_factors(tx, whose).await?;
+    let ssh_keys = crate::identity::ssh_keys::forget_ssh_keys(tx, whose).await?;
+    for key in &ssh_keys {
+        crate::identity::ssh_keys::cut_off(tx, actor, key).await?;
+    }
+    let detail = json!({
+        "principal": whose, "asked_by": view.asked_by, "agreed_by": second.principal().id,
+        "reason": view.reason,
+        "passkeys": passkeys, "totp": totp, "ssh_keys": names(&ssh_keys),
+        "digest": view.statement().digest(),
+    });
+    tx.record(Event::new(actor, "recovery.done", id, detail)).await?;
+    logins::end_logins(tx, Which::Of(whose), LoginEnd::Ended, By::from(actor)).await?;
+    login::make_invite(tx, By::from(actor), whose).await
+}
 
-    /// Removes all that somebody proves themselves with: the passkeys, and whether there was an app.
-    async fn remove_factors(
-        &mut self,
-        whose: &PrincipalId,
-    ) -> Result<(Vec<String>, bool), ControlError> {
-        let keys = store::passkeys::of(self.db(), whose).await?;
-        for kept in &keys {
-            store::passkeys::remove(self.db(), &kept.view.id).await?;
-            self.removed_factor(Factor::Passkey(kept.view.id.clone()));
-        }
-        let totp = store::totp::remove(self.db(), whose).await?;
-        self.removed_factor(Factor::App(whose.clone()));
-        // Whoever had the account may have made other places look usual.
-        store::risk::forget_person(self.db(), whose).await?;
-        Ok((keys.into_iter().map(|kept| kept.view.id).collect(), totp))
+/// Removes all that somebody proves themselves with: the passkeys, and whether there was an app.
+async fn remove_factors(
+    tx: &mut Transaction,
+    whose: &PrincipalId,
+) -> Result<(Vec<String>, bool), ControlError> {
+    let keys = store::passkeys::of(tx.db(), whose).await?;
+    for kept in &keys {
+        store::passkeys::remove(tx.db(), &kept.view.id).await?;
+        tx.removed_factor(Factor::Passkey(kept.view.id.clone()));
     }
+    let totp = store::totp::remove(tx.db(), whose).await?;
+    tx.removed_factor(Factor::App(whose.clone()));
+    // Whoever had the account may have made other places look usual.
+    store::risk::forget_person(tx.db(), whose).await?;
+    Ok((keys.into_iter().map(|kept| kept.view.id).collect(), totp))
 }

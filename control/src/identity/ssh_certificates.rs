@@ -5,8 +5,9 @@ use policies::{Authn, DeviceId, Method, PrincipalId, Timestamp};
 use serde_json::json;
 
 use crate::identity::Identity;
+use crate::identity::credentials;
 use crate::identity::tokens::Redeemed;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::credential::Brought;
 use crate::model::error::ControlError;
@@ -34,9 +35,9 @@ impl Identity {
                 let Some(ssh) = identity.kernel.settings().ssh.clone() else {
                     return Ok(None);
                 };
-                let mut change = identity.kernel.change().await?;
-                let issued = change.certify_ssh(&ssh, &actor, &key, &device).await?;
-                change.commit().await?;
+                let mut tx = identity.kernel.begin().await?;
+                let issued = certify_ssh(&mut tx, &ssh, &actor, &key, &device).await?;
+                tx.commit().await?;
                 Ok(Some(issued))
             })
             .await
@@ -68,46 +69,44 @@ impl Identity {
     }
 }
 
-impl Change {
-    /// Certifies a key in the actor's session, and keeps the certificate's serial, so that it can be
-    /// taken back with the session.
-    async fn certify_ssh(
-        &mut self,
-        ssh: &Ssh,
-        actor: &Actor,
-        key: &str,
-        device: &DeviceId,
-    ) -> Result<SshIssued, ControlError> {
-        let mut actor = actor.clone();
-        let own = actor.authn.device.get_or_insert_with(|| device.clone());
-        if *own != *device {
-            let told = format!("this session belongs to device `{own}`");
-            return Err(ControlError::Forbidden(told));
-        }
-        let person = self.acting(&actor)?;
-        let session_ends = self.live_until(&actor.login).await?;
-        let life = self.kernel().settings().certificate_ttl;
-        let wanted = PersonCert {
-            principal_id: person.principal.id.as_str(),
-            name: &person.principal.name,
-            device: device.as_str(),
-            not_after: self.now.after(life).min(session_ends).millis(),
-            max_life: life.duration(),
-        };
-        let issued = ssh.authority.issue_person(&wanted, key, self.now.millis());
-        let issued = issued.map_err(refused)?;
-        let (now, expires_at) = (self.now, Timestamp::from_millis(issued.not_after));
-        let brought = Brought { id: issued.evidence(), expires_at };
-        let whose = (&person.principal.id, Some(&actor.login), Some(device));
-        store::credentials::insert(self.db(), &brought, whose, now).await?;
-        self.issued(&brought.id, &person.principal.id, expires_at)?;
-        let detail = json!({
-            "principal": person.principal.id, "device": device, "login": actor.login,
-            "kind": "ssh", "not_after": expires_at.to_string(),
-        });
-        self.record(Event::new(&actor, "certificate.issued", &brought.id, detail)).await?;
-        Ok(issued)
+/// Certifies a key in the actor's session, and keeps the certificate's serial, so that it can be
+/// taken back with the session.
+async fn certify_ssh(
+    tx: &mut Transaction,
+    ssh: &Ssh,
+    actor: &Actor,
+    key: &str,
+    device: &DeviceId,
+) -> Result<SshIssued, ControlError> {
+    let mut actor = actor.clone();
+    let own = actor.authn.device.get_or_insert_with(|| device.clone());
+    if *own != *device {
+        let told = format!("this session belongs to device `{own}`");
+        return Err(ControlError::Forbidden(told));
     }
+    let person = tx.acting(&actor)?;
+    let session_ends = credentials::live_until(tx, &actor.login).await?;
+    let life = tx.kernel().settings().certificate_ttl;
+    let wanted = PersonCert {
+        principal_id: person.principal.id.as_str(),
+        name: &person.principal.name,
+        device: device.as_str(),
+        not_after: tx.now.after(life).min(session_ends).millis(),
+        max_life: life.duration(),
+    };
+    let issued = ssh.authority.issue_person(&wanted, key, tx.now.millis());
+    let issued = issued.map_err(refused)?;
+    let (now, expires_at) = (tx.now, Timestamp::from_millis(issued.not_after));
+    let brought = Brought { id: issued.evidence(), expires_at };
+    let whose = (&person.principal.id, Some(&actor.login), Some(device));
+    store::credentials::insert(tx.db(), &brought, whose, now).await?;
+    credentials::note_issued(tx, &brought.id, &person.principal.id, expires_at)?;
+    let detail = json!({
+        "principal": person.principal.id, "device": device, "login": actor.login,
+        "kind": "ssh", "not_after": expires_at.to_string(),
+    });
+    tx.record(Event::new(&actor, "certificate.issued", &brought.id, detail)).await?;
+    Ok(issued)
 }
 
 /// What is wrong with a key is told to the one who sent it.

@@ -13,9 +13,11 @@ use serde_json::json;
 
 use crate::identity::Identity;
 use crate::identity::challenge::{Failure, Proof};
+use crate::identity::credentials;
+use crate::identity::ssh_proof;
 use crate::identity::ssh_proof::Held;
 use crate::kernel::cuts::{InForce, What};
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
@@ -81,10 +83,18 @@ impl Identity {
         let (id, signature) = (challenge.to_owned(), signature.to_owned());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let added = change.prove_ssh_key(&actor, &id, &signature, name, waits).await;
+                let mut tx = identity.kernel.begin().await?;
+                let added = prove_ssh_key(&mut tx, &actor, &id, &signature, name, waits).await;
                 let by = By::from(&actor);
-                change.settle(by, "ssh-key.refused", &id, Purpose::Administer, added).await
+                crate::identity::challenge::settle(
+                    tx,
+                    by,
+                    "ssh-key.refused",
+                    &id,
+                    Purpose::Administer,
+                    added,
+                )
+                .await
             })
             .await
     }
@@ -121,9 +131,9 @@ impl Identity {
         let (identity, actor, id) = (self.clone(), actor.clone(), id.to_owned());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                change.confirm_ssh_key(&actor, &id, &digest).await?;
-                change.commit().await.map(drop)
+                let mut tx = identity.kernel.begin().await?;
+                confirm_ssh_key(&mut tx, &actor, &id, &digest).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }
@@ -140,9 +150,9 @@ impl Identity {
         let (identity, actor, id) = (self.clone(), actor.clone(), id.to_owned());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change_anyway().await?;
-                change.remove_ssh_key(&actor, &id).await?;
-                let durable = change.commit_cut().await?;
+                let mut tx = identity.kernel.begin_anyway().await?;
+                remove_ssh_key(&mut tx, &actor, &id).await?;
+                let durable = tx.commit_cut().await?;
                 Ok(InForce { value: (), durable })
             })
             .await
@@ -169,226 +179,233 @@ fn still_waits(key: &SshKeyView) -> Result<(), ControlError> {
     }
 }
 
-impl Change {
-    async fn prove_ssh_key(
-        &mut self,
-        actor: &Actor,
-        challenge: &str,
-        signature: &str,
-        name: String,
-        waits: bool,
-    ) -> Result<SshKeyView, Failure> {
-        let held = self.held(actor, challenge, signature).await?;
-        self.live_until(&actor.login).await?;
-        self.is_free(&held.line).await?;
-        self.may_have_another(actor, &held.line).await?;
-        let now = self.now;
-        let key = SshKeyView {
-            id: ids::fresh_text("sk"),
-            principal: actor.principal.id.clone(),
-            name,
-            line: held.line.clone(),
-            fingerprint: certs::key_fingerprint(&held.line).map_err(ControlError::IssueSsh)?,
-            user_verified: held.holder.user_verified,
-            added_at: now,
-            confirmed_at: (!waits).then_some(now),
-            used_at: None,
-        };
-        self.put_ssh_key(actor, &key, held).await?;
-        Ok(key)
-    }
+async fn prove_ssh_key(
+    tx: &mut Transaction,
+    actor: &Actor,
+    challenge: &str,
+    signature: &str,
+    name: String,
+    waits: bool,
+) -> Result<SshKeyView, Failure> {
+    let held = ssh_proof::held(tx, actor, challenge, signature).await?;
+    credentials::live_until(tx, &actor.login).await?;
+    is_free(tx, &held.line).await?;
+    may_have_another(tx, actor, &held.line).await?;
+    let now = tx.now;
+    let key = SshKeyView {
+        id: ids::fresh_text("sk"),
+        principal: actor.principal.id.clone(),
+        name,
+        line: held.line.clone(),
+        fingerprint: certs::key_fingerprint(&held.line).map_err(ControlError::IssueSsh)?,
+        user_verified: held.holder.user_verified,
+        added_at: now,
+        confirmed_at: (!waits).then_some(now),
+        used_at: None,
+    };
+    put_ssh_key(tx, actor, &key, held).await?;
+    Ok(key)
+}
 
-    async fn put_ssh_key(
-        &mut self,
-        actor: &Actor,
-        key: &SshKeyView,
-        held: Held,
-    ) -> Result<(), ControlError> {
-        store::ssh_keys::insert(self.db(), key).await?;
-        let detail = json!({
-            "name": key.name, "fingerprint": key.fingerprint, "kind": key.kind(),
-            "waits": key.confirmed_at.is_none(), "user_verified": key.user_verified,
-            "challenge": held.challenge, "namespace": held.namespace, "message": held.message,
-            "signature": held.holder.signature,
-        });
-        self.record(Event::new(actor, "ssh-key.added", &key.id, detail)).await
-    }
+async fn put_ssh_key(
+    tx: &mut Transaction,
+    actor: &Actor,
+    key: &SshKeyView,
+    held: Held,
+) -> Result<(), ControlError> {
+    store::ssh_keys::insert(tx.db(), key).await?;
+    let detail = json!({
+        "name": key.name, "fingerprint": key.fingerprint, "kind": key.kind(),
+        "waits": key.confirmed_at.is_none(), "user_verified": key.user_verified,
+        "challenge": held.challenge, "namespace": held.namespace, "message": held.message,
+        "signature": held.holder.signature,
+    });
+    tx.record(Event::new(actor, "ssh-key.added", &key.id, detail)).await
+}
 
-    /// Whether a person has room for this key, once what they never agreed to is gone.
-    async fn may_have_another(&mut self, actor: &Actor, line: &str) -> Result<(), ControlError> {
-        let (whose, now) = (&actor.principal.id, self.now);
-        let since = Timestamp::from_millis(now.millis().saturating_sub(PATIENCE.millis()));
-        store::ssh_keys::lapse(self.db(), whose, since).await?;
-        let own = store::ssh_keys::list(self.db(), Some(whose)).await?;
-        if own.iter().any(|key| key.line == line) {
-            let told = "this key waits for you to agree to it already: do it at /keys";
-            return Err(ControlError::Conflict(told.to_owned()));
-        }
-        if own.len() >= MOST {
-            let told =
-                format!("{MOST} keys are the most that one person may have: remove one first");
-            return Err(ControlError::Conflict(told));
-        }
-        Ok(())
+/// Whether a person has room for this key, once what they never agreed to is gone.
+async fn may_have_another(
+    tx: &mut Transaction,
+    actor: &Actor,
+    line: &str,
+) -> Result<(), ControlError> {
+    let (whose, now) = (&actor.principal.id, tx.now);
+    let since = Timestamp::from_millis(now.millis().saturating_sub(PATIENCE.millis()));
+    store::ssh_keys::lapse(tx.db(), whose, since).await?;
+    let own = store::ssh_keys::list(tx.db(), Some(whose)).await?;
+    if own.iter().any(|key| key.line == line) {
+        let told = "this key waits for you to agree to it already: do it at /keys";
+        return Err(ControlError::Conflict(told.to_owned()));
     }
-
-    /// A key that is anybody's, or was, is no other's.
-    async fn is_free(&mut self, line: &str) -> Result<(), ControlError> {
-        let told = if self.inventory.ssh_keys.contains_key(line) {
-            "this key is registered in the configuration already"
-        } else {
-            match store::ssh_keys::owner(self.db(), line).await? {
-                None => return Ok(()),
-                Some((_, true)) => "this key is registered already, and each is one person's",
-                Some((_, false)) => {
-                    "this key was removed, and may have been lost: `ssh-keygen -t ed25519` makes another"
-                }
-            }
-        };
-        Err(ControlError::Conflict(told.to_owned()))
+    if own.len() >= MOST {
+        let told = format!("{MOST} keys are the most that one person may have: remove one first");
+        return Err(ControlError::Conflict(told));
     }
+    Ok(())
+}
 
-    async fn confirm_ssh_key(
-        &mut self,
-        actor: &Actor,
-        id: &str,
-        agreed: &Digest,
-    ) -> Result<(), ControlError> {
-        self.acting(actor)?;
-        let key = self.ssh_key(id).await?;
-        let own = key.filter(|key| key.principal == actor.principal.id);
-        let key = own.ok_or(ControlError::NotFound("SSH key"))?;
-        still_waits(&key)?;
-        self.is_free(&key.line).await?;
-        let now = self.now;
-        store::ssh_keys::confirm(self.db(), id, now).await?;
-        let detail = json!({ "fingerprint": key.fingerprint, "digest": agreed });
-        self.record(Event::new(actor, "ssh-key.confirmed", id, detail)).await
-    }
-
-    async fn remove_ssh_key(&mut self, actor: &Actor, id: &str) -> Result<(), ControlError> {
-        self.acting(actor)?;
-        let theirs = |key: &crate::model::view::SshKeyView| {
-            actor.admin || key.principal == actor.principal.id
-        };
-        let key = self.ssh_key(id).await?.filter(theirs);
-        let key = key.ok_or(ControlError::NotFound("SSH key"))?;
-        self.cuts_off(actor.into(), What::SshKey { key: id.to_owned() });
-        if key.confirmed_at.is_some() {
-            self.cut_off(actor, &key).await?;
-        }
-        self.forget_ssh_key(actor.into(), &key).await
-    }
-
-    /// Removes a key whose lock is set already, or was never needed.
-    pub(crate) async fn drop_ssh_key(&mut self, by: By, id: &str) -> Result<(), ControlError> {
-        match self.ssh_key(id).await? {
-            Some(key) => self.forget_ssh_key(by, &key).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn forget_ssh_key(&mut self, by: By, key: &SshKeyView) -> Result<(), ControlError> {
-        let now = self.now;
-        store::ssh_keys::remove(self.db(), key, now).await?;
-        self.removed_factor(Factor::SshKey(key.id.clone()));
-        let detail = json!({
-            "name": key.name, "fingerprint": key.fingerprint, "principal": key.principal,
-        });
-        self.record(Event::new(by, "ssh-key.removed", &key.id, detail)).await
-    }
-
-    /// One that is there and hasn't waited for too long.
-    async fn ssh_key(&mut self, id: &str) -> Result<Option<SshKeyView>, ControlError> {
-        let found = store::ssh_keys::find(self.db(), id).await?;
-        Ok(found.filter(|key| !has_lapsed(key, self.now)))
-    }
-
-    /// Takes all of a person's keys away, and returns those that may have opened something.
-    pub(crate) async fn forget_ssh_keys(
-        &mut self,
-        whose: &PrincipalId,
-    ) -> Result<Vec<SshKeyView>, ControlError> {
-        let now = self.now;
-        let keys = store::ssh_keys::list(self.db(), Some(whose)).await?;
-        for key in &keys {
-            store::ssh_keys::remove(self.db(), key, now).await?;
-            self.removed_factor(Factor::SshKey(key.id.clone()));
-        }
-        Ok(keys.into_iter().filter(|key| key.confirmed_at.is_some()).collect())
-    }
-
-    /// Whatever was opened with the key ends, at every proxy.
-    pub(crate) async fn cut_off(
-        &mut self,
-        actor: &Actor,
-        key: &SshKeyView,
-    ) -> Result<(), ControlError> {
-        let (by, why) = (actor.principal.id.clone(), "the SSH key was removed");
-        self.add_lock(&self.key_lock(&key.fingerprint, by, (why, CUT))?).await
-    }
-
-    /// Cuts what was opened with keys that the configuration had and has no more. What it has again opens
-    /// again.
-    pub(crate) async fn follow_listed_keys(
-        &mut self,
-        before: &Inventory,
-    ) -> Result<(), ControlError> {
-        let next = Arc::clone(&self.inventory);
-        self.unlock_listed_keys(&next).await?;
-        for (line, whose) in before.ssh_keys.iter() {
-            let span = match next.ssh_keys.get(line) {
-                Some(owner) if owner == whose => continue,
-                Some(_) => MOVED,
-                None => CUT,
-            };
-            let owner = store::ssh_keys::owner(self.db(), line).await?;
-            if owner == Some((whose.clone(), true)) {
-                continue;
-            }
-            let fingerprint = certs::key_fingerprint(line).map_err(ControlError::IssueSsh)?;
-            let by = store::parse("principal", CONFIGURATION)?;
-            let lock = self.key_lock(&fingerprint, by, (DROPPED, span))?;
-            self.add_lock_by(By::Control, &lock).await?;
-        }
-        Ok(())
-    }
-
-    async fn unlock_listed_keys(&mut self, next: &Inventory) -> Result<(), ControlError> {
-        let now = self.now;
-        let locks = self.kernel().feed().locks().into_iter();
-        let ours =
-            |lock: &Lock| lock.reason == DROPPED && lock.until.is_none_or(|until| now < until);
-        let dropped: Vec<Lock> = locks.filter(ours).collect();
-        if dropped.is_empty() {
-            return Ok(());
-        }
-        let listed = next.ssh_keys.keys().map(|line| certs::key_fingerprint(line));
-        let listed: BTreeSet<String> =
-            listed.collect::<Result<_, _>>().map_err(ControlError::IssueSsh)?;
-        for lock in dropped {
-            if matches!(&lock.subject, Subject::Credential(id) if listed.contains(id.as_str())) {
-                self.lift_lock(&lock.id, By::Control).await?;
+/// A key that is anybody's, or was, is no other's.
+async fn is_free(tx: &mut Transaction, line: &str) -> Result<(), ControlError> {
+    let told = if tx.inventory.ssh_keys.contains_key(line) {
+        "this key is registered in the configuration already"
+    } else {
+        match store::ssh_keys::owner(tx.db(), line).await? {
+            None => return Ok(()),
+            Some((_, true)) => "this key is registered already, and each is one person's",
+            Some((_, false)) => {
+                "this key was removed, and may have been lost: `ssh-keygen -t ed25519` makes another"
             }
         }
-        Ok(())
-    }
+    };
+    Err(ControlError::Conflict(told.to_owned()))
+}
 
-    fn key_lock(
-        &self,
-        fingerprint: &str,
-        by: PrincipalId,
-        (why, span): (&str, Ttl),
-    ) -> Result<Lock, ControlError> {
-        let credential: CredentialId = store::parse("credential", fingerprint)?;
-        Ok(Lock {
-            id: ids::fresh("lk")?,
-            subject: Subject::Credential(credential),
-            reason: why.to_owned(),
-            by,
-            at: self.now,
-            until: Some(self.now.after(span)),
-            members: BTreeSet::new(),
-        })
+async fn confirm_ssh_key(
+    tx: &mut Transaction,
+    actor: &Actor,
+    id: &str,
+    agreed: &Digest,
+) -> Result<(), ControlError> {
+    tx.acting(actor)?;
+    let key = ssh_key(tx, id).await?;
+    let own = key.filter(|key| key.principal == actor.principal.id);
+    let key = own.ok_or(ControlError::NotFound("SSH key"))?;
+    still_waits(&key)?;
+    is_free(tx, &key.line).await?;
+    let now = tx.now;
+    store::ssh_keys::confirm(tx.db(), id, now).await?;
+    let detail = json!({ "fingerprint": key.fingerprint, "digest": agreed });
+    tx.record(Event::new(actor, "ssh-key.confirmed", id, detail)).await
+}
+
+async fn remove_ssh_key(tx: &mut Transaction, actor: &Actor, id: &str) -> Result<(), ControlError> {
+    tx.acting(actor)?;
+    let theirs =
+        |key: &crate::model::view::SshKeyView| actor.admin || key.principal == actor.principal.id;
+    let key = ssh_key(tx, id).await?.filter(theirs);
+    let key = key.ok_or(ControlError::NotFound("SSH key"))?;
+    tx.cuts_off(actor.into(), What::SshKey { key: id.to_owned() });
+    if key.confirmed_at.is_some() {
+        cut_off(tx, actor, &key).await?;
     }
+    forget_ssh_key(tx, actor.into(), &key).await
+}
+
+/// Removes a key whose lock is set already, or was never needed.
+pub(crate) async fn drop_ssh_key(
+    tx: &mut Transaction,
+    by: By,
+    id: &str,
+) -> Result<(), ControlError> {
+    match ssh_key(tx, id).await? {
+        Some(key) => forget_ssh_key(tx, by, &key).await,
+        None => Ok(()),
+    }
+}
+
+async fn forget_ssh_key(
+    tx: &mut Transaction,
+    by: By,
+    key: &SshKeyView,
+) -> Result<(), ControlError> {
+    let now = tx.now;
+    store::ssh_keys::remove(tx.db(), key, now).await?;
+    tx.removed_factor(Factor::SshKey(key.id.clone()));
+    let detail = json!({
+        "name": key.name, "fingerprint": key.fingerprint, "principal": key.principal,
+    });
+    tx.record(Event::new(by, "ssh-key.removed", &key.id, detail)).await
+}
+
+/// One that is there and hasn't waited for too long.
+async fn ssh_key(tx: &mut Transaction, id: &str) -> Result<Option<SshKeyView>, ControlError> {
+    let found = store::ssh_keys::find(tx.db(), id).await?;
+    Ok(found.filter(|key| !has_lapsed(key, tx.now)))
+}
+
+/// Takes all of a person's keys away, and returns those that may have opened something.
+pub(crate) async fn forget_ssh_keys(
+    tx: &mut Transaction,
+    whose: &PrincipalId,
+) -> Result<Vec<SshKeyView>, ControlError> {
+    let now = tx.now;
+    let keys = store::ssh_keys::list(tx.db(), Some(whose)).await?;
+    for key in &keys {
+        store::ssh_keys::remove(tx.db(), key, now).await?;
+        tx.removed_factor(Factor::SshKey(key.id.clone()));
+    }
+    Ok(keys.into_iter().filter(|key| key.confirmed_at.is_some()).collect())
+}
+
+/// Whatever was opened with the key ends, at every proxy.
+pub(crate) async fn cut_off(
+    tx: &mut Transaction,
+    actor: &Actor,
+    key: &SshKeyView,
+) -> Result<(), ControlError> {
+    let (by, why) = (actor.principal.id.clone(), "the SSH key was removed");
+    tx.add_lock(&key_lock(tx, &key.fingerprint, by, (why, CUT))?).await
+}
+
+/// Cuts what was opened with keys that the configuration had and has no more. What it has again opens
+/// again.
+pub(crate) async fn follow_listed_keys(
+    tx: &mut Transaction,
+    before: &Inventory,
+) -> Result<(), ControlError> {
+    let next = Arc::clone(&tx.inventory);
+    unlock_listed_keys(tx, &next).await?;
+    for (line, whose) in before.ssh_keys.iter() {
+        let span = match next.ssh_keys.get(line) {
+            Some(owner) if owner == whose => continue,
+            Some(_) => MOVED,
+            None => CUT,
+        };
+        let owner = store::ssh_keys::owner(tx.db(), line).await?;
+        if owner == Some((whose.clone(), true)) {
+            continue;
+        }
+        let fingerprint = certs::key_fingerprint(line).map_err(ControlError::IssueSsh)?;
+        let by = store::parse("principal", CONFIGURATION)?;
+        let lock = key_lock(tx, &fingerprint, by, (DROPPED, span))?;
+        tx.add_lock_by(By::Control, &lock).await?;
+    }
+    Ok(())
+}
+
+async fn unlock_listed_keys(tx: &mut Transaction, next: &Inventory) -> Result<(), ControlError> {
+    let now = tx.now;
+    let locks = tx.kernel().feed().locks().into_iter();
+    let ours = |lock: &Lock| lock.reason == DROPPED && lock.until.is_none_or(|until| now < until);
+    let dropped: Vec<Lock> = locks.filter(ours).collect();
+    if dropped.is_empty() {
+        return Ok(());
+    }
+    let listed = next.ssh_keys.keys().map(|line| certs::key_fingerprint(line));
+    let listed: BTreeSet<String> =
+        listed.collect::<Result<_, _>>().map_err(ControlError::IssueSsh)?;
+    for lock in dropped {
+        if matches!(&lock.subject, Subject::Credential(id) if listed.contains(id.as_str())) {
+            tx.lift_lock(&lock.id, By::Control).await?;
+        }
+    }
+    Ok(())
+}
+
+fn key_lock(
+    tx: &Transaction,
+    fingerprint: &str,
+    by: PrincipalId,
+    (why, span): (&str, Ttl),
+) -> Result<Lock, ControlError> {
+    let credential: CredentialId = store::parse("credential", fingerprint)?;
+    Ok(Lock {
+        id: ids::fresh("lk")?,
+        subject: Subject::Credential(credential),
+        reason: why.to_owned(),
+        by,
+        at: tx.now,
+        until: Some(tx.now.after(span)),
+        members: BTreeSet::new(),
+    })
 }

@@ -14,8 +14,10 @@ use policies::{Purpose, Timestamp};
 use url::Url;
 
 use crate::identity::Identity;
+use crate::identity::challenge;
 use crate::identity::challenge::Failure;
-use crate::kernel::transaction::Change;
+use crate::identity::credentials;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::statement::Statement;
@@ -93,9 +95,9 @@ impl Identity {
         let (identity, actor) = (self.clone(), actor.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let challenge = change.ask_for_ssh_key(&actor, &line, usual_file).await?;
-                change.commit().await?;
+                let mut tx = identity.kernel.begin().await?;
+                let challenge = ask_for_ssh_key(&mut tx, &actor, &line, usual_file).await?;
+                tx.commit().await?;
                 Ok(challenge)
             })
             .await
@@ -151,55 +153,53 @@ fn message(gateway: &Url, asked: &Asked, fingerprint: &str) -> String {
     format!("postern registers {fingerprint} for {whose} at {site}: {challenge}")
 }
 
-impl Change {
-    async fn ask_for_ssh_key(
-        &mut self,
-        actor: &Actor,
-        line: &str,
-        usual_file: &'static str,
-    ) -> Result<SshKeyChallenge, ControlError> {
-        self.acting(actor)?;
-        self.live_until(&actor.login).await?;
-        let kernel = self.kernel().clone();
-        let gateway = &kernel.settings().public_url;
-        if kernel.settings().ssh.is_none() {
-            return Err(ControlError::NotFound("SSH side of this gateway"));
-        }
-        let fingerprint = certs::key_fingerprint(line).map_err(ControlError::IssueSsh)?;
-        let asked = self.asked(actor, holding(actor, line, &fingerprint));
-        self.keep(&asked).await?;
-        Ok(SshKeyChallenge {
-            namespace: SshKeyChallenge::namespace_at(gateway),
-            message: message(gateway, &asked, &fingerprint),
-            fingerprint,
-            usual_file,
-            expires_at: asked.expires_at,
-            id: asked.id,
-        })
+async fn ask_for_ssh_key(
+    tx: &mut Transaction,
+    actor: &Actor,
+    line: &str,
+    usual_file: &'static str,
+) -> Result<SshKeyChallenge, ControlError> {
+    tx.acting(actor)?;
+    credentials::live_until(tx, &actor.login).await?;
+    let kernel = tx.kernel().clone();
+    let gateway = &kernel.settings().public_url;
+    if kernel.settings().ssh.is_none() {
+        return Err(ControlError::NotFound("SSH side of this gateway"));
     }
+    let fingerprint = certs::key_fingerprint(line).map_err(ControlError::IssueSsh)?;
+    let asked = challenge::asked(tx, actor, holding(actor, line, &fingerprint));
+    challenge::keep(tx, &asked).await?;
+    Ok(SshKeyChallenge {
+        namespace: SshKeyChallenge::namespace_at(gateway),
+        message: message(gateway, &asked, &fingerprint),
+        fingerprint,
+        usual_file,
+        expires_at: asked.expires_at,
+        id: asked.id,
+    })
+}
 
-    /// The key of a question, where the signature says that its private half is the actor's.
-    pub(crate) async fn held(
-        &mut self,
-        actor: &Actor,
-        challenge: &str,
-        signature: &str,
-    ) -> Result<Held, Failure> {
-        self.acting(actor)?;
-        let asked = self.answer(actor, challenge).await?;
-        let line = asked.statement.subject.clone();
-        let fingerprint = certs::key_fingerprint(&line).map_err(|_| Unproven::WrongPurpose)?;
-        if asked.statement != holding(actor, &line, &fingerprint) {
-            return Err(Unproven::WrongPurpose.into());
-        }
-        let kernel = self.kernel().clone();
-        let gateway = &kernel.settings().public_url;
-        let namespace = SshKeyChallenge::namespace_at(gateway);
-        let message = message(gateway, &asked, &fingerprint);
-        let holder = certs::check_ssh_proof(&line, &namespace, message.as_bytes(), signature)
-            .map_err(Unproven::SshKey)?;
-        Ok(Held { line, challenge: asked.id, namespace, message, holder })
+/// The key of a question, where the signature says that its private half is the actor's.
+pub(crate) async fn held(
+    tx: &mut Transaction,
+    actor: &Actor,
+    challenge: &str,
+    signature: &str,
+) -> Result<Held, Failure> {
+    tx.acting(actor)?;
+    let asked = crate::identity::challenge::answer(tx, actor, challenge).await?;
+    let line = asked.statement.subject.clone();
+    let fingerprint = certs::key_fingerprint(&line).map_err(|_| Unproven::WrongPurpose)?;
+    if asked.statement != holding(actor, &line, &fingerprint) {
+        return Err(Unproven::WrongPurpose.into());
     }
+    let kernel = tx.kernel().clone();
+    let gateway = &kernel.settings().public_url;
+    let namespace = SshKeyChallenge::namespace_at(gateway);
+    let message = message(gateway, &asked, &fingerprint);
+    let holder = certs::check_ssh_proof(&line, &namespace, message.as_bytes(), signature)
+        .map_err(Unproven::SshKey)?;
+    Ok(Held { line, challenge: asked.id, namespace, message, holder })
 }
 
 #[cfg(test)]

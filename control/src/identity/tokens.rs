@@ -8,14 +8,16 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use crate::identity::Identity;
+use crate::identity::credentials;
 use crate::kernel::refusals::{CountedBy, Refused};
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::view::{Page, Paging, Scope, TokenView};
 use crate::platform::ids;
 use crate::platform::ids::Hash;
+use crate::policy::risk;
 use crate::store;
 use crate::store::tokens::Stored;
 
@@ -60,9 +62,9 @@ impl Identity {
         let (identity, actor, resource) = (self.clone(), actor.clone(), resource.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let minted = change.mint(&actor, &resource, ttl, uses).await?;
-                change.commit().await?;
+                let mut tx = identity.kernel.begin().await?;
+                let minted = mint(&mut tx, &actor, &resource, ttl, uses).await?;
+                tx.commit().await?;
                 Ok(minted)
             })
             .await
@@ -88,18 +90,18 @@ impl Identity {
         let (identity, actor, id) = (self.clone(), actor.clone(), id.to_owned());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let now = change.now;
-                let found = store::tokens::find(change.db(), &id).await?;
+                let mut tx = identity.kernel.begin().await?;
+                let now = tx.now;
+                let found = store::tokens::find(tx.db(), &id).await?;
                 let theirs =
                     |kept: &Stored| actor.admin || kept.token.principal == actor.principal.id;
                 found.filter(theirs).ok_or(ControlError::NotFound("token"))?;
-                if !store::tokens::revoke(change.db(), &id, now).await? {
+                if !store::tokens::revoke(tx.db(), &id, now).await? {
                     let told = "the token was taken back before";
                     return Err(ControlError::Conflict(told.to_owned()));
                 }
-                change.record(Event::new(&actor, "token.revoked", &id, json!({}))).await?;
-                change.commit().await.map(drop)
+                tx.record(Event::new(&actor, "token.revoked", &id, json!({}))).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }
@@ -137,9 +139,9 @@ impl Identity {
         let (identity, wish) = (self.clone(), wish.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let redeemed = change.redeem(&id, &wish).await?;
-                change.commit().await?;
+                let mut tx = identity.kernel.begin().await?;
+                let redeemed = redeem(&mut tx, &id, &wish).await?;
+                tx.commit().await?;
                 redeemed.ok_or(ControlError::Unauthenticated)
             })
             .await
@@ -171,91 +173,89 @@ fn split(token: &SecretString) -> Option<(String, SecretString)> {
     plausible.then(|| (id.to_owned(), secret.to_owned().into()))
 }
 
-impl Change {
-    async fn mint(
-        &mut self,
-        actor: &Actor,
-        wish: &Resource,
-        ttl: Ttl,
-        uses: Option<u32>,
-    ) -> Result<Minted, ControlError> {
-        let person = self.acting(actor)?;
-        self.live_until(&actor.login).await?;
-        let facts = self.weigh(&actor.asker(), None).await?.facts(self.now, None);
-        let (resource, _) = self.inventory.judge(&person.principal.id, wish, &facts)?;
-        let token = TokenView {
-            id: ids::fresh_text("tk"),
-            principal: person.principal.id,
-            resource,
-            minted_at: self.now,
-            expires_at: self.now.after(ttl),
-            uses_left: uses,
-            revoked_at: None,
-        };
-        let secret = ids::fresh_secret("");
-        let whose = (&actor.login, actor.authn.device.as_ref());
-        store::tokens::insert(self.db(), &token, whose, &ids::hash(&secret)).await?;
-        let detail = json!({
-            "resource": token.resource.to_string(), "uses": uses, "login": actor.login,
-            "expires_at": token.expires_at.to_string(),
-        });
-        self.record(Event::new(actor, "token.minted", &token.id, detail)).await?;
-        Ok(Minted {
-            token: format!("{PREFIX}{}_{}", token.id, secret.expose_secret()).into(),
-            id: token.id,
-            expires_at: token.expires_at,
-        })
-    }
+async fn mint(
+    tx: &mut Transaction,
+    actor: &Actor,
+    wish: &Resource,
+    ttl: Ttl,
+    uses: Option<u32>,
+) -> Result<Minted, ControlError> {
+    let person = tx.acting(actor)?;
+    credentials::live_until(tx, &actor.login).await?;
+    let facts = risk::assess_risk(tx, &actor.asker(), None).await?.facts(tx.now, None);
+    let (resource, _) = tx.inventory.judge(&person.principal.id, wish, &facts)?;
+    let token = TokenView {
+        id: ids::fresh_text("tk"),
+        principal: person.principal.id,
+        resource,
+        minted_at: tx.now,
+        expires_at: tx.now.after(ttl),
+        uses_left: uses,
+        revoked_at: None,
+    };
+    let secret = ids::fresh_secret("");
+    let whose = (&actor.login, actor.authn.device.as_ref());
+    store::tokens::insert(tx.db(), &token, whose, &ids::hash(&secret)).await?;
+    let detail = json!({
+        "resource": token.resource.to_string(), "uses": uses, "login": actor.login,
+        "expires_at": token.expires_at.to_string(),
+    });
+    tx.record(Event::new(actor, "token.minted", &token.id, detail)).await?;
+    Ok(Minted {
+        token: format!("{PREFIX}{}_{}", token.id, secret.expose_secret()).into(),
+        id: token.id,
+        expires_at: token.expires_at,
+    })
+}
 
-    /// Redeems a token whose secret was right; none where it is of no use here, which is audited,
-    /// since somebody holds a real token.
-    async fn redeem(
-        &mut self,
-        id: &str,
-        wish: &Resource,
-    ) -> Result<Option<Redeemed>, ControlError> {
-        let found = store::tokens::find(self.db(), id).await?;
-        let Stored { token, device, .. } = found.ok_or(ControlError::Unauthenticated)?;
-        let by = By::Principal(token.principal.clone());
-        match self.usable(&token, wish).await? {
-            Ok(principal) => {
-                let detail = json!({ "resource": token.resource.to_string() });
-                self.record(Event::new(by, "token.redeemed", id, detail)).await?;
-                let authn = self.by_token(id, device);
-                Ok(Some(Redeemed { principal, authn }))
+/// Redeems a token whose secret was right; none where it is of no use here, which is audited,
+/// since somebody holds a real token.
+async fn redeem(
+    tx: &mut Transaction,
+    id: &str,
+    wish: &Resource,
+) -> Result<Option<Redeemed>, ControlError> {
+    let found = store::tokens::find(tx.db(), id).await?;
+    let Stored { token, device, .. } = found.ok_or(ControlError::Unauthenticated)?;
+    let by = By::Principal(token.principal.clone());
+    match usable(tx, &token, wish).await? {
+        Ok(principal) => {
+            let detail = json!({ "resource": token.resource.to_string() });
+            tx.record(Event::new(by, "token.redeemed", id, detail)).await?;
+            let authn = by_token(tx, id, device);
+            Ok(Some(Redeemed { principal, authn }))
+        }
+        Err(why) => {
+            risk::failed(tx, &token.principal, "token").await?;
+            let holder = CountedBy::Holder(token.principal.clone());
+            if let Some(noted) = tx.kernel().admit_refusal(Refused::Token, holder) {
+                tx.note_refusal(noted, by, id, json!({ "why": why })).await?;
             }
-            Err(why) => {
-                self.failed(&token.principal, "token").await?;
-                let holder = CountedBy::Holder(token.principal.clone());
-                if let Some(noted) = self.kernel().admit_refusal(Refused::Token, holder) {
-                    self.note_refusal(noted, by, id, json!({ "why": why })).await?;
-                }
-                Ok(None)
-            }
+            Ok(None)
         }
     }
+}
 
-    async fn usable(
-        &mut self,
-        token: &TokenView,
-        wish: &Resource,
-    ) -> Result<Result<Principal, &'static str>, ControlError> {
-        let Ok(person) = self.inventory.person(&token.principal) else {
-            return Ok(Err("its holder is unknown or disabled"));
-        };
-        let principal = person.principal.clone();
-        let same = self.inventory.resolve(wish).map(|(_, resource)| resource);
-        if same.as_ref() != Ok(&token.resource) {
-            return Ok(Err("it is for something else"));
-        }
-        let now = self.now;
-        if !store::tokens::take_use(self.db(), &token.id, now).await? {
-            return Ok(Err("it has ended, was taken back or is used up"));
-        }
-        Ok(Ok(principal))
+async fn usable(
+    tx: &mut Transaction,
+    token: &TokenView,
+    wish: &Resource,
+) -> Result<Result<Principal, &'static str>, ControlError> {
+    let Ok(person) = tx.inventory.person(&token.principal) else {
+        return Ok(Err("its holder is unknown or disabled"));
+    };
+    let principal = person.principal.clone();
+    let same = tx.inventory.resolve(wish).map(|(_, resource)| resource);
+    if same.as_ref() != Ok(&token.resource) {
+        return Ok(Err("it is for something else"));
     }
+    let now = tx.now;
+    if !store::tokens::take_use(tx.db(), &token.id, now).await? {
+        return Ok(Err("it has ended, was taken back or is used up"));
+    }
+    Ok(Ok(principal))
+}
 
-    fn by_token(&self, id: &str, device: Option<DeviceId>) -> Authn {
-        Authn { method: Method::Token, at: self.now, evidence: id.to_owned(), device }
-    }
+fn by_token(tx: &Transaction, id: &str, device: Option<DeviceId>) -> Authn {
+    Authn { method: Method::Token, at: tx.now, evidence: id.to_owned(), device }
 }

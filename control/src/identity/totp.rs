@@ -11,8 +11,9 @@ use subtle::ConstantTimeEq;
 use totp_rs::{Algorithm, TOTP};
 
 use crate::identity::Identity;
+use crate::identity::challenge;
 use crate::identity::challenge::{Failure, Proof};
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::{ControlError, Unreadable};
 use crate::model::event::{By, Event};
@@ -68,13 +69,13 @@ impl Identity {
         let (identity, principal) = (self.clone(), actor.principal.id.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let now = change.now;
-                if !store::totp::insert(change.db(), &principal, &sealed, now).await? {
+                let mut tx = identity.kernel.begin().await?;
+                let now = tx.now;
+                if !store::totp::insert(tx.db(), &principal, &sealed, now).await? {
                     let told = "you have an authenticator app already: remove it first";
                     return Err(ControlError::Conflict(told.to_owned()));
                 }
-                change.commit().await.map(drop)
+                tx.commit().await.map(drop)
             })
             .await?;
         Ok(TotpSecret { secret: told.get_secret_base32().into(), url: told.get_url().into() })
@@ -94,10 +95,10 @@ impl Identity {
         let (identity, actor) = (self.clone(), actor.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let done = change.confirm_code(&actor, &code).await;
+                let mut tx = identity.kernel.begin().await?;
+                let done = confirm_code(&mut tx, &actor, &code).await;
                 let by = By::from(&actor);
-                change.settle(by, "totp.refused", "totp", Purpose::Administer, done).await
+                challenge::settle(tx, by, "totp.refused", "totp", Purpose::Administer, done).await
             })
             .await
     }
@@ -115,13 +116,13 @@ impl Identity {
         let (identity, actor) = (self.clone(), actor.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                if !store::totp::remove(change.db(), &actor.principal.id).await? {
+                let mut tx = identity.kernel.begin().await?;
+                if !store::totp::remove(tx.db(), &actor.principal.id).await? {
                     return Err(ControlError::NotFound("authenticator app"));
                 }
-                change.removed_factor(Factor::App(actor.principal.id.clone()));
-                change.record(Event::new(&actor, "totp.removed", "totp", json!({}))).await?;
-                change.commit().await.map(drop)
+                tx.removed_factor(Factor::App(actor.principal.id.clone()));
+                tx.record(Event::new(&actor, "totp.removed", "totp", json!({}))).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }
@@ -161,41 +162,43 @@ fn step_of(codes: &TOTP, code: &str, now: Timestamp) -> Option<i64> {
     })
 }
 
-impl Change {
-    /// Takes a code of a confirmed app.
-    pub(crate) async fn take_code(
-        &mut self,
-        principal: &PrincipalId,
-        code: &SecretString,
-    ) -> Result<(), Failure> {
-        self.code(principal, code, true).await
-    }
+/// Takes a code of a confirmed app.
+pub(crate) async fn take_code(
+    tx: &mut Transaction,
+    principal: &PrincipalId,
+    code: &SecretString,
+) -> Result<(), Failure> {
+    use_code(tx, principal, code, true).await
+}
 
-    async fn confirm_code(&mut self, actor: &Actor, code: &SecretString) -> Result<(), Failure> {
-        self.code(&actor.principal.id, code, false).await?;
-        let event = Event::new(actor, "totp.added", "totp", json!({}));
-        Ok(self.record(event).await?)
-    }
+async fn confirm_code(
+    tx: &mut Transaction,
+    actor: &Actor,
+    code: &SecretString,
+) -> Result<(), Failure> {
+    use_code(tx, &actor.principal.id, code, false).await?;
+    let event = Event::new(actor, "totp.added", "totp", json!({}));
+    Ok(tx.record(event).await?)
+}
 
-    async fn code(
-        &mut self,
-        principal: &PrincipalId,
-        code: &SecretString,
-        confirmed: bool,
-    ) -> Result<(), Failure> {
-        let kernel = self.kernel().clone();
-        takes_codes(kernel.settings())?;
-        let found = store::totp::find(self.db(), principal).await?;
-        let kept = found.filter(|kept| kept.confirmed == confirmed).ok_or(Unproven::WrongCode)?;
-        let secret = kernel.vault().reveal(TABLE, principal.as_str(), &kept.sealed);
-        let secret = secret.map_err(ControlError::from)?;
-        let codes = apps(secret.expose_secret(), principal.as_str())?;
-        let typed: String = code.expose_secret().chars().filter(|c| !c.is_whitespace()).collect();
-        let step = step_of(&codes, &typed, self.now).filter(|step| *step > kept.step);
-        let step = step.ok_or(Unproven::WrongCode)?;
-        let now = self.now;
-        Ok(store::totp::used(self.db(), principal, step, now).await?)
-    }
+async fn use_code(
+    tx: &mut Transaction,
+    principal: &PrincipalId,
+    code: &SecretString,
+    confirmed: bool,
+) -> Result<(), Failure> {
+    let kernel = tx.kernel().clone();
+    takes_codes(kernel.settings())?;
+    let found = store::totp::find(tx.db(), principal).await?;
+    let kept = found.filter(|kept| kept.confirmed == confirmed).ok_or(Unproven::WrongCode)?;
+    let secret = kernel.vault().reveal(TABLE, principal.as_str(), &kept.sealed);
+    let secret = secret.map_err(ControlError::from)?;
+    let codes = apps(secret.expose_secret(), principal.as_str())?;
+    let typed: String = code.expose_secret().chars().filter(|c| !c.is_whitespace()).collect();
+    let step = step_of(&codes, &typed, tx.now).filter(|step| *step > kept.step);
+    let step = step.ok_or(Unproven::WrongCode)?;
+    let now = tx.now;
+    Ok(store::totp::used(tx.db(), principal, step, now).await?)
 }
 
 #[cfg(test)]

@@ -19,15 +19,17 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::identity::Identity;
+use crate::identity::credentials;
 use crate::identity::issuers::{Claims, Expect, JwtError, Typ};
 use crate::kernel::refusals::Refused;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Asker;
 use crate::model::carrier::Carrier;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::{By, Event, clip};
 use crate::model::workload::{Pattern, Workload};
 use crate::platform::ids::Hash;
+use crate::policy::risk;
 use crate::store;
 use crate::store::exchanges::Shown;
 
@@ -176,13 +178,13 @@ impl Identity {
         let proof = Proof { token: digest(token), id, claims, csr: wish.csr.clone() };
         let (identity, source) = (self.clone(), wish.source);
         let done = self.kernel.to_the_end(async move {
-            let mut change = identity.kernel.change().await?;
-            let exchanged = match change.exchange(&proof, source).await {
+            let mut tx = identity.kernel.begin().await?;
+            let exchanged = match exchange(&mut tx, &proof, source).await {
                 Err(ExchangeError::Failed(error)) => return Err(error),
                 Err(ExchangeError::Refused(why)) => return Ok(Err(why)),
                 Ok(exchanged) => exchanged,
             };
-            change.commit().await?;
+            tx.commit().await?;
             Ok(Ok(exchanged))
         });
         Ok(done.await??)
@@ -224,62 +226,59 @@ fn digest(token: &str) -> Hash {
     Sha256::digest(signed.as_bytes()).into()
 }
 
-impl Change {
-    async fn exchange(
-        &mut self,
-        proof: &Proof,
-        source: Option<IpAddr>,
-    ) -> Result<Exchanged, ExchangeError> {
-        let Proof { token, id, claims, csr } = proof;
-        let inventory = std::sync::Arc::clone(&self.inventory);
-        let workload = inventory.workloads.get(id).ok_or(Unfit::Unproven("unknown-workload"))?;
-        let person = inventory.person(id).map_err(Unfit::from)?;
-        let device = DeviceId::new(&format!("{WORKLOAD_DEVICE}{id}")).map_err(invalid)?;
-        let principal = person.principal.clone();
-        let (principal_id, own) = (id.clone(), Some(device.clone()));
-        let asker = Asker {
-            principal: principal_id,
-            device: own,
-            carrier: Carrier::Session,
-            credential: None,
-            place: None,
-            touch: None,
-        };
-        self.kernel().not_shut_out(&asker, self.now).map_err(Unfit::from)?;
-        let key = Sha256::digest(csr.public_key_der()).into();
-        self.first_shown(&Shown { token, key: &key, workload: id, expires_at: claims.expires_at })
-            .await?;
-        let settings = self.kernel().settings();
-        let wanted = PersonCert {
-            principal_id: id.as_str(),
-            name: &principal.name,
-            device: device.as_str(),
-            not_after: self.now.after(workload.certificate_ttl).millis(),
-            max_life: workload.certificate_ttl.duration(),
-        };
-        let issued = settings.authority.issue_person(&wanted, csr, self.now.millis());
-        let issued = issued.map_err(ControlError::from)?;
-        let detail = json!({
-            "serial": issued.serial, "fingerprint": issued.fingerprint, "device": device,
-            "not_after": Timestamp::from_millis(issued.not_after).to_string(),
-            "issuer": workload.issuer.as_str(), "subject": claims.subject, "token": claims.id,
-            "source": source,
-        });
-        self.record(Event::new(By::Principal(id.clone()), "workload.exchanged", id, detail))
-            .await?;
-        self.issued(&issued.serial, id, Timestamp::from_millis(issued.not_after))?;
-        // A token that its issuer signed is a proof, and names the one who shows it.
-        self.learn_place(id, source, Some(&device)).await?;
-        let lasts = self.now.until(Timestamp::from_millis(issued.not_after));
-        Ok(Exchanged { issued, principal, asker, lasts })
-    }
+async fn exchange(
+    tx: &mut Transaction,
+    proof: &Proof,
+    source: Option<IpAddr>,
+) -> Result<Exchanged, ExchangeError> {
+    let Proof { token, id, claims, csr } = proof;
+    let inventory = std::sync::Arc::clone(&tx.inventory);
+    let workload = inventory.workloads.get(id).ok_or(Unfit::Unproven("unknown-workload"))?;
+    let person = inventory.person(id).map_err(Unfit::from)?;
+    let device = DeviceId::new(&format!("{WORKLOAD_DEVICE}{id}")).map_err(invalid)?;
+    let principal = person.principal.clone();
+    let (principal_id, own) = (id.clone(), Some(device.clone()));
+    let asker = Asker {
+        principal: principal_id,
+        device: own,
+        carrier: Carrier::Session,
+        credential: None,
+        place: None,
+        touch: None,
+    };
+    tx.kernel().not_shut_out(&asker, tx.now).map_err(Unfit::from)?;
+    let key = Sha256::digest(csr.public_key_der()).into();
+    first_shown(tx, &Shown { token, key: &key, workload: id, expires_at: claims.expires_at })
+        .await?;
+    let settings = tx.kernel().settings();
+    let wanted = PersonCert {
+        principal_id: id.as_str(),
+        name: &principal.name,
+        device: device.as_str(),
+        not_after: tx.now.after(workload.certificate_ttl).millis(),
+        max_life: workload.certificate_ttl.duration(),
+    };
+    let issued = settings.authority.issue_person(&wanted, csr, tx.now.millis());
+    let issued = issued.map_err(ControlError::from)?;
+    let detail = json!({
+        "serial": issued.serial, "fingerprint": issued.fingerprint, "device": device,
+        "not_after": Timestamp::from_millis(issued.not_after).to_string(),
+        "issuer": workload.issuer.as_str(), "subject": claims.subject, "token": claims.id,
+        "source": source,
+    });
+    tx.record(Event::new(By::Principal(id.clone()), "workload.exchanged", id, detail)).await?;
+    credentials::note_issued(tx, &issued.serial, id, Timestamp::from_millis(issued.not_after))?;
+    // A token that its issuer signed is a proof, and names the one who shows it.
+    risk::learn_place(tx, id, source, Some(&device)).await?;
+    let lasts = tx.now.until(Timestamp::from_millis(issued.not_after));
+    Ok(Exchanged { issued, principal, asker, lasts })
+}
 
-    async fn first_shown(&mut self, shown: &Shown<'_>) -> Result<(), ExchangeError> {
-        match store::exchanges::show(self.db(), shown).await? {
-            None => Err(Unfit::Replayed.into()),
-            Some(times) if times > TIMES => Err(Unfit::Worn.into()),
-            Some(_) => Ok(()),
-        }
+async fn first_shown(tx: &mut Transaction, shown: &Shown<'_>) -> Result<(), ExchangeError> {
+    match store::exchanges::show(tx.db(), shown).await? {
+        None => Err(Unfit::Replayed.into()),
+        Some(times) if times > TIMES => Err(Unfit::Worn.into()),
+        Some(_) => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use policies::{Knock, LeaseKey, Lock, Resource, Subject, Timestamp};
 
 use crate::kernel::Kernel;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
 use crate::model::inventory::Person;
@@ -39,7 +39,7 @@ impl Kernel {
     }
 }
 
-impl Change {
+impl Transaction {
     /// The actor as they are by now: known, and neither disabled nor locked.
     pub(crate) fn acting(&self, actor: &Actor) -> Result<Person, ControlError> {
         self.kernel().not_shut_out(&actor.asker(), self.now)?;

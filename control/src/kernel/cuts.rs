@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::Kernel;
 use crate::kernel::feed::News;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::By;
 use crate::platform::ids;
@@ -302,7 +302,7 @@ impl Kernel {
     }
 }
 
-impl Change {
+impl Transaction {
     /// Writes what the store doesn't have yet, before anything else.
     pub(crate) async fn redo_cuts(&mut self) -> Result<(), ControlError> {
         let cuts = self.kernel().0.cuts.all();

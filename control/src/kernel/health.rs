@@ -85,14 +85,14 @@ impl Kernel {
 
     async fn probe(&self) -> Result<(), ControlError> {
         let pending = self.0.cuts.count();
-        let mut change = self.change_anyway().await?;
-        let now = change.now;
-        store::probe::write(change.db(), now).await?;
+        let mut tx = self.begin_anyway().await?;
+        let now = tx.now;
+        store::probe::write(tx.db(), now).await?;
         if let Some(since) = self.unwritable_since() {
             let detail = json!({ "since": since.to_string(), "cuts": pending });
-            change.record(Event::new(By::Control, "store.writable", "control", detail)).await?;
+            tx.record(Event::new(By::Control, "store.writable", "control", detail)).await?;
         }
-        change.commit().await.map(drop)
+        tx.commit().await.map(drop)
     }
 
     async fn writable(&self, began: std::time::Instant) {

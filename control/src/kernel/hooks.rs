@@ -8,7 +8,7 @@ use policies::PrincipalId;
 
 use crate::kernel::Kernel;
 use crate::kernel::cuts::Deed;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::Event;
 use crate::model::inventory::Inventory;
@@ -19,20 +19,23 @@ pub(crate) type Work<'a> = Pin<Box<dyn Future<Output = Result<(), ControlError>>
 /// The composition root implements it once, by the layers that it composes.
 pub(crate) trait Hooks: Send + Sync {
     /// An event was recorded: puts the messages about it into the outbox.
-    fn recorded<'a>(&'a self, change: &'a mut Change, event: &'a Event) -> Work<'a>;
+    fn recorded<'a>(&'a self, tx: &'a mut Transaction, event: &'a Event) -> Work<'a>;
 
     /// Writes one deed of a cut that was made while the store could not be written.
-    fn redo<'a>(&'a self, change: &'a mut Change, deed: Deed) -> Work<'a>;
+    fn redo<'a>(&'a self, tx: &'a mut Transaction, deed: Deed) -> Work<'a>;
 
     /// Decides again about everybody's live access, or one person's.
-    fn reconsider<'a>(&'a self, change: &'a mut Change, whose: Option<&'a PrincipalId>)
-    -> Work<'a>;
+    fn reconsider<'a>(
+        &'a self,
+        tx: &'a mut Transaction,
+        whose: Option<&'a PrincipalId>,
+    ) -> Work<'a>;
 
     /// Puts the configuration in force that waited until the store could be written.
     fn resume<'a>(&'a self, kernel: &'a Kernel, next: Arc<Inventory>) -> Work<'a>;
 }
 
-impl Change {
+impl Transaction {
     /// Decides again about everybody's live access, or one person's.
     pub(crate) async fn reconsider(
         &mut self,

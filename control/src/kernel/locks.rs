@@ -4,12 +4,12 @@ use policies::{Lock, LockId};
 use serde_json::json;
 
 use crate::kernel::cuts::What;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::store;
 
-impl Change {
+impl Transaction {
     pub(crate) async fn add_lock(&mut self, lock: &Lock) -> Result<(), ControlError> {
         self.add_lock_by(By::Principal(lock.by.clone()), lock).await
     }

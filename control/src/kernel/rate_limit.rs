@@ -73,11 +73,11 @@ impl Kernel {
     async fn tell_of_haste(&self, who: PrincipalId, refused: u64) -> Result<(), ControlError> {
         let kernel = self.clone();
         self.to_the_end(async move {
-            let mut change = kernel.change().await?;
+            let mut tx = kernel.begin().await?;
             let detail = json!({ "a_minute": A_MINUTE, "refused_of_all_since": refused });
             let by = By::Principal(who.clone());
-            change.record(Event::new(by, "request.throttled", &who, detail)).await?;
-            change.commit().await.map(drop)
+            tx.record(Event::new(by, "request.throttled", &who, detail)).await?;
+            tx.commit().await.map(drop)
         })
         .await
     }

@@ -20,7 +20,7 @@ use policies::{PrincipalId, Timestamp, Ttl};
 use serde_json::{Value, json};
 
 use crate::kernel::Kernel;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 
@@ -184,9 +184,9 @@ impl Kernel {
         };
         let (kernel, subject) = (self.clone(), subject.to_string());
         self.to_the_end(async move {
-            let mut change = kernel.change().await?;
-            change.note_refusal(noted, By::Control, subject, detail).await?;
-            change.commit().await.map(drop)
+            let mut tx = kernel.begin().await?;
+            tx.note_refusal(noted, By::Control, subject, detail).await?;
+            tx.commit().await.map(drop)
         })
         .await
     }
@@ -200,22 +200,22 @@ impl Kernel {
         }
         let kernel = self.clone();
         self.to_the_end(async move {
-            let mut change = kernel.change().await?;
+            let mut tx = kernel.begin().await?;
             for LeftOut { what, from, count, since } in due {
                 let detail = json!({
                     "kind": what.kind(), "count": count, "since": since.to_string(),
                     "until": now.to_string(),
                 });
                 let event = Event::new(By::Control, "refusals.left-out", from, detail);
-                change.record(event).await?;
+                tx.record(event).await?;
             }
-            change.commit().await.map(drop)
+            tx.commit().await.map(drop)
         })
         .await
     }
 }
 
-impl Change {
+impl Transaction {
     /// Writes a refusal down, in the transaction of what else is to be kept of it.
     pub(crate) async fn note_refusal(
         &mut self,

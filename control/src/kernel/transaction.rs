@@ -3,7 +3,7 @@
 //! Whoever makes a change holds the turn to write from its begin until it is published, so the
 //! feed tells changes in the order of their commits. Nothing is told before the commit, and a
 //! change that is dropped has never been. The one exception is access that is taken away
-//! ([`Change::commit_cut`]): where the store fails, proxies hear of it all the same.
+//! ([`Transaction::commit_cut`]): where the store fails, proxies hear of it all the same.
 
 use std::sync::Arc;
 
@@ -19,17 +19,17 @@ use crate::model::event::{By, Event};
 use crate::model::high_water::{Fact, Factor};
 use crate::model::inventory::Inventory;
 use crate::store;
-use crate::store::Transaction;
+use crate::store::WriteTransaction;
 
 /// A change in the making.
-pub(crate) struct Change {
+pub(crate) struct Transaction {
     /// Now: one instant for the whole change.
     pub(crate) now: Timestamp,
     /// The inventory that it is decided by.
     pub(crate) inventory: Arc<Inventory>,
     kernel: Kernel,
     /// It holds the turn to write until the change is published.
-    db: Transaction,
+    db: WriteTransaction,
     /// What proxies hear of it once it is committed.
     pub(crate) news: News,
     /// The requests that it moves, and where they stand then.
@@ -52,15 +52,15 @@ pub(crate) struct Change {
 
 impl Kernel {
     /// Begins a change, where the store can be written as far as is known.
-    pub(crate) async fn change(&self) -> Result<Change, ControlError> {
+    pub(crate) async fn begin(&self) -> Result<Transaction, ControlError> {
         self.must_be_writable()?;
-        self.change_anyway().await
+        self.begin_anyway().await
     }
 
     /// Begins a change that takes access away, or that finds out whether the store can be written.
-    pub(crate) async fn change_anyway(&self) -> Result<Change, ControlError> {
+    pub(crate) async fn begin_anyway(&self) -> Result<Transaction, ControlError> {
         let db = self.0.store.begin().await?;
-        let mut change = Change {
+        let mut tx = Transaction {
             now: self.now(),
             inventory: self.0.inventory.load_full(),
             kernel: self.clone(),
@@ -76,8 +76,8 @@ impl Kernel {
             configured: None,
             on_commit: Vec::new(),
         };
-        change.redo_cuts().await?;
-        Ok(change)
+        tx.redo_cuts().await?;
+        Ok(tx)
     }
 
     /// The feed's revision, once everything that is committed by now has been told.
@@ -87,7 +87,7 @@ impl Kernel {
     }
 }
 
-impl Change {
+impl Transaction {
     pub(crate) fn db(&mut self) -> &mut SqliteConnection {
         self.db.db()
     }
@@ -143,7 +143,7 @@ impl Change {
         self.news.gone.iter().map(|(id, _)| id)
     }
 
-    /// Notes that this takes access away, for [`Change::commit_cut`].
+    /// Notes that this takes access away, for [`Transaction::commit_cut`].
     pub(crate) fn cuts_off(&mut self, by: By, what: What) {
         self.deeds.push(Deed::new(by, what));
     }

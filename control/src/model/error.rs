@@ -213,7 +213,7 @@ impl ControlError {
             Self::Issuer(_) | Self::Http(_) => "issuer-unavailable",
             Self::Vault(_) => "vault",
             Self::Disbelieved(_) => "disbelieved",
-            Self::Broken => "broken",
+            Self::Id(_) | Self::Broken => "broken",
         }
     }
 }

@@ -6,7 +6,7 @@
 //! their texts, `letters` what admins see and do. No message decides anything: each leads to a page,
 //! where the passkey is asked for.
 
-mod outbox;
+pub(crate) mod outbox;
 mod outbox_admin;
 mod reminders;
 mod sender;

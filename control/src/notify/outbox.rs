@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use policies::{Grant, PrincipalId, Request, RequestState, Subject};
 use serde_json::Value;
 
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::channel::{Channel, Way};
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -37,237 +37,235 @@ struct News {
     to: BTreeSet<PrincipalId>,
 }
 
-impl Change {
-    /// Writes a message for each channel and recipient that this event is for.
-    pub(crate) async fn tell(&mut self, event: &Event) -> Result<(), ControlError> {
-        if self.inventory.channels.is_empty() {
-            return Ok(());
-        }
-        let Some(mut news) = self.news_of(event).await? else { return Ok(()) };
-        if let By::Principal(id) = &event.by {
-            news.to.remove(id);
-        }
-        let inventory = std::sync::Arc::clone(&self.inventory);
-        let wanted = |channel: &&Channel| channel.topics.contains(&news.topic);
-        let channels: Vec<&Channel> = inventory.channels.values().filter(wanted).collect();
-        if channels.is_empty() {
-            return Ok(());
-        }
-        let off = outbox::off(self.db()).await?;
-        for channel in channels {
-            if off.iter().any(|(name, _)| name == channel.name.as_str()) {
-                continue;
-            }
-            for (recipient, to) in addressed(channel, &inventory, &news.to) {
-                self.write(channel, recipient, &news, (&event.subject, to)).await?;
-            }
-        }
-        Ok(())
+/// Writes a message for each channel and recipient that this event is for.
+pub(crate) async fn tell(tx: &mut Transaction, event: &Event) -> Result<(), ControlError> {
+    if tx.inventory.channels.is_empty() {
+        return Ok(());
     }
+    let Some(mut news) = news_of(tx, event).await? else { return Ok(()) };
+    if let By::Principal(id) = &event.by {
+        news.to.remove(id);
+    }
+    let inventory = std::sync::Arc::clone(&tx.inventory);
+    let wanted = |channel: &&Channel| channel.topics.contains(&news.topic);
+    let channels: Vec<&Channel> = inventory.channels.values().filter(wanted).collect();
+    if channels.is_empty() {
+        return Ok(());
+    }
+    let off = outbox::off(tx.db()).await?;
+    for channel in channels {
+        if off.iter().any(|(name, _)| name == channel.name.as_str()) {
+            continue;
+        }
+        for (recipient, to) in addressed(channel, &inventory, &news.to) {
+            write(tx, channel, recipient, &news, (&event.subject, to)).await?;
+        }
+    }
+    Ok(())
+}
 
-    async fn write(
-        &mut self,
-        channel: &Channel,
-        recipient: Option<PrincipalId>,
-        news: &News,
-        (about, to): (&str, Vec<PrincipalId>),
-    ) -> Result<(), ControlError> {
-        let url = format!("{}{}", self.kernel().settings().base_url(), news.page);
-        let notice = Notice {
-            topic: news.topic,
-            at: self.now,
-            about: about.to_owned(),
-            said: news.said.clone(),
-            url,
-            to,
+async fn write(
+    tx: &mut Transaction,
+    channel: &Channel,
+    recipient: Option<PrincipalId>,
+    news: &News,
+    (about, to): (&str, Vec<PrincipalId>),
+) -> Result<(), ControlError> {
+    let url = format!("{}{}", tx.kernel().settings().base_url(), news.page);
+    let notice = Notice {
+        topic: news.topic,
+        at: tx.now,
+        about: about.to_owned(),
+        said: news.said.clone(),
+        url,
+        to,
+    };
+    let id = ids::fresh_text("msg");
+    let letter = Letter { id, channel: channel.name.clone(), recipient, tries: 0, notice };
+    let now = tx.now;
+    outbox::insert(tx.db(), &letter, now).await?;
+    tx.told_somebody();
+    Ok(())
+}
+
+async fn news_of(tx: &mut Transaction, event: &Event) -> Result<Option<News>, ControlError> {
+    let by = name_of(tx, &event.by);
+    match event.kind {
+        "request.asked" | "request.proved" | "request.turn" => {
+            let news = of_request(tx, Topic::RequestAsked, event).await?;
+            Ok(news.filter(|(request, _)| waits(request)).map(|(_, news)| news))
+        }
+        "request.edited" => {
+            let news = of_request(tx, Topic::RequestEdited, event).await?;
+            Ok(news.filter(|(request, _)| waits(request)).map(|(_, news)| news))
+        }
+        "request.escalated" => about_request(tx, Topic::RequestEscalated, event, None).await,
+        "request.approved" => about_request(tx, Topic::RequestApproved, event, by).await,
+        "request.denied" => about_request(tx, Topic::RequestDenied, event, by).await,
+        "request.withdrawn" => about_request(tx, Topic::RequestWithdrawn, event, None).await,
+        "request.lapsed" => about_request(tx, Topic::RequestLapsed, event, None).await,
+        "request.granted" => of_late_grant(tx, event).await,
+        "grant.given" => of_grant(tx, Topic::GrantGiven, event).await,
+        "grant.extended" => of_grant(tx, Topic::GrantExtended, event).await,
+        "grant.ending" => of_grant(tx, Topic::GrantEnding, event).await,
+        "grant.ended" => of_grant(tx, Topic::GrantEnded, event).await,
+        "break-glass.used" => of_break_glass(tx, Topic::BreakGlassUsed, event, by).await,
+        "review.opened" => of_break_glass(tx, Topic::ReviewOpened, event, None).await,
+        "review.due" => of_break_glass(tx, Topic::ReviewDue, event, None).await,
+        "review.signed" => of_break_glass(tx, Topic::ReviewSigned, event, by).await,
+        "lock.set" => Ok(of_lock(tx, event, by)),
+        "lock.lifted" => {
+            Ok(Some(for_admins(tx, Topic::LockLifted, Said { by, ..Said::default() })))
+        }
+        "channel.off" => Ok(Some(for_admins(tx, Topic::ChannelOff, Said::default()))),
+        _ => Ok(None),
+    }
+}
+
+async fn of_request(
+    tx: &mut Transaction,
+    topic: Topic,
+    event: &Event,
+) -> Result<Option<(Request, News)>, ControlError> {
+    let Some(request) = request_named(tx, &event.subject).await? else { return Ok(None) };
+    let for_deciders = FOR_DECIDERS.contains(&topic);
+    let mut to = BTreeSet::new();
+    if for_deciders {
+        to = deciders(tx, &request, &event.detail);
+    }
+    // What they didn't take back themselves, the one who asked hears of, too.
+    let dropped = topic == Topic::RequestWithdrawn && !matches!(event.by, By::Principal(_));
+    if !for_deciders || dropped {
+        to.insert(request.principal.clone());
+    }
+    let name = tx.inventory.name(&request.principal);
+    let mut said = Said::of_request(&request, name, needs(&request.terms.approvals));
+    if let Some(why) = event.detail.get("why").and_then(Value::as_str) {
+        said.why = notice::text(why);
+    }
+    let page = format!("/r/{}", request.id);
+    Ok(Some((request, News { topic, said, page, to })))
+}
+
+async fn about_request(
+    tx: &mut Transaction,
+    topic: Topic,
+    event: &Event,
+    by: Option<String>,
+) -> Result<Option<News>, ControlError> {
+    let found = of_request(tx, topic, event).await?;
+    Ok(found.map(|(_, news)| News { said: Said { by, ..news.said }, ..news }))
+}
+
+/// A request that became granted without anybody's act: the one who asked hears of it here where
+/// nobody approved, and else by the grant.
+async fn of_late_grant(tx: &mut Transaction, event: &Event) -> Result<Option<News>, ControlError> {
+    let found = of_request(tx, Topic::GrantGiven, event).await?;
+    let nobody = |request: &Request| request.state.approvals().is_empty();
+    Ok(found.filter(|(request, _)| nobody(request)).map(|(_, news)| news))
+}
+
+/// The holder, unless they know: nobody else had to be asked, or they gave it back themselves.
+async fn of_grant(
+    tx: &mut Transaction,
+    topic: Topic,
+    event: &Event,
+) -> Result<Option<News>, ControlError> {
+    let Some(grant) = grant_named(tx, &event.subject).await? else { return Ok(None) };
+    let approved = event.detail.get("approved_by").and_then(Value::as_array);
+    let knows = topic == Topic::GrantGiven && approved.is_none_or(Vec::is_empty);
+    let to = if knows { BTreeSet::new() } else { BTreeSet::from([grant.principal.clone()]) };
+    Ok(Some(News { topic, said: Said::of_grant(&grant), page: page_of(&grant), to }))
+}
+
+/// Those who would have been asked (the groups that the event names, or else whoever some rule asks),
+/// and the admins, but not the one who went in.
+async fn of_break_glass(
+    tx: &mut Transaction,
+    topic: Topic,
+    event: &Event,
+    by: Option<String>,
+) -> Result<Option<News>, ControlError> {
+    let named = |key: &str| event.detail.get(key).and_then(Value::as_str);
+    let grant = named("grant").unwrap_or(&event.subject).to_owned();
+    let request = named("request").unwrap_or(&event.subject).to_owned();
+    let (said, page) = if let Some(grant) = grant_named(tx, &grant).await? {
+        (Said::of_grant(&grant), page_of(&grant))
+    } else if let Some(request) = request_named(tx, &request).await? {
+        let name = tx.inventory.name(&request.principal);
+        (Said::of_request(&request, name, String::new()), format!("/r/{}", request.id))
+    } else {
+        return Ok(None);
+    };
+    let reviews = [Topic::ReviewOpened, Topic::ReviewDue, Topic::ReviewSigned];
+    let page = if reviews.contains(&topic) { "/reviews".to_owned() } else { page };
+    let mut to = tx.inventory.admins();
+    let named_groups = tx.inventory.active().filter(|person| is_named(person, &event.detail));
+    let named_people: Vec<PrincipalId> =
+        named_groups.map(|person| person.principal.id.clone()).collect();
+    if named_people.is_empty() {
+        to.extend(tx.inventory.approvers());
+    }
+    to.extend(named_people);
+    if let Some(person) = &said.person {
+        to.remove(person);
+    }
+    let reason = named("reason").and_then(notice::text).or_else(|| said.reason.clone());
+    let said = Said { by, reason, why: None, ..said };
+    Ok(Some(News { topic, said, page, to }))
+}
+
+/// What a lost login session brought is locked away one by one, which is nobody's news.
+fn of_lock(tx: &Transaction, event: &Event, by: Option<String>) -> Option<News> {
+    let subject: Subject = serde_json::from_value(event.detail.get("subject")?.clone()).ok()?;
+    if matches!(subject, Subject::Credential(_)) {
+        return None;
+    }
+    let why = event.detail.get("reason").and_then(Value::as_str).and_then(notice::text);
+    let said = Said { by, why, resource: Some(subject.to_string()), ..Said::default() };
+    Some(for_admins(tx, Topic::LockSet, said))
+}
+
+fn for_admins(tx: &Transaction, topic: Topic, said: Said) -> News {
+    News { topic, said, page: "/".to_owned(), to: tx.inventory.admins() }
+}
+
+/// Those who can still decide: by the request itself, and those to whom it was escalated.
+fn deciders(tx: &Transaction, request: &Request, detail: &Value) -> BTreeSet<PrincipalId> {
+    let asked = |person: &&Person| {
+        let Ok(decider) = tx.inventory.decider(&person.principal, request) else {
+            return false;
         };
-        let id = ids::fresh_text("msg");
-        let letter = Letter { id, channel: channel.name.clone(), recipient, tries: 0, notice };
-        let now = self.now;
-        outbox::insert(self.db(), &letter, now).await?;
-        self.told_somebody();
-        Ok(())
-    }
-
-    async fn news_of(&mut self, event: &Event) -> Result<Option<News>, ControlError> {
-        let by = self.name_of(&event.by);
-        match event.kind {
-            "request.asked" | "request.proved" | "request.turn" => {
-                let news = self.of_request(Topic::RequestAsked, event).await?;
-                Ok(news.filter(|(request, _)| waits(request)).map(|(_, news)| news))
-            }
-            "request.edited" => {
-                let news = self.of_request(Topic::RequestEdited, event).await?;
-                Ok(news.filter(|(request, _)| waits(request)).map(|(_, news)| news))
-            }
-            "request.escalated" => self.about_request(Topic::RequestEscalated, event, None).await,
-            "request.approved" => self.about_request(Topic::RequestApproved, event, by).await,
-            "request.denied" => self.about_request(Topic::RequestDenied, event, by).await,
-            "request.withdrawn" => self.about_request(Topic::RequestWithdrawn, event, None).await,
-            "request.lapsed" => self.about_request(Topic::RequestLapsed, event, None).await,
-            "request.granted" => self.of_late_grant(event).await,
-            "grant.given" => self.of_grant(Topic::GrantGiven, event).await,
-            "grant.extended" => self.of_grant(Topic::GrantExtended, event).await,
-            "grant.ending" => self.of_grant(Topic::GrantEnding, event).await,
-            "grant.ended" => self.of_grant(Topic::GrantEnded, event).await,
-            "break-glass.used" => self.of_break_glass(Topic::BreakGlassUsed, event, by).await,
-            "review.opened" => self.of_break_glass(Topic::ReviewOpened, event, None).await,
-            "review.due" => self.of_break_glass(Topic::ReviewDue, event, None).await,
-            "review.signed" => self.of_break_glass(Topic::ReviewSigned, event, by).await,
-            "lock.set" => Ok(self.of_lock(event, by)),
-            "lock.lifted" => {
-                Ok(Some(self.for_admins(Topic::LockLifted, Said { by, ..Said::default() })))
-            }
-            "channel.off" => Ok(Some(self.for_admins(Topic::ChannelOff, Said::default()))),
-            _ => Ok(None),
-        }
-    }
-
-    async fn of_request(
-        &mut self,
-        topic: Topic,
-        event: &Event,
-    ) -> Result<Option<(Request, News)>, ControlError> {
-        let Some(request) = self.request_named(&event.subject).await? else { return Ok(None) };
-        let for_deciders = FOR_DECIDERS.contains(&topic);
-        let mut to = BTreeSet::new();
-        if for_deciders {
-            to = self.deciders(&request, &event.detail);
-        }
-        // What they didn't take back themselves, the one who asked hears of, too.
-        let dropped = topic == Topic::RequestWithdrawn && !matches!(event.by, By::Principal(_));
-        if !for_deciders || dropped {
-            to.insert(request.principal.clone());
-        }
-        let name = self.inventory.name(&request.principal);
-        let mut said = Said::of_request(&request, name, needs(&request.terms.approvals));
-        if let Some(why) = event.detail.get("why").and_then(Value::as_str) {
-            said.why = notice::text(why);
-        }
-        let page = format!("/r/{}", request.id);
-        Ok(Some((request, News { topic, said, page, to })))
-    }
-
-    async fn about_request(
-        &mut self,
-        topic: Topic,
-        event: &Event,
-        by: Option<String>,
-    ) -> Result<Option<News>, ControlError> {
-        let found = self.of_request(topic, event).await?;
-        Ok(found.map(|(_, news)| News { said: Said { by, ..news.said }, ..news }))
-    }
-
-    /// A request that became granted without anybody's act: the one who asked hears of it here where
-    /// nobody approved, and else by the grant.
-    async fn of_late_grant(&mut self, event: &Event) -> Result<Option<News>, ControlError> {
-        let found = self.of_request(Topic::GrantGiven, event).await?;
-        let nobody = |request: &Request| request.state.approvals().is_empty();
-        Ok(found.filter(|(request, _)| nobody(request)).map(|(_, news)| news))
-    }
-
-    /// The holder, unless they know: nobody else had to be asked, or they gave it back themselves.
-    async fn of_grant(
-        &mut self,
-        topic: Topic,
-        event: &Event,
-    ) -> Result<Option<News>, ControlError> {
-        let Some(grant) = self.grant_named(&event.subject).await? else { return Ok(None) };
-        let approved = event.detail.get("approved_by").and_then(Value::as_array);
-        let knows = topic == Topic::GrantGiven && approved.is_none_or(Vec::is_empty);
-        let to = if knows { BTreeSet::new() } else { BTreeSet::from([grant.principal.clone()]) };
-        Ok(Some(News { topic, said: Said::of_grant(&grant), page: page_of(&grant), to }))
-    }
-
-    /// Those who would have been asked (the groups that the event names, or else whoever some rule asks),
-    /// and the admins, but not the one who went in.
-    async fn of_break_glass(
-        &mut self,
-        topic: Topic,
-        event: &Event,
-        by: Option<String>,
-    ) -> Result<Option<News>, ControlError> {
-        let named = |key: &str| event.detail.get(key).and_then(Value::as_str);
-        let grant = named("grant").unwrap_or(&event.subject).to_owned();
-        let request = named("request").unwrap_or(&event.subject).to_owned();
-        let (said, page) = if let Some(grant) = self.grant_named(&grant).await? {
-            (Said::of_grant(&grant), page_of(&grant))
-        } else if let Some(request) = self.request_named(&request).await? {
-            let name = self.inventory.name(&request.principal);
-            (Said::of_request(&request, name, String::new()), format!("/r/{}", request.id))
+        // Of one that is over, those hear who could have decided.
+        let asked = if request.is_pending() {
+            request.waits_for(&decider)
         } else {
-            return Ok(None);
+            request.may_decide(&decider).is_ok()
         };
-        let reviews = [Topic::ReviewOpened, Topic::ReviewDue, Topic::ReviewSigned];
-        let page = if reviews.contains(&topic) { "/reviews".to_owned() } else { page };
-        let mut to = self.inventory.admins();
-        let named_groups = self.inventory.active().filter(|person| is_named(person, &event.detail));
-        let named_people: Vec<PrincipalId> =
-            named_groups.map(|person| person.principal.id.clone()).collect();
-        if named_people.is_empty() {
-            to.extend(self.inventory.approvers());
-        }
-        to.extend(named_people);
-        if let Some(person) = &said.person {
-            to.remove(person);
-        }
-        let reason = named("reason").and_then(notice::text).or_else(|| said.reason.clone());
-        let said = Said { by, reason, why: None, ..said };
-        Ok(Some(News { topic, said, page, to }))
-    }
+        asked || is_named(person, detail)
+    };
+    let people = tx.inventory.active().filter(asked);
+    people.map(|person| person.principal.id.clone()).collect()
+}
 
-    /// What a lost login session brought is locked away one by one, which is nobody's news.
-    fn of_lock(&self, event: &Event, by: Option<String>) -> Option<News> {
-        let subject: Subject = serde_json::from_value(event.detail.get("subject")?.clone()).ok()?;
-        if matches!(subject, Subject::Credential(_)) {
-            return None;
-        }
-        let why = event.detail.get("reason").and_then(Value::as_str).and_then(notice::text);
-        let said = Said { by, why, resource: Some(subject.to_string()), ..Said::default() };
-        Some(self.for_admins(Topic::LockSet, said))
-    }
+async fn request_named(tx: &mut Transaction, id: &str) -> Result<Option<Request>, ControlError> {
+    let Ok(id) = id.parse() else { return Ok(None) };
+    Ok(store::requests::find(tx.db(), &id).await?.map(|stored| stored.request))
+}
 
-    fn for_admins(&self, topic: Topic, said: Said) -> News {
-        News { topic, said, page: "/".to_owned(), to: self.inventory.admins() }
-    }
+async fn grant_named(tx: &mut Transaction, id: &str) -> Result<Option<Grant>, ControlError> {
+    let Ok(id) = id.parse() else { return Ok(None) };
+    store::grants::find(tx.db(), &id).await
+}
 
-    /// Those who can still decide: by the request itself, and those to whom it was escalated.
-    fn deciders(&self, request: &Request, detail: &Value) -> BTreeSet<PrincipalId> {
-        let asked = |person: &&Person| {
-            let Ok(decider) = self.inventory.decider(&person.principal, request) else {
-                return false;
-            };
-            // Of one that is over, those hear who could have decided.
-            let asked = if request.is_pending() {
-                request.waits_for(&decider)
-            } else {
-                request.may_decide(&decider).is_ok()
-            };
-            asked || is_named(person, detail)
-        };
-        let people = self.inventory.active().filter(asked);
-        people.map(|person| person.principal.id.clone()).collect()
-    }
-
-    async fn request_named(&mut self, id: &str) -> Result<Option<Request>, ControlError> {
-        let Ok(id) = id.parse() else { return Ok(None) };
-        Ok(store::requests::find(self.db(), &id).await?.map(|stored| stored.request))
-    }
-
-    async fn grant_named(&mut self, id: &str) -> Result<Option<Grant>, ControlError> {
-        let Ok(id) = id.parse() else { return Ok(None) };
-        store::grants::find(self.db(), &id).await
-    }
-
-    fn name_of(&self, by: &By) -> Option<String> {
-        let name = match by {
-            By::Principal(id) => self.inventory.name(id),
-            By::Operator => "the operator".to_owned(),
-            By::Control | By::Proxy(_) => "the gateway".to_owned(),
-            By::Hook(name) => format!("the system of {name}"),
-        };
-        notice::text(&name)
-    }
+fn name_of(tx: &Transaction, by: &By) -> Option<String> {
+    let name = match by {
+        By::Principal(id) => tx.inventory.name(id),
+        By::Operator => "the operator".to_owned(),
+        By::Control | By::Proxy(_) => "the gateway".to_owned(),
+        By::Hook(name) => format!("the system of {name}"),
+    };
+    notice::text(&name)
 }
 
 fn waits(request: &Request) -> bool {

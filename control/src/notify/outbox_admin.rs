@@ -81,11 +81,11 @@ impl Notifier {
         let (notifier, actor, id) = (self.clone(), actor.clone(), id.to_owned());
         self.kernel
             .to_the_end(async move {
-                let mut change = notifier.kernel.change().await?;
-                change.administering(&actor)?;
-                let now = change.now;
-                if !outbox::revive(change.db(), &id, replay, now).await? {
-                    return Err(if outbox::is_there(change.db(), &id).await? {
+                let mut tx = notifier.kernel.begin().await?;
+                tx.administering(&actor)?;
+                let now = tx.now;
+                if !outbox::revive(tx.db(), &id, replay, now).await? {
+                    return Err(if outbox::is_there(tx.db(), &id).await? {
                         let told = "it was taken already: replay it to send it once more";
                         ControlError::Conflict(told.to_owned())
                     } else {
@@ -93,9 +93,9 @@ impl Notifier {
                     });
                 }
                 let detail = json!({ "replay": replay });
-                change.record(Event::new(&actor, "notification.again", &id, detail)).await?;
-                change.told_somebody();
-                change.commit().await.map(drop)
+                tx.record(Event::new(&actor, "notification.again", &id, detail)).await?;
+                tx.told_somebody();
+                tx.commit().await.map(drop)
             })
             .await
     }
@@ -109,14 +109,14 @@ impl Notifier {
         let (notifier, actor) = (self.clone(), actor.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = notifier.kernel.change().await?;
-                change.administering(&actor)?;
-                let now = change.now;
-                let count = outbox::revive_dead(change.db(), now).await?;
+                let mut tx = notifier.kernel.begin().await?;
+                tx.administering(&actor)?;
+                let now = tx.now;
+                let count = outbox::revive_dead(tx.db(), now).await?;
                 let detail = json!({ "count": count });
-                change.record(Event::new(&actor, "notification.again", "dead", detail)).await?;
-                change.told_somebody();
-                change.commit().await?;
+                tx.record(Event::new(&actor, "notification.again", "dead", detail)).await?;
+                tx.told_somebody();
+                tx.commit().await?;
                 Ok(count)
             })
             .await
@@ -131,17 +131,17 @@ impl Notifier {
         let (notifier, actor, name) = (self.clone(), actor.clone(), name.to_owned());
         self.kernel
             .to_the_end(async move {
-                let mut change = notifier.kernel.change().await?;
-                change.administering(&actor)?;
-                if !outbox::switch_on(change.db(), &name).await? {
+                let mut tx = notifier.kernel.begin().await?;
+                tx.administering(&actor)?;
+                if !outbox::switch_on(tx.db(), &name).await? {
                     notifier.channel(&name)?;
                     return Err(ControlError::Conflict(format!(
                         "the channel `{name}` is on already"
                     )));
                 }
-                change.record(Event::new(&actor, "channel.on", &name, json!({}))).await?;
-                change.told_somebody();
-                change.commit().await.map(drop)
+                tx.record(Event::new(&actor, "channel.on", &name, json!({}))).await?;
+                tx.told_somebody();
+                tx.commit().await.map(drop)
             })
             .await
     }

@@ -34,24 +34,24 @@ impl Notifier {
         let notifier = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = notifier.kernel.change().await?;
+                let mut tx = notifier.kernel.begin().await?;
                 for grant in ending {
                     let (id, Some(ends)) = (grant.id.as_str(), grant.deadline()) else { continue };
-                    if outbox::remind(change.db(), id, Topic::GrantEnding, ends).await? {
+                    if outbox::remind(tx.db(), id, Topic::GrantEnding, ends).await? {
                         let detail = json!({ "ends": ends.to_string() });
-                        change.record(Event::new(By::Control, "grant.ending", id, detail)).await?;
+                        tx.record(Event::new(By::Control, "grant.ending", id, detail)).await?;
                     }
                 }
                 for (review, round) in open {
                     let id = review.id.as_str();
-                    if outbox::remind(change.db(), id, Topic::ReviewDue, round).await? {
+                    if outbox::remind(tx.db(), id, Topic::ReviewDue, round).await? {
                         let detail = json!({
                             "grant": review.grant, "groups": review.groups, "reason": review.reason,
                         });
-                        change.record(Event::new(By::Control, "review.due", id, detail)).await?;
+                        tx.record(Event::new(By::Control, "review.due", id, detail)).await?;
                     }
                 }
-                change.commit().await.map(drop)
+                tx.commit().await.map(drop)
             })
             .await
     }

@@ -183,14 +183,14 @@ impl Notifier {
         channel: Option<Channel>,
         outcome: Outcome,
     ) -> Result<(), ControlError> {
-        let mut change = self.kernel.change().await?;
-        let now = change.now;
+        let mut tx = self.kernel.begin().await?;
+        let now = tx.now;
         let gone = outcome == Outcome::Gone;
         let next = match &channel {
             Some(channel) => channel.patience.after(letter.tries + 1, outcome, now, rand::random()),
             None => Next::Dead { why: "there is no such channel any more".to_owned() },
         };
-        let db = change.db();
+        let db = tx.db();
         match next {
             Next::Settled => outbox::settle(db, &letter.id, now).await?,
             Next::Again { at, why } => {
@@ -203,17 +203,15 @@ impl Notifier {
                 let word = channel.as_ref().map_or("webhook", |channel| channel.way.word());
                 self.kernel.counts().notifications.count(word, "dead");
                 let detail = json!({ "channel": letter.channel.as_str(), "why": why });
-                change
-                    .record(Event::new(By::Control, "notification.dead", &letter.id, detail))
-                    .await?;
+                tx.record(Event::new(By::Control, "notification.dead", &letter.id, detail)).await?;
             }
         }
-        if gone && outbox::switch_off(change.db(), letter.channel.as_str(), now).await? {
+        if gone && outbox::switch_off(tx.db(), letter.channel.as_str(), now).await? {
             let detail = json!({ "why": "the receiver is gone (410)" });
             let event = Event::new(By::Control, "channel.off", letter.channel.as_str(), detail);
-            change.record(event).await?;
+            tx.record(event).await?;
         }
-        change.commit().await.map(drop)
+        tx.commit().await.map(drop)
     }
 
     /// Sends what is due by now and returns when all of it was tried once.

@@ -11,7 +11,7 @@
 //! of a passkey, raises nothing, so that strangers can't shut anybody out by a rule on failures.
 //!
 //! What runs is never judged by this anew: a grant is reviewed by what was unusual when it was asked
-//! for ([`Change::facts_of`]), and each connection by what is unusual about it.
+//! for ([`Transaction::facts_of`]), and each connection by what is unusual about it.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ use policies::{DeviceId, PrincipalId, Risk, Timestamp, Ttl};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Asker;
 use crate::model::carrier::Carrier;
 use crate::model::error::ControlError;
@@ -39,7 +39,7 @@ const MOST: i64 = 64;
 const FAILURES: i64 = 100;
 
 /// Weighs what is unusual about a wish of somebody's, from there.
-pub(crate) async fn weigh(
+pub(crate) async fn assess(
     db: &mut SqliteConnection,
     asker: &Asker,
     source: Option<IpAddr>,
@@ -78,62 +78,60 @@ fn before(now: Timestamp, span: Ttl) -> Timestamp {
     Timestamp::from_millis(now.millis().saturating_sub(span.millis()))
 }
 
-impl Change {
-    /// What is unusual about a wish of somebody's, from there.
-    pub(crate) async fn weigh(
-        &mut self,
-        asker: &Asker,
-        source: Option<IpAddr>,
-    ) -> Result<Unusual, ControlError> {
-        let now = self.now;
-        weigh(self.db(), asker, source, now).await
-    }
+/// What is unusual about a wish of somebody's, from there.
+pub(crate) async fn assess_risk(
+    tx: &mut Transaction,
+    asker: &Asker,
+    source: Option<IpAddr>,
+) -> Result<Unusual, ControlError> {
+    let now = tx.now;
+    assess(tx.db(), asker, source, now).await
+}
 
-    /// Learns that somebody proved themselves there, and on this device.
-    pub(crate) async fn learn_place(
-        &mut self,
-        who: &PrincipalId,
-        source: Option<IpAddr>,
-        device: Option<&DeviceId>,
-    ) -> Result<(), ControlError> {
-        if let Some(network) = source.map(neighbourhood) {
-            self.learn_one(who, Kind::Network, &network.to_string()).await?;
-        }
-        match device {
-            Some(device) => self.learn_one(who, Kind::Device, device.as_str()).await,
-            None => Ok(()),
-        }
+/// Learns that somebody proved themselves there, and on this device.
+pub(crate) async fn learn_place(
+    tx: &mut Transaction,
+    who: &PrincipalId,
+    source: Option<IpAddr>,
+    device: Option<&DeviceId>,
+) -> Result<(), ControlError> {
+    if let Some(network) = source.map(neighbourhood) {
+        learn_one(tx, who, Kind::Network, &network.to_string()).await?;
     }
+    match device {
+        Some(device) => learn_one(tx, who, Kind::Device, device.as_str()).await,
+        None => Ok(()),
+    }
+}
 
-    async fn learn_one(
-        &mut self,
-        who: &PrincipalId,
-        kind: Kind,
-        what: &str,
-    ) -> Result<(), ControlError> {
-        let now = self.now;
-        let known = knows(self.db(), who, (kind, what), now).await?;
-        store::risk::learn(self.db(), who, (kind, what), now, MOST).await?;
-        if known {
-            return Ok(());
-        }
-        let detail = json!({ "kind": kind.word(), "what": what });
-        self.record(Event::new(By::Principal(who.clone()), "place.learned", who, detail)).await
+async fn learn_one(
+    tx: &mut Transaction,
+    who: &PrincipalId,
+    kind: Kind,
+    what: &str,
+) -> Result<(), ControlError> {
+    let now = tx.now;
+    let known = knows(tx.db(), who, (kind, what), now).await?;
+    store::risk::learn(tx.db(), who, (kind, what), now, MOST).await?;
+    if known {
+        return Ok(());
     }
+    let detail = json!({ "kind": kind.word(), "what": what });
+    tx.record(Event::new(By::Principal(who.clone()), "place.learned", who, detail)).await
+}
 
-    /// Counts a failure with something of somebody's.
-    pub(crate) async fn failed(
-        &mut self,
-        who: &PrincipalId,
-        what: &'static str,
-    ) -> Result<(), ControlError> {
-        let now = self.now;
-        store::risk::failed(self.db(), who, what, now, FAILURES).await
-    }
+/// Counts a failure with something of somebody's.
+pub(crate) async fn failed(
+    tx: &mut Transaction,
+    who: &PrincipalId,
+    what: &'static str,
+) -> Result<(), ControlError> {
+    let now = tx.now;
+    store::risk::failed(tx.db(), who, what, now, FAILURES).await
+}
 
-    /// Forgets what has been too long ago to count.
-    pub(crate) async fn forget_risks(&mut self) -> Result<(), ControlError> {
-        let now = self.now;
-        store::risk::forget(self.db(), before(now, REMEMBERED), before(now, LATELY)).await
-    }
+/// Forgets what has been too long ago to count.
+pub(crate) async fn forget_risks(tx: &mut Transaction) -> Result<(), ControlError> {
+    let now = tx.now;
+    store::risk::forget(tx.db(), before(now, REMEMBERED), before(now, LATELY)).await
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::reconsider;
 use crate::model::context::Heard;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
@@ -254,28 +255,28 @@ impl Sources {
         let sources = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = sources.kernel.change().await?;
-                let mut next = (*change.inventory).clone();
+                let mut tx = sources.kernel.begin().await?;
+                let mut next = (*tx.inventory).clone();
                 // A reload may have taken the roster away meanwhile.
                 let Some(source) = next.world.rosters.get(&name) else { return Ok(()) };
-                let (now, keep) = (change.now, source.keep);
+                let (now, keep) = (tx.now, source.keep);
                 let before = next.world.learned.rosters.get(&name);
                 let same = before.is_some_and(|it| it.roster == roster && now < it.at.after(keep));
-                learned::put(change.db(), Kind::Roster, name.as_str(), &roster, now).await?;
+                learned::put(tx.db(), Kind::Roster, name.as_str(), &roster, now).await?;
                 if !same || back {
                     let on_call = roster.on_call(now);
                     let reasons: Vec<String> = reasons.iter().map(|why| clip(why, 200)).collect();
                     let detail = json!({ "on_call": on_call, "unread": unread, "why": reasons });
                     let event = Event::new(By::Control, "roster.learned", &name, detail);
-                    change.record(event).await?;
+                    tx.record(event).await?;
                 }
                 next.world.learned.rosters.insert(name, Heard { roster, at: now });
                 if same {
-                    change.know(std::sync::Arc::new(next));
+                    tx.know(std::sync::Arc::new(next));
                 } else {
-                    change.decide_again(next, "a roster").await?;
+                    reconsider::decide_again(&mut tx, next, "a roster").await?;
                 }
-                change.commit().await.map(drop)
+                tx.commit().await.map(drop)
             })
             .await
     }

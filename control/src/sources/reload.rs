@@ -5,6 +5,10 @@ use std::sync::Arc;
 use policies::{GrantId, RequestId};
 use serde_json::json;
 
+use crate::access::reconsider;
+use crate::identity::logins;
+use crate::identity::oidc::people;
+use crate::identity::ssh_keys;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
@@ -35,18 +39,18 @@ impl Sources {
         let sources = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = sources.kernel.change_anyway().await?;
-                let (before, postponed) = (Arc::clone(&change.inventory), Arc::clone(&next));
-                change.configure(next, &sources.identity).await?;
-                change.follow_listed_keys(&before).await?;
-                let withdrawn = change.review_requests(None).await?;
-                change.review_grants(None).await?;
-                change.end_logins_of_strangers().await?;
-                let revoked: Vec<GrantId> = change.ended().cloned().collect();
+                let mut tx = sources.kernel.begin_anyway().await?;
+                let (before, postponed) = (Arc::clone(&tx.inventory), Arc::clone(&next));
+                people::configure(&mut tx, next, &sources.identity).await?;
+                ssh_keys::follow_listed_keys(&mut tx, &before).await?;
+                let withdrawn = reconsider::review_requests(&mut tx, None).await?;
+                reconsider::review_grants(&mut tx, None).await?;
+                logins::end_logins_of_strangers(&mut tx).await?;
+                let revoked: Vec<GrantId> = tx.ended().cloned().collect();
                 let detail = json!({ "revoked": revoked, "withdrawn": withdrawn });
                 let event = Event::new(By::Control, "inventory.taken", "inventory", detail);
-                change.record(event).await?;
-                if !change.commit_cut().await? {
+                tx.record(event).await?;
+                if !tx.commit_cut().await? {
                     sources.kernel.postponed().store(Some(postponed));
                     return Err(ControlError::Postponed);
                 }

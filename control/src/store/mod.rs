@@ -49,7 +49,7 @@ use sqlx::{ConnectOptions, SqlSafeStr, Sqlite, SqlitePool};
 
 use crate::model::error::{ControlError, Unreadable};
 use writer::Writer;
-pub(crate) use writer::{Transaction, Turn};
+pub(crate) use writer::{Turn, WriteTransaction};
 
 const READERS: u32 = 4;
 const WAIT_FOR_LOCK: Duration = Duration::from_secs(5);
@@ -91,7 +91,7 @@ impl Store {
     }
 
     /// Waits for the turn to write, and begins a transaction that is rolled back when dropped.
-    pub(crate) async fn begin(&self) -> Result<Transaction, ControlError> {
+    pub(crate) async fn begin(&self) -> Result<WriteTransaction, ControlError> {
         Ok(self.writer.begin().await?)
     }
 

@@ -51,7 +51,7 @@ pub(crate) struct Turn {
 }
 
 /// A transaction, which holds the turn to write. It is rolled back when dropped.
-pub(crate) struct Transaction {
+pub(crate) struct WriteTransaction {
     // Dropped first, so that the turn is free when the rollback asks for it.
     slot: OwnedMutexGuard<Slot>,
     cleanup: Cleanup,
@@ -77,13 +77,13 @@ impl Writer {
     }
 
     /// Waits for the turn to write, and begins a transaction.
-    pub(crate) async fn begin(&self) -> Result<Transaction, sqlx::Error> {
+    pub(crate) async fn begin(&self) -> Result<WriteTransaction, sqlx::Error> {
         let mut slot = Arc::clone(&self.0.slot).lock_owned().await;
         self.watched(self.make_ready(&mut slot).await)?;
         slot.state = State::Failed;
         self.watched(run(&mut slot.connection, "BEGIN IMMEDIATE").await)?;
         slot.state = State::Open;
-        Ok(Transaction { slot, cleanup: Cleanup { writer: self.clone(), needed: true } })
+        Ok(WriteTransaction { slot, cleanup: Cleanup { writer: self.clone(), needed: true } })
     }
 
     /// Has the store checked now.
@@ -124,7 +124,7 @@ impl Writer {
     }
 }
 
-impl Transaction {
+impl WriteTransaction {
     /// The connection within the transaction.
     pub(crate) fn db(&mut self) -> &mut SqliteConnection {
         &mut self.slot.connection

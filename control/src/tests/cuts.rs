@@ -161,9 +161,9 @@ async fn a_store_that_another_process_has_locked_keeps_no_revoke_from_cutting() 
 #[tokio::test]
 async fn a_change_that_is_dropped_is_rolled_back_at_once() {
     let world = World::new().await;
-    let mut change = world.control.kernel.change().await.unwrap();
-    sqlx::query("DELETE FROM probe").execute(change.db()).await.unwrap();
-    drop(change);
+    let mut tx = world.control.kernel.begin().await.unwrap();
+    sqlx::query("DELETE FROM probe").execute(tx.db()).await.unwrap();
+    drop(tx);
     let mut shell = world.raw().await;
     for _ in 0..250 {
         if sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut shell).await.is_ok() {
@@ -181,9 +181,9 @@ async fn a_change_that_is_dropped_is_rolled_back_at_once() {
 async fn a_transaction_that_ended_by_itself_leaves_no_connection_behind_that_is_stuck() {
     let world = World::new().await;
     for _ in 0..3 {
-        let mut change = world.control.kernel.change().await.unwrap();
-        sqlx::raw_sql("ROLLBACK").execute(change.db()).await.unwrap();
-        assert!(change.commit().await.is_err());
+        let mut tx = world.control.kernel.begin().await.unwrap();
+        sqlx::raw_sql("ROLLBACK").execute(tx.db()).await.unwrap();
+        assert!(tx.commit().await.is_err());
         world.ask("alice", "app_rw@orders").await.ok();
         world.read_grant().await;
     }

@@ -16,12 +16,12 @@ const LOGIN: (Method, &str) = (Method::Link, "se-login");
 
 /// More events than any reader of the log takes at once.
 async fn flood(world: &World, kind: &'static str, subject: &str, detail: serde_json::Value) {
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     for _ in 0..700 {
         let event = Event::new(By::Proxy("proxy-1".into()), kind, subject, detail.clone());
-        change.record(event).await.unwrap();
+        tx.record(event).await.unwrap();
     }
-    change.commit().await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 /// A session that was touched for, and the grant that it uses.

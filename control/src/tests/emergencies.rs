@@ -5,6 +5,7 @@ use policies::{Act, Purpose, RequestId, StepUp, StepUpKind};
 use super::workflow::{state, world};
 use super::{World, actor, wish};
 use crate::access::requests::Wish;
+use crate::identity::challenge;
 use crate::model::error::ControlError;
 use crate::model::statement;
 use crate::model::view::{Asked, Paging};
@@ -14,20 +15,20 @@ use crate::platform::ids;
 pub(super) async fn stand_by(world: &World, who: &str, id: &RequestId) {
     let request = world.control.access.request(&actor("eve"), id).await.unwrap().request;
     let shown = statement::of_wish(&request, "Alice");
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     let step_up = StepUp {
         id: ids::fresh("su").unwrap(),
         principal: who.parse().unwrap(),
         kind: StepUpKind::Passkey,
         purpose: Purpose::Ask,
         subject: shown.subject.clone(),
-        at: change.now,
+        at: tx.now,
         bound: None,
         credential: format!("key-of-{who}"),
         digest: shown.digest(),
     };
-    change.keep_step_up(&step_up).await.unwrap();
-    change.commit().await.unwrap();
+    challenge::keep_step_up(&mut tx, &step_up).await.unwrap();
+    tx.commit().await.unwrap();
     world.control.access.stand_by(&actor(who), id, &step_up.id).await.unwrap();
 }
 

@@ -11,6 +11,7 @@ use webauthn_authenticator_rs::softpasskey::SoftPasskey;
 
 use super::World;
 use crate::identity::challenge::{Challenge, Proof};
+use crate::identity::login;
 use crate::identity::logins::LoginSession;
 use crate::identity::passkeys::{Assertion, EvidenceError, verify_assertion};
 use crate::model::actor::Actor;
@@ -90,10 +91,10 @@ fn client_data(kind: &str, options: &Value, origin: &str) -> Vec<u8> {
 impl World {
     /// Signs somebody in by a link, as a recovery makes it.
     pub(crate) async fn signed_in(&self, who: &str) -> LoginSession {
-        let mut change = self.control.kernel.change().await.unwrap();
+        let mut tx = self.control.kernel.begin().await.unwrap();
         let by = crate::model::event::By::Operator;
-        let invite = change.make_invite(by, &who.parse().unwrap()).await.unwrap();
-        change.commit().await.unwrap();
+        let invite = login::make_invite(&mut tx, by, &who.parse().unwrap()).await.unwrap();
+        tx.commit().await.unwrap();
         self.control.identity.sign_in(&invite.code, Origin::default()).await.unwrap()
     }
 

@@ -5,6 +5,7 @@ use policies::Method;
 
 use super::{RULES, START, World, actor, inventory};
 use crate::Control;
+use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};
 use crate::model::error::ControlError;
 use crate::model::login::{AtIssuer, LoginEnd, LoginKind, Origin, Rank, Which};
@@ -23,12 +24,12 @@ async fn without_idleness() -> World {
 }
 
 async fn opened(control: &Control, rank: Rank, issuer: Option<AtIssuer>) -> LoginSession {
-    let mut change = control.kernel.change().await.unwrap();
+    let mut tx = control.kernel.begin().await.unwrap();
     let origin = Origin { kind: LoginKind::Browser, ..Origin::default() };
     let (principal, method, by) = ("alice".parse().unwrap(), Method::Link, None);
     let new = NewLogin { principal, method, rank, issuer, by, origin };
-    let session = change.open_login(new).await.unwrap();
-    change.commit().await.unwrap();
+    let session = logins::open_login(&mut tx, new).await.unwrap();
+    tx.commit().await.unwrap();
     session
 }
 
@@ -52,9 +53,10 @@ async fn a_session_that_enrols_may_do_nothing_else_until_it_is_raised() {
     assert!(matches!(refused, Err(ControlError::EnrolFirst)), "{refused:?}");
     let (_, rank) = control.identity.recognise(&session.token, session.kind).await.unwrap();
     assert_eq!(rank, Rank::Enrolling);
-    let mut change = control.kernel.change().await.unwrap();
-    let raised = change.rotate(&session.actor.login, Some((Rank::Full, Method::Link))).await;
-    change.commit().await.unwrap();
+    let mut tx = control.kernel.begin().await.unwrap();
+    let raised =
+        logins::rotate(&mut tx, &session.actor.login, Some((Rank::Full, Method::Link))).await;
+    tx.commit().await.unwrap();
     assert!(control.identity.authenticate(&raised.unwrap(), session.kind).await.is_ok());
     assert!(control.identity.recognise(&session.token, session.kind).await.is_err());
 }
@@ -195,15 +197,19 @@ async fn an_end_at_the_issuer_ends_exactly_the_sessions_that_came_from_it() {
     let one = opened(control, Rank::Full, at("s1", "a")).await;
     let other = opened(control, Rank::Full, at("s1", "b")).await;
     let third = opened(control, Rank::Full, at("s2", "a2")).await;
-    let mut change = control.kernel.change().await.unwrap();
+    let mut tx = control.kernel.begin().await.unwrap();
     let why = LoginEnd::IssuerLogout;
     let by = crate::model::event::By::Control;
-    let ended = change.end_logins(Which::Sid("corp", "a"), why, by.clone()).await.unwrap();
+    let ended =
+        logins::end_logins(&mut tx, Which::Sid("corp", "a"), why, by.clone()).await.unwrap();
     assert_eq!(ended, [one.actor.login]);
-    let ended = change.end_logins(Which::Sid("corp", "b"), why, by.clone()).await.unwrap();
+    let ended =
+        logins::end_logins(&mut tx, Which::Sid("corp", "b"), why, by.clone()).await.unwrap();
     assert_eq!(ended, [other.actor.login]);
-    assert!(change.end_logins(Which::Sid("other", "a2"), why, by).await.unwrap().is_empty());
-    change.commit().await.unwrap();
+    assert!(
+        logins::end_logins(&mut tx, Which::Sid("other", "a2"), why, by).await.unwrap().is_empty()
+    );
+    tx.commit().await.unwrap();
     assert!(control.identity.authenticate(&one.token, one.kind).await.is_err());
     assert!(control.identity.authenticate(&third.token, third.kind).await.is_ok());
 }
@@ -278,12 +284,12 @@ async fn a_session_that_enrols_gets_no_certificate() {
 }
 
 async fn let_in(control: &Control, by: &LoginSession) -> LoginSession {
-    let mut change = control.kernel.change().await.unwrap();
+    let mut tx = control.kernel.begin().await.unwrap();
     let (principal, method, rank) = ("alice".parse().unwrap(), Method::Link, Rank::Full);
     let (by, origin) = (Some(by.actor.login.clone()), Origin::default());
     let new = NewLogin { principal, method, rank, issuer: None, by, origin };
-    let session = change.open_login(new).await.unwrap();
-    change.commit().await.unwrap();
+    let session = logins::open_login(&mut tx, new).await.unwrap();
+    tx.commit().await.unwrap();
     session
 }
 

@@ -85,12 +85,12 @@ impl World {
     }
 
     /// The same, set up otherwise.
-    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn with(tx: impl FnOnce(&mut Settings)) -> Self {
         let folder = TempDir::new().unwrap();
         let clock = Clock::fixed(Timestamp::from_millis(START));
         let authority = Arc::new(certs::Authority::generate("Example CA", START).unwrap());
         let mut settings = settings(&folder, &authority);
-        change(&mut settings);
+        tx(&mut settings);
         let control = Control::open(settings, inventory(RULES), clock.clone()).await.unwrap();
         Self { control, clock, folder, authority }
     }

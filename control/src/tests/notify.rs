@@ -217,11 +217,11 @@ async fn a_change_is_told_signed_to_whom_it_may_concern() {
 #[tokio::test]
 async fn what_was_never_committed_is_told_to_nobody() {
     let world = World::told_by(vec![mail()]).await;
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     let detail = json!({ "subject": Subject::Target("orders".parse().unwrap()), "reason": "r" });
-    change.record(Event::new(By::Operator, "lock.set", "lk-aaaaaaaaaaaa", detail)).await.unwrap();
-    assert_eq!(outbox::figures(change.db()).await.unwrap().waiting, 1);
-    drop(change);
+    tx.record(Event::new(By::Operator, "lock.set", "lk-aaaaaaaaaaaa", detail)).await.unwrap();
+    assert_eq!(outbox::figures(tx.db()).await.unwrap().waiting, 1);
+    drop(tx);
     assert!(world.letters().await.is_empty());
 }
 

@@ -10,6 +10,7 @@ use super::wait::{ask, next, waiting};
 use super::workflow::{state, used};
 use super::{World, actor, inventory, wish};
 use crate::access::requests::Wish;
+use crate::access::ticket_state;
 use crate::model::inventory::Inventory;
 use crate::model::on_call::{Place, RosterSource};
 use crate::sources::on_call::Followed;
@@ -50,10 +51,10 @@ async fn world(outside: crate::model::context::World) -> World {
 }
 
 async fn hear(world: &World, ticket: &str, state: &str) {
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     let (ticket, state) = (ticket.parse().unwrap(), Some(state.to_owned()));
-    change.hear_of_ticket(&ticket, state, "a test").await.unwrap();
-    change.commit().await.unwrap();
+    ticket_state::hear_of_ticket(&mut tx, &ticket, state, "a test").await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 #[tokio::test]

@@ -48,11 +48,11 @@ async fn who_left_a_group_or_was_disabled_loses_what_the_group_gave() {
         },
         |inventory| inventory.targets.clear(),
     ];
-    for change in gone {
+    for tx in gone {
         let world = World::new().await;
         let grant = world.read_grant().await;
         let mut next = inventory(RULES);
-        change(&mut next);
+        tx(&mut next);
         let reloaded = world.control.sources.reload(next).await.unwrap();
         assert_eq!(reloaded.revoked, [grant.id]);
     }

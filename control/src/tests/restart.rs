@@ -2,6 +2,9 @@ use policies::Ttl;
 
 use super::link::{opened, report};
 use super::{World, actor};
+use crate::access::issue_grant;
+use crate::access::requests;
+use crate::access::transitions;
 use crate::model::view::{Paging, Scope, SessionFilter};
 
 #[tokio::test]
@@ -77,18 +80,20 @@ async fn a_change_that_was_cut_short_is_pending_or_granted_but_never_both() {
     let asked = world.ask("alice", "app_rw@orders").await.unwrap().request;
     world.approve("bob", &asked.id).await.unwrap();
     {
-        let mut change = world.control.kernel.change().await.unwrap();
-        let request = change.stored(&asked.id).await.unwrap().request;
+        let mut tx = world.control.kernel.begin().await.unwrap();
+        let request = requests::stored(&mut tx, &asked.id).await.unwrap().request;
         let approve = policies::RequestEvent::Approve {
-            by: change.inventory.decider(&actor("carol").principal, &request).unwrap(),
+            by: tx.inventory.decider(&actor("carol").principal, &request).unwrap(),
             digest: request.digest(),
             shorten: None,
             step_up: None,
         };
-        let next = request.apply(approve, change.now).unwrap();
+        let next = request.apply(approve, tx.now).unwrap();
         let by = &actor("carol");
-        change.put_request(&next, by, "request.approved", serde_json::json!({})).await.unwrap();
-        change.give(&next).await.unwrap();
+        transitions::put_request(&mut tx, &next, by, "request.approved", serde_json::json!({}))
+            .await
+            .unwrap();
+        issue_grant::give(&mut tx, &next).await.unwrap();
     }
     assert_eq!(world.control.kernel.feed().live(), 0, "nothing is told before the commit");
     let world = world.reopened().await;

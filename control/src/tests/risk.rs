@@ -9,12 +9,14 @@ use super::wait::{ask, next, waiting};
 use super::{START, World, actor, inventory, wish};
 use crate::access::requests::Wish;
 use crate::gateway::pending_connections::Said;
+use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};
 use crate::model::actor::Asker;
 use crate::model::carrier::Carrier;
 use crate::model::error::ControlError;
 use crate::model::login::{LoginKind, Origin, Rank};
 use crate::model::view::Paging;
+use crate::policy::risk;
 
 const STRANGE: &str = r#"
     permit (principal in Group::"engineering", action == Action::"connect", resource is Database);
@@ -44,15 +46,16 @@ fn by(method: Method, device: Option<&str>) -> Authn {
 async fn risk(world: &World, authn: &Authn, source: Option<&str>) -> Risk {
     let source = source.map(|text| text.parse().unwrap());
     let asker = Asker::connected(&"alice".parse().unwrap(), authn, source);
-    world.control.kernel.change().await.unwrap().weigh(&asker, source).await.unwrap().risk
+    let mut tx = world.control.kernel.begin().await.unwrap();
+    risk::assess_risk(&mut tx, &asker, source).await.unwrap().risk
 }
 
 async fn learn(world: &World, who: &str, source: Option<&str>, device: Option<&str>) {
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     let device = device.map(|name| name.parse().unwrap());
     let source = source.map(|text| text.parse().unwrap());
-    change.learn_place(&who.parse().unwrap(), source, device.as_ref()).await.unwrap();
-    change.commit().await.unwrap();
+    risk::learn_place(&mut tx, &who.parse().unwrap(), source, device.as_ref()).await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 async fn details(world: &World, kind: &str) -> Vec<Value> {
@@ -97,9 +100,9 @@ async fn places_are_forgotten_when_nobody_comes_by_for_ninety_days() {
     world.pass(86_400);
     let left = risk(&world, &laptop, Some("203.0.113.9")).await;
     assert_eq!((left.new_network, left.new_device), (false, true));
-    let mut change = world.control.kernel.change().await.unwrap();
-    change.forget_risks().await.unwrap();
-    change.commit().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
+    risk::forget_risks(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
     let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM seen")
         .fetch_one(&mut world.raw().await)
         .await
@@ -110,15 +113,15 @@ async fn places_are_forgotten_when_nobody_comes_by_for_ninety_days() {
 #[tokio::test]
 async fn what_is_kept_of_one_person_is_bounded() {
     let world = World::new().await;
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     let alice = "alice".parse().unwrap();
     for network in 0..200 {
-        change.now = policies::Timestamp::from_millis(START + network);
+        tx.now = policies::Timestamp::from_millis(START + network);
         let address = format!("203.0.{network}.1").parse().unwrap();
-        change.learn_place(&alice, Some(address), None).await.unwrap();
-        change.failed(&alice, "link").await.unwrap();
+        risk::learn_place(&mut tx, &alice, Some(address), None).await.unwrap();
+        risk::failed(&mut tx, &alice, "link").await.unwrap();
     }
-    change.commit().await.unwrap();
+    tx.commit().await.unwrap();
     let mut raw = world.raw().await;
     let kept: Vec<String> =
         sqlx::query_scalar("SELECT what FROM seen").fetch_all(&mut raw).await.unwrap();
@@ -147,10 +150,10 @@ async fn a_sign_in_teaches_its_network_unless_it_may_only_enrol_or_another_let_i
     let laptop = self::by(Method::Certificate, Some("laptop-7"));
     let found = risk(&world, &laptop, Some("203.0.113.7")).await;
     assert_eq!((found.new_network, found.new_device), (new_network, true));
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     let raised = Some((Rank::Full, Method::Passkey));
-    change.rotate(&session.actor.login, raised).await.unwrap();
-    change.commit().await.unwrap();
+    logins::rotate(&mut tx, &session.actor.login, raised).await.unwrap();
+    tx.commit().await.unwrap();
     assert!(!risk(&world, &laptop, Some("203.0.113.7")).await.new_network, "a passkey is a proof");
 }
 
@@ -167,10 +170,10 @@ async fn sign_in(
         agent: String::new(),
     };
     let (principal, method) = ("alice".parse().unwrap(), Method::Link);
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     let new = NewLogin { principal, method, rank, issuer: None, by, origin };
-    let session = change.open_login(new).await.unwrap();
-    change.commit().await.unwrap();
+    let session = logins::open_login(&mut tx, new).await.unwrap();
+    tx.commit().await.unwrap();
     session
 }
 
@@ -265,11 +268,11 @@ async fn a_live_grant_is_judged_by_what_was_unusual_when_it_was_asked_for() {
         world.control.access.ask(&actor("alice"), Wish { source, ..wish("app_ro@orders") }).await;
     let grant = asked.unwrap().grant.unwrap();
     sqlx::query("DELETE FROM seen").execute(&mut world.raw().await).await.unwrap();
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     for _ in 0..10 {
-        change.failed(&"alice".parse().unwrap(), "link").await.unwrap();
+        risk::failed(&mut tx, &"alice".parse().unwrap(), "link").await.unwrap();
     }
-    change.commit().await.unwrap();
+    tx.commit().await.unwrap();
     assert_eq!(world.control.sources.reload(inventory(STRANGE)).await.unwrap().revoked, []);
     let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
     assert!(matches!(view.grant.state, GrantState::Granted { .. }));
@@ -289,17 +292,8 @@ async fn a_request_says_what_was_unusual_about_it() {
 
 async fn failures(world: &World, who: &str) -> u32 {
     let asker = actor(who).asker();
-    world
-        .control
-        .kernel
-        .change()
-        .await
-        .unwrap()
-        .weigh(&asker, None)
-        .await
-        .unwrap()
-        .risk
-        .failed_attempts
+    let mut tx = world.control.kernel.begin().await.unwrap();
+    risk::assess_risk(&mut tx, &asker, None).await.unwrap().risk.failed_attempts
 }
 
 #[tokio::test]

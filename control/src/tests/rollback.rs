@@ -44,9 +44,9 @@ impl World {
     }
 
     /// Starts again on what is in the folder now, as after a kill.
-    async fn restarted(&self, change: impl FnOnce(&mut Settings)) -> Result<Control, ControlError> {
+    async fn restarted(&self, tx: impl FnOnce(&mut Settings)) -> Result<Control, ControlError> {
         let mut settings = settings(&self.folder, &self.authority);
-        change(&mut settings);
+        tx(&mut settings);
         Control::open(settings, inventory(super::RULES), self.clock.clone()).await
     }
 

@@ -297,13 +297,13 @@ async fn nobody_keeps_more_keys_than_they_may() {
     let world = world().await;
     let alice = world.signed_in("alice").await.actor;
     let first = world.register(&alice, &fresh()).await.unwrap();
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     for number in 1..32 {
         let (id, line) = (format!("sk-{number}"), fresh().line);
         let key = SshKeyView { id, line, ..first.clone() };
-        store::ssh_keys::insert(change.db(), &key).await.unwrap();
+        store::ssh_keys::insert(tx.db(), &key).await.unwrap();
     }
-    change.commit().await.unwrap();
+    tx.commit().await.unwrap();
     let refused = told(world.register(&alice, &fresh()).await);
     assert!(refused.contains("32 keys"), "{refused}");
 }

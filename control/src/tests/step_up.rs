@@ -10,6 +10,7 @@ use tonic::Request;
 use super::wait::{Events, ask, next, service, waiting};
 use super::{World, actor, inventory};
 use crate::access::requests::{Wish, Yes};
+use crate::identity::challenge;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::statement;
 use crate::model::view::{HoldView, Paging};
@@ -41,20 +42,20 @@ async fn give(
     digest: Digest,
     bound: Option<&str>,
 ) -> StepUpId {
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     let step_up = StepUp {
         id: ids::fresh("su").unwrap(),
         principal: who.parse().unwrap(),
         kind: StepUpKind::Passkey,
         purpose,
         subject: subject.into(),
-        at: change.now,
+        at: tx.now,
         bound: bound.map(|text| text.parse::<Bound>().unwrap()),
         credential: format!("key-of-{who}"),
         digest,
     };
-    change.keep_step_up(&step_up).await.unwrap();
-    change.commit().await.unwrap();
+    challenge::keep_step_up(&mut tx, &step_up).await.unwrap();
+    tx.commit().await.unwrap();
     step_up.id
 }
 

@@ -5,6 +5,7 @@ use policies::{GrantState, GroupName, RequestId, Subject, Ttl};
 use super::{World, actor, inventory, wish};
 use crate::access::edit::{Changes, Part};
 use crate::access::requests::{Wish, Yes};
+use crate::access::transitions;
 use crate::model::error::ControlError;
 use crate::model::inventory::Inventory;
 use crate::model::view::{Paging, RequestFilter, Scope};
@@ -195,10 +196,10 @@ async fn the_rules_say_how_soon_a_grant_is_to_be_claimed() {
 
 pub(super) async fn used(world: &World, what: &str) -> policies::Grant {
     let grant = world.ask("alice", what).await.unwrap().grant.unwrap();
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     let by = crate::model::event::By::Principal(grant.principal.clone());
-    let used = change.step(&grant, policies::GrantEvent::Use, by).await.unwrap();
-    change.commit().await.unwrap();
+    let used = transitions::step(&mut tx, &grant, policies::GrantEvent::Use, by).await.unwrap();
+    tx.commit().await.unwrap();
     used
 }
 

@@ -9,6 +9,7 @@ use policies::{Calendar, GroupName, Refusal, RuleBook, Source, Ttl};
 use super::{World, actor, inventory, wish};
 use crate::Control;
 use crate::access::requests::Wish;
+use crate::access::ticket_state;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::inventory::Inventory;
 use crate::model::on_call::{Place, RosterSource};
@@ -200,9 +201,11 @@ async fn a_grant_ends_when_its_ticket_closes() {
     };
     assert!(forbidden(&refused), "{refused:?}");
     let hear = async |state: &str| {
-        let mut change = world.control.kernel.change().await.unwrap();
-        change.hear_of_ticket(&ticket, Some(state.to_owned()), "a test").await.unwrap();
-        change.commit().await.unwrap();
+        let mut tx = world.control.kernel.begin().await.unwrap();
+        ticket_state::hear_of_ticket(&mut tx, &ticket, Some(state.to_owned()), "a test")
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
     };
     hear("open").await;
     let grant = world.control.access.ask(&actor("alice"), ask).await.unwrap().grant.unwrap();

@@ -11,7 +11,7 @@ use policies::{
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use super::{facts, youngest};
+use super::{facts, latest_in};
 use crate::access::Access;
 use crate::access::requests::Wish;
 use crate::model::actor::{Actor, Asker};
@@ -51,10 +51,10 @@ impl Access {
             let given = match &standing {
                 Standing::Unproved(_) => asker.touch.clone(),
                 Standing::Asked | Standing::Granted(_) => {
-                    youngest(db, asker, &resource, now).await?
+                    latest_in(db, asker, &resource, now).await?
                 }
             };
-            (given, standing, risk::weigh(db, asker, wish.source, now).await?)
+            (given, standing, risk::assess(db, asker, wish.source, now).await?)
         };
         let said = wish.facts(unusual.facts(now, wish.source));
         let said = match &standing {
@@ -140,9 +140,9 @@ impl Access {
         let access = self.clone();
         self.kernel
             .to_the_end(async move {
-                let mut change = access.kernel.change().await?;
-                change.record(event).await?;
-                change.commit().await.map(drop)
+                let mut tx = access.kernel.begin().await?;
+                tx.record(event).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }

@@ -207,6 +207,7 @@ impl From<ControlError> for Problem {
             | ControlError::Unreadable(_)
             | ControlError::RolledBack(_)
             | ControlError::HighWater(_)
+            | ControlError::Id(_)
             | ControlError::Broken => {
                 return Self::incident(Kind::Internal, &error);
             }

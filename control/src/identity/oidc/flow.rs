@@ -24,7 +24,9 @@ use url::Url;
 use super::exchange::{Asking, Bond};
 use super::{Refusal, Vouched};
 use crate::identity::Identity;
+use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};
+use crate::identity::oidc::people;
 use crate::kernel::refusals::Refused;
 use crate::model::error::ControlError;
 use crate::model::event::clip;
@@ -152,11 +154,11 @@ impl Identity {
             },
         );
         let kept = self.kernel.to_the_end(async move {
-            let mut change = identity.kernel.change().await?;
-            let now = change.now;
-            table::forget_flows(change.db(), now).await?;
-            table::insert_flow(change.db(), &flow, MOST).await?;
-            change.commit().await.map(drop)
+            let mut tx = identity.kernel.begin().await?;
+            let now = tx.now;
+            table::forget_flows(tx.db(), now).await?;
+            table::insert_flow(tx.db(), &flow, MOST).await?;
+            tx.commit().await.map(drop)
         });
         kept.await?;
         Ok(Begun { url: asking.url(&bond), cookie })
@@ -192,10 +194,10 @@ impl Identity {
         let (identity, state) = (self.clone(), ids::hash(state));
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let now = change.now;
-                let flow = table::take_flow(change.db(), &state).await?;
-                change.commit().await?;
+                let mut tx = identity.kernel.begin().await?;
+                let now = tx.now;
+                let flow = table::take_flow(tx.db(), &state).await?;
+                tx.commit().await?;
                 Ok(flow.filter(|flow| now < flow.expires_at))
             })
             .await
@@ -212,25 +214,28 @@ impl Identity {
         let principal = principal.map_err(|_| Refusal::UnusableSubject)?;
         let identity = self.clone();
         let session = self.kernel.to_the_end(async move {
-            let mut change = identity.kernel.change().await?;
-            change.learn(&issuer, &vouched).await?;
-            if change.inventory.person(&principal).is_err() {
+            let mut tx = identity.kernel.begin().await?;
+            people::learn(&mut tx, &issuer, &vouched).await?;
+            if tx.inventory.person(&principal).is_err() {
                 return Ok(None);
             }
-            let session = change.open_login(NewLogin {
-                principal,
-                method: Method::Oidc,
-                rank: Rank::Full,
-                issuer: Some(AtIssuer {
-                    issuer: issuer.name.to_string(),
-                    subject: vouched.subject,
-                    sid: vouched.sid,
-                }),
-                by: None,
-                origin,
-            });
+            let session = logins::open_login(
+                &mut tx,
+                NewLogin {
+                    principal,
+                    method: Method::Oidc,
+                    rank: Rank::Full,
+                    issuer: Some(AtIssuer {
+                        issuer: issuer.name.to_string(),
+                        subject: vouched.subject,
+                        sid: vouched.sid,
+                    }),
+                    by: None,
+                    origin,
+                },
+            );
             let session = session.await?;
-            change.commit().await?;
+            tx.commit().await?;
             Ok(Some(session))
         });
         session.await?.ok_or(Refusal::Disabled)

@@ -11,8 +11,9 @@ use url::Url;
 use super::Refusal;
 use crate::identity::Identity;
 use crate::identity::issuers::{Claims, Expect, Typ};
+use crate::identity::logins;
 use crate::kernel::refusals::Refused;
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
 use crate::model::login::{LoginEnd, Which};
@@ -39,13 +40,13 @@ impl Identity {
         let meant = Meant::of(&claims)?;
         let (identity, name, until) = (self.clone(), name.clone(), claims.expires_at);
         let ended = self.kernel.to_the_end(async move {
-            let mut change = identity.kernel.change().await?;
+            let mut tx = identity.kernel.begin().await?;
             let (id, until) = (meant.id.as_str(), until.after(AGE));
-            if !table::use_logout_token(change.db(), &name, id, until).await? {
+            if !table::use_logout_token(tx.db(), &name, id, until).await? {
                 return Ok(None);
             }
-            let ended = change.log_out(&name, &meant).await?;
-            change.commit().await?;
+            let ended = log_out(&mut tx, &name, &meant).await?;
+            tx.commit().await?;
             Ok(Some(ended))
         });
         ended.await?.ok_or(Refusal::Replayed)
@@ -113,37 +114,35 @@ impl Meant {
     }
 }
 
-impl Change {
-    /// A token that names a session that came here ends that one. Every other one means a person,
-    /// and ends all theirs, however they were opened.
-    pub(super) async fn log_out(
-        &mut self,
-        name: &IssuerName,
-        meant: &Meant,
-    ) -> Result<usize, ControlError> {
-        let came_here = match &meant.sid {
-            Some(sid) => store::logins::knows_sid(self.db(), name, sid).await?,
-            None => false,
-        };
-        let subject = meant.subject.as_ref();
-        let whose = subject.map(|subject| self.inventory.principal_of(name, subject)).transpose();
-        let which = match (&meant.sid, &whose) {
-            (Some(sid), _) if came_here => Some(Which::Sid(name.as_str(), sid)),
-            (_, Ok(Some(whose))) => Some(Which::Of(whose)),
-            // Whoever can't have a name here has no session.
-            (_, Ok(None) | Err(_)) => None,
-        };
-        let ended = match which {
-            Some(which) => self.end_logins(which, LoginEnd::IssuerLogout, By::Control).await?,
-            None => Vec::new(),
-        };
-        let short = |text: &Option<String>| text.as_ref().map(|text| clip(text, 255));
-        let detail = json!({
-            "subject": short(&meant.subject), "sid": short(&meant.sid), "ended": ended,
-        });
-        self.record(Event::new(By::Control, "logout.by-issuer", name, detail)).await?;
-        Ok(ended.len())
-    }
+/// A token that names a session that came here ends that one. Every other one means a person,
+/// and ends all theirs, however they were opened.
+pub(super) async fn log_out(
+    tx: &mut Transaction,
+    name: &IssuerName,
+    meant: &Meant,
+) -> Result<usize, ControlError> {
+    let came_here = match &meant.sid {
+        Some(sid) => store::logins::knows_sid(tx.db(), name, sid).await?,
+        None => false,
+    };
+    let subject = meant.subject.as_ref();
+    let whose = subject.map(|subject| tx.inventory.principal_of(name, subject)).transpose();
+    let which = match (&meant.sid, &whose) {
+        (Some(sid), _) if came_here => Some(Which::Sid(name.as_str(), sid)),
+        (_, Ok(Some(whose))) => Some(Which::Of(whose)),
+        // Whoever can't have a name here has no session.
+        (_, Ok(None) | Err(_)) => None,
+    };
+    let ended = match which {
+        Some(which) => logins::end_logins(tx, which, LoginEnd::IssuerLogout, By::Control).await?,
+        None => Vec::new(),
+    };
+    let short = |text: &Option<String>| text.as_ref().map(|text| clip(text, 255));
+    let detail = json!({
+        "subject": short(&meant.subject), "sid": short(&meant.sid), "ended": ended,
+    });
+    tx.record(Event::new(By::Control, "logout.by-issuer", name, detail)).await?;
+    Ok(ended.len())
 }
 
 #[cfg(test)]

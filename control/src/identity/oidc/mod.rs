@@ -9,7 +9,7 @@ mod exchange;
 mod flow;
 mod issuer;
 mod logout;
-mod people;
+pub(crate) mod people;
 mod refresh;
 mod refusal;
 #[cfg(test)]

@@ -14,7 +14,8 @@ use serde_json::json;
 use super::Vouched;
 use super::issuer::trust;
 use crate::identity::Identity;
-use crate::kernel::transaction::Change;
+use crate::identity::logins;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::inventory::{Inventory, Person};
@@ -81,109 +82,107 @@ fn vouch(person: &mut Person, issuer: &Issuer, known: &Known) {
     }
 }
 
-impl Change {
-    /// Puts this configuration in force, with the people whom issuers vouch for.
-    pub(crate) async fn configure(
-        &mut self,
-        base: Arc<Inventory>,
-        identity: &Identity,
-    ) -> Result<(), ControlError> {
-        let known = table::people(self.db()).await?;
-        let mut merged = base.with_people(&known);
-        self.remember(&mut merged);
-        let (merged, _) = merged.attended(self.now).acquainted();
-        let trust = trust(&identity.own.issuers.trust(), base.issuers.values())?;
-        self.decide_by(Arc::new(merged));
-        self.configured_by(base);
-        let own = Arc::clone(&identity.own);
-        self.on_commit(move || own.issuers.trust_by(trust));
-        Ok(())
-    }
+/// Puts this configuration in force, with the people whom issuers vouch for.
+pub(crate) async fn configure(
+    tx: &mut Transaction,
+    base: Arc<Inventory>,
+    identity: &Identity,
+) -> Result<(), ControlError> {
+    let known = table::people(tx.db()).await?;
+    let mut merged = base.with_people(&known);
+    remember(tx, &mut merged);
+    let (merged, _) = merged.attended(tx.now).acquainted();
+    let trust = trust(&identity.own.issuers.trust(), base.issuers.values())?;
+    tx.decide_by(Arc::new(merged));
+    tx.configured_by(base);
+    let own = Arc::clone(&identity.own);
+    tx.on_commit(move || own.issuers.trust_by(trust));
+    Ok(())
+}
 
-    /// Takes in what an issuer has just said of somebody, and ends what no longer follows from it.
-    pub(crate) async fn learn(
-        &mut self,
-        issuer: &Issuer,
-        vouched: &Vouched,
-    ) -> Result<(), ControlError> {
-        let before = table::person(self.db(), &issuer.name, &vouched.subject).await?;
-        let known = Known {
-            issuer: issuer.name.clone(),
-            subject: vouched.subject.clone(),
-            name: named(vouched, before.as_ref()),
-            groups: grouped(vouched, before.as_ref()),
-            email: vouched.email.clone().or_else(|| before.as_ref()?.email.clone()),
-            standing: Standing::Vouched,
-        };
-        let row = row(&known.issuer, &known.subject);
-        let token = vouched.refresh_token.as_ref().map(|token| {
-            let vault = &self.kernel().vault();
-            vault.wrap(TABLE, &row, token.expose_secret().as_bytes())
-        });
-        let (now, next) = (self.now, self.now.after(issuer.refresh));
-        table::put_person(self.db(), &known, (now, next), token.transpose()?.as_deref()).await?;
-        if before.as_ref() == Some(&known) {
-            return Ok(());
-        }
-        let kind = if before.is_some() { "person.changed" } else { "person.learned" };
-        let detail = json!({
-            "issuer": known.issuer, "subject": known.subject, "name": known.name,
-            "groups": known.groups, "before": before.map(|before| before.groups),
-        });
-        self.judge_again(&known, kind, detail).await.map(drop)
+/// Takes in what an issuer has just said of somebody, and ends what no longer follows from it.
+pub(crate) async fn learn(
+    tx: &mut Transaction,
+    issuer: &Issuer,
+    vouched: &Vouched,
+) -> Result<(), ControlError> {
+    let before = table::person(tx.db(), &issuer.name, &vouched.subject).await?;
+    let known = Known {
+        issuer: issuer.name.clone(),
+        subject: vouched.subject.clone(),
+        name: named(vouched, before.as_ref()),
+        groups: grouped(vouched, before.as_ref()),
+        email: vouched.email.clone().or_else(|| before.as_ref()?.email.clone()),
+        standing: Standing::Vouched,
+    };
+    let row = row(&known.issuer, &known.subject);
+    let token = vouched.refresh_token.as_ref().map(|token| {
+        let vault = &tx.kernel().vault();
+        vault.wrap(TABLE, &row, token.expose_secret().as_bytes())
+    });
+    let (now, next) = (tx.now, tx.now.after(issuer.refresh));
+    table::put_person(tx.db(), &known, (now, next), token.transpose()?.as_deref()).await?;
+    if before.as_ref() == Some(&known) {
+        return Ok(());
     }
+    let kind = if before.is_some() { "person.changed" } else { "person.learned" };
+    let detail = json!({
+        "issuer": known.issuer, "subject": known.subject, "name": known.name,
+        "groups": known.groups, "before": before.map(|before| before.groups),
+    });
+    judge_again(tx, &known, kind, detail).await.map(drop)
+}
 
-    /// Takes away what followed from an issuer's word that no longer holds: login sessions and
-    /// grants end, live sessions are cut.
-    pub(crate) async fn disown(
-        &mut self,
-        issuer: &IssuerName,
-        subject: &str,
-        standing: Standing,
-        why: &str,
-    ) -> Result<(), ControlError> {
-        table::set_standing(self.db(), issuer, subject, standing).await?;
-        let Some(known) = table::person(self.db(), issuer, subject).await? else { return Ok(()) };
-        let kind = match standing {
-            Standing::Vouched => return Ok(()),
-            Standing::Refused => "person.refused",
-            Standing::Lapsed => "person.lapsed",
-        };
-        let detail = json!({ "issuer": issuer, "subject": subject, "why": why });
-        if let Some(principal) = self.judge_again(&known, kind, detail).await? {
-            let which = Which::Of(&principal);
-            self.end_logins(which, LoginEnd::IssuerRefused, By::Control).await?;
-        }
-        Ok(())
+/// Takes away what followed from an issuer's word that no longer holds: login sessions and
+/// grants end, live sessions are cut.
+pub(crate) async fn disown(
+    tx: &mut Transaction,
+    issuer: &IssuerName,
+    subject: &str,
+    standing: Standing,
+    why: &str,
+) -> Result<(), ControlError> {
+    table::set_standing(tx.db(), issuer, subject, standing).await?;
+    let Some(known) = table::person(tx.db(), issuer, subject).await? else { return Ok(()) };
+    let kind = match standing {
+        Standing::Vouched => return Ok(()),
+        Standing::Refused => "person.refused",
+        Standing::Lapsed => "person.lapsed",
+    };
+    let detail = json!({ "issuer": issuer, "subject": subject, "why": why });
+    if let Some(principal) = judge_again(tx, &known, kind, detail).await? {
+        let which = Which::Of(&principal);
+        logins::end_logins(tx, which, LoginEnd::IssuerRefused, By::Control).await?;
     }
+    Ok(())
+}
 
-    /// Puts what is known of this person by now in force, and reviews all that they hold.
-    async fn judge_again(
-        &mut self,
-        known: &Known,
-        kind: &'static str,
-        detail: serde_json::Value,
-    ) -> Result<Option<PrincipalId>, ControlError> {
-        let base = self.kernel().configured();
-        let Some((principal, person)) = base.vouched(known) else { return Ok(None) };
-        let mut next = Inventory::clone(&self.inventory);
-        let before = next.people.get(&principal).and_then(|before| before.email.clone());
-        let moved = before != person.email;
-        next.people.insert(principal.clone(), person);
-        next.call_up(&principal);
-        let (next, related) = if moved { next.acquainted() } else { (next, false) };
-        self.know(Arc::new(next));
-        self.record(Event::new(By::Control, kind, &principal, detail)).await?;
-        // That two are one person is about what either approved for whomever.
-        let whose = (!related).then_some(&principal);
-        self.reconsider(whose).await?;
-        Ok(Some(principal))
-    }
+/// Puts what is known of this person by now in force, and reviews all that they hold.
+async fn judge_again(
+    tx: &mut Transaction,
+    known: &Known,
+    kind: &'static str,
+    detail: serde_json::Value,
+) -> Result<Option<PrincipalId>, ControlError> {
+    let base = tx.kernel().configured();
+    let Some((principal, person)) = base.vouched(known) else { return Ok(None) };
+    let mut next = Inventory::clone(&tx.inventory);
+    let before = next.people.get(&principal).and_then(|before| before.email.clone());
+    let moved = before != person.email;
+    next.people.insert(principal.clone(), person);
+    next.call_up(&principal);
+    let (next, related) = if moved { next.acquainted() } else { (next, false) };
+    tx.know(Arc::new(next));
+    tx.record(Event::new(By::Control, kind, &principal, detail)).await?;
+    // That two are one person is about what either approved for whomever.
+    let whose = (!related).then_some(&principal);
+    tx.reconsider(whose).await?;
+    Ok(Some(principal))
+}
 
-    /// What was learned so far stays known under another configuration.
-    pub(crate) fn remember(&self, next: &mut Inventory) {
-        next.world.learned = self.inventory.world.learned.clone();
-    }
+/// What was learned so far stays known under another configuration.
+pub(crate) fn remember(tx: &Transaction, next: &mut Inventory) {
+    next.world.learned = tx.inventory.world.learned.clone();
 }
 
 /// Which row of its table somebody's refresh token is bound to.

@@ -21,6 +21,7 @@ use super::exchange::Asking;
 use super::people::{TABLE, lapsed_since, row};
 use super::{Refusal, Vouched};
 use crate::identity::Identity;
+use crate::identity::oidc::people;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::issuer::Issuer;
@@ -155,12 +156,13 @@ impl Identity {
         for due in lapsed {
             let (identity, issuer) = (self.clone(), Arc::clone(issuer));
             let taken = self.kernel.to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                if table::is_current(change.db(), &due).await? {
+                let mut tx = identity.kernel.begin().await?;
+                if table::is_current(tx.db(), &due).await? {
                     let why = "the issuer could not be asked for too long";
-                    change.disown(&issuer.name, &due.subject, Standing::Lapsed, why).await?;
+                    people::disown(&mut tx, &issuer.name, &due.subject, Standing::Lapsed, why)
+                        .await?;
                 }
-                change.commit().await.map(drop)
+                tx.commit().await.map(drop)
             });
             taken.await?;
         }
@@ -187,10 +189,10 @@ impl Identity {
     }
 
     async fn postpone(&self, issuer: &Issuer, subject: &str) -> Result<(), ControlError> {
-        let mut change = self.kernel.change().await?;
-        let next = change.now.after(RETRY.min(issuer.refresh));
-        table::postpone(change.db(), &issuer.name, subject, next).await?;
-        change.commit().await.map(drop)
+        let mut tx = self.kernel.begin().await?;
+        let next = tx.now.after(RETRY.min(issuer.refresh));
+        table::postpone(tx.db(), &issuer.name, subject, next).await?;
+        tx.commit().await.map(drop)
     }
 
     async fn answer(&self, issuer: &Issuer, due: &Due) -> Result<Option<Vouched>, Refusal> {
@@ -211,35 +213,35 @@ impl Identity {
         due: &Due,
         answer: Result<Option<Vouched>, Refusal>,
     ) -> Result<(), ControlError> {
-        let mut change = self.kernel.change().await?;
+        let mut tx = self.kernel.begin().await?;
         // They may have signed in meanwhile, and then the answer to an older token says nothing.
-        if !table::is_current(change.db(), due).await? {
+        if !table::is_current(tx.db(), due).await? {
             return Ok(());
         }
         let sign_in = self.kernel.settings().sign_in.absolute;
         let askable = due.refresh_token.is_some();
-        let lapsed = due.vouched_at <= lapsed_since(issuer, change.now, askable, sign_in);
+        let lapsed = due.vouched_at <= lapsed_since(issuer, tx.now, askable, sign_in);
         let (name, subject) = (&issuer.name, due.subject.as_str());
         match answer {
-            Ok(Some(vouched)) => change.learn(issuer, &vouched).await?,
+            Ok(Some(vouched)) => people::learn(&mut tx, issuer, &vouched).await?,
             Err(Refusal::NoLongerVouched) => {
                 let why = "the issuer no longer vouches for them";
-                change.disown(name, subject, Standing::Refused, why).await?;
+                people::disown(&mut tx, name, subject, Standing::Refused, why).await?;
             }
             Err(refusal) if lapsed => {
                 let why = format!("the issuer could not be asked for too long: {refusal}");
-                change.disown(name, subject, Standing::Lapsed, &why).await?;
+                people::disown(&mut tx, name, subject, Standing::Lapsed, &why).await?;
             }
             Ok(None) if lapsed => {
                 let why = "their sign-in is over, and the issuer gave nothing to ask with";
-                change.disown(name, subject, Standing::Lapsed, why).await?;
+                people::disown(&mut tx, name, subject, Standing::Lapsed, why).await?;
             }
             Ok(None) | Err(_) => {
-                let next = change.now.after(RETRY.min(issuer.refresh));
-                table::postpone(change.db(), name, subject, next).await?;
+                let next = tx.now.after(RETRY.min(issuer.refresh));
+                table::postpone(tx.db(), name, subject, next).await?;
             }
         }
-        change.commit().await.map(drop)
+        tx.commit().await.map(drop)
     }
 
     /// Tells once that an issuer can't be asked, and once that it can be again.
@@ -274,9 +276,9 @@ impl Identity {
             }
             None => ("issuer.available", json!({})),
         };
-        let mut change = self.kernel.change().await?;
-        change.record(Event::new(By::Control, kind, &issuer.name, detail)).await?;
-        change.commit().await.map(drop)
+        let mut tx = self.kernel.begin().await?;
+        tx.record(Event::new(By::Control, kind, &issuer.name, detail)).await?;
+        tx.commit().await.map(drop)
     }
 }
 

@@ -16,7 +16,10 @@ use super::Vouched;
 use super::issuer::tests::issuer;
 use super::logout::Meant;
 use super::refresh::Rounds;
+use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};
+use crate::identity::oidc::logout;
+use crate::identity::oidc::people;
 use crate::model::issuer::Issuer;
 use crate::model::login::{AtIssuer, Origin, Rank};
 use crate::tests::{RULES, World, actor, inventory};
@@ -125,9 +128,9 @@ impl World {
             sid: None,
             refresh_token: Some("canary-refresh".to_owned().into()),
         };
-        let mut change = self.control.kernel.change().await.unwrap();
-        change.learn(issuer, &vouched).await.unwrap();
-        change.commit().await.unwrap();
+        let mut tx = self.control.kernel.begin().await.unwrap();
+        people::learn(&mut tx, issuer, &vouched).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     fn groups(&self, id: &str) -> Vec<String> {
@@ -141,7 +144,7 @@ impl World {
         let sid = sid.map(str::to_owned);
         let issuer =
             (method == Method::Oidc).then(|| AtIssuer { issuer: "corp".into(), subject, sid });
-        let mut change = self.control.kernel.change().await.unwrap();
+        let mut tx = self.control.kernel.begin().await.unwrap();
         let new = NewLogin {
             principal: id.parse().unwrap(),
             method,
@@ -150,8 +153,8 @@ impl World {
             by: None,
             origin: Origin::default(),
         };
-        let session = change.open_login(new).await.unwrap();
-        change.commit().await.unwrap();
+        let session = logins::open_login(&mut tx, new).await.unwrap();
+        tx.commit().await.unwrap();
         session
     }
 
@@ -237,9 +240,9 @@ async fn a_logout_ends_the_session_it_names_or_else_all_of_its_person(
     ];
     let owned = |text: Option<&str>| text.map(str::to_owned);
     let meant = Meant { id: "1".into(), subject: owned(subject), sid: owned(sid) };
-    let mut change = world.control.kernel.change().await.unwrap();
-    change.log_out(&corp.name, &meant).await.unwrap();
-    change.commit().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
+    logout::log_out(&mut tx, &corp.name, &meant).await.unwrap();
+    tx.commit().await.unwrap();
     for (session, live) in sessions.iter().zip(live) {
         assert_eq!(world.is_live(session).await, live, "{:?}", session.actor.authn.method);
     }
@@ -253,7 +256,7 @@ async fn a_logout_ends_what_a_person_of_the_configuration_opened_by_a_passkey() 
     next.issuers = BTreeMap::from([(corp.name.clone(), corp.clone())]).into();
     next.accounts = BTreeMap::from([((corp.name.clone(), "a1".into()), alice)]).into();
     world.control.sources.reload(next).await.unwrap();
-    let mut change = world.control.kernel.change().await.unwrap();
+    let mut tx = world.control.kernel.begin().await.unwrap();
     let new = NewLogin {
         principal: actor("alice").principal.id,
         method: Method::Passkey,
@@ -262,10 +265,10 @@ async fn a_logout_ends_what_a_person_of_the_configuration_opened_by_a_passkey() 
         by: None,
         origin: Origin::default(),
     };
-    let session = change.open_login(new).await.unwrap();
+    let session = logins::open_login(&mut tx, new).await.unwrap();
     let meant = Meant { id: "1".into(), subject: Some("a1".into()), sid: None };
-    assert_eq!(change.log_out(&corp.name, &meant).await.unwrap(), 1);
-    change.commit().await.unwrap();
+    assert_eq!(super::logout::log_out(&mut tx, &corp.name, &meant).await.unwrap(), 1);
+    tx.commit().await.unwrap();
     assert!(!world.is_live(&session).await);
 }
 

@@ -11,8 +11,10 @@ use webauthn_rs::prelude::RegisterPublicKeyCredential;
 use super::party::Owner;
 use super::{Unproven, party, proper};
 use crate::identity::Identity;
+use crate::identity::challenge;
 use crate::identity::challenge::{Challenge, Failure, Proof};
-use crate::kernel::transaction::Change;
+use crate::identity::logins;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -57,9 +59,9 @@ impl Identity {
         let (identity, actor) = (self.clone(), actor.clone());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let challenge = change.begin_enrolment(&identity, &actor).await?;
-                change.commit().await?;
+                let mut tx = identity.kernel.begin().await?;
+                let challenge = begin_enrolment(&mut tx, &identity, &actor).await?;
+                tx.commit().await?;
                 Ok(challenge)
             })
             .await
@@ -83,10 +85,18 @@ impl Identity {
         let (id, answer) = (challenge.to_owned(), answer.to_owned());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                let enrolled = change.enrol(&identity, &actor, &id, &answer, name).await;
+                let mut tx = identity.kernel.begin().await?;
+                let enrolled = enrol(&mut tx, &identity, &actor, &id, &answer, name).await;
                 let by = By::from(&actor);
-                change.settle(by, "passkey.refused", &id, Purpose::Administer, enrolled).await
+                crate::identity::challenge::settle(
+                    tx,
+                    by,
+                    "passkey.refused",
+                    &id,
+                    Purpose::Administer,
+                    enrolled,
+                )
+                .await
             })
             .await
     }
@@ -106,64 +116,65 @@ fn making(actor: &Actor) -> Statement {
     statement(actor, "Be a passkey")
 }
 
-impl Change {
-    async fn begin_enrolment(
-        &mut self,
-        identity: &Identity,
-        actor: &Actor,
-    ) -> Result<Challenge, ControlError> {
-        self.acting(actor)?;
-        let asked = self.asked(actor, making(actor));
-        let owner = self.owner_of_new(actor).await?;
-        let options: Value = identity.party()?.enrolment(owner, &asked.challenge())?;
-        self.keep(&asked).await?;
-        let (id, expires_at) = (asked.id, asked.expires_at);
-        Ok(Challenge { id, options: Some(options), totp: false, expires_at })
-    }
+async fn begin_enrolment(
+    tx: &mut Transaction,
+    identity: &Identity,
+    actor: &Actor,
+) -> Result<Challenge, ControlError> {
+    tx.acting(actor)?;
+    let asked = challenge::asked(tx, actor, making(actor));
+    let owner = owner_of_new(tx, actor).await?;
+    let options: Value = identity.party()?.enrolment(owner, &asked.challenge())?;
+    challenge::keep(tx, &asked).await?;
+    let (id, expires_at) = (asked.id, asked.expires_at);
+    Ok(Challenge { id, options: Some(options), totp: false, expires_at })
+}
 
-    async fn owner_of_new<'a>(&mut self, actor: &'a Actor) -> Result<Owner<'a>, ControlError> {
-        let principal = &actor.principal;
-        let kept = store::passkeys::of(self.db(), &principal.id).await?;
-        Ok(Owner {
-            handle: store::passkeys::handle(self.db(), &principal.id).await?,
-            id: principal.id.as_str(),
-            name: &principal.name,
-            has: kept.iter().map(|kept| kept.key.cred_id().clone()).collect(),
-        })
-    }
+async fn owner_of_new<'a>(
+    tx: &mut Transaction,
+    actor: &'a Actor,
+) -> Result<Owner<'a>, ControlError> {
+    let principal = &actor.principal;
+    let kept = store::passkeys::of(tx.db(), &principal.id).await?;
+    Ok(Owner {
+        handle: store::passkeys::handle(tx.db(), &principal.id).await?,
+        id: principal.id.as_str(),
+        name: &principal.name,
+        has: kept.iter().map(|kept| kept.key.cred_id().clone()).collect(),
+    })
+}
 
-    async fn enrol(
-        &mut self,
-        identity: &Identity,
-        actor: &Actor,
-        id: &str,
-        answer: &str,
-        name: String,
-    ) -> Result<Enrolled, Failure> {
-        self.acting(actor)?;
-        let asked = self.answer(actor, id).await?;
-        if asked.statement != making(actor) {
-            return Err(Unproven::WrongPurpose.into());
-        }
-        let answer: RegisterPublicKeyCredential = party::read(answer)?;
-        let owner = self.owner_of_new(actor).await?;
-        let key = identity.party()?.register(owner, &asked.challenge(), &answer)?;
-        let passkey = PasskeyView {
-            id: ids::fresh_text("pk"),
-            principal: actor.principal.id.clone(),
-            name,
-            added_at: self.now,
-            used_at: None,
-        };
-        let kept = Kept { view: passkey.clone(), key };
-        if !store::passkeys::insert(self.db(), &kept).await? {
-            return Err(Unproven::Known.into());
-        }
-        let detail = json!({
-            "name": passkey.name, "challenge": asked.id, "credential": kept.credential(),
-        });
-        self.record(Event::new(actor, "passkey.added", &passkey.id, detail)).await?;
-        let token = self.rotate(&actor.login, Some((Rank::Full, Method::Passkey))).await?;
-        Ok(Enrolled { passkey, token })
+async fn enrol(
+    tx: &mut Transaction,
+    identity: &Identity,
+    actor: &Actor,
+    id: &str,
+    answer: &str,
+    name: String,
+) -> Result<Enrolled, Failure> {
+    tx.acting(actor)?;
+    let asked = challenge::answer(tx, actor, id).await?;
+    if asked.statement != making(actor) {
+        return Err(Unproven::WrongPurpose.into());
     }
+    let answer: RegisterPublicKeyCredential = party::read(answer)?;
+    let owner = owner_of_new(tx, actor).await?;
+    let key = identity.party()?.register(owner, &asked.challenge(), &answer)?;
+    let passkey = PasskeyView {
+        id: ids::fresh_text("pk"),
+        principal: actor.principal.id.clone(),
+        name,
+        added_at: tx.now,
+        used_at: None,
+    };
+    let kept = Kept { view: passkey.clone(), key };
+    if !store::passkeys::insert(tx.db(), &kept).await? {
+        return Err(Unproven::Known.into());
+    }
+    let detail = json!({
+        "name": passkey.name, "challenge": asked.id, "credential": kept.credential(),
+    });
+    tx.record(Event::new(actor, "passkey.added", &passkey.id, detail)).await?;
+    let token = logins::rotate(tx, &actor.login, Some((Rank::Full, Method::Passkey))).await?;
+    Ok(Enrolled { passkey, token })
 }

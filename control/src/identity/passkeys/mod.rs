@@ -16,7 +16,7 @@ use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::identity::Identity;
 use crate::identity::challenge::{Failure, Proof};
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::Event;
@@ -72,14 +72,14 @@ impl Identity {
         let (identity, actor, id) = (self.clone(), actor.clone(), id.to_owned());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                change.acting(&actor)?;
-                if !store::passkeys::rename(change.db(), &actor.principal.id, &id, &name).await? {
+                let mut tx = identity.kernel.begin().await?;
+                tx.acting(&actor)?;
+                if !store::passkeys::rename(tx.db(), &actor.principal.id, &id, &name).await? {
                     return Err(ControlError::NotFound("passkey"));
                 }
                 let event = Event::new(&actor, "passkey.renamed", &id, json!({ "name": name }));
-                change.record(event).await?;
-                change.commit().await.map(drop)
+                tx.record(event).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }
@@ -116,9 +116,9 @@ impl Identity {
         let (identity, actor, id) = (self.clone(), actor.clone(), id.to_owned());
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
-                change.remove_passkey(&actor, &id, &digest).await?;
-                change.commit().await.map(drop)
+                let mut tx = identity.kernel.begin().await?;
+                remove_passkey(&mut tx, &actor, &id, &digest).await?;
+                tx.commit().await.map(drop)
             })
             .await
     }
@@ -155,66 +155,64 @@ fn proper(name: &str) -> Result<String, ControlError> {
     Ok(name)
 }
 
-impl Change {
-    async fn remove_passkey(
-        &mut self,
-        actor: &Actor,
-        id: &str,
-        agreed: &Digest,
-    ) -> Result<(), ControlError> {
-        let all = store::passkeys::of(self.db(), &actor.principal.id).await?;
-        let found = all.iter().find(|kept| kept.view.id == id);
-        let kept = found.ok_or(ControlError::NotFound("passkey"))?;
-        not_the_last(all.len())?;
-        store::passkeys::remove(self.db(), id).await?;
-        self.removed_factor(Factor::Passkey(id.to_owned()));
-        let detail = json!({ "name": kept.view.name, "digest": agreed });
-        self.record(Event::new(actor, "passkey.removed", id, detail)).await
-    }
+async fn remove_passkey(
+    tx: &mut Transaction,
+    actor: &Actor,
+    id: &str,
+    agreed: &Digest,
+) -> Result<(), ControlError> {
+    let all = store::passkeys::of(tx.db(), &actor.principal.id).await?;
+    let found = all.iter().find(|kept| kept.view.id == id);
+    let kept = found.ok_or(ControlError::NotFound("passkey"))?;
+    not_the_last(all.len())?;
+    store::passkeys::remove(tx.db(), id).await?;
+    tx.removed_factor(Factor::Passkey(id.to_owned()));
+    let detail = json!({ "name": kept.view.name, "digest": agreed });
+    tx.record(Event::new(actor, "passkey.removed", id, detail)).await
+}
 
-    /// Takes an authenticator's answer to a challenge of somebody: the id of their passkey, and the
-    /// answer as it is kept.
-    pub(crate) async fn touched(
-        &mut self,
-        identity: &Identity,
-        principal: &PrincipalId,
-        challenge: &[u8; 32],
-        json: &str,
-    ) -> Result<(String, Assertion), Failure> {
-        let answer: PublicKeyCredential = party::read(json)?;
-        let kept = self.owner(&answer).await?;
-        if kept.view.principal != *principal {
+/// Takes an authenticator's answer to a challenge of somebody: the id of their passkey, and the
+/// answer as it is kept.
+pub(crate) async fn touched(
+    tx: &mut Transaction,
+    identity: &Identity,
+    principal: &PrincipalId,
+    challenge: &[u8; 32],
+    json: &str,
+) -> Result<(String, Assertion), Failure> {
+    let answer: PublicKeyCredential = party::read(json)?;
+    let kept = owner(tx, &answer).await?;
+    if kept.view.principal != *principal {
+        return Err(Unproven::AnotherPerson.into());
+    }
+    check(tx, identity, kept, challenge, &answer).await
+}
+
+/// The passkey that an answer names, whose owner the authenticator agrees on.
+async fn owner(tx: &mut Transaction, answer: &PublicKeyCredential) -> Result<Kept, Failure> {
+    let credential = answer.get_credential_id();
+    let found = store::passkeys::by_credential(tx.db(), credential).await?;
+    let kept = found.ok_or(Unproven::UnknownCredential)?;
+    if let Some(said) = answer.get_user_unique_id().filter(|said| !said.is_empty()) {
+        let handle = store::passkeys::handle(tx.db(), &kept.view.principal).await?;
+        if said != handle.as_bytes() {
             return Err(Unproven::AnotherPerson.into());
         }
-        self.check(identity, kept, challenge, &answer).await
     }
+    Ok(kept)
+}
 
-    /// The passkey that an answer names, whose owner the authenticator agrees on.
-    async fn owner(&mut self, answer: &PublicKeyCredential) -> Result<Kept, Failure> {
-        let credential = answer.get_credential_id();
-        let found = store::passkeys::by_credential(self.db(), credential).await?;
-        let kept = found.ok_or(Unproven::UnknownCredential)?;
-        if let Some(said) = answer.get_user_unique_id().filter(|said| !said.is_empty()) {
-            let handle = store::passkeys::handle(self.db(), &kept.view.principal).await?;
-            if said != handle.as_bytes() {
-                return Err(Unproven::AnotherPerson.into());
-            }
-        }
-        Ok(kept)
-    }
-
-    async fn check(
-        &mut self,
-        identity: &Identity,
-        mut kept: Kept,
-        challenge: &[u8; 32],
-        answer: &PublicKeyCredential,
-    ) -> Result<(String, Assertion), Failure> {
-        let result = identity.party()?.check(&kept.key, challenge, answer)?;
-        let assertion = party::kept(&kept.key, answer)?;
-        kept.key.update_credential(&result);
-        let now = self.now;
-        store::passkeys::used(self.db(), &kept, now).await?;
-        Ok((kept.view.id, assertion))
-    }
+async fn check(
+    tx: &mut Transaction,
+    identity: &Identity,
+    mut kept: Kept,
+    challenge: &[u8; 32],
+    answer: &PublicKeyCredential,
+) -> Result<(String, Assertion), Failure> {
+    let result = identity.party()?.check(&kept.key, challenge, answer)?;
+    let assertion = party::kept(&kept.key, answer)?;
+    kept.key.update_credential(&result);
+    let now = tx.now;
+    store::passkeys::used(tx.db(), &kept, now).await?;
+    Ok((kept.view.id, assertion))
 }

@@ -15,9 +15,11 @@ use webauthn_rs::prelude::PublicKeyCredential;
 use super::{Unproven, evidence, party};
 use crate::identity::Identity;
 use crate::identity::challenge::{Challenge, Failure, PATIENCE};
+use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};
+use crate::identity::passkeys;
 use crate::kernel::refusals::{CountedBy, Refused};
-use crate::kernel::transaction::Change;
+use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
 use crate::model::login::{Origin, Rank};
@@ -84,21 +86,21 @@ impl Identity {
         let answer = answer.to_owned();
         self.kernel
             .to_the_end(async move {
-                let mut change = identity.kernel.change().await?;
+                let mut tx = identity.kernel.begin().await?;
                 let from = origin.address;
-                match change.sign_in_with_passkey(&identity, &challenge, &answer, origin).await {
-                    Ok(opened) => change.commit().await.map(|_| opened),
+                match sign_in_with_passkey(&mut tx, &identity, &challenge, &answer, origin).await {
+                    Ok(opened) => tx.commit().await.map(|_| opened),
                     Err(Failure::Broken(error)) => Err(error),
                     Err(Failure::Unproven(why)) => {
                         let counted = CountedBy::address(from);
                         if let Some(noted) = identity.kernel.admit_refusal(Refused::Login, counted)
                         {
-                            let detail = change.tried(why.code(), &answer, from).await?;
+                            let detail = tried(&mut tx, why.code(), &answer, from).await?;
                             let challenge = clip(&challenge, 64);
-                            change.note_refusal(noted, By::Control, challenge, detail).await?;
+                            tx.note_refusal(noted, By::Control, challenge, detail).await?;
                         }
                         // The challenge is used up in any case.
-                        change.commit().await?;
+                        tx.commit().await?;
                         Err(ControlError::Unproven(why))
                     }
                 }
@@ -116,69 +118,67 @@ impl Identity {
     }
 }
 
-impl Change {
-    /// What the audit log tells of a sign-in that was refused: with which key, whose that is where
-    /// it is known, and from where.
-    async fn tried(
-        &mut self,
-        reason: &str,
-        answer: &str,
-        from: Option<IpAddr>,
-    ) -> Result<Value, ControlError> {
-        let answer = party::read::<PublicKeyCredential>(answer).ok();
-        let credential = answer.as_ref().map(PublicKeyCredential::get_credential_id);
-        let owner = match credential {
-            Some(credential) => store::passkeys::by_credential(self.db(), credential).await?,
-            None => None,
-        };
-        let credential = credential.map(|bytes| clip(&URL_SAFE_NO_PAD.encode(bytes), 200));
-        Ok(json!({
-            "reason": reason, "purpose": Purpose::SignIn, "credential": credential,
-            "owner": owner.map(|kept| kept.view.principal), "address": from,
-        }))
-    }
+/// What the audit log tells of a sign-in that was refused: with which key, whose that is where
+/// it is known, and from where.
+async fn tried(
+    tx: &mut Transaction,
+    reason: &str,
+    answer: &str,
+    from: Option<IpAddr>,
+) -> Result<Value, ControlError> {
+    let answer = party::read::<PublicKeyCredential>(answer).ok();
+    let credential = answer.as_ref().map(PublicKeyCredential::get_credential_id);
+    let owner = match credential {
+        Some(credential) => store::passkeys::by_credential(tx.db(), credential).await?,
+        None => None,
+    };
+    let credential = credential.map(|bytes| clip(&URL_SAFE_NO_PAD.encode(bytes), 200));
+    Ok(json!({
+        "reason": reason, "purpose": Purpose::SignIn, "credential": credential,
+        "owner": owner.map(|kept| kept.view.principal), "address": from,
+    }))
+}
 
-    async fn sign_in_with_passkey(
-        &mut self,
-        identity: &Identity,
-        challenge: &str,
-        answer: &str,
-        origin: Origin,
-    ) -> Result<LoginSession, Failure> {
-        let nonce = URL_SAFE_NO_PAD.decode(challenge).map_err(|_| Unproven::Unknown)?;
-        let made_at = identity.own.nonces.read(&nonce).ok_or(Unproven::Unknown)?;
-        let expires_at = made_at.after(PATIENCE);
-        if self.now >= expires_at || self.now < made_at {
-            return Err(Unproven::Expired.into());
-        }
-        if !store::challenges::spend_nonce(self.db(), &nonce, expires_at).await? {
-            return Err(Unproven::Replayed.into());
-        }
-        let statement = identity.signing_in();
-        let answer: PublicKeyCredential = party::read(answer)?;
-        // Nobody has said who they are: the authenticator has to.
-        answer.get_user_unique_id().ok_or(Unproven::Malformed)?;
-        let kept = self.owner(&answer).await?;
-        let principal = kept.view.principal.clone();
-        let asked = evidence::challenge(&statement, &nonce);
-        let (passkey, assertion) = self.check(identity, kept, &asked, &answer).await?;
-        let new = NewLogin {
-            principal,
-            method: Method::Passkey,
-            rank: Rank::Full,
-            issuer: None,
-            by: None,
-            origin,
-        };
-        let session = self.open_login(new).await?;
-        let detail = json!({
-            "passkey": passkey, "statement": statement, "digest": statement.digest(),
-            "nonce": challenge, "assertion": assertion,
-        });
-        let login = session.actor.login.clone();
-        self.record(Event::new(&session.actor, "login.proven", login, detail)).await?;
-        Ok(session)
+async fn sign_in_with_passkey(
+    tx: &mut Transaction,
+    identity: &Identity,
+    challenge: &str,
+    answer: &str,
+    origin: Origin,
+) -> Result<LoginSession, Failure> {
+    let nonce = URL_SAFE_NO_PAD.decode(challenge).map_err(|_| Unproven::Unknown)?;
+    let made_at = identity.own.nonces.read(&nonce).ok_or(Unproven::Unknown)?;
+    let expires_at = made_at.after(PATIENCE);
+    if tx.now >= expires_at || tx.now < made_at {
+        return Err(Unproven::Expired.into());
     }
+    if !store::challenges::spend_nonce(tx.db(), &nonce, expires_at).await? {
+        return Err(Unproven::Replayed.into());
+    }
+    let statement = identity.signing_in();
+    let answer: PublicKeyCredential = party::read(answer)?;
+    // Nobody has said who they are: the authenticator has to.
+    answer.get_user_unique_id().ok_or(Unproven::Malformed)?;
+    let kept = passkeys::owner(tx, &answer).await?;
+    let principal = kept.view.principal.clone();
+    let asked = evidence::challenge(&statement, &nonce);
+    let (passkey, assertion) = passkeys::check(tx, identity, kept, &asked, &answer).await?;
+    let new = NewLogin {
+        principal,
+        method: Method::Passkey,
+        rank: Rank::Full,
+        issuer: None,
+        by: None,
+        origin,
+    };
+    let session = logins::open_login(tx, new).await?;
+    let detail = json!({
+        "passkey": passkey, "statement": statement, "digest": statement.digest(),
+        "nonce": challenge, "assertion": assertion,
+    });
+    let login = session.actor.login.clone();
+    tx.record(Event::new(&session.actor, "login.proven", login, detail)).await?;
+    Ok(session)
 }
 
 #[cfg(test)]

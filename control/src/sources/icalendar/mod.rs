@@ -203,7 +203,7 @@ impl Reading {
             let turns = match &event.which {
                 Which::Series if revisions.is_current(event) => self.series(event, revisions),
                 Which::Instance(_) if uid.is_none() => Err("a change of one turn has no UID"),
-                Which::Instance(_) if revisions.is_change(event) => self.change(event),
+                Which::Instance(_) if revisions.is_change(event) => self.tx(event),
                 Which::Series | Which::Instance(_) => Ok(Vec::new()),
                 Which::FromThen(_) => Err("RANGE=THISANDFUTURE is not supported"),
                 Which::Unclear => Err("a change has a RECURRENCE-ID that can't be read"),
@@ -244,7 +244,7 @@ impl Reading {
     }
 
     /// The turn that took the place of one of a series.
-    fn change(&mut self, event: &Event) -> Result<Vec<Turn>, Fault> {
+    fn tx(&mut self, event: &Event) -> Result<Vec<Turn>, Fault> {
         let Some(held) = event.held.as_ref().map_err(|fault| *fault)? else {
             return Ok(Vec::new());
         };

@@ -180,7 +180,7 @@ fn the_newest_of_several_revisions_counts() {
 
 #[test]
 fn a_change_that_can_not_be_read_leaves_nobody_on_call_by_a_guess() {
-    let feed_of = |change: &str| feed(&(event(DAILY) + change));
+    let feed_of = |tx: &str| feed(&(event(DAILY) + tx));
     let unreadable = feed_of(&changed("SUMMARY:bob\r\nDTSTART:tomorrow\r\nDURATION:PT1H"));
     assert_eq!((unreadable.turns.len(), unreadable.unread), (3, 1), "its turn is open");
     for id in [
