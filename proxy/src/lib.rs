@@ -1,36 +1,27 @@
 //! The data plane: it lets connections through while a live grant exists, and cuts them when it ends.
 //!
+//! [`Proxy`] starts it. `core` is what a connection passes through whatever it speaks: its files know no
+//! protocol. `postgres` and `ssh` are protocols on top of it, and know nothing of each other
+//! (`tests/layers.rs` keeps that so).
+//!
 //! A connection passes through the files in this order:
 //!
-//! 1. `listener` accepts it, within `limits`.
-//! 2. `postgres` or `ssh` speaks its protocol and finds out who it is; `hold` asks control where a token has
-//!    to be redeemed or a person has to act.
-//! 3. `leases` admits it, from what `feed` heard from control, by the time of `clock`.
-//! 4. `credential` obtains what opens the target.
-//! 5. `session` holds the cut, and `recorder` the evidence, while bytes flow.
-//! 6. `report` tells control how it ended; `metrics` counts it.
+//! 1. `core/listener.rs` accepts it, within `core/limits.rs`, and gives it to its protocol.
+//! 2. The protocol speaks with the client and finds out who it is and what it wants:
+//!    `postgres/{entry,startup,identify}.rs`, `ssh/auth/`.
+//! 3. `core/admission.rs` admits it from `core/leases.rs`, or waits for people (`core/pending.rs`), opens the
+//!    session (`core/session.rs`) and obtains what opens the target (`core/credential.rs`).
+//! 4. The protocol signs in to the target and carries the bytes: `postgres/{session,upstream,relay}.rs`,
+//!    `ssh/{session.rs,upstream/,channel/}`. `core/session.rs` cuts it, and `core/recorder.rs` keeps the evidence.
+//! 5. `core/report.rs` tells control how it ended; `core/metrics.rs` counts it.
 
-mod clock;
-mod credential;
-mod feed;
+mod core;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
-mod hold;
-mod leases;
-mod limits;
-mod listener;
-mod metrics;
-mod plane;
 mod postgres;
 mod proxy;
-mod recorder;
-mod report;
-mod session;
-mod settings;
 mod ssh;
-#[cfg(test)]
-mod testing;
 
 /// For benches only: no part of the crate's contract.
 #[doc(hidden)]
@@ -38,10 +29,8 @@ pub mod bench {
     pub use crate::postgres::bench::Scanners;
 }
 
-pub use clock::Clock;
-pub use leases::{Delta, Held, LeaseError, Leases, Pass, Snapshot};
-pub use proxy::{Proxy, ProxyError};
-pub use recorder::{SpoolUse, spool_use};
-pub use settings::{LimitSettings, RecordingSettings, Settings, SshSettings};
-
-pub(crate) use plane::Plane;
+pub use crate::core::clock::Clock;
+pub use crate::core::leases::{Delta, Held, LeaseError, Leases, Pass, Snapshot};
+pub use crate::core::settings::{LimitSettings, RecordingSettings, Settings, SshSettings};
+pub use crate::core::spool::{SpoolUse, spool_use};
+pub use crate::proxy::{Proxy, ProxyError};

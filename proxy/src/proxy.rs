@@ -19,18 +19,20 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
-use crate::clock::Clock;
-use crate::credential::Credentials;
-use crate::feed::{self, Follower};
-use crate::leases::Leases;
-use crate::limits::Limits;
-use crate::listener;
-use crate::metrics::Metrics;
-use crate::plane::Plane;
-use crate::recorder::Spool;
-use crate::report::{Reporter, Reports};
-use crate::session::Sessions;
-use crate::settings::{RecordingSettings, Settings};
+use crate::core::clock::Clock;
+use crate::core::credential::Credentials;
+use crate::core::feed::{self, Follower};
+use crate::core::leases::Leases;
+use crate::core::limits::Limits;
+use crate::core::listener::{Protocol, Server};
+use crate::core::metrics::Metrics;
+use crate::core::plane::Plane;
+use crate::core::report::{Reporter, Reports};
+use crate::core::session::Sessions;
+use crate::core::settings::{RecordingSettings, Settings};
+use crate::core::spool::Spool;
+use crate::postgres::Postgres;
+use crate::ssh::SshServer;
 
 /// How often clocks and credentials are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -118,12 +120,17 @@ impl Proxy {
         let tasks = start_tasks(&plane, reporter);
         let sessions = TaskTracker::new();
         let (accepting, all) = (CancellationToken::new(), CancellationToken::new());
+        let protocols = Protocols {
+            postgres: Arc::new(Postgres::new(Arc::clone(&plane))),
+            ssh: Arc::new(SshServer::new(Arc::clone(&plane))),
+        };
         let stop =
             Stop { accepting: accepting.clone().drop_guard(), all: all.clone().drop_guard() };
         let mut workers = Vec::new();
         for (number, listeners) in by_worker.into_iter().enumerate() {
             let worker = Worker {
                 plane: Arc::clone(&plane),
+                protocols: protocols.clone(),
                 listeners,
                 sessions: sessions.clone(),
                 accepting: accepting.clone(),
@@ -164,12 +171,12 @@ impl Proxy {
 
     /// Stops: accepts nobody, ends all sessions, and waits for them and for the delivery of their
     /// reports, each for at most so long.
-    pub async fn drain(self, patience: Duration) {
+    pub async fn drain(self, timeout: Duration) {
         let Self { plane, sessions, workers, stop, tasks, .. } = self;
         drop(stop.accepting);
         plane.sessions.drain();
         sessions.close();
-        if tokio::time::timeout(patience, sessions.wait()).await.is_err() {
+        if tokio::time::timeout(timeout, sessions.wait()).await.is_err() {
             tracing::warn!(left = sessions.len(), "some sessions did not end in time");
         }
         // What is left is torn down with its runtime, and is reported all the same.
@@ -183,10 +190,10 @@ impl Proxy {
             }
             spool.close();
         });
-        if tokio::time::timeout(TEAR_DOWN.max(patience), ended).await.is_err() {
+        if tokio::time::timeout(TEAR_DOWN.max(timeout), ended).await.is_err() {
             tracing::warn!("workers did not end in time");
         }
-        if tokio::time::timeout(patience, plane.reports.flush()).await.is_err() {
+        if tokio::time::timeout(timeout, plane.reports.flush()).await.is_err() {
             tracing::warn!("some reports were not delivered");
         }
         drop(tasks);
@@ -256,7 +263,6 @@ fn furnish(
         spool,
         metrics,
         reports,
-        postgres: Default::default(),
     };
     Ok((Arc::new(plane), reporter))
 }
@@ -284,7 +290,7 @@ async fn keep_house(plane: Arc<Plane>) {
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            // A new lock takes back at once what was kept for whoever it blocks.
+            // What is kept for a locked principal is dropped at once.
             _ = alarm.changed() => {}
         }
         if let Some(jump) = plane.clock.jump() {
@@ -298,9 +304,17 @@ async fn keep_house(plane: Arc<Plane>) {
     }
 }
 
+/// What is served. A copy leads to the same.
+#[derive(Debug, Clone)]
+struct Protocols {
+    postgres: Arc<Postgres>,
+    ssh: Arc<SshServer>,
+}
+
 /// One thread that serves connections.
 struct Worker {
     plane: Arc<Plane>,
+    protocols: Protocols,
     listeners: Listeners,
     sessions: TaskTracker,
     accepting: CancellationToken,
@@ -319,20 +333,26 @@ impl Worker {
     }
 
     /// Serves until everything has to stop; dropping the runtime then drops what is left.
-    async fn run(self) {
-        for (kind, listener) in self.listeners {
-            let listener = match TcpListener::from_std(listener) {
-                Ok(listener) => listener,
-                Err(error) => {
-                    tracing::error!(%error, "a worker can't listen");
-                    continue;
-                }
-            };
-            let (plane, sessions) = (Arc::clone(&self.plane), self.sessions.clone());
-            let listener = (kind, listener);
-            tokio::spawn(listener::run(plane, listener, sessions, self.accepting.clone()));
+    async fn run(mut self) {
+        for (kind, listener) in std::mem::take(&mut self.listeners) {
+            match kind {
+                Kind::Postgres => self.listen(&self.protocols.postgres, listener),
+                Kind::Ssh => self.listen(&self.protocols.ssh, listener),
+            }
         }
         self.all.cancelled().await;
+    }
+
+    /// Serves the connections of one listener, in a task of its own.
+    fn listen<P: Protocol>(&self, protocol: &Arc<P>, listener: std::net::TcpListener) {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => {
+                let (plane, protocol) = (Arc::clone(&self.plane), Arc::clone(protocol));
+                let server = Server { plane, protocol, sessions: self.sessions.clone() };
+                tokio::spawn(server.run(listener, self.accepting.clone()));
+            }
+            Err(error) => tracing::error!(%error, "a worker can't listen"),
+        }
     }
 }
 
@@ -342,8 +362,8 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::settings::LimitSettings;
-    use crate::testing::{Control, settings};
+    use crate::core::settings::LimitSettings;
+    use crate::core::testing::{Control, settings};
 
     async fn proxy(folder: &std::path::Path) -> (Proxy, Arc<Control>) {
         let (channel, control) = Control::serve();

@@ -1,48 +1,42 @@
-//! Letting a caller in: at once by a live lease, or after waiting for people.
+//! Letting a client in: at once by a live lease, or after waiting for people.
 //!
-//! Opening the connection is the request. A caller without a lease that may wait is told where to go,
-//! by notices, and goes on by itself when the act is done. A waiting connection is dead to the world:
-//! nothing that its client sends is looked at, and if the client leaves, its code is dead too.
+//! Opening the connection is the request. A client without a lease that may wait reads in notices where to
+//! go, and goes on by itself when the act is done. Nothing that a waiting client sends is looked at; if it
+//! leaves, its code is no longer valid.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pgwire::messages::startup::{Authentication, NegotiateProtocolVersion};
-use policies::{Denial, Knock, LeaseKey, Resource, Ttl};
+use policies::{Kind, Ttl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::refuse::Refusal;
 use super::startup::MINOR;
 use super::wire::{put, put_notice};
-use super::{Caller, Visit, identify};
-use crate::Pass;
-use crate::hold::{Hold, HoldEvent, Identity, Wish};
+use super::{Caller, Connection, Stream};
+use crate::core::admission::{Admitted, Attempt, Step, may_wait};
+use crate::core::pending::{AccessRequestInput, PendingEvent, WaitFor};
 
 /// How long a connection waits where its client doesn't say.
-const PATIENCE: Ttl = Ttl::from_secs(600);
+const TIMEOUT: Ttl = Ttl::from_secs(600);
 /// A notice that the client doesn't take within this has no reader.
 const NOTICE: Duration = Duration::from_secs(10);
 
 /// Why a caller isn't let in.
 #[derive(Debug)]
-pub(super) enum NotIn {
+pub(super) enum NotAdmitted {
     Refused(Refusal),
     /// The client left.
     Left,
 }
 
-impl From<Refusal> for NotIn {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
 /// A caller that was let in.
 #[derive(Debug)]
 pub(super) struct LetIn {
-    pub(super) pass: Pass,
-    pub(super) identity: Identity,
-    /// Whether the client was told already that it is authenticated.
+    pub(super) admitted: Box<Admitted>,
+    /// Whether the client has read already that it is authenticated.
     pub(super) greeted: bool,
 }
 
@@ -56,63 +50,45 @@ pub(super) fn put_authenticated(out: &mut BytesMut, caller: &Caller) {
     put(out, &Authentication::Ok);
 }
 
-impl Visit {
+impl Connection<'_> {
     /// Lets the caller in, or says why not.
-    pub(super) async fn admit(&self, caller: &mut Caller) -> Result<LetIn, NotIn> {
-        if let Some(identity) = caller.identity.clone() {
-            match self.look_up(&identity, caller) {
-                Ok(pass) => {
-                    return Ok(LetIn { pass, identity, greeted: false });
-                }
-                Err(Denial::NoGrant | Denial::Expired) => {}
-                Err(denial) => return Err(Refusal::denial(&denial, &caller.resource).into()),
-            }
-        }
-        self.wait(caller, false).await
-    }
-
-    /// The hot path: the lease table, and nothing else.
-    fn look_up(&self, identity: &Identity, caller: &Caller) -> Result<Pass, Denial> {
-        let (principal, resource) = (identity.principal.clone(), caller.resource.clone());
-        let key = LeaseKey { principal, resource };
-        let authn = &identity.authn;
-        let knock =
-            Knock { key: &key, device: authn.device.as_ref(), credential: Some(&authn.evidence) };
-        self.plane.admit(&knock)
-    }
-
-    /// Waits for what people have to do, telling the caller of it.
-    pub(super) async fn wait(&self, caller: &mut Caller, greeted: bool) -> Result<LetIn, NotIn> {
-        let waits = identify::waits(&caller.target, &caller.startup);
-        let hold = Hold::ask(&self.plane, self.wish_of(caller, waits)).await;
-        let mut hold = hold.map_err(|error| Refusal::hold(&error, &caller.resource))?;
-        let mut teller = Teller { greeted, waits };
+    pub(super) async fn admit(&self, caller: &mut Caller) -> Result<LetIn, NotAdmitted> {
+        let waits = may_wait(&caller.target, caller.startup.is_interactive());
+        let input = self.input(caller, waits);
+        let (plane, slot) = (Arc::clone(self.plane), Arc::clone(self.slot));
+        let mut attempt = Attempt::new(plane, Kind::Postgres, input, slot);
+        let mut notices = Notices { greeted: false, shown: waits };
+        let mut step = attempt.begin().await;
         loop {
-            let event = tokio::select! {
-                biased;
-                event = hold.next() => event.map_err(|error| Refusal::hold(&error, &caller.resource))?,
-                () = left(&mut caller.stream) => return Err(NotIn::Left),
-            };
-            teller.tell(caller, &event).await?;
-            if let HoldEvent::Confirmed(identity) = &event {
-                caller.identity = Some(identity.clone());
-            }
-            match event {
-                HoldEvent::Granted { .. } => return self.let_in(caller, teller.greeted),
-                HoldEvent::Refused { code, message, hint } => {
-                    let fatal = super::Fatal::new("28000", message).hint(hint);
-                    let touch = code == "step-up-needed";
-                    let reason = if touch { "step-up-needed" } else { "no-grant" };
-                    return Err(Refusal::new(reason, fatal).into());
+            match step {
+                Step::MustWait => {}
+                Step::Event(event) => {
+                    if let Err(error) = notices.send(caller, &attempt, &event).await {
+                        tracing::debug!(%error, "the client does not read its notices");
+                        attempt.leave();
+                        return Err(NotAdmitted::Left);
+                    }
                 }
-                HoldEvent::Confirm { .. } | HoldEvent::Confirmed(_) | HoldEvent::Asked { .. } => {}
+                Step::Admitted(admitted) => {
+                    caller.identity = attempt.identity().cloned();
+                    return Ok(LetIn { admitted, greeted: notices.greeted });
+                }
+                Step::Refused(error) => {
+                    caller.identity = attempt.identity().cloned();
+                    let refusal = Refusal::admission(&error, &caller.resource);
+                    return Err(NotAdmitted::Refused(refusal));
+                }
+                Step::Left => return Err(NotAdmitted::Left),
             }
+            step = attempt.wait(left(&mut caller.stream)).await;
         }
     }
 
-    fn wish_of(&self, caller: &Caller, wait: bool) -> Wish {
+    /// What is asked for where there is no live grant. A program that doesn't wait has at once what the
+    /// rules give without a person.
+    fn input(&self, caller: &Caller, waits: bool) -> AccessRequestInput {
         let options = &caller.startup.options;
-        Wish {
+        AccessRequestInput {
             identity: caller.identity.clone(),
             resource: caller.resource.clone(),
             client: self.peer,
@@ -120,86 +96,46 @@ impl Visit {
             ttl: options.ttl,
             reason: options.reason.clone(),
             ticket: options.ticket.clone(),
-            wait,
-            patience: options.hold.map_or(PATIENCE, |wish| wish.min(PATIENCE)),
+            wait_for: if waits { WaitFor::People } else { WaitFor::Rules },
+            timeout: options.hold.map_or(TIMEOUT, |wanted| wanted.min(TIMEOUT)),
         }
-    }
-
-    /// The grant stands: now the lease has to let it in like any other.
-    fn let_in(&self, caller: &Caller, greeted: bool) -> Result<LetIn, NotIn> {
-        let identity = caller.identity.clone().ok_or(NotIn::Left)?;
-        let pass = self.look_up(&identity, caller);
-        let pass = pass.map_err(|denial| Refusal::denial(&denial, &caller.resource))?;
-        Ok(LetIn { pass, identity, greeted })
     }
 }
 
 /// Resolves when a waiting client leaves, or says anything at all, which none should.
-async fn left(stream: &mut super::Stream) {
+async fn left(stream: &mut Stream) {
     let _ = stream.read(&mut [0; 1]).await;
 }
 
-/// Tells a waiting client how it goes. libpq shows notices only after AuthenticationOk.
-struct Teller {
+/// What a waiting client reads meanwhile. libpq shows notices only after AuthenticationOk.
+struct Notices {
     greeted: bool,
-    waits: bool,
+    /// Whether the client waits, and so has somebody who reads.
+    shown: bool,
 }
 
-impl Teller {
-    async fn tell(&mut self, caller: &mut Caller, event: &HoldEvent) -> Result<(), NotIn> {
-        let lines = lines(caller, event);
-        if !self.waits || lines.is_empty() {
+impl Notices {
+    async fn send(
+        &mut self,
+        caller: &mut Caller,
+        attempt: &Attempt,
+        event: &PendingEvent,
+    ) -> std::io::Result<()> {
+        let lines = attempt.describe(event);
+        if !self.shown || lines.is_empty() {
             return Ok(());
         }
         let mut out = BytesMut::new();
         if !self.greeted {
             put_authenticated(&mut out, caller);
-            put_notice(&mut out, &headline(caller, event));
+            put_notice(&mut out, &attempt.headline(event));
             self.greeted = true;
         }
         lines.iter().for_each(|line| put_notice(&mut out, line));
-        let said = async {
+        let sent = async {
             caller.stream.write_all(&out).await?;
             caller.stream.flush().await
         };
-        match tokio::time::timeout(NOTICE, said).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(NotIn::Left),
-        }
-    }
-}
-
-/// Why it waits. Whoever is known and has to confirm nevertheless has to touch.
-fn headline(caller: &Caller, event: &HoldEvent) -> String {
-    let Resource { login, target, .. } = &caller.resource;
-    let touch = matches!(event, HoldEvent::Confirm { .. }) && caller.identity.is_some();
-    if touch {
-        format!("{login} on {target} takes a fresh touch of yours")
-    } else {
-        format!("no live grant for {login} on {target}")
-    }
-}
-
-fn lines(caller: &Caller, event: &HoldEvent) -> Vec<String> {
-    match event {
-        HoldEvent::Confirm { code, url, patience } => vec![
-            format!("confirm code {code} at {url}  (waiting, {patience})"),
-            format!("or in another terminal: postern confirm {code}"),
-        ],
-        HoldEvent::Confirmed(identity) => vec![format!("confirmed by {}", identity.name)],
-        HoldEvent::Asked { request, needs, url, patience } => vec![format!(
-            "asked for {} as {request}: needs {}, at {url}  (waiting, {patience})",
-            caller.resource,
-            needs.join(", "),
-        )],
-        HoldEvent::Granted { ttl, approved_by, .. } => {
-            let by = if approved_by.is_empty() {
-                "by the rules".to_owned()
-            } else {
-                format!("by {}", approved_by.join(", "))
-            };
-            vec![format!("approved {by}, for {ttl}")]
-        }
-        HoldEvent::Refused { .. } => vec![],
+        tokio::time::timeout(NOTICE, sent).await?
     }
 }

@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::upstream::{DialError, connect};
-use crate::limits::network;
+use crate::core::limits::network;
 
 /// How long a cancel may take.
 const PATIENCE: Duration = Duration::from_secs(5);

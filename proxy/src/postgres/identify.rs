@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use pgwire::messages::startup::Authentication;
-use policies::{Authn, DeviceId, Hold, Method, Resource, Target};
+use policies::{Authn, DeviceId, Method, Resource, Target};
 use secrecy::SecretString;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -21,9 +21,11 @@ use super::refuse::Refusal;
 use super::sasl::{self, Failure};
 use super::startup::{Auth, Startup};
 use super::wire::{Fatal, HEADER, WireError, cstring, put, read_message};
-use crate::Plane;
-use crate::hold::{HoldError, Identity, Proof, RedeemError, discover, redeem};
-use crate::limits::{Slot, Waits};
+use crate::core::admission::may_wait;
+use crate::core::identity::{Identity, Proof, RedeemError, discover, redeem};
+use crate::core::limits::{Slot, WaitingClient};
+use crate::core::pending::PendingError;
+use crate::core::plane::Plane;
 
 /// The longest password message; a token is much shorter.
 const PASSWORD: usize = 4 * 1024;
@@ -63,15 +65,6 @@ pub(super) struct Knocking<'a> {
     pub(super) slot: &'a Slot,
 }
 
-/// Whether this client waits while a person decides.
-pub(super) fn waits(target: &Target, startup: &Startup) -> bool {
-    match target.hold {
-        Hold::Always => true,
-        Hold::Interactive => startup.is_interactive(),
-        Hold::Never => false,
-    }
-}
-
 /// Finds out who it is; none where a person will have to confirm.
 pub(super) async fn identify(
     plane: &Plane,
@@ -94,7 +87,7 @@ fn way(plane: &Plane, target: &Target, startup: &Startup) -> Auth {
     match startup.options.auth {
         Some(wish @ (Auth::Token | Auth::Oauth)) => wish,
         None if plane.settings.bearer => Auth::Oauth,
-        Some(Auth::Confirm) | None if waits(target, startup) => Auth::Confirm,
+        Some(Auth::Confirm) | None if may_wait(target, startup.is_interactive()) => Auth::Confirm,
         Some(Auth::Confirm) | None => Auth::Token,
     }
 }
@@ -126,7 +119,7 @@ async fn by_token(
     knocking: Knocking<'_>,
 ) -> Result<Identity, IdentifyError> {
     let proof = Proof::Token(ask_for_token(arrival).await?);
-    let identity = redeem(plane, &proof, knocking.resource, knocking.client).await;
+    let identity = redeem(&plane.link, &proof, knocking.resource, knocking.client).await;
     identity.map_err(|error| IdentifyError::Refused(Refusal::token(&error)))
 }
 
@@ -159,8 +152,8 @@ async fn by_bearer(
     knocking: Knocking<'_>,
 ) -> Result<Identity, IdentifyError> {
     // Kept until the token is judged: whoever shows a bad one takes up a place as long as they stay.
-    let place = plane.limits.hold(knocking.client, Waits::Stranger);
-    let many = || Refusal::hold(&HoldError::TooMany, knocking.resource);
+    let place = plane.limits.wait(knocking.client, WaitingClient::Unauthenticated);
+    let many = || Refusal::pending(PendingError::TooMany, knocking.resource);
     let _place = place.ok_or_else(|| IdentifyError::Refused(many()))?;
     let Some(token) = wait_for_bearer(plane, arrival, knocking).await? else {
         let place = tell_issuer(plane, arrival).await?;
@@ -169,7 +162,7 @@ async fn by_bearer(
         return Err(IdentifyError::Discovered(fatal.hint(hint)));
     };
     let proof = Proof::Bearer(token);
-    match redeem(plane, &proof, knocking.resource, knocking.client).await {
+    match redeem(&plane.link, &proof, knocking.resource, knocking.client).await {
         Ok(identity) => Ok(identity),
         Err(error @ RedeemError::Refused(_)) => {
             let place = tell_issuer(plane, arrival).await?;
@@ -186,19 +179,19 @@ async fn wait_for_bearer(
     arrival: &mut Arrival,
     knocking: Knocking<'_>,
 ) -> Result<Option<SecretString>, IdentifyError> {
-    let refused = |error| IdentifyError::Refused(Refusal::hold(&error, knocking.resource));
+    let refused = |error| IdentifyError::Refused(Refusal::pending(error, knocking.resource));
     knocking.slot.authenticated();
     let response = tokio::select! {
         response = timeout(PATIENCE, sasl::ask(&mut arrival.stream)) => response,
-        () = plane.sessions.drained.cancelled() => return Err(refused(HoldError::Draining)),
+        () = plane.sessions.drained.cancelled() => return Err(refused(PendingError::Draining)),
     };
-    let response = response.map_err(|_| refused(HoldError::Lapsed))??;
+    let response = response.map_err(|_| refused(PendingError::Lapsed))??;
     response.map_err(|why| IdentifyError::Refused(Refusal::new("bearer", Fatal::from(&why))))
 }
 
 /// Tells a client without a good token where to get one: the place.
 async fn tell_issuer(plane: &Plane, arrival: &mut Arrival) -> Result<String, IdentifyError> {
-    let issuer = discover(plane).await;
+    let issuer = discover(&plane.link).await;
     let issuer = issuer.map_err(|error| IdentifyError::Refused(Refusal::bearer(&error, None)))?;
     let place = issuer.openid_configuration.clone();
     let failure = Failure::invalid_token(issuer.scope, issuer.openid_configuration);

@@ -37,19 +37,21 @@ use self::identify::{IdentifyError, Knocking};
 use self::refuse::Refusal;
 use self::stream::Stream;
 use self::wire::Fatal;
-use crate::Plane;
-use crate::hold::Identity;
-use crate::limits::Slot;
-use crate::report::Denied;
+use crate::core::identity::Identity;
+use crate::core::limits::Slot;
+use crate::core::listener::{Accepted, Outcome, Protocol};
+use crate::core::plane::Plane;
+use crate::core::report::Denied;
 
-/// What Postgres connections share: keys to cancel by, and prepared TLS settings.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
+/// The protocol, with what its connections share: keys to cancel by, and prepared TLS settings.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    plane: Arc<Plane>,
     keys: Arc<cancel::Keys>,
     connectors: upstream::Connectors,
 }
 
-/// A client whose wish is understood, and who may be known.
+/// A client whose request is understood, and whose identity may be known.
 #[derive(Debug)]
 struct Caller {
     stream: Stream,
@@ -59,42 +61,51 @@ struct Caller {
     identity: Option<Identity>,
 }
 
-/// How a connection ended, as a metric's label.
-type Outcome = &'static str;
+impl Postgres {
+    pub(crate) fn new(plane: Arc<Plane>) -> Self {
+        Self { plane, keys: Arc::default(), connectors: Default::default() }
+    }
+}
 
-/// Serves one connection from its first byte to its end.
-pub(crate) async fn serve(plane: Arc<Plane>, tcp: TcpStream, peer: SocketAddr, slot: Slot) {
-    let visit = Visit { plane, peer };
-    // Boxed, here and further down: what is over gives its memory back, and a session only idles.
-    let outcome = match Box::pin(visit.arrive(tcp, &slot)).await {
-        Ok(caller) => {
-            slot.authenticated();
-            visit.stay(caller).await
+impl Protocol for Postgres {
+    const KIND: Kind = Kind::Postgres;
+
+    async fn serve(&self, accepted: Accepted) -> Outcome {
+        let Accepted { stream, peer, slot } = accepted;
+        let connection = Connection { plane: &self.plane, postgres: self, peer, slot: &slot };
+        // Boxed, here and further down: what is over gives its memory back, and a session only idles.
+        match Box::pin(connection.arrive(stream)).await {
+            Ok(caller) => {
+                slot.authenticated();
+                connection.stay(caller).await
+            }
+            Err(outcome) => outcome,
         }
-        Err(outcome) => outcome,
-    };
-    visit.plane.metrics.connection("postgres", outcome);
+    }
 }
 
 /// One connection and what it works with.
-struct Visit {
-    plane: Arc<Plane>,
+#[derive(Clone, Copy)]
+struct Connection<'p> {
+    plane: &'p Arc<Plane>,
+    postgres: &'p Postgres,
     peer: SocketAddr,
+    slot: &'p Arc<Slot>,
 }
 
-impl Visit {
-    /// From the first byte to a known wish; the listener holds the deadline over it.
-    async fn arrive(&self, tcp: TcpStream, slot: &Slot) -> Result<Box<Caller>, Outcome> {
-        let arrival = self.enter(tcp, slot).await?;
-        self.introduce(arrival, slot).await
+impl Connection<'_> {
+    /// From the first byte to a request that is understood; the listener keeps the deadline over it.
+    async fn arrive(&self, tcp: TcpStream) -> Result<Box<Caller>, Outcome> {
+        let arrival = self.receive(tcp).await?;
+        self.introduce(arrival).await
     }
 
-    async fn enter(&self, tcp: TcpStream, slot: &Slot) -> Result<Arrival, Outcome> {
+    async fn receive(&self, tcp: TcpStream) -> Result<Arrival, Outcome> {
         let settings = &self.plane.settings;
         match entry::receive(tcp, &settings.tls, &settings.host_names).await {
             Ok(Entry::Session(arrival)) => Ok(*arrival),
             Ok(Entry::Cancel { pid, secret }) => {
-                slot.authenticated();
+                self.slot.authenticated();
                 Err(self.cancel(pid, &secret).await)
             }
             Err(EntryError::Refused(stream, fatal)) => {
@@ -117,7 +128,7 @@ impl Visit {
 
     /// A cancel gets no answer, whether or not it was one.
     async fn cancel(&self, pid: u32, secret: &[u8]) -> Outcome {
-        let Some(route) = self.plane.postgres.keys.find(pid, secret, self.peer) else {
+        let Some(route) = self.postgres.keys.find(pid, secret, self.peer) else {
             return "cancel-unknown";
         };
         match route.cancel().await {
@@ -130,16 +141,16 @@ impl Visit {
     }
 
     /// What does it want, and who is it?
-    async fn introduce(&self, mut arrival: Arrival, slot: &Slot) -> Result<Box<Caller>, Outcome> {
-        let (target, resource) = match self.wish(&arrival) {
-            Ok(wish) => wish,
+    async fn introduce(&self, mut arrival: Arrival) -> Result<Box<Caller>, Outcome> {
+        let (target, resource) = match self.requested(&arrival) {
+            Ok(requested) => requested,
             Err(fatal) => {
                 let refusal = Refusal::new("unknown-resource", fatal);
                 return Err(self.turn_away(arrival, &refusal).await);
             }
         };
-        let knocking = Knocking { resource: &resource, client: self.peer, slot };
-        match identify::identify(&self.plane, &mut arrival, &target, knocking).await {
+        let knocking = Knocking { resource: &resource, client: self.peer, slot: self.slot };
+        match identify::identify(self.plane, &mut arrival, &target, knocking).await {
             Ok(identity) => {
                 let Arrival { stream, startup, .. } = arrival;
                 Ok(Box::new(Caller { stream, startup, target, resource, identity }))
@@ -156,7 +167,7 @@ impl Visit {
         }
     }
 
-    fn wish(&self, arrival: &Arrival) -> Result<(Arc<Target>, Resource), Fatal> {
+    fn requested(&self, arrival: &Arrival) -> Result<(Arc<Target>, Resource), Fatal> {
         let startup = &arrival.startup;
         let name = startup.target_name(arrival.server_name.clone());
         let name = name.map_err(|error| Fatal::from(&error))?;
@@ -184,18 +195,11 @@ impl Visit {
         "refused"
     }
 
-    /// Turns a known or unknown caller away.
+    /// Turns a caller away, whether identified or not.
     async fn refuse(&self, caller: Box<Caller>, refusal: &Refusal) -> Outcome {
-        let database = caller.resource.database.as_ref().map(ToString::to_string);
-        self.plane.denied(Denied {
-            identity: caller.identity,
-            target: caller.resource.target.to_string(),
-            login: caller.resource.login.to_string(),
-            database: database.unwrap_or_default(),
-            client: self.peer,
-            reason: refusal.reason,
-            detail: refusal.fatal.message.clone(),
-        });
+        let (identity, detail) = (caller.identity.as_ref(), refusal.fatal.message.clone());
+        let resource = Some(&caller.resource);
+        self.plane.denied(Denied::new(self.peer, identity, resource, refusal.reason, detail));
         refuse::tell(caller.stream, &refusal.fatal).await;
         "refused"
     }
@@ -220,7 +224,7 @@ mod tests {
     use policies::Partition;
 
     use super::*;
-    use crate::testing::target;
+    use crate::core::testing::target;
 
     #[test]
     fn a_host_of_ssh_is_said_to_be_one() {

@@ -9,9 +9,11 @@ use tokio::time::{Duration, timeout};
 
 use super::stream::Stream;
 use super::wire::Fatal;
-use crate::credential::BeginError;
-use crate::hold::{HoldError, RedeemError};
-use crate::session::OpenError;
+use crate::core::admission::{AdmissionError, end_hint};
+use crate::core::credential::BeginError;
+use crate::core::identity::RedeemError;
+use crate::core::pending::PendingError;
+use crate::core::session::OpenError;
 
 /// How long a client may take to read its refusal.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
@@ -28,28 +30,25 @@ impl Refusal {
         Self { reason, fatal }
     }
 
-    pub(super) fn denial(denial: &Denial, resource: &Resource) -> Self {
-        let fatal = Fatal::new(denial_sqlstate(denial), denial.to_string());
-        let hint = match denial {
-            Denial::NoGrant | Denial::Expired => how_to_ask(resource),
-            Denial::Locked(_) => "Ask who runs the gateway; a lock beats every grant.".to_owned(),
-            Denial::Stale => "Try again in a moment.".to_owned(),
+    /// A connection that isn't admitted.
+    pub(super) fn admission(error: &AdmissionError, resource: &Resource) -> Self {
+        let fatal = Fatal::new(sqlstate(error), error.to_string()).hint(error.hint(resource));
+        let fatal = match error {
+            AdmissionError::Denied(_) => {
+                fatal.detail(format!("The connection asked for {resource}."))
+            }
+            AdmissionError::Pending(_)
+            | AdmissionError::Refused { .. }
+            | AdmissionError::NotOpened(_)
+            | AdmissionError::NoCredential(_)
+            | AdmissionError::Ended(_) => fatal,
         };
-        let detail = format!("The connection asked for {resource}.");
-        Self::new(denial.code(), fatal.detail(detail).hint(hint))
+        Self::new(error.reason(), fatal)
     }
 
-    pub(super) fn hold(error: &HoldError, resource: &Resource) -> Self {
-        let (reason, sqlstate) = match error {
-            HoldError::Draining => ("draining", "57P03"),
-            HoldError::TooMany => ("too-many-holds", "53300"),
-            HoldError::Lapsed => ("lapsed", "28000"),
-            HoldError::Unreachable(_)
-            | HoldError::Ended
-            | HoldError::Malformed(_)
-            | HoldError::Unsettled => ("control-unreachable", "57P03"),
-        };
-        Self::new(reason, Fatal::new(sqlstate, error.to_string()).hint(how_to_ask(resource)))
+    /// A client that waited in vain to identify itself.
+    pub(super) fn pending(error: PendingError, resource: &Resource) -> Self {
+        Self::admission(&AdmissionError::Pending(error), resource)
     }
 
     pub(super) fn token(error: &RedeemError) -> Self {
@@ -82,66 +81,62 @@ impl Refusal {
         }
     }
 
-    pub(super) fn open(error: &OpenError) -> Self {
-        let reason = match error {
-            OpenError::Draining => "draining",
-            OpenError::Backlogged => "backlogged",
-            OpenError::Full(full) => return Self::cut(&End::RecordingFull(full.to_string())),
-        };
-        Self::new(reason, Fatal::new("57P03", error.to_string()).hint("Try again in a moment."))
-    }
-
-    pub(super) fn begin(error: &BeginError, resource: &Resource) -> Self {
-        let (reason, sqlstate, hint) = match error {
-            BeginError::Refused(_) | BeginError::Over => {
-                ("no-grant", "28000", how_to_ask(resource))
-            }
-            BeginError::Unreachable(_) | BeginError::Late | BeginError::Unregistered => {
-                ("control-unreachable", "57P03", "Try again in a moment.".to_owned())
-            }
-            BeginError::StepUp { message: _, hint } => ("step-up-needed", "28000", hint.clone()),
-            BeginError::Empty | BeginError::Unusable(_) => (
-                "no-credential",
-                "28000",
-                "Ask who runs the gateway to check the login's credential.".to_owned(),
-            ),
-        };
-        Self::new(reason, Fatal::new(sqlstate, error.to_string()).hint(hint))
-    }
-
     /// A cut before the relay began.
     pub(super) fn cut(end: &End) -> Self {
         Self::new(end.code(), cut(end))
     }
 }
 
-/// A session that is cut, in the words of its end.
+/// A session that is cut, with the reason of its end.
 pub(super) fn cut(end: &End) -> Fatal {
-    let (sqlstate, hint) = match end {
-        End::Protocol(_) => ("08P01", ""),
-        End::UpstreamLost => ("08006", "Connect again; the gateway's log has the cause."),
-        End::RecorderFailed => ("58030", "Nothing passes unrecorded. Ask who runs the gateway."),
-        End::RecordingFull(_) => ("53100", "Nothing passes unrecorded."),
-        End::Expired | End::Done => ("57P01", "Connect again to ask for a new grant."),
-        End::Closed
+    Fatal::new(end_sqlstate(end), end.to_string()).hint(end_hint(end))
+}
+
+fn sqlstate(error: &AdmissionError) -> &'static str {
+    match error {
+        AdmissionError::Denied(Denial::Stale)
+        | AdmissionError::Pending(
+            PendingError::Draining
+            | PendingError::Unreachable(_)
+            | PendingError::Ended
+            | PendingError::Malformed(_)
+            | PendingError::Unsettled,
+        )
+        | AdmissionError::NotOpened(OpenError::Draining | OpenError::Backlogged)
+        | AdmissionError::NoCredential(
+            BeginError::Unreachable(_) | BeginError::Late | BeginError::Unregistered,
+        ) => "57P03",
+        AdmissionError::Pending(PendingError::TooMany) => "53300",
+        AdmissionError::Denied(Denial::NoGrant | Denial::Expired | Denial::Locked(_))
+        | AdmissionError::Pending(PendingError::Lapsed)
+        | AdmissionError::Refused { .. }
+        | AdmissionError::NoCredential(
+            BeginError::Refused(_)
+            | BeginError::Over
+            | BeginError::StepUp { .. }
+            | BeginError::Empty
+            | BeginError::Unusable(_),
+        ) => "28000",
+        AdmissionError::NotOpened(OpenError::Full(full)) => end_sqlstate(&full.end()),
+        AdmissionError::Ended(end) => end_sqlstate(end),
+    }
+}
+
+fn end_sqlstate(end: &End) -> &'static str {
+    match end {
+        End::Protocol(_) => "08P01",
+        End::UpstreamLost => "08006",
+        End::RecorderFailed => "58030",
+        End::RecordingFull(_) => "53100",
+        End::Expired
+        | End::Done
+        | End::Closed
         | End::Revoked(_)
         | End::Locked(_)
         | End::Policy(_)
         | End::Partitioned
-        | End::Drained => ("57P01", ""),
-    };
-    Fatal::new(sqlstate, end.to_string()).hint(hint)
-}
-
-fn denial_sqlstate(denial: &Denial) -> &'static str {
-    match denial {
-        Denial::NoGrant | Denial::Expired | Denial::Locked(_) => "28000",
-        Denial::Stale => "57P03",
+        | End::Drained => "57P01",
     }
-}
-
-fn how_to_ask(resource: &Resource) -> String {
-    format!("Ask for it: postern request {resource} --reason \"...\"")
 }
 
 /// Tells the client and closes. Who doesn't listen is left.

@@ -22,8 +22,9 @@ use super::flight::Flight;
 use super::frontend::Frontend;
 use super::stream::{SINK, Stream};
 use super::wire::{Fatal, WireError, put_notice};
-use crate::recorder::{self, Recorder};
-use crate::session::{Session, Tally};
+use crate::core::recorder::Recorder;
+use crate::core::session::{Session, Tally};
+use crate::core::spool;
 
 /// After so long, outcomes are written and idle memory is given back.
 const QUIET: Duration = Duration::from_secs(1);
@@ -325,7 +326,7 @@ fn broken(error: WireError) -> Stop {
     match error {
         WireError::Io(error) => {
             tracing::error!(%error, "the recording failed");
-            Stop::End(recorder::end_of(&error))
+            Stop::End(spool::end_of(&error))
         }
         wire @ (WireError::Length { .. } | WireError::Kind(_) | WireError::Body(_)) => {
             Stop::End(End::Protocol(wire.to_string()))

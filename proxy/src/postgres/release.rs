@@ -16,7 +16,7 @@ use super::cancel::Route;
 use super::stream::{SINK, Stream};
 use super::upstream::{Call, Connectors, DialError, dial};
 use super::wire::{WireError, put_raw, read_message};
-use crate::credential;
+use crate::core::credential;
 
 /// A statement may trap a cancel, so it is repeated.
 const AGAIN: Duration = Duration::from_millis(250);

@@ -1,4 +1,4 @@
-//! A session, once its caller is let in: credential, target, recording, relay, end.
+//! A session, once its caller is let in: target, recording, relay, end.
 //!
 //! The guard is asked first at every step, so that a grant that ends while the target is being dialled
 //! cuts as surely as one that ends during a COPY.
@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
 use pgwire::messages::startup::{BackendKeyData, SecretKey};
-use policies::{Binds, End, Kind, Record};
+use policies::{Binds, End, Record};
 use tracing::Instrument;
 
-use super::admit::{LetIn, NotIn, put_authenticated};
+use super::admit::{LetIn, NotAdmitted, put_authenticated};
 use super::cancel::{Issued, Route};
 use super::copies::Keep;
 use super::refuse::{self, Refusal};
@@ -18,10 +18,13 @@ use super::relay::{Relay, Remains, Stop};
 use super::release::{Outside, release};
 use super::upstream::{Call, DialError, Greeting, Upstream, dial, refusal};
 use super::wire::{Fatal, put, put_raw};
-use super::{Caller, Outcome, Visit, identify};
-use crate::credential::BeginError;
-use crate::recorder::{self, Recorder};
-use crate::session::{Opening, Session, Tally};
+use super::{Caller, Connection};
+use crate::core::admission::Admitted;
+use crate::core::credential;
+use crate::core::listener::Outcome;
+use crate::core::recorder::Recorder;
+use crate::core::session::{Session, Tally};
+use crate::core::spool;
 
 /// The longest `application_name` that Postgres keeps (NAMEDATALEN - 1).
 const APPLICATION: usize = 63;
@@ -30,35 +33,27 @@ const APPLICATION: usize = 63;
 struct Prepared {
     upstream: Upstream,
     recorder: Recorder,
-    credential: crate::credential::Upstream,
 }
 
 /// Why a session ended before its relay began.
 #[derive(Debug)]
-enum Failed {
-    /// The gateway refuses, in its words.
-    Refused(Refusal, End),
-    /// The client left while it waited.
-    Left,
+struct Failed {
+    refusal: Refusal,
+    end: End,
 }
 
-impl Visit {
+impl Connection<'_> {
     /// Lets the caller in and serves it to its end.
     pub(super) async fn stay(&self, mut caller: Box<Caller>) -> Outcome {
         let admitted = match Box::pin(self.admit(&mut caller)).await {
             Ok(admitted) => admitted,
-            Err(NotIn::Refused(refusal)) => return Box::pin(self.refuse(caller, &refusal)).await,
-            Err(NotIn::Left) => return "left",
+            Err(NotAdmitted::Refused(refusal)) => {
+                return Box::pin(self.refuse(caller, &refusal)).await;
+            }
+            Err(NotAdmitted::Left) => return "left",
         };
-        caller.identity = Some(admitted.identity.clone());
-        let LetIn { pass, identity, greeted } = admitted;
-        let application = caller.startup.application.clone();
-        let opening =
-            Opening { kind: Kind::Postgres, pass, identity, client: self.peer, application };
-        let session = match self.plane.sessions.open(opening) {
-            Ok(session) => session,
-            Err(error) => return Box::pin(self.refuse(caller, &Refusal::open(&error))).await,
-        };
+        let LetIn { admitted, greeted } = admitted;
+        let Admitted { session, begun } = *admitted;
         let span = tracing::info_span!(
             "session",
             id = %session.id(),
@@ -66,25 +61,34 @@ impl Visit {
             resource = %session.key().resource,
             client = %self.peer,
         );
-        self.run(caller, session, greeted).instrument(span).await
+        self.run(caller, session, begun.upstream, greeted).instrument(span).await
     }
 
-    async fn run(&self, mut caller: Box<Caller>, session: Session, mut greeted: bool) -> Outcome {
+    async fn run(
+        &self,
+        caller: Box<Caller>,
+        session: Session,
+        credential: credential::Upstream,
+        greeted: bool,
+    ) -> Outcome {
         let prepared = tokio::select! {
             biased;
-            end = session.ended() => Err(Failed::Refused(Refusal::cut(&end), end)),
-            prepared = Box::pin(self.prepare(&mut caller, &session, &mut greeted)) => prepared,
+            end = session.ended() => Err(Failed { refusal: Refusal::cut(&end), end }),
+            prepared = Box::pin(self.prepare(&caller, &session, &credential)) => prepared,
         };
-        let Prepared { upstream, recorder, credential } = match prepared {
+        let Prepared { upstream, recorder } = match prepared {
             Ok(prepared) => prepared,
-            Err(failed) => return Box::pin(self.fail(caller, session, failed)).await,
+            Err(Failed { refusal, end }) => {
+                session.close(&end, &Tally::default());
+                return Box::pin(self.refuse(caller, &refusal)).await;
+            }
         };
         tracing::info!("session opened");
         let Upstream { stream, greeting } = upstream;
         let issued = greeting.key.clone().map(|(pid, secret)| {
-            let connector = self.plane.postgres.connectors.anonymous(&caller.target);
+            let connector = self.postgres.connectors.anonymous(&caller.target);
             let route = Route { target: caller.target.clone(), connector, pid, secret };
-            self.plane.postgres.keys.issue(route, caller.startup.minor)
+            self.postgres.keys.issue(route, caller.startup.minor)
         });
         let hello = hello(&caller, &greeting, issued.as_ref(), greeted);
         // What a rule wants recorded is kept, whatever the target leaves out.
@@ -96,7 +100,7 @@ impl Visit {
         let keep = Keep { binds, whole: session.records(Record::Data) };
         let relay = Box::new(Relay::new((caller.stream, &hello), stream, recorder, keep));
         let outside = Outside {
-            connectors: &self.plane.postgres.connectors,
+            connectors: &self.postgres.connectors,
             target: &caller.target,
             resource: &caller.resource,
             credential: &credential,
@@ -105,14 +109,13 @@ impl Visit {
         "session"
     }
 
-    /// Credential, target and recording.
+    /// Target and recording.
     async fn prepare(
         &self,
-        caller: &mut Caller,
+        caller: &Caller,
         session: &Session,
-        greeted: &mut bool,
+        credential: &credential::Upstream,
     ) -> Result<Prepared, Failed> {
-        let credential = self.credential(caller, session, greeted).await?;
         let database = caller.resource.database.as_ref().map_or("", |database| database.as_str());
         let call = Call {
             target: &caller.target,
@@ -120,71 +123,38 @@ impl Visit {
             database,
             settings: settings(caller, session),
             replication: caller.startup.replication.as_deref(),
-            credential: &credential,
+            credential,
         };
         let timer = self.plane.metrics.upstream_connect.start_timer();
-        let dialled = dial(&self.plane.postgres.connectors, &call).await;
+        let dialled = dial(&self.postgres.connectors, &call).await;
         timer.observe_duration();
-        let upstream = dialled.map_err(|error| self.not_dialled(&error, caller, &credential))?;
+        let upstream = dialled.map_err(|error| self.not_dialled(&error, caller, credential))?;
         let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
             tracing::error!(%error, "the recording can't begin");
-            let end = recorder::end_of(&error);
-            Failed::Refused(Refusal::cut(&end), end)
+            let end = spool::end_of(&error);
+            Failed { refusal: Refusal::cut(&end), end }
         })?;
-        Ok(Prepared { upstream, recorder, credential })
-    }
-
-    /// What opens the target. Where the rules want a touch for this very connection, it waits for
-    /// one, as it would for a grant; the guard stands over the wait as over everything.
-    async fn credential(
-        &self,
-        caller: &mut Caller,
-        session: &Session,
-        greeted: &mut bool,
-    ) -> Result<crate::credential::Upstream, Failed> {
-        let waits = identify::waits(&caller.target, &caller.startup);
-        let begun = self.plane.credentials.begin(session).await;
-        let begun = if waits && matches!(begun, Err(BeginError::StepUp { .. })) {
-            *greeted = self.wait(caller, *greeted).await?.greeted;
-            self.plane.credentials.begin(session).await
-        } else {
-            begun
-        };
-        begun
-            .map(|begun| begun.upstream)
-            .map_err(|error| Failed::Refused(Refusal::begin(&error, &caller.resource), error.end()))
+        Ok(Prepared { upstream, recorder })
     }
 
     fn not_dialled(
         &self,
         error: &DialError,
         caller: &Caller,
-        credential: &crate::credential::Upstream,
+        credential: &credential::Upstream,
     ) -> Failed {
         self.plane.metrics.upstream_failed(&caller.target.name);
         if let DialError::Refused(message) = error {
             let fatal = refusal(message, &caller.target, credential);
             let Fatal { sqlstate, message, .. } = &fatal;
             tracing::warn!(target = %caller.target.name, %sqlstate, message, "the target refused");
-            return Failed::Refused(Refusal::new("refused-by-target", fatal), End::UpstreamLost);
+            let refusal = Refusal::new("refused-by-target", fatal);
+            return Failed { refusal, end: End::UpstreamLost };
         }
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         tracing::warn!(target = %caller.target.name, %error, cause, "no connection to the target");
         let fatal = error.fatal(&caller.target.name);
-        Failed::Refused(Refusal::new("upstream", fatal), End::UpstreamLost)
-    }
-
-    async fn fail(&self, caller: Box<Caller>, session: Session, failed: Failed) -> Outcome {
-        match failed {
-            Failed::Refused(refusal, end) => {
-                session.close(&end, &Tally::default());
-                self.refuse(caller, &refusal).await
-            }
-            Failed::Left => {
-                session.close(&End::Closed, &Tally::default());
-                "left"
-            }
-        }
+        Failed { refusal: Refusal::new("upstream", fatal), end: End::UpstreamLost }
     }
 
     /// Until the relay stops or the guard cuts it; and then to the very end.
@@ -239,18 +209,6 @@ async fn relayed(relay: &mut Relay, session: &Session) -> End {
                 Stop::End(end) => return end,
                 Stop::LeaseOver => return ended.await,
             },
-        }
-    }
-}
-
-impl From<NotIn> for Failed {
-    fn from(not_in: NotIn) -> Self {
-        match not_in {
-            NotIn::Left => Self::Left,
-            NotIn::Refused(refusal) => {
-                let end = End::Policy(refusal.fatal.message.clone());
-                Self::Refused(refusal, end)
-            }
         }
     }
 }

@@ -29,7 +29,7 @@ use self::authenticate::authenticate;
 pub(super) use self::refused::refusal;
 use super::stream::{ReadAhead, Stream};
 use super::wire::{Fatal, HEADER, WireError, cstring, put, read_message};
-use crate::credential;
+use crate::core::credential;
 
 /// From the first packet to ReadyForQuery.
 const PATIENCE: Duration = Duration::from_secs(15);

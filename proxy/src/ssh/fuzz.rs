@@ -7,10 +7,10 @@ mod sftp_channel;
 
 use policies::TargetName;
 
-use super::preamble::{Preamble, Unsafe};
-use super::route::Route;
-use super::sftp::{Fault, Flow, Limit, Sftp};
 use crate::fuzz::steps::steps;
+use crate::ssh::auth::route::Route;
+use crate::ssh::preamble::{Preamble, Unsafe};
+use crate::ssh::sftp::{Fault, Flow, Limit, Sftp};
 pub use sftp_channel::sftp_channel;
 
 /// The first packets of both sides.
@@ -27,7 +27,7 @@ pub fn route(bytes: &[u8]) {
             assert_eq!(format!("{login}@{target}"), user);
             assert!(!user.contains(char::is_control));
         }
-        Ok(Route::Onward) => assert!(!user.contains('@')),
+        Ok(Route::Jump) => assert!(!user.contains('@')),
         Err(why) => assert!(why.to_string().len() < 4096),
     }
     let Ok(target) = TargetName::new("web-1") else { return };

@@ -5,7 +5,7 @@
 //! here: at first nothing is encrypted, and then clients have no other ciphers than those that authenticate
 //! the length and leave it in the clear (RFC 5647, section 7.3).
 
-use super::preamble::Unsafe;
+use crate::ssh::preamble::Unsafe;
 
 /// The longest packet that every implementation has to take (RFC 4253, section 6.1).
 const LONGEST: u32 = 35_000;

@@ -1,4 +1,4 @@
-//! A session, once its caller is let in: credential, target, recording, channels, end.
+//! A session, once its client is let in: target, recording, channels, end.
 //!
 //! The guard is asked first at every step, so that a grant that ends while the target is being dialled
 //! cuts as surely as one that ends during a transfer.
@@ -17,28 +17,38 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::calls::{Called, MOST_CALLS};
-use super::channel::STDERR;
-use super::enter::{Caller, LetIn};
-use super::hub::{Broken, Hub, Reader, connect};
-use super::lead::Opened;
-use super::refuse::{Refusal, told};
-use super::upstream::{Ties, Upstream};
-use super::{Client, MOST_CHANNELS, Outcome, Shared, Visit, channel, listen};
-use crate::credential::Begun;
-use crate::recorder::{self, Recorder};
-use crate::session::{Session, Tally};
+use crate::core::admission::Admitted;
+use crate::core::listener::Outcome;
+use crate::core::recorder::Recorder;
+use crate::core::session::Tally;
+use crate::core::spool;
+use crate::ssh::auth::Destination;
+use crate::ssh::channel::channel_open::ClientRequest;
+use crate::ssh::channel::link::STDERR;
+use crate::ssh::channel::serve;
+use crate::ssh::connection::{Connection, MOST_CHANNELS, Shared};
+use crate::ssh::handler::Client;
+use crate::ssh::refuse::{Refusal, end_message};
+use crate::ssh::session_state::{Broken, Prepared, Reader, SessionState, connect};
+use crate::ssh::upstream::Ties;
+use crate::ssh::upstream::remote_forward::{MOST_REMOTE_CHANNELS, RemoteChannel};
+use crate::ssh::upstream::remote_listen::listen;
 
 /// How long a client may take to read why it is turned away.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// The most that is seen to at once: channels, and as many again that a target opens for its client.
-const MOST_AT_WORK: usize = 2 * MOST_CHANNELS;
+/// The most that is served at once: channels, and as many again that a target opens for its client.
+const MOST_SERVED: usize = 2 * MOST_CHANNELS;
 
-impl Visit {
-    /// Serves a caller who was let in to its end.
-    pub(super) async fn stay(&self, client: Client, let_in: LetIn) -> Outcome {
+impl Connection {
+    /// Serves a client that was let in to its end.
+    pub(super) async fn stay(
+        &self,
+        client: Client,
+        mut admitted: Admitted,
+        destination: Destination,
+    ) -> Outcome {
         self.slot.authenticated();
-        let LetIn { mut session, begun, caller } = let_in;
+        let session = &mut admitted.session;
         session.is_served();
         let span = tracing::info_span!(
             "session",
@@ -47,197 +57,218 @@ impl Visit {
             resource = %session.key().resource,
             client = %self.peer,
         );
-        self.run(client, caller, (session, begun)).instrument(span).await
+        self.run(client, admitted, destination).instrument(span).await
     }
 
     async fn run(
         &self,
         mut client: Client,
-        caller: Caller,
-        (session, begun): (Session, Begun),
+        admitted: Admitted,
+        destination: Destination,
     ) -> Outcome {
-        let (calls, called) = mpsc::channel(MOST_CALLS);
-        let ties = Ties { calls, mute: Arc::default() };
+        let session = &admitted.session;
+        let (remote, opened) = mpsc::channel(MOST_REMOTE_CHANNELS);
+        let ties = Ties { remote, mute: Arc::default() };
         let prepared = tokio::select! {
             biased;
             end = session.ended() => Err((Refusal::cut(&end), end)),
             _ = &mut client.running => {
-                session.close(&End::Closed, &Tally::default());
+                admitted.session.close(&End::Closed, &Tally::default());
                 return "left";
             }
-            prepared = Box::pin(self.prepare(&caller, (&session, &begun), &ties)) => prepared,
+            prepared = Box::pin(self.prepare(&destination, &admitted, ties)) => prepared,
         };
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err((refusal, end)) => {
-                self.denied(Some(session.identity()), Some(&caller.resource), &refusal);
-                session.close(&end, &Tally::default());
-                see_off(client, &refusal.message).await;
+                self.denied(Some(session.identity()), Some(&destination.resource), &refusal);
+                admitted.session.close(&end, &Tally::default());
+                disconnect(client, &refusal.message).await;
                 return "refused";
             }
         };
         tracing::info!("session opened");
-        let Prepared { recorder, first } = prepared;
         // It is set once, here, before any channel is confirmed.
-        let _ = client.shared.rights.set(begun.rights.clone());
+        let _ = client.shared.rights.set(admitted.begun.rights.clone());
         let plane = Arc::clone(&self.plane);
-        let hub = Hub::new(plane, (session, begun), caller, (recorder, first), ties);
-        serve(Arc::new(hub), client, called).await;
+        let state = SessionState::new(plane, admitted, destination, prepared);
+        Served { state: Arc::new(state), client, opened, channels: JoinSet::new() }.run().await;
         "session"
     }
 
     /// Target and recording.
     async fn prepare(
         &self,
-        caller: &Caller,
-        (session, begun): (&Session, &Begun),
-        ties: &Ties,
+        destination: &Destination,
+        admitted: &Admitted,
+        ties: Ties,
     ) -> Result<Prepared, (Refusal, End)> {
-        let first = connect(&self.plane, caller, &begun.upstream, ties).await;
+        let Admitted { session, begun } = admitted;
+        let first = connect(&self.plane, destination, &begun.upstream, &ties).await;
         let first = first.map_err(|refusal| (refusal, End::UpstreamLost))?;
         let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
             tracing::error!(%error, "the recording can't begin");
-            let end = recorder::end_of(&error);
+            let end = spool::end_of(&error);
             (Refusal::cut(&end), end)
         })?;
-        Ok(Prepared { recorder, first })
+        Ok(Prepared { recorder, first, ties })
     }
 }
 
-/// What a session needs.
-struct Prepared {
-    recorder: Recorder,
-    first: Upstream,
+/// A session that is served.
+struct Served {
+    state: Arc<SessionState>,
+    client: Client,
+    /// What the target opens.
+    opened: mpsc::Receiver<Box<RemoteChannel>>,
+    channels: JoinSet<Result<(), Broken>>,
 }
 
-/// Until the client leaves or the guard cuts it; and then to the very end.
-async fn serve(hub: Arc<Hub>, mut client: Client, mut called: mpsc::Receiver<Box<Called>>) {
-    let mut channels = JoinSet::new();
-    let Client { handle, running, opens, shared } = &mut client;
-    let end = tokio::select! {
-        biased;
-        end = hub.session.ended() => end,
-        _ = running => End::Closed,
-        never = count_down(&hub) => match never {},
-        end = take_on(&hub, (handle, shared), (opens, &mut called), &mut channels) => end,
-    };
-    // From here on nothing passes: no channel runs again on this thread, and nothing goes to the target. What
-    // they hold is dropped after all others of the same end have come this far, since that wakes targets.
-    channels.abort_all();
-    if end != End::Closed {
-        hub.mute();
-    }
-    hub.session.cut_done();
-    tokio::task::yield_now().await;
-    channels.shutdown().await;
-    // Who is refused may leave at once: what they wanted stands in the recording all the same. Who still
-    // waits for an answer learns that there is none.
-    client.opens.close();
-    while let Ok(opened) = client.opens.try_recv() {
-        if let Opened::Refused { what, reason } = *opened
-            && let Err(error) = record_refused(&hub, what, reason)
-        {
-            tracing::error!(%error, "the recording lacks what was refused");
-        }
-    }
-    // One end may cut a thousand sessions: nothing passes in any of them before each is seen off.
-    tokio::task::yield_now().await;
-    let readers = hub.readers();
-    let text = format!("{} Session {}.", told(&end), hub.session.id());
-    let finish = async {
-        // INVARIANT: all channels are gone, and nobody else has a part in it.
-        if let Some(hub) = Arc::into_inner(hub) {
-            hub.finish(&end).await;
-        }
-    };
-    let leave = async {
+impl Served {
+    /// Until the client leaves or the guard cuts it; and then to the very end.
+    async fn run(mut self) {
+        let end = self.serve().await;
+        let Self { state, mut client, mut channels, .. } = self;
+        // From here on nothing passes: no channel runs again on this thread, and nothing goes to the target.
+        // What they hold is dropped after all others of the same end have come this far, since that wakes
+        // targets.
+        channels.abort_all();
         if end != End::Closed {
-            let _ = timeout(FAREWELL, tell(&readers, &text)).await;
-            see_off(client, &text).await;
+            state.mute();
         }
-    };
-    Box::pin(async { tokio::join!(finish, leave) }).await;
+        state.session.cut_done();
+        tokio::task::yield_now().await;
+        channels.shutdown().await;
+        // A client that is refused may leave at once: what it wanted stands in the recording all the same. One
+        // that still waits for an answer learns that there is none.
+        client.requests.close();
+        while let Ok(request) = client.requests.try_recv() {
+            if let ClientRequest::Refused { what, reason } = *request
+                && let Err(error) = record_refused(&state, what, reason)
+            {
+                tracing::error!(%error, "the recording lacks what was refused");
+            }
+        }
+        // One end may cut a thousand sessions: nothing passes in any of them before the first is told why.
+        tokio::task::yield_now().await;
+        let readers = state.readers();
+        let text = format!("{} Session {}.", end_message(&end), state.session.id());
+        let finish = async {
+            // INVARIANT: all channels are gone, and no other task has a part in it.
+            if let Some(state) = Arc::into_inner(state) {
+                state.finish(&end).await;
+            }
+        };
+        let leave = async {
+            if end != End::Closed {
+                let _ = timeout(FAREWELL, print(&readers, &text)).await;
+                disconnect(client, &text).await;
+            }
+        };
+        Box::pin(async { tokio::join!(finish, leave) }).await;
+    }
+
+    async fn serve(&mut self) -> End {
+        let Self { state, client, opened, channels } = self;
+        let Client { handle, running, requests, shared } = client;
+        let mut channels = Channels { state, handle, shared, all: channels };
+        tokio::select! {
+            biased;
+            end = state.session.ended() => end,
+            _ = running => End::Closed,
+            never = count_down(state) => match never {},
+            end = channels.take_all(requests, opened) => end,
+        }
+    }
 }
 
-/// Tells those who read a channel how long there still is. Who doesn't read isn't waited for.
-async fn count_down(hub: &Hub) -> Infallible {
-    let mut countdown = hub.session.countdown();
+/// The channels of a session, and with what they are served.
+struct Channels<'a> {
+    state: &'a Arc<SessionState>,
+    handle: &'a Handle,
+    shared: &'a Arc<Shared>,
+    all: &'a mut JoinSet<Result<(), Broken>>,
+}
+
+impl Channels<'_> {
+    /// Takes on channel after channel, until one of them says that the session is over.
+    async fn take_all(
+        &mut self,
+        requests: &mut mpsc::Receiver<Box<ClientRequest>>,
+        opened: &mut mpsc::Receiver<Box<RemoteChannel>>,
+    ) -> End {
+        loop {
+            let done = tokio::select! {
+                Some(request) = requests.recv() => self.take(*request),
+                Some(opened) = opened.recv() => {
+                    self.answer(*opened);
+                    Ok(())
+                }
+                Some(done) = self.all.join_next(), if !self.all.is_empty() => match done {
+                    Ok(done) => done,
+                    Err(error) => {
+                        tracing::error!(%error, "a channel broke off");
+                        return End::Protocol("internal error".to_owned());
+                    }
+                },
+                else => return End::Closed,
+            };
+            match done {
+                Ok(()) | Err(Broken::Client) => {}
+                Err(broken) => return end_of(self.state, broken).await,
+            }
+        }
+    }
+
+    /// Does one thing that the client wants.
+    fn take(&mut self, request: ClientRequest) -> Result<(), Broken> {
+        let state = Arc::clone(self.state);
+        match request {
+            ClientRequest::Channel(requested) => {
+                let (handle, shared) = (self.handle.clone(), Arc::clone(self.shared));
+                let serving = serve::serve(state, handle, shared, requested);
+                self.all.spawn(serving.in_current_span());
+            }
+            ClientRequest::Listen(requested) => {
+                self.all.spawn(listen(state, requested).in_current_span());
+            }
+            ClientRequest::Refused { what, reason } => record_refused(&state, what, reason)?,
+            // Only connections that lead on have any, and this one leads to a target.
+            ClientRequest::Jump { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Serves a channel that the target opens. What is dropped is refused.
+    fn answer(&mut self, opened: RemoteChannel) {
+        if self.all.len() < MOST_SERVED {
+            let (state, shared) = (Arc::clone(self.state), Arc::clone(self.shared));
+            let answering = serve::answer(state, self.handle.clone(), shared, opened);
+            self.all.spawn(answering.in_current_span());
+        }
+    }
+}
+
+/// Prints on the channels that a client reads how much time is left. Slow readers aren't waited for.
+async fn count_down(state: &SessionState) -> Infallible {
+    let mut countdown = state.session.countdown();
     loop {
         let left = countdown.next().await;
-        let grant = hub.session.pass().grant();
+        let grant = state.session.pass().grant();
         let text =
             format!("This session ends in {left}; `postern extend {grant}` asks for more time.");
-        let _ = timeout(FAREWELL, tell(&hub.readers(), &text)).await;
+        let _ = timeout(FAREWELL, print(&state.readers(), &text)).await;
     }
-}
-
-/// Takes on channel after channel, until one of them says that the session is over.
-async fn take_on(
-    hub: &Arc<Hub>,
-    (handle, shared): (&Handle, &Arc<Shared>),
-    (opens, called): (&mut mpsc::Receiver<Box<Opened>>, &mut mpsc::Receiver<Box<Called>>),
-    channels: &mut JoinSet<Result<(), Broken>>,
-) -> End {
-    loop {
-        let done = tokio::select! {
-            Some(opened) = opens.recv() => take(hub, (handle, shared), *opened, channels),
-            // What is dropped is refused.
-            Some(called) = called.recv() => {
-                if channels.len() < MOST_AT_WORK {
-                    let (hub, shared) = (Arc::clone(hub), Arc::clone(shared));
-                    let answering = channel::answer(hub, handle.clone(), shared, *called);
-                    channels.spawn(answering.in_current_span());
-                }
-                Ok(())
-            }
-            Some(done) = channels.join_next(), if !channels.is_empty() => match done {
-                Ok(done) => done,
-                Err(error) => {
-                    tracing::error!(%error, "a channel broke off");
-                    return End::Protocol("internal error".to_owned());
-                }
-            },
-            else => return End::Closed,
-        };
-        match done {
-            Ok(()) | Err(Broken::Client) => {}
-            Err(broken) => return end_of(hub, broken).await,
-        }
-    }
-}
-
-/// Sees to one thing that the client wants.
-fn take(
-    hub: &Arc<Hub>,
-    (handle, shared): (&Handle, &Arc<Shared>),
-    opened: Opened,
-    channels: &mut JoinSet<Result<(), Broken>>,
-) -> Result<(), Broken> {
-    match opened {
-        Opened::Channel(wanted) => {
-            let serving =
-                channel::serve(Arc::clone(hub), handle.clone(), Arc::clone(shared), wanted);
-            channels.spawn(serving.in_current_span());
-        }
-        Opened::Listen(wanted) => {
-            let listening = listen::listen(Arc::clone(hub), wanted);
-            channels.spawn(listening.in_current_span());
-        }
-        Opened::Refused { what, reason } => record_refused(hub, what, reason)?,
-        // Only connections that lead on have any, and this one leads to a target.
-        Opened::Onward { .. } => {}
-    }
-    Ok(())
 }
 
 /// What the end of one channel means for the session.
-async fn end_of(hub: &Hub, broken: Broken) -> End {
+async fn end_of(state: &SessionState, broken: Broken) -> End {
     match broken {
         Broken::Recorder(error) => {
             tracing::error!(%error, "the recording failed");
-            recorder::end_of(&error)
+            spool::end_of(&error)
         }
-        Broken::LeaseOver => hub.session.ended().await,
+        Broken::LeaseOver => state.session.ended().await,
         Broken::Lost => End::UpstreamLost,
         Broken::Target(why) => End::Protocol(format!("the target breaks the protocol: {why}")),
         Broken::Files(why) => End::Protocol(why),
@@ -245,27 +276,26 @@ async fn end_of(hub: &Hub, broken: Broken) -> End {
     }
 }
 
-fn record_refused(hub: &Hub, what: &'static str, reason: String) -> Result<(), Broken> {
+fn record_refused(state: &SessionState, what: &'static str, reason: String) -> Result<(), Broken> {
     let (what, reason) = (what.into(), reason.into());
-    hub.record(audit::ssh::Ssh::Refused { ch: None, what, reason })
+    state.record(audit::ssh::Ssh::Refused { ch: None, what, reason })
 }
 
-/// Tells those who read a channel, all at once. Nothing is put into the way of the other channels for one
-/// that isn't read.
-async fn tell(readers: &[Arc<Reader>], text: &str) {
+/// Prints a line on these channels, all at once. A channel that isn't read holds up no other.
+async fn print(readers: &[Arc<Reader>], text: &str) {
     let line = Bytes::from(format!("\r\npostern: {text}\r\n"));
-    let told = readers.iter().map(|reader| reader.extended_data_bytes(STDERR, line.clone()));
-    join_all(told).await;
+    let printed = readers.iter().map(|reader| reader.extended_data_bytes(STDERR, line.clone()));
+    join_all(printed).await;
 }
 
-/// Disconnects with a reason. Who doesn't listen is left.
-pub(super) async fn see_off(client: Client, text: &str) {
-    let Client { handle, running, opens, shared: _ } = client;
-    let said = async {
+/// Disconnects with a reason. A client that doesn't listen isn't waited for.
+async fn disconnect(client: Client, text: &str) {
+    let Client { handle, running, requests, shared: _ } = client;
+    let sent = async {
         let text = format!("postern: {text}");
         let _ = handle.disconnect(Disconnect::ByApplication, text, String::new()).await;
         let _ = running.await;
     };
-    let _ = timeout(FAREWELL, said).await;
-    drop(opens);
+    let _ = timeout(FAREWELL, sent).await;
+    drop(requests);
 }

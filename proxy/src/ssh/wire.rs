@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::packet_bound::PacketBound;
-use super::preamble::{Preamble, Unsafe, farewell};
+use crate::ssh::packet_bound::PacketBound;
+use crate::ssh::preamble::{Preamble, Unsafe, farewell};
 
 /// How much is read ahead at once.
 const AHEAD: usize = 64 * 1024;

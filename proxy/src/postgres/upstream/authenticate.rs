@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::super::stream::Stream;
 use super::super::wire::{WireError, put, put_raw};
 use super::{Call, DialError, expect, send};
-use crate::credential;
+use crate::core::credential;
 
 /// SASL's own way to send a password in clear (RFC 4616).
 const PLAIN: &str = "PLAIN";

@@ -10,7 +10,7 @@ use policies::Target;
 use secrecy::ExposeSecret;
 
 use super::super::wire::{Fatal, HEADER, field};
-use crate::credential;
+use crate::core::credential;
 
 /// The longest text that passes on.
 const LONGEST: usize = 1024;
@@ -84,7 +84,7 @@ mod tests {
     use policies::Partition;
 
     use super::*;
-    use crate::testing;
+    use crate::core::testing;
 
     fn told(fields: &[u8], password: &str) -> Fatal {
         let message = [&b"E\0\0\0\0"[..], fields, b"\0"].concat();

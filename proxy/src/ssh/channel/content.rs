@@ -7,7 +7,7 @@ use audit::Text;
 use audit::ssh::{Echo, Ssh as Happening, Stream, StreamKeeper};
 use bytes::Bytes;
 
-use crate::ssh::channel_requests::{Program, Refused};
+use crate::ssh::channel::request::{Program, Refused};
 use crate::ssh::sftp::{Fault, Flow, Limit, Sftp};
 
 /// The subsystem whose operations are followed.

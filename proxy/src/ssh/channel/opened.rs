@@ -10,11 +10,12 @@ use russh::{ChannelMsg, ChannelReadHalf};
 use tokio::time::timeout;
 
 use super::content::Content;
+use super::link::{ClientEnd, Link};
+use super::queue::Opening;
+use super::request::{Program, Setup, Size};
 use super::running::Running;
-use super::{Broken, Link};
-use crate::ssh::calls::{Calls, Wanted};
-use crate::ssh::channel_requests::{Program, Setup, Size};
-use crate::ssh::inbox::Opening;
+use crate::ssh::session_state::Broken;
+use crate::ssh::upstream::remote_forward::{RemoteForward, RemoteForwards};
 
 /// How long a target may take to say whether it gives a terminal.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -23,7 +24,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 pub(super) struct Opened<'a> {
     link: Link<'a>,
     /// What the target may open.
-    calls: &'a Calls,
+    remote: &'a RemoteForwards,
     /// Whether the target gave a terminal.
     terminal: bool,
 }
@@ -36,8 +37,8 @@ enum Next<'a> {
 }
 
 impl<'a> Opened<'a> {
-    pub(super) fn new(link: Link<'a>, calls: &'a Calls) -> Self {
-        Self { link, calls, terminal: false }
+    pub(super) fn new(link: Link<'a>, remote: &'a RemoteForwards) -> Self {
+        Self { link, remote, terminal: false }
     }
 
     /// Serves the channel to its end. Says whether the target closed its side, too.
@@ -51,7 +52,7 @@ impl<'a> Opened<'a> {
     async fn next(mut self, from_target: &mut ChannelReadHalf) -> Result<Next<'a>, Broken> {
         loop {
             let opening = tokio::select! {
-                opening = self.link.inbox.opening() => opening,
+                opening = self.link.client.queue.opening() => opening,
                 message = from_target.wait() => match message {
                     None => return Err(Broken::Lost),
                     Some(ChannelMsg::Close) => return Ok(Next::Ends(self.link)),
@@ -61,7 +62,7 @@ impl<'a> Opened<'a> {
                     }
                 },
             };
-            self.link.hub.check()?;
+            self.link.state.check()?;
             match opening {
                 Some(Opening::Setup(setup)) => self.set_up(setup, from_target).await?,
                 Some(Opening::Program(program)) => return self.run(program).await,
@@ -80,28 +81,28 @@ impl<'a> Opened<'a> {
         setup: Setup,
         from_target: &mut ChannelReadHalf,
     ) -> Result<(), Broken> {
-        let Link { hub, ch, target, .. } = &self.link;
+        let Link { state, client: ClientEnd { ch, .. }, target, .. } = &self.link;
         let ch = *ch;
         let asked = match setup {
             Setup::Pty { term, size, modes } => {
-                return self.set_up_terminal((&term, size, &modes), from_target).await;
+                return self.set_up_terminal(&term, size, &modes, from_target).await;
             }
             Setup::Env { name, value } => {
                 let (n, v) = (name.as_str().into(), value.as_str().into());
-                hub.record(Happening::Env { ch, name: n, value: v })?;
+                state.record(Happening::Env { ch, name: n, value: v })?;
                 target.set_env(false, name, value).await
             }
             Setup::Resize(size) => return self.link.resize(size).await,
             // Whether the target grants it shows in what it opens: a refusal would end the command.
             Setup::Agent => {
-                self.calls.expect(Wanted::Agent);
+                self.remote.expect(RemoteForward::Agent);
                 target.agent_forward(false).await
             }
             Setup::X11 { single, protocol, cookie, screen } => {
-                self.calls.expect(Wanted::X11);
+                self.remote.expect(RemoteForward::X11);
                 target.request_x11(false, single, protocol, cookie, screen).await
             }
-            Setup::Tell(reason) => return self.link.tell(&reason).await,
+            Setup::Tell(reason) => return self.link.print(&reason).await,
         };
         asked.map_err(|_| Broken::Lost)
     }
@@ -110,10 +111,12 @@ impl<'a> Opened<'a> {
     /// streams, since nothing shows what it reads.
     async fn set_up_terminal(
         &mut self,
-        (term, size, modes): (&str, Size, &[(russh::Pty, u32)]),
+        term: &str,
+        size: Size,
+        modes: &[(russh::Pty, u32)],
         from_target: &mut ChannelReadHalf,
     ) -> Result<(), Broken> {
-        let Link { hub, ch, target, .. } = &self.link;
+        let Link { state, client: ClientEnd { ch, .. }, target, .. } = &self.link;
         let Size { columns, rows, width, height } = size;
         let granted = !self.terminal && {
             let asked = target.request_pty(true, term, columns, rows, width, height, modes);
@@ -122,37 +125,37 @@ impl<'a> Opened<'a> {
             answered.map_err(|_| Broken::Lost)??
         };
         if granted {
-            hub.record(Happening::Terminal { ch: *ch, term: term.into(), columns, rows })?;
+            state.record(Happening::Terminal { ch: *ch, term: term.into(), columns, rows })?;
             self.terminal = true;
             return Ok(());
         }
         let reason = "postern: the target gives no terminal";
-        hub.record(Happening::Refused {
+        state.record(Happening::Refused {
             ch: Some(*ch),
             what: "pty".into(),
             reason: reason.into(),
         })?;
-        self.link.tell(reason).await
+        self.link.print(reason).await
     }
 
     /// Starts the program: what it carries is known from here on, and bytes can pass.
     async fn run(self, program: Program) -> Result<Next<'a>, Broken> {
         let Self { link, terminal, .. } = self;
-        let Link { hub, ch, target, .. } = &link;
+        let Link { state, client: ClientEnd { ch, .. }, target, .. } = &link;
         let ch = *ch;
-        let content = match Content::of_program(&program, terminal, ch, &hub.content_rules()) {
+        let content = match Content::of_program(&program, terminal, ch, &state.content_rules()) {
             Ok(content) => content,
             Err(refused) => {
                 link.refuse(&refused).await?;
                 return Ok(Next::Ends(link));
             }
         };
-        hub.record(match &program {
+        state.record(match &program {
             Program::Shell => Happening::Shell { ch },
             Program::Exec(command) => Happening::Exec { ch, command: command.as_slice().into() },
             Program::Subsystem(name) => Happening::Subsystem { ch, name: name.as_str().into() },
         })?;
-        hub.ran();
+        state.ran();
         let asked = match program {
             Program::Shell => target.request_shell(true).await,
             Program::Exec(command) => target.exec(true, command).await,

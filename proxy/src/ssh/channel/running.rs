@@ -1,7 +1,7 @@
 //! A channel whose bytes pass: the program of a session runs, or a forward is open.
 //!
 //! Two futures carry the two directions, so that neither waits for the other: what the client sent is taken
-//! from its inbox, and what the target answers from the library's queue, which fills up and stops the target
+//! from its queue, and what the target answers from the library's queue, which fills up and stops the target
 //! where the client doesn't read. All of it passes through its [`Content`], and is recorded before it goes on.
 
 use std::sync::atomic::Ordering;
@@ -13,10 +13,12 @@ use russh::{ChannelMsg, ChannelReadHalf, Sig};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::channel_open::NOT_RUN;
 use super::content::{Content, Step};
-use super::{Broken, Link, NOT_RUN, PATIENCE, STDERR, name_of};
-use crate::ssh::channel_requests::{Control, Refused};
-use crate::ssh::inbox::Item;
+use super::link::{ClientEnd, Link, STDERR, TIMEOUT, name_of};
+use super::queue::Item;
+use super::request::{Control, Refused};
+use crate::ssh::session_state::Broken;
 use crate::ssh::sftp::Fault;
 
 /// A channel whose bytes pass.
@@ -46,11 +48,11 @@ impl<'a> Running<'a> {
 
     /// Both directions, until one side closes. Says whether the target closed its side, too.
     pub(super) async fn carry(&self, from_target: ChannelReadHalf) -> Result<bool, Broken> {
-        let Link { inbox, target, .. } = &self.link;
+        let Link { client: ClientEnd { queue, .. }, target, .. } = &self.link;
         let mut down = std::pin::pin!(self.down(from_target));
         let abandoned = async {
-            inbox.closed().await;
-            sleep(PATIENCE).await;
+            queue.closed().await;
+            sleep(TIMEOUT).await;
         };
         let closed = tokio::select! {
             closed = &mut down => {
@@ -70,7 +72,7 @@ impl<'a> Running<'a> {
         let clean = closed || {
             // The client has closed the channel: the target is given a moment to do so, too.
             let _ = target.close().await;
-            timeout(PATIENCE, &mut down).await.is_ok_and(|done| done.is_ok())
+            timeout(TIMEOUT, &mut down).await.is_ok_and(|done| done.is_ok())
         };
         self.finish()?;
         self.link.close().await?;
@@ -80,24 +82,24 @@ impl<'a> Running<'a> {
     /// Records what is left to be said of what was carried.
     fn finish(&self) -> Result<(), Broken> {
         let left = self.content().finish();
-        self.link.hub.record_all(left)
+        self.link.state.record_all(left)
     }
 
     /// From the client to the target, until the client closes the channel, or does what ends it.
     async fn up(&self) -> Result<Option<Refused>, Broken> {
-        let Link { hub, inbox, target, bytes, .. } = &self.link;
-        while let Some(item) = inbox.content().await {
+        let Link { state, client: ClientEnd { queue, .. }, target, bytes, .. } = &self.link;
+        while let Some(item) = queue.content().await {
             // Until the target has said where a path leads, the client's window stays as it is.
             while self.content().is_waiting() {
                 self.resolved.notified().await;
             }
-            hub.check()?;
+            state.check()?;
             match item {
                 Item::Data(data) => {
                     let count = data.len() as u64;
-                    bytes.0.fetch_add(count, Ordering::Relaxed);
-                    hub.passed(count, 0);
-                    let data = self.onward(data).await?;
+                    bytes.from_client.fetch_add(count, Ordering::Relaxed);
+                    state.passed(count, 0);
+                    let data = self.forward(data).await?;
                     target.data_bytes(data).await.map_err(|_| Broken::Lost)?;
                 }
                 // Boxed, since a channel that is open asks for little.
@@ -111,23 +113,23 @@ impl<'a> Running<'a> {
 
     /// Passes on what goes to the program beside its bytes, recorded. The client had its answer already.
     async fn control(&self, control: Control) -> Result<(), Broken> {
-        let Link { hub, ch, target, .. } = &self.link;
+        let Link { state, client: ClientEnd { ch, .. }, target, .. } = &self.link;
         match control {
             Control::Resize(size) => self.link.resize(size).await,
             Control::Signal(signal) => {
                 let name = name_of(&signal);
-                hub.record(Happening::Signal { ch: *ch, name: name.as_str().into() })?;
+                state.record(Happening::Signal { ch: *ch, name: name.as_str().into() })?;
                 target.signal(signal).await.map_err(|_| Broken::Lost)
             }
         }
     }
 
     /// What the client sent, as it may go to the target: decided and recorded.
-    async fn onward(&self, data: Bytes) -> Result<Bytes, Broken> {
+    async fn forward(&self, data: Bytes) -> Result<Bytes, Broken> {
         let _turn = self.turn().await;
         let (to_target, to_client) = self.step(|content, step| content.client(&data, step))?;
         if !to_client.is_empty() {
-            self.link.out.data_bytes(to_client).await.map_err(|_| Broken::Client)?;
+            self.link.client.out.data_bytes(to_client).await.map_err(|_| Broken::Client)?;
         }
         Ok(to_target)
     }
@@ -137,7 +139,7 @@ impl<'a> Running<'a> {
         let turn = self.turn().await;
         let (to_target, to_client) = self.step(|content, step| content.target(&data, step))?;
         self.resolved.notify_one();
-        self.link.out.data_bytes(to_client).await.map_err(|_| Broken::Client)?;
+        self.link.client.out.data_bytes(to_client).await.map_err(|_| Broken::Client)?;
         drop(turn);
         if !to_target.is_empty() {
             self.link.target.data_bytes(to_target).await.map_err(|_| Broken::Lost)?;
@@ -152,7 +154,7 @@ impl<'a> Running<'a> {
     ) -> Result<(Bytes, Bytes), Broken> {
         let (mut content, mut next) = (self.content(), Step::default());
         let taken = step(&mut content, &mut next);
-        self.link.hub.record_all(next.events)?;
+        self.link.state.record_all(next.events)?;
         taken.map_err(|fault| Broken::Files(fault.to_string()))?;
         Ok((next.to_target, next.to_client))
     }
@@ -171,7 +173,7 @@ impl<'a> Running<'a> {
     /// From the target to the client, until the target closes the channel.
     async fn down(&self, mut from_target: ChannelReadHalf) -> Result<(), Broken> {
         while let Some(message) = from_target.wait().await {
-            self.link.hub.check()?;
+            self.link.state.check()?;
             if matches!(message, ChannelMsg::Close) {
                 return Ok(());
             }
@@ -182,7 +184,7 @@ impl<'a> Running<'a> {
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "the library may add messages")]
     async fn answer(&self, message: ChannelMsg) -> Result<(), Broken> {
-        let Link { hub, ch, out, .. } = &self.link;
+        let Link { state, client: ClientEnd { ch, out, .. }, .. } = &self.link;
         let sent = match message {
             ChannelMsg::Data { data } => {
                 self.link.wrote(&data);
@@ -198,7 +200,7 @@ impl<'a> Running<'a> {
             }
             ChannelMsg::Eof => out.eof().await,
             ChannelMsg::ExitStatus { exit_status: status } => {
-                hub.record(Happening::Exit { ch: *ch, status })?;
+                state.record(Happening::Exit { ch: *ch, status })?;
                 out.exit_status(status).await
             }
             ChannelMsg::ExitSignal { signal_name, core_dumped, error_message, lang_tag } => {
@@ -218,8 +220,8 @@ impl<'a> Running<'a> {
         message: String,
         language: String,
     ) -> Result<(), Broken> {
-        let Link { hub, handle, ch, out, .. } = &self.link;
-        hub.record(Happening::ExitSignal {
+        let Link { state, handle, client: ClientEnd { ch, out, .. }, .. } = &self.link;
+        state.record(Happening::ExitSignal {
             ch: *ch,
             name: name_of(&signal).as_str().into(),
             core,
@@ -229,9 +231,9 @@ impl<'a> Running<'a> {
         sent.await.map_err(|()| Broken::Client)
     }
 
-    /// The target doesn't run what it was asked to run, though the client was told yes.
+    /// The target doesn't run what it was asked to run, though the client's request succeeded.
     async fn not_run(&self) -> Result<(), Broken> {
-        let Link { out, target, .. } = &self.link;
+        let Link { client: ClientEnd { out, .. }, target, .. } = &self.link;
         let text = Bytes::from_static(b"postern: the target refuses to run this\r\n");
         out.extended_data_bytes(STDERR, text).await.map_err(|_| Broken::Client)?;
         out.exit_status(NOT_RUN).await.map_err(|_| Broken::Client)?;

@@ -11,8 +11,8 @@ use futures_util::FutureExt;
 
 use crate::fuzz::steps::steps;
 use crate::ssh::channel::content::{Content, ContentRules, SFTP, Step};
-use crate::ssh::channel_requests::{Control, Program, Setup, Size};
-use crate::ssh::inbox::{Flooded, Inbox, Item, Opening};
+use crate::ssh::channel::queue::{ChannelQueue, Flooded, Item, Opening};
+use crate::ssh::channel::request::{Control, Program, Setup, Size};
 use crate::ssh::sftp::Limit;
 
 const INIT: &[u8] = &[0, 0, 0, 5, 1, 0, 0, 0, 3];
@@ -200,7 +200,7 @@ enum Gate {
 /// The gateway between a client and a model, and another model that hears the client itself.
 struct Both {
     rules: ContentRules,
-    inbox: Inbox,
+    queue: ChannelQueue,
     gate: Gate,
     behind: Target,
     beside: Target,
@@ -219,7 +219,7 @@ impl Both {
     fn new(read_only: bool, piece: usize) -> Self {
         Self {
             rules: ContentRules { files: Limit::new(read_only, &[]), streams: 64, input: false },
-            inbox: Inbox::of_session(),
+            queue: ChannelQueue::of_session(),
             gate: Gate::Opened { terminal: false },
             behind: Target::default(),
             beside: Target::default(),
@@ -276,11 +276,11 @@ impl Both {
             5 => self.ask(Program::Subsystem("netconf".to_owned())),
             6 => {
                 let pty = Setup::Pty { term: name(), size, modes: Vec::new() };
-                let taken = self.inbox.prepare(pty);
+                let taken = self.queue.prepare(pty);
                 self.flooded(taken);
             }
             _ => {
-                let taken = self.inbox.prepare(Setup::Env { name: name(), value: name() });
+                let taken = self.queue.prepare(Setup::Env { name: name(), value: name() });
                 self.flooded(taken);
             }
         }
@@ -291,14 +291,14 @@ impl Both {
         self.programs += 1;
         self.early |= self.ended && self.programs == 1;
         self.beside.ask(is_sftp);
-        let taken = self.inbox.start(program);
+        let taken = self.queue.start(program);
         self.flooded(taken);
     }
 
     fn send(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(self.piece) {
             self.early |= self.programs == 0;
-            self.inbox.data(piece);
+            self.queue.data(piece);
             if !self.ended {
                 self.beside.data(piece);
             }
@@ -309,15 +309,15 @@ impl Both {
         match which % 3 {
             0 => {
                 self.ended = true;
-                self.inbox.eof();
+                self.queue.eof();
             }
             1 => {
                 self.early |= self.programs == 0;
-                self.inbox.extended_data();
+                self.queue.extended_data();
             }
             _ => {
                 let size = Size { columns: 1, rows: 1, width: 0, height: 0 };
-                let taken = self.inbox.control(Control::Resize(size));
+                let taken = self.queue.control(Control::Resize(size));
                 self.flooded(taken);
             }
         }
@@ -337,7 +337,7 @@ impl Both {
         loop {
             self.gate = match std::mem::replace(&mut self.gate, Gate::Over) {
                 Gate::Over => return,
-                Gate::Opened { terminal } => match self.inbox.opening().now_or_never().flatten() {
+                Gate::Opened { terminal } => match self.queue.opening().now_or_never().flatten() {
                     None => {
                         self.gate = Gate::Opened { terminal };
                         return;
@@ -348,7 +348,7 @@ impl Both {
                     Some(Opening::Refused(_)) => Gate::Over,
                     Some(Opening::Program(program)) => self.start(&program, terminal),
                 },
-                Gate::Running(content) => match self.inbox.content().now_or_never().flatten() {
+                Gate::Running(content) => match self.queue.content().now_or_never().flatten() {
                     None => {
                         self.gate = Gate::Running(content);
                         return;

@@ -1,0 +1,47 @@
+//! What every connection of a proxy shares, whatever it speaks.
+
+use std::sync::Arc;
+
+use policies::{Denial, Knock};
+
+use crate::core::clock::Clock;
+use crate::core::credential::Credentials;
+use crate::core::feed::LinkClient;
+use crate::core::leases::{Leases, Pass};
+use crate::core::limits::Limits;
+use crate::core::metrics::Metrics;
+use crate::core::report::{Denied, Reports};
+use crate::core::session::Sessions;
+use crate::core::settings::Settings;
+use crate::core::spool::Spool;
+
+/// The data plane around the protocols.
+#[derive(Debug)]
+pub(crate) struct Plane {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) link: LinkClient,
+    pub(crate) sessions: Sessions,
+    pub(crate) credentials: Credentials,
+    pub(crate) spool: Spool,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reports: Reports,
+}
+
+impl Plane {
+    /// Decides on one connection, and measures how long that took.
+    pub(crate) fn admit(&self, knock: &Knock<'_>) -> Result<Pass, Denial> {
+        let began = self.clock.instant();
+        let decision = self.leases.admit(knock);
+        let took = self.clock.instant().saturating_duration_since(began);
+        self.metrics.admission.observe(took.as_secs_f64());
+        decision
+    }
+
+    /// Counts a denial and reports it to control.
+    pub(crate) fn denied(&self, denied: Denied) {
+        self.reports.denied(self.clock.now(), self.clock.instant(), denied);
+    }
+}

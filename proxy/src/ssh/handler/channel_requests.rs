@@ -1,0 +1,228 @@
+//! What a client asks for on a connection that was let in: passed on, or refused with the reason.
+//!
+//! Nothing here waits for a channel. Requests are answered by what the target and the rules allow, in the
+//! order in which they came, and put into the channel's queue; channels wait in a queue until the session
+//! takes them on. Only where the target is to listen for the client its answer is waited for, which comes
+//! over a connection of its own. Whatever leads around the recording is refused unless it is allowed.
+
+use std::time::Duration;
+
+use policies::Channel as Kind;
+use russh::server::{ChannelOpenHandle, Msg, Session};
+use russh::{Channel, ChannelId, ChannelOpenFailure};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::ssh::channel::channel_open::{
+    ChannelOpen, ChannelToOpen, ClientRequest, not_allowed, not_permitted,
+};
+use crate::ssh::channel::content::SFTP;
+use crate::ssh::channel::request::{Control, Program, Refused, Setup};
+use crate::ssh::connection::MOST_CHANNELS;
+use crate::ssh::handler::{ClientHandler, Done, HandlerError};
+use crate::ssh::upstream::remote_forward::{ListenRequest, RemoteForward};
+
+/// RFC 4254, section 5.1.
+const PROHIBITED: u32 = 1;
+/// The most places at which a target listens for one client.
+const MOST_LISTENING: usize = 16;
+/// The longest name of such a place.
+const LONGEST_PLACE: usize = 256;
+/// The longest name of a subsystem.
+const LONGEST_NAME: usize = 256;
+/// How long a target may take until it listens.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+impl ClientHandler {
+    /// Asks the session for a channel.
+    pub(in crate::ssh) async fn open_channel(
+        &mut self,
+        open: ChannelOpen,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+    ) {
+        let queues = &self.shared.queues;
+        if queues.count() >= MOST_CHANNELS {
+            return reply.reject(ChannelOpenFailure::ResourceShortage).await;
+        }
+        let id = channel.id();
+        // All that the client sends is taken from the handlers: the library's own queue is given up.
+        let (_, out) = channel.split();
+        let queue = match &open {
+            ChannelOpen::Session => queues.session(id),
+            ChannelOpen::Tcp { .. } | ChannelOpen::Socket { .. } => queues.forward(id),
+        };
+        let request = ClientRequest::Channel(ChannelToOpen { open, queue, out, reply });
+        if self.requests.try_send(Box::new(request)).is_err() {
+            queues.forget(id);
+        }
+    }
+
+    /// Refuses a channel, with the reason.
+    pub(in crate::ssh) async fn turn_down(&self, what: &'static str, reply: ChannelOpenHandle) {
+        let reason = self.why_not(what);
+        reply.reject(ChannelOpenFailure::Other { code: PROHIBITED, reason: reason.clone() }).await;
+        self.refused(what, reason);
+    }
+
+    /// Has the refusal recorded, as far as there is room: what is refused never reaches the target.
+    pub(in crate::ssh) fn refused(&self, what: &'static str, reason: String) {
+        let _ = self.requests.try_send(Box::new(ClientRequest::Refused { what, reason }));
+    }
+
+    fn why_not(&self, what: &str) -> String {
+        if self.allowed.is_some() {
+            not_allowed(what)
+        } else {
+            "postern: this connection names no target: ssh LOGIN@TARGET@GATE opens one".to_owned()
+        }
+    }
+
+    /// Whether the target and the rules allow this; otherwise why not.
+    fn may(&self, kind: Kind) -> Result<(), String> {
+        if !self.allowed.as_ref().is_some_and(|ssh| ssh.allows(kind)) {
+            return Err(self.why_not(kind.word()));
+        }
+        let permitted = self.shared.rights.get();
+        let permitted = permitted.is_some_and(|rights| rights.channels.contains(&kind));
+        if permitted { Ok(()) } else { Err(not_permitted(kind)) }
+    }
+
+    /// Starts the program of a channel where it is allowed; otherwise says why not and ends the channel.
+    pub(in crate::ssh) fn start(
+        &self,
+        id: ChannelId,
+        kind: Kind,
+        program: Program,
+        session: &mut Session,
+    ) -> Done {
+        let Some(queue) = self.shared.queues.get(id) else {
+            return Ok(session.channel_failure(id)?);
+        };
+        let taken = match self.may(kind) {
+            Ok(()) => queue.start(program)?,
+            // Stock clients drop the reason where a request fails: so it seems to run, and prints the reason.
+            Err(reason) => queue.refuse_program(Refused::new(kind.word(), reason))?,
+        };
+        answer(id, taken, session)
+    }
+
+    /// Asks for a subsystem. A target that reads a name up to its NUL takes it for another one than is
+    /// decided on here: such names are none.
+    pub(in crate::ssh) fn subsystem(
+        &self,
+        id: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Done {
+        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_name || name.len() > LONGEST_NAME {
+            let name: String = name.escape_debug().take(64).collect();
+            let reason = format!("postern: `{name}` is no name of a subsystem");
+            if let Some(queue) = self.shared.queues.get(id) {
+                queue.refuse_program(Refused::new("subsystem", reason))?;
+            }
+            return Ok(session.channel_failure(id)?);
+        }
+        let kind = if name == SFTP { Kind::Sftp } else { Kind::Subsystem };
+        self.start(id, kind, Program::Subsystem(name.to_owned()), session)
+    }
+
+    /// Passes on what prepares a program.
+    pub(in crate::ssh) fn prepare(
+        &self,
+        id: ChannelId,
+        setup: Setup,
+        session: &mut Session,
+    ) -> Done {
+        let taken = match self.shared.queues.get(id) {
+            Some(queue) => queue.prepare(setup)?,
+            None => false,
+        };
+        answer(id, taken, session)
+    }
+
+    /// Passes on what goes to a program that runs.
+    pub(in crate::ssh) fn control(
+        &self,
+        id: ChannelId,
+        control: Control,
+        session: &mut Session,
+    ) -> Done {
+        let taken = match self.shared.queues.get(id) {
+            Some(queue) => queue.control(control)?,
+            None => false,
+        };
+        answer(id, taken, session)
+    }
+
+    /// Lets the target use what is the client's, where that is allowed; otherwise says why not, and the
+    /// channel goes on without it.
+    pub(in crate::ssh) fn lend(
+        &self,
+        id: ChannelId,
+        kind: Kind,
+        setup: Setup,
+    ) -> Result<bool, HandlerError> {
+        let Some(queue) = self.shared.queues.get(id) else {
+            return Ok(false);
+        };
+        let Err(reason) = self.may(kind) else {
+            return Ok(queue.prepare(setup)?);
+        };
+        queue.refuse()?;
+        queue.prepare(Setup::Tell(reason.clone()))?;
+        self.refused(kind.word(), reason);
+        Ok(false)
+    }
+
+    /// Has the target listen at a place, and returns the port that it chose, where it was to choose one.
+    /// A client isn't told why it doesn't, except in what it shows with `-v`.
+    pub(in crate::ssh) async fn listen(
+        &mut self,
+        at: RemoteForward,
+        session: &mut Session,
+    ) -> Result<Option<u32>, HandlerError> {
+        match self.listens(at.clone()).await {
+            Ok((port, until)) => {
+                self.listening.push((at.chosen(port), until));
+                Ok(Some(port))
+            }
+            Err(reason) => {
+                session.debug(true, &reason, "")?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn listens(&self, at: RemoteForward) -> Result<(u32, CancellationToken), String> {
+        if self.allowed.is_none() {
+            return Err(self.why_not(at.kind().word()));
+        }
+        if self.listening.len() >= MOST_LISTENING || at.length() > LONGEST_PLACE {
+            return Err("postern: the target listens at as many places as it may".to_owned());
+        }
+        let (answer, answered) = oneshot::channel();
+        let until = CancellationToken::new();
+        let listen = ListenRequest { at, until: until.clone(), answer };
+        let lost = || "postern: the target did not answer".to_owned();
+        self.requests.try_send(Box::new(ClientRequest::Listen(listen))).map_err(|_| lost())?;
+        let answer = timeout(TIMEOUT, answered).await.map_err(|_| lost())?;
+        Ok((answer.map_err(|_| lost())??, until))
+    }
+
+    /// Has the target listen there no longer. Says whether it did.
+    pub(in crate::ssh) fn listen_no_longer(&mut self, at: &RemoteForward) -> bool {
+        let found = self.listening.iter().position(|(place, _)| place == at);
+        let ended = found.map(|found| self.listening.swap_remove(found));
+        ended.inspect(|(_, until)| until.cancel()).is_some()
+    }
+}
+
+fn answer(id: ChannelId, taken: bool, session: &mut Session) -> Done {
+    if taken {
+        return Ok(session.channel_success(id)?);
+    }
+    Ok(session.channel_failure(id)?)
+}
