@@ -7,16 +7,16 @@
 //! that ends grants comes with the feed and doesn't wait for that minute; one of what a session may
 //! open does. A kept certificate is never close to its end.
 
+mod begun;
 mod kept;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use certs::Identity;
 use link::v1;
 use link::v1::credential::Credential as Wire;
-use policies::{Channel, End, Record, Timestamp, Ttl};
+use policies::{End, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use ssh_key::{Certificate as SshCertificate, PrivateKey};
 use thiserror::Error;
@@ -28,59 +28,14 @@ use crate::core::feed::LinkClient;
 use crate::core::identity::is_decision;
 use crate::core::leases::Leases;
 use crate::core::session::Session;
+use begun::MARGIN;
+pub(crate) use begun::{Begun, Rights, Upstream};
 use kept::{Answer, Authenticated, Kept};
 
 /// How long control may take.
 const ANSWER: Duration = Duration::from_secs(10);
 /// For how long an answer holds for more connections like the one that it was given to.
 const KEEP: Duration = Duration::from_secs(60);
-/// How long before its end a certificate is not used any more.
-const MARGIN: Ttl = Ttl::from_secs(60);
-
-/// What the gateway signs in with upstream.
-#[derive(Debug, Clone)]
-pub(crate) enum Upstream {
-    Password(SecretString),
-    Certificate {
-        chain_pem: String,
-        key_pem: SecretString,
-    },
-    /// A key for SSH, with the certificate of it where the target wants one.
-    SshKey {
-        key: Arc<PrivateKey>,
-        certificate: Option<Box<SshCertificate>>,
-    },
-}
-
-impl Upstream {
-    /// Whether it can be used for another connection of the session that it was given for.
-    pub(crate) fn lasts(&self, now: Timestamp) -> bool {
-        match self {
-            Self::Password(_) | Self::SshKey { certificate: None, .. } => true,
-            Self::SshKey { certificate: Some(certificate), .. } => {
-                let ends = certificate.valid_before().saturating_mul(1_000);
-                now.after(MARGIN) < Timestamp::from_millis(i64::try_from(ends).unwrap_or(i64::MAX))
-            }
-            Self::Certificate { .. } => false,
-        }
-    }
-}
-
-/// Control's answer to a connection that begins to use a grant.
-#[derive(Debug, Clone)]
-pub(crate) struct Begun {
-    pub(crate) upstream: Upstream,
-    pub(crate) rights: Rights,
-}
-
-/// What a session may do, decided once when it begins. What isn't known here is not allowed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Rights {
-    /// The channels that the rules let a session on a host open.
-    pub(crate) channels: BTreeSet<Channel>,
-    /// What its recording has to keep beyond what every recording has.
-    pub(crate) record: BTreeSet<Record>,
-}
 
 /// Why there is no credential.
 #[derive(Debug, Error)]
@@ -262,7 +217,8 @@ mod tests {
     use super::*;
     use crate::core::leases::Delta;
     use crate::core::testing::{LONG, Rig, at, claim, lease};
-    use policies::{Partition, Term};
+    use policies::{Channel, Partition, Record, Term};
+    use std::collections::BTreeSet;
     use std::sync::atomic::Ordering;
 
     fn rig(term: Term) -> Rig {

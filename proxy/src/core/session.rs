@@ -5,9 +5,9 @@
 //! gateway shuts down. A session that is dropped without [`Session::close`] is reported all the same.
 
 mod countdown;
+mod guard;
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,19 +15,19 @@ use std::time::Duration;
 use audit::Head;
 use link::v1;
 use link::v1::happening::Happening as What;
-use policies::{End, Kind, Knock, LeaseKey, Partition, Record, SessionId, Timestamp};
+use policies::{End, Kind, LeaseKey, Record, SessionId, Timestamp};
 use prometheus::IntGauge;
 use thiserror::Error;
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::core::clock::Clock;
 use crate::core::identity::Identity;
-use crate::core::leases::{Held, Leases, Pass};
+use crate::core::leases::{Leases, Pass};
 use crate::core::metrics::Metrics;
 use crate::core::report::{Place, Reports, clip};
 use crate::core::spool::{Full, Spool};
 pub(crate) use countdown::Countdown;
+use guard::Guard;
 
 /// How a session ended whose task is gone.
 const BROKE_OFF: &str = "internal error";
@@ -97,19 +97,6 @@ pub(crate) struct Session {
     place: Option<Place>,
     /// Cancelled once control has written down that it begins.
     registered: CancellationToken,
-}
-
-/// What the guard looks at.
-#[derive(Debug)]
-struct Guard {
-    clock: Clock,
-    leases: Arc<Leases>,
-    pass: Pass,
-    authn: policies::Authn,
-    drained: CancellationToken,
-    /// When this proxy heard of the end that cuts this session.
-    heard: OnceLock<Instant>,
-    cut: OnceLock<()>,
 }
 
 impl Sessions {
@@ -233,7 +220,7 @@ impl Session {
 
     /// Why it has to end now, where it has to.
     pub(crate) fn must_end(&self) -> Option<End> {
-        self.guard.verdict()
+        self.guard.must_end()
     }
 
     /// Resolves when this session has to be cut. Cancel-safe; borrows nothing.
@@ -323,71 +310,6 @@ impl Drop for Session {
     fn drop(&mut self) {
         let end = self.dropped.clone();
         self.finish(&end, &Tally::default());
-    }
-}
-
-impl Guard {
-    async fn watch(&self) -> End {
-        let mut alarm = self.leases.alarm();
-        loop {
-            // Listens before it looks, so that nothing falls between.
-            let mut changed = pin!(self.held().changed());
-            changed.as_mut().enable();
-            alarm.mark_unchanged();
-            if let Some(end) = self.verdict() {
-                return end;
-            }
-            tokio::select! {
-                () = changed => {}
-                _ = alarm.changed() => {}
-                () = self.drained.cancelled() => {}
-                () = sleep_until(self.wake_at()) => {}
-            }
-        }
-    }
-
-    /// Why the session has to end now, where it has to.
-    fn verdict(&self) -> Option<End> {
-        let now = self.clock.now();
-        if let Some(over) = self.held().over() {
-            let _ = self.heard.set(over.at);
-            return Some(over.end.clone());
-        }
-        let knock = Knock {
-            key: self.pass.admission.key(),
-            device: self.authn.device.as_ref(),
-            credential: Some(&self.authn.evidence),
-        };
-        if let Some((end, since)) = self.leases.lock_on(&knock, now) {
-            let _ = self.heard.set(since);
-            return Some(end);
-        }
-        if !self.held().is_live(now) {
-            return Some(End::Expired);
-        }
-        if self.is_cut_off() {
-            return Some(End::Partitioned);
-        }
-        self.drained.is_cancelled().then_some(End::Drained)
-    }
-
-    /// Whether control is away for longer than the target allows.
-    fn is_cut_off(&self) -> bool {
-        !self.leases.is_fresh() && self.needs_control()
-    }
-
-    fn needs_control(&self) -> bool {
-        let target = self.leases.target(&self.pass.admission.key().resource.target);
-        target.is_none_or(|target| target.partition == Partition::Cut)
-    }
-
-    fn wake_at(&self) -> Instant {
-        let ends = self.clock.deadline(self.held().term().deadline());
-        if self.needs_control() { ends.min(self.leases.fresh_until()) } else { ends }
-    }
-
-    fn held(&self) -> &Held {
-        &self.pass.held
     }
 }
 

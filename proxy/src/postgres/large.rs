@@ -7,8 +7,8 @@
 use audit::{IndexSet, Kind, Masker, PART_BYTES, Text, Value};
 
 use super::copies::{Form, Keep, LongValue};
-use super::frontend::{is_binary, is_secret, kept};
 use super::prepared::Mentions;
+use super::values::{is_binary, is_secret, kept};
 use super::wire::{Emit, HEADER, WireError};
 
 /// A value up to this size is kept as the target says.

@@ -24,6 +24,7 @@ mod session;
 mod startup;
 mod stream;
 mod upstream;
+mod values;
 mod wire;
 
 use std::net::SocketAddr;

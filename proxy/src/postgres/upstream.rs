@@ -6,9 +6,9 @@
 //! reach it are told by the target's name only.
 
 mod authenticate;
+mod call;
 mod refused;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,22 +19,21 @@ use dashmap::DashMap;
 use pgwire::messages::startup::{SslRequest, Startup};
 use policies::{Target, TargetName, UpstreamTls};
 use rustls::RootCertStore;
-use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use self::authenticate::authenticate;
+pub(super) use self::call::{Call, DialError};
+use self::call::{MESSAGE, send};
 pub(super) use self::refused::refusal;
 use super::stream::{ReadAhead, Stream};
-use super::wire::{Fatal, HEADER, WireError, cstring, put, read_message};
+use super::wire::{HEADER, WireError, cstring, put, read_message};
 use crate::core::credential;
 
 /// From the first packet to ReadyForQuery.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The longest message before a target is ready.
-const MESSAGE: usize = 16 * 1024;
 /// The most that a target may say before it is ready.
 const GREETING: usize = 64 * 1024;
 
@@ -54,61 +53,6 @@ pub(super) struct Greeting {
     pub(super) key: Option<(u32, Bytes)>,
     /// The transaction status of ReadyForQuery.
     pub(super) status: u8,
-}
-
-/// Why a target can't be used.
-#[derive(Debug, Error)]
-pub(super) enum DialError {
-    /// No TCP connection.
-    #[error("the target can't be reached")]
-    Unreachable(#[source] io::Error),
-    /// Not within the time.
-    #[error("the target did not answer in time")]
-    Late,
-    /// TLS failed, or the target isn't who it should be.
-    #[error("the target's identity can't be verified")]
-    Unverified(#[source] io::Error),
-    /// It doesn't offer TLS.
-    #[error("the target refuses TLS")]
-    NoTls,
-    /// The configuration of the target can't be used.
-    #[error("the target's TLS settings can't be used")]
-    Settings(#[source] io::Error),
-    /// It wants a credential in a way that would give it away.
-    #[error("the target asks for {0}, which is not allowed")]
-    Method(&'static str),
-    /// It failed to prove that it knows the credential, or broke the exchange.
-    #[error("the target failed the SCRAM exchange")]
-    Scram(#[source] io::Error),
-    /// It said no, in its own words.
-    #[error("the target refused the connection")]
-    Refused(Bytes),
-    /// It broke the protocol.
-    #[error("the target broke the protocol")]
-    Protocol(#[from] WireError),
-    /// It says too much before it is ready.
-    #[error("the target sends too much before it is ready")]
-    Endless,
-}
-
-impl DialError {
-    /// What the client is told: the target's name, never its address.
-    pub(super) fn fatal(&self, target: &TargetName) -> Fatal {
-        let (sqlstate, hint) = match self {
-            Self::Method(_) | Self::Scram(_) | Self::Settings(_) => {
-                ("28000", "Ask who runs the gateway to check the target's credential.")
-            }
-            Self::Unverified(_) | Self::NoTls => {
-                ("08006", "Ask who runs the gateway to check the target's TLS settings.")
-            }
-            Self::Unreachable(_)
-            | Self::Late
-            | Self::Refused(_)
-            | Self::Protocol(_)
-            | Self::Endless => ("08006", "Try again; the gateway's log has the cause."),
-        };
-        Fatal::new(sqlstate, format!("target {target}: {self}")).hint(hint)
-    }
 }
 
 /// Prepared TLS settings of targets without a client certificate, so that roots are read once.
@@ -184,18 +128,6 @@ fn system_roots() -> Arc<RootCertStore> {
     Arc::new(roots)
 }
 
-/// How a target is signed in to.
-#[derive(Debug)]
-pub(super) struct Call<'a> {
-    pub(super) target: &'a Arc<Target>,
-    pub(super) login: &'a str,
-    pub(super) database: &'a str,
-    /// Start-up parameters that pass on.
-    pub(super) settings: BTreeMap<String, String>,
-    pub(super) replication: Option<&'a str>,
-    pub(super) credential: &'a credential::Upstream,
-}
-
 /// Makes a target notice soon that its client has gone, even where this whole process was killed.
 /// Postgres has it since version 14; what doesn't know it is signed in to without.
 const NOTICE_GONE: (&str, &str) = ("client_connection_check_interval", "2s");
@@ -268,29 +200,6 @@ fn startup(call: &Call<'_>, more: Option<(&str, &str)>) -> BytesMut {
     let mut out = BytesMut::new();
     put(&mut out, &startup);
     out
-}
-
-async fn send(stream: &mut Stream, bytes: &[u8]) -> Result<(), DialError> {
-    stream.write_all(bytes).await.map_err(WireError::from)?;
-    stream.flush().await.map_err(WireError::from)?;
-    Ok(())
-}
-
-/// The next message of the kind wanted; notices are skipped, an error is the target's refusal.
-async fn expect(stream: &mut Stream, wanted: u8) -> Result<Bytes, DialError> {
-    for _ in 0..16 {
-        let message = read_message(stream, MESSAGE).await?;
-        match message.first() {
-            Some(b'E') => return Err(DialError::Refused(message)),
-            Some(b'N') => {}
-            Some(kind) if *kind == wanted => return Ok(message.slice(HEADER..)),
-            kind => {
-                let kind = char::from(kind.copied().unwrap_or_default());
-                return Err(WireError::Kind(kind).into());
-            }
-        }
-    }
-    Err(DialError::Endless)
 }
 
 /// Everything up to ReadyForQuery, bounded.

@@ -14,7 +14,7 @@ use crate::core::limits::Slot;
 use crate::core::plane::Plane;
 use crate::core::report::Denied;
 use crate::ssh::channel::queue::ChannelQueues;
-use crate::ssh::jump::InnerConnections;
+use crate::ssh::inner_connections::InnerConnections;
 use crate::ssh::refuse::Refusal;
 use crate::ssh::wire::Socket;
 

@@ -3,14 +3,13 @@
 //! Each connection within it is spoken with like one that came by itself, with a host certificate for
 //! the target's name, so that what passes can be recorded. Nothing else can be reached.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use policies::{Kind, TargetName};
 use russh::server::{ChannelOpenHandle, Msg};
-use russh::{Channel, ChannelId, ChannelOpenFailure};
+use russh::{Channel, ChannelOpenFailure};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,30 +26,6 @@ use crate::ssh::refuse::Refusal;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The most connections within one.
 const MOST: usize = 16;
-
-/// The connections within one, each with the token by which it learns that its client has left.
-#[derive(Debug, Default)]
-pub(super) struct InnerConnections(Mutex<HashMap<ChannelId, CancellationToken>>);
-
-impl InnerConnections {
-    /// One that ends with its channel, or with the connection around it.
-    fn insert(&self, id: ChannelId, ended: &CancellationToken) -> CancellationToken {
-        let left = ended.child_token();
-        self.by_channel().insert(id, left.clone());
-        left
-    }
-
-    /// The client sends nothing any more on this channel.
-    pub(super) fn leave(&self, id: ChannelId) {
-        if let Some(left) = self.by_channel().remove(&id) {
-            left.cancel();
-        }
-    }
-
-    fn by_channel(&self) -> MutexGuard<'_, HashMap<ChannelId, CancellationToken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl Connection {
     /// Serves connections within this one until it ends.

@@ -17,6 +17,7 @@ mod connection;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod handler;
+mod inner_connections;
 mod jump;
 mod packet_bound;
 mod preamble;

@@ -11,7 +11,7 @@ use dashmap::{DashMap, Entry};
 use policies::{DeviceId, Knock, LeaseKey, Method, PrincipalId};
 use tokio::time::Instant;
 
-use super::Begun;
+use super::begun::Begun;
 use crate::core::identity::Identity;
 use crate::core::leases::Held;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use policies::Timestamp;
 
-use super::Held;
+use super::held::Held;
 
 /// The leases of one key.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use policies::{Term, Ttl};
 use tokio::time::sleep_until;
 
-use super::Guard;
+use super::guard::Guard;
 
 /// How much is left when it is told, the most first.
 const MARKS: [Ttl; 3] = [Ttl::from_secs(300), Ttl::from_secs(60), Ttl::from_secs(10)];

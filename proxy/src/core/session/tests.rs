@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use policies::{Term, Ttl};
+use policies::{Partition, Term, Ttl};
 use rstest::rstest;
 
 use super::*;

@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::super::stream::Stream;
 use super::super::wire::{WireError, put, put_raw};
-use super::{Call, DialError, expect, send};
+use super::call::{Call, DialError, expect, send};
 use crate::core::credential;
 
 /// SASL's own way to send a password in clear (RFC 4616).
