@@ -169,7 +169,7 @@ impl Proxy {
         self.plane.leases.synced().await;
     }
 
-    /// Stops: accepts nobody, ends all sessions, and waits for them and for the delivery of their
+    /// Stops: accepts no connection, ends all sessions, and waits for them and for the delivery of their
     /// reports, each for at most so long.
     pub async fn drain(self, timeout: Duration) {
         let Self { plane, sessions, workers, stop, tasks, .. } = self;
@@ -323,7 +323,7 @@ struct Worker {
 
 impl Worker {
     fn start(self, number: usize) -> io::Result<JoinHandle<()>> {
-        // What other threads wake comes first: a cut must not queue behind everybody's traffic.
+        // What other threads wake comes first: a cut must not queue behind the traffic of others.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .global_queue_interval(1)
             .enable_all()

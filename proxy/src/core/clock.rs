@@ -3,7 +3,7 @@
 //! Decisions about grants use [`Clock::now`]: the later of the wall clock and of the wall time at
 //! start plus the monotonic time since. A wall clock that is set back thus never lengthens a grant;
 //! one that is set forward, or a suspended machine, ends it early. Timers sleep on monotonic time,
-//! so somebody has to look at [`Clock::jump`] now and then and wake them.
+//! so the housekeeping looks at [`Clock::jump`] now and then and wakes them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -26,7 +26,7 @@ struct Inner {
     started: Instant,
     wall_at_start: i64,
     wall: Wall,
-    /// By how much wall time was ahead of monotonic time when somebody last looked.
+    /// By how much wall time was ahead of monotonic time when it was last looked at.
     ahead: AtomicI64,
 }
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_jump_is_told_once_and_a_small_adjustment_is_none() {
+    async fn a_jump_is_reported_once_and_a_small_adjustment_is_none() {
         let clock = Clock::paused(at(0));
         assert_eq!(clock.jump(), None);
         for _ in 0..4 {

@@ -30,7 +30,7 @@ use crate::core::leases::Leases;
 use crate::core::session::Session;
 use begun::MARGIN;
 pub(crate) use begun::{Begun, Rights, Upstream};
-use kept::{Answer, Authenticated, Kept};
+use kept::{Answer, Kept, ProofKey, Question};
 
 /// How long control may take.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -104,12 +104,13 @@ impl Credentials {
 
     async fn credential(&self, session: &Session) -> Result<Begun, BeginError> {
         let pass = session.pass();
-        let who = Authenticated::of(session.identity());
+        let who = ProofKey::of(session.identity());
         let from = session.client().ip().to_canonical();
+        let question = Question { held: &pass.held, from };
         // What has to end gets no kept answer: control says why.
         if let Some(who) = &who
             && session.must_end().is_none()
-            && let Some(begun) = self.kept.find(who, (&pass.held, from), |kept| self.is_good(kept))
+            && let Some(begun) = self.kept.find(who, question, |kept| self.is_good(kept))
         {
             return Ok(begun);
         }
@@ -135,7 +136,7 @@ impl Credentials {
     }
 
     /// Forgets the credentials that were kept for long enough, those of leases that are over, and
-    /// those of whoever a lock blocks.
+    /// those that a lock blocks.
     pub(crate) fn sweep(&self, leases: &Leases) {
         let now = self.clock.now();
         self.kept.retain(|who, kept| {
@@ -160,7 +161,7 @@ impl Credentials {
             Upstream::Certificate { chain_pem, key_pem } => {
                 let identity = Identity::from_pem(chain_pem.as_bytes(), key_pem).ok();
                 let ends = identity.and_then(|identity| identity.not_after());
-                // One that can't be read is not kept; whoever uses it will say what is wrong.
+                // One that can't be read is not kept; its user will report what is wrong.
                 ends.map_or(asked, |ends| self.before(longest, ends))
             }
         }
@@ -189,8 +190,8 @@ impl Credentials {
             return Err(BeginError::StepUp { message, hint });
         }
         let rights = Rights {
-            channels: reply.channels.iter().filter_map(|word| word.parse().ok()).collect(),
-            record: reply.record.iter().filter_map(|word| word.parse().ok()).collect(),
+            channels: reply.channels.iter().filter_map(|name| name.parse().ok()).collect(),
+            record: reply.record.iter().filter_map(|name| name.parse().ok()).collect(),
         };
         let credential = reply.credential.and_then(|outer| outer.credential);
         let upstream = match credential.ok_or(BeginError::Empty)? {
@@ -260,13 +261,13 @@ mod tests {
         let session = rig.open();
         let refused = rig.plane.credentials.begin(&session).await.unwrap_err();
         assert!(matches!(refused, BeginError::Unregistered), "{refused}");
-        assert!(rig.control.told().is_empty());
-        // A kept credential lets nobody in, either.
+        assert!(rig.control.reports().is_empty());
+        // A kept credential lets no client in, either.
         let refused = rig.plane.credentials.begin(&session).await.unwrap_err();
         assert!(matches!(refused, BeginError::Unregistered), "{refused}");
         rig.control.failing.store(0, Ordering::SeqCst);
         rig.plane.credentials.begin(&session).await.unwrap();
-        assert_eq!(rig.control.told(), ["opened"]);
+        assert_eq!(rig.control.reports(), ["opened"]);
     }
 
     fn password(begun: Begun) -> String {
@@ -277,16 +278,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_session_may_open_comes_along_and_unknown_words_open_nothing() {
+    async fn what_a_session_may_open_comes_along_and_unknown_names_open_nothing() {
         let rig = rig(claim(60, 600));
         let credential = v1::Credential { credential: Some(Wire::Password("secret".into())) };
-        let words = |words: [&str; 2]| words.map(ToOwned::to_owned).to_vec();
-        let told = v1::BeginReply {
-            channels: words(["sftp", "teleport"]),
-            record: words(["input", "thoughts"]),
+        let names = |names: [&str; 2]| names.map(ToOwned::to_owned).to_vec();
+        let reply = v1::BeginReply {
+            channels: names(["sftp", "teleport"]),
+            record: names(["input", "thoughts"]),
             ..reply(at(600).millis(), Some(credential))
         };
-        *rig.control.begin_reply.lock().unwrap() = Some(Ok(told));
+        *rig.control.begin_reply.lock().unwrap() = Some(Ok(reply));
         let expected = Rights {
             channels: BTreeSet::from([Channel::Sftp]),
             record: BTreeSet::from([Record::Input]),
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_use_starts_the_clock_and_the_next_one_needs_nobody() {
+    async fn the_first_use_starts_the_clock_and_the_next_one_asks_for_nothing() {
         let rig = rig(claim(60, 600));
         let credentials = &rig.plane.credentials;
         let session = rig.open();
@@ -391,7 +392,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_is_told_and_a_failure_is_no_permission() {
+    async fn a_refusal_is_passed_on_and_a_failure_is_no_permission() {
         let rig = rig(claim(60, 600));
         let session = rig.open();
         for (reply, expected) in [

@@ -1,6 +1,6 @@
-//! Following what control tells: one stream, applied in order, opened anew whenever it breaks.
+//! Following the feed of control: one stream, applied in order, opened anew whenever it breaks.
 //!
-//! A stream that is silent for longer than what it told is fresh counts as broken: the other side may
+//! A stream that is silent for longer than its news is fresh counts as broken: the other side may
 //! be gone without a word. While there is no stream the leases' freshness lapses by itself.
 
 use std::sync::Arc;
@@ -133,7 +133,7 @@ impl Follower {
             }
             Some(Event::Delta(wire)) => self.leases.apply_delta(revision, fresh, delta(wire)?)?,
             Some(Event::Heartbeat(_)) => self.leases.apply_heartbeat(revision, fresh)?,
-            // Something that a newer control tells: a snapshot may say it in words we know.
+            // An event of a newer control: a snapshot may have it in a form that is known here.
             None => return Err(FeedError::Ended),
         }
         self.metrics.feed_revision.set(revision.cast_signed());
@@ -207,7 +207,7 @@ fn leases(wire: Vec<v1::Lease>) -> Vec<Lease> {
     readable(wire, "lease")
 }
 
-/// Leaves out what can't be read: a lease or target that isn't there lets nobody in. Locks and ends
+/// Leaves out what can't be read: a lease or target that isn't there lets no client in. Locks and ends
 /// have no such luck: one that can't be read breaks the feed.
 fn readable<W, T: TryFrom<W, Error = Malformed>>(wire: Vec<W>, what: &'static str) -> Vec<T> {
     let read = wire.into_iter().map(T::try_from);

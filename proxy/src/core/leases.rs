@@ -6,8 +6,8 @@
 //! [`Held`], which says with one atomic load whether it is still live.
 //!
 //! How fresh all this is, is measured in monotonic time from the receipt of the last news: a wall
-//! clock that is set neither cuts anybody off nor stretches what is fresh. Time for which the machine
-//! was suspended doesn't count: the feed tells what happened meanwhile.
+//! clock that is set neither cuts a session off nor stretches what is fresh. Time for which the machine
+//! was suspended doesn't count: the feed has what happened meanwhile.
 
 mod fingerprint;
 mod held;
@@ -92,7 +92,7 @@ pub enum LeaseError {
     WentBack {
         /// The epoch that control says.
         epoch: u64,
-        /// The revision of its snapshot, or of what else it told.
+        /// The revision of its snapshot, or of other news.
         revision: u64,
         /// The newest epoch that was heard of.
         known_epoch: u64,
@@ -117,7 +117,7 @@ pub struct Leases {
     by_key: DashMap<Fingerprint, Leased, Placed>,
     fingerprints: Fingerprints,
     locks: ArcSwap<Locks>,
-    world: ArcSwap<World>,
+    directory: ArcSwap<Directory>,
     began: Instant,
     /// In nanoseconds since it began; 0 before there is any news.
     fresh_until: AtomicU64,
@@ -131,7 +131,7 @@ pub struct Leases {
     book: Mutex<Book>,
 }
 
-/// The same leases by grant; whoever holds it is the writer.
+/// The same leases by grant; the holder of the lock is the writer.
 #[derive(Debug, Default)]
 struct Book {
     held: HashMap<GrantId, Arc<Held>>,
@@ -148,7 +148,7 @@ struct Locks {
 }
 
 #[derive(Debug)]
-struct World {
+struct Directory {
     targets: HashMap<TargetName, Arc<Target>>,
     public_url: Arc<str>,
 }
@@ -171,18 +171,18 @@ impl Pass {
 }
 
 impl Leases {
-    /// An empty table, which admits nobody before its first snapshot.
+    /// An empty table, which admits no client before its first snapshot.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let locks = Locks { list: Vec::new(), since: clock.instant() };
-        let world = World { targets: HashMap::new(), public_url: "".into() };
+        let directory = Directory { targets: HashMap::new(), public_url: "".into() };
         Self {
             began: clock.instant(),
             clock,
             by_key: DashMap::with_hasher_and_shard_amount(Placed::new(), SHARDS),
             fingerprints: Fingerprints::new(),
             locks: ArcSwap::from_pointee(locks),
-            world: ArcSwap::from_pointee(world),
+            directory: ArcSwap::from_pointee(directory),
             fresh_until: AtomicU64::new(0),
             revision: watch::Sender::new(None),
             epoch: AtomicU64::new(0),
@@ -211,13 +211,13 @@ impl Leases {
     /// The target of this name.
     #[must_use]
     pub fn target(&self, name: &TargetName) -> Option<Arc<Target>> {
-        self.world.load().targets.get(name).cloned()
+        self.directory.load().targets.get(name).cloned()
     }
 
     /// Where people reach control, without a slash at the end.
     #[must_use]
     pub fn public_url(&self) -> Arc<str> {
-        Arc::clone(&self.world.load().public_url)
+        Arc::clone(&self.directory.load().public_url)
     }
 
     /// Until when connections are admitted without further news.
@@ -259,7 +259,7 @@ impl Leases {
         Some((End::Locked(lock.reason.clone()), locks.since))
     }
 
-    /// Tells of what any session may have to look at.
+    /// Announces what any session may have to look at.
     pub(crate) fn alarm(&self) -> watch::Receiver<()> {
         self.alarm.subscribe()
     }
@@ -306,7 +306,7 @@ impl Leases {
     /// Replaces everything. What the snapshot leaves out has ended.
     pub fn apply_snapshot(&self, revision: u64, fresh: Ttl, snapshot: Snapshot) {
         let received = self.clock.instant();
-        self.set_world(snapshot.targets, snapshot.public_url);
+        self.set_directory(snapshot.targets, snapshot.public_url);
         self.set_locks(snapshot.locks);
         let mut book = self.write();
         let before = std::mem::take(&mut *book).held;
@@ -422,10 +422,10 @@ impl Leases {
         self.revision.send_replace(Some(revision));
     }
 
-    fn set_world(&self, targets: Vec<Target>, public_url: String) {
+    fn set_directory(&self, targets: Vec<Target>, public_url: String) {
         let targets = targets.into_iter().map(|target| (target.name.clone(), Arc::new(target)));
-        let world = World { targets: targets.collect(), public_url: public_url.into() };
-        self.world.store(Arc::new(world));
+        let directory = Directory { targets: targets.collect(), public_url: public_url.into() };
+        self.directory.store(Arc::new(directory));
     }
 
     fn change_locks(&self, new: Vec<Lock>, lifted: &[LockId]) {

@@ -1,5 +1,5 @@
 //! What the data plane counts. Labels come from fixed sets or from configured targets, never from a
-//! client, so that nobody can grow the set of series.
+//! client, so that no client can grow the set of series.
 
 use policies::TargetName;
 use prometheus::core::Collector;
@@ -85,7 +85,7 @@ pub(crate) struct Metrics {
     pub(crate) admission: Histogram,
     /// How long connections waited for people.
     pub(crate) pending: Histogram,
-    /// From the end of a grant as the feed told it, to the cut of a session.
+    /// From the end of a grant, as the feed has it, to the cut of a session.
     pub(crate) revoke_to_cut: Histogram,
     /// Time to connect and sign in upstream.
     pub(crate) upstream_connect: Histogram,

@@ -175,7 +175,7 @@ impl Drop for Recorder {
     /// A session that was torn down still leaves all that it added.
     fn drop(&mut self) {
         if self.file.is_some() && matches!(self.state, State::Good) {
-            // Nobody is left to be told, and the failure is counted.
+            // No caller is left for the error, and the failure is counted.
             let _ = self.write();
         }
     }

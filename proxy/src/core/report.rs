@@ -1,10 +1,10 @@
-//! What happened here, told to control.
+//! What happened here, reported to control.
 //!
-//! Sessions and denials have a queue each, so that strangers who are turned away can't crowd out
-//! evidence; and of denials only so many are told as `denial_rate_limit.rs` lets pass. A session reserves the place
+//! Sessions and denials have a queue each, so that unauthenticated clients can't crowd out evidence; and of
+//! denials only so many are reported as `denial_rate_limit.rs` lets pass. A session reserves the place
 //! of its end before it starts: where control has been away for so long that there is none, no session
 //! starts, and nothing about a session is ever dropped. A session that control has not written down is
-//! not served (`tell_and_watch`). Batches are sent again until they are
+//! not served (`report_and_watch`). Batches are sent again until they are
 //! delivered; control knows repeated ids.
 
 mod denial_rate_limit;
@@ -34,15 +34,15 @@ use denial_rate_limit::DenialRateLimits;
 const DENIALS: usize = 1_024;
 /// The most in one report.
 const BATCH: usize = 256;
-/// The longest text of a stranger that is told, in characters. Control keeps no more; and a report that is
+/// The longest text of an unauthenticated client that is reported, in characters. Control keeps no more; and a report that is
 /// larger than it takes would be sent for ever, and all others wait behind it.
 const TEXT_MAX: usize = 256;
 /// The longest that control may take over one report.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Something about a session, and who waits for its delivery.
+/// Something about a session, and the token that is cancelled with its delivery.
 #[derive(Debug)]
-struct Told {
+struct Queued {
     happening: v1::Happening,
     delivered: CancellationToken,
 }
@@ -50,7 +50,7 @@ struct Told {
 /// The queues. A copy leads to the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Reports {
-    sessions: Sender<Told>,
+    sessions: Sender<Queued>,
     denials: Sender<v1::Happening>,
     rate_limits: Arc<DenialRateLimits>,
     metrics: Arc<Metrics>,
@@ -61,7 +61,7 @@ pub(crate) struct Reports {
 /// The other end of the queues.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    sessions: Receiver<Told>,
+    sessions: Receiver<Queued>,
     denials: Receiver<v1::Happening>,
     delivered: watch::Sender<u64>,
 }
@@ -69,11 +69,11 @@ pub(crate) struct Reporter {
 /// A place in the queue that can't be refused any more.
 #[derive(Debug)]
 pub(crate) struct Place {
-    permit: OwnedPermit<Told>,
+    permit: OwnedPermit<Queued>,
     queued: Arc<AtomicU64>,
 }
 
-/// A connection that was turned away. What it said of itself is shown as text only.
+/// A connection that was turned away. What it sent about itself is shown as text only.
 #[derive(Debug, Clone)]
 pub(crate) struct Denied {
     pub(crate) identity: Option<Identity>,
@@ -126,7 +126,7 @@ impl Reports {
         Some(Place { permit, queued: Arc::clone(&self.queued) })
     }
 
-    /// Counts a denial and tells of it, where there were not too many and there is room.
+    /// Counts a denial and reports it, where there were not too many and there is room.
     pub(crate) fn denied(&self, at: Timestamp, now: Instant, denied: Denied) {
         self.metrics.denied(denied.reason);
         let kind = (network(denied.client.ip()), denied.reason);
@@ -141,23 +141,23 @@ impl Reports {
             database: clip(&denied.database),
             client: denied.client.to_string(),
             reason: denied.reason.to_owned(),
-            detail: clip(&left_out.told_with(denied.detail)),
+            detail: clip(&left_out.added_to(denied.detail)),
         });
         if self.denials.try_send(happening(at, what)).is_err() {
             self.metrics.reports_dropped.inc();
         }
     }
 
-    /// Tells that the wall clock was set.
+    /// Reports that the wall clock was set.
     pub(crate) fn clock_jumped(&self, at: Timestamp, jump_ms: i64) {
         let what = What::Clock(v1::ClockJumped { jump_ms });
         match self.reserve() {
-            Some(place) => place.tell(at, what),
+            Some(place) => place.report(at, what),
             None => self.metrics.reports_dropped.inc(),
         }
     }
 
-    /// Waits until everything about sessions that was told so far has been delivered.
+    /// Waits until everything about sessions that was reported so far has been delivered.
     pub(crate) async fn flush(&self) {
         let queued = self.queued.load(Ordering::Acquire);
         let mut delivered = self.delivered.clone();
@@ -167,21 +167,21 @@ impl Reports {
 }
 
 impl Place {
-    /// Tells.
-    pub(crate) fn tell(self, at: Timestamp, what: What) {
-        drop(self.tell_and_watch(at, what));
+    /// Reports.
+    pub(crate) fn report(self, at: Timestamp, what: What) {
+        drop(self.report_and_watch(at, what));
     }
 
-    /// Tells, and says when control has written it: then the token is cancelled.
-    pub(crate) fn tell_and_watch(self, at: Timestamp, what: What) -> CancellationToken {
+    /// Reports, and returns the token that is cancelled once control has written it.
+    pub(crate) fn report_and_watch(self, at: Timestamp, what: What) -> CancellationToken {
         self.queued.fetch_add(1, Ordering::AcqRel);
         let delivered = CancellationToken::new();
-        self.permit.send(Told { happening: happening(at, what), delivered: delivered.clone() });
+        self.permit.send(Queued { happening: happening(at, what), delivered: delivered.clone() });
         delivered
     }
 }
 
-/// What a stranger chose, as far as it is told.
+/// What an unauthenticated client chose, as far as it is reported.
 pub(crate) fn clip(text: &str) -> String {
     text.chars().take(TEXT_MAX).collect()
 }
@@ -195,7 +195,7 @@ fn happening(at: Timestamp, what: What) -> v1::Happening {
 }
 
 impl Reporter {
-    /// Delivers, until nobody can tell anything any more.
+    /// Delivers, until nothing can be reported any more.
     pub(crate) async fn run(mut self, proxy: String, link: LinkClient) {
         loop {
             tokio::select! {
@@ -204,7 +204,7 @@ impl Reporter {
                     let Some(first) = first else { return };
                     let (happenings, waiting): (Vec<_>, Vec<_>) = batch(first, &mut self.sessions)
                         .into_iter()
-                        .map(|told| (told.happening, told.delivered))
+                        .map(|queued| (queued.happening, queued.delivered))
                         .unzip();
                     deliver(&link, v1::ReportRequest { proxy: proxy.clone(), happenings }).await;
                     waiting.iter().for_each(CancellationToken::cancel);
@@ -236,7 +236,7 @@ async fn deliver(link: &LinkClient, report: v1::ReportRequest) {
     let mut backoff = Backoff::default();
     loop {
         let mut link = link.clone();
-        let sent = tokio::time::timeout(PATIENCE, link.report(report.clone())).await;
+        let sent = tokio::time::timeout(TIMEOUT, link.report(report.clone())).await;
         match sent {
             Ok(Ok(_)) => return,
             Ok(Err(status)) => tracing::warn!(code = ?status.code(), "report not delivered"),
@@ -267,7 +267,7 @@ mod tests {
         rig.control.failing.store(3, Ordering::SeqCst);
         drop(rig.open());
         rig.plane.reports.flush().await;
-        assert_eq!(rig.control.told(), ["opened", "protocol internal error"]);
+        assert_eq!(rig.control.reports(), ["opened", "protocol internal error"]);
         assert_eq!(rig.control.failing.load(Ordering::SeqCst), 0);
     }
 
@@ -294,8 +294,8 @@ mod tests {
         rig.plane.reports.flush().await;
         drop(open().unwrap());
         rig.plane.reports.flush().await;
-        let told = ["opened", "closed", "opened", "protocol internal error"];
-        assert_eq!(rig.control.told(), told);
+        let expected = ["opened", "closed", "opened", "protocol internal error"];
+        assert_eq!(rig.control.reports(), expected);
     }
 
     fn denied(client: &str) -> Denied {
@@ -315,8 +315,8 @@ mod tests {
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
         let now = Instant::now();
         let (reports, reporter) = Reports::new(2, Arc::clone(&metrics), now);
-        let told = u32::try_from(DENIALS).unwrap() + 5;
-        for second in 0..told {
+        let count = u32::try_from(DENIALS).unwrap() + 5;
+        for second in 0..count {
             let now = now + Duration::from_secs(second.into());
             reports.denied(at(second.into()), now, denied("192.0.2.7:5555"));
         }
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_strangers_say_at_length_holds_up_no_report() {
+    async fn long_texts_of_unauthenticated_clients_hold_up_no_report() {
         let rig = rig(LimitSettings::default());
         rig.control.failing.store(3, Ordering::SeqCst);
         // As much as fits into the first message of a client.
@@ -338,7 +338,7 @@ mod tests {
             rig.plane.reports.denied(at(0), later, denied);
         }
         let all = async {
-            while rig.control.told().len() < 400 {
+            while rig.control.reports().len() < 400 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_strangers_is_told_in_a_few_words_and_counted_in_full() {
+    async fn a_flood_of_unauthenticated_clients_is_summarised_and_counted_in_full() {
         let rig = rig(LimitSettings::default());
         for host in 0..1_000 {
             rig.plane.denied(denied(&format!("[2001:db8::{host:x}]:5555")));
@@ -357,14 +357,14 @@ mod tests {
         rig.plane.denied(denied("[2001:db8::1]:5555"));
         tokio::time::sleep(Duration::from_secs(1)).await;
         let reported = rig.control.reported.lock().unwrap();
-        let told = reported.iter().filter_map(|told| match told.happening.as_ref()? {
+        let details = reported.iter().filter_map(|report| match report.happening.as_ref()? {
             What::Denied(denied) => Some(denied.detail.as_str()),
             What::Opened(_) | What::Ended(_) | What::Clock(_) => None,
         });
-        let told: Vec<&str> = told.collect();
-        assert_eq!(told.len(), 11);
-        assert!(told[..10].iter().all(|detail| *detail == "no lease"));
-        assert_eq!(told[10], "no lease; and 990 more like it");
+        let details: Vec<&str> = details.collect();
+        assert_eq!(details.len(), 11);
+        assert!(details[..10].iter().all(|detail| *detail == "no lease"));
+        assert_eq!(details[10], "no lease; and 990 more like it");
         assert_eq!(rig.plane.metrics.reports_dropped.get(), 990);
         assert_eq!(rig.plane.metrics.denials("no-grant"), 1_001);
     }

@@ -100,7 +100,7 @@ pub(crate) struct Session {
 }
 
 impl Sessions {
-    /// Begins a session that there is room to record, and tells control so.
+    /// Begins a session that there is room to record, and reports that to control.
     pub(crate) fn open(&self, opening: Opening) -> Result<Session, OpenError> {
         if self.drained.is_cancelled() {
             return Err(OpenError::Draining);
@@ -110,7 +110,7 @@ impl Sessions {
             self.reports.reserve().zip(self.reports.reserve()).ok_or(OpenError::Backlogged)?;
         let started = self.clock.now();
         let mut session = self.make(opening, started, last);
-        session.registered = first.tell_and_watch(started, What::Opened(session.opened()));
+        session.registered = first.report_and_watch(started, What::Opened(session.opened()));
         Ok(session)
     }
 
@@ -209,8 +209,8 @@ impl Session {
     }
 
     /// Waits until control has written down that it begins, for at most so long.
-    pub(crate) async fn registered(&self, patience: Duration) -> bool {
-        tokio::time::timeout(patience, self.registered.cancelled()).await.is_ok()
+    pub(crate) async fn registered(&self, timeout: Duration) -> bool {
+        tokio::time::timeout(timeout, self.registered.cancelled()).await.is_ok()
     }
 
     /// Whether its lease is live: the check at message boundaries.
@@ -229,12 +229,12 @@ impl Session {
         async move { guard.watch().await }
     }
 
-    /// Tells in time how long there still is.
+    /// Announces in time how much time is left.
     pub(crate) fn countdown(&self) -> Countdown {
         Countdown::new(Arc::clone(&self.guard))
     }
 
-    /// Tells that nothing passes any more, which stops the clock of revoke-to-cut.
+    /// Notes that nothing passes any more, which stops the clock of revoke-to-cut.
     pub(crate) fn cut_done(&self) {
         if let Some(heard) = self.guard.heard.get()
             && self.guard.cut.set(()).is_ok()
@@ -256,7 +256,7 @@ impl Session {
         self.dropped = End::Closed;
     }
 
-    /// From here on its end is told; where it isn't, something broke.
+    /// From here on its end is reported by its protocol; where it isn't, something broke.
     pub(crate) fn is_served(&mut self) {
         self.dropped = End::Protocol(BROKE_OFF.to_owned());
     }
@@ -282,7 +282,7 @@ impl Session {
             statements: tally.statements,
             head: tally.head.map(|head| head.to_string()).unwrap_or_default(),
         };
-        place.tell(self.guard.clock.now(), What::Ended(ended));
+        place.report(self.guard.clock.now(), What::Ended(ended));
     }
 
     /// Counts what wasn't yet, and returns what passed in all: a session that is dropped has no tally.

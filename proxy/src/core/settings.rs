@@ -1,4 +1,4 @@
-//! What a proxy is told when it starts.
+//! What a proxy starts with.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -48,7 +48,7 @@ struct Inner {
 }
 
 impl Spool {
-    /// Opens the folder, which is made where it isn't there, for nobody else to read. What is in it is
+    /// Opens the folder, which is made where it isn't there, for no other user to read. What is in it is
     /// counted in the background: [`Spool::counted`] waits for that.
     pub(crate) fn open(
         settings: &Settings,
@@ -91,7 +91,7 @@ impl Spool {
         self.0.room.admit(principal)
     }
 
-    /// Whether a session could begin when it was looked at last, for whoever watches that.
+    /// Whether a session could begin when it was looked at last, for those that watch it.
     pub(crate) fn has_room(&self) -> Arc<AtomicBool> {
         self.0.room.watched()
     }
@@ -186,7 +186,7 @@ mod tests {
     use crate::core::settings::LimitSettings;
     use crate::core::testing::settings;
 
-    /// A spool whose disk hangs: nobody takes from its queue.
+    /// A spool whose disk hangs: nothing is taken from its queue.
     fn hung(folder: &Path) -> (Spool, Receiver<File>) {
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
         let (waiting, stuck) = sync_channel(2);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_hangs_holds_up_nobody_who_finishes() {
+    fn a_disk_that_hangs_holds_up_no_session_that_finishes() {
         let folder = TempDir::new().unwrap();
         let (spool, stuck) = hung(folder.path());
         for number in 0..5 {

@@ -175,7 +175,7 @@ impl Rig {
         self.open_as(alice(), client)
     }
 
-    /// Lets somebody in from there.
+    /// Lets this person in from there.
     pub(crate) fn open_as(&self, identity: Identity, client: &str) -> Session {
         let key = key(identity.principal.as_str(), "app@orders/shop");
         let pass = self.plane.admit(&Knock { key: &key, device: None, credential: None }).unwrap();
@@ -245,16 +245,19 @@ impl Control {
     }
 
     /// The reports of sessions, as `opened` or their end and its detail.
-    pub(crate) fn told(&self) -> Vec<String> {
+    pub(crate) fn reports(&self) -> Vec<String> {
         use v1::happening::Happening as What;
         let reported = self.reported.lock().unwrap();
-        let words = reported.iter().filter_map(|happening| match happening.happening.clone()? {
-            What::Opened(_) => Some("opened".to_owned()),
-            What::Ended(ended) => Some(format!("{} {}", ended.end, ended.detail).trim().to_owned()),
-            What::Denied(denied) => Some(format!("denied {}", denied.reason)),
-            What::Clock(clock) => Some(format!("clock {}", clock.jump_ms)),
-        });
-        words.collect()
+        let reports =
+            reported.iter().filter_map(|happening| match happening.happening.clone()? {
+                What::Opened(_) => Some("opened".to_owned()),
+                What::Ended(ended) => {
+                    Some(format!("{} {}", ended.end, ended.detail).trim().to_owned())
+                }
+                What::Denied(denied) => Some(format!("denied {}", denied.reason)),
+                What::Clock(clock) => Some(format!("clock {}", clock.jump_ms)),
+            });
+        reports.collect()
     }
 }
 

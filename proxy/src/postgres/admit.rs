@@ -110,7 +110,7 @@ async fn left(stream: &mut Stream) {
 /// What a waiting client reads meanwhile. libpq shows notices only after AuthenticationOk.
 struct Notices {
     greeted: bool,
-    /// Whether the client waits, and so has somebody who reads.
+    /// Whether the client waits, and so has a person who reads.
     shown: bool,
 }
 

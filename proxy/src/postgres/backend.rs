@@ -1,7 +1,7 @@
 //! What the target says: headers are scanned, outcomes noted, and nothing is copied.
 //!
 //! A message that fits is let through whole, so that a cut falls between messages and the client can
-//! still be told why. A larger one streams through.
+//! still be sent the reason. A larger one streams through.
 
 use audit::Kind;
 use tokio::time::Instant;
@@ -32,8 +32,8 @@ pub(super) struct Backend {
     passing: usize,
     /// Whether that is data of a COPY.
     copying: bool,
-    /// Whether the last error was fatal: the target said goodbye itself.
-    pub(super) said_fatal: bool,
+    /// Whether the last error was fatal: the target ends the connection itself.
+    pub(super) sent_fatal: bool,
 }
 
 impl Backend {
@@ -146,7 +146,7 @@ impl Backend {
         emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
         flight.copies.output.finish(emit)?;
-        flight.done(reply, (String::from_utf8_lossy(tag), rows(tag)), now, emit)
+        flight.done(reply, String::from_utf8_lossy(tag), rows(tag), now, emit)
     }
 
     fn failed(
@@ -157,13 +157,13 @@ impl Backend {
         emit: &mut impl FnMut(Kind<'_>) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
         let severity = field(body, b'V').or_else(|| field(body, b'S'));
-        self.said_fatal = matches!(severity, Some(b"FATAL" | b"PANIC"));
+        self.sent_fatal = matches!(severity, Some(b"FATAL" | b"PANIC"));
         // An error without SQLSTATE comes from things that only look like Postgres.
         let sqlstate = field(body, b'C')
             .and_then(|code| std::str::from_utf8(code).ok())
             .filter(|code| code.len() == 5);
         flight.copies.output.finish(emit)?;
-        flight.failed((sqlstate.unwrap_or("XX000"), self.said_fatal), now, emit)
+        flight.failed(sqlstate.unwrap_or("XX000"), self.sent_fatal, now, emit)
     }
 }
 

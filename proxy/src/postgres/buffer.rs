@@ -26,8 +26,8 @@ pub(super) struct Buffer {
     filled: bool,
     /// Bytes that went on, ever.
     pub(super) passed: u64,
-    /// As many of them as were told of.
-    told: u64,
+    /// As many of them as were counted before.
+    counted: u64,
 }
 
 impl Buffer {
@@ -39,7 +39,7 @@ impl Buffer {
 
     /// Bytes that went on since this was asked last.
     pub(super) fn newly_passed(&mut self) -> u64 {
-        self.passed - std::mem::replace(&mut self.told, self.passed)
+        self.passed - std::mem::replace(&mut self.counted, self.passed)
     }
 
     /// Whether bytes wait to go on.

@@ -23,7 +23,7 @@ use super::upstream::{DialError, connect};
 use crate::core::limits::network;
 
 /// How long a cancel may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests of one address, or network of IPv6, a second; a person's Ctrl-C needs one.
 const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
 /// Addresses that are remembered before the quiet ones are forgotten.
@@ -44,7 +44,7 @@ pub(super) struct Route {
 impl Route {
     /// Asks the target to cancel what the session runs.
     pub(super) async fn cancel(&self) -> Result<(), DialError> {
-        timeout(PATIENCE, self.send()).await.map_err(|_| DialError::Late)?
+        timeout(TIMEOUT, self.send()).await.map_err(|_| DialError::Late)?
     }
 
     async fn send(&self) -> Result<(), DialError> {

@@ -321,9 +321,9 @@ mod tests {
         for piece in [7, 8192, 22_000] {
             let pieces: Vec<&[u8]> = data.chunks(piece).collect();
             let noted = stream(Binds::Keep.into(), &pieces);
-            let told: Vec<serde_json::Value> =
+            let recorded: Vec<serde_json::Value> =
                 noted.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
-            let (end, kept) = told.split_last().unwrap();
+            let (end, kept) = recorded.split_last().unwrap();
             let kept: String = kept.iter().map(|event| event["data"].as_str().unwrap()).collect();
             assert_eq!(kept.as_bytes(), &data[..FIRST]);
             assert_eq!(end["sha256"], digest(&data));
@@ -344,11 +344,11 @@ mod tests {
     fn a_target_that_hashes_or_leaves_out_values_keeps_no_data() {
         for whole in [false, true] {
             let hashed = stream(Keep { binds: Binds::Hash, whole }, &[b"secret", b" data"]);
-            let told = format!(
+            let recorded = format!(
                 r#"{{"e":"copy_in","n":1,"bytes":11,"sha256":"{}"}}"#,
                 digest(b"secret data")
             );
-            assert_eq!(hashed, [told]);
+            assert_eq!(hashed, [recorded]);
             let omitted = stream(Keep { binds: Binds::Omit, whole }, &[b"secret", b" data"]);
             assert_eq!(omitted, [r#"{"e":"copy_in","n":1,"bytes":11}"#]);
         }
@@ -362,12 +362,12 @@ mod tests {
         let mut long = b"host=x password=hunter2 ".to_vec();
         long.extend(b"y".repeat(FIRST));
         let noted = stream(Binds::Keep.into(), &[&long]);
-        let told = format!(
+        let recorded = format!(
             r#""bytes":{},"sha256":"{}","from":{FIRST}"#,
             long.len(),
             digest(&long[FIRST..])
         );
-        assert!(noted.last().unwrap().contains(&told), "{noted:?}");
+        assert!(noted.last().unwrap().contains(&recorded), "{noted:?}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The first bytes of a connection: which door it takes.
+//! The first bytes of a connection: how it begins.
 //!
 //! `SSLRequest` is answered with `S` and TLS, `GSSENCRequest` with `N`, a TLS ClientHello is direct TLS
 //! and has to name the protocol `postgresql` (ALPN). Each may come once. Eight bytes are read exactly,
@@ -32,7 +32,7 @@ const ALPN: &[u8] = b"postgresql";
 pub(super) enum Entry {
     /// A client that wants a session.
     Session(Box<Arrival>),
-    /// Somebody wants a query of a session cancelled.
+    /// A client wants a query of a session cancelled.
     Cancel { pid: u32, secret: Bytes },
 }
 
@@ -47,10 +47,10 @@ pub(super) struct Arrival {
     pub(super) certificate: Option<Vec<u8>>,
 }
 
-/// Why nobody came in.
+/// Why a client is not received.
 #[derive(Debug, Error)]
 pub(super) enum EntryError {
-    /// It is told what is wrong, over the layer that it speaks.
+    /// It reads what is wrong, over the layer that it speaks.
     #[error("{}", .1.message)]
     Refused(Option<Box<Stream>>, Fatal),
     /// Bytes that no client of ours sends; the connection is closed.

@@ -5,7 +5,7 @@
 //! fails a COPY, that can be more than one place: it ignores a Sync that it reads before the failure and
 //! answers one that it reads after it, and the error doesn't say which. Then every place is followed
 //! until an answer comes that only one of them explains. What came meanwhile is recorded once that is
-//! known; where it never is, it is recorded as unknown. Nothing is guessed, and nobody waits.
+//! known; where it never is, it is recorded as unknown. Nothing is guessed, and nothing waits.
 
 mod attribution;
 #[cfg(any(test, fuzzing))]
@@ -172,7 +172,8 @@ impl Flight {
     pub(super) fn done(
         &mut self,
         reply: Reply,
-        (tag, rows): (Cow<'_, str>, u64),
+        tag: Cow<'_, str>,
+        rows: u64,
         now: Instant,
         emit: Emit<'_>,
     ) -> Result<(), WireError> {
@@ -183,7 +184,8 @@ impl Flight {
     /// Something was refused; in the extended protocol all up to the next Sync is skipped.
     pub(super) fn failed(
         &mut self,
-        (sqlstate, fatal): (&str, bool),
+        sqlstate: &str,
+        fatal: bool,
         now: Instant,
         emit: Emit<'_>,
     ) -> Result<(), WireError> {

@@ -28,7 +28,7 @@ pub(super) struct Frontend {
     prepared: Prepared,
     /// The rest of a message that streams through.
     passing: Option<Large>,
-    /// The client has said goodbye.
+    /// The client has ended the connection.
     pub(super) said_goodbye: bool,
 }
 

@@ -35,7 +35,7 @@ fn packet(startup: &Startup) -> Vec<u8> {
     let mut put = |key: &str, value: &str| packet.extend(format!("{key}\0{value}\0").bytes());
     put("user", startup.login.as_str());
     startup.database.iter().for_each(|name| put("database", name));
-    startup.replication.iter().for_each(|wish| put("replication", wish));
+    startup.replication.iter().for_each(|mode| put("replication", mode));
     startup.settings.iter().for_each(|(key, value)| put(key, value));
     startup.extensions.iter().for_each(|name| put(name, ""));
     packet.push(0);
@@ -44,16 +44,16 @@ fn packet(startup: &Startup) -> Vec<u8> {
 
 /// Whatever a client says, nothing goes on unrecorded, and it matters not how the bytes come.
 pub fn frontend(bytes: &[u8]) {
-    let Some((how, said)) = bytes.split_first() else { return };
-    relayed(*how, &[(true, said)]);
+    let Some((how, sent)) = bytes.split_first() else { return };
+    relayed(*how, &[(true, sent)]);
 }
 
 /// The same for both sides, each of which may say anything at any time.
 pub fn backend(bytes: &[u8]) {
-    let Some((how, said)) = bytes.split_first() else { return };
-    let said: Vec<_> =
-        steps(said).into_iter().map(|(who, said)| (who.is_multiple_of(2), said)).collect();
-    relayed(*how, &said);
+    let Some((how, sent)) = bytes.split_first() else { return };
+    let sent: Vec<_> =
+        steps(sent).into_iter().map(|(who, sent)| (who.is_multiple_of(2), sent)).collect();
+    relayed(*how, &sent);
     for kind in *b"CMSV" {
         let value = field(bytes, kind).unwrap_or_default();
         assert!(!value.contains(&0));
@@ -63,21 +63,21 @@ pub fn backend(bytes: &[u8]) {
     assert!(text.is_none_or(|text| text == bytes));
 }
 
-fn relayed(how: u8, said: &[(bool, &[u8])]) {
+fn relayed(how: u8, sent: &[(bool, &[u8])]) {
     let binds = match how % 3 {
         0 => Binds::Keep,
         1 => Binds::Hash,
         _ => Binds::Omit,
     };
-    let whole = Relayed::of(binds, said, usize::MAX);
-    let pieces = Relayed::of(binds, said, usize::from(how / 3 % 16) + 1);
+    let whole = Relayed::of(binds, sent, usize::MAX);
+    let pieces = Relayed::of(binds, sent, usize::from(how / 3 % 16) + 1);
     assert_eq!(whole.noted, pieces.noted);
     assert_eq!(whole.broken, pieces.broken);
     if !whole.broken {
         assert!(whole.up.passed == pieces.up.passed && whole.down.passed == pieces.down.passed);
     }
     for (side, clients) in [(&whole.up, true), (&whole.down, false)] {
-        let all: Vec<u8> = of(said, clients).concat();
+        let all: Vec<u8> = of(sent, clients).concat();
         assert!(all.starts_with(&side.passed), "nothing is invented");
     }
     if !whole.broken {
@@ -85,8 +85,8 @@ fn relayed(how: u8, said: &[(bool, &[u8])]) {
     }
 }
 
-fn of<'a>(said: &[(bool, &'a [u8])], clients: bool) -> Vec<&'a [u8]> {
-    said.iter().filter(|(who, _)| *who == clients).map(|(_, said)| *said).collect()
+fn of<'a>(sent: &[(bool, &'a [u8])], clients: bool) -> Vec<&'a [u8]> {
+    sent.iter().filter(|(who, _)| *who == clients).map(|(_, sent)| *sent).collect()
 }
 
 /// How many messages of those that went on whole execute something, or prepare it.
@@ -126,11 +126,11 @@ struct Noted {
 
 impl Relayed {
     /// What comes of this where each side's bytes come in pieces of this size.
-    fn of(binds: Binds, said: &[(bool, &[u8])], size: usize) -> Self {
+    fn of(binds: Binds, sent: &[(bool, &[u8])], size: usize) -> Self {
         let (mut frontend, mut backend) = (Frontend::new(binds.into()), Backend::default());
         let (mut flight, now) = (Flight::default(), Instant::now());
         let mut it = Self::default();
-        let pieces = said.iter().flat_map(|(who, said)| said.chunks(size).map(|it| (*who, it)));
+        let pieces = sent.iter().flat_map(|(who, sent)| sent.chunks(size).map(|it| (*who, it)));
         for (client, piece) in pieces {
             let (noted, recorded) = (&mut it.noted, &mut it.recorded);
             let mut emit = |kind: Kind<'_>| {
@@ -194,8 +194,8 @@ pub fn sasl(bytes: &[u8]) {
     let Ok(Some(token)) = sasl::read(bytes) else { return };
     let token = token.expose_secret().as_bytes();
     assert!(!token.is_empty() && token.iter().all(u8::is_ascii_graphic));
-    let said = [b" ", token, b"\x01"].concat();
-    assert!(bytes.windows(said.len()).any(|at| at == said));
+    let sent = [b" ", token, b"\x01"].concat();
+    assert!(bytes.windows(sent.len()).any(|at| at == sent));
 }
 
 #[cfg(test)]

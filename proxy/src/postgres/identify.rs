@@ -1,8 +1,8 @@
-//! Who is it? A client certificate, a token in the password field, an issuer's access token, or nobody
-//! yet.
+//! Who a client is: by a client certificate, a token in the password field or an issuer's access token;
+//! or not known yet.
 //!
 //! The order is the design's: a certificate was verified by TLS and is read here; a token is asked for
-//! in clear, which is only ever inside TLS, from clients that nobody types into; a person at a terminal
+//! in clear, which is only ever inside TLS, from clients that are no terminals; a person at a terminal
 //! confirms in a browser, later. SCRAM is never offered: there is no password to prove. `OAUTHBEARER`
 //! is offered to clients that ask for it and on listeners that are set to it, since most know it not.
 
@@ -32,11 +32,11 @@ const PASSWORD: usize = 4 * 1024;
 /// What every token begins with, so that a password typed by mistake never leaves this process.
 const TOKEN: &str = "pst_";
 /// How long a client may take to get an access token: its person may have to sign in for it.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a client may take to acknowledge that its access token isn't taken.
 const ACKNOWLEDGED: Duration = Duration::from_secs(10);
 
-/// Why it isn't known who it is.
+/// Why a client isn't identified.
 #[derive(Debug)]
 pub(super) enum IdentifyError {
     Refused(Refusal),
@@ -59,7 +59,7 @@ impl From<std::io::Error> for IdentifyError {
 
 /// What is known of a connection before its identity.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Knocking<'a> {
+pub(super) struct ClientContext<'a> {
     pub(super) resource: &'a Resource,
     pub(super) client: SocketAddr,
     pub(super) slot: &'a Slot,
@@ -70,22 +70,22 @@ pub(super) async fn identify(
     plane: &Plane,
     arrival: &mut Arrival,
     target: &Target,
-    knocking: Knocking<'_>,
+    context: ClientContext<'_>,
 ) -> Result<Option<Identity>, IdentifyError> {
     if let Some(certificate) = &arrival.certificate {
         return by_certificate(plane, certificate).map(Some).map_err(IdentifyError::Refused);
     }
     match way(plane, target, &arrival.startup) {
         Auth::Confirm => Ok(None),
-        Auth::Token => by_token(plane, arrival, knocking).await.map(Some),
-        Auth::Oauth => by_bearer(plane, arrival, knocking).await.map(Some),
+        Auth::Token => by_token(plane, arrival, context).await.map(Some),
+        Auth::Oauth => by_bearer(plane, arrival, context).await.map(Some),
     }
 }
 
 /// How a client without a certificate is asked: as it wants to be, or else as the listener is set.
 fn way(plane: &Plane, target: &Target, startup: &Startup) -> Auth {
     match startup.options.auth {
-        Some(wish @ (Auth::Token | Auth::Oauth)) => wish,
+        Some(wanted @ (Auth::Token | Auth::Oauth)) => wanted,
         None if plane.settings.bearer => Auth::Oauth,
         Some(Auth::Confirm) | None if may_wait(target, startup.is_interactive()) => Auth::Confirm,
         Some(Auth::Confirm) | None => Auth::Token,
@@ -116,10 +116,10 @@ fn by_certificate(plane: &Plane, certificate: &[u8]) -> Result<Identity, Refusal
 async fn by_token(
     plane: &Plane,
     arrival: &mut Arrival,
-    knocking: Knocking<'_>,
+    context: ClientContext<'_>,
 ) -> Result<Identity, IdentifyError> {
     let proof = Proof::Token(ask_for_token(arrival).await?);
-    let identity = redeem(&plane.link, &proof, knocking.resource, knocking.client).await;
+    let identity = redeem(&plane.link, &proof, context.resource, context.client).await;
     identity.map_err(|error| IdentifyError::Refused(Refusal::token(&error)))
 }
 
@@ -149,23 +149,23 @@ fn not_a_token() -> Refusal {
 async fn by_bearer(
     plane: &Plane,
     arrival: &mut Arrival,
-    knocking: Knocking<'_>,
+    context: ClientContext<'_>,
 ) -> Result<Identity, IdentifyError> {
-    // Kept until the token is judged: whoever shows a bad one takes up a place as long as they stay.
-    let place = plane.limits.wait(knocking.client, WaitingClient::Unauthenticated);
-    let many = || Refusal::pending(PendingError::TooMany, knocking.resource);
+    // Kept until the token is checked: a client with a bad one takes up a place as long as it stays.
+    let place = plane.limits.wait(context.client, WaitingClient::Unauthenticated);
+    let many = || Refusal::pending(PendingError::TooMany, context.resource);
     let _place = place.ok_or_else(|| IdentifyError::Refused(many()))?;
-    let Some(token) = wait_for_bearer(plane, arrival, knocking).await? else {
-        let place = tell_issuer(plane, arrival).await?;
+    let Some(token) = wait_for_bearer(plane, arrival, context).await? else {
+        let place = name_issuer(plane, arrival).await?;
         let fatal = Fatal::new("28000", "no access token was shown");
         let hint = format!("Come again with one, from the issuer of {place}.");
         return Err(IdentifyError::Discovered(fatal.hint(hint)));
     };
     let proof = Proof::Bearer(token);
-    match redeem(&plane.link, &proof, knocking.resource, knocking.client).await {
+    match redeem(&plane.link, &proof, context.resource, context.client).await {
         Ok(identity) => Ok(identity),
         Err(error @ RedeemError::Refused(_)) => {
-            let place = tell_issuer(plane, arrival).await?;
+            let place = name_issuer(plane, arrival).await?;
             Err(IdentifyError::Refused(Refusal::bearer(&error, Some(&place))))
         }
         Err(error) => Err(IdentifyError::Refused(Refusal::bearer(&error, None))),
@@ -173,30 +173,30 @@ async fn by_bearer(
 }
 
 /// Asks for an access token. Its person may have to sign in for it, so that the connection counts as
-/// one that waits for a person, with the patience of those; the caller has its place among them.
+/// one that waits for a person, with the timeout of those; the caller has its place among them.
 async fn wait_for_bearer(
     plane: &Plane,
     arrival: &mut Arrival,
-    knocking: Knocking<'_>,
+    context: ClientContext<'_>,
 ) -> Result<Option<SecretString>, IdentifyError> {
-    let refused = |error| IdentifyError::Refused(Refusal::pending(error, knocking.resource));
-    knocking.slot.authenticated();
+    let refused = |error| IdentifyError::Refused(Refusal::pending(error, context.resource));
+    context.slot.authenticated();
     let response = tokio::select! {
-        response = timeout(PATIENCE, sasl::ask(&mut arrival.stream)) => response,
+        response = timeout(TIMEOUT, sasl::ask(&mut arrival.stream)) => response,
         () = plane.sessions.drained.cancelled() => return Err(refused(PendingError::Draining)),
     };
     let response = response.map_err(|_| refused(PendingError::Lapsed))??;
     response.map_err(|why| IdentifyError::Refused(Refusal::new("bearer", Fatal::from(&why))))
 }
 
-/// Tells a client without a good token where to get one: the place.
-async fn tell_issuer(plane: &Plane, arrival: &mut Arrival) -> Result<String, IdentifyError> {
+/// Sends a client without a good token the place where to get one.
+async fn name_issuer(plane: &Plane, arrival: &mut Arrival) -> Result<String, IdentifyError> {
     let issuer = discover(&plane.link).await;
     let issuer = issuer.map_err(|error| IdentifyError::Refused(Refusal::bearer(&error, None)))?;
     let place = issuer.openid_configuration.clone();
     let failure = Failure::invalid_token(issuer.scope, issuer.openid_configuration);
     match timeout(ACKNOWLEDGED, sasl::fail(&mut arrival.stream, &failure)).await {
-        Ok(told) => told?,
+        Ok(sent) => sent?,
         Err(_) => tracing::debug!("a client did not acknowledge that its token isn't taken"),
     }
     Ok(place)

@@ -438,9 +438,9 @@ mod tests {
         let bytes = message(&[text.as_bytes(), b"\0"].concat());
         for piece in [7, 65_536, bytes.len()] {
             let noted = feed(Large::query(bytes.len(), 3), &bytes, piece).unwrap();
-            let told: Vec<serde_json::Value> =
+            let parts: Vec<serde_json::Value> =
                 noted.iter().map(|part| serde_json::from_str(part).unwrap()).collect();
-            let all: String = told.iter().map(|part| part["text"].as_str().unwrap()).collect();
+            let all: String = parts.iter().map(|part| part["text"].as_str().unwrap()).collect();
             assert!(all.ends_with("alter role a password '***'"), "{piece}");
             assert!(noted.last().unwrap().contains(r#""last":true"#));
             assert_eq!(noted.iter().filter(|part| part.contains(r#""last":true"#)).count(), 1);

@@ -34,7 +34,7 @@ use policies::{Kind, Resource, Target, TargetName};
 use tokio::net::TcpStream;
 
 use self::entry::{Arrival, Entry, EntryError};
-use self::identify::{IdentifyError, Knocking};
+use self::identify::{ClientContext, IdentifyError};
 use self::refuse::Refusal;
 use self::stream::Stream;
 use self::wire::Fatal;
@@ -75,10 +75,10 @@ impl Protocol for Postgres {
         let Accepted { stream, peer, slot } = accepted;
         let connection = Connection { plane: &self.plane, postgres: self, peer, slot: &slot };
         // Boxed, here and further down: what is over gives its memory back, and a session only idles.
-        match Box::pin(connection.arrive(stream)).await {
+        match Box::pin(connection.receive_caller(stream)).await {
             Ok(caller) => {
                 slot.authenticated();
-                connection.stay(caller).await
+                connection.serve_session(caller).await
             }
             Err(outcome) => outcome,
         }
@@ -96,9 +96,9 @@ struct Connection<'p> {
 
 impl Connection<'_> {
     /// From the first byte to a request that is understood; the listener keeps the deadline over it.
-    async fn arrive(&self, tcp: TcpStream) -> Result<Box<Caller>, Outcome> {
+    async fn receive_caller(&self, tcp: TcpStream) -> Result<Box<Caller>, Outcome> {
         let arrival = self.receive(tcp).await?;
-        self.introduce(arrival).await
+        self.identify(arrival).await
     }
 
     async fn receive(&self, tcp: TcpStream) -> Result<Arrival, Outcome> {
@@ -112,7 +112,7 @@ impl Connection<'_> {
             Err(EntryError::Refused(stream, fatal)) => {
                 self.plane.metrics.denied("startup");
                 if let Some(stream) = stream {
-                    refuse::tell(*stream, &fatal).await;
+                    refuse::send(*stream, &fatal).await;
                 }
                 Err("refused")
             }
@@ -141,24 +141,24 @@ impl Connection<'_> {
         }
     }
 
-    /// What does it want, and who is it?
-    async fn introduce(&self, mut arrival: Arrival) -> Result<Box<Caller>, Outcome> {
+    /// What the client wants, and who it is.
+    async fn identify(&self, mut arrival: Arrival) -> Result<Box<Caller>, Outcome> {
         let (target, resource) = match self.requested(&arrival) {
             Ok(requested) => requested,
             Err(fatal) => {
                 let refusal = Refusal::new("unknown-resource", fatal);
-                return Err(self.turn_away(arrival, &refusal).await);
+                return Err(self.reject(arrival, &refusal).await);
             }
         };
-        let knocking = Knocking { resource: &resource, client: self.peer, slot: self.slot };
-        match identify::identify(self.plane, &mut arrival, &target, knocking).await {
+        let context = ClientContext { resource: &resource, client: self.peer, slot: self.slot };
+        match identify::identify(self.plane, &mut arrival, &target, context).await {
             Ok(identity) => {
                 let Arrival { stream, startup, .. } = arrival;
                 Ok(Box::new(Caller { stream, startup, target, resource, identity }))
             }
-            Err(IdentifyError::Refused(refusal)) => Err(self.turn_away(arrival, &refusal).await),
+            Err(IdentifyError::Refused(refusal)) => Err(self.reject(arrival, &refusal).await),
             Err(IdentifyError::Discovered(fatal)) => {
-                refuse::tell(arrival.stream, &fatal).await;
+                refuse::send(arrival.stream, &fatal).await;
                 Err("discovery")
             }
             Err(IdentifyError::Wire(error)) => {
@@ -180,7 +180,7 @@ impl Connection<'_> {
         Ok((target, resource))
     }
 
-    async fn turn_away(&self, arrival: Arrival, refusal: &Refusal) -> Outcome {
+    async fn reject(&self, arrival: Arrival, refusal: &Refusal) -> Outcome {
         let startup = &arrival.startup;
         let named = startup.target_name(arrival.server_name.clone());
         self.plane.denied(Denied {
@@ -192,7 +192,7 @@ impl Connection<'_> {
             reason: refusal.reason,
             detail: refusal.fatal.message.clone(),
         });
-        refuse::tell(arrival.stream, &refusal.fatal).await;
+        refuse::send(arrival.stream, &refusal.fatal).await;
         "refused"
     }
 
@@ -201,7 +201,7 @@ impl Connection<'_> {
         let (identity, detail) = (caller.identity.as_ref(), refusal.fatal.message.clone());
         let resource = Some(&caller.resource);
         self.plane.denied(Denied::new(self.peer, identity, resource, refusal.reason, detail));
-        refuse::tell(caller.stream, &refusal.fatal).await;
+        refuse::send(caller.stream, &refusal.fatal).await;
         "refused"
     }
 }
@@ -228,12 +228,12 @@ mod tests {
     use crate::core::testing::target;
 
     #[test]
-    fn a_host_of_ssh_is_said_to_be_one() {
+    fn a_host_of_ssh_is_named_as_one() {
         let name: TargetName = "web-1".parse().unwrap();
         let of = |kind| Some(Arc::new(Target { kind, ..target(Partition::Cut) }));
         assert!(of_postgres(&name, of(Kind::Postgres)).is_ok());
-        let told = |found| of_postgres(&name, found).unwrap_err().message;
-        assert_eq!(told(of(Kind::Ssh)), "target `web-1` is an SSH host");
-        assert_eq!(told(None), "there is no target `web-1`");
+        let message = |found| of_postgres(&name, found).unwrap_err().message;
+        assert_eq!(message(of(Kind::Ssh)), "target `web-1` is an SSH host");
+        assert_eq!(message(None), "there is no target `web-1`");
     }
 }

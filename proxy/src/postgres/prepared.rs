@@ -184,20 +184,20 @@ mod tests {
                 Ok(())
             });
             assert_eq!(scanned.unwrap().clear, bytes.len());
-            said(*answer, bytes[0], &mut flight, now);
+            answered(*answer, bytes[0], &mut flight, now);
         }
         bound
     }
 
     /// The answer to a segment that begins with this kind of message.
-    fn said(answer: Answer, kind: u8, flight: &mut Flight, now: Instant) {
+    fn answered(answer: Answer, kind: u8, flight: &mut Flight, now: Instant) {
         let mut ignore = |_: Kind<'_>| Ok(());
         match (answer, kind) {
             (Nothing, _) => return,
-            (Refused, _) => flight.failed(("42601", false), now, &mut ignore),
+            (Refused, _) => flight.failed("42601", false, now, &mut ignore),
             (Taken, b'P') => flight.noted(Reply::Step(flight::Step::Parse), &mut ignore),
             (Taken, b'C') => flight.noted(Reply::Step(flight::Step::Close), &mut ignore),
-            (Taken, _) => flight.done(Reply::Done, ("OK".into(), 0), now, &mut ignore),
+            (Taken, _) => flight.done(Reply::Done, "OK".into(), 0, now, &mut ignore),
         }
         .unwrap();
         flight.ready(&mut ignore).unwrap();

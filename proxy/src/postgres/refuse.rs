@@ -1,4 +1,4 @@
-//! Turning a connection away: what the client is told, and what the audit log is told.
+//! Turning a connection away: what the client reads, and what the audit log has.
 //!
 //! Every reason has its SQLSTATE, its remedy where there is one, and a name of fixed wording.
 
@@ -16,9 +16,9 @@ use crate::core::pending::PendingError;
 use crate::core::session::OpenError;
 
 /// How long a client may take to read its refusal.
-pub(super) const FAREWELL: Duration = Duration::from_secs(2);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A refusal: its name for the audit log and metrics, and its words for the client.
+/// A refusal: its name for the audit log and metrics, and its message for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) reason: &'static str,
@@ -139,16 +139,16 @@ fn end_sqlstate(end: &End) -> &'static str {
     }
 }
 
-/// Tells the client and closes. Who doesn't listen is left.
-pub(super) async fn tell(mut stream: Stream, fatal: &Fatal) {
+/// Sends the refusal and closes. A client that doesn't read isn't waited for.
+pub(super) async fn send(mut stream: Stream, fatal: &Fatal) {
     let mut out = BytesMut::new();
     fatal.put(&mut out);
-    let said = async {
+    let sent = async {
         stream.write_all(&out).await?;
         stream.shutdown().await?;
         // A reset would overtake the message.
         while stream.read(&mut [0; 512]).await? > 0 {}
         std::io::Result::Ok(())
     };
-    let _ = timeout(FAREWELL, said).await;
+    let _ = timeout(READ_TIMEOUT, sent).await;
 }

@@ -1,8 +1,8 @@
 //! The relay: bytes between a client and a target, recorded before they go on.
 //!
 //! One future polls both directions over streams that it owns, so that neither waits for the other,
-//! and dropping it loses nothing: what was read is still in its buffers, and the one who cuts knows
-//! whether the client stands between two messages and can be told why. Each direction stops reading
+//! and dropping it loses nothing: what was read is still in its buffers, and whatever cuts it knows
+//! whether the client stands between two messages and can be sent the reason. Each direction stops reading
 //! while the other side doesn't take what it has: that is the back-pressure.
 
 use std::pin::Pin;
@@ -29,7 +29,7 @@ use crate::core::spool;
 /// After so long, outcomes are written and idle memory is given back.
 const QUIET: Duration = Duration::from_secs(1);
 /// How long a client may take to read why it was cut.
-const FAREWELL: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A session's bytes and what is known of them.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(super) struct Relay {
     upstream_deaf: bool,
     /// Which sides stand in the middle of a message, by what was let through to them.
     inside: Inside,
-    /// What the client is to be told between two messages.
+    /// What is to be sent to the client between two messages.
     news: BytesMut,
     unflushed: Unflushed,
     quiet: Quiet,
@@ -87,7 +87,7 @@ pub(super) enum Stop {
 #[derive(Debug)]
 pub(super) struct Remains {
     pub(super) upstream: Stream,
-    /// Whether it stands between two messages, and can be told goodbye.
+    /// Whether it stands between two messages, and can be sent a last message.
     pub(super) clean: bool,
     /// Whether it has questions to answer.
     pub(super) busy: bool,
@@ -96,9 +96,10 @@ pub(super) struct Remains {
 }
 
 impl Relay {
-    /// A relay that begins with what the client is still to be told.
+    /// A relay that begins with what is still to be sent to the client.
     pub(super) fn new(
-        (client, hello): (Stream, &[u8]),
+        client: Stream,
+        hello: &[u8],
         upstream: Stream,
         recorder: Recorder,
         keep: Keep,
@@ -129,8 +130,8 @@ impl Relay {
         .await
     }
 
-    /// Has the client told something as soon as it stands between two messages.
-    pub(super) fn tell(&mut self, text: &str) {
+    /// Sends a notice to the client as soon as it stands between two messages.
+    pub(super) fn notify(&mut self, text: &str) {
         put_notice(&mut self.news, text);
     }
 
@@ -153,7 +154,7 @@ impl Relay {
                 self.quiet.traffic = true;
                 match self.up.poll_write(cx, &mut self.upstream) {
                     Poll::Ready(Ok(())) => self.unflushed.upstream = true,
-                    // It may have said why before it closed: the other direction finds out.
+                    // It may have sent the reason before it closed: the other direction finds out.
                     Poll::Ready(Err(_)) => self.upstream_deaf = true,
                     Poll::Pending => return Ok(()),
                 }
@@ -283,8 +284,8 @@ impl Relay {
             head: None,
         };
         let busy = !self.flight.is_empty();
-        let can_be_told = !self.inside.client && !self.backend.said_fatal;
-        let leave = Leave { client: self.client, down: self.down, can_be_told };
+        let can_read = !self.inside.client && !self.backend.sent_fatal;
+        let leave = Leave { client: self.client, down: self.down, can_read };
         (leave, Remains { upstream: self.upstream, clean, busy, recorder: self.recorder, tally })
     }
 }
@@ -294,18 +295,18 @@ impl Relay {
 pub(super) struct Leave {
     client: Stream,
     down: Buffer,
-    can_be_told: bool,
+    can_read: bool,
 }
 
 impl Leave {
-    /// Tells the client why, where it stands between two messages. Who doesn't read what it is told
+    /// Sends the client the reason, where it stands between two messages. A client that doesn't read it
     /// is cut all the same.
     pub(super) async fn take(mut self, fatal: Option<Fatal>) {
-        let fatal = fatal.filter(|_| self.can_be_told);
-        let _ = timeout(FAREWELL, self.tell(fatal)).await;
+        let fatal = fatal.filter(|_| self.can_read);
+        let _ = timeout(READ_TIMEOUT, self.send(fatal)).await;
     }
 
-    async fn tell(&mut self, fatal: Option<Fatal>) -> std::io::Result<()> {
+    async fn send(&mut self, fatal: Option<Fatal>) -> std::io::Result<()> {
         let Self { down, client, .. } = self;
         std::future::poll_fn(|cx| down.poll_write(cx, client)).await?;
         let mut out = BytesMut::new();

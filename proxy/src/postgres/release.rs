@@ -1,7 +1,7 @@
 //! The end of a target's side: nothing of a session stays behind.
 //!
 //! A target that runs a statement doesn't notice that its client has gone. So the statement is
-//! cancelled, goodbye is said, and the connection is read out until the target closes it. A statement
+//! cancelled, the end of the connection is announced, and the connection is read out until the target closes it. A statement
 //! that traps its cancels is ended from outside, by a session of the same login.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// So many cancels before the session is ended from outside.
 const CANCELS: u32 = 3;
 /// After this the connection is dropped, whatever the target does.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
 
 /// What it takes to sign in once more as the session did.
@@ -42,7 +42,7 @@ pub(super) async fn release(
     route: Option<&Route>,
     outside: &Outside<'_>,
 ) -> bool {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let goodbye = timeout(AGAIN, goodbye(&mut upstream, clean));
     match route.filter(|_| busy) {
         Some(route) => {
@@ -60,7 +60,7 @@ pub(super) async fn release(
         }
         let Some(route) = route else { continue };
         let done = if tries % CANCELS == 0 {
-            timeout(PATIENCE, outside.terminate(route.pid)).await.unwrap_or(Err(DialError::Late))
+            timeout(TIMEOUT, outside.terminate(route.pid)).await.unwrap_or(Err(DialError::Late))
         } else {
             route.cancel().await
         };

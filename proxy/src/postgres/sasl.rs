@@ -47,7 +47,7 @@ impl From<&SaslError> for Fatal {
     }
 }
 
-/// What a client is told where its token isn't taken (RFC 7628, section 3.2.2).
+/// What a client gets where its token isn't accepted (RFC 7628, section 3.2.2).
 #[derive(Debug, Serialize)]
 pub(super) struct Failure {
     status: &'static str,
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_told_as_json_and_acknowledged_by_one_byte() {
+    async fn a_failure_is_sent_as_json_and_acknowledged_by_one_byte() {
         let failure = || Failure::invalid_token("openid".into(), "https://id.example.com/".into());
         for (reply, taken) in [(&b"\x01"[..], true), (b"", false), (b"\x01\x01", false)] {
             let (mut client, mut server) = tokio::io::duplex(4096);
@@ -268,13 +268,14 @@ mod tests {
             message.extend(reply);
             client.write_all(&message).await.unwrap();
             assert_eq!(fail(&mut server, &failure()).await.is_ok(), taken, "{reply:?}");
-            let told = read_message(&mut client, 1000).await.unwrap();
-            let told: serde_json::Value = serde_json::from_slice(&told[HEADER + 4..]).unwrap();
+            let failure = read_message(&mut client, 1000).await.unwrap();
+            let failure: serde_json::Value =
+                serde_json::from_slice(&failure[HEADER + 4..]).unwrap();
             let expected = serde_json::json!({
                 "status": "invalid_token", "scope": "openid",
                 "openid-configuration": "https://id.example.com/",
             });
-            assert_eq!(told, expected);
+            assert_eq!(failure, expected);
         }
     }
 

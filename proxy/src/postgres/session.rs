@@ -44,7 +44,7 @@ struct Failed {
 
 impl Connection<'_> {
     /// Lets the caller in and serves it to its end.
-    pub(super) async fn stay(&self, mut caller: Box<Caller>) -> Outcome {
+    pub(super) async fn serve_session(&self, mut caller: Box<Caller>) -> Outcome {
         let admitted = match Box::pin(self.admit(&mut caller)).await {
             Ok(admitted) => admitted,
             Err(NotAdmitted::Refused(refusal)) => {
@@ -98,7 +98,7 @@ impl Connection<'_> {
             caller.target.recording.binds
         };
         let keep = Keep { binds, whole: session.records(Record::Data) };
-        let relay = Box::new(Relay::new((caller.stream, &hello), stream, recorder, keep));
+        let relay = Box::new(Relay::new(caller.stream, &hello, stream, recorder, keep));
         let outside = Outside {
             connectors: &self.postgres.connectors,
             target: &caller.target,
@@ -167,7 +167,7 @@ impl Connection<'_> {
     ) {
         let end = relayed(&mut relay, &session).await;
         session.cut_done();
-        // One end may cut a thousand sessions: nothing passes in any of them before each is seen off.
+        // One end may cut a thousand sessions: nothing passes in any of them before each client gets its reason.
         tokio::task::yield_now().await;
         let route = issued.as_ref().map(|issued| issued.route().clone());
         // From here on, the client's key cancels nothing.
@@ -201,7 +201,7 @@ async fn relayed(relay: &mut Relay, session: &Session) -> End {
             end = &mut ended => return end,
             left = countdown.next() => {
                 let grant = session.pass().grant();
-                relay.tell(&format!(
+                relay.notify(&format!(
                     "this session ends in {left}; `postern extend {grant}` asks for more time"
                 ));
             }

@@ -106,7 +106,7 @@ impl From<&StartupError> for Fatal {
     }
 }
 
-/// What a client wants, as it said it.
+/// What a client wants, as it sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Startup {
     /// The minor version that it speaks, perhaps beyond ours.
@@ -135,11 +135,11 @@ pub(super) struct Options {
     pub(super) reason: String,
     /// The ticket that it is for.
     pub(super) ticket: Option<Ticket>,
-    /// How the client wants to say who it is, where it has no certificate.
+    /// How the client wants to identify itself, where it has no certificate.
     pub(super) auth: Option<Auth>,
 }
 
-/// How a client without a certificate says who it is.
+/// How a client without a certificate identifies itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Auth {
     /// By a token of ours in the password field.
@@ -197,7 +197,7 @@ impl Startup {
         named.map_or_else(|| Ok(TargetName::new(first)?), Ok)
     }
 
-    /// The wish, checked to the byte against what the target has.
+    /// What is asked for, checked to the byte against what the target has.
     pub(super) fn resource(&self, target: &Target) -> Result<Resource, Fatal> {
         let database = self
             .wanted_database(target)
@@ -337,11 +337,11 @@ impl Draft {
 /// `-c name=value`, `-cname=value` and `--name=value`, split at unescaped spaces as Postgres does.
 fn arguments(text: &str) -> Result<Vec<(String, String)>, StartupError> {
     let malformed = || StartupError::Malformed("options are read as -c name=value".to_owned());
-    let mut words = words(text).into_iter();
+    let mut arguments = split_arguments(text).into_iter();
     let mut found = Vec::new();
-    while let Some(word) = words.next() {
+    while let Some(word) = arguments.next() {
         let pair = match word.strip_prefix("-c").or_else(|| word.strip_prefix("--")) {
-            Some("") => words.next().ok_or_else(malformed)?,
+            Some("") => arguments.next().ok_or_else(malformed)?,
             Some(rest) => rest.to_owned(),
             None => return Err(malformed()),
         };
@@ -352,19 +352,19 @@ fn arguments(text: &str) -> Result<Vec<(String, String)>, StartupError> {
     Ok(found)
 }
 
-fn words(text: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
+fn split_arguments(text: &str) -> Vec<String> {
+    let mut arguments = vec![String::new()];
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
         let next = if letter == '\\' { letters.next() } else { Some(letter) };
-        match (letter, next, words.last_mut()) {
-            (letter, ..) if letter.is_ascii_whitespace() => words.push(String::new()),
+        match (letter, next, arguments.last_mut()) {
+            (letter, ..) if letter.is_ascii_whitespace() => arguments.push(String::new()),
             (_, Some(next), Some(word)) => word.push(next),
             _ => {}
         }
     }
-    words.retain(|word| !word.is_empty());
-    words
+    arguments.retain(|argument| !argument.is_empty());
+    arguments
 }
 
 #[cfg(test)]
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_and_extensions_are_told_apart() {
+    fn versions_and_extensions_are_distinguished() {
         let version = |version| Startup::parse(&packet(version, &[("user", "a"), ("_pq_.x", "1")]));
         assert_eq!(version(0x0002_0000), Err(StartupError::Version(2, 0)));
         let newer = version(0x0003_0009).unwrap();

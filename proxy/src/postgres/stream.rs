@@ -14,7 +14,7 @@ use tokio_rustls::{client, server};
 
 /// Bytes read at once while a transfer runs.
 const AHEAD: usize = 64 * 1024;
-/// Where to read what nobody wants any more: small, since one end may cut a thousand sessions.
+/// Where to read what is not wanted any more: small, since one end may cut a thousand sessions.
 pub(super) const SINK: usize = 4 * 1024;
 
 /// A TCP stream that reads ahead while more comes than is asked for.

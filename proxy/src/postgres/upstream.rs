@@ -3,7 +3,7 @@
 //! No credential leaves before the target proved its identity as its configuration demands, and none
 //! leaves in a way that gives it away, unless the configuration says so (see [`authenticate`]). What a
 //! target may say before it is ready is bounded. Its own errors pass on (see [`refused`]); failures to
-//! reach it are told by the target's name only.
+//! reach it carry the target's name only.
 
 mod authenticate;
 mod call;
@@ -33,7 +33,7 @@ use super::wire::{HEADER, WireError, cstring, put, read_message};
 use crate::core::credential;
 
 /// From the first packet to ReadyForQuery.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// The most that a target may say before it is ready.
 const GREETING: usize = 64 * 1024;
 
@@ -44,7 +44,7 @@ pub(super) struct Upstream {
     pub(super) greeting: Greeting,
 }
 
-/// What a target said between authentication and its first ReadyForQuery.
+/// What a target sent between authentication and its first ReadyForQuery.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Greeting {
     /// Parameter statuses and notices, as they came.
@@ -143,7 +143,7 @@ pub(super) async fn dial(connectors: &Connectors, call: &Call<'_>) -> Result<Ups
             first => first,
         }
     };
-    timeout(PATIENCE, signed_in).await.map_err(|_| DialError::Late)?
+    timeout(TIMEOUT, signed_in).await.map_err(|_| DialError::Late)?
 }
 
 fn names(message: &[u8], setting: &str) -> bool {

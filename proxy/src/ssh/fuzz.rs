@@ -36,20 +36,20 @@ pub fn route(bytes: &[u8]) {
     }
 }
 
-/// Only who offers the strict key exchange goes on, however the bytes come; and little is held.
+/// Only a client that offers the strict key exchange goes on, however the bytes come; and little is held.
 pub fn preamble(bytes: &[u8]) {
-    let Some((size, said)) = bytes.split_first() else { return };
-    // Whoever says enough has said whether they do.
-    let said = [said, &[b'\n'; 20_000]].concat();
-    let passed_at_once = passed(&said, usize::MAX);
-    assert_eq!(passed(&said, usize::from(*size) + 1), passed_at_once);
+    let Some((size, sent)) = bytes.split_first() else { return };
+    // A client that sends enough has shown whether it follows the strict exchange.
+    let sent = [sent, &[b'\n'; 20_000]].concat();
+    let passed_at_once = passed(&sent, usize::MAX);
+    assert_eq!(passed(&sent, usize::from(*size) + 1), passed_at_once);
     let strict = b"kex-strict-c-v00@openssh.com";
-    assert!(passed_at_once.is_err() || said.windows(strict.len()).any(|at| at == strict));
+    assert!(passed_at_once.is_err() || sent.windows(strict.len()).any(|at| at == strict));
 }
 
-fn passed(said: &[u8], size: usize) -> Result<(), Unsafe> {
+fn passed(sent: &[u8], size: usize) -> Result<(), Unsafe> {
     let mut preamble = Preamble::default();
-    said.chunks(size).try_for_each(|piece| {
+    sent.chunks(size).try_for_each(|piece| {
         let passed = preamble.pass(piece);
         assert!(preamble.is_bounded());
         passed
@@ -63,12 +63,12 @@ pub fn sftp(bytes: &[u8]) {
     let read_only = how & 1 != 0;
     let under: &[&str] = if how & 2 != 0 { &["/a"] } else { &[] };
     let Some(limit) = Limit::new(read_only, under) else { return };
-    let mut said = steps(rest);
+    let mut sent = steps(rest);
     if how & 4 == 0 {
-        said.splice(0..0, [(0, INIT), (1, VERSION)]);
+        sent.splice(0..0, [(0, INIT), (1, VERSION)]);
     }
-    let (whole, fault) = played(&limit, &said, usize::MAX);
-    let (cut, cut_fault) = played(&limit, &said, usize::from(how >> 3) + 1);
+    let (whole, fault) = played(&limit, &sent, usize::MAX);
+    let (cut, cut_fault) = played(&limit, &sent, usize::from(how >> 3) + 1);
     assert_eq!(fault, cut_fault);
     assert_eq!(whole.events, cut.events);
     if fault.is_none() {
@@ -78,9 +78,9 @@ pub fn sftp(bytes: &[u8]) {
 }
 
 /// What came of a conversation, in which each side's bytes come in pieces of this size.
-fn played(limit: &Limit, said: &[(u8, &[u8])], size: usize) -> (Flow, Option<Fault>) {
+fn played(limit: &Limit, sent: &[(u8, &[u8])], size: usize) -> (Flow, Option<Fault>) {
     let (mut sftp, mut flow) = (Sftp::new(7, limit.clone()), Flow::default());
-    let pieces = said.iter().flat_map(|(who, said)| said.chunks(size).map(|it| (*who, it)));
+    let pieces = sent.iter().flat_map(|(who, sent)| sent.chunks(size).map(|it| (*who, it)));
     for (who, piece) in pieces {
         let went = match who % 2 {
             0 => sftp.client(piece, &mut flow),

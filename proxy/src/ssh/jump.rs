@@ -23,7 +23,7 @@ use crate::ssh::handler::Client;
 use crate::ssh::refuse::Refusal;
 
 /// How long connections within one may take to end after it.
-const FAREWELL: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most connections within one.
 const MOST: usize = 16;
 
@@ -73,7 +73,7 @@ impl Connection {
         ended.cancel();
         // Each inner connection ends by itself, with a last message of its own.
         let rest = async { while inner.join_next().await.is_some() {} };
-        let _ = timeout(FAREWELL, rest).await;
+        let _ = timeout(END_TIMEOUT, rest).await;
         outcome
     }
 
@@ -116,7 +116,7 @@ impl Connection {
 
 async fn serve(connection: Arc<Connection>, channel: Channel<Msg>, outer: Arc<Shared>) {
     let id = channel.id();
-    let outcome = connection.host(channel.into_stream()).await;
+    let outcome = connection.serve_protocol(channel.into_stream()).await;
     outer.inner.leave(id);
     connection.plane.metrics.connection("ssh", outcome);
 }

@@ -1,6 +1,6 @@
 //! What a client says before anything is encrypted: its name, and the algorithms that it offers.
 //!
-//! Whoever sits in between could take messages out of the start of a connection without either side
+//! An attacker in between could take messages out of the start of a connection without either side
 //! noticing (Terrapin, CVE-2023-48795), unless both follow the strict key exchange. The library follows it
 //! where the client does; here it is demanded. What is read goes on to the library as it came.
 
@@ -29,7 +29,7 @@ pub(super) enum Unsafe {
          is needed, such as OpenSSH 9.6"
     )]
     NotStrict,
-    #[error("the client sends more at once than anybody may who is not authenticated")]
+    #[error("the client sends more at once than an unauthenticated client may")]
     Long,
 }
 
@@ -91,8 +91,8 @@ fn is_strict(lists: &[u8]) -> Result<(), Unsafe> {
     if strict { Ok(()) } else { Err(Unsafe::NotStrict) }
 }
 
-/// A good-bye that is read before there are keys.
-pub(super) fn farewell(why: Unsafe) -> Vec<u8> {
+/// A disconnect that is read before there are keys.
+pub(super) fn disconnect(why: Unsafe) -> Vec<u8> {
     let text = format!("postern: {why}");
     let mut payload = vec![DISCONNECT];
     payload.extend_from_slice(&NO_KEYS.to_be_bytes());
@@ -170,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn the_good_bye_is_a_packet() {
+    fn the_disconnect_is_a_packet() {
         for why in [Unsafe::Nonsense, Unsafe::NotStrict, Unsafe::Long] {
-            let packet = farewell(why);
+            let packet = disconnect(why);
             assert_eq!(packet.len() % BLOCK, 0);
             assert!((4..=12).contains(&packet[4]), "{}", packet[4]);
             let length = u32::from_be_bytes(*packet.first_chunk().unwrap());

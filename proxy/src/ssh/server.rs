@@ -53,13 +53,13 @@ impl Protocol for SshServer {
         let leaving = Leaving::Socket(socket.clone());
         let (plane, over) = (Arc::clone(&self.plane), CancellationToken::new());
         let connection = Connection { plane, peer, slot, leaving, over, jump: None };
-        Arc::new(connection).host(socket).await
+        Arc::new(connection).serve_protocol(socket).await
     }
 }
 
 impl Connection {
     /// Speaks the protocol with a client, and serves what it is let in to.
-    pub(super) async fn host<S>(self: &Arc<Self>, stream: S) -> Outcome
+    pub(super) async fn serve_protocol<S>(self: &Arc<Self>, stream: S) -> Outcome
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -89,10 +89,11 @@ impl Connection {
         let handle = running.handle();
         // It is set once, here, before the protocol's task first runs.
         let _ = shared.handle.set(handle.clone());
-        self.arrive(Client { handle, running, requests, shared }, authenticated).await
+        self.wait_for_authentication(Client { handle, running, requests, shared }, authenticated)
+            .await
     }
 
-    async fn arrive(
+    async fn wait_for_authentication(
         self: &Arc<Self>,
         mut client: Client,
         authenticated: oneshot::Receiver<Authenticated>,
@@ -112,7 +113,7 @@ impl Connection {
         };
         match authenticated {
             Ok(Authenticated::Target { admitted, destination }) => {
-                self.stay(client, *admitted, destination).await
+                self.serve_session(client, *admitted, destination).await
             }
             Ok(Authenticated::Jump(opener)) => self.serve_jumps(client, opener).await,
             Err(_) => {

@@ -35,13 +35,13 @@ use crate::ssh::upstream::remote_forward::{MOST_REMOTE_CHANNELS, RemoteChannel};
 use crate::ssh::upstream::remote_listen::listen;
 
 /// How long a client may take to read why it is turned away.
-const FAREWELL: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most that is served at once: channels, and as many again that a target opens for its client.
 const MOST_SERVED: usize = 2 * MOST_CHANNELS;
 
 impl Connection {
     /// Serves a client that was let in to its end.
-    pub(super) async fn stay(
+    pub(super) async fn serve_session(
         &self,
         client: Client,
         mut admitted: Admitted,
@@ -149,7 +149,7 @@ impl Served {
                 tracing::error!(%error, "the recording lacks what was refused");
             }
         }
-        // One end may cut a thousand sessions: nothing passes in any of them before the first is told why.
+        // One end may cut a thousand sessions: nothing passes in any of them before the first client gets its reason.
         tokio::task::yield_now().await;
         let readers = state.readers();
         let text = format!("{} Session {}.", end_message(&end), state.session.id());
@@ -161,7 +161,7 @@ impl Served {
         };
         let leave = async {
             if end != End::Closed {
-                let _ = timeout(FAREWELL, print(&readers, &text)).await;
+                let _ = timeout(READ_TIMEOUT, print(&readers, &text)).await;
                 disconnect(client, &text).await;
             }
         };
@@ -257,7 +257,7 @@ async fn count_down(state: &SessionState) -> Infallible {
         let grant = state.session.pass().grant();
         let text =
             format!("This session ends in {left}; `postern extend {grant}` asks for more time.");
-        let _ = timeout(FAREWELL, print(&state.readers(), &text)).await;
+        let _ = timeout(READ_TIMEOUT, print(&state.readers(), &text)).await;
     }
 }
 
@@ -296,6 +296,6 @@ async fn disconnect(client: Client, text: &str) {
         let _ = handle.disconnect(Disconnect::ByApplication, text, String::new()).await;
         let _ = running.await;
     };
-    let _ = timeout(FAREWELL, sent).await;
+    let _ = timeout(READ_TIMEOUT, sent).await;
     drop(requests);
 }

@@ -1,7 +1,7 @@
 //! What all channels of a session share: its recording, its lease, its count, and its connections to
 //! the target.
 //!
-//! Every channel has a connection to the target of its own: one whose output nobody reads then can't
+//! Every channel has a connection to the target of its own: one whose output is not read then can't
 //! stop another. A connection whose channel has ended is used for the next one.
 
 use std::collections::BTreeMap;

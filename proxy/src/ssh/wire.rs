@@ -17,7 +17,7 @@ use tokio_util::io::poll_read_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::ssh::packet_bound::PacketBound;
-use crate::ssh::preamble::{Preamble, Unsafe, farewell};
+use crate::ssh::preamble::{Preamble, Unsafe, disconnect};
 
 /// How much is read ahead at once.
 const AHEAD: usize = 64 * 1024;
@@ -27,7 +27,7 @@ pub(super) struct Wire<S> {
     inner: S,
     ahead: BytesMut,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Set when it may not send any more, at once and without waking anybody.
+    /// Set when it may not send any more, at once and without waking a task.
     mute: Arc<AtomicBool>,
     /// What is looked at of a client that isn't authenticated.
     entry: Option<Entry>,
@@ -43,17 +43,17 @@ struct Entry {
 }
 
 impl Entry {
-    fn pass(&mut self, bytes: &[u8]) -> Result<(), Turned> {
-        let turned = |told| move |why| Turned { why, told };
-        self.preamble.pass(bytes).map_err(turned(true))?;
-        self.bound.pass(bytes).map_err(turned(false))
+    fn pass(&mut self, bytes: &[u8]) -> Result<(), Rejected> {
+        let rejected = |is_shown| move |why| Rejected { why, is_shown };
+        self.preamble.pass(bytes).map_err(rejected(true))?;
+        self.bound.pass(bytes).map_err(rejected(false))
     }
 }
 
-/// Why a client is turned away, and whether it can be told before its connection ends.
-struct Turned {
+/// Why a client is rejected away, and whether it can be shown that before its connection ends.
+struct Rejected {
     why: Unsafe,
-    told: bool,
+    is_shown: bool,
 }
 
 impl<S> Wire<S> {
@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         ahead.reserve(AHEAD);
         let read = poll_read_buf(Pin::new(inner), cx, ahead);
         if read.is_pending() {
-            // Nothing is kept for who says nothing.
+            // Nothing is kept for a client that sends nothing.
             *ahead = BytesMut::new();
         }
         ready!(read)?;
@@ -103,17 +103,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
         match entry.as_mut().map_or(Ok(()), |entry| entry.pass(ahead)) {
             Ok(()) => Poll::Ready(Ok(())),
-            Err(turned) => Poll::Ready(Err(self.turn_away(&turned, cx))),
+            Err(rejected) => Poll::Ready(Err(self.turn_away(&rejected, cx))),
         }
     }
 
-    /// Turns a client away, in words where there are no keys yet. Who doesn't take them at once doesn't get
+    /// Turns a client away, with the reason where there are no keys yet. A client that doesn't take it at once doesn't get
     /// them.
-    fn turn_away(&mut self, turned: &Turned, cx: &mut Context<'_>) -> io::Error {
-        if turned.told {
-            let _ = Pin::new(&mut self.inner).poll_write(cx, &farewell(turned.why));
+    fn turn_away(&mut self, rejected: &Rejected, cx: &mut Context<'_>) -> io::Error {
+        if rejected.is_shown {
+            let _ = Pin::new(&mut self.inner).poll_write(cx, &disconnect(rejected.why));
         }
-        io::Error::other(turned.why)
+        io::Error::other(rejected.why)
     }
 }
 
@@ -160,7 +160,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 }
 
-/// A socket that can be watched while somebody else reads from it.
+/// A socket that can be watched while another task reads from it.
 #[derive(Debug, Clone)]
 pub(super) struct Socket(Arc<TcpStream>);
 
@@ -169,7 +169,7 @@ impl Socket {
         Self(Arc::new(stream))
     }
 
-    /// Resolves when the peer leaves or says anything at all: to be asked only while nobody reads.
+    /// Resolves when the peer leaves or sends anything at all: to be asked only while no task reads.
     pub(super) async fn stirred(&self) {
         let _ = self.0.peek(&mut [0; 1]).await;
     }
@@ -223,16 +223,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_client_that_is_not_safe_is_told_so_and_goes_no_further() {
+    async fn a_client_that_is_not_safe_reads_so_and_goes_no_further() {
         let (near, mut far) = tokio::io::duplex(4_096);
         let cut = CancellationToken::new();
         let mut wire = Wire::from_client(near, &cut, Arc::default());
         far.write_all(b"SSH-2.0-x\n\0\0\0\x0c\x04\x02").await.unwrap();
         assert!(wire.read(&mut [0; 64]).await.is_err());
         drop(wire);
-        let mut told = Vec::new();
-        far.read_to_end(&mut told).await.unwrap();
-        assert!(String::from_utf8_lossy(&told).contains("does not begin as the protocol says"));
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.unwrap();
+        assert!(String::from_utf8_lossy(&read).contains("does not begin as the protocol says"));
     }
 
     #[tokio::test]

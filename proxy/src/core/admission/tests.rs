@@ -142,7 +142,7 @@ async fn where_a_touch_is_wanted_the_session_waits_for_it_once() {
     let error = refused(attempt.wait(pending()).await);
     assert_eq!((error.reason(), error.to_string().as_str()), ("step-up-needed", "touch"));
     rig.plane.reports.flush().await;
-    assert_eq!(rig.control.told(), ["opened", "policy touch"]);
+    assert_eq!(rig.control.reports(), ["opened", "policy touch"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,7 +165,7 @@ async fn the_end_of_a_grant_ends_the_wait_for_a_touch() {
     event(attempt.wait(pending()).await);
     assert!(matches!(refused(attempt.wait(pending()).await), AdmissionError::Ended(End::Expired)));
     rig.plane.reports.flush().await;
-    assert_eq!(rig.control.told(), ["opened", "expired"]);
+    assert_eq!(rig.control.reports(), ["opened", "expired"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,7 +178,7 @@ async fn a_client_that_leaves_withdraws_its_request_and_closes_its_session() {
     event(attempt.wait(pending()).await);
     assert!(matches!(attempt.wait(ready(())).await, Step::Left));
     rig.plane.reports.flush().await;
-    assert_eq!(rig.control.told(), ["opened", "closed"]);
+    assert_eq!(rig.control.reports(), ["opened", "closed"]);
     assert_eq!(rig.control.withdrawn.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
 

@@ -22,7 +22,7 @@ const MOST_ANSWERS: usize = 8;
 
 /// What was authenticated, and nothing else: no address and no grant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Authenticated {
+pub(super) struct ProofKey {
     principal: PrincipalId,
     method: Method,
     /// The certificate's serial, the key's fingerprint, the token's public part.
@@ -30,7 +30,7 @@ pub(super) struct Authenticated {
     device: Option<DeviceId>,
 }
 
-impl Authenticated {
+impl ProofKey {
     /// None where the proof was for one connection only, so that no later one can show it again.
     pub(super) fn of(identity: &Identity) -> Option<Self> {
         let authn = &identity.authn;
@@ -64,40 +64,53 @@ pub(super) struct Answer {
     pub(super) until: Instant,
 }
 
+/// What a connection asks control about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) held: &'a Arc<Held>,
+    pub(super) from: IpAddr,
+}
+
 impl Answer {
-    fn is_about(&self, (held, from): (&Arc<Held>, IpAddr)) -> bool {
-        Arc::ptr_eq(&self.held, held) && self.from == from
+    fn question(&self) -> Question<'_> {
+        Question { held: &self.held, from: self.from }
+    }
+}
+
+impl Question<'_> {
+    fn is(self, other: Question<'_>) -> bool {
+        Arc::ptr_eq(self.held, other.held) && self.from == other.from
     }
 }
 
 /// All of them. What isn't kept is asked for again, so that a full table denies nothing.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    by_proof: DashMap<Authenticated, Vec<Answer>>,
+    by_proof: DashMap<ProofKey, Vec<Answer>>,
 }
 
 impl Kept {
     /// The answer to the same question, where it is still good.
     pub(super) fn find(
         &self,
-        who: &Authenticated,
-        about: (&Arc<Held>, IpAddr),
+        who: &ProofKey,
+        question: Question<'_>,
         is_good: impl Fn(&Answer) -> bool,
     ) -> Option<Begun> {
         let answers = self.by_proof.get(who)?;
-        let mut found = answers.iter().filter(|answer| answer.is_about(about));
+        let mut found = answers.iter().filter(|answer| answer.question().is(question));
         found.find(|answer| is_good(answer)).map(|answer| answer.begun.clone())
     }
 
     /// Keeps an answer instead of the one to the same question, or else of this proof's oldest.
-    pub(super) fn put(&self, who: Authenticated, answer: Answer) {
+    pub(super) fn put(&self, who: ProofKey, answer: Answer) {
         let is_full = self.by_proof.len() >= MOST_PROOFS;
         let mut answers = match self.by_proof.entry(who) {
             Entry::Vacant(_) if is_full => return,
             Entry::Vacant(entry) => entry.insert(Vec::new()),
             Entry::Occupied(entry) => entry.into_ref(),
         };
-        answers.retain(|kept| !kept.is_about((&answer.held, answer.from)));
+        answers.retain(|kept| !kept.question().is(answer.question()));
         if answers.len() >= MOST_ANSWERS {
             answers.remove(0);
         }
@@ -105,7 +118,7 @@ impl Kept {
     }
 
     /// Drops all answers for which this is false.
-    pub(super) fn retain(&self, keep: impl Fn(&Authenticated, &Answer) -> bool) {
+    pub(super) fn retain(&self, keep: impl Fn(&ProofKey, &Answer) -> bool) {
         self.by_proof.retain(|who, answers| {
             answers.retain(|answer| keep(who, answer));
             !answers.is_empty()
@@ -252,7 +265,7 @@ mod tests {
         let (pass, until) = (session.pass().clone(), rig.plane.clock.instant());
         let begun = rig.plane.credentials.begin(&session).await.unwrap();
         for number in 0..MOST_PROOFS {
-            let who = Authenticated::of(&proof(Method::Token, &number.to_string(), None)).unwrap();
+            let who = ProofKey::of(&proof(Method::Token, &number.to_string(), None)).unwrap();
             let (held, from) = (Arc::clone(&pass.held), session.client().ip());
             kept.put(who, Answer { held, from, begun: begun.clone(), until });
         }

@@ -21,11 +21,11 @@ fn follow(rig: &Rig) -> tokio::task::JoinHandle<()> {
 
 type Feed = Sender<Result<v1::FeedEvent, Status>>;
 
-async fn tell(feed: &Feed, revision: u64, event: Event) {
-    tell_in(feed, 1, revision, event).await;
+async fn publish(feed: &Feed, revision: u64, event: Event) {
+    publish_in(feed, 1, revision, event).await;
 }
 
-async fn tell_in(feed: &Feed, epoch: u64, revision: u64, event: Event) {
+async fn publish_in(feed: &Feed, epoch: u64, revision: u64, event: Event) {
     let event =
         v1::FeedEvent { revision, fresh_ms: 10_000, event: Some(event), epoch, silence_ms: 0 };
     feed.send(Ok(event)).await.unwrap();
@@ -62,11 +62,11 @@ async fn a_snapshot_and_its_deltas_are_applied() {
     let rig = Rig::new();
     let feed = rig.control.next_feed();
     let _following = follow(&rig);
-    tell(&feed, 5, wire(&["gr-1"])).await;
+    publish(&feed, 5, wire(&["gr-1"])).await;
     reached(&rig, 5).await;
     assert_eq!(admit(&rig), Ok(()));
     let delta = v1::Delta { locks: vec![lock("target:orders").into()], ..v1::Delta::default() };
-    tell(&feed, 6, Event::Delta(delta)).await;
+    publish(&feed, 6, Event::Delta(delta)).await;
     reached(&rig, 6).await;
     assert_eq!(admit(&rig), Err(Denial::Locked("incident 7".into())));
     assert_eq!(rig.plane.metrics.feed_revision.get(), 6);
@@ -77,9 +77,9 @@ async fn after_a_gap_the_feed_is_asked_for_anew() {
     let rig = Rig::new();
     let (first, second) = (rig.control.next_feed(), rig.control.next_feed());
     let _following = follow(&rig);
-    tell(&first, 5, wire(&["gr-1"])).await;
-    tell(&first, 7, Event::Delta(v1::Delta::default())).await;
-    tell(&second, 9, wire(&[])).await;
+    publish(&first, 5, wire(&["gr-1"])).await;
+    publish(&first, 7, Event::Delta(v1::Delta::default())).await;
+    publish(&second, 9, wire(&[])).await;
     reached(&rig, 9).await;
     assert_eq!(admit(&rig), Err(Denial::NoGrant));
     assert_eq!(rig.control.subscribed.load(Ordering::SeqCst), 2);
@@ -90,16 +90,16 @@ async fn a_feed_that_breaks_or_falls_silent_is_asked_for_anew() {
     let rig = Rig::new();
     let feeds = [(); 4].map(|()| rig.control.next_feed());
     let _following = follow(&rig);
-    tell(&feeds[0], 1, wire(&["gr-1"])).await;
+    publish(&feeds[0], 1, wire(&["gr-1"])).await;
     feeds[0].send(Err(Status::internal("a fault"))).await.unwrap();
-    tell(&feeds[1], 2, wire(&["gr-1"])).await;
+    publish(&feeds[1], 2, wire(&["gr-1"])).await;
     reached(&rig, 2).await;
     // Silence beyond its freshness.
-    tell(&feeds[2], 3, wire(&["gr-1"])).await;
+    publish(&feeds[2], 3, wire(&["gr-1"])).await;
     reached(&rig, 3).await;
     let [.., third, fourth] = feeds;
     drop(third);
-    tell(&fourth, 4, wire(&["gr-1"])).await;
+    publish(&fourth, 4, wire(&["gr-1"])).await;
     reached(&rig, 4).await;
     assert_eq!(admit(&rig), Ok(()));
 }
@@ -109,7 +109,7 @@ async fn while_control_is_away_nobody_new_comes_in_and_when_it_is_back_they_do()
     let rig = Rig::new();
     let first = rig.control.next_feed();
     let _following = follow(&rig);
-    tell(&first, 1, wire(&["gr-1"])).await;
+    publish(&first, 1, wire(&["gr-1"])).await;
     reached(&rig, 1).await;
     drop(first);
     tokio::time::sleep(Duration::from_secs(9)).await;
@@ -117,7 +117,7 @@ async fn while_control_is_away_nobody_new_comes_in_and_when_it_is_back_they_do()
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(admit(&rig), Err(Denial::Stale));
     let second = rig.control.next_feed();
-    tell(&second, 2, wire(&["gr-1"])).await;
+    publish(&second, 2, wire(&["gr-1"])).await;
     reached(&rig, 2).await;
     assert_eq!(admit(&rig), Ok(()));
 }
@@ -127,15 +127,15 @@ async fn a_heartbeat_keeps_it_fresh_and_tells_of_what_was_missed() {
     let rig = Rig::new();
     let (first, second) = (rig.control.next_feed(), rig.control.next_feed());
     let _following = follow(&rig);
-    tell(&first, 1, wire(&["gr-1"])).await;
+    publish(&first, 1, wire(&["gr-1"])).await;
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_secs(8)).await;
-        tell(&first, 1, Event::Heartbeat(v1::Heartbeat {})).await;
+        publish(&first, 1, Event::Heartbeat(v1::Heartbeat {})).await;
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(admit(&rig), Ok(()));
-    tell(&first, 2, Event::Heartbeat(v1::Heartbeat {})).await;
-    tell(&second, 2, wire(&[])).await;
+    publish(&first, 2, Event::Heartbeat(v1::Heartbeat {})).await;
+    publish(&second, 2, wire(&[])).await;
     reached(&rig, 2).await;
     assert_eq!(admit(&rig), Err(Denial::NoGrant));
 }
@@ -146,24 +146,24 @@ async fn a_control_that_knows_less_than_it_did_is_refused_until_its_epoch_is_new
     let rig = Rig::new();
     let feeds = [(); 4].map(|()| rig.control.next_feed());
     let _following = follow(&rig);
-    tell_in(&feeds[0], 2, 9, wire(&[])).await;
+    publish_in(&feeds[0], 2, 9, wire(&[])).await;
     reached(&rig, 9).await;
     let [first, older, old_epoch, delta] = feeds;
     drop(first);
-    tell_in(&older, 2, 8, wire(&["gr-1"])).await;
+    publish_in(&older, 2, 8, wire(&["gr-1"])).await;
     older.closed().await;
-    tell_in(&old_epoch, 1, 50, wire(&["gr-1"])).await;
+    publish_in(&old_epoch, 1, 50, wire(&["gr-1"])).await;
     old_epoch.closed().await;
     // Another epoch begins with a snapshot, and with nothing else.
-    tell_in(&delta, 3, 10, Event::Delta(v1::Delta::default())).await;
+    publish_in(&delta, 3, 10, Event::Delta(v1::Delta::default())).await;
     delta.closed().await;
     assert_eq!(rig.plane.leases.revision(), Some(9));
     assert_eq!(admit(&rig), Err(Denial::NoGrant));
-    // Nobody new comes in while only an older one is there.
+    // No new client comes in while only an older one is there.
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(admit(&rig), Err(Denial::Stale));
     let newer = rig.control.next_feed();
-    tell_in(&newer, 3, 4, wire(&["gr-1"])).await;
+    publish_in(&newer, 3, 4, wire(&["gr-1"])).await;
     reached_exactly(&rig, 4).await;
     assert_eq!(admit(&rig), Ok(()));
 }
@@ -174,13 +174,13 @@ async fn a_control_that_lost_what_it_could_not_write_is_followed() {
     let rig = Rig::new();
     let [first, second] = [(); 2].map(|()| rig.control.next_feed());
     let _following = follow(&rig);
-    tell_in(&first, 1, 5, wire(&["gr-1"])).await;
+    publish_in(&first, 1, 5, wire(&["gr-1"])).await;
     let delta = v1::Delta { unsettled: vec![b"sealed".to_vec()], ..v1::Delta::default() };
-    tell_in(&first, 1, 6, Event::Delta(delta.clone())).await;
-    tell_in(&first, 1, 7, Event::Delta(delta)).await;
+    publish_in(&first, 1, 6, Event::Delta(delta.clone())).await;
+    publish_in(&first, 1, 7, Event::Delta(delta)).await;
     reached(&rig, 7).await;
     drop(first);
-    tell_in(&second, 1, 6, wire(&["gr-1"])).await;
+    publish_in(&second, 1, 6, wire(&["gr-1"])).await;
     reached_exactly(&rig, 6).await;
     assert_eq!(admit(&rig), Ok(()));
 }
@@ -222,9 +222,9 @@ async fn what_control_could_not_write_is_given_back_to_it_until_it_is_settled() 
         |sealed: &[u8]| v1::Delta { unsettled: vec![sealed.to_vec()], ..v1::Delta::default() };
 
     let feed = rig.control.next_feed();
-    tell(&feed, 5, wire(&["gr-1"])).await;
-    tell(&feed, 6, Event::Delta(unsettled(&one))).await;
-    tell(&feed, 7, Event::Delta(unsettled(&two))).await;
+    publish(&feed, 5, wire(&["gr-1"])).await;
+    publish(&feed, 6, Event::Delta(unsettled(&one))).await;
+    publish(&feed, 7, Event::Delta(unsettled(&two))).await;
     reached(&rig, 7).await;
     let tried = rig.control.given_back.lock().unwrap().len();
     let next = rig.control.next_feed();
@@ -233,14 +233,14 @@ async fn what_control_could_not_write_is_given_back_to_it_until_it_is_settled() 
 
     // A control that knows no more of it than this.
     let snapshot = v1::Snapshot { unsettled: vec![three.clone()], ..v1::Snapshot::default() };
-    tell(&next, 8, Event::Snapshot(snapshot)).await;
+    publish(&next, 8, Event::Snapshot(snapshot)).await;
     reached(&rig, 8).await;
     let after = rig.control.next_feed();
     drop(next);
     assert_eq!(given_back(tried + 2).await, [three]);
-    tell(&after, 9, Event::Snapshot(v1::Snapshot::default())).await;
-    tell(&after, 10, Event::Delta(v1::Delta { settled: true, ..unsettled(b"four") })).await;
-    tell(&after, 11, Event::Delta(v1::Delta { settled: true, ..v1::Delta::default() })).await;
+    publish(&after, 9, Event::Snapshot(v1::Snapshot::default())).await;
+    publish(&after, 10, Event::Delta(v1::Delta { settled: true, ..unsettled(b"four") })).await;
+    publish(&after, 11, Event::Delta(v1::Delta { settled: true, ..v1::Delta::default() })).await;
     reached(&rig, 11).await;
     drop(after);
     assert_eq!(given_back(tried + 3).await, Vec::<Vec<u8>>::new());
@@ -261,7 +261,7 @@ async fn a_feed_that_renews_nothing_is_followed_and_lets_nobody_in() {
     let rig = Rig::new();
     let feed = rig.control.next_feed();
     let _following = follow(&rig);
-    tell(&feed, 5, wire(&["gr-1"])).await;
+    publish(&feed, 5, wire(&["gr-1"])).await;
     reached(&rig, 5).await;
     let subscribed = rig.control.subscribed.load(Ordering::SeqCst);
     let beat = |fresh_ms| {

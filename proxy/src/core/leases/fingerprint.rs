@@ -1,9 +1,9 @@
 //! Fingerprints of keys, so that a look-up among a million leases waits for few places of memory.
 //!
 //! A fingerprint is SHA-256 under a secret of this process, cut to 128 bits. It stands for its key:
-//! nothing else is compared. Who would be taken for somebody else had to find two keys of one
+//! nothing else is compared. To be taken for another client, an attacker had to find two keys of one
 //! fingerprint, without the secret and without ever seeing a fingerprint; by chance, a million leases
-//! and a million strangers meet once in 10^26 tables.
+//! and a million keys collide once in 10^26 tables.
 
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -49,7 +49,7 @@ impl Fingerprints {
     }
 }
 
-// Neither the secret nor what it makes is for anybody's eyes.
+// Neither the secret nor what it makes may be printed.
 impl fmt::Debug for Fingerprints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fingerprints").finish_non_exhaustive()

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// The value of `ends` once the lease has ended: before every now.
 const ENDED: i64 = i64::MIN;
 
-/// A lease, live until its term is over or somebody ends it.
+/// A lease, live until its term is over or it is ended.
 #[derive(Debug)]
 // In this order: all that an admission reads lies beside the counts of its `Arc`, since among a
 // million leases each place of memory is waited for.
@@ -87,7 +87,7 @@ impl Held {
         }
     }
 
-    /// How it ended, where somebody ended it.
+    /// How it ended, where it was ended.
     pub(crate) fn over(&self) -> Option<&Over> {
         self.over.get()
     }

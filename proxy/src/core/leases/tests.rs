@@ -180,8 +180,8 @@ async fn a_lease_lets_in_who_and_what_it_is_for_to_the_byte(
 ) {
     let leases = leases(vec![active("gr-1")]);
     let key = key(who, what);
-    let verdict = leases.admit(&Knock { key: &key, device: None, credential: None }).map(|_| ());
-    assert_eq!(verdict, if is_let_in { Ok(()) } else { Err(Denial::NoGrant) });
+    let decision = leases.admit(&Knock { key: &key, device: None, credential: None }).map(|_| ());
+    assert_eq!(decision, if is_let_in { Ok(()) } else { Err(Denial::NoGrant) });
 }
 
 #[tokio::test(start_paused = true)]
@@ -300,8 +300,8 @@ proptest! {
             match act {
                 Act::Snapshot(all) => {
                     let all: Vec<Lease> = all.into_iter().map(made).collect();
-                    let told = snapshot(all.clone(), Partition::Cut);
-                    leases.apply_snapshot(base + 1, LONG, told);
+                    let newer = snapshot(all.clone(), Partition::Cut);
+                    leases.apply_snapshot(base + 1, LONG, newer);
                     model.snapshot(base + 1, all);
                 }
                 Act::Delta(step, come, go) => {

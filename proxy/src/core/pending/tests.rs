@@ -32,7 +32,7 @@ fn granted(revision: u64) -> Event {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_is_told_what_happens_to_its_request() {
+async fn a_connection_follows_what_happens_to_its_request() {
     let rig = Rig::new();
     rig.grant(vec![], Partition::Cut);
     let (code, url) = ("KXQT-7M4P".to_owned(), "https://gate.example.com/c/9".to_owned());

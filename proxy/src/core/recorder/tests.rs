@@ -44,8 +44,8 @@ async fn a_finished_recording_is_whole_and_tells_who_and_why() {
     let [Kind::Start(start), Kind::Query { .. }, Kind::End(end)] = &events[..] else {
         panic!("{events:?}");
     };
-    let told = [&start.session, &start.principal, &start.grant, &start.target, &start.database];
-    assert_eq!(told, [session.id().as_str(), "alice", "gr-1", "orders", "shop"]);
+    let recorded = [&start.session, &start.principal, &start.grant, &start.target, &start.database];
+    assert_eq!(recorded, [session.id().as_str(), "alice", "gr-1", "orders", "shop"]);
     assert_eq!(
         (&*end.end, &*end.reason, end.bytes_in, end.bytes_out),
         ("revoked", "by bob", 10, 20)

@@ -1,8 +1,8 @@
-//! How many denials are told of: what strangers cause must not grow the audit log without bound.
+//! How many denials are reported: unauthenticated clients must not grow the audit log without bound.
 //!
-//! A network is heard once a second for each reason, after a burst, and all together a few dozen
-//! times a second; strangers and those who are known apart, so that a flood of the one never hides the
-//! other. What is left out is counted, and told with the next of its kind.
+//! A network is reported once a second for each reason, after a burst, and all together a few dozen times a
+//! second. Authenticated and unauthenticated clients have limits of their own, so that a flood of the one never
+//! hides the other. What is left out is counted, and reported with the next of its kind.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 /// Of one network and reason: one a second, ten at once.
 const ONE: Rate = Rate { every: Duration::from_secs(1), burst: 10 };
-/// Of all strangers: 40 a second.
-const STRANGERS: Rate = Rate { every: Duration::from_millis(25), burst: 40 };
-/// Of all who are known: 10 a second.
-const KNOWN: Rate = Rate { every: Duration::from_millis(100), burst: 10 };
+/// Of all unauthenticated clients: 40 a second.
+const UNAUTHENTICATED: Rate = Rate { every: Duration::from_millis(25), burst: 40 };
+/// Of all authenticated clients: 10 a second.
+const AUTHENTICATED: Rate = Rate { every: Duration::from_millis(100), burst: 10 };
 /// How many kinds are remembered at most.
 const KINDS: usize = 4_096;
 /// How often quiet kinds are forgotten at most.
@@ -30,8 +30,8 @@ type Kind = (IpAddr, &'static str);
 /// The rates of denials.
 #[derive(Debug)]
 pub(super) struct DenialRateLimits {
-    strangers: RateLimit,
-    known: RateLimit,
+    unauthenticated: RateLimit,
+    authenticated: RateLimit,
 }
 
 /// How many of the same kind were left out since the last one that passed.
@@ -74,12 +74,15 @@ struct Bucket(Instant);
 
 impl DenialRateLimits {
     pub(super) fn new(now: Instant) -> Self {
-        Self { strangers: RateLimit::new(STRANGERS, now), known: RateLimit::new(KNOWN, now) }
+        Self {
+            unauthenticated: RateLimit::new(UNAUTHENTICATED, now),
+            authenticated: RateLimit::new(AUTHENTICATED, now),
+        }
     }
 
     /// Whether this one passes, and how many did not since the last one that did.
-    pub(super) fn pass(&self, kind: Kind, is_known: bool, now: Instant) -> Option<LeftOut> {
-        let limit = if is_known { &self.known } else { &self.strangers };
+    pub(super) fn pass(&self, kind: Kind, is_authenticated: bool, now: Instant) -> Option<LeftOut> {
+        let limit = if is_authenticated { &self.authenticated } else { &self.unauthenticated };
         limit.0.lock().unwrap_or_else(PoisonError::into_inner).pass(kind, now)
     }
 }
@@ -147,7 +150,7 @@ impl Bucket {
 
 impl LeftOut {
     /// What was denied, and that there was more of it.
-    pub(super) fn told_with(self, detail: String) -> String {
+    pub(super) fn added_to(self, detail: String) -> String {
         let more = match (self.here, self.elsewhere) {
             (0, 0) => return detail,
             (here, 0) => format!("and {here} more like it"),
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_heard_ten_times_and_then_once_a_second_for_each_reason() {
+    fn a_network_is_reported_ten_times_and_then_once_a_second_for_each_reason() {
         let now = Instant::now();
         let limits = DenialRateLimits::new(now);
         let pass = |reason, now| limits.pass((address(1), reason), false, now);
@@ -188,43 +191,42 @@ mod tests {
     }
 
     #[test]
-    fn in_all_a_few_dozen_a_second_are_heard_and_strangers_hide_nobody_who_is_known() {
+    fn in_all_a_few_dozen_a_second_are_reported_and_floods_hide_no_authenticated_client() {
         let now = Instant::now();
         let limits = DenialRateLimits::new(now);
-        let stranger = |n, now| limits.pass((address(n), "no-grant"), false, now).is_some();
-        assert_eq!((0..1_000).filter(|n| stranger(*n, now)).count(), 40);
+        let unauthenticated = |n, now| limits.pass((address(n), "no-grant"), false, now).is_some();
+        assert_eq!((0..1_000).filter(|n| unauthenticated(*n, now)).count(), 40);
         assert!(limits.pass((address(1), "no-grant"), true, now).is_some());
-        let next = (0..1_000).filter(|n| stranger(*n, now + secs(1))).count();
+        let next = (0..1_000).filter(|n| unauthenticated(*n, now + secs(1))).count();
         assert_eq!(next, 40);
     }
 
     #[test]
-    fn memory_is_bounded_and_every_one_that_is_left_out_is_told() {
+    fn memory_is_bounded_and_every_one_that_is_left_out_is_counted() {
         let now = Instant::now();
         let limits = DenialRateLimits::new(now);
-        let (mut heard, mut left_out) = (0_u64, 0);
-        let mut hear = |n, now| {
+        let (mut reported, mut left_out) = (0_u64, 0);
+        let mut report = |n, now| {
             if let Some(more) = limits.pass((address(n), "no-grant"), false, now) {
-                heard += 1;
+                reported += 1;
                 left_out += more.here + more.elsewhere;
             }
         };
-        (0..50_000).for_each(|n| hear(n, now));
-        (50_000..50_010).for_each(|n| hear(n, now + secs(60)));
-        assert_eq!((heard, left_out), (50, 50_010 - 50));
-        assert!(limits.strangers.0.lock().unwrap().kinds.len() <= KINDS);
+        (0..50_000).for_each(|n| report(n, now));
+        (50_000..50_010).for_each(|n| report(n, now + secs(60)));
+        assert_eq!((reported, left_out), (50, 50_010 - 50));
+        assert!(limits.unauthenticated.0.lock().unwrap().kinds.len() <= KINDS);
     }
 
     #[test]
     fn the_count_is_added_to_the_detail_and_not_lost_behind_a_long_one() {
-        let told = |here, elsewhere, detail: &str| {
-            LeftOut { here, elsewhere }.told_with(detail.to_owned())
-        };
-        assert_eq!(told(0, 0, "no lease"), "no lease");
-        assert_eq!(told(3, 0, "no lease"), "no lease; and 3 more like it");
-        assert_eq!(told(0, 2, ""), "and 2 more like it from elsewhere");
-        assert_eq!(told(3, 2, ""), "and 3 more like it, and 2 from elsewhere");
-        let long = told(u64::MAX, u64::MAX, &"x".repeat(1_000));
+        let detail_with =
+            |here, elsewhere, detail: &str| LeftOut { here, elsewhere }.added_to(detail.to_owned());
+        assert_eq!(detail_with(0, 0, "no lease"), "no lease");
+        assert_eq!(detail_with(3, 0, "no lease"), "no lease; and 3 more like it");
+        assert_eq!(detail_with(0, 2, ""), "and 2 more like it from elsewhere");
+        assert_eq!(detail_with(3, 2, ""), "and 3 more like it, and 2 from elsewhere");
+        let long = detail_with(u64::MAX, u64::MAX, &"x".repeat(1_000));
         assert!(long.len() <= 256 && long.ends_with(" from elsewhere"), "{long}");
     }
 }

@@ -1,4 +1,4 @@
-//! Telling the user of a session how long there still is.
+//! Announcing to the user of a session how much time is left.
 //!
 //! It follows the term of the lease: one that is extended is counted down anew.
 
@@ -10,10 +10,10 @@ use tokio::time::sleep_until;
 
 use super::guard::Guard;
 
-/// How much is left when it is told, the most first.
+/// How much is left when it is announced, the most first.
 const MARKS: [Ttl; 3] = [Ttl::from_secs(300), Ttl::from_secs(60), Ttl::from_secs(10)];
 
-/// What was told of the time that is left. A session that begins below a mark isn't told of it.
+/// What was announced of the time that is left. A session that begins below a mark doesn't announce it.
 #[derive(Debug)]
 pub(crate) struct Countdown {
     guard: Arc<Guard>,
@@ -34,7 +34,7 @@ impl Countdown {
             // Listens before it looks, so that nothing falls between.
             let mut changed = pin!(guard.held().changed());
             changed.as_mut().enable();
-            if let Some(left) = self.told() {
+            if let Some(left) = self.due() {
                 return left;
             }
             tokio::select! {
@@ -44,8 +44,8 @@ impl Countdown {
         }
     }
 
-    /// What is to be told now, once.
-    fn told(&mut self) -> Option<Ttl> {
+    /// What is to be announced now, once.
+    fn due(&mut self) -> Option<Ttl> {
         let left = self.left()?;
         let passed = lowest_passed(left);
         let before = std::mem::replace(&mut self.passed, passed);

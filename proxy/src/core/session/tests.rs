@@ -181,7 +181,7 @@ async fn bytes_are_counted_while_a_session_lives_and_each_once() {
     assert_eq!(rig.plane.metrics.bytes_counted(), (18, 212));
     rig.plane.reports.flush().await;
     let reported = rig.control.reported.lock().unwrap();
-    let bytes = reported.iter().filter_map(|told| match told.happening.as_ref()? {
+    let bytes = reported.iter().filter_map(|reported| match reported.happening.as_ref()? {
         What::Ended(ended) => Some((ended.bytes_in, ended.bytes_out)),
         What::Opened(_) | What::Denied(_) | What::Clock(_) => None,
     });
@@ -189,7 +189,7 @@ async fn bytes_are_counted_while_a_session_lives_and_each_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_session_is_counted_and_told_once() {
+async fn every_session_is_counted_and_reported_once() {
     let rig = rig(Partition::Cut);
     let live = rig.plane.metrics.live("postgres");
     let session = rig.open();
@@ -202,8 +202,8 @@ async fn every_session_is_counted_and_told_once() {
     drop(rig.open());
     assert_eq!(live.get(), 0);
     rig.plane.reports.flush().await;
-    let told = ["opened", "closed", "opened", "protocol internal error"];
-    assert_eq!(rig.control.told(), told);
+    let expected = ["opened", "closed", "opened", "protocol internal error"];
+    assert_eq!(rig.control.reports(), expected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,7 +222,7 @@ async fn the_time_from_a_revoke_to_the_cut_is_measured_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_is_told_at_every_mark_and_anew_after_an_extension() {
+async fn what_is_left_is_announced_at_every_mark_and_anew_after_an_extension() {
     let rig = rig(Partition::UntilLeaseEnd);
     let session = rig.open();
     let mut countdown = session.countdown();
@@ -237,5 +237,5 @@ async fn what_is_left_is_told_at_every_mark_and_anew_after_an_extension() {
         assert_eq!(rig.plane.clock.now(), at(at_second));
     }
     let never = tokio::time::timeout(Duration::from_secs(3_600), countdown.next()).await;
-    assert!(never.is_err(), "nothing is left to tell");
+    assert!(never.is_err(), "nothing is left to announce");
 }

@@ -39,7 +39,7 @@ pub(crate) enum Full {
         Rounded(*free), Rounded(*reserve)
     )]
     State { free: u64, reserve: u64 },
-    /// Nobody knows how much is left.
+    /// It is not known how much is left.
     #[error("the free space for recordings can't be measured ({0}); ask an admin to mend that")]
     Unmeasured(Errno),
     /// A write failed for want of space.

@@ -1,6 +1,6 @@
 //! The thread that measures the free space each second, and counts the recordings when that is due.
 //!
-//! It counts at the start, when an admin asks for it by a reload, and while somebody is refused by a
+//! It counts at the start, when an admin asks for it by a reload, and while sessions are refused by a
 //! quota, since files may have been moved away. A count takes a tenth of the time at most.
 
 use std::io;
@@ -15,12 +15,12 @@ use super::room::Room;
 use crate::core::clock::Clock;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// The least time between two counts that nobody asked for.
+/// The least time between two counts that were not asked for.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(5);
 /// So much longer than a count took does the next one wait.
 const REST: u32 = 9;
 
-/// Somebody asks for a count.
+/// A request for a count.
 #[derive(Debug)]
 struct CountNow;
 

@@ -32,7 +32,7 @@ pub(super) struct Room {
     logged: Mutex<&'static str>,
     /// Whether a session could begin when it was looked at last.
     has_room: Arc<AtomicBool>,
-    /// Whether somebody was refused by a quota since the last count: files may have gone meanwhile.
+    /// Whether a session was refused by a quota since the last count: files may have gone meanwhile.
     recount: AtomicBool,
     /// One count at a time.
     counting: Mutex<()>,
@@ -193,7 +193,7 @@ impl Room {
         }
     }
 
-    /// Whether a session could begin when it was looked at last, for whoever watches that.
+    /// Whether a session could begin when it was looked at last, for those that watch it.
     pub(super) fn watched(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.has_room)
     }

@@ -60,7 +60,7 @@ impl Outcome<'_> {
         }
     }
 
-    /// Records it as the outcome of what it belongs to; where that isn't certain, as nobody's, behind
+    /// Records it as the outcome of what it belongs to; where that isn't certain, as unattributed, behind
     /// all that it may belong to.
     pub(super) fn record(self, whose: Attribution, emit: Emit<'_>) -> Result<(), WireError> {
         let Attribution { least, most, micros } = whose;

@@ -267,7 +267,7 @@ impl Target {
 /// What the recording says of answers.
 #[derive(Debug, Default)]
 struct Recorded {
-    /// The number of each answer, in order, and the execution that it is said to belong to.
+    /// The number of each answer, in order, and the execution that it is attributed to.
     answers: Vec<(u64, u64)>,
     unknown: Vec<(u64, u64)>,
 }
@@ -359,7 +359,7 @@ impl Talk {
         assert!(finished.is_ok());
         assert_eq!(self.recorded.answers.len() as u64, self.seen, "each answer is recorded once");
         for (order, (id, n)) in (1..).zip(&self.recorded.answers) {
-            // The answer of a call has no words: its place says which it is.
+            // The answer of a call has no text: its place says which it is.
             assert!(*id == 0 || *id == order, "answers keep their order");
             let owner = usize::try_from(order - 1).ok().and_then(|at| self.target.owners.get(at));
             let is_true = match (owner, *n) {

@@ -43,10 +43,10 @@ impl Talk {
                 'T' => flight.noted(Reply::Step(Step::Describe), &mut emit),
                 'G' => flight.noted(Reply::CopyIn, &mut emit),
                 'D' => flight.carried(1, &mut emit),
-                'C' => flight.done(Reply::Done, ("C".into(), 0), now, &mut emit),
-                'V' => flight.done(Reply::Returned, ("V".into(), 0), now, &mut emit),
-                'E' => flight.failed(("22012", false), now, &mut emit),
-                'F' => flight.failed(("57P01", true), now, &mut emit),
+                'C' => flight.done(Reply::Done, "C".into(), 0, now, &mut emit),
+                'V' => flight.done(Reply::Returned, "V".into(), 0, now, &mut emit),
+                'E' => flight.failed("22012", false, now, &mut emit),
+                'F' => flight.failed("57P01", true, now, &mut emit),
                 'Z' => flight.ready(&mut emit),
                 '.' => flight.finish(&mut emit),
                 other => panic!("{other}"),
@@ -90,7 +90,7 @@ async fn each_execute_of_a_pipeline_has_one_answer() {
 }
 
 #[tokio::test]
-async fn an_error_skips_to_the_sync_and_is_told_when_it_is_over() {
+async fn an_error_skips_to_the_sync_and_is_recorded_when_it_is_over() {
     let mut talk = Talk::new(&[Execute, Execute, Query, Sync, Execute, Sync]);
     talk.hear("EZCZ").says("failed 1, recovered, done 4");
 }

@@ -95,7 +95,7 @@ async fn sasl(
         Some(binding) if offers(SCRAM_SHA_256_PLUS) => {
             (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(binding))
         }
-        // Telling that we could have bound the channel exposes whoever took the offer away.
+        // A claim that we could have bound the channel exposes an attacker who took the offer away.
         Some(_) if offers(SCRAM_SHA_256) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
         None if offers(SCRAM_SHA_256) => (SCRAM_SHA_256, ChannelBinding::unsupported()),
         _ if offers(PLAIN) => {
@@ -128,12 +128,12 @@ async fn scram(
     );
     send_message(stream, &first).await?;
     let challenge = sasl_data(stream, 11).await?;
-    // Thousands of rounds of HMAC: not on the thread that moves everybody's bytes.
+    // Thousands of rounds of HMAC: not on the thread that moves the bytes of all sessions.
     let scram = tokio::task::spawn_blocking(move || scram.update(&challenge).map(|()| scram)).await;
     let mut scram = scram.map_err(io::Error::other).flatten().map_err(DialError::Scram)?;
     send_message(stream, &SASLResponse::new(Bytes::copy_from_slice(scram.message()))).await?;
-    let verdict = sasl_data(stream, 12).await?;
-    scram.finish(&verdict).map_err(DialError::Scram)
+    let outcome = sasl_data(stream, 12).await?;
+    scram.finish(&outcome).map_err(DialError::Scram)
 }
 
 async fn send_message<M: pgwire::messages::Message>(

@@ -51,7 +51,7 @@ pub(in crate::postgres) enum DialError {
     /// It failed to prove that it knows the credential, or broke the exchange.
     #[error("the target failed the SCRAM exchange")]
     Scram(#[source] io::Error),
-    /// It said no, in its own words.
+    /// It refused, with a message of its own.
     #[error("the target refused the connection")]
     Refused(Bytes),
     /// It broke the protocol.
@@ -63,7 +63,7 @@ pub(in crate::postgres) enum DialError {
 }
 
 impl DialError {
-    /// What the client is told: the target's name, never its address.
+    /// What the client reads: the target's name, never its address.
     pub(in crate::postgres) fn fatal(&self, target: &TargetName) -> Fatal {
         let (sqlstate, hint) = match self {
             Self::Method(_) | Self::Scram(_) | Self::Settings(_) => {

@@ -1,4 +1,4 @@
-//! Why a target turned the gateway away, in its own words as far as they are harmless.
+//! Why a target turned the gateway away: its own message, sanitized.
 //!
 //! SQLSTATE, message, detail and hint pass on, without what a client must not learn (addresses, the
 //! password) and without what could drive its terminal. Where the target took no password, it never says
@@ -18,14 +18,14 @@ const ELIDED: &str = "***";
 /// What is shown where an error has no SQLSTATE: it comes from something that only looks like Postgres.
 const NO_SQLSTATE: &str = "08006";
 
-/// What the client is told, and the operator reads in the log.
+/// What the client reads, and the operator in the log.
 pub(in crate::postgres) fn refusal(
     message: &[u8],
     target: &Target,
     credential: &credential::Upstream,
 ) -> Fatal {
     let body = message.get(HEADER..).unwrap_or_default();
-    let text = |kind| field(body, kind).map(|text| harmless(text, target, credential));
+    let text = |kind| field(body, kind).map(|text| sanitize(text, target, credential));
     let sqlstate = text(b'C').filter(|code| {
         code.len() == 5
             && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
@@ -44,7 +44,7 @@ pub(in crate::postgres) fn refusal(
     fatal.detail(text(b'D').unwrap_or_default())
 }
 
-fn harmless(text: &[u8], target: &Target, credential: &credential::Upstream) -> String {
+fn sanitize(text: &[u8], target: &Target, credential: &credential::Upstream) -> String {
     let text = String::from_utf8_lossy(text.get(..LONGEST).unwrap_or(text)).into_owned();
     let text = without(text, &target.host);
     let text = match credential {
@@ -86,16 +86,16 @@ mod tests {
     use super::*;
     use crate::core::testing;
 
-    fn told(fields: &[u8], password: &str) -> Fatal {
+    fn refused_with(fields: &[u8], password: &str) -> Fatal {
         let message = [&b"E\0\0\0\0"[..], fields, b"\0"].concat();
         let credential = credential::Upstream::Password(password.into());
         refusal(&message, &testing::target(Partition::Cut), &credential)
     }
 
     #[test]
-    fn a_targets_words_pass_on_where_they_are_harmless() {
+    fn a_targets_message_passes_on_sanitized() {
         let fields = b"SFATAL\0C53300\0Mtoo many clients\0Dnone is free\0Hcome back\0Ffile.c\0";
-        let fatal = told(fields, "pw-canary");
+        let fatal = refused_with(fields, "pw-canary");
         assert_eq!(fatal.sqlstate, "53300");
         assert_eq!(fatal.message, "target orders: too many clients");
         assert_eq!(fatal.detail.as_deref(), Some("none is free"));
@@ -109,15 +109,17 @@ mod tests {
             "C28000\0Mno entry for host \"10.1.2.3\", user \"app\", {host}, [2001:db8::7]:5432, \
              10.1.2.4:5432. pw-canary at 12:30\0"
         );
-        let fatal = told(text.as_bytes(), "pw-canary");
+        let fatal = refused_with(text.as_bytes(), "pw-canary");
         let expected = "no entry for host \"***\", user \"app\", ***, [***]:5432, *** *** at 12:30";
         assert!(fatal.message.ends_with(expected), "{}", fatal.message);
     }
 
     #[test]
     fn a_password_that_is_not_taken_may_have_expired() {
-        let fatal =
-            told(b"C28P01\0Mpassword authentication failed for user \"app\"\0", "pw-canary");
+        let fatal = refused_with(
+            b"C28P01\0Mpassword authentication failed for user \"app\"\0",
+            "pw-canary",
+        );
         assert_eq!(fatal.sqlstate, "28P01");
         assert!(fatal.hint.unwrap().contains("VALID UNTIL"));
     }
@@ -125,7 +127,7 @@ mod tests {
     #[test]
     fn an_error_without_a_sqlstate_gets_one() {
         for fields in [&b"Mgo away\0"[..], b"Cx\0Mgo away\0", b"C\x1b[2J\0Mgo away\0", b""] {
-            assert_eq!(told(fields, "pw-canary").sqlstate, NO_SQLSTATE);
+            assert_eq!(refused_with(fields, "pw-canary").sqlstate, NO_SQLSTATE);
         }
     }
 }

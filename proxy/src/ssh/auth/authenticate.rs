@@ -21,7 +21,7 @@ use crate::ssh::connection::{APPLICATION, Connection};
 use crate::ssh::handler::ClientHandler;
 use crate::ssh::refuse::Refusal;
 
-/// How long a connection that leads on counts as its opener's who came with a key: a key has no end.
+/// How long an opener with a key is known to connections within its own: a key has no end.
 const KEY_LIFE: Ttl = Ttl::from_secs(12 * 3_600);
 /// How long a connection waits for people.
 const TIMEOUT: Ttl = Ttl::from_secs(600);

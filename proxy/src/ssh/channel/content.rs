@@ -80,7 +80,7 @@ impl Content {
         }
     }
 
-    /// What a forward carries, whoever opened it.
+    /// What a forward carries, from whichever side it was opened.
     pub(in crate::ssh) fn of_forward(ch: u32, rules: &ContentRules) -> Self {
         Self::Streams(Box::new(Streams::new(ch, rules.streams, rules.streams)))
     }

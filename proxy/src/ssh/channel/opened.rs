@@ -102,7 +102,7 @@ impl<'a> Opened<'a> {
                 self.remote.expect(RemoteForward::X11);
                 target.request_x11(false, single, protocol, cookie, screen).await
             }
-            Setup::Tell(reason) => return self.link.print(&reason).await,
+            Setup::Print(reason) => return self.link.print(&reason).await,
         };
         asked.map_err(|_| Broken::Lost)
     }

@@ -3,8 +3,8 @@
 //! The library's loop reads a whole connection, and calls our handler for every packet: a handler that
 //! waited for the target would keep the client's window adjustments unread, and with both directions
 //! full nothing would ever move. So a packet is put here and the handler returns. The library grants
-//! new window when data arrives, though, not when it is passed on; while much waits, it is told to
-//! grant next to nothing, and the handler takes its time ([`load`]).
+//! new window when data arrives, though, not when it is passed on; while much waits, it grants
+//! next to nothing, and the handler takes its time ([`load`]).
 //!
 //! A session is opened, then runs one program, and is over when its client breaks that order. What waits is
 //! kept by these states: what prepares the program, the program, and what belongs to it. So bytes have a
@@ -74,7 +74,7 @@ struct Waiting {
     setup: VecDeque<Setup>,
     program: Option<Program>,
     content: VecDeque<Received>,
-    /// Why the channel is over, until somebody has recorded it.
+    /// Why the channel is over, until that is recorded.
     refused: Option<Refused>,
     asked: usize,
     asked_bytes: usize,
@@ -84,7 +84,7 @@ struct Waiting {
 /// What a client may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// A session without a program, and whether the client has said that it sends no data.
+    /// A session without a program, and whether the client has announced that it sends no data.
     Opened { ended: bool },
     /// A session with its program.
     Running { ended: bool },
@@ -143,7 +143,7 @@ impl ChannelQueues {
     }
 }
 
-/// What a client sends. Each says whether it was taken: where it wasn't, the client is told no.
+/// What a client sends. Each returns whether it was taken: where it wasn't, the request fails.
 impl ChannelQueue {
     fn new(load: Arc<Load>, state: State) -> Self {
         let (waiting, closed) = (Mutex::new(Waiting::new(state)), CancellationToken::new());
@@ -319,7 +319,7 @@ impl ChannelQueue {
         self.next(|waiting| waiting.content(&self.load)).await
     }
 
-    /// Why the channel is over, where nobody has taken that yet.
+    /// Why the channel is over, unless that was taken before.
     pub(in crate::ssh) fn refused(&self) -> Option<Refused> {
         self.waiting().refused.take()
     }

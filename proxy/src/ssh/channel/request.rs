@@ -28,8 +28,8 @@ pub(in crate::ssh) enum Setup {
         cookie: String,
         screen: u32,
     },
-    /// The client is told this, and the target nothing.
-    Tell(String),
+    /// Text for the client alone: the target gets nothing.
+    Print(String),
 }
 
 /// The one program of a session.
@@ -70,7 +70,7 @@ impl Setup {
             Self::Pty { term, modes, .. } => term.len() + modes.len() * size_of::<(Pty, u32)>(),
             Self::Env { name, value } => name.len() + value.len(),
             Self::X11 { protocol, cookie, .. } => protocol.len() + cookie.len(),
-            Self::Tell(text) => text.len(),
+            Self::Print(text) => text.len(),
             Self::Resize(_) | Self::Agent => 0,
         }
     }

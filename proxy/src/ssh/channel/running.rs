@@ -27,7 +27,7 @@ pub(super) struct Running<'a> {
     content: Mutex<Content>,
     /// Held while what goes to the client is decided and sent, where both directions may answer it.
     turn: Option<tokio::sync::Mutex<()>>,
-    /// The target may have said where a path leads.
+    /// The target may have resolved a path.
     resolved: Notify,
 }
 
@@ -79,7 +79,7 @@ impl<'a> Running<'a> {
         Ok(clean)
     }
 
-    /// Records what is left to be said of what was carried.
+    /// Records what is still missing about what was carried.
     fn finish(&self) -> Result<(), Broken> {
         let left = self.content().finish();
         self.link.state.record_all(left)
@@ -89,7 +89,7 @@ impl<'a> Running<'a> {
     async fn up(&self) -> Result<Option<Refused>, Broken> {
         let Link { state, client: ClientEnd { queue, .. }, target, bytes, .. } = &self.link;
         while let Some(item) = queue.content().await {
-            // Until the target has said where a path leads, the client's window stays as it is.
+            // Until the target has resolved a path, the client's window stays as it is.
             while self.content().is_waiting() {
                 self.resolved.notified().await;
             }

@@ -3,7 +3,7 @@
 //! The model is OpenSSH's `sshd` and `sftp-server`, as far as bytes and requests matter: one program a channel,
 //! data before it ignored, packets by their length. It shares no code with the gateway's side. One model reads
 //! what the client sent, another one what the gateway passed on: whatever they do stands in the recording, and
-//! whatever the client sent either reached the target or was refused in words.
+//! whatever the client sent either reached the target or was refused with a reason.
 
 use audit::ssh::Ssh;
 use bytes::Bytes;
@@ -417,7 +417,7 @@ impl Both {
         };
         assert!(
             over || self.programs < 2 && !self.early,
-            "whoever breaks the order loses the channel"
+            "a client that breaks the order loses the channel"
         );
         let (recorded, done) = (self.operations(), self.behind.operations());
         if self.behind.dead || self.broken {
@@ -448,13 +448,13 @@ impl Both {
             .recorded
             .iter()
             .filter_map(|event| if let Ssh::File { op, .. } = event { Some(op) } else { None });
-        let told = files.map(|op| {
+        let operations = files.map(|op| {
             let (one, other) = op.paths();
             let mut paths: Vec<_> = one.into_iter().chain(other).map(<[u8]>::to_vec).collect();
             paths.sort();
             (op.word(), paths)
         });
-        told.collect()
+        operations.collect()
     }
 
     fn written(&self) -> u64 {
@@ -488,13 +488,13 @@ mod tests {
     use super::sftp_channel;
 
     /// Bytes that read as these steps.
-    fn told(how: u8, steps: &[(u8, Vec<u8>)]) -> Vec<u8> {
-        let mut told = vec![how];
+    fn input(how: u8, steps: &[(u8, Vec<u8>)]) -> Vec<u8> {
+        let mut input = vec![how];
         for (what, bytes) in steps {
-            told.push(what << 5 | u8::try_from(bytes.len()).unwrap());
-            told.extend(bytes);
+            input.push(what << 5 | u8::try_from(bytes.len()).unwrap());
+            input.extend(bytes);
         }
-        told
+        input
     }
 
     /// The kinds of requests that exist, more often than those that don't.
@@ -520,12 +520,12 @@ mod tests {
             how: u8,
             steps in proptest::collection::vec(step(), 0..24),
         ) {
-            sftp_channel(&told(how, &steps));
+            sftp_channel(&input(how, &steps));
         }
     }
 
     /// A write is open at the target when the client asks for file transfer again: what follows would be
-    /// packets of its own for whoever began anew.
+    /// packets of its own for a client that began anew.
     #[test]
     fn a_request_within_a_write_makes_nobody_read_anew() {
         let mkdir = [&[14][..], &super::string(b"/out"), &[0; 4]].concat();
@@ -537,6 +537,6 @@ mod tests {
             (0, super::INIT.to_vec()),
             (1, mkdir),
         ];
-        sftp_channel(&told(0xf8, &steps));
+        sftp_channel(&input(0xf8, &steps));
     }
 }

@@ -172,13 +172,13 @@ impl ClientHandler {
             return Ok(queue.prepare(setup)?);
         };
         queue.refuse()?;
-        queue.prepare(Setup::Tell(reason.clone()))?;
+        queue.prepare(Setup::Print(reason.clone()))?;
         self.refused(kind.word(), reason);
         Ok(false)
     }
 
     /// Has the target listen at a place, and returns the port that it chose, where it was to choose one.
-    /// A client isn't told why it doesn't, except in what it shows with `-v`.
+    /// A client shows why it doesn't only with `-v`.
     pub(in crate::ssh) async fn listen(
         &mut self,
         at: RemoteForward,

@@ -4,7 +4,7 @@ use audit::Text;
 use audit::ssh::Ssh;
 
 use super::frame::{Fault, Malformed, size, whole};
-use super::{Begun, Flow, Pending, Resolving, Sftp, reply, told};
+use super::{Begun, Flow, Pending, Resolving, Sftp, describe, reply};
 
 /// A field of the target's answer reaches beyond its packet.
 impl From<Malformed> for Fault {
@@ -186,7 +186,7 @@ impl Sftp {
     fn resolved(&mut self, id: u32, kind: u8, packet: &[u8], flow: &mut Flow) -> Result<(), Fault> {
         let mut resolving = self.resolving.take().ok_or(Fault::Answer(id))?;
         match kind {
-            reply::NAME => match self.verdict(&mut resolving, reply::name(packet)?) {
+            reply::NAME => match self.check_resolved(&mut resolving, reply::name(packet)?) {
                 Ok(()) => self.resolve(resolving, flow)?,
                 Err(why) => self.turn_down(&resolving, reply::DENIED, why, flow)?,
             },
@@ -201,7 +201,7 @@ impl Sftp {
         self.go_on(flow)
     }
 
-    fn verdict(&self, resolving: &mut Resolving, path: &[u8]) -> Result<(), &'static str> {
+    fn check_resolved(&self, resolving: &mut Resolving, path: &[u8]) -> Result<(), &'static str> {
         match resolving.checks.pop_front() {
             Some(check) => self.limit.allows(&check, path),
             None => Ok(()),
@@ -215,6 +215,6 @@ impl Sftp {
         why: &'static str,
         flow: &mut Flow,
     ) -> Result<(), Fault> {
-        self.refuse(resolving.id, status, &told(&resolving.op), why, flow)
+        self.refuse(resolving.id, status, &describe(&resolving.op), why, flow)
     }
 }

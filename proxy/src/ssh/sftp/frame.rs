@@ -29,7 +29,7 @@ pub(crate) enum Fault {
     /// The target chose a version that can't be recorded.
     #[error("the target speaks sftp version {0}, and only version 3 can be recorded")]
     Version(u32),
-    /// The target answered what nobody asked, or with what is no answer to it.
+    /// The target answered what was not asked, or with what is no answer to it.
     #[error("the target's sftp answer to request {0} does not fit")]
     Answer(u32),
     /// The client used the number of a request that still waits for its answer.
@@ -95,7 +95,7 @@ fn take<'a>(input: &mut &'a [u8], most: usize) -> &'a [u8] {
     piece
 }
 
-/// How long a packet is whose first bytes are these, with its length; `None` while that can't be said.
+/// How long a packet is whose first bytes are these, with its length; `None` while that isn't known.
 pub(super) fn whole(held: &[u8]) -> Result<Option<(usize, u8)>, Fault> {
     let Some((length, rest)) = held.split_first_chunk::<LENGTH>() else { return Ok(None) };
     let length = size(u32::from_be_bytes(*length));

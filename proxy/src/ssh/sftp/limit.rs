@@ -20,7 +20,7 @@ pub(crate) struct Limit {
     under: Vec<String>,
 }
 
-/// Why something is not allowed, in words for the client and the recording.
+/// Why something is not allowed, for the client and the recording.
 pub(super) type Refusal = &'static str;
 
 /// A path that the target has to resolve before a request goes on.

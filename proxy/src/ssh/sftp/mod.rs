@@ -37,7 +37,7 @@ use request::{Request, Write};
 const IN_FLIGHT_MAX: usize = 4096;
 
 /// The most bytes that may wait while the target resolves a path. It is more than a channel's window, so that
-/// a client meets it only where nobody looks at [`Sftp::is_waiting`].
+/// a client meets it only where its caller ignores [`Sftp::is_waiting`].
 const BACKLOG_MAX: usize = 8 * 1024 * 1024;
 
 /// The most bytes of refusals that may wait for the end of a packet of the target's.
@@ -231,7 +231,7 @@ impl Sftp {
         flow: &mut Flow,
     ) -> Result<(), Fault> {
         match self.limit.examine(&op) {
-            Err(why) => self.refuse(id, reply::DENIED, &told(&op), why, flow),
+            Err(why) => self.refuse(id, reply::DENIED, &describe(&op), why, flow),
             Ok(checks) if checks.is_empty() => self.pass(id, op, packet, flow),
             Ok(checks) => {
                 let (packet, op) = (packet.to_owned(), op.into_owned());
@@ -268,7 +268,13 @@ impl Sftp {
     ) -> Result<(), Fault> {
         let opens = matches!(op, FileOp::Open { .. } | FileOp::List { .. });
         if opens && self.files.are_full() {
-            return self.refuse(id, reply::FAILURE, &told(&op), "too many files are open", flow);
+            return self.refuse(
+                id,
+                reply::FAILURE,
+                &describe(&op),
+                "too many files are open",
+                flow,
+            );
         }
         let n = self.ops + 1;
         let path = matches!(op, FileOp::RealPath { .. } | FileOp::ReadLink { .. });
@@ -403,15 +409,15 @@ impl Sftp {
     }
 }
 
-/// An operation in words, for what is refused.
-fn told(op: &FileOp<'_>) -> Vec<u8> {
+/// Describes an operation, for what is refused.
+fn describe(op: &FileOp<'_>) -> Vec<u8> {
     let (one, other) = op.paths();
-    let mut told = op.word().as_bytes().to_owned();
+    let mut text = op.word().as_bytes().to_owned();
     for path in [one, other].into_iter().flatten() {
-        told.push(b' ');
-        told.extend_from_slice(path);
+        text.push(b' ');
+        text.extend_from_slice(path);
     }
-    told
+    text
 }
 
 #[cfg(test)]

@@ -82,8 +82,8 @@ pub(super) fn name(packet: &[u8]) -> Result<&[u8], Malformed> {
 }
 
 /// Appends the answer of the gateway itself.
-pub(super) fn refuse(out: &mut Vec<u8>, id: u32, status: u32, words: &str) {
-    let words = words.as_bytes();
+pub(super) fn refuse(out: &mut Vec<u8>, id: u32, status: u32, message: &str) {
+    let message = message.as_bytes();
     let (id, status) = (id.to_be_bytes(), status.to_be_bytes());
-    packet(out, STATUS, &[&id, &status, &length(words), words, &length(b"en"), b"en"]);
+    packet(out, STATUS, &[&id, &status, &length(message), message, &length(b"en"), b"en"]);
 }

@@ -134,7 +134,7 @@ fn on_paths<'a>(kind: u8, fields: &mut Fields<'a>) -> Result<Option<FileOp<'a>>,
         REALPATH => FileOp::RealPath { path: text(fields)? },
         READLINK => FileOp::ReadLink { path: text(fields)? },
         RENAME => FileOp::Rename { from: text(fields)?, to: text(fields)?, replace: false },
-        // OpenSSH takes these two the other way round than the draft, and everybody follows it.
+        // OpenSSH takes these two the other way round than the draft, and all others follow it.
         SYMLINK => FileOp::Symlink { target: text(fields)?, path: text(fields)? },
         MKDIR => {
             let path = text(fields)?;

@@ -65,7 +65,7 @@ fn handle(id: u32, handle: &[u8]) -> Vec<u8> {
 }
 
 fn status(id: u32, status: u32) -> Vec<u8> {
-    made(101, &[N(id), N(status), S(b"words"), S(b"")])
+    made(101, &[N(id), N(status), S(b"message"), S(b"")])
 }
 
 fn data(id: u32, bytes: &[u8]) -> Vec<u8> {

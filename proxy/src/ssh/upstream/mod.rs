@@ -27,12 +27,12 @@ use crate::ssh::wire::Wire;
 
 /// From the first packet to the end of authentication.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// How long the target may take to read our goodbye.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long the target may take to read that we disconnect.
+const DISCONNECT: Duration = Duration::from_millis(500);
 /// Messages of one channel that may wait; with packets of 32 KiB it is a window.
 const MESSAGES: usize = 64;
 
-/// Why there is no connection to the target. Its address is nobody's business.
+/// Why there is no connection to the target. Its address is never part of the message.
 #[derive(Debug, Error)]
 pub(super) enum DialError {
     #[error("it can't be reached")]
@@ -137,10 +137,10 @@ impl Upstream {
         !self.handle.is_closed() && !self.remote.are_expected()
     }
 
-    /// Says goodbye, for a moment at most.
+    /// Disconnects, and waits for a moment at most.
     pub(super) async fn leave(self) {
         let (reason, none) = (Disconnect::ByApplication, String::new());
-        let _ = timeout(FAREWELL, self.handle.disconnect(reason, &none, &none)).await;
+        let _ = timeout(DISCONNECT, self.handle.disconnect(reason, &none, &none)).await;
     }
 }
 

@@ -45,7 +45,7 @@ pub(in crate::ssh) struct ListenRequest {
     pub(in crate::ssh) answer: oneshot::Sender<Result<u32, String>>,
 }
 
-/// One channel that a target opens, with who is behind it. It is boxed on its way: a queue keeps room for
+/// One channel that a target opens, with its origin. It is boxed on its way: a queue keeps room for
 /// more than come.
 pub(in crate::ssh) struct RemoteChannel {
     pub(in crate::ssh) by: RemoteOrigin,
@@ -177,7 +177,7 @@ impl RemoteForwards {
     ) {
         let expected = self.expected().iter().find(|forward| forward.kind() == kind).cloned();
         let Some(forward) = expected else {
-            tracing::warn!(%kind, "the target opened a channel that nobody asked for");
+            tracing::warn!(%kind, "the target opened a channel that no client asked for");
             return;
         };
         let from = origin.from.chars().take(LONGEST_NAME).collect();

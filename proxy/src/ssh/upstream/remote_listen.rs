@@ -88,7 +88,7 @@ async fn serve(
     }
     state.record_all(place.event(false))?;
     let handle = &upstream.handle;
-    // A target that would rather go on listening is of no use to anybody: nothing it opens is passed on.
+    // A target that goes on listening nevertheless gains nothing: nothing it opens is passed on.
     let cancelled = async {
         match &place {
             RemoteForward::Tcp { host, port } => {

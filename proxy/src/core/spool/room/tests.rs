@@ -86,7 +86,7 @@ fn who_is_over_quota_is_refused_and_others_are_not() {
     assert!(refused.to_string().starts_with("your recordings take 5"), "{refused}");
     assert_eq!(room.admit(&bob), Ok(()));
 
-    assert!(room.wants_count(), "somebody was refused: files may have been moved away");
+    assert!(room.wants_count(), "a session was refused: files may have been moved away");
     fs::remove_file(folder.path().join("se-1.rec")).unwrap();
     room.count();
     assert_eq!(room.admit(&alice), Ok(()));

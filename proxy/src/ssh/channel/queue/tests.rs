@@ -101,7 +101,7 @@ async fn a_program_that_was_refused_was_the_one_of_its_channel() {
     assert_eq!(queue.refuse_program(refused()), Ok(true));
     assert_eq!(queue.start(Program::Shell), Ok(false));
     assert_eq!(queue.refuse_program(refused()), Ok(false));
-    queue.data(b"for nobody");
+    queue.data(b"for no program");
     assert!(matches!(queue.opening().await, Some(Opening::Refused(it)) if it == refused()));
     queue.close();
     assert!(queue.content().await.is_none());

@@ -1,4 +1,4 @@
-//! Conversations that nobody would hold, cut anywhere.
+//! Conversations that no real client and target have, cut anywhere.
 
 use proptest::prelude::*;
 
@@ -45,7 +45,7 @@ fn packets() -> impl Strategy<Value = Vec<Chunk>> {
         .prop_map(|(id, fields)| [id.to_be_bytes().to_vec(), fields.concat()].concat());
     let client = (prop_oneof![3u8..21, Just(200)], body.clone()).prop_map(|it| (true, it));
     let target = (prop_oneof![101u8..106, Just(201)], body).prop_map(|it| (false, it));
-    let told = prop_oneof![client, target].prop_map(|(from_client, (kind, body))| {
+    let any = prop_oneof![client, target].prop_map(|(from_client, (kind, body))| {
         let bytes = [&length(&[&[kind], &body[..]].concat())[..], &[kind], &body].concat();
         Chunk { from_client, bytes }
     });
@@ -60,10 +60,10 @@ fn packets() -> impl Strategy<Value = Vec<Chunk>> {
         (1u32..5).prop_map(|id| (false, data(id, b"some"))),
     ];
     let likely = likely.prop_map(|(from_client, bytes)| Chunk { from_client, bytes });
-    proptest::collection::vec(prop_oneof![1 => told, 3 => likely], 0..40).prop_map(|told| {
+    proptest::collection::vec(prop_oneof![1 => any, 3 => likely], 0..40).prop_map(|rest| {
         let begin = [(true, init()), (false, version())];
         let begin = begin.map(|(from_client, bytes)| Chunk { from_client, bytes });
-        begin.into_iter().chain(told).collect()
+        begin.into_iter().chain(rest).collect()
     })
 }
 

@@ -18,7 +18,7 @@ const SERVER: &str = "/usr/lib/openssh/sftp-server";
 /// How the client reaches us: it starts a program that stands for its connection.
 const BRIDGE: &str = "#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/PORT\ncat <&3 &\ncat >&3\nkill $!\n";
 
-/// What OpenSSH's client makes of these commands in this folder: whether it was content, what it said, and
+/// What OpenSSH's client makes of these commands in this folder: whether it succeeded, what it printed, and
 /// what was recorded.
 fn sftp(folder: &Path, limit: Limit, commands: &str) -> (bool, String, Vec<Ssh<'static>>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -35,9 +35,9 @@ fn sftp(folder: &Path, limit: Limit, commands: &str) -> (bool, String, Vec<Ssh<'
     let mut client = Command::new("sftp");
     let client = client.args(["-b"]).arg(&batch).arg("-D").arg(&bridge).current_dir(folder);
     let output = client.output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
+    let printed = [output.stdout, output.stderr].concat();
     let events = relayed.join().unwrap();
-    (output.status.success(), String::from_utf8_lossy(&said).into_owned(), events)
+    (output.status.success(), String::from_utf8_lossy(&printed).into_owned(), events)
 }
 
 /// Carries one connection to a server of its own, and returns what there was to record.
@@ -109,12 +109,12 @@ fn refusals(events: &[Ssh<'_>]) -> usize {
 
 /// What was done, without what only looks.
 fn operations(events: &[Ssh<'_>]) -> Vec<&'static str> {
-    let words = events.iter().filter_map(|event| {
+    let operations = events.iter().filter_map(|event| {
         let Ssh::File { op, .. } = event else { return None };
         let looks = matches!(op, FileOp::Stat { .. } | FileOp::RealPath { .. });
         (!looks).then(|| op.word())
     });
-    words.collect()
+    operations.collect()
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn openssh_puts_and_gets_files_that_are_digested_on_the_way() {
     fs::write(folder.path().join("mine"), &content).unwrap();
     let commands = "put mine theirs\nget theirs back\nmkdir d\nrename theirs d/it\nls -l d\n\
                     ln -s d/it l\nchmod 600 d/it\nrm l\nrm d/it\nrmdir d\n";
-    let (content_with, said, events) = sftp(folder.path(), Limit::default(), commands);
-    assert!(content_with, "{said}");
+    let (content_with, printed, events) = sftp(folder.path(), Limit::default(), commands);
+    assert!(content_with, "{printed}");
     assert!(fs::read(folder.path().join("back")).unwrap() == content);
     let put = Transfer { written: passed(&content), ..Transfer::default() };
     let got = Transfer { read: passed(&content), ..Transfer::default() };
@@ -135,7 +135,7 @@ fn openssh_puts_and_gets_files_that_are_digested_on_the_way() {
         "open", "open", "mkdir", "rename", "list", "symlink", "set_stat", "remove", "remove",
         "rmdir",
     ];
-    assert_eq!(operations(&events), want, "{said}");
+    assert_eq!(operations(&events), want, "{printed}");
 }
 
 #[test]
@@ -143,8 +143,9 @@ fn openssh_meets_a_limit_to_reading() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("f"), "content").unwrap();
     let limit = Limit::new(true, &[]).unwrap();
-    let (done, said, events) = sftp(folder.path(), limit, "get f g\n-put f h\n-rm f\nget f g2\n");
-    assert!(done, "{said}");
+    let (done, printed, events) =
+        sftp(folder.path(), limit, "get f g\n-put f h\n-rm f\nget f g2\n");
+    assert!(done, "{printed}");
     assert!(folder.path().join("f").exists() && folder.path().join("g2").exists());
     assert!(!folder.path().join("h").exists());
     assert_eq!(refusals(&events), 2, "{events:?}");
@@ -165,13 +166,13 @@ fn openssh_can_not_leave_its_folder_by_dots_or_links() {
     let commands = "put mine in/f\nget in/f got\n-get in/../out/secret s1\n-get in/away/secret s2\n\
                     -put mine in/dangling\n-put mine in/away/new\n-rename in/f in/away/f\n\
                     -ln -s /etc in/etc\n-rm out/secret\n-ls out\nrename in/f in/g\nrm in/away\n";
-    let (done, said, events) = sftp(&root, limit, commands);
-    assert!(done, "{said}");
+    let (done, printed, events) = sftp(&root, limit, commands);
+    assert!(done, "{printed}");
     assert_eq!(fs::read_to_string(root.join("got")).unwrap(), "mine");
     assert!(inside.join("g").exists() && root.join("out/secret").exists());
     assert_eq!(fs::read_dir(root.join("out")).unwrap().count(), 1);
     let left =
         ["s1", "s2", "in/etc", "in/away"].map(|name| root.join(name).symlink_metadata().is_ok());
-    assert_eq!(left, [false; 4], "{said}");
+    assert_eq!(left, [false; 4], "{printed}");
     assert!(refusals(&events) >= 8, "{events:?}");
 }
