@@ -45,7 +45,7 @@ enum Stage {
 
 /// How an attempt goes on.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum Progress {
     /// A person has to act: [`Attempt::wait`] is next.
     MustWait,
     /// What happened meanwhile: [`Attempt::wait`] is next.
@@ -128,16 +128,16 @@ impl Attempt {
     }
 
     /// Decides by what is known now: nothing waits for a person.
-    pub(crate) async fn begin(&mut self) -> Step {
+    pub(crate) async fn begin(&mut self) -> Progress {
         let Some(identity) = self.input.identity.clone() else {
-            return Step::MustWait;
+            return Progress::MustWait;
         };
         match self.look_up(&identity) {
             Ok(pass) => self.open(pass, identity).await,
             Err(Denial::NoGrant | Denial::Expired) if self.input.wait_for != WaitFor::Nothing => {
-                Step::MustWait
+                Progress::MustWait
             }
-            Err(denial) => Step::Refused(denial.into()),
+            Err(denial) => Progress::Refused(denial.into()),
         }
     }
 
@@ -158,9 +158,9 @@ impl Attempt {
     }
 
     /// The next step of a connection that waits. `left` resolves when its client has left.
-    pub(crate) async fn wait(&mut self, left: impl Future<Output = ()>) -> Step {
+    pub(crate) async fn wait(&mut self, left: impl Future<Output = ()>) -> Progress {
         if let Err(error) = self.ask().await {
-            return Step::Refused(error);
+            return Progress::Refused(error);
         }
         let Stage::Pending(pending) = &mut self.stage else {
             return self.enter().await;
@@ -171,15 +171,15 @@ impl Attempt {
             event = pending.next() => event.map_err(AdmissionError::from),
             () = left => {
                 self.leave();
-                return Step::Left;
+                return Progress::Left;
             }
         };
         match event {
             Ok(PendingEvent::Refused { code, message, hint }) => {
-                Step::Refused(self.fail(AdmissionError::Refused { code, message, hint }))
+                Progress::Refused(self.fail(AdmissionError::Refused { code, message, hint }))
             }
-            Ok(event) => Step::Event(self.follow(event)),
-            Err(error) => Step::Refused(self.fail(error)),
+            Ok(event) => Progress::Event(self.follow(event)),
+            Err(error) => Progress::Refused(self.fail(error)),
         }
     }
 
@@ -241,20 +241,20 @@ impl Attempt {
     }
 
     /// The grant exists: now the lease has to let it in like any other.
-    async fn enter(&mut self) -> Step {
+    async fn enter(&mut self) -> Progress {
         let Some(identity) = self.input.identity.clone() else {
-            return Step::Left;
+            return Progress::Left;
         };
         if let Some(session) = self.session.take() {
             return self.obtain(session, WaitFor::Nothing).await;
         }
         match self.look_up(&identity) {
             Ok(pass) => self.open(pass, identity).await,
-            Err(denial) => Step::Refused(denial.into()),
+            Err(denial) => Progress::Refused(denial.into()),
         }
     }
 
-    async fn open(&mut self, pass: Pass, identity: Identity) -> Step {
+    async fn open(&mut self, pass: Pass, identity: Identity) -> Progress {
         // What is waited for from here on is control, and has bounds of its own.
         self.slot.authenticated();
         let (kind, client) = (self.kind, self.input.client);
@@ -267,29 +267,29 @@ impl Attempt {
                 }
                 self.obtain(session, self.input.wait_for).await
             }
-            Err(error) => Step::Refused(error.into()),
+            Err(error) => Progress::Refused(error.into()),
         }
     }
 
     /// Obtains what opens the target. The rules may want a touch for this very connection first.
-    async fn obtain(&mut self, session: Session, wait_for: WaitFor) -> Step {
+    async fn obtain(&mut self, session: Session, wait_for: WaitFor) -> Progress {
         let begun = tokio::select! {
             biased;
             end = session.ended() => {
                 session.close(&end, &Tally::default());
-                return Step::Refused(AdmissionError::Ended(end));
+                return Progress::Refused(AdmissionError::Ended(end));
             }
             begun = self.plane.credentials.begin(&session) => begun,
         };
         match begun {
-            Ok(begun) => Step::Admitted(Box::new(Admitted { session, begun })),
+            Ok(begun) => Progress::Admitted(Box::new(Admitted { session, begun })),
             Err(BeginError::StepUp { .. }) if wait_for == WaitFor::People => {
                 (self.stage, self.session) = (Stage::Idle, Some(session));
-                Step::MustWait
+                Progress::MustWait
             }
             Err(error) => {
                 session.close(&error.end(), &Tally::default());
-                Step::Refused(error.into())
+                Progress::Refused(error.into())
             }
         }
     }

@@ -29,7 +29,7 @@ use crate::core::identity::is_decision;
 use crate::core::leases::Leases;
 use crate::core::session::Session;
 use begun::MARGIN;
-pub(crate) use begun::{Begun, Rights, Upstream};
+pub(crate) use begun::{Begun, Rights, TargetCredential};
 use kept::{Answer, Kept, ProofKey, Question};
 
 /// How long control may take.
@@ -128,7 +128,7 @@ impl Credentials {
         }
         // Where each connection takes a touch, nothing is kept for the next one.
         if let Some(who) = who.filter(|_| keep) {
-            let until = self.until(asked, &begun.upstream);
+            let until = self.until(asked, &begun.credential);
             let held = Arc::clone(&pass.held);
             self.kept.put(who, Answer { held, from, begun: begun.clone(), until });
         }
@@ -150,15 +150,17 @@ impl Credentials {
     }
 
     /// Until when the answer to what was asked then may be kept.
-    fn until(&self, asked: Instant, upstream: &Upstream) -> Instant {
+    fn until(&self, asked: Instant, credential: &TargetCredential) -> Instant {
         let longest = asked + KEEP;
-        match upstream {
-            Upstream::Password(_) | Upstream::SshKey { certificate: None, .. } => longest,
-            Upstream::SshKey { certificate: Some(certificate), .. } => {
+        match credential {
+            TargetCredential::Password(_) | TargetCredential::SshKey { certificate: None, .. } => {
+                longest
+            }
+            TargetCredential::SshKey { certificate: Some(certificate), .. } => {
                 let ends = certificate.valid_before().saturating_mul(1_000);
                 self.before(longest, i64::try_from(ends).unwrap_or(i64::MAX))
             }
-            Upstream::Certificate { chain_pem, key_pem } => {
+            TargetCredential::Certificate { chain_pem, key_pem } => {
                 let identity = Identity::from_pem(chain_pem.as_bytes(), key_pem).ok();
                 let ends = identity.and_then(|identity| identity.not_after());
                 // One that can't be read is not kept; its user will report what is wrong.
@@ -194,23 +196,24 @@ impl Credentials {
             record: reply.record.iter().filter_map(|name| name.parse().ok()).collect(),
         };
         let credential = reply.credential.and_then(|outer| outer.credential);
-        let upstream = match credential.ok_or(BeginError::Empty)? {
-            Wire::Password(password) => Upstream::Password(password.into()),
-            Wire::Certificate(pair) => {
-                Upstream::Certificate { chain_pem: pair.chain_pem, key_pem: pair.key_pem.into() }
-            }
+        let credential = match credential.ok_or(BeginError::Empty)? {
+            Wire::Password(password) => TargetCredential::Password(password.into()),
+            Wire::Certificate(pair) => TargetCredential::Certificate {
+                chain_pem: pair.chain_pem,
+                key_pem: pair.key_pem.into(),
+            },
             Wire::SshKey(pair) => ssh_key(pair)?,
         };
-        let begun = Begun { upstream, rights };
+        let begun = Begun { credential, rights };
         Ok((Timestamp::from_millis(reply.ends_ms), begun, reply.keep))
     }
 }
 
-fn ssh_key(pair: v1::SshKey) -> Result<Upstream, BeginError> {
+fn ssh_key(pair: v1::SshKey) -> Result<TargetCredential, BeginError> {
     let private = SecretString::from(pair.private_key);
     let key = Arc::new(PrivateKey::from_openssh(private.expose_secret())?);
     let certificate = pair.certificate.map(|line| SshCertificate::from_openssh(&line));
-    Ok(Upstream::SshKey { key, certificate: certificate.transpose()?.map(Box::new) })
+    Ok(TargetCredential::SshKey { key, certificate: certificate.transpose()?.map(Box::new) })
 }
 
 #[cfg(test)]
@@ -271,9 +274,11 @@ mod tests {
     }
 
     fn password(begun: Begun) -> String {
-        match begun.upstream {
-            Upstream::Password(password) => password.expose_secret().to_owned(),
-            Upstream::Certificate { .. } | Upstream::SshKey { .. } => panic!("no password"),
+        match begun.credential {
+            TargetCredential::Password(password) => password.expose_secret().to_owned(),
+            TargetCredential::Certificate { .. } | TargetCredential::SshKey { .. } => {
+                panic!("no password")
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::core::limits::{Slot, Stranger};
 use crate::core::plane::Plane;
 
 /// How a connection ended, as a metric's label.
-pub(crate) type Outcome = &'static str;
+pub(crate) type ConnectionOutcome = &'static str;
 
 /// A connection that was accepted and has its place among all.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     const KIND: Kind;
 
     /// Serves one connection from its first byte to its end.
-    fn serve(&self, accepted: Accepted) -> impl Future<Output = Outcome> + Send;
+    fn serve(&self, accepted: Accepted) -> impl Future<Output = ConnectionOutcome> + Send;
 }
 
 /// The connections of one protocol, on one worker thread.
@@ -78,7 +78,7 @@ async fn serve<P: Protocol>(plane: Arc<Plane>, protocol: Arc<P>, accepted: Accep
 }
 
 /// Resolves, with the reason, when an unauthenticated client has to go; never once it is authenticated.
-async fn closed(plane: Arc<Plane>, unauthenticated: Stranger) -> Outcome {
+async fn closed(plane: Arc<Plane>, unauthenticated: Stranger) -> ConnectionOutcome {
     let late = async {
         tokio::time::sleep(plane.settings.limits.handshake).await;
         unauthenticated.remains().await;
@@ -110,7 +110,7 @@ mod tests {
     impl Protocol for Silence {
         const KIND: Kind = Kind::Postgres;
 
-        async fn serve(&self, mut accepted: Accepted) -> Outcome {
+        async fn serve(&self, mut accepted: Accepted) -> ConnectionOutcome {
             let read = accepted.stream.read(&mut [0; 1]).await;
             if matches!(read, Ok(0)) { "closed" } else { "nonsense" }
         }
@@ -141,7 +141,7 @@ mod tests {
     }
 
     /// What becomes of a connection that sends nothing, in how many seconds.
-    async fn silent(rig: &Rig, authenticated: bool) -> Option<(Outcome, i64)> {
+    async fn silent(rig: &Rig, authenticated: bool) -> Option<(ConnectionOutcome, i64)> {
         let slot = rig.plane.limits.enter("192.0.2.7:5555".parse().unwrap()).unwrap();
         let closed = closed(Arc::clone(&rig.plane), slot.stranger());
         if authenticated {

@@ -136,35 +136,35 @@ struct SpoolGauges {
 impl Metrics {
     /// Makes the series and registers them.
     pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let place = Place(registry);
+        let registrar = Registrar(registry);
         Ok(Self {
-            connections: place.counters(&CONNECTIONS, &["protocol", "outcome"])?,
-            denials: place.counters(&DENIALS, &["reason"])?,
-            accept_refused: place.register(accept_refused()?)?,
-            upstream_failures: place.counters(&UPSTREAM_FAILURES, &["target"])?,
-            sessions_live: place.gauges(&SESSIONS_LIVE, &["protocol"])?,
-            bytes: place.counters(&BYTES, &["direction"])?,
-            admission: place.histogram(&ADMISSION, exponential_buckets(1e-7, 2.0, 16)?)?,
-            pending: place.histogram(&PENDING, exponential_buckets(0.25, 2.0, 14)?)?,
-            revoke_to_cut: place.histogram(&REVOKE_TO_CUT, REVOKE_TO_CUT_BOUNDS.to_vec())?,
-            upstream_connect: place
+            connections: registrar.counters(&CONNECTIONS, &["protocol", "outcome"])?,
+            denials: registrar.counters(&DENIALS, &["reason"])?,
+            accept_refused: registrar.register(accept_refused()?)?,
+            upstream_failures: registrar.counters(&UPSTREAM_FAILURES, &["target"])?,
+            sessions_live: registrar.gauges(&SESSIONS_LIVE, &["protocol"])?,
+            bytes: registrar.counters(&BYTES, &["direction"])?,
+            admission: registrar.histogram(&ADMISSION, exponential_buckets(1e-7, 2.0, 16)?)?,
+            pending: registrar.histogram(&PENDING, exponential_buckets(0.25, 2.0, 14)?)?,
+            revoke_to_cut: registrar.histogram(&REVOKE_TO_CUT, REVOKE_TO_CUT_BOUNDS.to_vec())?,
+            upstream_connect: registrar
                 .histogram(&UPSTREAM_CONNECT, exponential_buckets(1e-3, 2.0, 15)?)?,
-            recorder_lag: place.gauge(&RECORDER_LAG)?,
-            recorder_failures: place.counter(&RECORDER_FAILURES)?,
-            recorder_unsettled: place.counter(&RECORDER_UNSETTLED)?,
+            recorder_lag: registrar.gauge(&RECORDER_LAG)?,
+            recorder_failures: registrar.counter(&RECORDER_FAILURES)?,
+            recorder_unsettled: registrar.counter(&RECORDER_UNSETTLED)?,
             spool: SpoolGauges {
-                used: place.gauge(&SPOOL_BYTES)?,
-                quota: place.gauge(&SPOOL_QUOTA)?,
-                free: place.gauge(&SPOOL_FREE)?,
-                reserve: place.gauge(&SPOOL_RESERVE)?,
-                largest: place.gauge(&SPOOL_LARGEST)?,
-                principal_quota: place.gauge(&SPOOL_PRINCIPAL_QUOTA)?,
+                used: registrar.gauge(&SPOOL_BYTES)?,
+                quota: registrar.gauge(&SPOOL_QUOTA)?,
+                free: registrar.gauge(&SPOOL_FREE)?,
+                reserve: registrar.gauge(&SPOOL_RESERVE)?,
+                largest: registrar.gauge(&SPOOL_LARGEST)?,
+                principal_quota: registrar.gauge(&SPOOL_PRINCIPAL_QUOTA)?,
             },
-            spool_refused: place.counters(&SPOOL_REFUSED, &["reason"])?,
-            spool_ended: place.counters(&SPOOL_ENDED, &["reason"])?,
-            feed_revision: place.gauge(&FEED_REVISION)?,
-            feed_lease: place.register(Gauge::new(FEED_LEASE.0, FEED_LEASE.1)?)?,
-            reports_dropped: place.counter(&REPORTS_DROPPED)?,
+            spool_refused: registrar.counters(&SPOOL_REFUSED, &["reason"])?,
+            spool_ended: registrar.counters(&SPOOL_ENDED, &["reason"])?,
+            feed_revision: registrar.gauge(&FEED_REVISION)?,
+            feed_lease: registrar.register(Gauge::new(FEED_LEASE.0, FEED_LEASE.1)?)?,
+            reports_dropped: registrar.counter(&REPORTS_DROPPED)?,
         })
     }
 
@@ -251,9 +251,9 @@ fn accept_refused() -> prometheus::Result<IntCounterVec> {
 }
 
 /// Where series are registered.
-struct Place<'r>(&'r Registry);
+struct Registrar<'r>(&'r Registry);
 
-impl Place<'_> {
+impl Registrar<'_> {
     fn register<C: Collector + Clone + 'static>(&self, series: C) -> prometheus::Result<C> {
         self.0.register(Box::new(series.clone()))?;
         Ok(series)

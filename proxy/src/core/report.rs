@@ -68,7 +68,7 @@ pub(crate) struct Reporter {
 
 /// A place in the queue that can't be refused any more.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ReservedReport {
     permit: OwnedPermit<Queued>,
     queued: Arc<AtomicU64>,
 }
@@ -121,9 +121,9 @@ impl Reports {
     }
 
     /// Reserves a place for something that may not be dropped.
-    pub(crate) fn reserve(&self) -> Option<Place> {
+    pub(crate) fn reserve(&self) -> Option<ReservedReport> {
         let permit = self.sessions.clone().try_reserve_owned().ok()?;
-        Some(Place { permit, queued: Arc::clone(&self.queued) })
+        Some(ReservedReport { permit, queued: Arc::clone(&self.queued) })
     }
 
     /// Counts a denial and reports it, where there were not too many and there is room.
@@ -166,7 +166,7 @@ impl Reports {
     }
 }
 
-impl Place {
+impl ReservedReport {
     /// Reports.
     pub(crate) fn report(self, at: Timestamp, what: What) {
         drop(self.report_and_watch(at, what));

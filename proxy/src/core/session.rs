@@ -24,7 +24,7 @@ use crate::core::clock::Clock;
 use crate::core::identity::Identity;
 use crate::core::leases::{Leases, Pass};
 use crate::core::metrics::Metrics;
-use crate::core::report::{Place, Reports, clip};
+use crate::core::report::{Reports, ReservedReport, clip};
 use crate::core::spool::{Full, Spool};
 pub(crate) use countdown::Countdown;
 use guard::Guard;
@@ -94,7 +94,7 @@ pub(crate) struct Session {
     /// How it ends where it is dropped.
     dropped: End,
     /// The place of its end in the report; taken when it ends.
-    place: Option<Place>,
+    place: Option<ReservedReport>,
     /// Cancelled once control has written down that it begins.
     registered: CancellationToken,
 }
@@ -119,7 +119,7 @@ impl Sessions {
         self.drained.cancel();
     }
 
-    fn make(&self, opening: Opening, started: Timestamp, place: Place) -> Session {
+    fn make(&self, opening: Opening, started: Timestamp, place: ReservedReport) -> Session {
         let live = self.metrics.live(opening.kind.word());
         live.inc();
         let guard = Guard {

@@ -16,7 +16,7 @@ use super::refuse::Refusal;
 use super::startup::MINOR;
 use super::wire::{put, put_notice};
 use super::{Caller, Connection, Stream};
-use crate::core::admission::{Admitted, Attempt, Step, may_wait};
+use crate::core::admission::{Admitted, Attempt, Progress, may_wait};
 use crate::core::pending::{AccessRequestInput, PendingEvent, WaitFor};
 
 /// How long a connection waits where its client doesn't say.
@@ -61,24 +61,24 @@ impl Connection<'_> {
         let mut step = attempt.begin().await;
         loop {
             match step {
-                Step::MustWait => {}
-                Step::Event(event) => {
+                Progress::MustWait => {}
+                Progress::Event(event) => {
                     if let Err(error) = notices.send(caller, &attempt, &event).await {
                         tracing::debug!(%error, "the client does not read its notices");
                         attempt.leave();
                         return Err(NotAdmitted::Left);
                     }
                 }
-                Step::Admitted(admitted) => {
+                Progress::Admitted(admitted) => {
                     caller.identity = attempt.identity().cloned();
                     return Ok(LetIn { admitted, greeted: notices.greeted });
                 }
-                Step::Refused(error) => {
+                Progress::Refused(error) => {
                     caller.identity = attempt.identity().cloned();
                     let refusal = Refusal::admission(&error, &caller.resource);
                     return Err(NotAdmitted::Refused(refusal));
                 }
-                Step::Left => return Err(NotAdmitted::Left),
+                Progress::Left => return Err(NotAdmitted::Left),
             }
             step = attempt.wait(left(&mut caller.stream)).await;
         }

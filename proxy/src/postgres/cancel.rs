@@ -33,7 +33,7 @@ const LONG: usize = 32;
 
 /// The way to cancel what a session runs upstream.
 #[derive(Debug, Clone)]
-pub(super) struct Route {
+pub(super) struct CancelRoute {
     pub(super) target: Arc<Target>,
     pub(super) connector: Option<Connector>,
     pub(super) pid: u32,
@@ -41,7 +41,7 @@ pub(super) struct Route {
     pub(super) secret: Bytes,
 }
 
-impl Route {
+impl CancelRoute {
     /// Asks the target to cancel what the session runs.
     pub(super) async fn cancel(&self) -> Result<(), DialError> {
         timeout(TIMEOUT, self.send()).await.map_err(|_| DialError::Late)?
@@ -74,7 +74,7 @@ pub(super) struct Keys {
 #[derive(Debug)]
 struct Key {
     ours: Bytes,
-    route: Route,
+    route: CancelRoute,
 }
 
 impl Default for Keys {
@@ -97,7 +97,7 @@ impl Issued {
         &self.key.ours
     }
 
-    pub(super) fn route(&self) -> &Route {
+    pub(super) fn route(&self) -> &CancelRoute {
         &self.key.route
     }
 }
@@ -114,7 +114,7 @@ impl Drop for Issued {
 
 impl Keys {
     /// Issues a secret: four bytes, or 32 where the client speaks protocol 3.2.
-    pub(super) fn issue(self: &Arc<Self>, route: Route, minor: u16) -> Issued {
+    pub(super) fn issue(self: &Arc<Self>, route: CancelRoute, minor: u16) -> Issued {
         let mut ours = BytesMut::zeroed(if minor >= 2 { LONG } else { 4 });
         rand::fill(&mut ours[..]);
         let pid = route.pid;
@@ -124,7 +124,7 @@ impl Keys {
     }
 
     /// The one session that this request is for.
-    pub(super) fn find(&self, pid: u32, secret: &[u8], client: SocketAddr) -> Option<Route> {
+    pub(super) fn find(&self, pid: u32, secret: &[u8], client: SocketAddr) -> Option<CancelRoute> {
         if self.rate.len() > ADDRESSES {
             self.rate.retain_recent();
         }
@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    fn route(pid: u32) -> Route {
+    fn route(pid: u32) -> CancelRoute {
         let target = Target {
             name: TargetName::new("orders").unwrap(),
             kind: Kind::Postgres,
@@ -170,7 +170,7 @@ mod tests {
             weak_auth: Default::default(),
             ssh: None,
         };
-        Route {
+        CancelRoute {
             target: Arc::new(target),
             connector: None,
             pid,

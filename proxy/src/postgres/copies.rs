@@ -95,16 +95,16 @@ impl Running {
 /// The data of copies, to the target and from it.
 #[derive(Debug)]
 pub(super) struct Copies {
-    pub(super) input: Stream,
-    pub(super) output: Stream,
+    pub(super) input: CopyStream,
+    pub(super) output: CopyStream,
 }
 
 impl Copies {
     pub(super) fn new(keep: Keep) -> Self {
         Self {
-            input: Stream::new(Source::CopyIn, keep, keep.most(FIRST)),
+            input: CopyStream::new(Source::CopyIn, keep, keep.most(FIRST)),
             // Rows that come back are counted, and not kept unless a rule says so.
-            output: Stream::new(Source::CopyOut, keep, keep.most(0)),
+            output: CopyStream::new(Source::CopyOut, keep, keep.most(0)),
         }
     }
 }
@@ -117,7 +117,7 @@ impl Default for Copies {
 
 /// The data of one COPY at a time, in one direction.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct CopyStream {
     of: Source,
     keep: Keep,
     /// How many bytes are kept.
@@ -131,7 +131,7 @@ pub(super) struct Stream {
     running: Running,
 }
 
-impl Stream {
+impl CopyStream {
     fn new(of: Source, keep: Keep, most: usize) -> Self {
         let (gathered, masked) = (Vec::new(), Vec::new());
         Self { of, keep, most, n: 0, gathered, masked, running: Running::default() }

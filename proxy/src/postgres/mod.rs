@@ -40,7 +40,7 @@ use self::stream::Stream;
 use self::wire::Fatal;
 use crate::core::identity::Identity;
 use crate::core::limits::Slot;
-use crate::core::listener::{Accepted, Outcome, Protocol};
+use crate::core::listener::{Accepted, ConnectionOutcome, Protocol};
 use crate::core::plane::Plane;
 use crate::core::report::Denied;
 
@@ -71,7 +71,7 @@ impl Postgres {
 impl Protocol for Postgres {
     const KIND: Kind = Kind::Postgres;
 
-    async fn serve(&self, accepted: Accepted) -> Outcome {
+    async fn serve(&self, accepted: Accepted) -> ConnectionOutcome {
         let Accepted { stream, peer, slot } = accepted;
         let connection = Connection { plane: &self.plane, postgres: self, peer, slot: &slot };
         // Boxed, here and further down: what is over gives its memory back, and a session only idles.
@@ -96,12 +96,12 @@ struct Connection<'p> {
 
 impl Connection<'_> {
     /// From the first byte to a request that is understood; the listener keeps the deadline over it.
-    async fn receive_caller(&self, tcp: TcpStream) -> Result<Box<Caller>, Outcome> {
+    async fn receive_caller(&self, tcp: TcpStream) -> Result<Box<Caller>, ConnectionOutcome> {
         let arrival = self.receive(tcp).await?;
         self.identify(arrival).await
     }
 
-    async fn receive(&self, tcp: TcpStream) -> Result<Arrival, Outcome> {
+    async fn receive(&self, tcp: TcpStream) -> Result<Arrival, ConnectionOutcome> {
         let settings = &self.plane.settings;
         match entry::receive(tcp, &settings.tls, &settings.host_names).await {
             Ok(Entry::Session(arrival)) => Ok(*arrival),
@@ -128,7 +128,7 @@ impl Connection<'_> {
     }
 
     /// A cancel gets no answer, whether or not it was one.
-    async fn cancel(&self, pid: u32, secret: &[u8]) -> Outcome {
+    async fn cancel(&self, pid: u32, secret: &[u8]) -> ConnectionOutcome {
         let Some(route) = self.postgres.keys.find(pid, secret, self.peer) else {
             return "cancel-unknown";
         };
@@ -142,7 +142,7 @@ impl Connection<'_> {
     }
 
     /// What the client wants, and who it is.
-    async fn identify(&self, mut arrival: Arrival) -> Result<Box<Caller>, Outcome> {
+    async fn identify(&self, mut arrival: Arrival) -> Result<Box<Caller>, ConnectionOutcome> {
         let (target, resource) = match self.requested(&arrival) {
             Ok(requested) => requested,
             Err(fatal) => {
@@ -180,7 +180,7 @@ impl Connection<'_> {
         Ok((target, resource))
     }
 
-    async fn reject(&self, arrival: Arrival, refusal: &Refusal) -> Outcome {
+    async fn reject(&self, arrival: Arrival, refusal: &Refusal) -> ConnectionOutcome {
         let startup = &arrival.startup;
         let named = startup.target_name(arrival.server_name.clone());
         self.plane.denied(Denied {
@@ -197,7 +197,7 @@ impl Connection<'_> {
     }
 
     /// Turns a caller away, whether identified or not.
-    async fn refuse(&self, caller: Box<Caller>, refusal: &Refusal) -> Outcome {
+    async fn refuse(&self, caller: Box<Caller>, refusal: &Refusal) -> ConnectionOutcome {
         let (identity, detail) = (caller.identity.as_ref(), refusal.fatal.message.clone());
         let resource = Some(&caller.resource);
         self.plane.denied(Denied::new(self.peer, identity, resource, refusal.reason, detail));

@@ -12,11 +12,11 @@ use policies::{Resource, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
-use super::cancel::Route;
+use super::cancel::CancelRoute;
 use super::stream::{SINK, Stream};
 use super::upstream::{Call, Connectors, DialError, dial};
 use super::wire::{WireError, put_raw, read_message};
-use crate::core::credential;
+use crate::core::credential::TargetCredential;
 
 /// A statement may trap a cancel, so it is repeated.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -31,7 +31,7 @@ pub(super) struct Outside<'a> {
     pub(super) connectors: &'a Connectors,
     pub(super) target: &'a Arc<Target>,
     pub(super) resource: &'a Resource,
-    pub(super) credential: &'a credential::Upstream,
+    pub(super) credential: &'a TargetCredential,
 }
 
 /// Ends a target's side. Whether the target closed it in time.
@@ -39,7 +39,7 @@ pub(super) async fn release(
     mut upstream: Stream,
     clean: bool,
     busy: bool,
-    route: Option<&Route>,
+    route: Option<&CancelRoute>,
     outside: &Outside<'_>,
 ) -> bool {
     let deadline = Instant::now() + TIMEOUT;

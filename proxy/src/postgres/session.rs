@@ -11,7 +11,7 @@ use policies::{Binds, End, Record};
 use tracing::Instrument;
 
 use super::admit::{LetIn, NotAdmitted, put_authenticated};
-use super::cancel::{Issued, Route};
+use super::cancel::{CancelRoute, Issued};
 use super::copies::Keep;
 use super::refuse::{self, Refusal};
 use super::relay::{Relay, Remains, Stop};
@@ -20,8 +20,8 @@ use super::upstream::{Call, DialError, Greeting, Upstream, dial, refusal};
 use super::wire::{Fatal, put, put_raw};
 use super::{Caller, Connection};
 use crate::core::admission::Admitted;
-use crate::core::credential;
-use crate::core::listener::Outcome;
+use crate::core::credential::TargetCredential;
+use crate::core::listener::ConnectionOutcome;
 use crate::core::recorder::Recorder;
 use crate::core::session::{Session, Tally};
 use crate::core::spool;
@@ -30,7 +30,7 @@ use crate::core::spool;
 const APPLICATION: usize = 63;
 
 /// All that a relay needs.
-struct Prepared {
+struct RelayParts {
     upstream: Upstream,
     recorder: Recorder,
 }
@@ -44,7 +44,7 @@ struct Failed {
 
 impl Connection<'_> {
     /// Lets the caller in and serves it to its end.
-    pub(super) async fn serve_session(&self, mut caller: Box<Caller>) -> Outcome {
+    pub(super) async fn serve_session(&self, mut caller: Box<Caller>) -> ConnectionOutcome {
         let admitted = match Box::pin(self.admit(&mut caller)).await {
             Ok(admitted) => admitted,
             Err(NotAdmitted::Refused(refusal)) => {
@@ -61,22 +61,22 @@ impl Connection<'_> {
             resource = %session.key().resource,
             client = %self.peer,
         );
-        self.run(caller, session, begun.upstream, greeted).instrument(span).await
+        self.run(caller, session, begun.credential, greeted).instrument(span).await
     }
 
     async fn run(
         &self,
         caller: Box<Caller>,
         session: Session,
-        credential: credential::Upstream,
+        credential: TargetCredential,
         greeted: bool,
-    ) -> Outcome {
+    ) -> ConnectionOutcome {
         let prepared = tokio::select! {
             biased;
             end = session.ended() => Err(Failed { refusal: Refusal::cut(&end), end }),
             prepared = Box::pin(self.prepare(&caller, &session, &credential)) => prepared,
         };
-        let Prepared { upstream, recorder } = match prepared {
+        let RelayParts { upstream, recorder } = match prepared {
             Ok(prepared) => prepared,
             Err(Failed { refusal, end }) => {
                 session.close(&end, &Tally::default());
@@ -87,7 +87,7 @@ impl Connection<'_> {
         let Upstream { stream, greeting } = upstream;
         let issued = greeting.key.clone().map(|(pid, secret)| {
             let connector = self.postgres.connectors.anonymous(&caller.target);
-            let route = Route { target: caller.target.clone(), connector, pid, secret };
+            let route = CancelRoute { target: caller.target.clone(), connector, pid, secret };
             self.postgres.keys.issue(route, caller.startup.minor)
         });
         let hello = hello(&caller, &greeting, issued.as_ref(), greeted);
@@ -114,8 +114,8 @@ impl Connection<'_> {
         &self,
         caller: &Caller,
         session: &Session,
-        credential: &credential::Upstream,
-    ) -> Result<Prepared, Failed> {
+        credential: &TargetCredential,
+    ) -> Result<RelayParts, Failed> {
         let database = caller.resource.database.as_ref().map_or("", |database| database.as_str());
         let call = Call {
             target: &caller.target,
@@ -134,14 +134,14 @@ impl Connection<'_> {
             let end = spool::end_of(&error);
             Failed { refusal: Refusal::cut(&end), end }
         })?;
-        Ok(Prepared { upstream, recorder })
+        Ok(RelayParts { upstream, recorder })
     }
 
     fn not_dialled(
         &self,
         error: &DialError,
         caller: &Caller,
-        credential: &credential::Upstream,
+        credential: &TargetCredential,
     ) -> Failed {
         self.plane.metrics.upstream_failed(&caller.target.name);
         if let DialError::Refused(message) = error {

@@ -30,7 +30,7 @@ use self::call::{MESSAGE, send};
 pub(super) use self::refused::refusal;
 use super::stream::{ReadAhead, Stream};
 use super::wire::{HEADER, WireError, cstring, put, read_message};
-use crate::core::credential;
+use crate::core::credential::TargetCredential;
 
 /// From the first packet to ReadyForQuery.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -73,14 +73,14 @@ impl Connectors {
     fn connector(
         &self,
         target: &Arc<Target>,
-        credential: &credential::Upstream,
+        credential: &TargetCredential,
     ) -> Result<Option<Connector>, DialError> {
         match credential {
-            credential::Upstream::Password(_) => self.prepared(target),
-            credential::Upstream::SshKey { .. } => {
+            TargetCredential::Password(_) => self.prepared(target),
+            TargetCredential::SshKey { .. } => {
                 Err(DialError::Settings(io::Error::other("a key for SSH opens no database")))
             }
-            credential::Upstream::Certificate { chain_pem, key_pem } => {
+            TargetCredential::Certificate { chain_pem, key_pem } => {
                 let identity = Identity::from_pem(chain_pem.as_bytes(), key_pem);
                 let identity = identity.map_err(settings)?;
                 tls(&target.tls)?.connector(&target.host, Some(&identity)).map_err(settings)

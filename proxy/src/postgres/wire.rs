@@ -130,10 +130,10 @@ impl Fatal {
             (b'S', "FATAL".to_owned()),
             (b'V', "FATAL".to_owned()),
             (b'C', self.sqlstate.clone().into_owned()),
-            (b'M', plain(&format!("postern: {}", self.message))),
+            (b'M', printable(&format!("postern: {}", self.message))),
         ];
-        fields.extend(self.detail.iter().map(|detail| (b'D', plain(detail))));
-        fields.extend(self.hint.iter().map(|hint| (b'H', plain(hint))));
+        fields.extend(self.detail.iter().map(|detail| (b'D', printable(detail))));
+        fields.extend(self.hint.iter().map(|hint| (b'H', printable(hint))));
         put(out, &ErrorResponse::new(fields));
     }
 }
@@ -144,13 +144,13 @@ pub(super) fn put_notice(out: &mut BytesMut, text: &str) {
         (b'S', "NOTICE".to_owned()),
         (b'V', "NOTICE".to_owned()),
         (b'C', "00000".to_owned()),
-        (b'M', plain(&format!("postern: {text}"))),
+        (b'M', printable(&format!("postern: {text}"))),
     ];
     put(out, &NoticeResponse::new(fields));
 }
 
 /// Text for a terminal: control characters could end the field or drive the terminal.
-fn plain(text: &str) -> String {
+fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 

@@ -320,7 +320,7 @@ impl Handler for ClientHandler {
         let short = |text: &str| text.chars().take(256).collect();
         let (protocol, cookie) = (short(protocol), short(cookie));
         let setup = Setup::X11 { single, protocol, cookie, screen };
-        match self.lend(id, Kind::X11, setup)? {
+        match self.forward(id, Kind::X11, setup)? {
             true => Ok(session.channel_success(id)?),
             false => Ok(session.channel_failure(id)?),
         }
@@ -331,7 +331,7 @@ impl Handler for ClientHandler {
         id: ChannelId,
         _: &mut Session,
     ) -> Result<bool, HandlerError> {
-        self.lend(id, Kind::Agent, Setup::Agent)
+        self.forward(id, Kind::Agent, Setup::Agent)
     }
 
     async fn tcpip_forward(
@@ -341,11 +341,11 @@ impl Handler for ClientHandler {
         session: &mut Session,
     ) -> Result<bool, HandlerError> {
         let at = RemoteForward::Tcp { host: address.to_owned(), port: *port };
-        let listens = Box::pin(self.listen(at, session)).await?;
-        if let Some(chosen) = listens {
+        let chosen_port = Box::pin(self.remote_forward(at, session)).await?;
+        if let Some(chosen) = chosen_port {
             *port = chosen;
         }
-        Ok(listens.is_some())
+        Ok(chosen_port.is_some())
     }
 
     async fn cancel_tcpip_forward(
@@ -354,7 +354,7 @@ impl Handler for ClientHandler {
         port: u32,
         _: &mut Session,
     ) -> Result<bool, HandlerError> {
-        Ok(self.listen_no_longer(&RemoteForward::Tcp { host: address.to_owned(), port }))
+        Ok(self.cancel_remote_forward(&RemoteForward::Tcp { host: address.to_owned(), port }))
     }
 
     async fn streamlocal_forward(
@@ -363,7 +363,7 @@ impl Handler for ClientHandler {
         session: &mut Session,
     ) -> Result<bool, HandlerError> {
         let at = RemoteForward::Socket { path: path.to_owned() };
-        Ok(Box::pin(self.listen(at, session)).await?.is_some())
+        Ok(Box::pin(self.remote_forward(at, session)).await?.is_some())
     }
 
     async fn cancel_streamlocal_forward(
@@ -371,7 +371,7 @@ impl Handler for ClientHandler {
         path: &str,
         _: &mut Session,
     ) -> Result<bool, HandlerError> {
-        Ok(self.listen_no_longer(&RemoteForward::Socket { path: path.to_owned() }))
+        Ok(self.cancel_remote_forward(&RemoteForward::Socket { path: path.to_owned() }))
     }
 
     async fn env_request(

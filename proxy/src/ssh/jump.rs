@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::identity::Identity;
-use crate::core::listener::Outcome;
+use crate::core::listener::ConnectionOutcome;
 use crate::ssh::auth::Opener;
 use crate::ssh::channel::channel_open::ClientRequest;
 use crate::ssh::connection::{Connection, JumpTarget, Leaving, Shared};
@@ -34,11 +34,11 @@ impl Connection {
         &self,
         client: Client,
         opener: Option<Opener>,
-    ) -> BoxFuture<'_, Outcome> {
+    ) -> BoxFuture<'_, ConnectionOutcome> {
         Box::pin(self.serve_inner(client, opener))
     }
 
-    async fn serve_inner(&self, mut client: Client, opener: Option<Opener>) -> Outcome {
+    async fn serve_inner(&self, mut client: Client, opener: Option<Opener>) -> ConnectionOutcome {
         // A client that isn't identified yet stays unauthenticated, and has one connection to identify itself.
         let most = if opener.is_some() { MOST } else { 1 };
         if opener.is_some() {

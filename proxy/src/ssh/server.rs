@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::core::listener::{Accepted, Outcome, Protocol};
+use crate::core::listener::{Accepted, ConnectionOutcome, Protocol};
 use crate::core::plane::Plane;
 use crate::ssh::auth::Authenticated;
 use crate::ssh::channel::queue::WINDOW;
@@ -47,7 +47,7 @@ impl SshServer {
 impl Protocol for SshServer {
     const KIND: Kind = Kind::Ssh;
 
-    async fn serve(&self, accepted: Accepted) -> Outcome {
+    async fn serve(&self, accepted: Accepted) -> ConnectionOutcome {
         let Accepted { stream, peer, slot } = accepted;
         let socket = Socket::new(stream);
         let leaving = Leaving::Socket(socket.clone());
@@ -59,7 +59,7 @@ impl Protocol for SshServer {
 
 impl Connection {
     /// Speaks the protocol with a client, and serves what it is let in to.
-    pub(super) async fn serve_protocol<S>(self: &Arc<Self>, stream: S) -> Outcome
+    pub(super) async fn serve_protocol<S>(self: &Arc<Self>, stream: S) -> ConnectionOutcome
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -97,7 +97,7 @@ impl Connection {
         self: &Arc<Self>,
         mut client: Client,
         authenticated: oneshot::Receiver<Authenticated>,
-    ) -> Outcome {
+    ) -> ConnectionOutcome {
         let authenticated = tokio::select! {
             biased;
             authenticated = authenticated => authenticated,

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::core::admission::Admitted;
-use crate::core::listener::Outcome;
+use crate::core::listener::ConnectionOutcome;
 use crate::core::recorder::Recorder;
 use crate::core::session::Tally;
 use crate::core::spool;
@@ -29,10 +29,10 @@ use crate::ssh::channel::serve;
 use crate::ssh::connection::{Connection, MOST_CHANNELS, Shared};
 use crate::ssh::handler::Client;
 use crate::ssh::refuse::{Refusal, end_message};
-use crate::ssh::session_state::{Broken, Prepared, Reader, SessionState, connect};
+use crate::ssh::session_state::{Broken, Reader, SessionParts, SessionState, connect};
 use crate::ssh::upstream::Ties;
 use crate::ssh::upstream::remote_forward::{MOST_REMOTE_CHANNELS, RemoteChannel};
-use crate::ssh::upstream::remote_listen::listen;
+use crate::ssh::upstream::remote_listen::remote_forward;
 
 /// How long a client may take to read why it is turned away.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,7 +46,7 @@ impl Connection {
         client: Client,
         mut admitted: Admitted,
         destination: Destination,
-    ) -> Outcome {
+    ) -> ConnectionOutcome {
         self.slot.authenticated();
         let session = &mut admitted.session;
         session.is_served();
@@ -65,7 +65,7 @@ impl Connection {
         mut client: Client,
         admitted: Admitted,
         destination: Destination,
-    ) -> Outcome {
+    ) -> ConnectionOutcome {
         let session = &admitted.session;
         let (remote, opened) = mpsc::channel(MOST_REMOTE_CHANNELS);
         let ties = Ties { remote, mute: Arc::default() };
@@ -102,16 +102,16 @@ impl Connection {
         destination: &Destination,
         admitted: &Admitted,
         ties: Ties,
-    ) -> Result<Prepared, (Refusal, End)> {
+    ) -> Result<SessionParts, (Refusal, End)> {
         let Admitted { session, begun } = admitted;
-        let first = connect(&self.plane, destination, &begun.upstream, &ties).await;
+        let first = connect(&self.plane, destination, &begun.credential, &ties).await;
         let first = first.map_err(|refusal| (refusal, End::UpstreamLost))?;
         let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
             tracing::error!(%error, "the recording can't begin");
             let end = spool::end_of(&error);
             (Refusal::cut(&end), end)
         })?;
-        Ok(Prepared { recorder, first, ties })
+        Ok(SessionParts { recorder, first, ties })
     }
 }
 
@@ -230,7 +230,7 @@ impl Channels<'_> {
                 self.all.spawn(serving.in_current_span());
             }
             ClientRequest::Listen(requested) => {
-                self.all.spawn(listen(state, requested).in_current_span());
+                self.all.spawn(remote_forward(state, requested).in_current_span());
             }
             ClientRequest::Refused { what, reason } => record_refused(&state, what, reason)?,
             // Only connections that lead on have any, and this one leads to a target.

@@ -16,7 +16,7 @@ use russh::server::Msg;
 use thiserror::Error;
 
 use crate::core::admission::Admitted;
-use crate::core::credential::{Rights, Upstream as Credential};
+use crate::core::credential::{Rights, TargetCredential};
 use crate::core::plane::Plane;
 use crate::core::recorder::Recorder;
 use crate::core::session::{Session, Tally};
@@ -61,7 +61,7 @@ pub(super) struct SessionState {
     /// What the rules let it do, decided when it began.
     pub(super) rights: Rights,
     /// What opens the target, for as long as it lasts.
-    credential: Mutex<Credential>,
+    credential: Mutex<TargetCredential>,
     destination: Destination,
     recorder: Mutex<Recorder>,
     idle: Mutex<Vec<Upstream>>,
@@ -75,7 +75,7 @@ pub(super) struct SessionState {
 }
 
 /// What a session needs before its first channel.
-pub(super) struct Prepared {
+pub(super) struct SessionParts {
     pub(super) recorder: Recorder,
     /// Its first connection to the target.
     pub(super) first: Upstream,
@@ -87,14 +87,14 @@ impl SessionState {
         plane: Arc<Plane>,
         admitted: Admitted,
         destination: Destination,
-        prepared: Prepared,
+        prepared: SessionParts,
     ) -> Self {
         let Admitted { session, begun } = admitted;
         Self {
             plane,
             session,
             rights: begun.rights,
-            credential: Mutex::new(begun.upstream),
+            credential: Mutex::new(begun.credential),
             destination,
             recorder: Mutex::new(prepared.recorder),
             idle: Mutex::new(vec![prepared.first]),
@@ -216,7 +216,7 @@ impl SessionState {
     }
 
     /// What opens the target. It was given for this session: the rules aren't asked again before it ends.
-    async fn credential(&self) -> Result<Credential, Refusal> {
+    async fn credential(&self) -> Result<TargetCredential, Refusal> {
         let kept = lock(&self.credential).clone();
         if kept.lasts(self.plane.clock.now()) {
             return Ok(kept);
@@ -224,8 +224,8 @@ impl SessionState {
         let begun = self.plane.credentials.begin(&self.session).await;
         let begun =
             begun.map_err(|error| Refusal::no_credential(error, &self.destination.resource))?;
-        lock(&self.credential).clone_from(&begun.upstream);
-        Ok(begun.upstream)
+        lock(&self.credential).clone_from(&begun.credential);
+        Ok(begun.credential)
     }
 
     /// Gives back a connection whose channel has ended.
@@ -266,7 +266,7 @@ impl SessionState {
 pub(super) async fn connect(
     plane: &Plane,
     destination: &Destination,
-    credential: &Credential,
+    credential: &TargetCredential,
     ties: &Ties,
 ) -> Result<Upstream, Refusal> {
     let login = destination.resource.login.as_str();

@@ -72,18 +72,18 @@ fn granted() -> Event {
     Event::Granted(v1::Granted { grant, revision: 1, ttl_ms: 60_000, approved_by })
 }
 
-fn admitted(step: Step) -> Session {
-    let Step::Admitted(admitted) = step else { panic!("{step:?}") };
+fn admitted(step: Progress) -> Session {
+    let Progress::Admitted(admitted) = step else { panic!("{step:?}") };
     admitted.session
 }
 
-fn refused(step: Step) -> AdmissionError {
-    let Step::Refused(error) = step else { panic!("{step:?}") };
+fn refused(step: Progress) -> AdmissionError {
+    let Progress::Refused(error) = step else { panic!("{step:?}") };
     error
 }
 
-fn event(step: Step) -> PendingEvent {
-    let Step::Event(event) = step else { panic!("{step:?}") };
+fn event(step: Progress) -> PendingEvent {
+    let Progress::Event(event) = step else { panic!("{step:?}") };
     event
 }
 
@@ -102,7 +102,7 @@ async fn without_a_lease_a_client_waits_only_where_it_may() {
         [(WaitFor::People, true), (WaitFor::Rules, true), (WaitFor::Nothing, false)]
     {
         let step = attempt(&rig, Some(alice()), wait_for).begin().await;
-        assert_eq!(matches!(step, Step::MustWait), waits, "{wait_for:?}: {step:?}");
+        assert_eq!(matches!(step, Progress::MustWait), waits, "{wait_for:?}: {step:?}");
         if !waits {
             let error = refused(step);
             assert_eq!((error.reason(), error.to_string().as_str()), ("no-grant", "no live grant"));
@@ -117,7 +117,7 @@ async fn an_unidentified_client_is_identified_while_it_waits_and_then_admitted()
     let rig = rig(live());
     script(&rig, vec![confirm(), Event::Confirmed(alice().into()), granted()]);
     let mut attempt = attempt(&rig, None, WaitFor::People);
-    assert!(matches!(attempt.begin().await, Step::MustWait));
+    assert!(matches!(attempt.begin().await, Progress::MustWait));
     let first = event(attempt.wait(pending()).await);
     assert_eq!(attempt.headline(&first), "no live grant for app on orders");
     assert!(attempt.describe(&first)[0].starts_with("confirm code KXQT-7M4P at https://"));
@@ -135,7 +135,7 @@ async fn where_a_touch_is_wanted_the_session_waits_for_it_once() {
     wants_touch(&rig);
     script(&rig, vec![confirm(), granted()]);
     let mut attempt = attempt(&rig, Some(alice()), WaitFor::People);
-    assert!(matches!(attempt.begin().await, Step::MustWait));
+    assert!(matches!(attempt.begin().await, Progress::MustWait));
     let first = event(attempt.wait(pending()).await);
     assert_eq!(attempt.headline(&first), "app on orders takes a fresh touch of yours");
     event(attempt.wait(pending()).await);
@@ -161,7 +161,7 @@ async fn the_end_of_a_grant_ends_the_wait_for_a_touch() {
     wants_touch(&rig);
     script(&rig, vec![confirm()]);
     let mut attempt = attempt(&rig, Some(alice()), WaitFor::People);
-    assert!(matches!(attempt.begin().await, Step::MustWait));
+    assert!(matches!(attempt.begin().await, Progress::MustWait));
     event(attempt.wait(pending()).await);
     assert!(matches!(refused(attempt.wait(pending()).await), AdmissionError::Ended(End::Expired)));
     rig.plane.reports.flush().await;
@@ -174,9 +174,9 @@ async fn a_client_that_leaves_withdraws_its_request_and_closes_its_session() {
     wants_touch(&rig);
     script(&rig, vec![confirm()]);
     let mut attempt = attempt(&rig, Some(alice()), WaitFor::People);
-    assert!(matches!(attempt.begin().await, Step::MustWait));
+    assert!(matches!(attempt.begin().await, Progress::MustWait));
     event(attempt.wait(pending()).await);
-    assert!(matches!(attempt.wait(ready(())).await, Step::Left));
+    assert!(matches!(attempt.wait(ready(())).await, Progress::Left));
     rig.plane.reports.flush().await;
     assert_eq!(rig.control.reports(), ["opened", "closed"]);
     assert_eq!(rig.control.withdrawn.load(std::sync::atomic::Ordering::SeqCst), 1);
@@ -192,7 +192,7 @@ async fn a_refusal_of_control_is_passed_on() {
     for (code, reason) in [("not-permitted", "no-grant"), ("step-up-needed", "step-up-needed")] {
         script(&rig, vec![no(code)]);
         let mut attempt = attempt(&rig, Some(alice()), WaitFor::Rules);
-        assert!(matches!(attempt.begin().await, Step::MustWait));
+        assert!(matches!(attempt.begin().await, Progress::MustWait));
         let error = refused(attempt.wait(pending()).await);
         assert_eq!((error.reason(), error.to_string().as_str()), (reason, "no"));
         assert_eq!(error.hint(attempt.resource()), "ask");

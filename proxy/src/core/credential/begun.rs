@@ -10,9 +10,9 @@ use ssh_key::{Certificate as SshCertificate, PrivateKey};
 /// How long before its end a certificate is not used any more.
 pub(super) const MARGIN: Ttl = Ttl::from_secs(60);
 
-/// What the gateway signs in with upstream.
+/// What the gateway signs in to a target with.
 #[derive(Debug, Clone)]
-pub(crate) enum Upstream {
+pub(crate) enum TargetCredential {
     Password(SecretString),
     Certificate {
         chain_pem: String,
@@ -25,7 +25,7 @@ pub(crate) enum Upstream {
     },
 }
 
-impl Upstream {
+impl TargetCredential {
     /// Whether it can be used for another connection of the session that it was given for.
     pub(crate) fn lasts(&self, now: Timestamp) -> bool {
         match self {
@@ -42,7 +42,7 @@ impl Upstream {
 /// Control's answer to a connection that begins to use a grant.
 #[derive(Debug, Clone)]
 pub(crate) struct Begun {
-    pub(crate) upstream: Upstream,
+    pub(crate) credential: TargetCredential,
     pub(crate) rights: Rights,
 }
 

@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::super::stream::Stream;
 use super::super::wire::{WireError, put, put_raw};
 use super::call::{Call, DialError, expect, send};
-use crate::core::credential;
+use crate::core::credential::TargetCredential;
 
 /// SASL's own way to send a password in clear (RFC 4616).
 const PLAIN: &str = "PLAIN";
@@ -33,7 +33,7 @@ pub(super) async fn authenticate(
     if code == 0 {
         return Ok(());
     }
-    let credential::Upstream::Password(password) = call.credential else {
+    let TargetCredential::Password(password) = call.credential else {
         return Err(DialError::Method("a password of a login that has a certificate"));
     };
     if password.expose_secret().is_empty() {

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::super::stream::Stream;
 use super::super::wire::{Fatal, HEADER, WireError, read_message};
-use crate::core::credential;
+use crate::core::credential::TargetCredential;
 
 /// The longest message before a target is ready.
 pub(super) const MESSAGE: usize = 16 * 1024;
@@ -24,7 +24,7 @@ pub(in crate::postgres) struct Call<'a> {
     /// Start-up parameters that pass on.
     pub(in crate::postgres) settings: BTreeMap<String, String>,
     pub(in crate::postgres) replication: Option<&'a str>,
-    pub(in crate::postgres) credential: &'a credential::Upstream,
+    pub(in crate::postgres) credential: &'a TargetCredential,
 }
 
 /// Why a target can't be used.

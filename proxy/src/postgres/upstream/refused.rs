@@ -10,7 +10,7 @@ use policies::Target;
 use secrecy::ExposeSecret;
 
 use super::super::wire::{Fatal, HEADER, field};
-use crate::core::credential;
+use crate::core::credential::TargetCredential;
 
 /// The longest text that passes on.
 const LONGEST: usize = 1024;
@@ -22,7 +22,7 @@ const NO_SQLSTATE: &str = "08006";
 pub(in crate::postgres) fn refusal(
     message: &[u8],
     target: &Target,
-    credential: &credential::Upstream,
+    credential: &TargetCredential,
 ) -> Fatal {
     let body = message.get(HEADER..).unwrap_or_default();
     let text = |kind| field(body, kind).map(|text| sanitize(text, target, credential));
@@ -32,7 +32,7 @@ pub(in crate::postgres) fn refusal(
     });
     let sqlstate = sqlstate.unwrap_or_else(|| NO_SQLSTATE.to_owned());
     let message = text(b'M').unwrap_or_else(|| "the target refused the connection".to_owned());
-    let password = matches!(credential, credential::Upstream::Password(_)) && sqlstate == "28P01";
+    let password = matches!(credential, TargetCredential::Password(_)) && sqlstate == "28P01";
     let hint = if password {
         "The target does not take the password that the gateway has for this login: it is wrong, or the \
          login's VALID UNTIL has passed. Ask who runs the gateway."
@@ -44,12 +44,12 @@ pub(in crate::postgres) fn refusal(
     fatal.detail(text(b'D').unwrap_or_default())
 }
 
-fn sanitize(text: &[u8], target: &Target, credential: &credential::Upstream) -> String {
+fn sanitize(text: &[u8], target: &Target, credential: &TargetCredential) -> String {
     let text = String::from_utf8_lossy(text.get(..LONGEST).unwrap_or(text)).into_owned();
     let text = without(text, &target.host);
     let text = match credential {
-        credential::Upstream::Password(password) => without(text, password.expose_secret()),
-        credential::Upstream::Certificate { .. } | credential::Upstream::SshKey { .. } => text,
+        TargetCredential::Password(password) => without(text, password.expose_secret()),
+        TargetCredential::Certificate { .. } | TargetCredential::SshKey { .. } => text,
     };
     without_addresses(&text)
 }
@@ -88,7 +88,7 @@ mod tests {
 
     fn refused_with(fields: &[u8], password: &str) -> Fatal {
         let message = [&b"E\0\0\0\0"[..], fields, b"\0"].concat();
-        let credential = credential::Upstream::Password(password.into());
+        let credential = TargetCredential::Password(password.into());
         refusal(&message, &testing::target(Partition::Cut), &credential)
     }
 

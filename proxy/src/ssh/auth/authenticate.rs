@@ -11,7 +11,7 @@ use russh::server::Auth;
 use russh::{Disconnect, MethodKind, MethodSet};
 use ssh_key::{Certificate, PublicKey};
 
-use crate::core::admission::{Admitted, Attempt, Step, may_wait};
+use crate::core::admission::{Admitted, Attempt, Progress, may_wait};
 use crate::core::identity::Identity;
 use crate::core::pending::{AccessRequestInput, WaitFor};
 use crate::ssh::auth::dialogue::{Dialogue, Turn};
@@ -128,21 +128,21 @@ impl ClientHandler {
         };
         let mut attempt = self.connection.attempt(&destination, Some(identity));
         match Box::pin(attempt.begin()).await {
-            Step::Admitted(admitted) => {
+            Progress::Admitted(admitted) => {
                 self.let_in(admitted, destination);
                 Auth::Accept
             }
             // The key is proved; what is missing is a person's act, which another method waits for.
-            Step::MustWait | Step::Event(_) => {
+            Progress::MustWait | Progress::Event(_) => {
                 self.dialogue = Some(Dialogue::new(user, destination, attempt));
                 let methods = MethodSet::from(&[MethodKind::KeyboardInteractive][..]);
                 Auth::Reject { proceed_with_methods: Some(methods), partial_success: true }
             }
-            Step::Refused(error) => {
+            Progress::Refused(error) => {
                 let refusal = Refusal::admission(&error, &destination.resource);
                 self.refuse(attempt.identity(), Some(&destination.resource), &refusal).await
             }
-            Step::Left => Auth::reject(),
+            Progress::Left => Auth::reject(),
         }
     }
 

@@ -7,7 +7,7 @@
 use policies::Resource;
 use tokio_util::sync::DropGuard;
 
-use crate::core::admission::{AdmissionError, Admitted, Attempt, Step};
+use crate::core::admission::{AdmissionError, Admitted, Attempt, Progress};
 use crate::core::identity::Identity;
 use crate::ssh::auth::Destination;
 use crate::ssh::connection::Connection;
@@ -68,25 +68,25 @@ impl Dialogue {
         }
         loop {
             match self.step(connection).await {
-                Ok(Step::MustWait) => self.begins = true,
-                Ok(Step::Event(event)) => {
+                Ok(Progress::MustWait) => self.begins = true,
+                Ok(Progress::Event(event)) => {
                     let mut lines = self.attempt.describe(&event);
                     if std::mem::take(&mut self.begins) {
                         lines.insert(0, self.attempt.headline(&event));
                     }
                     return Turn::Show(lines.iter().map(|line| shown(line)).collect());
                 }
-                Ok(Step::Admitted(admitted)) => {
+                Ok(Progress::Admitted(admitted)) => {
                     let _ = self.until_over.take().map(DropGuard::disarm);
                     return Turn::Admitted(admitted);
                 }
-                Ok(Step::Left) => return Turn::Left,
-                Ok(Step::Refused(error)) | Err(error) => return self.fail(&error),
+                Ok(Progress::Left) => return Turn::Left,
+                Ok(Progress::Refused(error)) | Err(error) => return self.fail(&error),
             }
         }
     }
 
-    async fn step(&mut self, connection: &Connection) -> Result<Step, AdmissionError> {
+    async fn step(&mut self, connection: &Connection) -> Result<Progress, AdmissionError> {
         if self.begins {
             self.attempt.ask().await?;
             if self.until_over.is_none() {

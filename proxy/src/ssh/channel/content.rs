@@ -50,7 +50,7 @@ pub(in crate::ssh) struct Files {
 
 /// What follows from some bytes: first record, then send.
 #[derive(Debug, Default)]
-pub(in crate::ssh) struct Step<'b> {
+pub(in crate::ssh) struct Effects<'b> {
     pub(in crate::ssh) events: Vec<Happening<'b>>,
     pub(in crate::ssh) to_target: Bytes,
     pub(in crate::ssh) to_client: Bytes,
@@ -89,7 +89,7 @@ impl Content {
     pub(in crate::ssh) fn client<'b>(
         &mut self,
         bytes: &'b Bytes,
-        step: &mut Step<'b>,
+        step: &mut Effects<'b>,
     ) -> Result<(), Fault> {
         match self {
             Self::Terminal { ch, typed } => {
@@ -112,7 +112,7 @@ impl Content {
     pub(in crate::ssh) fn target<'b>(
         &mut self,
         bytes: &'b Bytes,
-        step: &mut Step<'b>,
+        step: &mut Effects<'b>,
     ) -> Result<(), Fault> {
         match self {
             Self::Terminal { ch, typed } => {
@@ -131,7 +131,7 @@ impl Content {
     }
 
     /// Takes what the target wrote on standard error.
-    pub(in crate::ssh) fn stderr<'b>(&mut self, bytes: &'b Bytes, step: &mut Step<'b>) {
+    pub(in crate::ssh) fn stderr<'b>(&mut self, bytes: &'b Bytes, step: &mut Effects<'b>) {
         match self {
             Self::Terminal { ch, typed } => {
                 shown(*ch, typed, bytes, step);
@@ -178,7 +178,7 @@ impl Content {
 }
 
 /// What a terminal showed decides what of the input may be kept.
-fn shown(ch: u32, typed: &mut Option<Echo>, bytes: &[u8], step: &mut Step<'_>) {
+fn shown(ch: u32, typed: &mut Option<Echo>, bytes: &[u8], step: &mut Effects<'_>) {
     let decided = typed.as_mut().map(|typed| typed.wrote(bytes)).unwrap_or_default();
     step.events.extend(decided.into_iter().map(|data| Happening::Input { ch, data }));
 }
@@ -205,7 +205,7 @@ impl Files {
 
     fn follow(
         &mut self,
-        step: &mut Step<'_>,
+        step: &mut Effects<'_>,
         follow: impl FnOnce(&mut Sftp, &mut Flow) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let mut flow = Flow::default();
@@ -263,7 +263,7 @@ mod tests {
         let (bytes, output) = (Bytes::from_static(b"beyond"), Bytes::from_static(b"output"));
         for (input, cut) in [(false, 1), (true, 0)] {
             let content = Content::of_program(&Program::Shell, false, 1, &rules(input));
-            let (mut content, mut step) = (content.unwrap(), Step::default());
+            let (mut content, mut step) = (content.unwrap(), Effects::default());
             content.client(&bytes, &mut step).unwrap();
             content.target(&output, &mut step).unwrap();
             let is_cut = |event: &&Happening<'_>, of: Stream| matches!(event, Happening::StreamCut { stream, .. } if *stream == of);

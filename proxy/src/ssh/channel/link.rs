@@ -28,7 +28,7 @@ pub(super) struct Link<'a> {
     pub(super) handle: &'a Handle,
     pub(super) client: ClientEnd<'a>,
     pub(super) target: ChannelWriteHalf<ToUpstream>,
-    pub(super) bytes: Passed,
+    pub(super) bytes: ByteCounts,
     /// Whether its end stands in the recording.
     ended: AtomicBool,
 }
@@ -43,7 +43,7 @@ pub(super) struct ClientEnd<'a> {
 
 /// How many bytes passed.
 #[derive(Debug, Default)]
-pub(super) struct Passed {
+pub(super) struct ByteCounts {
     pub(super) from_client: AtomicU64,
     pub(super) to_client: AtomicU64,
 }
@@ -64,7 +64,7 @@ impl<'a> Link<'a> {
         client: ClientEnd<'a>,
         target: ChannelWriteHalf<ToUpstream>,
     ) -> Self {
-        let (bytes, ended) = (Passed::default(), AtomicBool::new(false));
+        let (bytes, ended) = (ByteCounts::default(), AtomicBool::new(false));
         Self { state, handle, client, target, bytes, ended }
     }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::content::Content;
 use super::link::{ClientEnd, Link};
-use super::queue::Opening;
+use super::queue::Preparation;
 use super::request::{Program, Setup, Size};
 use super::running::Running;
 use crate::ssh::session_state::Broken;
@@ -52,7 +52,7 @@ impl<'a> Opened<'a> {
     async fn next(mut self, from_target: &mut ChannelReadHalf) -> Result<Next<'a>, Broken> {
         loop {
             let opening = tokio::select! {
-                opening = self.link.client.queue.opening() => opening,
+                opening = self.link.client.queue.preparation() => opening,
                 message = from_target.wait() => match message {
                     None => return Err(Broken::Lost),
                     Some(ChannelMsg::Close) => return Ok(Next::Ends(self.link)),
@@ -64,9 +64,9 @@ impl<'a> Opened<'a> {
             };
             self.link.state.check()?;
             match opening {
-                Some(Opening::Setup(setup)) => self.set_up(setup, from_target).await?,
-                Some(Opening::Program(program)) => return self.run(program).await,
-                Some(Opening::Refused(refused)) => {
+                Some(Preparation::Setup(setup)) => self.set_up(setup, from_target).await?,
+                Some(Preparation::Program(program)) => return self.run(program).await,
+                Some(Preparation::Refused(refused)) => {
                     self.link.refuse(&refused).await?;
                     return Ok(Next::Ends(self.link));
                 }

@@ -37,7 +37,7 @@ const AFTER_EOF: &str = "postern: a program was asked for after the end of its i
 
 /// What comes of a session that runs no program yet.
 #[derive(Debug)]
-pub(in crate::ssh) enum Opening {
+pub(in crate::ssh) enum Preparation {
     Setup(Setup),
     Program(Program),
     Refused(Refused),
@@ -310,8 +310,8 @@ impl ChannelQueue {
 
     /// What comes next of a session that runs no program; none once the channel is closed and all was taken.
     /// Cancel-safe.
-    pub(in crate::ssh) async fn opening(&self) -> Option<Opening> {
-        self.next(Waiting::opening).await
+    pub(in crate::ssh) async fn preparation(&self) -> Option<Preparation> {
+        self.next(Waiting::preparation).await
     }
 
     /// What comes next of a channel whose bytes pass; none once it is closed and all was taken. Cancel-safe.
@@ -383,16 +383,16 @@ impl Waiting {
         self.refused = Some(refused);
     }
 
-    fn opening(&mut self) -> Option<Opening> {
+    fn preparation(&mut self) -> Option<Preparation> {
         if let Some(setup) = self.setup.pop_front() {
             self.answered(setup.bytes());
-            return Some(Opening::Setup(setup));
+            return Some(Preparation::Setup(setup));
         }
         if let Some(program) = self.program.take() {
             self.answered(program.bytes());
-            return Some(Opening::Program(program));
+            return Some(Preparation::Program(program));
         }
-        self.refused.take().map(Opening::Refused)
+        self.refused.take().map(Preparation::Refused)
     }
 
     fn content(&mut self, load: &Load) -> Option<Item> {

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::channel_open::NOT_RUN;
-use super::content::{Content, Step};
+use super::content::{Content, Effects};
 use super::link::{ClientEnd, Link, STDERR, TIMEOUT, name_of};
 use super::queue::Item;
 use super::request::{Control, Refused};
@@ -150,9 +150,9 @@ impl<'a> Running<'a> {
     /// Takes a step, records it, and returns what goes to the target and to the client.
     fn step<'b>(
         &self,
-        step: impl FnOnce(&mut Content, &mut Step<'b>) -> Result<(), Fault>,
+        step: impl FnOnce(&mut Content, &mut Effects<'b>) -> Result<(), Fault>,
     ) -> Result<(Bytes, Bytes), Broken> {
-        let (mut content, mut next) = (self.content(), Step::default());
+        let (mut content, mut next) = (self.content(), Effects::default());
         let taken = step(&mut content, &mut next);
         self.link.state.record_all(next.events)?;
         taken.map_err(|fault| Broken::Files(fault.to_string()))?;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use crate::fuzz::steps::steps;
-use crate::ssh::channel::content::{Content, ContentRules, SFTP, Step};
-use crate::ssh::channel::queue::{ChannelQueue, Flooded, Item, Opening};
+use crate::ssh::channel::content::{Content, ContentRules, Effects, SFTP};
+use crate::ssh::channel::queue::{ChannelQueue, Flooded, Item, Preparation};
 use crate::ssh::channel::request::{Control, Program, Setup, Size};
 use crate::ssh::sftp::Limit;
 
@@ -337,17 +337,19 @@ impl Both {
         loop {
             self.gate = match std::mem::replace(&mut self.gate, Gate::Over) {
                 Gate::Over => return,
-                Gate::Opened { terminal } => match self.queue.opening().now_or_never().flatten() {
-                    None => {
-                        self.gate = Gate::Opened { terminal };
-                        return;
+                Gate::Opened { terminal } => {
+                    match self.queue.preparation().now_or_never().flatten() {
+                        None => {
+                            self.gate = Gate::Opened { terminal };
+                            return;
+                        }
+                        Some(Preparation::Setup(setup)) => Gate::Opened {
+                            terminal: terminal || matches!(setup, Setup::Pty { .. }),
+                        },
+                        Some(Preparation::Refused(_)) => Gate::Over,
+                        Some(Preparation::Program(program)) => self.start(&program, terminal),
                     }
-                    Some(Opening::Setup(setup)) => {
-                        Gate::Opened { terminal: terminal || matches!(setup, Setup::Pty { .. }) }
-                    }
-                    Some(Opening::Refused(_)) => Gate::Over,
-                    Some(Opening::Program(program)) => self.start(&program, terminal),
-                },
+                }
                 Gate::Running(content) => match self.queue.content().now_or_never().flatten() {
                     None => {
                         self.gate = Gate::Running(content);
@@ -372,7 +374,7 @@ impl Both {
     }
 
     fn client(&mut self, mut content: Content, bytes: &Bytes) -> Gate {
-        let mut step = Step::default();
+        let mut step = Effects::default();
         let taken = content.client(bytes, &mut step);
         let to_target = self.record(step);
         if taken.is_err() {
@@ -388,7 +390,7 @@ impl Both {
         let answers = &mut self.behind.answers;
         let bytes = Bytes::from(answers.drain(..most.min(answers.len())).collect::<Vec<_>>());
         let Gate::Running(content) = &mut self.gate else { return };
-        let mut step = Step::default();
+        let mut step = Effects::default();
         let taken = content.target(&bytes, &mut step);
         let to_target = self.record(step);
         assert!(to_target.is_empty(), "the gateway asks for nothing by itself here");
@@ -400,7 +402,7 @@ impl Both {
         Gate::Over
     }
 
-    fn record(&mut self, step: Step<'_>) -> Bytes {
+    fn record(&mut self, step: Effects<'_>) -> Bytes {
         let files = step.events.into_iter().filter_map(owned);
         self.recorded.extend(files);
         step.to_target

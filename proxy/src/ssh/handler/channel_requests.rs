@@ -159,7 +159,7 @@ impl ClientHandler {
 
     /// Lets the target use what is the client's, where that is allowed; otherwise says why not, and the
     /// channel goes on without it.
-    pub(in crate::ssh) fn lend(
+    pub(in crate::ssh) fn forward(
         &self,
         id: ChannelId,
         kind: Kind,
@@ -179,12 +179,12 @@ impl ClientHandler {
 
     /// Has the target listen at a place, and returns the port that it chose, where it was to choose one.
     /// A client shows why it doesn't only with `-v`.
-    pub(in crate::ssh) async fn listen(
+    pub(in crate::ssh) async fn remote_forward(
         &mut self,
         at: RemoteForward,
         session: &mut Session,
     ) -> Result<Option<u32>, HandlerError> {
-        match self.listens(at.clone()).await {
+        match self.start_remote_forward(at.clone()).await {
             Ok((port, until)) => {
                 self.listening.push((at.chosen(port), until));
                 Ok(Some(port))
@@ -196,7 +196,10 @@ impl ClientHandler {
         }
     }
 
-    async fn listens(&self, at: RemoteForward) -> Result<(u32, CancellationToken), String> {
+    async fn start_remote_forward(
+        &self,
+        at: RemoteForward,
+    ) -> Result<(u32, CancellationToken), String> {
         if self.allowed.is_none() {
             return Err(self.why_not(at.kind().word()));
         }
@@ -213,7 +216,7 @@ impl ClientHandler {
     }
 
     /// Has the target listen there no longer. Says whether it did.
-    pub(in crate::ssh) fn listen_no_longer(&mut self, at: &RemoteForward) -> bool {
+    pub(in crate::ssh) fn cancel_remote_forward(&mut self, at: &RemoteForward) -> bool {
         let found = self.listening.iter().position(|(place, _)| place == at);
         let ended = found.map(|found| self.listening.swap_remove(found));
         ended.inspect(|(_, until)| until.cancel()).is_some()

@@ -4,7 +4,7 @@ use audit::Text;
 use audit::ssh::Ssh;
 
 use super::frame::{Fault, Malformed, size, whole};
-use super::{Begun, Flow, Pending, Resolving, Sftp, describe, reply};
+use super::{Flow, Handshake, Pending, Resolving, Sftp, describe, reply};
 
 /// A field of the target's answer reaches beyond its packet.
 impl From<Malformed> for Fault {
@@ -50,7 +50,7 @@ impl Sftp {
 
     fn answer(&mut self, packet: &[u8], flow: &mut Flow) -> Result<(), Fault> {
         let (all, kind) = whole(packet)?.ok_or(Fault::Malformed)?;
-        if self.begun != Begun::Answered || kind == reply::VERSION {
+        if self.handshake != Handshake::Answered || kind == reply::VERSION {
             return self.version(kind, packet, flow);
         }
         let id = reply::id(packet)?;
@@ -73,12 +73,12 @@ impl Sftp {
     }
 
     fn version(&mut self, kind: u8, packet: &[u8], flow: &mut Flow) -> Result<(), Fault> {
-        if self.begun != Begun::Asked || kind != reply::VERSION {
+        if self.handshake != Handshake::Asked || kind != reply::VERSION {
             return Err(Fault::Start);
         }
         match reply::version(packet)? {
             3 => {
-                self.begun = Begun::Answered;
+                self.handshake = Handshake::Answered;
                 flow.to_client.extend_from_slice(packet);
                 Ok(())
             }

@@ -11,7 +11,7 @@ pub(super) const OPEN_MAX: usize = 1024;
 
 /// The open files of one channel. Each is known by the number of the operation that opened it.
 #[derive(Debug, Default)]
-pub(super) struct Files {
+pub(super) struct OpenFiles {
     handles: HashMap<Vec<u8>, u64>,
     open: BTreeMap<u64, Open>,
 }
@@ -19,8 +19,8 @@ pub(super) struct Files {
 /// What has passed through one open file.
 #[derive(Debug, Default)]
 pub(super) struct Open {
-    pub(super) read: Tally,
-    pub(super) written: Tally,
+    pub(super) read: ByteCount,
+    pub(super) written: ByteCount,
     /// Reads and writes that the target refused.
     pub(super) refused: u64,
     /// Whether a write was among them.
@@ -29,7 +29,7 @@ pub(super) struct Open {
 
 /// Bytes in one direction, digested as long as each piece begins where the one before it ended.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct ByteCount {
     started: bool,
     scattered: bool,
     bytes: u64,
@@ -38,7 +38,7 @@ pub(super) struct Tally {
     sha256: Sha256,
 }
 
-impl Files {
+impl OpenFiles {
     /// Whether no more may be opened.
     pub(super) fn are_full(&self) -> bool {
         self.open.len() >= OPEN_MAX
@@ -87,7 +87,7 @@ impl Open {
     }
 }
 
-impl Tally {
+impl ByteCount {
     /// The next piece begins here.
     pub(super) fn begin(&mut self, offset: u64) {
         if !self.started {

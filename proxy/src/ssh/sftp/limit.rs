@@ -21,7 +21,7 @@ pub(crate) struct Limit {
 }
 
 /// Why something is not allowed, for the client and the recording.
-pub(super) type Refusal = &'static str;
+pub(super) type Reason = &'static str;
 
 /// A path that the target has to resolve before a request goes on.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Limit {
     }
 
     /// What has to be resolved first, or why the operation is refused already.
-    pub(super) fn examine(&self, op: &FileOp<'_>) -> Result<Vec<Check>, Refusal> {
+    pub(super) fn examine(&self, op: &FileOp<'_>) -> Result<Vec<Check>, Reason> {
         let (one, other) = op.paths();
         for path in [one, other].into_iter().flatten() {
             is_sound(path)?;
@@ -66,7 +66,7 @@ impl Limit {
         self.checks(op)
     }
 
-    fn checks(&self, op: &FileOp<'_>) -> Result<Vec<Check>, Refusal> {
+    fn checks(&self, op: &FileOp<'_>) -> Result<Vec<Check>, Reason> {
         match op {
             FileOp::RealPath { .. } => Ok(Vec::new()),
             FileOp::Symlink { .. } | FileOp::Link { .. } => {
@@ -89,7 +89,7 @@ impl Limit {
     }
 
     /// Whether the path that the target resolved `check` to is within the limit.
-    pub(super) fn allows(&self, check: &Check, resolved: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn allows(&self, check: &Check, resolved: &[u8]) -> Result<(), Reason> {
         let is_plain = resolved.starts_with(b"/")
             && !resolved.contains(&0)
             && resolved.split(|byte| *byte == b'/').all(|name| name != b".." && name != b".");
@@ -113,7 +113,7 @@ fn is_under(path: &[u8], folder: &[u8]) -> bool {
 }
 
 /// A NUL ends a path early on the target, so that the recording would name another one.
-fn is_sound(path: &[u8]) -> Result<(), Refusal> {
+fn is_sound(path: &[u8]) -> Result<(), Reason> {
     if path.contains(&0) {
         return Err("a path can not hold a NUL");
     }

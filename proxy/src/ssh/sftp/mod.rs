@@ -26,7 +26,7 @@ mod limit;
 mod reply;
 mod request;
 
-use files::Files;
+use files::OpenFiles;
 pub(crate) use frame::Fault;
 use frame::{Framer, LENGTH, Malformed, length, packet, size};
 use limit::Check;
@@ -61,13 +61,13 @@ pub(crate) struct Sftp {
     limit: Limit,
     client: Framer,
     target: Framer,
-    begun: Begun,
+    handshake: Handshake,
     /// What the bytes that stream to the target belong to.
     writing: Writing,
     /// The open file whose bytes stream to the client.
     reading: Option<u64>,
     pending: HashMap<u32, Pending>,
-    files: Files,
+    files: OpenFiles,
     /// How many operations were recorded.
     ops: u64,
     resolving: Option<Resolving>,
@@ -77,7 +77,7 @@ pub(crate) struct Sftp {
 
 /// How far the start of the protocol is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begun {
+enum Handshake {
     Nothing,
     Asked,
     Answered,
@@ -126,11 +126,11 @@ impl Sftp {
             limit,
             client: Framer::default(),
             target: Framer::default(),
-            begun: Begun::Nothing,
+            handshake: Handshake::Nothing,
             writing: Writing::Nowhere,
             reading: None,
             pending: HashMap::new(),
-            files: Files::default(),
+            files: OpenFiles::default(),
             ops: 0,
             resolving: None,
             backlog: BytesMut::new(),
@@ -196,7 +196,7 @@ impl Sftp {
 
     fn request(&mut self, packet: Vec<u8>, flow: &mut Flow) -> Result<(), Fault> {
         let kind = packet.get(LENGTH).copied().unwrap_or_default();
-        if self.begun == Begun::Nothing || kind == request::INIT {
+        if self.handshake == Handshake::Nothing || kind == request::INIT {
             return self.begin(kind, flow);
         }
         if kind == request::WRITE {
@@ -214,10 +214,10 @@ impl Sftp {
 
     /// Whatever the client offers, version 3 is what the target is asked for.
     fn begin(&mut self, kind: u8, flow: &mut Flow) -> Result<(), Fault> {
-        if self.begun != Begun::Nothing || kind != request::INIT {
+        if self.handshake != Handshake::Nothing || kind != request::INIT {
             return Err(Fault::Start);
         }
-        self.begun = Begun::Asked;
+        self.handshake = Handshake::Asked;
         flow.to_target.extend_from_slice(&[0, 0, 0, 5, request::INIT, 0, 0, 0, 3]);
         Ok(())
     }
@@ -402,7 +402,7 @@ impl Sftp {
 
     /// Refusals go between two packets of the target's, and never before its version.
     fn flush_refusals(&mut self, flow: &mut Flow) {
-        if self.target.left == 0 && self.begun == Begun::Answered {
+        if self.target.left == 0 && self.handshake == Handshake::Answered {
             flow.to_client.extend_from_slice(&self.refusals);
             self.refusals.clear();
         }

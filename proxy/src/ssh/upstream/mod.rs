@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::core::clock::Clock;
-use crate::core::credential::Upstream as Credential;
+use crate::core::credential::TargetCredential;
 use crate::ssh::transport::{KEEPALIVE, MOST_SILENT, preferred, rekey, version};
 use crate::ssh::upstream::remote_forward::{Origin, RemoteChannel, RemoteForwards};
 use crate::ssh::wire::Wire;
@@ -71,7 +71,7 @@ pub(super) struct Ties {
 pub(super) struct Call<'a> {
     pub(super) target: &'a Target,
     pub(super) login: &'a str,
-    pub(super) credential: &'a Credential,
+    pub(super) credential: &'a TargetCredential,
     pub(super) clock: &'a Clock,
     pub(super) ties: &'a Ties,
 }
@@ -113,17 +113,17 @@ async fn connect(call: &Call<'_>) -> Result<Upstream, DialError> {
 async fn sign_in(handle: &mut Handle<TargetHandler>, call: &Call<'_>) -> Result<(), DialError> {
     let login = call.login;
     let result = match call.credential {
-        Credential::SshKey { key, certificate: Some(certificate) } => {
+        TargetCredential::SshKey { key, certificate: Some(certificate) } => {
             handle.authenticate_openssh_cert(login, Arc::clone(key), *certificate.clone()).await
         }
-        Credential::SshKey { key, certificate: None } => {
+        TargetCredential::SshKey { key, certificate: None } => {
             let key = PrivateKeyWithHashAlg::new(Arc::clone(key), None);
             handle.authenticate_publickey(login, key).await
         }
-        Credential::Password(password) => {
+        TargetCredential::Password(password) => {
             handle.authenticate_password(login, password.expose_secret()).await
         }
-        Credential::Certificate { .. } => return Err(DialError::Credential),
+        TargetCredential::Certificate { .. } => return Err(DialError::Credential),
     };
     match result.map_err(DialError::Protocol)? {
         AuthResult::Success => Ok(()),
@@ -372,7 +372,7 @@ mod tests {
         let target = Target { host, port, ssh: Some(ssh()), ..target(Partition::Cut) };
         let (remote, _opened) = mpsc::channel(1);
         let ties = Ties { remote, mute: Arc::default() };
-        let credential = Credential::Password(String::new().into());
+        let credential = TargetCredential::Password(String::new().into());
         let clock = Clock::paused(at(0));
         let (login, target) = ("deploy", &target);
         let call = Call { target, login, credential: &credential, clock: &clock, ties: &ties };

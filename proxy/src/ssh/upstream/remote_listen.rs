@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Has the target listen at a place until the session ends. What is connected there outlives the
 /// client's request that it listen, and the connection to the target ends with the last of it.
-pub(in crate::ssh) async fn listen(
+pub(in crate::ssh) async fn remote_forward(
     state: Arc<SessionState>,
     request: ListenRequest,
 ) -> Result<(), Broken> {

@@ -20,7 +20,7 @@ fn forward(load: &Arc<Load>) -> ChannelQueue {
 async fn running() -> ChannelQueue {
     let queue = ChannelQueue::of_session();
     assert_eq!(queue.start(Program::Shell), Ok(true));
-    assert!(matches!(queue.opening().await, Some(Opening::Program(Program::Shell))));
+    assert!(matches!(queue.preparation().await, Some(Preparation::Program(Program::Shell))));
     queue
 }
 
@@ -36,9 +36,9 @@ async fn what_was_sent_comes_out_in_its_order() {
     queue.control(Control::Resize(size(132))).unwrap();
     queue.eof();
     queue.close();
-    assert!(matches!(queue.opening().await, Some(Opening::Setup(Setup::Env { .. }))));
-    assert!(matches!(queue.opening().await, Some(Opening::Setup(Setup::Resize(_)))));
-    assert!(matches!(queue.opening().await, Some(Opening::Program(Program::Shell))));
+    assert!(matches!(queue.preparation().await, Some(Preparation::Setup(Setup::Env { .. }))));
+    assert!(matches!(queue.preparation().await, Some(Preparation::Setup(Setup::Resize(_)))));
+    assert!(matches!(queue.preparation().await, Some(Preparation::Program(Program::Shell))));
     assert!(matches!(queue.content().await, Some(Item::Data(bytes)) if &bytes[..] == b"one two"));
     let resized = queue.content().await;
     assert!(
@@ -76,10 +76,10 @@ async fn data_before_a_program_ends_the_channel_and_has_no_place() {
         let queue = ChannelQueue::of_session();
         send(&queue);
         assert_eq!(queue.start(Program::Shell), Ok(false));
-        let ended = queue.opening().await;
-        assert!(matches!(ended, Some(Opening::Refused(refused)) if refused.what == "data"));
+        let ended = queue.preparation().await;
+        assert!(matches!(ended, Some(Preparation::Refused(refused)) if refused.what == "data"));
         queue.close();
-        assert!(queue.opening().await.is_none());
+        assert!(queue.preparation().await.is_none());
         assert!(queue.content().await.is_none());
     }
 }
@@ -89,9 +89,9 @@ async fn a_program_after_the_end_of_its_input_ends_the_channel() {
     let queue = ChannelQueue::of_session();
     queue.eof();
     assert_eq!(queue.start(Program::Shell), Ok(false));
-    let ended = queue.opening().await;
+    let ended = queue.preparation().await;
     let why = Refused::new("shell", AFTER_EOF);
-    assert!(matches!(ended, Some(Opening::Refused(refused)) if refused == why));
+    assert!(matches!(ended, Some(Preparation::Refused(refused)) if refused == why));
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_program_that_was_refused_was_the_one_of_its_channel() {
     assert_eq!(queue.start(Program::Shell), Ok(false));
     assert_eq!(queue.refuse_program(refused()), Ok(false));
     queue.data(b"for no program");
-    assert!(matches!(queue.opening().await, Some(Opening::Refused(it)) if it == refused()));
+    assert!(matches!(queue.preparation().await, Some(Preparation::Refused(it)) if it == refused()));
     queue.close();
     assert!(queue.content().await.is_none());
 }
@@ -190,7 +190,7 @@ async fn there_is_room_for_wishes_again_once_the_target_took_some() {
     queue.prepare(half()).unwrap();
     queue.prepare(half()).unwrap();
     assert_eq!(queue.prepare(half()), Err(Flooded));
-    assert!(queue.opening().await.is_some());
+    assert!(queue.preparation().await.is_some());
     queue.prepare(half()).unwrap();
     for _ in 0..MOST_REFUSED {
         queue.refuse().unwrap();
