@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use policies::{Denial, Knock};
+use policies::{Denial, Knock, TargetName};
 
 use crate::core::clock::Clock;
 use crate::core::credential::Credentials;
@@ -38,6 +38,18 @@ impl Plane {
         let took = self.clock.instant().saturating_duration_since(began);
         self.metrics.admission.observe(took.as_secs_f64());
         decision
+    }
+
+    /// Connects to a target, measures how long that took, and counts it where it fails.
+    pub(crate) async fn dial<T, E>(
+        &self,
+        target: &TargetName,
+        dialling: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let timer = self.metrics.upstream_connect.start_timer();
+        let dialled = dialling.await;
+        timer.observe_duration();
+        dialled.inspect_err(|_| self.metrics.upstream_failed(target))
     }
 
     /// Counts a denial and reports it to control.

@@ -24,7 +24,7 @@ use policies::End;
 use tokio::time::Instant;
 
 use crate::core::session::{Session, Tally};
-use crate::core::spool::{Account, Full, Spool};
+use crate::core::spool::{Account, Full, Spool, end_of};
 
 /// What is written without being asked for, so that a long message can't fill the memory.
 const MOST_PENDING: usize = 256 * 1024;
@@ -51,7 +51,7 @@ enum State {
 
 impl Recorder {
     /// Begins the recording of a session, with its first event written.
-    pub(crate) fn create(spool: &Spool, session: &Session) -> io::Result<Self> {
+    pub(in crate::core) fn create(spool: &Spool, session: &Session) -> io::Result<Self> {
         let account = spool.account(&session.identity().principal, session.id());
         let file = spool.create(session.id())?;
         let mut recorder = Self {
@@ -66,6 +66,14 @@ impl Recorder {
         let begun = recorder.append(&first).and_then(|()| recorder.write());
         begun.inspect_err(|_| spool.remove(session.id()))?;
         Ok(recorder)
+    }
+
+    /// The same for a session that is about to be served; otherwise it ends like this.
+    pub(crate) fn begin(spool: &Spool, session: &Session) -> Result<Self, End> {
+        Self::create(spool, session).map_err(|error| {
+            tracing::error!(%error, "the recording can't begin");
+            end_of(&error)
+        })
     }
 
     /// Microseconds since the session started: the `t` of an event.
@@ -122,7 +130,7 @@ impl Recorder {
     }
 
     /// Writes the end, leaves the file to be made durable, and returns what stands for all of it.
-    pub(crate) fn finish(mut self, end: &End, tally: &Tally) -> io::Result<Head> {
+    pub(in crate::core) fn finish(mut self, end: &End, tally: &Tally) -> io::Result<Head> {
         let event = audit::End {
             end: end.code().into(),
             reason: end.detail().unwrap_or_default().into(),
@@ -138,6 +146,14 @@ impl Recorder {
         let file = self.file.take().map_or_else(gone, Ok)?;
         self.spool.settle(file);
         Ok(self.writer.head())
+    }
+
+    /// Writes the end, and ends the session with what stands for the whole recording.
+    pub(crate) fn close(self, session: Session, end: &End, mut tally: Tally) {
+        let head = self.finish(end, &tally);
+        tally.head =
+            head.inspect_err(|error| tracing::error!(%error, "the recording has no end")).ok();
+        session.close(end, &tally);
     }
 
     fn check(&self) -> io::Result<()> {

@@ -19,6 +19,7 @@ use policies::{End, Kind, LeaseKey, Record, SessionId, Timestamp};
 use prometheus::IntGauge;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::core::clock::Clock;
 use crate::core::identity::Identity;
@@ -206,6 +207,17 @@ impl Session {
 
     pub(crate) fn started(&self) -> Timestamp {
         self.started
+    }
+
+    /// The span of all log lines about it.
+    pub(crate) fn span(&self) -> Span {
+        tracing::info_span!(
+            "session",
+            id = %self.id,
+            principal = %self.key().principal,
+            resource = %self.key().resource,
+            client = %self.client,
+        )
     }
 
     /// Waits until control has written down that it begins, for at most so long.

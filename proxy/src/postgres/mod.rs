@@ -86,7 +86,6 @@ impl Protocol for Postgres {
 }
 
 /// One connection and what it works with.
-#[derive(Clone, Copy)]
 struct Connection<'p> {
     plane: &'p Arc<Plane>,
     postgres: &'p Postgres,

@@ -24,7 +24,6 @@ use crate::core::credential::TargetCredential;
 use crate::core::listener::ConnectionOutcome;
 use crate::core::recorder::Recorder;
 use crate::core::session::{Session, Tally};
-use crate::core::spool;
 
 /// The longest `application_name` that Postgres keeps (NAMEDATALEN - 1).
 const APPLICATION: usize = 63;
@@ -54,13 +53,7 @@ impl Connection<'_> {
         };
         let LetIn { admitted, greeted } = admitted;
         let Admitted { session, begun } = *admitted;
-        let span = tracing::info_span!(
-            "session",
-            id = %session.id(),
-            principal = %session.key().principal,
-            resource = %session.key().resource,
-            client = %self.peer,
-        );
+        let span = session.span();
         self.run(caller, session, begun.credential, greeted).instrument(span).await
     }
 
@@ -125,15 +118,11 @@ impl Connection<'_> {
             replication: caller.startup.replication.as_deref(),
             credential,
         };
-        let timer = self.plane.metrics.upstream_connect.start_timer();
-        let dialled = dial(&self.postgres.connectors, &call).await;
-        timer.observe_duration();
+        let dialling = dial(&self.postgres.connectors, &call);
+        let dialled = self.plane.dial(&caller.target.name, dialling).await;
         let upstream = dialled.map_err(|error| self.not_dialled(&error, caller, credential))?;
-        let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
-            tracing::error!(%error, "the recording can't begin");
-            let end = spool::end_of(&error);
-            Failed { refusal: Refusal::cut(&end), end }
-        })?;
+        let recorder = Recorder::begin(&self.plane.spool, session);
+        let recorder = recorder.map_err(|end| Failed { refusal: Refusal::cut(&end), end })?;
         Ok(RelayParts { upstream, recorder })
     }
 
@@ -143,7 +132,6 @@ impl Connection<'_> {
         caller: &Caller,
         credential: &TargetCredential,
     ) -> Failed {
-        self.plane.metrics.upstream_failed(&caller.target.name);
         if let DialError::Refused(message) = error {
             let fatal = refusal(message, &caller.target, credential);
             let Fatal { sqlstate, message, .. } = &fatal;
@@ -175,12 +163,9 @@ impl Connection<'_> {
         let fatal = (end != End::Closed)
             .then(|| refuse::cut(&end).detail(format!("Session {}.", session.id())));
         let (leave, remains) = relay.part();
-        let Remains { upstream, clean, busy, recorder, mut tally } = remains;
-        let head = recorder.finish(&end, &tally);
-        tally.head =
-            head.inspect_err(|error| tracing::error!(%error, "the recording has no end")).ok();
+        let Remains { upstream, clean, busy, recorder, tally } = remains;
         tracing::info!(end = end.code(), statements = tally.statements, "session ended");
-        session.close(&end, &tally);
+        recorder.close(session, &end, tally);
         let (released, ()) = tokio::join!(
             Box::pin(release(upstream, clean, busy, route.as_ref(), outside)),
             Box::pin(leave.take(fatal))

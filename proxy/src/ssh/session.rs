@@ -50,13 +50,7 @@ impl Connection {
         self.slot.authenticated();
         let session = &mut admitted.session;
         session.is_served();
-        let span = tracing::info_span!(
-            "session",
-            id = %session.id(),
-            principal = %session.key().principal,
-            resource = %session.key().resource,
-            client = %self.peer,
-        );
+        let span = session.span();
         self.run(client, admitted, destination).instrument(span).await
     }
 
@@ -106,11 +100,8 @@ impl Connection {
         let Admitted { session, begun } = admitted;
         let first = connect(&self.plane, destination, &begun.credential, &ties).await;
         let first = first.map_err(|refusal| (refusal, End::UpstreamLost))?;
-        let recorder = Recorder::create(&self.plane.spool, session).map_err(|error| {
-            tracing::error!(%error, "the recording can't begin");
-            let end = spool::end_of(&error);
-            (Refusal::cut(&end), end)
-        })?;
+        let recorder = Recorder::begin(&self.plane.spool, session);
+        let recorder = recorder.map_err(|end| (Refusal::cut(&end), end))?;
         Ok(SessionParts { recorder, first, ties })
     }
 }

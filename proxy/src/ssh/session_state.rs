@@ -243,18 +243,15 @@ impl SessionState {
 
     /// The end of it all: nothing passes any more.
     pub(super) async fn finish(self, end: &End) {
-        let mut tally = Tally {
+        let tally = Tally {
             bytes_in: self.bytes_in.into_inner(),
             bytes_out: self.bytes_out.into_inner(),
             statements: self.commands.into_inner(),
             head: None,
         };
         let recorder = self.recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let head = recorder.finish(end, &tally);
-        tally.head =
-            head.inspect_err(|error| tracing::error!(%error, "the recording has no end")).ok();
         tracing::info!(end = end.code(), commands = tally.statements, "session ended");
-        self.session.close(end, &tally);
+        recorder.close(self.session, end, tally);
         let idle = self.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
         for upstream in idle {
             upstream.leave().await;
@@ -272,11 +269,8 @@ pub(super) async fn connect(
     let login = destination.resource.login.as_str();
     let (target, clock) = (&*destination.target, &plane.clock);
     let call = Call { target, login, credential, clock, ties };
-    let timer = plane.metrics.upstream_connect.start_timer();
-    let dialled = dial(&call).await;
-    timer.observe_duration();
+    let dialled = plane.dial(&destination.target.name, dial(&call)).await;
     dialled.map_err(|error| {
-        plane.metrics.upstream_failed(&destination.target.name);
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         tracing::warn!(target = %destination.target.name, %error, cause, "no connection to the target");
         Refusal::dial(&error, &destination.resource)

@@ -6,7 +6,6 @@ use audit::{Reader, Tail, Verified};
 use policies::{Partition, Term};
 
 use super::*;
-use crate::core::spool::end_of;
 use crate::core::testing::{Rig, at, lease};
 
 fn rig() -> Rig {
