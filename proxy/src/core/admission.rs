@@ -144,15 +144,17 @@ impl Attempt {
     /// Asks control for access, unless it has been asked. [`Attempt::wait`] does so, too.
     pub(crate) async fn ask(&mut self) -> Result<(), AdmissionError> {
         if matches!(self.stage, Stage::Idle) {
-            let asked = PendingConnection::ask(&self.plane, self.input.clone()).await;
-            match asked {
-                Ok(pending) => {
-                    // From here on it waits for a person, which has bounds of its own.
-                    self.slot.authenticated();
-                    self.stage = Stage::Pending(Box::new(pending));
+            let asked = tokio::select! {
+                biased;
+                end = ended(self.session.as_ref()) => Err(AdmissionError::Ended(end)),
+                asked = PendingConnection::ask(&self.plane, self.input.clone()) => {
+                    asked.map_err(AdmissionError::from)
                 }
-                Err(error) => return Err(self.fail(error.into())),
-            }
+            };
+            let pending = asked.map_err(|error| self.fail(error))?;
+            // From here on it waits for a person, which has bounds of its own.
+            self.slot.authenticated();
+            self.stage = Stage::Pending(Box::new(pending));
         }
         Ok(())
     }

@@ -169,6 +169,21 @@ async fn the_end_of_a_grant_ends_the_wait_for_a_touch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_grant_that_has_ended_by_then_asks_control_for_nothing() {
+    let rig = rig(live());
+    wants_touch(&rig);
+    script(&rig, vec![confirm()]);
+    let mut attempt = attempt(&rig, Some(alice()), WaitFor::People);
+    assert!(matches!(attempt.begin().await, Progress::MustWait));
+    tokio::time::advance(std::time::Duration::from_secs(600)).await;
+    let error = attempt.ask().await.unwrap_err();
+    assert!(matches!(error, AdmissionError::Ended(End::Expired)), "{error}");
+    assert_eq!(rig.control.asks.lock().unwrap().len(), 1, "control was not asked");
+    rig.plane.reports.flush().await;
+    assert_eq!(rig.control.reports(), ["opened", "expired"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_withdraws_its_request_and_closes_its_session() {
     let rig = rig(live());
     wants_touch(&rig);
