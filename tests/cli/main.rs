@@ -14,6 +14,7 @@
 
 mod people;
 mod policy;
+mod reference;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -18,6 +18,7 @@ pub mod apart;
 pub mod browser;
 pub mod issuer;
 pub mod libpq;
+pub mod pages;
 pub mod raw;
 pub mod signer;
 
