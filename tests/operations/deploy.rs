@@ -11,7 +11,7 @@ use serde_json::Value;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Every metric, and whether it is a histogram (which is asked for by its buckets, sum and count).
-const METRICS: [(&str, bool); 35] = [
+pub const METRICS: [(&str, bool); 35] = [
     ("postern_connections_total", false),
     ("postern_denials_total", false),
     ("postern_admission_seconds", true),

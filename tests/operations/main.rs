@@ -22,6 +22,7 @@ mod flood;
 mod full;
 mod hardening;
 mod kill;
+mod metrics_page;
 mod room;
 mod small;
 
