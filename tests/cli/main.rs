@@ -15,6 +15,7 @@
 mod people;
 mod policy;
 mod reference;
+mod tutorial;
 
 #[path = "../support/mod.rs"]
 mod support;

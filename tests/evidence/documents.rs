@@ -121,7 +121,9 @@ fn help(words: &[&str]) -> Option<String> {
 fn every_command_of_the_documents_is_one_with_its_options() {
     let mut commands = 0;
     for (page, text) in pages() {
-        let lines = text.lines().filter_map(|line| line.strip_prefix("    "));
+        let indented = text.lines().filter_map(|line| line.strip_prefix("    "));
+        let blocks = text.split("```sh").skip(1).filter_map(|part| part.split("\n```").next());
+        let lines = indented.chain(blocks.flat_map(str::lines));
         for line in lines.filter_map(|line| line.trim_start().strip_prefix("postern ")) {
             let line = line.split(" #").next().unwrap();
             let mut words = line.split_whitespace();

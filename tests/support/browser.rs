@@ -1,5 +1,6 @@
 //! Debian's Chromium with a virtual authenticator, driven through `browser.js`.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use postern::up::Gateway;
@@ -7,6 +8,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use url::Url;
 
 use super::Bed;
 
@@ -28,8 +30,17 @@ pub struct Seen {
 impl Browser {
     /// Opens one whose authenticator verifies its person.
     pub async fn open() -> Self {
+        Self::run(&mut Command::new("node")).await
+    }
+
+    /// The same, of an account with this home folder: it trusts the authorities that are named there.
+    pub async fn open_at_home(home: &Path) -> Self {
+        Self::run(Command::new("node").env("HOME", home)).await
+    }
+
+    async fn run(node: &mut Command) -> Self {
         let root = env!("CARGO_MANIFEST_DIR");
-        let mut child = Command::new("node")
+        let mut child = node
             .arg(format!("{root}/tests/support/browser.js"))
             .env("NODE_PATH", format!("{root}/.cache/node/node_modules"))
             .stdin(Stdio::piped())
@@ -74,9 +85,15 @@ impl Browser {
     pub async fn register_at(&mut self, gateway: &Gateway, who: &str) {
         let invite = gateway.control().identity.invite(None, &who.parse().unwrap()).await.unwrap();
         let code = invite.code.expose_secret();
-        self.go(&format!("{}login?code={code}", gateway.api_url())).await;
-        self.press("Sign in").await;
-        self.go(&format!("{}keys", gateway.api_url())).await;
+        self.register_by(&format!("{}login?code={code}", gateway.api_url())).await;
+    }
+
+    /// The same, by the link that its person was given.
+    pub async fn register_by(&mut self, link: &str) {
+        self.go(link).await;
+        let seen = self.press("Sign in").await;
+        let keys = Url::parse(&seen.url).unwrap().join("/keys").unwrap();
+        self.go(keys.as_str()).await;
         let seen = self.press("Add a passkey").await;
         assert!(seen.title.starts_with("A new passkey"), "{seen:?}");
         self.fill("What to call it", "blue key").await;
