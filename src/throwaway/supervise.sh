@@ -11,7 +11,7 @@ quit() {
     kill -KILL "$server"
 } >/dev/null 2>&1
 
-# shellcheck disable=SC2317  # reached by the trap
+# shellcheck disable=SC2317,SC2329  # the trap calls it
 end() {
     [ -z "$server" ] || { quit & wait "$server"; }
     [ -z "$watcher" ] || kill "$watcher"

@@ -12,7 +12,7 @@ quit() {
     [ -z "$connections" ] || kill -TERM $connections
 } 2>/dev/null
 
-# shellcheck disable=SC2317  # reached by the trap
+# shellcheck disable=SC2317,SC2329  # the trap calls it
 end() {
     [ -z "$server" ] || { quit; wait "$server"; }
     [ -z "$watcher" ] || kill "$watcher"
