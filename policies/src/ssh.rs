@@ -10,6 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::Size;
+
 /// How an SSH target is verified, and what it lets people do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ssh {
@@ -37,7 +39,7 @@ pub struct StreamBound(u64);
 
 /// A text or a number that is no bound of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{0}` is no size from 0 to 1GiB, such as `64KiB` or `1MiB`")]
+#[error("`{}` is neither 0 nor a size up to 1GiB, such as `64KiB` or `1MiB`", .0.escape_debug())]
 pub struct StreamBoundError(String);
 
 /// A kind of channel, or of what is asked for on one.
@@ -76,8 +78,6 @@ pub struct UnknownChannel(String);
 impl StreamBound {
     /// The largest: one stream of each session should not fill a disk.
     const MAX: u64 = 1024 * 1024 * 1024;
-    const UNITS: [(&'static str, u64); 4] =
-        [("GiB", 1024 * 1024 * 1024), ("MiB", 1024 * 1024), ("KiB", 1024), ("B", 1)];
 
     /// The number of bytes.
     #[must_use]
@@ -110,13 +110,13 @@ impl FromStr for StreamBound {
     type Err = StreamBoundError;
 
     fn from_str(text: &str) -> Result<Self, StreamBoundError> {
-        let unfit = || StreamBoundError(text.chars().take(40).collect());
-        let with_unit = |(unit, size): (&str, u64)| Some((text.strip_suffix(unit)?, size));
-        let (number, size) = Self::UNITS.into_iter().find_map(with_unit).unwrap_or((text, 1));
-        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        let number = number.parse::<u64>().ok().filter(|_| is_number);
-        let bytes = number.and_then(|number| number.checked_mul(size)).ok_or_else(unfit)?;
-        Self::try_from(bytes).map_err(|_| unfit())
+        // A size is never zero, and a stream may well be digested from its first byte on.
+        if text == "0" {
+            return Ok(Self(0));
+        }
+        let wrong = || StreamBoundError(text.chars().take(40).collect());
+        let size: Size = text.parse().map_err(|_| wrong())?;
+        Self::try_from(size.bytes()).map_err(|_| wrong())
     }
 }
 
@@ -216,12 +216,25 @@ mod tests {
             ("64KiB", 64 << 10),
             ("1GiB", 1 << 30),
             ("7B", 7),
+            ("512B", 512),
             ("0", 0),
-            ("512", 512),
         ] {
             assert_eq!(text.parse::<StreamBound>().map(StreamBound::bytes), Ok(bytes), "{text}");
         }
-        for text in ["", "MiB", "1MB", "-1", "+1", "1 MiB", "2GiB", "1.5MiB", "99999999999999GiB"] {
+        for text in [
+            "",
+            "MiB",
+            "1MB",
+            "-1",
+            "+1B",
+            "1 MiB",
+            "2GiB",
+            "1025MiB",
+            "1.5MiB",
+            "512",
+            "0B",
+            "99999999999999GiB",
+        ] {
             assert!(text.parse::<StreamBound>().is_err(), "{text}");
         }
         assert_eq!(StreamBound::default().bytes(), 1 << 20);
