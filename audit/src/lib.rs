@@ -87,6 +87,7 @@ pub use event::{End, Event, Kind, PART_BYTES, Source, Start, Text, Value};
 pub use frame::{WriteError, Writer};
 pub use mask::{IndexSet, MAX_SECRET, Masked, Masker, mask, mask_secret, mask_value};
 pub use reader::{Reader, Tail, Verified};
+pub use renamings::Mentions;
 pub use ssh::Ssh;
 pub use statements::{Alternative, Copied, Fold, Outcome, Statement, Statements};
 pub use summary::Summary;

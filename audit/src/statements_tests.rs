@@ -239,6 +239,8 @@ fn sql_that_gives_names_a_meaning_leaves_them_in_doubt() {
     assert_eq!(others(&run(anew, "s", "")), ["harmless", prepare]);
     let extended = vec![parse("", prepare), bind("", "", "0"), execute(2, ""), done(2, "PREPARE")];
     assert_eq!(others(&run(extended, "s", "")), [prepare]);
+    let unseen = "do $$ begin execute 'prep' || 'are s as select 2'; end $$";
+    assert_eq!(others(&run(vec![query(2, unseen), done(2, "DO")], "s", "")), [unseen]);
 
     let declare = "close p; declare p cursor for secret";
     let cursor = |portal: &'static str| {

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use audit::{IndexSet, Kind, Masked, Text, Value, mask};
+use audit::{IndexSet, Kind, Masked, Mentions, Text, Value, mask};
 use policies::Binds;
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use super::backend::Scanned;
 use super::copies::Keep;
 use super::flight::{Awaited, Flight, Step};
 use super::large::Large;
-use super::prepared::{Mentions, Prepared};
+use super::prepared::Prepared;
 use super::values::{formats, is_binary, is_secret, kept};
 use super::wire::{HEADER, WireError, cstring, header};
 

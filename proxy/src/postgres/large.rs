@@ -4,10 +4,9 @@
 //! before it was recorded. Statement text is kept whole, in parts. Of a bind value larger than 64 KiB
 //! the first bytes, the digest and the length are kept (see [`LongValue`]).
 
-use audit::{IndexSet, Kind, Masker, PART_BYTES, Text, Value};
+use audit::{IndexSet, Kind, Masker, Mentions, PART_BYTES, Text, Value};
 
 use super::copies::{Form, Keep, LongValue};
-use super::prepared::Mentions;
 use super::values::{is_binary, is_secret, kept};
 use super::wire::{Emit, HEADER, WireError};
 

@@ -4,12 +4,13 @@
 //! Bind (an error would skip both), or the target has taken it. Everything else is recorded as it is,
 //! since it may be run: evidence comes before secrecy. So what a name stands for is forgotten with a
 //! Parse that has no secrets or was refused, with Close, and beyond [`MAX_NAMES`] (the oldest first).
-//! SQL can give a name a meaning, too (`PREPARE`): once a text of the session mentions it, values of
-//! named statements are no longer masked. What a function puts together and runs isn't seen.
+//! SQL can give a name a meaning, too (`PREPARE`): once a text of the session mentions it, or runs or makes
+//! what may do it unseen ([`Mentions`]), values of named statements are no longer masked. What functions do
+//! that the target had before isn't seen.
 
 use std::collections::HashMap;
 
-use audit::IndexSet;
+use audit::{IndexSet, Mentions};
 
 use super::flight::{Fate, Flight, Ticket};
 
@@ -18,9 +19,6 @@ const MAX_NAMES: usize = 1024;
 
 /// The most bytes that the names and sets may take.
 const MAX_BYTES: usize = 256 * 1024;
-
-/// The word of SQL that gives a name a meaning.
-const PREPARE: u64 = u64::from_be_bytes(*b"\0prepare");
 
 #[derive(Debug)]
 struct Statement {
@@ -44,7 +42,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Notes a text that is run or prepared.
     pub(super) fn mentions(&mut self, mentions: &Mentions) {
-        self.renamed |= mentions.found;
+        self.renamed |= mentions.found();
     }
 
     /// Notes a Parse, which was the last message that was sent.
@@ -101,28 +99,6 @@ impl Prepared {
         let statement = self.statements.get(name)?;
         let certain = statement.taken || flight.is_in_this_segment(statement.parse);
         (certain && (name.is_empty() || !self.renamed)).then_some(&statement.params)
-    }
-}
-
-/// Looks for `PREPARE` in a text that comes in pieces.
-#[derive(Debug, Default)]
-pub(super) struct Mentions {
-    last: u64,
-    found: bool,
-}
-
-impl Mentions {
-    pub(super) fn of(text: &[u8]) -> Mentions {
-        let mut mentions = Mentions::default();
-        mentions.look(text);
-        mentions
-    }
-
-    pub(super) fn look(&mut self, text: &[u8]) {
-        for byte in text {
-            self.last = (self.last << 8 | u64::from(byte.to_ascii_lowercase())) & (u64::MAX >> 8);
-            self.found |= self.last == PREPARE;
-        }
     }
 }
 
@@ -269,6 +245,15 @@ mod tests {
                 vec![
                     (prepared(), Taken),
                     (message(b'Q', b"deallocate stmt; prepare stmt as select $2\0"), Taken),
+                    (values(), Nothing),
+                ],
+                shown,
+            ),
+            // Also where the word is put together only as it runs.
+            (
+                vec![
+                    (prepared(), Taken),
+                    (message(b'Q', b"do $$ begin execute 'prep' || 'are stmt'; end $$\0"), Taken),
                     (values(), Nothing),
                 ],
                 shown,
