@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use audit::{Digest, Kind, Source, Text, Value, mask_secret, mask_value};
+use audit::{Digest, Kind, MAX_SECRET, Source, Text, Value, mask_secret, mask_value};
 use policies::Binds;
 use sha2::{Digest as _, Sha256};
 
@@ -237,7 +237,7 @@ impl LongValue {
 
     /// The next piece. What is kept beyond the first bytes is recorded at once.
     pub(super) fn take(&mut self, piece: &[u8], emit: Emit<'_>) -> Result<(), WireError> {
-        let room = self.keep.most(FIRST).min(FIRST) - self.first.len();
+        let room = self.most_first().saturating_sub(self.first.len());
         let (first, rest) = piece.split_at(room.min(piece.len()));
         self.first.extend_from_slice(first);
         if rest.is_empty() {
@@ -253,6 +253,15 @@ impl LongValue {
         emit(Kind::Data { of: Source::Value, n: self.place, data: text(data) })
     }
 
+    /// How many of the first bytes are gathered. No digest covers what may be a secret.
+    fn most_first(&self) -> usize {
+        if self.is_hashed_secret() { MAX_SECRET } else { self.keep.most(FIRST).min(FIRST) }
+    }
+
+    fn is_hashed_secret(&self) -> bool {
+        self.keep.binds == Binds::Hash && self.form.secret
+    }
+
     fn show(&mut self) {
         if self.shown.is_none() {
             let shown = self.running.keep(&self.first, self.form);
@@ -265,18 +274,19 @@ impl LongValue {
         if self.keep.binds == Binds::Omit {
             return Value::Omitted(self.running.bytes);
         }
-        if self.keep.binds == Binds::Keep {
+        let is_cut = self.keep.binds == Binds::Keep || self.is_hashed_secret();
+        if is_cut {
             self.show();
         }
         let sha256 = self.running.digest();
         let Running { from, bytes: len, .. } = self.running;
-        match (self.keep.binds, sha256) {
-            (Binds::Keep, sha256) => {
+        match sha256 {
+            sha256 if is_cut => {
                 let first = self.shown.unwrap_or_else(|| "".into());
                 Value::Cut { first, sha256, from, len }
             }
-            (_, Some(sha256)) => Value::Hashed { sha256, len },
-            (_, None) => Value::Omitted(len),
+            Some(sha256) => Value::Hashed { sha256, len },
+            None => Value::Omitted(len),
         }
     }
 }
@@ -454,5 +464,15 @@ mod tests {
         let (kept, _) = long(Binds::Keep.into(), form, &[7; 100_000], 5_000);
         let Value::Cut { first, from, .. } = kept else { panic!("{kept:?}") };
         assert!(first.as_bytes().starts_with(b"***") && from == FIRST as u64, "{first:?}");
+        let cut = Value::Cut {
+            first: "***".into(),
+            sha256: Some(Digest::of(&[7; 100_000 - MAX_SECRET])),
+            from: MAX_SECRET as u64,
+            len: 100_000,
+        };
+        for piece in [1, 1_000, 5_000, 100_000] {
+            let (kept, more) = long(Binds::Hash.into(), form, &[7; 100_000], piece);
+            assert_eq!((kept, more.len()), (cut.clone(), 0), "{piece}");
+        }
     }
 }
