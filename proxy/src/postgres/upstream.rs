@@ -235,3 +235,6 @@ fn is_parameter_status(body: &[u8]) -> bool {
     let value = cstring(body).and_then(|(_, rest)| cstring(rest));
     value.is_some_and(|(_, rest)| rest.is_empty())
 }
+
+#[cfg(test)]
+mod tests;
