@@ -242,7 +242,7 @@ pub struct Transfer {
     /// What the client read, as the target answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<Transferred>,
-    /// What the client wrote; without a digest where the target refused a piece of it.
+    /// What the client wrote, in whole requests; without a digest where the target refused one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written: Option<Transferred>,
     /// Reads and writes that the target refused; the end of the file is none.

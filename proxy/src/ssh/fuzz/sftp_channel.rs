@@ -5,6 +5,8 @@
 //! what the client sent, another one what the gateway passed on: whatever they do stands in the recording, and
 //! whatever the client sent either reached the target or was refused with a reason.
 
+use std::collections::BTreeMap;
+
 use audit::ssh::Ssh;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -20,6 +22,7 @@ const INIT: &[u8] = &[0, 0, 0, 5, 1, 0, 0, 0, 3];
 const PACKET_MAX: usize = 256 * 1024;
 /// The first bytes of requests that open something, and what else the model answers by itself.
 const OPEN: u8 = 3;
+const CLOSE: u8 = 4;
 const READ: u8 = 5;
 const WRITE: u8 = 6;
 const OPENDIR: u8 = 11;
@@ -30,8 +33,25 @@ const STATS: [u8; 3] = [7, 8, 17];
 
 /// Whatever a client sends and asks for, in whatever pieces, the target does nothing that isn't recorded.
 pub fn sftp_channel(bytes: &[u8]) {
+    compare(bytes, None);
+}
+
+/// A wrong rule that the gateway's side can be given, to show that the comparison finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "fuzzing tries the gateway as it is"))]
+enum Fault {
+    /// A second program request begins a new parser, whatever the first one was reading.
+    NewParser,
+    /// No event of an open is recorded.
+    UnrecordedOpen,
+    /// What the parser refuses goes to the target all the same.
+    PassedRefusal,
+}
+
+fn compare(bytes: &[u8], fault: Option<Fault>) {
     let Some((how, rest)) = bytes.split_first() else { return };
     let mut both = Both::new(how & 1 != 0, usize::from(how >> 3) + 1);
+    both.fault = fault;
     if how & 2 == 0 {
         both.ask(Program::Subsystem(SFTP.to_owned()));
         both.send(INIT);
@@ -63,7 +83,10 @@ struct Target {
     dead: bool,
     buffer: Vec<u8>,
     packets: Vec<Packet>,
-    opened: u8,
+    /// How many bytes were written to each file, in the order in which they were opened.
+    files: Vec<u64>,
+    /// The open ones, by their handles.
+    handles: BTreeMap<u8, usize>,
     answers: Vec<u8>,
 }
 
@@ -110,37 +133,48 @@ impl Target {
     }
 
     fn reply(&mut self, packet: &Packet) {
+        let done = |done: Option<()>| status(if done.is_some() { 0 } else { 4 });
         let (kind, fields): (u8, Vec<u8>) = match packet.kind {
             OPEN | OPENDIR => {
-                self.opened = self.opened.wrapping_add(1);
-                (102, string(&[self.opened]))
+                self.open().map_or_else(|| done(None), |handle| (102, string(&[handle])))
             }
+            CLOSE => done(self.close(&packet.body)),
+            WRITE => done(self.write(&packet.body)),
             READ => (103, string(b"read")),
             REALPATH | READLINK => {
                 (104, [&1_u32.to_be_bytes()[..], &string(b"/a"), &string(b""), &[0; 4]].concat())
             }
             kind if STATS.contains(&kind) => (105, vec![0; 4]),
-            _ => (101, [&[0; 4][..], &string(b""), &string(b"")].concat()),
+            _ => status(0),
         };
         let payload = [&[kind][..], &packet.id.to_be_bytes(), &fields].concat();
         self.answers.extend(string(&payload));
     }
 
+    /// Gives the lowest handle that is free, which may be one that was closed just before.
+    fn open(&mut self) -> Option<u8> {
+        let file = self.files.len();
+        self.files.push(0);
+        let handle = (1..=u8::MAX).find(|handle| !self.handles.contains_key(handle))?;
+        self.handles.insert(handle, file);
+        Some(handle)
+    }
+
+    fn close(&mut self, mut body: &[u8]) -> Option<()> {
+        self.handles.remove(&take_handle(&mut body)?).map(drop)
+    }
+
+    fn write(&mut self, mut body: &[u8]) -> Option<()> {
+        let file = *self.handles.get(&take_handle(&mut body)?)?;
+        body = body.get(8..)?;
+        let data = take_string(&mut body)?;
+        *self.files.get_mut(file)? += data.len() as u64;
+        Some(())
+    }
+
     /// The operations on paths that it did: each by its name, with its paths in order.
     fn operations(&self) -> Vec<(&'static str, Vec<Vec<u8>>)> {
         self.packets.iter().filter_map(operation).collect()
-    }
-
-    /// How many bytes it wrote to files.
-    fn written(&self) -> u64 {
-        let writes = self.packets.iter().filter(|packet| packet.kind == WRITE);
-        let data = |packet: &Packet| {
-            let mut rest = &packet.body[..];
-            take_string(&mut rest)?;
-            rest = rest.get(8..)?;
-            take_string(&mut rest).map(|data| data.len() as u64)
-        };
-        writes.filter_map(data).sum()
     }
 }
 
@@ -185,6 +219,15 @@ fn take_string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(string)
 }
 
+fn take_handle(rest: &mut &[u8]) -> Option<u8> {
+    let [handle] = take_string(rest)? else { return None };
+    Some(*handle)
+}
+
+fn status(code: u32) -> (u8, Vec<u8>) {
+    (101, [&code.to_be_bytes()[..], &string(b""), &string(b"")].concat())
+}
+
 fn string(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     [&length.to_be_bytes()[..], bytes].concat()
@@ -213,6 +256,7 @@ struct Both {
     /// The client broke the protocol: what it sent just before stands in the recording and went nowhere.
     broken: bool,
     recorded: Vec<Ssh<'static>>,
+    fault: Option<Fault>,
 }
 
 impl Both {
@@ -230,6 +274,7 @@ impl Both {
             ended: false,
             broken: false,
             recorded: Vec::new(),
+            fault: None,
         }
     }
 
@@ -287,6 +332,10 @@ impl Both {
     }
 
     fn ask(&mut self, program: Program) {
+        if self.fault == Some(Fault::NewParser) && matches!(self.gate, Gate::Running(_)) {
+            self.gate = self.start(&program, false);
+            return;
+        }
         let is_sftp = matches!(&program, Program::Subsystem(name) if name == SFTP);
         self.programs += 1;
         self.early |= self.ended && self.programs == 1;
@@ -376,7 +425,10 @@ impl Both {
     fn client(&mut self, mut content: Content, bytes: &Bytes) -> Gate {
         let mut step = Effects::default();
         let taken = content.client(bytes, &mut step);
-        let to_target = self.record(step);
+        let mut to_target = self.record(step);
+        if self.fault == Some(Fault::PassedRefusal) {
+            to_target = bytes.clone();
+        }
         if taken.is_err() {
             self.broken = true;
             return self.finish(content);
@@ -394,7 +446,8 @@ impl Both {
         let taken = content.target(&bytes, &mut step);
         let to_target = self.record(step);
         assert!(to_target.is_empty(), "the gateway asks for nothing by itself here");
-        assert!(taken.is_ok(), "the model answers by the book: {taken:?}");
+        let by_the_book = taken.is_ok() || self.fault.is_some();
+        assert!(by_the_book, "the model answers by the book: {taken:?}");
     }
 
     fn finish(&mut self, mut content: Content) -> Gate {
@@ -403,7 +456,11 @@ impl Both {
     }
 
     fn record(&mut self, step: Effects<'_>) -> Bytes {
-        let files = step.events.into_iter().filter_map(owned);
+        let unrecorded = self.fault == Some(Fault::UnrecordedOpen);
+        let is_kept = |event: &Ssh<'_>| {
+            !unrecorded || !matches!(event, Ssh::File { op, .. } if op.word() == "open")
+        };
+        let files = step.events.into_iter().filter_map(owned).filter(is_kept);
         self.recorded.extend(files);
         step.to_target
     }
@@ -426,9 +483,7 @@ impl Both {
             assert!(recorded.starts_with(&done), "{done:?} but {recorded:?}");
         } else {
             assert_eq!(recorded, done, "what is done is recorded, and nothing else");
-            let written = self.written();
-            assert!(written >= self.behind.written());
-            assert!(!self.behind.buffer.is_empty() || written == self.behind.written());
+            assert_eq!(self.written(), self.behind.files, "what is written stands by its file");
         }
         self.agree_with_the_client(over);
     }
@@ -459,16 +514,23 @@ impl Both {
         operations.collect()
     }
 
-    fn written(&self) -> u64 {
-        let closed = self.recorded.iter().filter_map(|event| {
-            if let Ssh::FileClosed { transfer, .. } = event {
-                transfer.written.as_ref()
-            } else {
-                None
-            }
+    /// How many bytes were written to each file, in the order in which they were opened.
+    fn written(&self) -> Vec<u64> {
+        let opened = self.recorded.iter().filter_map(|event| {
+            let Ssh::File { n, op, .. } = event else { return None };
+            ["open", "list"].contains(&op.word()).then_some(*n)
         });
-        closed.map(|written| written.bytes).sum()
+        opened.map(|file| self.recorded.iter().map(|event| written_to(file, event)).sum()).collect()
     }
+}
+
+fn written_to(file: u64, event: &Ssh<'_>) -> u64 {
+    if let Ssh::FileClosed { n, transfer, .. } = event
+        && *n == file
+    {
+        return transfer.written.as_ref().map_or(0, |written| written.bytes);
+    }
+    0
 }
 
 /// What is recorded of file operations, borrowing nothing.
@@ -486,8 +548,9 @@ fn owned(event: Ssh<'_>) -> Option<Ssh<'static>> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
 
-    use super::sftp_channel;
+    use super::{Fault, compare, sftp_channel};
 
     /// Bytes that read as these steps.
     fn input(how: u8, steps: &[(u8, Vec<u8>)]) -> Vec<u8> {
@@ -510,6 +573,7 @@ mod tests {
             2 => known.prop_map(|(kind, rest)| (1, [&[kind][..], &rest[..rest.len().min(30)]].concat())),
             3 => path.prop_map(|path| (2, path)),
             3 => (1_u8..4, bytes()).prop_map(|(at, rest)| (3, [&[at][..], &rest[..rest.len().min(30)]].concat())),
+            1 => (1_u8..4).prop_map(|handle| (1, vec![super::CLOSE, 0, 0, 0, 1, handle])),
             2 => any::<u8>().prop_map(|most| (6, vec![most])),
         ]
     }
@@ -528,17 +592,60 @@ mod tests {
 
     /// A write is open at the target when the client asks for file transfer again: what follows would be
     /// packets of its own for a client that began anew.
-    #[test]
-    fn a_request_within_a_write_makes_nobody_read_anew() {
+    fn a_request_within_a_write() -> Vec<u8> {
         let mkdir = [&[14][..], &super::string(b"/out"), &[0; 4]].concat();
         let steps = [
             (2, b"/in".to_vec()),
             (6, vec![255]),
             (5, vec![60, b'x']),
+            (6, vec![0]),
             (4, vec![0]),
             (0, super::INIT.to_vec()),
             (1, mkdir),
         ];
+        input(0xf8, &steps)
+    }
+
+    #[test]
+    fn a_request_within_a_write_makes_nobody_read_anew() {
+        sftp_channel(&a_request_within_a_write());
+    }
+
+    /// The target gives the handle of the closed file to the next one before its answers are here.
+    #[test]
+    fn a_write_by_a_closed_handle_stands_by_no_other_file() {
+        let steps = [
+            (2, b"/in".to_vec()),
+            (6, vec![255]),
+            (1, vec![super::CLOSE, 0, 0, 0, 1, 1]),
+            (2, b"/out".to_vec()),
+            (3, vec![1, b'x']),
+            (6, vec![255]),
+        ];
         sftp_channel(&input(0xf8, &steps));
+    }
+
+    #[test]
+    #[should_panic(expected = "what is done is recorded, and nothing else")]
+    fn the_comparison_finds_a_parser_that_begins_anew() {
+        compare(&a_request_within_a_write(), Some(Fault::NewParser));
+    }
+
+    #[test]
+    fn the_comparison_finds_what_is_not_recorded_or_passes_though_refused() {
+        for fault in [Fault::UnrecordedOpen, Fault::PassedRefusal] {
+            let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+            let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+            let steps = (any::<u8>(), proptest::collection::vec(step(), 0..24));
+            let outcome = TestRunner::new_with_rng(config, rng).run(&steps, |(how, steps)| {
+                compare(&input(how, &steps), Some(fault));
+                Ok(())
+            });
+            let Err(TestError::Fail(_, (how, steps))) = outcome else {
+                panic!("{fault:?} is not found: {outcome:?}");
+            };
+            // It is the fault that was found: the gateway as it is does the same right.
+            sftp_channel(&input(how, &steps));
+        }
     }
 }

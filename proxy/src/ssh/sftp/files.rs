@@ -21,6 +21,8 @@ pub(super) struct OpenFiles {
 pub(super) struct Open {
     pub(super) read: ByteCount,
     pub(super) written: ByteCount,
+    /// What was written before a write whose last byte hasn't come: no target acts on a part of one.
+    pub(super) before_unfinished: Option<ByteCount>,
     /// Reads and writes that the target refused.
     pub(super) refused: u64,
     /// Whether a write was among them.
@@ -28,7 +30,7 @@ pub(super) struct Open {
 }
 
 /// Bytes in one direction, digested as long as each piece begins where the one before it ended.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct ByteCount {
     started: bool,
     scattered: bool,
@@ -57,12 +59,18 @@ impl OpenFiles {
         self.handles.get(handle).copied()
     }
 
+    /// The client closes this handle. The target may give it to another file at once, before its answer is
+    /// here, so it stands for none until the target gives it again.
+    pub(super) fn close(&mut self, handle: &[u8]) -> Option<u64> {
+        self.handles.remove(handle)
+    }
+
     /// An open file by its number.
     pub(super) fn get(&mut self, n: u64) -> Option<&mut Open> {
         self.open.get_mut(&n)
     }
 
-    /// The file was closed: what has passed.
+    /// The target closed the file: what has passed.
     pub(super) fn remove(&mut self, n: u64) -> Option<Transfer> {
         self.handles.retain(|_, other| *other != n);
         self.open.remove(&n).map(|open| open.transfer(false))
@@ -77,7 +85,7 @@ impl OpenFiles {
 
 impl Open {
     fn transfer(self, cut: bool) -> Transfer {
-        let mut written = self.written.finish();
+        let mut written = self.before_unfinished.unwrap_or(self.written).finish();
         if let Some(written) = &mut written
             && self.unwritten
         {

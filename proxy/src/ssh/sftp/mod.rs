@@ -313,7 +313,7 @@ impl Sftp {
             Request::Read { handle, offset } => {
                 self.files.find(handle).map(|n| Pending::Read { n, offset })
             }
-            Request::Close { handle } => self.files.find(handle).map(Pending::Close),
+            Request::Close { handle } => self.files.close(handle).map(Pending::Close),
             Request::Look { handle } => self.files.find(handle).map(|_| Pending::Other),
             Request::Ask => Some(Pending::Other),
         };
@@ -346,6 +346,7 @@ impl Sftp {
                 self.expect(id, Pending::Write(n))?;
                 self.writing = Writing::Into(n);
                 if let Some(open) = self.files.get(n) {
+                    open.before_unfinished = (self.client.left > 0).then(|| open.written.clone());
                     open.written.begin(offset);
                 }
                 flow.to_target.extend_from_slice(head);
@@ -361,6 +362,9 @@ impl Sftp {
             Writing::Into(n) => {
                 if let Some(open) = self.files.get(n) {
                     open.written.add(piece);
+                    if self.client.left == 0 {
+                        open.before_unfinished = None;
+                    }
                 }
                 flow.to_target.extend_from_slice(piece);
             }

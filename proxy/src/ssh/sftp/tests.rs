@@ -204,14 +204,47 @@ fn holes_overlaps_other_orders_and_refusals_leave_no_digest() {
 #[test]
 fn what_is_open_when_the_channel_ends_is_recorded_as_cut() {
     let mut talk = Talk::opened(Limit::default(), 2);
-    let half = write(2, b"h", 0, b"abcd");
-    talk.client(&half[..half.len() - 2]);
+    talk.client(&write(2, b"h", 0, b"ab"));
     talk.flow = Flow::default();
     talk.sftp.close(&mut talk.flow);
     assert_eq!(
         talk.closed(),
         Transfer { written: passed(b"ab"), cut: true, ..Transfer::default() }
     );
+}
+
+#[test]
+fn a_closed_handle_is_no_files_until_the_target_gives_it_again() {
+    let mut talk = Talk::opened(Limit::default(), 2);
+    // A target gives the lowest free handle: it would take this write for one to the second file.
+    let sent = [close(2, b"h"), open(3, b"g", 2)].concat();
+    talk.client(&sent);
+    assert_eq!(talk.flow.to_target, sent);
+    talk.flow = Flow::default();
+    talk.client(&write(4, b"h", 0, b"ab")).client(&close(5, b"h"));
+    assert!(talk.flow.to_target.is_empty());
+    talk.target(&status(2, 0)).target(&handle(3, b"h"));
+    talk.flow = Flow::default();
+    talk.client(&write(6, b"h", 0, b"cd")).client(&close(7, b"h"));
+    talk.target(&status(6, 0)).target(&status(7, 0));
+    let [Ssh::FileClosed { n: 2, transfer, .. }] = talk.flow.events[..] else {
+        panic!("{:?}", talk.flow.events);
+    };
+    assert_eq!(transfer, Transfer { written: passed(b"cd"), ..Transfer::default() });
+}
+
+#[test]
+fn a_write_whose_end_never_came_is_none() {
+    let half = write(3, b"h", 2, b"cdef");
+    for (whole, written) in [(&write(2, b"h", 0, b"ab")[..], passed(b"ab")), (b"", None)] {
+        for left in 1..=4 {
+            let mut talk = Talk::opened(Limit::default(), 2);
+            talk.client(&[whole, &half[..half.len() - left]].concat());
+            talk.flow = Flow::default();
+            talk.sftp.close(&mut talk.flow);
+            assert_eq!(talk.closed(), Transfer { written, cut: true, ..Transfer::default() });
+        }
+    }
 }
 
 #[test]
