@@ -1,6 +1,6 @@
 //! A target that signs in with SASL PLAIN, over verified TLS.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use certs::{Authority, server_config};
 use policies::{Partition, WeakAuth};
@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::clock::Clock;
+use crate::core::clock::Clock;
 
 const PASSWORD: &str = "correct horse";
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -76,9 +76,9 @@ impl Fake {
             port: self.port,
             tls,
             weak_auth: weak.iter().copied().collect::<BTreeSet<_>>(),
-            ..crate::testing::target(Partition::Cut)
+            ..crate::core::testing::target(Partition::Cut)
         };
-        let credential = credential::Upstream::Password(PASSWORD.into());
+        let credential = TargetCredential::Password(PASSWORD.into());
         let call = Call {
             target: &Arc::new(target),
             login: "app",
