@@ -8,10 +8,8 @@ use serde_json::json;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::reconsider;
-use crate::access::replay;
 use crate::access::rollback::Opening;
-use crate::access::{self, Access};
+use crate::access::{self, Access, reconsider, replay};
 use crate::evidence::Evidence;
 use crate::evidence::reconcile::{Doubtful, UNKNOWN};
 use crate::gateway::link::LinkService;
@@ -29,8 +27,7 @@ use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
 use crate::model::settings::Settings;
-use crate::notify::Notifier;
-use crate::notify::outbox;
+use crate::notify::{Notifier, outbox};
 use crate::platform::clock::Clock;
 use crate::policy::context;
 use crate::sources::Sources;
@@ -169,7 +166,7 @@ impl Control {
 
     /// Everything that speaks HTTP: the API and the pages.
     pub fn api(&self) -> axum::Router {
-        http::api::router(self.clone())
+        http::router::router(self.clone())
     }
 
     /// The service that proxies talk to.

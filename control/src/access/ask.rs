@@ -4,21 +4,20 @@
 use std::net::IpAddr;
 
 use policies::{
-    Act, Facts, Grant, GrantEvent, GrantId, GrantState, PrincipalId, Request, RequestState,
-    Resource, StepUp, Terms, Ttl, Unsaid, Wanted,
+    Act, Facts, Grant, GrantState, Request, RequestState, Resource, StepUp, Terms, Ttl, Unsaid,
+    Wanted,
 };
 
-use crate::access::issue_grant;
-use crate::access::pending;
-use crate::access::requests;
-use crate::access::requests::{Waiting, Wish};
-use crate::access::step_up;
-use crate::access::transitions;
+use crate::access::input::{Answer, REASON_MAX, Waiting, Wish};
+use crate::access::load::open_grant;
+use crate::access::terms::terms_of;
+use crate::access::{Access, issue_grant, load, requests, step_up, terms, transitions};
 use crate::kernel::transaction::Transaction;
-use crate::model::actor::Asker;
+use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
-use crate::model::event::By;
+use crate::model::text::check_text;
 use crate::model::unusual::Unusual;
+use crate::model::view::Asked;
 use crate::platform::ids;
 use crate::policy::evaluate::needs;
 use crate::policy::risk;
@@ -33,9 +32,6 @@ const TOGETHER_MOST: usize = 20;
 const LATEST: Ttl = Ttl::from_secs(30 * 86_400);
 /// How many characters the reason of an emergency has at least, whatever the rules say.
 const EMERGENCY_REASON: u32 = 10;
-
-/// What asking comes to: the request, and what it gave or what was there already.
-pub(crate) type Answer = (Request, Vec<Grant>);
 
 pub(crate) async fn ask(
     tx: &mut Transaction,
@@ -114,26 +110,6 @@ pub(crate) fn makes_sense(tx: &Transaction, wish: &Wish, count: usize) -> Result
     Ok(())
 }
 
-/// What it takes to have all of this: the strictest of what each takes.
-pub(crate) fn terms_of(
-    tx: &Transaction,
-    asker: &Asker,
-    all: &[Resource],
-    facts: &Facts,
-) -> Result<Terms, Rejection> {
-    let judge = |resource| tx.inventory.judge(&asker.principal, resource, facts);
-    let each = all.iter().map(|resource| judge(resource).map(|(_, terms)| terms));
-    let mut sum: Option<Terms> = None;
-    for terms in each {
-        let terms = terms?;
-        sum = Some(match sum {
-            Some(sum) => sum.and(terms),
-            None => terms,
-        });
-    }
-    Ok(sum.unwrap_or_default())
-}
-
 /// Their live grants, where they have one for everything that is asked for now.
 async fn reused(
     tx: &mut Transaction,
@@ -162,7 +138,7 @@ async fn reused(
     if live.len() < all.len() {
         return Ok(None);
     }
-    let stored = requests::stored(tx, &first.request).await?;
+    let stored = load::stored(tx, &first.request).await?;
     Ok(Some((stored.request, live)))
 }
 
@@ -184,22 +160,8 @@ async fn live_grant(
         );
         return Err(ControlError::Conflict(told));
     }
-    requests::covers(tx, &grant, facts).await?;
+    terms::covers(tx, &grant, facts).await?;
     Ok(Some(grant))
-}
-
-/// Their grant for it that isn't over, as time has made it by now.
-pub(crate) async fn open_grant(
-    tx: &mut Transaction,
-    holder: &PrincipalId,
-    resource: &Resource,
-) -> Result<Option<Grant>, ControlError> {
-    let found = store::grants::open_for(tx.db(), holder, resource).await?;
-    let Some(grant) = found else {
-        return Ok(None);
-    };
-    let grant = transitions::step(tx, &grant, GrantEvent::Tick, By::Control).await?;
-    Ok(grant.deadline().is_some().then_some(grant))
 }
 
 /// Their pending request for exactly this, where it asks for the same. One that is of no use any
@@ -220,13 +182,13 @@ async fn joined(
     let Some(stored) = pending.into_iter().find(same) else {
         return Ok(None);
     };
-    if crate::access::pending::lapse(tx, &stored.request).await? {
+    if crate::access::transitions::lapse(tx, &stored.request).await? {
         return Ok(None);
     }
     let facts = step_up::facts_of(tx, &stored).await?;
     let request = stored.request;
     if let Err(why) = tx.inventory.still_asks(&request, &facts) {
-        crate::access::pending::withdraw_for(tx, &request, &why.to_string()).await?;
+        crate::access::transitions::withdraw_for(tx, &request, &why.to_string()).await?;
         return Ok(None);
     }
     if request.act == Act::Connect && wish.act == Act::BreakGlass {
@@ -238,7 +200,7 @@ async fn joined(
     let unproved = request.state == RequestState::NeedsStepUp;
     if asker.touch.is_some() && unproved && !is_exactly(tx, &request, wish)? {
         let told = "the one who asks has touched for it in another form";
-        crate::access::pending::withdraw_for(tx, &request, told).await?;
+        crate::access::transitions::withdraw_for(tx, &request, told).await?;
         return Ok(None);
     }
     if is_same(&request, wish) { Ok(Some(request)) } else { Err(waits_already(&request)) }
@@ -252,7 +214,7 @@ async fn stands_by(
 ) -> Result<Answer, ControlError> {
     let fresh = step_up::fresh(tx, &request.terms, proof.as_ref()).ok().flatten().cloned();
     match fresh.filter(|_| request.state == RequestState::NeedsStepUp) {
-        Some(proof) => step_up::proved(tx, &request, proof).await,
+        Some(proof) => requests::proved(tx, &request, proof).await,
         None => Ok((request, Vec::new())),
     }
 }
@@ -321,36 +283,19 @@ async fn makes_room(tx: &mut Transaction, request: &Request) -> Result<(), Contr
         request.resources().any(|mine| other.resources().any(|theirs| theirs == mine))
     };
     for Stored { request: other, .. } in waiting {
-        if !overlaps(&other) || pending::lapse(tx, &other).await? {
+        if !overlaps(&other) || transitions::lapse(tx, &other).await? {
             continue;
         }
         if (request.act, other.act) != (Act::BreakGlass, Act::Connect) {
             return Err(waits_already(&other));
         }
-        pending::withdraw_for(tx, &other, "an emergency overtook it").await?;
+        transitions::withdraw_for(tx, &other, "an emergency overtook it").await?;
     }
     if count >= PENDING_EACH && request.act == Act::Connect {
         let told = format!("{PENDING_EACH} of your requests wait already");
         return Err(ControlError::Conflict(told));
     }
     Ok(())
-}
-
-/// Withdraws what would make a grant last longer that has ended.
-pub(crate) async fn drop_extensions(
-    tx: &mut Transaction,
-    grant: &Grant,
-) -> Result<(), ControlError> {
-    for stored in store::requests::pending_of(tx.db(), &grant.principal).await? {
-        if extends(&stored.request, &grant.id) && !pending::lapse(tx, &stored.request).await? {
-            pending::withdraw_for(tx, &stored.request, "the grant has ended").await?;
-        }
-    }
-    Ok(())
-}
-
-pub(crate) fn extends(request: &Request, grant: &GrantId) -> bool {
-    request.extends.as_ref() == Some(grant)
 }
 
 fn waits_already(request: &Request) -> ControlError {
@@ -371,4 +316,35 @@ pub(crate) fn is_same(request: &Request, wish: &Wish) -> bool {
         && wish.starts_at == request.starts_at
         && (wish.reason.is_empty() || wish.reason == request.reason)
         && (wish.ticket.is_none() || wish.ticket == request.ticket)
+}
+
+impl Access {
+    /// Asks. A live grant, or a pending request for the same, is joined instead of asking again.
+    ///
+    /// # Errors
+    /// Where the rules or a lock forbid it, or something else of theirs for it waits.
+    pub async fn ask(&self, actor: &Actor, wish: Wish) -> Result<Asked, ControlError> {
+        self.ask_for(actor.asker(), wish, Waiting::Yes).await
+    }
+
+    #[tracing::instrument(skip_all, fields(principal = %asker.principal, resource = %wish.resource))]
+    pub(crate) async fn ask_for(
+        &self,
+        asker: Asker,
+        wish: Wish,
+        waiting: Waiting,
+    ) -> Result<Asked, ControlError> {
+        check_text("a reason", &wish.reason, REASON_MAX)?;
+        self.kernel.paced(&asker.principal).await?;
+        self.look_up(wish.ticket.as_ref()).await?;
+        let access = self.clone();
+        self.kernel
+            .to_the_end(async move {
+                let mut tx = access.kernel.begin().await?;
+                let answer = ask(&mut tx, &asker, wish, waiting).await?;
+                let revision = tx.commit().await?;
+                Ok(Asked::new(answer, revision))
+            })
+            .await
+    }
 }

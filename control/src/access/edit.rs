@@ -9,17 +9,12 @@ use policies::{
 };
 use serde_json::json;
 
-use crate::access::Access;
-use crate::access::ask;
-use crate::access::ask::Answer;
-use crate::access::grants;
-use crate::access::issue_grant;
-use crate::access::requests;
-use crate::access::requests::{REASON_MAX, Wish, check_text};
-use crate::access::transitions;
+use crate::access::input::{Answer, REASON_MAX, Wish};
+use crate::access::{Access, ask, issue_grant, load, requests, terms, transitions};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
+use crate::model::text::check_text;
 use crate::model::view::Asked;
 use crate::store::requests::Stored;
 
@@ -94,7 +89,7 @@ async fn edit(
     changes: Changes,
 ) -> Result<Answer, ControlError> {
     tx.acting(actor)?;
-    let Stored { request, source, risk, .. } = requests::stored(tx, id).await?;
+    let Stored { request, source, risk, .. } = load::stored(tx, id).await?;
     if request.principal != actor.principal.id {
         return Err(RequestError::NotTheirs.into());
     }
@@ -152,11 +147,11 @@ async fn judged_anew(
     // What was unusual when it was asked stays so.
     let facts = Facts { risk, ..Facts::new(wish.judged_at(tx.now), wish.source) };
     let facts = wish.facts(facts);
-    let terms = ask::terms_of(tx, asker, &all, &facts)?;
+    let terms = terms::terms_of(tx, asker, &all, &facts)?;
     terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
     if let Some(id) = &request.extends {
         let grant: GrantId = id.clone();
-        let grant = grants::granted(tx, &grant).await?;
+        let grant = load::granted(tx, &grant).await?;
         issue_grant::can_be_extended(tx, &grant, wish, terms.limit)?;
     }
     Ok(terms)

@@ -13,7 +13,7 @@ use policies::{
 };
 
 use crate::access::Access;
-use crate::access::requests::Wish;
+use crate::access::input::Wish;
 use crate::model::actor::{Actor, Asker};
 use crate::model::carrier::Carrier;
 use crate::model::error::ControlError;

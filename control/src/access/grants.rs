@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use accept::neighbourhood;
 use certs::{IssuedKey, LoginCert, SshIssuedKey};
 use policies::{
     Authn, Channel, Credential, End, Facts, Grant, GrantEvent, GrantId, Kind, Method, Record,
@@ -13,10 +14,8 @@ use secrecy::SecretString;
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use crate::access::Access;
-use crate::access::requests;
-use crate::access::step_up;
-use crate::access::transitions;
+use crate::access::load::granted;
+use crate::access::{Access, load, step_up, terms, transitions};
 use crate::kernel::cuts::{Deed, InForce, What};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::{Actor, Asker};
@@ -28,7 +27,6 @@ use crate::model::unusual::Unusual;
 use crate::policy::risk;
 use crate::store;
 use crate::store::requests::Stored;
-use accept::neighbourhood;
 
 /// How long an upstream certificate lasts. It only has to open a connection: the life of a
 /// certificate is not the life of a lease.
@@ -196,11 +194,6 @@ fn told(name: &str, reason: &str) -> String {
     if reason.is_empty() { format!("by {name}") } else { format!("by {name}: {reason}") }
 }
 
-pub(crate) async fn granted(tx: &mut Transaction, id: &GrantId) -> Result<Grant, ControlError> {
-    let found = store::grants::find(tx.db(), id).await?;
-    found.ok_or(ControlError::NotFound("grant"))
-}
-
 /// Asks the rules once more, with where this very connection comes from and what was touched for
 /// it, and uses the grant.
 async fn use_grant(
@@ -212,12 +205,12 @@ async fn use_grant(
     let used = transitions::step(tx, &grant, GrantEvent::Use, holder(&grant)).await?;
     let asker = visitor(&grant, visit);
     tx.kernel().not_locked(&asker, &grant.resource, tx.now)?;
-    let stored = requests::stored(tx, &grant.request).await?;
+    let stored = load::stored(tx, &grant.request).await?;
     let given = step_up::latest(tx, &asker, &grant.resource).await?;
     let from = visit.source.or(stored.source);
     let unusual = risk::assess_risk(tx, &asker, from).await?;
     let facts = step_up::facts(unusual.facts(tx.now, from), given.as_ref());
-    let terms = requests::covers(tx, &grant, &facts).await?;
+    let terms = terms::covers(tx, &grant, &facts).await?;
     let touch = match step_up::fresh(tx, &terms, given.as_ref()) {
         // A session outlives the touch that let it in: what it opens later needs no other.
         Err(_) if was_proved(tx, &visit.session, &grant.id).await? => None,

@@ -3,9 +3,12 @@
 pub(crate) mod ask;
 pub(crate) mod edit;
 pub(crate) mod explain;
+pub(crate) mod extend;
 pub(crate) mod grants;
+pub(crate) mod input;
 pub(crate) mod issue_grant;
 pub(crate) mod lists;
+pub(crate) mod load;
 pub(crate) mod locks;
 pub(crate) mod pending;
 pub(crate) mod reconsider;
@@ -16,6 +19,7 @@ pub(crate) mod rollback;
 pub(crate) mod step_up;
 pub(crate) mod sweep;
 pub(crate) mod targets;
+pub(crate) mod terms;
 pub(crate) mod ticket_state;
 pub(crate) mod tickets_hook;
 pub(crate) mod transitions;
@@ -25,9 +29,9 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Semaphore;
 
-use crate::access::rollback::AcceptedRollback;
 use crate::identity::Identity;
 use crate::kernel::Kernel;
+use crate::model::high_water::AcceptedRollback;
 
 /// How many trackers' answers are waited for at once, in the name of those who ask.
 const LOOKUPS: usize = 16;

@@ -4,24 +4,13 @@
 use policies::{GrantError, GrantEvent, Request, RequestError, RequestEvent, Terms};
 use serde_json::json;
 
-use crate::access::grants;
-use crate::access::issue_grant;
-use crate::access::transitions;
+use crate::access::transitions::{lapse, withdraw_for};
+use crate::access::{issue_grant, load, transitions};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Asker;
 use crate::model::error::ControlError;
 use crate::model::event::By;
 use crate::store;
-
-/// Lapses a request whose time is over; whether it was.
-pub(crate) async fn lapse(tx: &mut Transaction, request: &Request) -> Result<bool, ControlError> {
-    let next = request.apply(RequestEvent::Tick, tx.now)?;
-    if next.is_pending() {
-        return Ok(false);
-    }
-    transitions::put_request(tx, &next, By::Control, "request.lapsed", json!({})).await?;
-    Ok(true)
-}
 
 /// Lets others stand in for those who took too long.
 pub(crate) async fn escalate(tx: &mut Transaction, request: &Request) -> Result<(), ControlError> {
@@ -38,17 +27,6 @@ pub(crate) async fn escalate(tx: &mut Transaction, request: &Request) -> Result<
         // Nobody is left to turn to: it isn't looked at again.
         Err(_) => store::requests::update(tx.db(), request, None).await,
     }
-}
-
-/// Takes a request back that is of no use any more, as where the rules no longer give it.
-pub(crate) async fn withdraw_for(
-    tx: &mut Transaction,
-    request: &Request,
-    why: &str,
-) -> Result<(), ControlError> {
-    let next = request.apply(RequestEvent::Drop { why: why.to_owned() }, tx.now)?;
-    let detail = json!({ "why": why });
-    transitions::put_request(tx, &next, By::Control, "request.withdrawn", detail).await
 }
 
 /// Grants a request for which nothing lacks any more, since the rules ask for less by now; whether
@@ -87,7 +65,7 @@ async fn cannot_extend(
     request: &Request,
 ) -> Result<Option<GrantError>, ControlError> {
     let Some(id) = &request.extends else { return Ok(None) };
-    let grant = grants::granted(tx, id).await?;
+    let grant = load::granted(tx, id).await?;
     let event = GrantEvent::Extend {
         request: request.id.clone(),
         by: request.lasts(),

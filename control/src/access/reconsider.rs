@@ -6,11 +6,7 @@ use policies::{End, Grant, GrantEvent, PrincipalId, RequestId};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Access;
-use crate::access::pending;
-use crate::access::requests;
-use crate::access::step_up;
-use crate::access::transitions;
+use crate::access::{Access, load, pending, step_up, terms, transitions};
 use crate::kernel::transaction::Transaction;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::{By, Event};
@@ -89,13 +85,13 @@ pub(crate) async fn review_requests(
         if whose.is_some_and(|whose| *whose != request.principal) {
             continue;
         }
-        if pending::lapse(tx, request).await? {
+        if transitions::lapse(tx, request).await? {
             continue;
         }
         let facts = step_up::facts_of(tx, &stored).await?;
         match tx.inventory.still_asks(request, &facts) {
             Err(why) => {
-                pending::withdraw_for(tx, request, &why.to_string()).await?;
+                transitions::withdraw_for(tx, request, &why.to_string()).await?;
                 withdrawn.push(request.id.clone());
                 continue;
             }
@@ -131,9 +127,9 @@ pub(crate) async fn review_grants(
 }
 
 async fn review(tx: &mut Transaction, grant: &Grant) -> Result<(), ControlError> {
-    let stored = requests::stored(tx, &grant.request).await?;
+    let stored = load::stored(tx, &grant.request).await?;
     let facts = step_up::facts_of(tx, &stored).await?;
-    let terms = requests::covers(tx, grant, &facts).await?;
+    let terms = terms::covers(tx, grant, &facts).await?;
     Ok(was_proved(&terms, &stored.request)?)
 }
 

@@ -3,8 +3,7 @@
 use policies::{GrantEvent, LoginId};
 use serde_json::json;
 
-use crate::access::grants;
-use crate::access::transitions;
+use crate::access::{load, transitions};
 use crate::identity::ssh_keys;
 use crate::kernel::cuts::{Deed, What};
 use crate::kernel::transaction::Transaction;
@@ -19,7 +18,7 @@ pub(crate) async fn redo(
 ) -> Result<(), ControlError> {
     match what {
         What::Grant { grant, end } => {
-            let grant = grants::granted(tx, &grant).await?;
+            let grant = load::granted(tx, &grant).await?;
             transitions::step(tx, &grant, GrantEvent::End(end), by).await.map(drop)
         }
         What::Lock { lock } => match store::locks::exists(tx.db(), &lock.id).await? {

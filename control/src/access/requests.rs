@@ -1,134 +1,22 @@
 //! What people do about a request: they ask, approve, deny, take back. `edit` is how it is said
 //! otherwise, `pending` what becomes of it without anybody's act.
 
-use std::net::IpAddr;
-
-use policies::{
-    Act, Digest, Facts, Grant, GroupName, Quorum, Request, RequestEvent, RequestId, Resource,
-    StepUpId, Terms, Ticket, Timestamp, Ttl,
-};
+use policies::{GroupName, Purpose, Quorum, Request, RequestEvent, RequestId, StepUp, StepUpId};
 use serde_json::{Value, json};
 
-use crate::access::Access;
-use crate::access::ask;
-use crate::access::ask::Answer;
-use crate::access::issue_grant;
-use crate::access::pending;
-use crate::access::step_up;
-use crate::access::transitions;
+use crate::access::input::{Answer, REASON_MAX, Yes};
+use crate::access::load::stored;
+use crate::access::step_up::{Wanted, check_given, told};
+use crate::access::{Access, issue_grant, load, step_up, transitions};
 use crate::kernel::transaction::Transaction;
-use crate::model::actor::{Actor, Asker};
+use crate::model::actor::Actor;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::{By, Event};
+use crate::model::statement;
+use crate::model::text::check_text;
 use crate::model::view::Asked;
-use crate::store;
-use crate::store::requests::Stored;
-
-/// The longest reason, in bytes.
-pub(crate) const REASON_MAX: usize = 2_000;
-
-/// What somebody asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
-    /// The login, target and database; without a database, the target's default.
-    pub resource: Resource,
-    /// What else, to be decided on as one.
-    pub also: Vec<Resource>,
-    /// For how long; without, as long as the target's default.
-    pub ttl: Option<Ttl>,
-    /// Why.
-    pub reason: String,
-    /// The ticket that it is for, where there is one.
-    pub ticket: Option<Ticket>,
-    /// Whether it is an emergency.
-    pub act: Act,
-    /// From when on; without, at once.
-    pub starts_at: Option<Timestamp>,
-    /// Where the connection comes from that waits for it, where there is one.
-    pub source: Option<IpAddr>,
-}
-
-impl Wish {
-    /// A wish for this, of which nothing more is said.
-    #[must_use]
-    pub fn new(resource: Resource) -> Self {
-        Self {
-            resource,
-            also: Vec::new(),
-            ttl: None,
-            reason: String::new(),
-            ticket: None,
-            act: Act::Connect,
-            starts_at: None,
-            source: None,
-        }
-    }
-
-    /// What the rules may ask about it, besides these.
-    pub(crate) fn facts(&self, facts: Facts) -> Facts {
-        Facts {
-            act: self.act,
-            ticket: self.ticket.clone(),
-            reason: self.reason.clone(),
-            ttl: self.ttl,
-            ..facts
-        }
-    }
-
-    /// The time that its rules are asked about: when it is to begin, or else now.
-    pub(crate) fn judged_at(&self, now: Timestamp) -> Timestamp {
-        self.starts_at.map_or(now, |starts| starts.max(now))
-    }
-}
-
-/// An approver's yes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Yes {
-    /// What they read.
-    pub digest: Digest,
-    /// For how long at most.
-    pub shorten: Option<Ttl>,
-    /// With what they proved themselves, where they did.
-    pub step_up: Option<StepUpId>,
-}
-
-/// Whether somebody is there to wait for people's approval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Waiting {
-    Yes,
-    No,
-}
 
 impl Access {
-    /// Asks. A live grant, or a pending request for the same, is joined instead of asking again.
-    ///
-    /// # Errors
-    /// Where the rules or a lock forbid it, or something else of theirs for it waits.
-    pub async fn ask(&self, actor: &Actor, wish: Wish) -> Result<Asked, ControlError> {
-        self.ask_for(actor.asker(), wish, Waiting::Yes).await
-    }
-
-    #[tracing::instrument(skip_all, fields(principal = %asker.principal, resource = %wish.resource))]
-    pub(crate) async fn ask_for(
-        &self,
-        asker: Asker,
-        wish: Wish,
-        waiting: Waiting,
-    ) -> Result<Asked, ControlError> {
-        check_text("a reason", &wish.reason, REASON_MAX)?;
-        self.kernel.paced(&asker.principal).await?;
-        self.look_up(wish.ticket.as_ref()).await?;
-        let access = self.clone();
-        self.kernel
-            .to_the_end(async move {
-                let mut tx = access.kernel.begin().await?;
-                let answer = ask::ask(&mut tx, &asker, wish, waiting).await?;
-                let revision = tx.commit().await?;
-                Ok(Asked::new(answer, revision))
-            })
-            .await
-    }
-
     /// Says yes to what the digest stands for, perhaps for a shorter time.
     ///
     /// # Errors
@@ -212,18 +100,47 @@ impl Access {
             })
             .await
     }
-}
 
-/// Refuses what is too long, or could pass for something else where it is shown.
-pub(crate) fn check_text(what: &str, text: &str, most: usize) -> Result<(), ControlError> {
-    let odd = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
-    if text.len() > most {
-        return Err(ControlError::Invalid(format!("{what} has at most {most} bytes")));
+    /// The one who asked stands by a request with a step-up; from then on others are asked.
+    ///
+    /// # Errors
+    /// Where the step-up doesn't serve, or the request isn't theirs or doesn't wait for one.
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, request = %id))]
+    pub async fn stand_by(
+        &self,
+        actor: &Actor,
+        id: &RequestId,
+        given: &StepUpId,
+    ) -> Result<Request, ControlError> {
+        let (access, actor, id, given) = (self.clone(), actor.clone(), id.clone(), given.clone());
+        self.kernel
+            .to_the_end(async move {
+                let stood = access.stood_by(&actor, &id, &given).await;
+                access.audited(&actor, stood).await
+            })
+            .await
     }
-    if text.chars().any(odd) {
-        return Err(ControlError::Invalid(format!("{what} can't hold access characters")));
+
+    async fn stood_by(
+        &self,
+        actor: &Actor,
+        id: &RequestId,
+        given: &StepUpId,
+    ) -> Result<Request, ControlError> {
+        let mut tx = self.kernel.begin().await?;
+        tx.acting(actor)?;
+        let request = load::stored(&mut tx, id).await?.request;
+        let name = tx.inventory.name(&request.principal);
+        let need = Wanted {
+            within: request.terms.step_up,
+            ..Wanted::new(actor, Purpose::Ask, request.subject())
+        };
+        let shown = [statement::of_wish(&request, &name)];
+        let step_up = check_given(&mut tx, &need, given, &shown).await?;
+        let (next, _) = proved(&mut tx, &request, step_up).await?;
+        tx.commit().await?;
+        Ok(next)
     }
-    Ok(())
 }
 
 fn groups(turn: &[Quorum]) -> Vec<&GroupName> {
@@ -253,7 +170,7 @@ async fn approve(
     let next = request.apply(event, tx.now)?;
     let facts = crate::access::step_up::facts_of(tx, &stored).await?;
     if let Err(why) = tx.inventory.still_asks(request, &facts) {
-        pending::withdraw_for(tx, request, &why.to_string()).await?;
+        transitions::withdraw_for(tx, request, &why.to_string()).await?;
         return Ok(Err(why));
     }
     let next_stage = next.is_pending() && groups(next.turn()) != groups(request.turn());
@@ -291,22 +208,15 @@ async fn move_request(
     Ok(next)
 }
 
-pub(crate) async fn stored(tx: &mut Transaction, id: &RequestId) -> Result<Stored, ControlError> {
-    let found = store::requests::find(tx.db(), id).await?;
-    found.ok_or(ControlError::NotFound("request"))
-}
-
-/// Whether a grant would be given again, under these facts: by which terms.
-pub(crate) async fn covers(
+/// A step-up for a request of somebody's, on which others wait.
+pub(crate) async fn proved(
     tx: &mut Transaction,
-    grant: &Grant,
-    facts: &Facts,
-) -> Result<Terms, ControlError> {
-    let request = stored(tx, &grant.request).await?.request;
-    let terms = tx.inventory.still_gives(&request, grant, facts)?;
-    if terms.record.is_subset(&grant.record) {
-        return Ok(terms);
-    }
-    let wanted: Vec<&str> = terms.record.iter().map(|record| record.word()).collect();
-    Err(Rejection::NotCovered(format!("recordings with {}", wanted.join(", "))).into())
+    request: &Request,
+    step_up: StepUp,
+) -> Result<Answer, ControlError> {
+    let detail = json!({ "step_up": told(&step_up) });
+    let by = By::Principal(step_up.principal.clone());
+    let next = request.apply(RequestEvent::StepUp { step_up }, tx.now)?;
+    transitions::put_request(tx, &next, by, "request.proved", detail).await?;
+    outcome(tx, next).await
 }

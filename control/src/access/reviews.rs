@@ -6,8 +6,7 @@ use std::collections::BTreeSet;
 use policies::{Act, Facts, Grant, GroupName, Request, Review, ReviewId, ReviewState, Signature};
 use serde_json::json;
 
-use crate::access::Access;
-use crate::access::grants;
+use crate::access::{Access, load};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
@@ -73,7 +72,7 @@ impl Access {
         id: &ReviewId,
         note: String,
     ) -> Result<ReviewView, ControlError> {
-        crate::access::requests::check_text("a note", &note, NOTE_MAX)?;
+        crate::model::text::check_text("a note", &note, NOTE_MAX)?;
         self.review(actor, id).await?;
         let (access, signer, named) = (self.clone(), actor.clone(), id.clone());
         self.kernel
@@ -96,7 +95,7 @@ async fn sign(
     let person = tx.acting(actor)?;
     let found = store::reviews::find(tx.db(), id).await?;
     let review = found.ok_or(ControlError::NotFound("review"))?;
-    let over = grants::granted(tx, &review.grant).await?.deadline().is_none();
+    let over = load::granted(tx, &review.grant).await?.deadline().is_none();
     let by = tx.inventory.reviewer(&person.principal, &review)?;
     let oversees = person.admin || person.auditor;
     let detail = json!({ "grant": review.grant, "principal": review.principal, "note": note });

@@ -7,48 +7,23 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use policies::{
-    CredentialId, End, GrantEvent, GrantId, Lock, LockId, LoginId, RequestId, Subject, Timestamp,
-};
+use policies::{CredentialId, End, GrantEvent, Lock, LockId, Subject, Timestamp};
 use serde_json::json;
 
-use crate::access::Access;
-use crate::access::pending;
-use crate::access::transitions;
+use crate::access::{Access, transitions};
 use crate::identity::logins;
 use crate::kernel::high_water;
 use crate::kernel::high_water::HighWater;
 use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
-use crate::model::high_water::{Known, Rollback, StorePoint};
+use crate::model::high_water::{AcceptedRollback, Known, Rollback, StorePoint};
 use crate::model::login::{LoginEnd, Which};
 use crate::platform::ids;
 use crate::store;
 use crate::store::Store;
 
 const WHY: &str = "an older copy of the gateway's store was accepted";
-
-/// What accepting an older store did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcceptedRollback {
-    /// Why the store was refused.
-    pub why: Rollback,
-    /// The epoch that begins.
-    pub epoch: u64,
-    /// Until when the store knows what happened.
-    pub known_until: Option<Timestamp>,
-    /// Grants that ended.
-    pub grants: Vec<GrantId>,
-    /// Requests that were withdrawn.
-    pub requests: Vec<RequestId>,
-    /// Sign-ins that ended.
-    pub logins: Vec<LoginId>,
-    /// Locks that the store had forgotten, and that hold again.
-    pub locks: Vec<LockId>,
-    /// How many keys were removed again.
-    pub keys: usize,
-}
 
 /// What is found of a store when it is opened.
 pub(crate) struct Opening {
@@ -209,8 +184,8 @@ async fn end_everything(
         accepted.grants.push(grant.id);
     }
     for stored in store::requests::pending(tx.db()).await? {
-        if !pending::lapse(tx, &stored.request).await? {
-            pending::withdraw_for(tx, &stored.request, WHY).await?;
+        if !transitions::lapse(tx, &stored.request).await? {
+            transitions::withdraw_for(tx, &stored.request, WHY).await?;
         }
         accepted.requests.push(stored.request.id);
     }

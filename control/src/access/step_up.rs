@@ -9,25 +9,21 @@
 mod connection;
 
 use policies::{
-    Bound, Facts, Need, Purpose, Request, RequestEvent, RequestId, Resource, StepUp, StepUpId,
-    Terms, Timestamp, Ttl,
+    Bound, Facts, Need, Purpose, Request, Resource, StepUp, StepUpId, Terms, Timestamp, Ttl,
 };
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 use crate::access::Access;
-use crate::access::ask::Answer;
-use crate::access::requests;
-use crate::access::transitions;
 use crate::identity::challenge;
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::ControlError;
-use crate::model::event::{By, Event};
+use crate::model::event::Event;
 use crate::model::inventory::Inventory;
 use crate::model::statement;
 use crate::model::statement::Statement;
-use crate::model::view::HoldView;
+use crate::model::waiting_connection::HoldView;
 use crate::policy::risk;
 use crate::store;
 use crate::store::requests::Stored;
@@ -52,47 +48,6 @@ pub(crate) fn facts(facts: Facts, given: Option<&StepUp>) -> Facts {
 }
 
 impl Access {
-    /// The one who asked stands by a request with a step-up; from then on others are asked.
-    ///
-    /// # Errors
-    /// Where the step-up doesn't serve, or the request isn't theirs or doesn't wait for one.
-    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, request = %id))]
-    pub async fn stand_by(
-        &self,
-        actor: &Actor,
-        id: &RequestId,
-        given: &StepUpId,
-    ) -> Result<Request, ControlError> {
-        let (access, actor, id, given) = (self.clone(), actor.clone(), id.clone(), given.clone());
-        self.kernel
-            .to_the_end(async move {
-                let stood = access.stood_by(&actor, &id, &given).await;
-                access.audited(&actor, stood).await
-            })
-            .await
-    }
-
-    async fn stood_by(
-        &self,
-        actor: &Actor,
-        id: &RequestId,
-        given: &StepUpId,
-    ) -> Result<Request, ControlError> {
-        let mut tx = self.kernel.begin().await?;
-        tx.acting(actor)?;
-        let request = requests::stored(&mut tx, id).await?.request;
-        let name = tx.inventory.name(&request.principal);
-        let need = Wanted {
-            within: request.terms.step_up,
-            ..Wanted::new(actor, Purpose::Ask, request.subject())
-        };
-        let shown = [statement::of_wish(&request, &name)];
-        let step_up = check_given(&mut tx, &need, given, &shown).await?;
-        let (next, _) = proved(&mut tx, &request, step_up).await?;
-        tx.commit().await?;
-        Ok(next)
-    }
-
     /// What this person does to agree to something, where the rules want a touch of that age.
     pub(crate) async fn way(
         &self,
@@ -199,16 +154,16 @@ fn of_hold(actor: &Actor, view: &HoldView) -> Asker {
 }
 
 /// What a step-up has to be good for.
-pub(crate) struct Wanted<'a> {
-    actor: &'a Actor,
-    purpose: Purpose,
-    subject: String,
-    bound: Option<Bound>,
-    within: Option<Ttl>,
+pub(super) struct Wanted<'a> {
+    pub(super) actor: &'a Actor,
+    pub(super) purpose: Purpose,
+    pub(super) subject: String,
+    pub(super) bound: Option<Bound>,
+    pub(super) within: Option<Ttl>,
 }
 
 impl<'a> Wanted<'a> {
-    fn new(actor: &'a Actor, purpose: Purpose, subject: String) -> Self {
+    pub(super) fn new(actor: &'a Actor, purpose: Purpose, subject: String) -> Self {
         Self { actor, purpose, subject, bound: None, within: None }
     }
 }
@@ -254,19 +209,6 @@ pub(crate) fn fresh<'g>(
             Err(tx.kernel().step_up_needed("/keys", &told))
         }
     }
-}
-
-/// A step-up for a request of somebody's, on which others wait.
-pub(crate) async fn proved(
-    tx: &mut Transaction,
-    request: &Request,
-    step_up: StepUp,
-) -> Result<Answer, ControlError> {
-    let detail = json!({ "step_up": told(&step_up) });
-    let by = By::Principal(step_up.principal.clone());
-    let next = request.apply(RequestEvent::StepUp { step_up }, tx.now)?;
-    transitions::put_request(tx, &next, by, "request.proved", detail).await?;
-    requests::outcome(tx, next).await
 }
 
 /// The step-up with which an approver says yes, where they gave one.
@@ -318,7 +260,7 @@ async fn wanted(
     check_given(tx, need, id, shown).await.map(Some)
 }
 
-async fn check_given(
+pub(super) async fn check_given(
     tx: &mut Transaction,
     need: &Wanted<'_>,
     id: &StepUpId,

@@ -6,9 +6,7 @@
 
 use policies::{GrantEvent, Timestamp, Ttl};
 
-use crate::access::Access;
-use crate::access::pending;
-use crate::access::transitions;
+use crate::access::{Access, pending, transitions};
 use crate::identity::logins;
 use crate::kernel::feed::REMEMBERED;
 use crate::model::error::ControlError;
@@ -54,7 +52,7 @@ impl Access {
             transitions::step(&mut tx, &grant, GrantEvent::Tick, By::Control).await?;
         }
         for stored in store::requests::lapsing(tx.db(), now, BATCH).await? {
-            pending::lapse(&mut tx, &stored.request).await?;
+            transitions::lapse(&mut tx, &stored.request).await?;
         }
         for request in store::requests::escalating(tx.db(), now, BATCH).await? {
             pending::escalate(&mut tx, &request).await?;

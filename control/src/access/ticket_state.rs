@@ -8,8 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::access::Access;
-use crate::access::reconsider;
+use crate::access::{Access, reconsider};
 use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};

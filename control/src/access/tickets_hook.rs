@@ -7,10 +7,7 @@ use policies::{End, GrantEvent, GrantId, RequestId, Ticket};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::access::Access;
-use crate::access::pending;
-use crate::access::ticket_state;
-use crate::access::transitions;
+use crate::access::{Access, ticket_state, transitions};
 use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -96,9 +93,9 @@ async fn hear(tx: &mut Transaction, id: &str, message: Message) -> Result<Closed
 async fn close(tx: &mut Transaction, ticket: &Ticket) -> Result<Closed, ControlError> {
     let mut closed = nothing();
     for request in store::requests::pending_about(tx.db(), ticket).await? {
-        if !pending::lapse(tx, &request).await? {
+        if !transitions::lapse(tx, &request).await? {
             let told = format!("ticket {ticket} is closed");
-            pending::withdraw_for(tx, &request, &told).await?;
+            transitions::withdraw_for(tx, &request, &told).await?;
             closed.withdrawn.push(request.id);
         }
     }

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use policies::{Grant, GrantEvent, GrantState, Grounds, Request, Ticket};
+use policies::{Grant, GrantEvent, GrantId, GrantState, Grounds, Request, RequestEvent, Ticket};
 use serde_json::{Value, json};
 
-use crate::access::ask;
 use crate::kernel::cuts::What;
 use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
@@ -121,7 +120,7 @@ async fn announce(tx: &mut Transaction, grant: &Grant) -> Result<(), ControlErro
     tx.news.leases.extend(grant.lease());
     if let GrantState::Ended { end, .. } = &grant.state {
         tx.news.gone.push((grant.id.clone(), end.clone()));
-        ask::drop_extensions(tx, grant).await?;
+        drop_extensions(tx, grant).await?;
     }
     Ok(())
 }
@@ -137,4 +136,42 @@ pub(crate) async fn add_grant(
     tx.record(Event::new(By::Control, "grant.given", &grant.id, detail)).await?;
     tx.news.leases.extend(grant.lease());
     Ok(())
+}
+
+/// Withdraws what would make a grant last longer that has ended.
+pub(crate) async fn drop_extensions(
+    tx: &mut Transaction,
+    grant: &Grant,
+) -> Result<(), ControlError> {
+    for stored in store::requests::pending_of(tx.db(), &grant.principal).await? {
+        if extends(&stored.request, &grant.id) && !lapse(tx, &stored.request).await? {
+            withdraw_for(tx, &stored.request, "the grant has ended").await?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn extends(request: &Request, grant: &GrantId) -> bool {
+    request.extends.as_ref() == Some(grant)
+}
+
+/// Lapses a request whose time is over; whether it was.
+pub(crate) async fn lapse(tx: &mut Transaction, request: &Request) -> Result<bool, ControlError> {
+    let next = request.apply(RequestEvent::Tick, tx.now)?;
+    if next.is_pending() {
+        return Ok(false);
+    }
+    put_request(tx, &next, By::Control, "request.lapsed", json!({})).await?;
+    Ok(true)
+}
+
+/// Takes a request back that is of no use any more, as where the rules no longer give it.
+pub(crate) async fn withdraw_for(
+    tx: &mut Transaction,
+    request: &Request,
+    why: &str,
+) -> Result<(), ControlError> {
+    let next = request.apply(RequestEvent::Drop { why: why.to_owned() }, tx.now)?;
+    let detail = json!({ "why": why });
+    put_request(tx, &next, By::Control, "request.withdrawn", detail).await
 }

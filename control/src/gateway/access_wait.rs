@@ -15,15 +15,14 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::access::requests::{Waiting, Wish};
+use crate::access::input::{Waiting, Wish};
 use crate::access::step_up;
-use crate::gateway::Gateway;
-use crate::gateway::pending_connections;
 use crate::gateway::pending_connections::{Answer, Place};
+use crate::gateway::{Gateway, pending_connections};
 use crate::model::actor::{Asker, source};
 use crate::model::carrier::Carrier;
 use crate::model::error::{ControlError, Rejection};
-use crate::model::view::HoldView;
+use crate::model::waiting_connection::HoldView;
 use crate::platform::ids;
 use crate::store;
 

@@ -10,11 +10,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::access::grants::{Begun, Upstream, Visit};
-use crate::access::requests::Waiting;
+use crate::access::input::Waiting;
 use crate::access::step_up;
-use crate::gateway::Gateway;
-use crate::gateway::access_wait;
 use crate::gateway::access_wait::Caller;
+use crate::gateway::{Gateway, access_wait};
 use crate::identity::bearer::{BearerError, Discovery};
 use crate::identity::tokens::Redeemed;
 use crate::kernel::cuts::KeptBy;

@@ -9,23 +9,18 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use policies::{Digest, LoginId, PrincipalId, StepUp, StepUpId, Ticket, Timestamp};
+use accept::network;
+use policies::{Digest, LoginId, PrincipalId, StepUp, Ticket, Timestamp};
 use prometheus::IntGauge;
-use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-use crate::access::requests::{REASON_MAX, check_text};
-use crate::access::step_up;
-use crate::gateway::Gateway;
 use crate::model::actor::Actor;
-use crate::model::error::{ControlError, Rejection};
-use crate::model::event::Event;
-use crate::model::view::HoldView;
+use crate::model::error::ControlError;
+use crate::model::waiting_connection::HoldView;
 use crate::platform::ids;
-use accept::network;
 
-const ANOTHER: &str = "this isn't the connection that you looked at: look again";
+pub(super) const ANOTHER: &str = "this isn't the connection that you looked at: look again";
 /// How many wait at once.
 const MOST: usize = 10_000;
 /// How many of one network wait at once; addresses can stand for whole offices.
@@ -52,11 +47,11 @@ pub(crate) struct Answer {
     pub(crate) view: HoldView,
 }
 
-struct Hold {
-    view: HoldView,
+pub(super) struct Hold {
+    pub(super) view: HoldView,
     /// The first login session that read it, which alone may go on.
     reader: Option<LoginId>,
-    answer: oneshot::Sender<Answer>,
+    pub(super) answer: oneshot::Sender<Answer>,
 }
 
 impl Hold {
@@ -65,15 +60,6 @@ impl Hold {
         owner.is_none_or(|owner| *owner == actor.principal.id)
             && self.reader.as_ref().is_none_or(|reader| *reader == actor.login)
     }
-}
-
-/// What somebody says of their waiting connection on its page.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
-    /// The ticket that it is for.
-    pub ticket: Option<Ticket>,
-    /// Why.
-    pub reason: String,
 }
 
 /// A place among those that wait. Dropping it frees the place, and kills the code if it has one.
@@ -115,7 +101,7 @@ impl Holds {
     }
 
     /// Whether a connection of this public name waits for its code.
-    fn waits(&self, id: &str, now: Timestamp) -> bool {
+    pub(super) fn waits(&self, id: &str, now: Timestamp) -> bool {
         let table = lock(&self.table);
         let mut holds = table.by_code.values();
         holds.any(|hold| hold.view.id == id && now < hold.view.expires_at)
@@ -123,7 +109,12 @@ impl Holds {
 
     /// What waits under this code, for whom it may be: from then on it is their login session's. To
     /// all others it is as if there were none.
-    fn view(&self, code: &str, actor: &Actor, now: Timestamp) -> Result<HoldView, ControlError> {
+    pub(super) fn view(
+        &self,
+        code: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<HoldView, ControlError> {
         let mut table = lock(&self.table);
         let hold = table.by_code.get_mut(code).filter(|hold| now < hold.view.expires_at);
         let own = hold.filter(|hold| hold.may_be_read(actor));
@@ -133,7 +124,12 @@ impl Holds {
     }
 
     /// Writes what it is for, if it is still the one that was looked at.
-    fn say(&self, code: &str, view: &HoldView, said: Said) -> Result<HoldView, ControlError> {
+    pub(super) fn say(
+        &self,
+        code: &str,
+        view: &HoldView,
+        said: Said,
+    ) -> Result<HoldView, ControlError> {
         let mut table = lock(&self.table);
         let hold = table.by_code.get_mut(code).filter(|hold| hold.view == *view);
         let hold = hold.ok_or(ControlError::NotFound("code of a waiting connection"))?;
@@ -144,7 +140,7 @@ impl Holds {
     }
 
     /// Takes the hold out, if it is still the one that was looked at: nobody else can any more.
-    fn take(&self, code: &str, view: &HoldView) -> Result<Hold, ControlError> {
+    pub(super) fn take(&self, code: &str, view: &HoldView) -> Result<Hold, ControlError> {
         let mut table = lock(&self.table);
         let same = table.by_code.get(code).is_some_and(|hold| hold.view == *view);
         let taken = same.then(|| table.by_code.remove(code)).flatten();
@@ -212,109 +208,11 @@ pub(crate) fn digest(view: &HoldView) -> Digest {
     ids::hex(&hash.finalize()).into()
 }
 
-impl Gateway {
-    /// Whether a connection of this public name waits. It says nothing about the connection.
-    #[must_use]
-    pub fn hold_waits(&self, id: &str) -> bool {
-        self.own.holds.waits(id, self.kernel.now())
-    }
-
-    /// The waiting connection of a code that somebody typed.
-    ///
-    /// # Errors
-    /// Where there is none, or the actor looks too often.
-    pub async fn hold_by_code(&self, actor: &Actor, code: &str) -> Result<HoldView, ControlError> {
-        Ok(self.held(actor, code).await?.1)
-    }
-
-    /// What waits under a code that somebody gave, and the code as it is kept. A code under which nothing
-    /// waits for them is a guess, and told of.
-    async fn held(&self, actor: &Actor, code: &str) -> Result<(String, HoldView), ControlError> {
-        self.identity.limits().code(&actor.principal.id)?;
-        let held = ids::read_code(code).and_then(|code| {
-            let view = self.own.holds.view(&code, actor, self.kernel.now()).ok()?;
-            Some((code, view))
-        });
-        match held {
-            Some(held) => Ok(held),
-            None => self.identity.mistyped(actor, "code of a waiting connection").await,
-        }
-    }
-
-    /// Confirms that a waiting connection is the actor's own. It goes on in their name.
-    ///
-    /// # Errors
-    /// Where it is gone or another's, reads otherwise than the digest says, takes a step-up that
-    /// wasn't given, or the actor is locked.
-    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id))]
-    pub async fn confirm(
-        &self,
-        actor: &Actor,
-        code: &str,
-        digest: Digest,
-        step_up: Option<StepUpId>,
-    ) -> Result<HoldView, ControlError> {
-        let (code, _) = self.held(actor, code).await?;
-        let (gateway, actor) = (self.clone(), actor.clone());
-        self.kernel
-            .to_the_end(async move {
-                let confirmed = gateway.confirmed(&actor, &code, (&digest, step_up.as_ref())).await;
-                gateway.access.audited(&actor, confirmed).await
-            })
-            .await
-    }
-
-    async fn confirmed(
-        &self,
-        actor: &Actor,
-        code: &str,
-        (digest, step_up): (&Digest, Option<&StepUpId>),
-    ) -> Result<HoldView, ControlError> {
-        let shown = self.own.holds.view(code, actor, self.kernel.now())?;
-        if let Some(unsaid) = self.access.lacks(actor, &shown).await? {
-            return Err(Rejection::Unsaid(unsaid).into());
-        }
-        let mut tx = self.kernel.begin().await?;
-        tx.acting(actor)?;
-        let looked_at = self.own.holds.view(code, actor, tx.now)?;
-        if looked_at.digest != *digest {
-            return Err(ControlError::Conflict(ANOTHER.to_owned()));
-        }
-        let step_up = crate::access::step_up::for_hold(&mut tx, actor, &looked_at, step_up).await?;
-        let Hold { view, answer, .. } = self.own.holds.take(code, &looked_at)?;
-        let detail = json!({
-            "resource": view.resource.to_string(), "client": view.client,
-            "application": view.application, "digest": digest, "reason": view.reason,
-            "ticket": view.ticket,
-            "step_up": step_up.as_ref().map(step_up::told),
-        });
-        tx.record(Event::new(actor, "hold.confirmed", &view.id, detail)).await?;
-        tx.commit().await?;
-        let answered = Answer { actor: actor.clone(), touch: step_up, view: view.clone() };
-        answer
-            .send(answered)
-            .map_err(|_| ControlError::NotFound("code of a waiting connection"))?;
-        Ok(view)
-    }
-
-    /// Says what a waiting connection is for, as its client had no way to: it reads otherwise from
-    /// then on, and is confirmed as it reads.
-    ///
-    /// # Errors
-    /// Where it is gone or another's, or reads otherwise than the digest says by now, or the actor tries too
-    /// often.
-    pub async fn say(
-        &self,
-        actor: &Actor,
-        code: &str,
-        digest: &Digest,
-        said: Said,
-    ) -> Result<HoldView, ControlError> {
-        check_text("a reason", &said.reason, REASON_MAX)?;
-        let (code, looked_at) = self.held(actor, code).await?;
-        if looked_at.digest != *digest {
-            return Err(ControlError::Conflict(ANOTHER.to_owned()));
-        }
-        self.own.holds.say(&code, &looked_at, said)
-    }
+/// What somebody says of their waiting connection on its page.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The ticket that it is for.
+    pub ticket: Option<Ticket>,
+    /// Why.
+    pub reason: String,
 }

@@ -12,10 +12,8 @@ use policies::{Bound, Digest, PrincipalId, Purpose, StepUp, StepUpKind, Timestam
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use crate::identity::Identity;
-use crate::identity::passkeys;
 use crate::identity::passkeys::evidence;
-use crate::identity::totp;
+use crate::identity::{Identity, passkeys, totp};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;

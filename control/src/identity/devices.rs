@@ -15,12 +15,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::identity::Identity;
 use crate::identity::challenge::Proof;
-use crate::identity::credentials;
 use crate::identity::credentials::read_csr;
-use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};
+use crate::identity::{Identity, credentials, logins};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;

@@ -11,11 +11,9 @@ use policies::{Method, OtherHuman, PrincipalId, Purpose, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use crate::identity::Identity;
-use crate::identity::challenge;
 use crate::identity::challenge::Proof;
-use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};
+use crate::identity::{Identity, challenge, logins};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;

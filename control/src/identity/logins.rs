@@ -10,8 +10,7 @@ use policies::{LoginId, Method, PrincipalId, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use crate::identity::Identity;
-use crate::identity::credentials;
+use crate::identity::{Identity, credentials};
 use crate::kernel::cuts::{InForce, What};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;

@@ -7,11 +7,9 @@
 use policies::{OtherHuman, Principal, PrincipalId, Purpose, Ttl};
 use serde_json::json;
 
-use crate::identity::Identity;
 use crate::identity::challenge::Proof;
-use crate::identity::login;
 use crate::identity::login::Invite;
-use crate::identity::logins;
+use crate::identity::{Identity, login, logins};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;

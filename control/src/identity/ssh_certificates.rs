@@ -4,9 +4,8 @@ use certs::{PersonCert, SshError, SshIssued};
 use policies::{Authn, DeviceId, Method, PrincipalId, Timestamp};
 use serde_json::json;
 
-use crate::identity::Identity;
-use crate::identity::credentials;
 use crate::identity::tokens::Redeemed;
+use crate::identity::{Identity, credentials};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::credential::Brought;

@@ -11,11 +11,9 @@ use std::sync::Arc;
 use policies::{CredentialId, Digest, Lock, PrincipalId, Purpose, Subject, Timestamp, Ttl};
 use serde_json::json;
 
-use crate::identity::Identity;
 use crate::identity::challenge::{Failure, Proof};
-use crate::identity::credentials;
-use crate::identity::ssh_proof;
 use crate::identity::ssh_proof::Held;
+use crate::identity::{Identity, credentials, ssh_proof};
 use crate::kernel::cuts::{InForce, What};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;

@@ -13,10 +13,8 @@ use certs::SshHolder;
 use policies::{Purpose, Timestamp};
 use url::Url;
 
-use crate::identity::Identity;
-use crate::identity::challenge;
 use crate::identity::challenge::Failure;
-use crate::identity::credentials;
+use crate::identity::{Identity, challenge, credentials};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;

@@ -7,8 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
-use crate::identity::Identity;
-use crate::identity::credentials;
+use crate::identity::{Identity, credentials};
 use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;

@@ -10,9 +10,8 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 use totp_rs::{Algorithm, TOTP};
 
-use crate::identity::Identity;
-use crate::identity::challenge;
 use crate::identity::challenge::{Failure, Proof};
+use crate::identity::{Identity, challenge};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::{ControlError, Unreadable};

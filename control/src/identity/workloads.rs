@@ -18,9 +18,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::identity::Identity;
-use crate::identity::credentials;
 use crate::identity::issuers::{Claims, Expect, JwtError, Typ};
+use crate::identity::{Identity, credentials};
 use crate::kernel::refusals::Refused;
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Asker;

@@ -6,7 +6,7 @@ use crate::kernel::Kernel;
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
-use crate::model::inventory::Person;
+use crate::model::person::Person;
 
 impl Kernel {
     /// Refuses where a lock matches what this person wants.

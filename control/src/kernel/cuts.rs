@@ -11,9 +11,7 @@ use policies::{End, Grant, GrantEvent, GrantId, Lock, LoginId, Timestamp};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::Kernel;
 use crate::kernel::feed::News;
-use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::By;
 use crate::platform::ids;
@@ -24,7 +22,7 @@ use crate::store::journal::Journal;
 /// How many are kept at most.
 const MOST: usize = 4_096;
 /// How many deeds go into one, so that each is small.
-const DEEDS: usize = 64;
+pub(super) const DEEDS: usize = 64;
 /// What seals are bound to.
 const SEALED: (&str, &str) = ("cuts", "");
 
@@ -40,9 +38,9 @@ pub struct InForce<T> {
 /// Access that was taken away.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Cut {
-    id: String,
-    at: Timestamp,
-    deeds: Vec<Deed>,
+    pub(super) id: String,
+    pub(super) at: Timestamp,
+    pub(super) deeds: Vec<Deed>,
 }
 
 /// One step of it, and who took it.
@@ -88,7 +86,7 @@ impl Cut {
         Self { id: ids::fresh_text("cut"), at, deeds }
     }
 
-    fn news(&self, sealed: Vec<u8>) -> News {
+    pub(super) fn news(&self, sealed: Vec<u8>) -> News {
         let mut news = News { unsettled: vec![sealed], ..News::default() };
         for deed in &self.deeds {
             match &deed.what {
@@ -106,7 +104,7 @@ impl Cut {
     }
 
     /// What was sealed here; nothing where somebody else made it.
-    fn unseal(vault: &Vault, sealed: &[u8]) -> Option<Self> {
+    pub(super) fn unseal(vault: &Vault, sealed: &[u8]) -> Option<Self> {
         let (table, row) = SEALED;
         let opened = vault.reveal(table, row, sealed);
         let read = opened.ok().and_then(|text| serde_json::from_slice(text.expose_secret()).ok());
@@ -152,24 +150,24 @@ impl Pending {
         state.cuts.iter().flat_map(|cut| &cut.deeds).any(|deed| is_it(&deed.what))
     }
 
-    fn all(&self) -> Vec<Cut> {
+    pub(super) fn all(&self) -> Vec<Cut> {
         self.state().cuts.clone()
     }
 
-    fn knows(&self, id: &str) -> bool {
+    pub(super) fn knows(&self, id: &str) -> bool {
         self.state().cuts.iter().any(|cut| cut.id == id)
     }
 
-    fn has_room(&self, more: usize) -> bool {
+    pub(super) fn has_room(&self, more: usize) -> bool {
         self.state().cuts.len().saturating_add(more) <= MOST
     }
 
-    fn keep(&self, cut: Cut) {
+    pub(super) fn keep(&self, cut: Cut) {
         self.state().cuts.push(cut);
     }
 
     /// Writes a cut where it outlives this process, where that works.
-    fn journal(&self, sealed: &[u8]) {
+    pub(super) fn journal(&self, sealed: &[u8]) {
         if let Err(error) = self.state().journal.append(sealed) {
             tracing::error!(%error, "a cut is in memory only: a restart now would lose it");
         }
@@ -187,146 +185,5 @@ impl Pending {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Kernel {
-    /// Takes in what a journal or a proxy kept of an earlier run. What the store doesn't have is in
-    /// force at once, and is written with the next change.
-    pub(crate) async fn merge(
-        &self,
-        sealed: Vec<Vec<u8>>,
-        from: KeptBy,
-    ) -> Result<(), ControlError> {
-        if sealed.is_empty() {
-            return Ok(());
-        }
-        let kernel = self.clone();
-        self.to_the_end(async move {
-            let _turn = kernel.0.store.turn().await;
-            for sealed in sealed {
-                kernel.take_cut(sealed, from).await;
-            }
-            kernel.0.store.suspect();
-            Ok(())
-        })
-        .await
-    }
-
-    async fn take_cut(&self, sealed: Vec<u8>, from: KeptBy) {
-        let Some(cut) = Cut::unseal(&self.0.vault, &sealed) else { return };
-        let pending = &self.0.cuts;
-        if pending.knows(&cut.id) || !pending.has_room(1) {
-            return;
-        }
-        match self.has_all(&cut).await {
-            Ok(true) => return,
-            Ok(false) => {}
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the store can't say whether it has a cut: it is made again"
-                );
-            }
-        }
-        tracing::warn!(cut = cut.id, "access was taken away before, and the store did not have it");
-        if from == KeptBy::Proxy {
-            pending.journal(&sealed);
-        }
-        self.announce_cut(cut, sealed);
-    }
-
-    /// Cuts without the store: proxies hear of it now, and it is written as soon as that works. The
-    /// caller holds the turn to write.
-    pub(crate) async fn cut_now(
-        &self,
-        at: Timestamp,
-        deeds: Vec<Deed>,
-        error: ControlError,
-    ) -> Result<(), ControlError> {
-        let parts: Vec<&[Deed]> = deeds.chunks(DEEDS).collect();
-        if !self.0.cuts.has_room(parts.len()) {
-            return Err(error);
-        }
-        let mut all = Vec::with_capacity(parts.len());
-        for deeds in parts {
-            let cut = Cut::new(at, deeds.to_vec());
-            let sealed = cut.seal(&self.0.vault)?;
-            all.push(sealed.clone());
-            self.announce_cut(cut, sealed);
-        }
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "access is taken away now, and will be written when the store can be"
-        );
-        self.0.store.suspect();
-        let kernel = self.clone();
-        let journaling = tokio::task::spawn_blocking(move || {
-            all.iter().for_each(|sealed| kernel.0.cuts.journal(sealed));
-        });
-        // The turn is held until here: nobody settles what is still on its way into the journal.
-        let _ = journaling.await;
-        Ok(())
-    }
-
-    /// Tells proxies of a cut without the store. The caller holds the turn to write.
-    fn announce_cut(&self, cut: Cut, sealed: Vec<u8>) {
-        let feed = &self.0.feed;
-        let news = cut.news(sealed);
-        feed.publish(news, feed.revision() + 1, self.now());
-        self.0.cuts.keep(cut);
-        self.count_cuts();
-    }
-
-    /// Whether the store has all of this.
-    async fn has_all(&self, cut: &Cut) -> Result<bool, ControlError> {
-        let db = &mut *self.0.store.read().await?;
-        for deed in &cut.deeds {
-            let has = match &deed.what {
-                What::Grant { grant, .. } => {
-                    let found = store::grants::find(db, grant).await?;
-                    found.is_none_or(|grant| grant.deadline().is_none())
-                }
-                What::Lock { lock } => store::locks::exists(db, &lock.id).await?,
-                What::Login { login, .. } => {
-                    let found = store::logins::find(db, login).await?;
-                    found.is_none_or(|login| login.ended.is_some())
-                }
-                What::SshKey { key } => store::ssh_keys::find(db, key).await?.is_none(),
-            };
-            if !has {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-}
-
-impl Transaction {
-    /// Writes what the store doesn't have yet, before anything else.
-    pub(crate) async fn redo_cuts(&mut self) -> Result<(), ControlError> {
-        let cuts = self.kernel().0.cuts.all();
-        if cuts.is_empty() {
-            return Ok(());
-        }
-        let now = self.now;
-        for cut in cuts {
-            self.now = cut.at;
-            for deed in cut.deeds {
-                let kernel = self.kernel().clone();
-                match kernel.0.hooks.redo(self, deed).await {
-                    Err(error) if store::is_fault(&error) => return Err(error),
-                    // Nothing is left to take away, or never was.
-                    Err(error) => {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::warn!(error, cut = cut.id, "a part of a cut is not written");
-                    }
-                    Ok(()) => {}
-                }
-            }
-        }
-        self.now = now;
-        self.forget_news(News { settled: true, ..News::default() });
-        Ok(())
     }
 }

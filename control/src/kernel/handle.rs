@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use policies::{RequestId, Timestamp};
+use prometheus::Registry;
+use prometheus::core::Collector;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -245,5 +247,33 @@ impl Kernel {
         self.0.work.close();
         self.0.work.wait().await;
         self.0.high_water.save_in_background().await;
+    }
+
+    pub(crate) fn count_cuts(&self) {
+        let pending = i64::try_from(self.0.cuts.count()).unwrap_or(i64::MAX);
+        self.0.counts.cuts_pending.set(pending);
+    }
+
+    /// Registers what control counts. A name that is taken already is logged, and not counted.
+    pub fn metrics(&self, registry: &Registry) {
+        let counts = &self.0.counts;
+        let collectors: [Box<dyn Collector>; 11] = [
+            Box::new(counts.grants_live.clone()),
+            Box::new(counts.requests_pending.clone()),
+            Box::new(counts.requests.clone()),
+            Box::new(counts.holds.clone()),
+            Box::new(counts.source_failures.clone()),
+            Box::new(counts.notifications.total.clone()),
+            Box::new(counts.notifications.waiting.clone()),
+            Box::new(counts.notifications.dead.clone()),
+            Box::new(counts.notifications.oldest.clone()),
+            Box::new(counts.store_writable.clone()),
+            Box::new(counts.cuts_pending.clone()),
+        ];
+        for collector in collectors {
+            if let Err(error) = registry.register(collector) {
+                tracing::warn!(%error, "a metric is not registered");
+            }
+        }
     }
 }

@@ -1,10 +1,8 @@
 //! What control counts. Labels are of fixed wording: no name that somebody chose gets into one.
 
 use policies::Timestamp;
-use prometheus::core::Collector;
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, Opts};
 
-use crate::kernel::Kernel;
 use crate::model::error::ControlError;
 use crate::store::outbox::Figures;
 
@@ -17,15 +15,15 @@ pub(crate) struct Counts {
     pub(crate) source_failures: IntCounterVec,
     pub(crate) notifications: Told,
     pub(crate) store_writable: IntGauge,
-    cuts_pending: IntGauge,
+    pub(super) cuts_pending: IntGauge,
 }
 
 /// What is counted of messages to people.
 pub(crate) struct Told {
-    total: IntCounterVec,
-    waiting: IntGauge,
-    dead: IntGauge,
-    oldest: IntGauge,
+    pub(super) total: IntCounterVec,
+    pub(super) waiting: IntGauge,
+    pub(super) dead: IntGauge,
+    pub(super) oldest: IntGauge,
 }
 
 impl Counts {
@@ -88,35 +86,5 @@ impl Told {
         self.dead.set(figures.dead);
         let age = figures.oldest.map_or(0, |oldest| oldest.until(now).millis() / 1_000);
         self.oldest.set(age);
-    }
-}
-
-impl Kernel {
-    pub(crate) fn count_cuts(&self) {
-        let pending = i64::try_from(self.0.cuts.count()).unwrap_or(i64::MAX);
-        self.0.counts.cuts_pending.set(pending);
-    }
-
-    /// Registers what control counts. A name that is taken already is logged, and not counted.
-    pub fn metrics(&self, registry: &Registry) {
-        let counts = &self.0.counts;
-        let collectors: [Box<dyn Collector>; 11] = [
-            Box::new(counts.grants_live.clone()),
-            Box::new(counts.requests_pending.clone()),
-            Box::new(counts.requests.clone()),
-            Box::new(counts.holds.clone()),
-            Box::new(counts.source_failures.clone()),
-            Box::new(counts.notifications.total.clone()),
-            Box::new(counts.notifications.waiting.clone()),
-            Box::new(counts.notifications.dead.clone()),
-            Box::new(counts.notifications.oldest.clone()),
-            Box::new(counts.store_writable.clone()),
-            Box::new(counts.cuts_pending.clone()),
-        ];
-        for collector in collectors {
-            if let Err(error) = registry.register(collector) {
-                tracing::warn!(%error, "a metric is not registered");
-            }
-        }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod authorize;
 pub(crate) mod backup;
+pub(crate) mod cut;
 pub(crate) mod cuts;
 pub(crate) mod feed;
 mod handle;
@@ -12,7 +13,9 @@ pub(crate) mod hooks;
 pub(crate) mod locks;
 pub(crate) mod metrics;
 pub(crate) mod rate_limit;
+pub(crate) mod refusal_log;
 pub(crate) mod refusals;
+pub(crate) mod request_rate;
 pub(crate) mod transaction;
 
 pub use handle::Kernel;

@@ -5,19 +5,14 @@
 //! of it in ten minutes, with how many were refused since the one before.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use policies::PrincipalId;
-use serde_json::json;
-
-use crate::kernel::Kernel;
-use crate::model::error::ControlError;
-use crate::model::event::{By, Event};
 
 /// How many requests, edits and extensions of one person are taken in a minute.
-const A_MINUTE: u32 = 60;
+pub(super) const A_MINUTE: u32 = 60;
 /// How many of them at once, as of a program whose connections all open together.
 const AT_ONCE: u32 = 300;
 /// How long nothing more is written down about somebody who was refused.
@@ -25,9 +20,9 @@ const SILENCE: Duration = Duration::from_secs(600);
 
 /// How often people ask.
 pub(crate) struct Pace {
-    each: DefaultKeyedRateLimiter<PrincipalId>,
-    told: DefaultKeyedRateLimiter<PrincipalId>,
-    refused: AtomicU64,
+    pub(super) each: DefaultKeyedRateLimiter<PrincipalId>,
+    pub(super) told: DefaultKeyedRateLimiter<PrincipalId>,
+    pub(super) refused: AtomicU64,
 }
 
 impl Pace {
@@ -49,36 +44,5 @@ impl Pace {
         self.each.shrink_to_fit();
         self.told.retain_recent();
         self.told.shrink_to_fit();
-    }
-}
-
-impl Kernel {
-    /// Counts one wish of somebody's.
-    ///
-    /// # Errors
-    /// Where they have had too many.
-    pub(crate) async fn paced(&self, who: &PrincipalId) -> Result<(), ControlError> {
-        let pace = &self.0.pace;
-        if pace.each.check_key(who).is_ok() {
-            return Ok(());
-        }
-        let refused = pace.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        if pace.told.check_key(who).is_ok() {
-            pace.refused.fetch_sub(refused, Ordering::Relaxed);
-            self.tell_of_haste(who.clone(), refused).await?;
-        }
-        Err(ControlError::Throttled(A_MINUTE))
-    }
-
-    async fn tell_of_haste(&self, who: PrincipalId, refused: u64) -> Result<(), ControlError> {
-        let kernel = self.clone();
-        self.to_the_end(async move {
-            let mut tx = kernel.begin().await?;
-            let detail = json!({ "a_minute": A_MINUTE, "refused_of_all_since": refused });
-            let by = By::Principal(who.clone());
-            tx.record(Event::new(by, "request.throttled", &who, detail)).await?;
-            tx.commit().await.map(drop)
-        })
-        .await
     }
 }

@@ -17,12 +17,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use accept::neighbourhood;
 use ipnet::IpNet;
 use policies::{PrincipalId, Timestamp, Ttl};
-use serde_json::{Value, json};
-
-use crate::kernel::Kernel;
-use crate::kernel::transaction::Transaction;
-use crate::model::error::ControlError;
-use crate::model::event::{By, Event};
 
 /// How many of one kind and origin are written one by one.
 const AT_FIRST: u32 = 20;
@@ -99,7 +93,7 @@ impl fmt::Display for CountedBy {
 
 /// The permission to write one refusal down.
 #[derive(Debug)]
-pub(crate) struct Noted(Refused);
+pub(crate) struct Noted(pub(super) Refused);
 
 /// How many refusals were written and counted.
 #[derive(Debug, Default)]
@@ -115,16 +109,16 @@ struct Counted {
 
 /// How many refusals of one kind and origin were left out.
 #[derive(Debug, PartialEq, Eq)]
-struct LeftOut {
-    what: Refused,
-    from: CountedBy,
-    count: u64,
-    since: Timestamp,
+pub(super) struct LeftOut {
+    pub(super) what: Refused,
+    pub(super) from: CountedBy,
+    pub(super) count: u64,
+    pub(super) since: Timestamp,
 }
 
 impl Refusals {
     /// The permission to write this one down; none where it is only counted.
-    fn admit(&self, what: Refused, from: CountedBy, now: Timestamp) -> Option<Noted> {
+    pub(super) fn admit(&self, what: Refused, from: CountedBy, now: Timestamp) -> Option<Noted> {
         let mut table = self.table();
         let is_full = table.len() >= MOST;
         let key = (what, from);
@@ -141,7 +135,7 @@ impl Refusals {
     }
 
     /// What is to be summarised: where a window is over by now, or of every one.
-    fn due(&self, now: Timestamp, all: bool) -> Vec<LeftOut> {
+    pub(super) fn due(&self, now: Timestamp, all: bool) -> Vec<LeftOut> {
         let mut due = Vec::new();
         self.table().retain(|(what, from), counted| {
             if !all && now < counted.since.after(counted.window) {
@@ -162,69 +156,6 @@ impl Refusals {
 
     fn table(&self) -> MutexGuard<'_, HashMap<(Refused, CountedBy), Counted>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Kernel {
-    /// The permission to write a refusal down; none where it is only counted.
-    pub(crate) fn admit_refusal(&self, what: Refused, from: CountedBy) -> Option<Noted> {
-        self.0.refusals.admit(what, from, self.now())
-    }
-
-    /// Writes a refusal of the gateway's own down, or counts it.
-    pub(crate) async fn note_refusal(
-        &self,
-        what: Refused,
-        address: Option<IpAddr>,
-        subject: impl ToString,
-        detail: Value,
-    ) -> Result<(), ControlError> {
-        let Some(noted) = self.admit_refusal(what, CountedBy::address(address)) else {
-            return Ok(());
-        };
-        let (kernel, subject) = (self.clone(), subject.to_string());
-        self.to_the_end(async move {
-            let mut tx = kernel.begin().await?;
-            tx.note_refusal(noted, By::Control, subject, detail).await?;
-            tx.commit().await.map(drop)
-        })
-        .await
-    }
-
-    /// Writes down how many refusals were left out, where a window is over, or everywhere.
-    pub(crate) async fn summarise_refusals(&self, all: bool) -> Result<(), ControlError> {
-        let now = self.now();
-        let due = self.0.refusals.due(now, all);
-        if due.is_empty() {
-            return Ok(());
-        }
-        let kernel = self.clone();
-        self.to_the_end(async move {
-            let mut tx = kernel.begin().await?;
-            for LeftOut { what, from, count, since } in due {
-                let detail = json!({
-                    "kind": what.kind(), "count": count, "since": since.to_string(),
-                    "until": now.to_string(),
-                });
-                let event = Event::new(By::Control, "refusals.left-out", from, detail);
-                tx.record(event).await?;
-            }
-            tx.commit().await.map(drop)
-        })
-        .await
-    }
-}
-
-impl Transaction {
-    /// Writes a refusal down, in the transaction of what else is to be kept of it.
-    pub(crate) async fn note_refusal(
-        &mut self,
-        Noted(what): Noted,
-        by: By,
-        subject: impl ToString,
-        detail: Value,
-    ) -> Result<(), ControlError> {
-        self.record(Event::new(by, what.kind(), subject, detail)).await
     }
 }
 

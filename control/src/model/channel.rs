@@ -10,11 +10,12 @@ use reqwest::Certificate;
 use thiserror::Error;
 use url::{Host, Url};
 
+use crate::model::channel_bounds::{Bounds, chain};
 use crate::model::channel_email::{Mail, MailFault};
 use crate::model::channel_template::{TemplateFault, Templates};
 use crate::model::topic::Topic;
 use crate::platform::backoff::Patience;
-use crate::platform::outbound::{Outbound, PostFault, Reach};
+use crate::platform::outbound::{Outbound, PostFault};
 use crate::platform::webhook_signature::WebhookSecret;
 
 const LONGEST_NAME: usize = 40;
@@ -92,17 +93,6 @@ pub enum ChannelFault {
     /// The templates can't be used.
     #[error(transparent)]
     Template(#[from] TemplateFault),
-}
-
-/// How a hook is connected to.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds<'a> {
-    /// Whether private addresses may be connected to.
-    pub reach: Reach,
-    /// How long one try may take.
-    pub timeout: Ttl,
-    /// What certificates to trust instead of the machine's, in PEM.
-    pub roots: Option<&'a str>,
 }
 
 impl Hook {
@@ -196,20 +186,6 @@ impl Channel {
     }
 }
 
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(one) = cause {
-        let more = one.to_string();
-        if !told.contains(&more) {
-            told = format!("{told}: {more}");
-        }
-        cause = one.source();
-    }
-    crate::model::event::clip(&told, 300)
-}
-
 impl ChannelName {
     /// As it is written.
     #[must_use]
@@ -241,6 +217,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::platform::outbound::Reach;
 
     const SECRET: &str = "https://hooks.example.com/services/T0/B0/canary-of-a-hook";
 

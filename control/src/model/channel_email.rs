@@ -20,7 +20,7 @@ use policies::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-use crate::model::channel::{Bounds, chain};
+use crate::model::channel_bounds::{Bounds, chain};
 use crate::model::channel_template::{Part, TemplateFault, Templates};
 use crate::model::event::clip;
 use crate::model::notice::Notice;

@@ -4,7 +4,8 @@ use policies::Timestamp;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
-use crate::model::channel::{Hook, chain};
+use crate::model::channel::Hook;
+use crate::model::channel_bounds::chain;
 use crate::model::notice::{Notice, WebhookMessage};
 use crate::platform::backoff::Outcome;
 use crate::platform::outbound::{Answer, PostFault};

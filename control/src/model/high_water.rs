@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 use certs::store::StoreError;
-use policies::{CredentialId, Lock, LockId, PrincipalId, Timestamp, Ttl};
+use policies::{
+    CredentialId, GrantId, Lock, LockId, LoginId, PrincipalId, RequestId, Timestamp, Ttl,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -243,4 +245,25 @@ impl Known {
             self.removed.remove(&oldest);
         }
     }
+}
+
+/// What accepting an older store did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedRollback {
+    /// Why the store was refused.
+    pub why: Rollback,
+    /// The epoch that begins.
+    pub epoch: u64,
+    /// Until when the store knows what happened.
+    pub known_until: Option<Timestamp>,
+    /// Grants that ended.
+    pub grants: Vec<GrantId>,
+    /// Requests that were withdrawn.
+    pub requests: Vec<RequestId>,
+    /// Sign-ins that ended.
+    pub logins: Vec<LoginId>,
+    /// Locks that the store had forgotten, and that hold again.
+    pub locks: Vec<LockId>,
+    /// How many keys were removed again.
+    pub keys: usize,
 }

@@ -7,8 +7,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use policies::{
-    Credential, GroupName, IssuerName, Kind, Login, Principal, PrincipalId, Refusal, Resource,
-    RuleBook, Subject, Target, TargetName,
+    Credential, GroupName, IssuerName, Kind, Login, PrincipalId, Refusal, Resource, RuleBook,
+    Subject, Target, TargetName,
 };
 use secrecy::SecretString;
 
@@ -18,9 +18,9 @@ use crate::model::context::World;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::issuer::Issuer;
 use crate::model::people::People;
+use crate::model::person::Person;
 use crate::model::workflow::Workflow;
 use crate::model::workload::Workload;
-use crate::platform::email_address::Email;
 use crate::platform::shared::Shared;
 
 /// Everything that can change by a reload. A copy of it is cheap.
@@ -50,21 +50,6 @@ pub struct Inventory {
     pub world: World,
     /// Whose registered SSH key this is: each as OpenSSH writes one, without a comment.
     pub ssh_keys: Shared<BTreeMap<String, PrincipalId>>,
-}
-
-/// A person as the configuration knows them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
-    /// Who, and their groups.
-    pub principal: Principal,
-    /// Whether they may lock, revoke and invite.
-    pub admin: bool,
-    /// Whether they may see everybody's sessions, recordings and the audit log.
-    pub auditor: bool,
-    /// Whether they are shut out.
-    pub disabled: bool,
-    /// Where mail reaches them: never who they are.
-    pub email: Option<Email>,
 }
 
 /// Passwords by target and login. They can't be printed.

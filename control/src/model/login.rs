@@ -10,7 +10,7 @@ use serde::de::value::{Error, StrDeserializer};
 
 use crate::model::actor::Actor;
 use crate::model::error::{ControlError, Unreadable};
-use crate::model::inventory::Person;
+use crate::model::person::Person;
 use crate::model::settings::SignIn;
 
 /// Where somebody signs in from.

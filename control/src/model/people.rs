@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use policies::PrincipalId;
 
-use crate::model::inventory::Person;
+use crate::model::person::Person;
 
 /// People by their keys, on 256 shelves: a copy shares them all, and a change copies one of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

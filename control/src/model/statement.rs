@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::model::actor::Actor;
-use crate::model::view::HoldView;
+use crate::model::waiting_connection::HoldView;
 use crate::platform::ids;
 
 fn statement(purpose: Purpose, subject: String, lines: Vec<(&str, String)>) -> Statement {

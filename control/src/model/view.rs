@@ -5,12 +5,11 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use policies::{
-    Approvals, Authn, Bound, Credential, Database, Environment, Grant, GrantId, Kind, Lock, Login,
-    PrincipalId, Purpose, Request, Resource, Review, ReviewId, SessionId, TargetName, Ticket,
-    Timestamp, Ttl, Words,
+    Approvals, Authn, Credential, Database, Environment, Grant, GrantId, Kind, Lock, Login,
+    PrincipalId, Purpose, Request, Resource, Review, ReviewId, SessionId, TargetName, Timestamp,
+    Ttl, Words,
 };
 
-use crate::model::carrier::Carrier;
 use crate::model::channel::ChannelName;
 use crate::model::error::Rejection;
 use crate::model::statement::Statement;
@@ -306,39 +305,6 @@ pub enum Verdict {
     },
     /// Not given.
     Denied(Rejection),
-}
-
-/// A connection that waits for a person to confirm it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HoldView {
-    /// Its name, public.
-    pub id: String,
-    /// Whose it is, where it is known: nobody else can let it go on.
-    pub principal: Option<PrincipalId>,
-    /// What it wants.
-    pub resource: Resource,
-    /// Where a touch for it is good.
-    pub place: Option<Bound>,
-    /// Address and port that it comes from.
-    pub client: String,
-    /// The address alone, where it is one.
-    pub source: Option<IpAddr>,
-    /// The name that the client gave itself; not checked.
-    pub application: String,
-    /// On what it comes; where nobody knows whose it is, on the session in which that is said.
-    pub(crate) carrier: Carrier,
-    /// For how long it wants it.
-    pub ttl: Option<Ttl>,
-    /// Why, in the client's words.
-    pub reason: String,
-    /// The ticket that it names.
-    pub ticket: Option<Ticket>,
-    /// Since when it waits.
-    pub asked_at: Timestamp,
-    /// Until when its code is good.
-    pub expires_at: Timestamp,
-    /// Digest of all this: what a confirmation confirms.
-    pub digest: policies::Digest,
 }
 
 /// What asking came to.

@@ -21,8 +21,7 @@ use crate::model::event::{By, Event, clip};
 use crate::model::inventory::Inventory;
 use crate::model::on_call::{Place, RosterSource};
 use crate::platform::http_client::{Http, HttpError, get};
-use crate::sources::Sources;
-use crate::sources::icalendar;
+use crate::sources::{Sources, icalendar};
 use crate::store::learned;
 use crate::store::learned::Kind;
 

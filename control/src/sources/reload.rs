@@ -6,9 +6,8 @@ use policies::{GrantId, RequestId};
 use serde_json::json;
 
 use crate::access::reconsider;
-use crate::identity::logins;
 use crate::identity::oidc::people;
-use crate::identity::ssh_keys;
+use crate::identity::{logins, ssh_keys};
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;

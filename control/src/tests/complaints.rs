@@ -9,9 +9,10 @@ use policies::{Calendar, GrantState, RuleBook, Source, Ttl};
 
 use super::workflow::{digest, rules, state, used, world};
 use super::{START, World, actor, inventory};
-use crate::access::requests::Yes;
+use crate::access::input::Yes;
 use crate::model::error::ControlError;
-use crate::model::inventory::{Inventory, Person};
+use crate::model::inventory::Inventory;
+use crate::model::person::Person;
 use crate::model::view::{Paging, RequestFilter, Scope};
 
 #[tokio::test]

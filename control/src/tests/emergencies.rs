@@ -4,7 +4,7 @@ use policies::{Act, Purpose, RequestId, StepUp, StepUpKind};
 
 use super::workflow::{state, world};
 use super::{World, actor, wish};
-use crate::access::requests::Wish;
+use crate::access::input::Wish;
 use crate::identity::challenge;
 use crate::model::error::ControlError;
 use crate::model::statement;

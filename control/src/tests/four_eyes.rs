@@ -6,7 +6,7 @@ use super::emergencies::{emergency, stand_by};
 use super::workflow::{digest, rules};
 use super::{World, actor, wish};
 use crate::access::edit::Changes;
-use crate::access::requests::Yes;
+use crate::access::input::Yes;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::inventory::Inventory;

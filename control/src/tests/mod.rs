@@ -47,10 +47,11 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 
 use crate::Control;
-use crate::access::requests::Wish;
+use crate::access::input::Wish;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
-use crate::model::inventory::{Inventory, Person, Secrets};
+use crate::model::inventory::{Inventory, Secrets};
+use crate::model::person::Person;
 use crate::model::settings::Settings;
 use crate::model::view::Asked;
 use crate::platform::clock::Clock;
@@ -135,7 +136,7 @@ impl World {
             .approve(
                 &actor(who),
                 id,
-                crate::access::requests::Yes { digest, shorten: None, step_up: None },
+                crate::access::input::Yes { digest, shorten: None, step_up: None },
             )
             .await;
         approved.map(|asked| asked.grant)

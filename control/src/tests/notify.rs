@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{RULES, World, actor, inventory};
 use crate::model::actor::Actor;
-use crate::model::channel::{Bounds, Channel, Hook, Way};
+use crate::model::channel::{Channel, Hook, Way};
+use crate::model::channel_bounds::Bounds;
 use crate::model::channel_email::{Mail, MailTls, Server};
 use crate::model::channel_template::Templates;
 use crate::model::error::ControlError;
@@ -313,7 +314,7 @@ async fn a_request_that_is_dropped_or_given_by_itself_is_told_to_the_one_who_ask
 #[tokio::test]
 async fn no_message_holds_an_address_a_code_or_a_digest() {
     let world = World::told_by(vec![mail()]).await;
-    let wish = crate::access::requests::Wish {
+    let wish = crate::access::input::Wish {
         source: Some("10.1.2.3".parse().unwrap()),
         reason: "ticket 12".into(),
         ..super::wish("app_rw@orders")

@@ -9,7 +9,7 @@ use policies::{Calendar, GroupName, RuleBook, Source, Subject, Ttl};
 use super::wait::{ask, next, waiting};
 use super::workflow::{state, used};
 use super::{World, actor, inventory, wish};
-use crate::access::requests::Wish;
+use crate::access::input::Wish;
 use crate::access::ticket_state;
 use crate::model::inventory::Inventory;
 use crate::model::on_call::{Place, RosterSource};

@@ -1,7 +1,7 @@
 use policies::Ttl;
 
 use super::{World, actor, wish};
-use crate::access::requests::Wish;
+use crate::access::input::Wish;
 use crate::model::error::ControlError;
 use crate::model::view::{Paging, RequestFilter, Scope};
 
@@ -76,7 +76,7 @@ async fn approving_twice_or_something_else_or_too_late_is_refused() {
         .approve(
             &actor("bob"),
             &id,
-            crate::access::requests::Yes { digest: other, shorten: None, step_up: None },
+            crate::access::input::Yes { digest: other, shorten: None, step_up: None },
         )
         .await;
     assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
@@ -111,7 +111,7 @@ async fn of_fifty_verdicts_at_once_there_is_one_outcome() {
                         .approve(
                             &by,
                             &id,
-                            crate::access::requests::Yes { digest, shorten: None, step_up: None },
+                            crate::access::input::Yes { digest, shorten: None, step_up: None },
                         )
                         .await
                         .map(|asked| asked.grant)

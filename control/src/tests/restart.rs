@@ -2,9 +2,7 @@ use policies::Ttl;
 
 use super::link::{opened, report};
 use super::{World, actor};
-use crate::access::issue_grant;
-use crate::access::requests;
-use crate::access::transitions;
+use crate::access::{issue_grant, load, transitions};
 use crate::model::view::{Paging, Scope, SessionFilter};
 
 #[tokio::test]
@@ -81,7 +79,7 @@ async fn a_change_that_was_cut_short_is_pending_or_granted_but_never_both() {
     world.approve("bob", &asked.id).await.unwrap();
     {
         let mut tx = world.control.kernel.begin().await.unwrap();
-        let request = requests::stored(&mut tx, &asked.id).await.unwrap().request;
+        let request = load::stored(&mut tx, &asked.id).await.unwrap().request;
         let approve = policies::RequestEvent::Approve {
             by: tx.inventory.decider(&actor("carol").principal, &request).unwrap(),
             digest: request.digest(),

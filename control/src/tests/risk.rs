@@ -7,7 +7,7 @@ use ::link::v1::{self, ask_event::Event, happening::Happening as What};
 use super::step_up::{begin_by, granted, needs_touch, touch_and_go};
 use super::wait::{ask, next, waiting};
 use super::{START, World, actor, inventory, wish};
-use crate::access::requests::Wish;
+use crate::access::input::Wish;
 use crate::gateway::pending_connections::Said;
 use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};

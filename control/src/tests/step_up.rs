@@ -9,11 +9,12 @@ use tonic::Request;
 
 use super::wait::{Events, ask, next, service, waiting};
 use super::{World, actor, inventory};
-use crate::access::requests::{Wish, Yes};
+use crate::access::input::{Wish, Yes};
 use crate::identity::challenge;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::statement;
-use crate::model::view::{HoldView, Paging};
+use crate::model::view::Paging;
+use crate::model::waiting_connection::HoldView;
 use crate::platform::ids;
 
 pub(super) const TOUCH: &str = r#"

@@ -9,7 +9,7 @@ use super::tickets::{CLOSED, Tickets};
 use super::wait::service;
 use super::workflow::{digest, used, world};
 use super::{World, actor, inventory, wish};
-use crate::access::requests::Yes;
+use crate::access::input::Yes;
 use crate::model::error::ControlError;
 use crate::model::view::Paging;
 

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::workflow::{rules, state, world};
 use super::{World, actor, wish};
-use crate::access::requests::Wish;
+use crate::access::input::Wish;
 use crate::model::error::ControlError;
 use crate::platform::webhook_signature::{
     WebhookHeaders, WebhookSecret, sign_webhook, webhook_timestamp,

@@ -7,7 +7,7 @@ use super::wait::{Events, ask, confirm, next, waiting};
 use super::{World, actor, inventory};
 use crate::gateway::pending_connections::Said;
 use crate::model::error::ControlError;
-use crate::model::view::HoldView;
+use crate::model::waiting_connection::HoldView;
 
 const RULES: &str = r#"
     permit (principal in Group::"engineering", action == Action::"connect", resource is Database);

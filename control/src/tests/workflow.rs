@@ -4,7 +4,7 @@ use policies::{GrantState, GroupName, RequestId, Subject, Ttl};
 
 use super::{World, actor, inventory, wish};
 use crate::access::edit::{Changes, Part};
-use crate::access::requests::{Wish, Yes};
+use crate::access::input::{Wish, Yes};
 use crate::access::transitions;
 use crate::model::error::ControlError;
 use crate::model::inventory::Inventory;

@@ -8,7 +8,7 @@ use policies::{Calendar, GroupName, Refusal, RuleBook, Source, Ttl};
 
 use super::{World, actor, inventory, wish};
 use crate::Control;
-use crate::access::requests::Wish;
+use crate::access::input::Wish;
 use crate::access::ticket_state;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::inventory::Inventory;

@@ -13,13 +13,13 @@ use sqlx::SqliteConnection;
 
 use super::{facts, latest_in};
 use crate::access::Access;
-use crate::access::requests::Wish;
+use crate::access::input::Wish;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
 use crate::model::unusual::Unusual;
-use crate::model::view::HoldView;
+use crate::model::waiting_connection::HoldView;
 use crate::policy::risk;
 use crate::store;
 

@@ -12,7 +12,7 @@ use super::extract::Body;
 use super::guard::Source;
 use super::{Api, wire};
 use crate::gateway::pending_connections::Said;
-use crate::model::view::HoldView;
+use crate::model::waiting_connection::HoldView;
 
 /// The code that the terminal shows.
 #[derive(Deserialize, ToSchema)]

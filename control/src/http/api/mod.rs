@@ -6,7 +6,7 @@
 //! `wire`; every refusal is a problem of `error`. The OpenAPI document is made of the same
 //! declarations that make the routes, so that neither can have what the other lacks.
 
-mod arrival;
+pub(super) mod arrival;
 mod audit;
 mod auth;
 mod device;
@@ -40,10 +40,6 @@ pub(crate) mod wire;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderMap, Uri, header};
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -51,7 +47,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::http::Control;
-use crate::http::pages;
 use error::{Kind, Problem};
 use guard::Bounds;
 pub(crate) use holds::differs;
@@ -66,43 +61,14 @@ pub(crate) struct Api {
     document: Arc<Document>,
 }
 
-/// Everything that is served over HTTP.
-///
-/// The server has to provide `ConnectInfo<SocketAddr>`; without it the address of a caller counts
-/// as unknown, and all of those share one allowance.
-pub(crate) fn router(control: Control) -> Router {
-    let (resources, document) = resources();
-    let bounds = Bounds::new(pages::cookie_name(&control.kernel.settings().public_url));
-    let api = Api {
-        control,
-        bounds: bounds.clone(),
-        replays: Arc::new(Replays::new()),
-        document: Arc::new(document),
-    };
-    resources
-        .merge(pages::routes())
-        .fallback(unknown)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(extract::BODY_MAX))
-        .layer(from_fn(arrival::in_time))
-        .layer(from_fn_with_state(bounds, guard::bounded))
-        .layer(from_fn(guard::dressed))
-        .layer(from_fn(guard::logged))
-        .with_state(api)
-}
-
-/// Who looks at pages reads this on one.
-async fn unknown(uri: Uri, headers: HeaderMap) -> Response {
-    let problem = Problem::new(Kind::NotFound, "nothing is served under this address");
-    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
-    let reads_pages = accepted.is_some_and(|accepted| accepted.contains("text/html"));
-    match reads_pages && !uri.path().starts_with("/api/") {
-        true => pages::wrong(&problem),
-        false => problem.into_response(),
+impl Api {
+    pub(super) fn new(control: Control, bounds: Bounds, document: Document) -> Self {
+        let replays = Arc::new(Replays::new());
+        Self { control, bounds, replays, document: Arc::new(document) }
     }
 }
 
-async fn wrong_method() -> Problem {
+pub(super) async fn wrong_method() -> Problem {
     Problem::new(Kind::WrongMethod, "this address is served, but not by this method")
 }
 
@@ -117,7 +83,7 @@ fn unwritable(cause: serde_json::Error) -> Problem {
 }
 
 /// The routes of the API, and the document that describes exactly them.
-fn resources() -> (Router<Api>, Document) {
+pub(super) fn resources() -> (Router<Api>, Document) {
     let v1 = OpenApiRouter::new()
         .routes(routes!(meta::health))
         .routes(routes!(meta::openapi))

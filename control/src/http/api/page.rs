@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{Kind, Problem};
-use super::requests::scope;
 use crate::model::view::{Page, Paging, Scope};
 
 const LIMIT_MAX: u32 = 200;
@@ -74,6 +73,12 @@ fn written(next: i64) -> String {
 fn read(text: &str) -> Option<i64> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     Some(i64::from_be_bytes(bytes.try_into().ok()?))
+}
+
+/// The scope of this name; one's own where none is named.
+pub(crate) fn scope(name: Option<&str>) -> Result<Scope, Problem> {
+    let scope = name.map(str::parse).transpose();
+    Ok(scope.map_err(super::invalid)?.unwrap_or_default())
 }
 
 #[cfg(test)]

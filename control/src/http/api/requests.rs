@@ -14,9 +14,10 @@ use super::page::{Listed, paging};
 use super::replay::Turn;
 use super::{Api, wire};
 use crate::access::edit::{Changes, Part};
-use crate::access::requests::Wish;
+use crate::access::input::Wish;
+use crate::http::api::page::scope;
 use crate::model::actor::Actor;
-use crate::model::view::{RequestFilter, Scope, Standing};
+use crate::model::view::{RequestFilter, Standing};
 
 /// Which requests to list.
 #[derive(Deserialize, IntoParams)]
@@ -30,12 +31,6 @@ pub(crate) struct Query {
     cursor: Option<String>,
     /// At most 200.
     limit: Option<u32>,
-}
-
-/// The scope of this name; one's own where none is named.
-pub(crate) fn scope(name: Option<&str>) -> Result<Scope, Problem> {
-    let scope = name.map(str::parse).transpose();
-    Ok(scope.map_err(super::invalid)?.unwrap_or_default())
 }
 
 /// Lists requests, newest first.
@@ -200,7 +195,7 @@ pub(crate) async fn approve(
     Body(yes): Body<Yes>,
 ) -> Result<Json<Answer>, Problem> {
     let Yes { digest, shorten, step_up } = yes;
-    let yes = crate::access::requests::Yes { digest: Digest::from(digest), shorten, step_up };
+    let yes = crate::access::input::Yes { digest: Digest::from(digest), shorten, step_up };
     let asked = api.control.access.approve(&actor, &id, yes).await?;
     Ok(Json(answer(&api, &actor, asked).await?))
 }

@@ -14,8 +14,8 @@ use super::auth::Caller;
 use super::error::{Kind, Problem, Problems};
 use super::extract::{Asked, At};
 use super::page::{Listed, paging};
-use super::requests::scope;
 use super::{Api, wire};
+use crate::http::api::page::scope;
 use crate::model::view::SessionFilter;
 
 /// Which sessions to list.

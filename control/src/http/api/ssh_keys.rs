@@ -9,8 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At, Body};
-use super::requests::scope;
 use super::{Api, wire};
+use crate::http::api::page::scope;
 use crate::model::view::SshKeyView;
 
 /// Which keys to list.

@@ -10,7 +10,7 @@ use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At};
 use super::{Api, wire};
-use crate::access::requests::Wish;
+use crate::access::input::Wish;
 
 /// Lists the targets, and what asking for each login would come to.
 #[utoipa::path(get, path = "/targets", tag = "targets",

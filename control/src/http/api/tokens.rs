@@ -12,8 +12,8 @@ use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At, Body};
 use super::page::{Listed, paging};
-use super::requests::scope;
 use super::{Api, wire};
+use crate::http::api::page::scope;
 
 /// Which tokens to list.
 #[derive(Deserialize, IntoParams)]

@@ -10,7 +10,7 @@ use super::session::{Act, Fields, Visitor};
 use super::words::Draft;
 use super::{Page, Turned, hidden, words};
 use crate::access::edit::{Changes, Part};
-use crate::access::requests::Wish;
+use crate::access::input::Wish;
 use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;

@@ -20,7 +20,7 @@ use crate::http::api::extract::At;
 use crate::http::api::guard::Source;
 use crate::http::api::{Api, differs};
 use crate::model::statement;
-use crate::model::view::HoldView;
+use crate::model::waiting_connection::HoldView;
 
 pub(super) async fn ask(
     State(api): State<Api>,

@@ -10,7 +10,7 @@ use super::ask::{edit_form, longer_form};
 use super::markup::Markup;
 use super::session::{Act, Visitor};
 use super::{Page, Turned, hidden};
-use crate::access::requests::Yes;
+use crate::access::input::Yes;
 use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;

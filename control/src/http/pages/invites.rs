@@ -4,13 +4,13 @@ use axum::extract::State;
 use policies::PrincipalId;
 use secrecy::ExposeSecret;
 
-use super::keys::agree;
 use super::markup::Markup;
 use super::session::{Act, Visitor};
 use super::touch::Form;
 use super::{Page, Turned, hidden};
 use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
+use crate::http::pages::factors::agree;
 use crate::identity::login::Invite;
 
 pub(super) async fn show(visitor: Visitor) -> Result<Page, Turned> {

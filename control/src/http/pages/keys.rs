@@ -5,7 +5,6 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use policies::Timestamp;
 use secrecy::ExposeSecret;
 
 use super::markup::Markup;
@@ -15,8 +14,8 @@ use super::{Page, Turned, hidden, ssh_keys, touch};
 use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
+use crate::http::pages::factors::{agree, last_used};
 use crate::model::error::ControlError;
-use crate::model::statement::Statement;
 use crate::model::view::PasskeyView;
 
 pub(super) async fn show(
@@ -43,14 +42,6 @@ fn none_yet() -> Markup {
         .raw("<p>You have no passkey yet. A passkey is kept by your phone, your computer or a")
         .raw(" security key; it signs you in and confirms what you do here, and nobody can talk")
         .raw(" it out of you.</p>")
-}
-
-/// A row that says when a key was used last.
-pub(super) fn last_used(at: Option<Timestamp>) -> Markup {
-    match at {
-        Some(at) => Markup::new().moment("Last used", at),
-        None => Markup::new().row("Last used", "never"),
-    }
 }
 
 fn card(key: &PasskeyView, removable: bool, seal: &str) -> Markup {
@@ -101,18 +92,6 @@ fn app(there: bool, seal: &str) -> Markup {
     } else {
         section.piece(&plain("/keys/totp/add\">", seal, "Add an app"))
     }
-}
-
-/// A page that shows a statement and takes the touch for it.
-pub(super) async fn agree(
-    api: &Api,
-    visitor: &Visitor,
-    statement: &Statement,
-    form: Form<'_>,
-) -> Result<Page, Turned> {
-    let challenge = api.control.identity.challenge(&visitor.actor, statement).await?;
-    let body = touch::shown(statement).piece(&touch::prove(&challenge, &form));
-    Ok(Page::new("Is this what you want?", body).of(visitor).with_script())
 }
 
 fn sealed(visitor: &Visitor) -> Markup {

@@ -8,6 +8,7 @@
 mod ask;
 mod confirm;
 mod device;
+mod factors;
 mod home;
 mod invites;
 mod keys;

@@ -5,7 +5,6 @@ use axum::response::{IntoResponse, Redirect, Response};
 use policies::PrincipalId;
 use secrecy::ExposeSecret;
 
-use super::keys::agree;
 use super::markup::Markup;
 use super::session::{Act, Fields, Visitor, is_id};
 use super::touch::Form;
@@ -13,6 +12,7 @@ use super::{Page, Turned, hidden, touch};
 use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
+use crate::http::pages::factors::agree;
 use crate::identity::login::Invite;
 use crate::model::view::RecoveryView;
 

@@ -3,7 +3,6 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::keys::{agree, last_used};
 use super::markup::Markup;
 use super::session::{Act, Fields, Visitor, is_id};
 use super::touch::Form;
@@ -11,6 +10,7 @@ use super::{Page, Turned, hidden};
 use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
+use crate::http::pages::factors::{agree, last_used};
 use crate::identity::ssh_proof::SshKeyChallenge;
 use crate::model::error::ControlError;
 use crate::model::view::{Scope, SshKeyView};

@@ -23,10 +23,9 @@ use url::Url;
 
 use super::exchange::{Asking, Bond};
 use super::{Refusal, Vouched};
-use crate::identity::Identity;
-use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};
 use crate::identity::oidc::people;
+use crate::identity::{Identity, logins};
 use crate::kernel::refusals::Refused;
 use crate::model::error::ControlError;
 use crate::model::event::clip;

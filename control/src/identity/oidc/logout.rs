@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::Refusal;
-use crate::identity::Identity;
 use crate::identity::issuers::{Claims, Expect, Typ};
-use crate::identity::logins;
+use crate::identity::{Identity, logins};
 use crate::kernel::refusals::Refused;
 use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;

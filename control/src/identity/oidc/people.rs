@@ -13,14 +13,14 @@ use serde_json::json;
 
 use super::Vouched;
 use super::issuer::trust;
-use crate::identity::Identity;
-use crate::identity::logins;
+use crate::identity::{Identity, logins};
 use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
-use crate::model::inventory::{Inventory, Person};
+use crate::model::inventory::Inventory;
 use crate::model::issuer::Issuer;
 use crate::model::login::{LoginEnd, Which};
+use crate::model::person::Person;
 use crate::store::issuers as table;
 use crate::store::issuers::{Known, Standing};
 

@@ -10,10 +10,8 @@ use webauthn_rs::prelude::RegisterPublicKeyCredential;
 
 use super::party::Owner;
 use super::{Unproven, party, proper};
-use crate::identity::Identity;
-use crate::identity::challenge;
 use crate::identity::challenge::{Challenge, Failure, Proof};
-use crate::identity::logins;
+use crate::identity::{Identity, challenge, logins};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;

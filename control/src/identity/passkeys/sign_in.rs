@@ -13,11 +13,9 @@ use serde_json::{Value, json};
 use webauthn_rs::prelude::PublicKeyCredential;
 
 use super::{Unproven, evidence, party};
-use crate::identity::Identity;
 use crate::identity::challenge::{Challenge, Failure, PATIENCE};
-use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};
-use crate::identity::passkeys;
+use crate::identity::{Identity, logins, passkeys};
 use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;

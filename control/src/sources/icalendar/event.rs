@@ -3,16 +3,14 @@
 use std::collections::BTreeSet;
 
 use icalendar::parser::{Component, Property};
-use jiff::civil::{Date, DateTime, Time};
 use jiff::{SignedDuration, Span, ToSpan, Unit, Zoned};
 use policies::Timestamp;
 
 use super::rule::Rule;
 use super::zones::Zones;
 use super::{Budget, Fault, Turn};
-
-/// The longest name that is looked at, in bytes: no person has a longer one.
-const LONGEST_NAME: usize = 255;
+use crate::sources::icalendar::moment::{Moment, When};
+use crate::sources::icalendar::property::{all, first, names, parameter};
 
 /// An event as it was read.
 pub(super) struct Event {
@@ -46,14 +44,6 @@ pub(super) struct Held {
     pub(super) but: Exceptions,
 }
 
-/// A moment as it is written: by some zone's clock, by no zone's, or a whole day.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum When {
-    At(jiff::Timestamp),
-    Clock(DateTime),
-    Day(Date),
-}
-
 /// Turns that don't take place as their series says. What names no zone is by the series' own clock.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Exceptions(BTreeSet<When>);
@@ -68,75 +58,6 @@ impl Exceptions {
             && [When::At(start.timestamp()), When::Clock(start.datetime()), When::Day(start.date())]
                 .iter()
                 .any(|when| self.0.contains(when))
-    }
-}
-
-impl When {
-    /// When it begins, by the clock of a series where it names no zone.
-    pub(super) fn first(&self, series: &Zoned) -> jiff::Timestamp {
-        let zoned = |clock: DateTime| clock.to_zoned(series.time_zone().clone());
-        match self {
-            Self::At(at) => *at,
-            Self::Clock(clock) => zoned(*clock).map_or(jiff::Timestamp::MIN, |at| at.timestamp()),
-            Self::Day(day) => {
-                zoned(day.at(0, 0, 0, 0)).map_or(jiff::Timestamp::MIN, |at| at.timestamp())
-            }
-        }
-    }
-
-    /// The last moment that it still includes: of a day, its end.
-    pub(super) fn last(&self, series: &Zoned) -> jiff::Timestamp {
-        match self {
-            Self::At(_) | Self::Clock(_) => self.first(series),
-            Self::Day(day) => Self::Clock(day.to_datetime(Time::MAX)).first(series),
-        }
-    }
-}
-
-/// A moment with the zone by whose clock it is.
-pub(super) struct Moment {
-    pub(super) when: When,
-    zoned: Zoned,
-}
-
-impl Moment {
-    /// `20261120`, `20261120T080000` or `20261120T080000Z`.
-    pub(super) fn read(text: &str, tzid: Option<&str>, zones: &Zones<'_>) -> Option<Self> {
-        let (clock, is_utc) = match text.strip_suffix(['Z', 'z']) {
-            Some(clock) => (clock, true),
-            None => (text, false),
-        };
-        let zone = match (is_utc, tzid) {
-            (true, _) => jiff::tz::TimeZone::UTC,
-            (false, Some(name)) => zones.named(name)?,
-            (false, None) => zones.ours().clone(),
-        };
-        let is_digit = |(at, byte): (usize, u8)| (at == 8) ^ byte.is_ascii_digit();
-        if !clock.bytes().enumerate().all(is_digit) {
-            return None;
-        }
-        let day = Date::strptime("%Y%m%d", clock.get(..8)?).ok()?;
-        if clock.len() == 8 {
-            let zoned = day.to_zoned(zone).ok()?;
-            return (!is_utc).then_some(Self { when: When::Day(day), zoned });
-        }
-        let time = clock.get(8..).filter(|time| time.len() == 7)?;
-        let time = Time::strptime("T%H%M%S", time).ok()?;
-        let clock = day.to_datetime(time);
-        let zoned = clock.to_zoned(zone).ok()?;
-        let when = match is_utc || tzid.is_some() {
-            true => When::At(zoned.timestamp()),
-            false => When::Clock(clock),
-        };
-        Some(Self { when, zoned })
-    }
-
-    fn of(property: &Property<'_>, zones: &Zones<'_>) -> Option<Self> {
-        Self::read(property.val.as_str(), parameter(property, "TZID"), zones)
-    }
-
-    fn is_day(&self) -> bool {
-        matches!(self.when, When::Day(_))
     }
 }
 
@@ -298,45 +219,10 @@ fn added(
     Some((start.zoned, length))
 }
 
-/// Whom an event names: those who attend, else what it is called.
-fn names(event: &Component<'_>) -> Vec<String> {
-    let address = |value: &str| match value.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("mailto:") => {
-            value.get(7..).unwrap_or_default().to_owned()
-        }
-        Some(_) | None => value.to_owned(),
-    };
-    let attend: Vec<String> = all(event, "ATTENDEE").map(|it| address(it.val.as_str())).collect();
-    let called = || all(event, "SUMMARY").map(|it| it.val.as_str().trim().to_owned()).collect();
-    let mut names = if attend.is_empty() { called() } else { attend };
-    names.retain(|name| name.len() <= LONGEST_NAME);
-    names
-}
-
-pub(super) fn all<'c>(
-    component: &'c Component<'_>,
-    name: &'static str,
-) -> impl Iterator<Item = &'c Property<'c>> {
-    component.properties.iter().filter(move |it| it.name.as_str().eq_ignore_ascii_case(name))
-}
-
-pub(super) fn first<'c>(
-    component: &'c Component<'_>,
-    name: &'static str,
-) -> Option<&'c Property<'c>> {
-    all(component, name).next()
-}
-
 /// The single values of properties that are lists.
 fn listed<'c>(
     component: &'c Component<'_>,
     name: &'static str,
 ) -> impl Iterator<Item = (&'c Property<'c>, &'c str)> {
     all(component, name).flat_map(|it| it.val.as_str().split(',').map(move |text| (it, text)))
-}
-
-fn parameter<'p>(property: &'p Property<'_>, key: &str) -> Option<&'p str> {
-    let mut all = property.params.iter();
-    let found = all.find(|it| it.key.as_str().eq_ignore_ascii_case(key))?;
-    Some(found.val.as_ref().map_or("", |value| value.as_str()))
 }

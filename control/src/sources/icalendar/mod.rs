@@ -8,6 +8,8 @@
 //! whole series is left out.
 
 mod event;
+mod moment;
+mod property;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,9 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use policies::Timestamp;
 
-use event::{Event, When, Which};
+use crate::sources::icalendar::moment::When;
+use event::Event;
+use event::Which;
 use zones::Zones;
 
 /// How many events a feed may have.

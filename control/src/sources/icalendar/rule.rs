@@ -12,9 +12,10 @@ use jiff::civil::DateTime;
 use policies::{Timestamp, Ttl};
 use rrule::{RRule, Tz, Unvalidated};
 
-use super::event::{Moment, When};
 use super::zones::Zones;
 use super::{Budget, Fault, MOST_REPEATS, TOO_MUCH};
+use crate::sources::icalendar::moment::{Moment, When};
+use crate::sources::icalendar::property::weekday;
 
 /// The longest rule that is read, in bytes.
 const LONGEST: usize = 500;
@@ -149,11 +150,6 @@ fn has_ordinals(list: &str) -> Option<bool> {
         }
     }
     Some(any)
-}
-
-pub(super) fn weekday(text: &str) -> Option<usize> {
-    let days = ["SU", "MO", "TU", "WE", "TH", "FR", "SA"];
-    days.iter().position(|day| text.eq_ignore_ascii_case(day))
 }
 
 fn millis(at: jiff::Timestamp) -> Timestamp {

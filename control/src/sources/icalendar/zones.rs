@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use icalendar::parser::Component;
 use jiff::tz::TimeZone;
 
-use super::event::{all, first};
+use crate::sources::icalendar::property::{all, first};
 
 /// How many zones of its own a feed may have.
 const MOST_ZONES: usize = 100;
@@ -129,7 +129,7 @@ fn set_each_year(rule: &str, begins: &str) -> Option<String> {
 /// `-1SU` as POSIX has it: week 5 is the last, day 0 is Sunday.
 fn day_of(text: &str) -> Option<(u8, usize)> {
     let (week, day) = text.split_at_checked(text.len().checked_sub(2)?)?;
-    let day = super::rule::weekday(day)?;
+    let day = crate::sources::icalendar::property::weekday(day)?;
     let week = match week.strip_prefix('+').unwrap_or(week) {
         "-1" => 5,
         week => week.parse().ok().filter(|it| (1..=4).contains(it))?,

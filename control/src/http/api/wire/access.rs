@@ -6,7 +6,8 @@ use policies::{Act, GrantState, RequestState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::view::{GrantView, HoldView, RequestView};
+use crate::model::view::{GrantView, RequestView};
+use crate::model::waiting_connection::HoldView;
 
 /// An access request.
 #[derive(Debug, Serialize, ToSchema)]

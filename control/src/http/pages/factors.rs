@@ -1,0 +1,30 @@
+//! What the pages of passkeys and of SSH keys have in common.
+
+use policies::Timestamp;
+
+use crate::http::api::Api;
+use crate::http::pages::markup::Markup;
+use crate::http::pages::session::Visitor;
+use crate::http::pages::touch::Form;
+use crate::http::pages::{Page, Turned, touch};
+use crate::model::statement::Statement;
+
+/// A row that says when a key was used last.
+pub(super) fn last_used(at: Option<Timestamp>) -> Markup {
+    match at {
+        Some(at) => Markup::new().moment("Last used", at),
+        None => Markup::new().row("Last used", "never"),
+    }
+}
+
+/// A page that shows a statement and takes the touch for it.
+pub(super) async fn agree(
+    api: &Api,
+    visitor: &Visitor,
+    statement: &Statement,
+    form: Form<'_>,
+) -> Result<Page, Turned> {
+    let challenge = api.control.identity.challenge(&visitor.actor, statement).await?;
+    let body = touch::shown(statement).piece(&touch::prove(&challenge, &form));
+    Ok(Page::new("Is this what you want?", body).of(visitor).with_script())
+}

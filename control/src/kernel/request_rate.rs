@@ -1,0 +1,42 @@
+//! How often one person may ask: counted in memory, and written to the audit log when it is too often.
+
+use std::sync::atomic::Ordering;
+
+use policies::PrincipalId;
+use serde_json::json;
+
+use crate::kernel::Kernel;
+use crate::kernel::rate_limit::A_MINUTE;
+use crate::model::error::ControlError;
+use crate::model::event::{By, Event};
+
+impl Kernel {
+    /// Counts one wish of somebody's.
+    ///
+    /// # Errors
+    /// Where they have had too many.
+    pub(crate) async fn paced(&self, who: &PrincipalId) -> Result<(), ControlError> {
+        let pace = &self.0.pace;
+        if pace.each.check_key(who).is_ok() {
+            return Ok(());
+        }
+        let refused = pace.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if pace.told.check_key(who).is_ok() {
+            pace.refused.fetch_sub(refused, Ordering::Relaxed);
+            self.tell_of_haste(who.clone(), refused).await?;
+        }
+        Err(ControlError::Throttled(A_MINUTE))
+    }
+
+    async fn tell_of_haste(&self, who: PrincipalId, refused: u64) -> Result<(), ControlError> {
+        let kernel = self.clone();
+        self.to_the_end(async move {
+            let mut tx = kernel.begin().await?;
+            let detail = json!({ "a_minute": A_MINUTE, "refused_of_all_since": refused });
+            let by = By::Principal(who.clone());
+            tx.record(Event::new(by, "request.throttled", &who, detail)).await?;
+            tx.commit().await.map(drop)
+        })
+        .await
+    }
+}

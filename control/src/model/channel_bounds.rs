@@ -1,0 +1,30 @@
+//! How the receivers of channels are connected to.
+
+use policies::Ttl;
+
+use crate::platform::outbound::Reach;
+
+/// How a hook is connected to.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds<'a> {
+    /// Whether private addresses may be connected to.
+    pub reach: Reach,
+    /// How long one try may take.
+    pub timeout: Ttl,
+    /// What certificates to trust instead of the machine's, in PEM.
+    pub roots: Option<&'a str>,
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        let more = one.to_string();
+        if !told.contains(&more) {
+            told = format!("{told}: {more}");
+        }
+        cause = one.source();
+    }
+    crate::model::event::clip(&told, 300)
+}
