@@ -144,10 +144,10 @@ async fn sign_in(gateway: &Gateway, folder: &Path) -> Result<SignedIn> {
     let device = "laptop".parse()?;
     let issued = control.identity.issue_certificate(&actor, &request.csr_pem, &device);
     let issued = issued.await?;
-    let wish = control::Wish {
+    let wish = control::AccessRequestInput {
         ttl: Some("2h".parse()?),
         reason: "a bench".to_owned(),
-        ..control::Wish::new("app@bench/bench".parse()?)
+        ..control::AccessRequestInput::new("app@bench/bench".parse()?)
     };
     let grant = control.access.ask(&actor, wish).await?.grant.context("no grant")?;
     let files = SignedIn {

@@ -36,7 +36,7 @@ mod tests;
 
 pub use access::Access;
 pub use access::edit::{Changes, Part};
-pub use access::input::Wish;
+pub use access::input::AccessRequestInput;
 pub use access::input::Yes;
 pub use access::tickets_hook::Closed;
 pub use evidence::Evidence;

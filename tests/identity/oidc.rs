@@ -73,7 +73,8 @@ async fn conninfo(bed: &Bed, actor: &control::Actor) -> String {
     let control = bed.gateway.control();
     let resource: Resource = "app_rw@orders/shop".parse().unwrap();
     let (ttl, reason) = (Some("10m".parse().unwrap()), "a test".to_owned());
-    let wish = control::Wish { ttl, reason, ..control::Wish::new(resource) };
+    let wish =
+        control::AccessRequestInput { ttl, reason, ..control::AccessRequestInput::new(resource) };
     control.access.ask(actor, wish).await.unwrap().grant.expect("the rules ask for nobody");
     let request = certs::NewRequest::generate().unwrap();
     let device = DeviceId::new("laptop").unwrap();
@@ -136,9 +137,9 @@ async fn a_second_account_of_the_same_mailbox_approves_nothing() {
     let bed = bed(FOUR_EYES, &section).await;
     let control = bed.gateway.control();
     let asker = bed.actor("alice").await;
-    let wish = control::Wish {
+    let wish = control::AccessRequestInput {
         reason: "a test".to_owned(),
-        ..control::Wish::new("app_ro@orders/shop".parse().unwrap())
+        ..control::AccessRequestInput::new("app_ro@orders/shop".parse().unwrap())
     };
     let request = control.access.ask(&asker, wish).await.unwrap().request;
     let approve = async |account: &str, email: &str| {

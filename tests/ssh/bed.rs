@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use control::{Actor, Paging, RequestFilter, Scope, Wish, Yes};
+use control::{AccessRequestInput, Actor, Paging, RequestFilter, Scope, Yes};
 use policies::{DeviceId, Grant, PrincipalId, Request, Resource};
 use postern::config::Config;
 use postern::throwaway::{SshOptions, Sshd};
@@ -133,7 +133,11 @@ impl SshBed {
     pub async fn grant(&self, ttl: &str) -> Grant {
         let resource: Resource = format!("{LOGIN}@web-1").parse().unwrap();
         let ttl = Some(ttl.parse().unwrap());
-        let wish = Wish { ttl, reason: "a test".to_owned(), ..Wish::new(resource) };
+        let wish = AccessRequestInput {
+            ttl,
+            reason: "a test".to_owned(),
+            ..AccessRequestInput::new(resource)
+        };
         let actor = self.actor("alice").await;
         let asked = self.gateway.control().access.ask(&actor, wish).await.unwrap();
         asked.grant.expect("the rules ask for nobody")

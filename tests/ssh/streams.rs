@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use audit::ssh::{Channel, Ssh, Stream};
 use audit::{Digest, Kind, Reader, Tail, Value};
-use control::Wish;
+use control::AccessRequestInput;
 use rstest::rstest;
 
 use crate::bed::{OPEN, Setup, SshBed, kept};
@@ -181,7 +181,8 @@ async fn a_rule_that_wants_input_keeps_all_of_it_without_a_terminal_too() {
     let whole = (sent.len() as u64, Digest::of(&sent));
     assert_eq!(recorded.digests.get(&(0, Stream::Output)), Some(&whole));
     assert_eq!(recorded.digests.get(&(0, Stream::Input)), None);
-    let (alice, wish) = (bed.actor("alice").await, Wish::new("deploy@web-1".parse().unwrap()));
+    let (alice, wish) =
+        (bed.actor("alice").await, AccessRequestInput::new("deploy@web-1".parse().unwrap()));
     let told = bed.gateway.control().access.explain(&alice, None, wish).await.unwrap();
     let told = serde_json::to_string(&told).unwrap();
     assert!(told.contains("all of the standard input of programs without a terminal"), "{told}");

@@ -136,7 +136,7 @@ async fn ssh_to(bed: &SshBed, target: &str, options: &[&str]) -> Command {
 }
 
 async fn grant(bed: &SshBed, target: &str) {
-    let wish = control::Wish::new(format!("{LOGIN}@{target}").parse().unwrap());
+    let wish = control::AccessRequestInput::new(format!("{LOGIN}@{target}").parse().unwrap());
     let alice = bed.actor("alice").await;
     let asked = bed.gateway.control().access.ask(&alice, wish).await.unwrap();
     assert!(asked.grant.is_some());

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use control::{Actor, Wish};
+use control::{AccessRequestInput, Actor};
 use policies::{DeviceId, Grant, PrincipalId, Resource, Ttl};
 use postern::config::Config;
 use postern::throwaway::{Cluster, Options};
@@ -150,10 +150,10 @@ impl Bed {
 
     pub async fn ask(&self, name: &str, resource: &str, ttl: &str) -> control::Asked {
         let actor = self.actor(name).await;
-        let wish = Wish {
+        let wish = AccessRequestInput {
             ttl: Some(ttl.parse::<Ttl>().unwrap()),
             reason: "a test".to_owned(),
-            ..Wish::new(resource.parse::<Resource>().unwrap())
+            ..AccessRequestInput::new(resource.parse::<Resource>().unwrap())
         };
         self.gateway.control().access.ask(&actor, wish).await.unwrap()
     }

@@ -8,7 +8,7 @@ use policies::{
     Wanted,
 };
 
-use crate::access::input::{Answer, REASON_MAX, Waiting, Wish};
+use crate::access::input::{AccessRequestInput, Answer, REASON_MAX, Waiting};
 use crate::access::load::open_grant;
 use crate::access::terms::terms_of;
 use crate::access::{Access, issue_grant, load, requests, step_up, terms, transitions};
@@ -36,22 +36,22 @@ const EMERGENCY_REASON: u32 = 10;
 pub(crate) async fn ask(
     tx: &mut Transaction,
     asker: &Asker,
-    wish: Wish,
+    requested: AccessRequestInput,
     waiting: Waiting,
 ) -> Result<Answer, ControlError> {
     tx.inventory.person(&asker.principal)?;
-    let (wish, all) = complete(tx, asker, wish)?;
-    let unusual = risk::assess_risk(tx, asker, wish.source).await?;
-    if let Some(answer) = reused(tx, asker, &wish, &all, &unusual).await? {
+    let (requested, all) = complete(tx, asker, requested)?;
+    let unusual = risk::assess_risk(tx, asker, requested.source).await?;
+    if let Some(answer) = reused(tx, asker, &requested, &all, &unusual).await? {
         return Ok(answer);
     }
     // Only what was touched for in this very form counts; what is asked elsewhere is stood by.
     let proof = asker.touch.clone();
-    let facts = unusual.facts(wish.judged_at(tx.now), wish.source);
-    let facts = step_up::facts(wish.facts(facts), proof.as_ref());
+    let facts = unusual.facts(requested.judged_at(tx.now), requested.source);
+    let facts = step_up::facts(requested.facts(facts), proof.as_ref());
     let terms = terms_of(tx, asker, &all, &facts)?;
-    terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
-    if let Some(request) = joined(tx, asker, &all, &wish, waiting).await? {
+    terms.said(requested.ticket.as_ref(), &requested.reason).map_err(Rejection::Unsaid)?;
+    if let Some(request) = joined(tx, asker, &all, &requested, waiting).await? {
         return stands_by(tx, request, proof).await;
     }
     if waiting == Waiting::No {
@@ -60,7 +60,7 @@ pub(crate) async fn ask(
     if waiting == Waiting::No && !terms.approvals.is_empty() {
         return Err(Rejection::NeedsApproval(needs(&terms.approvals)).into());
     }
-    ask_anew(tx, asker, wish, (terms, proof), &unusual).await
+    ask_anew(tx, asker, requested, (terms, proof), &unusual).await
 }
 
 /// The wish with its databases filled in, and everything that it asks for; nothing of that is
@@ -68,41 +68,45 @@ pub(crate) async fn ask(
 fn complete(
     tx: &Transaction,
     asker: &Asker,
-    wish: Wish,
-) -> Result<(Wish, Vec<Resource>), ControlError> {
+    requested: AccessRequestInput,
+) -> Result<(AccessRequestInput, Vec<Resource>), ControlError> {
     let mut all: Vec<Resource> = Vec::new();
-    for resource in std::iter::once(&wish.resource).chain(&wish.also) {
+    for resource in std::iter::once(&requested.resource).chain(&requested.also) {
         let (_, resource) = tx.inventory.resolve(resource)?;
         tx.kernel().not_locked(asker, &resource, tx.now)?;
         if !all.contains(&resource) {
             all.push(resource);
         }
     }
-    makes_sense(tx, &wish, all.len())?;
+    makes_sense(tx, &requested, all.len())?;
     let mut each = all.iter().cloned();
-    let resource = each.next().unwrap_or_else(|| wish.resource.clone());
-    Ok((Wish { resource, also: each.collect(), ..wish }, all))
+    let resource = each.next().unwrap_or_else(|| requested.resource.clone());
+    Ok((AccessRequestInput { resource, also: each.collect(), ..requested }, all))
 }
 
-pub(crate) fn makes_sense(tx: &Transaction, wish: &Wish, count: usize) -> Result<(), ControlError> {
-    let invalid = |told: &str| Err(ControlError::Invalid(told.to_owned()));
+pub(crate) fn makes_sense(
+    tx: &Transaction,
+    requested: &AccessRequestInput,
+    count: usize,
+) -> Result<(), ControlError> {
+    let invalid = |message: &str| Err(ControlError::Invalid(message.to_owned()));
     if count > TOGETHER_MOST {
         return invalid("one request asks for 20 things at most");
     }
-    if wish.starts_at.is_some_and(|starts| starts <= tx.now) {
+    if requested.starts_at.is_some_and(|starts| starts <= tx.now) {
         return invalid("it would have begun already: say a time to come, or none");
     }
     let latest = tx.now.after(LATEST);
-    if wish.starts_at.is_some_and(|starts| latest < starts) {
+    if requested.starts_at.is_some_and(|starts| latest < starts) {
         return invalid("it would begin in more than 30 days: ask nearer to it");
     }
-    if wish.act == Act::Connect {
+    if requested.act == Act::Connect {
         return Ok(());
     }
-    if count > 1 || wish.starts_at.is_some() {
+    if count > 1 || requested.starts_at.is_some() {
         return invalid("an emergency is about one thing, now");
     }
-    let given = wish.reason.trim().chars().count();
+    let given = requested.reason.trim().chars().count();
     if usize::try_from(EMERGENCY_REASON).is_ok_and(|least| given < least) {
         let wanted = EMERGENCY_REASON;
         return Err(Rejection::Unsaid(Unsaid::Reason { wanted, given }).into());
@@ -114,11 +118,11 @@ pub(crate) fn makes_sense(tx: &Transaction, wish: &Wish, count: usize) -> Result
 async fn reused(
     tx: &mut Transaction,
     asker: &Asker,
-    wish: &Wish,
+    requested: &AccessRequestInput,
     all: &[Resource],
     unusual: &Unusual,
 ) -> Result<Option<Answer>, ControlError> {
-    let said = wish.facts(unusual.facts(tx.now, wish.source));
+    let said = requested.facts(unusual.facts(tx.now, requested.source));
     let mut live = Vec::new();
     for resource in all {
         let lately = step_up::latest(tx, asker, resource).await?;
@@ -128,12 +132,12 @@ async fn reused(
     let Some(first) = live.first() else {
         return Ok(None);
     };
-    if let Some(starts_at) = wish.starts_at {
-        let told = format!(
+    if let Some(starts_at) = requested.starts_at {
+        let message = format!(
             "grant `{}` is open now: ask for {starts_at} once it has ended, or extend it",
             first.id
         );
-        return Err(ControlError::Conflict(told));
+        return Err(ControlError::Conflict(message));
     }
     if live.len() < all.len() {
         return Ok(None);
@@ -153,12 +157,12 @@ async fn live_grant(
         return Ok(None);
     };
     if let GrantState::Scheduled { opens, .. } = grant.state {
-        let told = format!(
+        let message = format!(
             "your grant `{0}` for this begins at {opens}: connect then, or give it back with \
                  `postern done {0}` and ask for now",
             grant.id
         );
-        return Err(ControlError::Conflict(told));
+        return Err(ControlError::Conflict(message));
     }
     terms::covers(tx, &grant, facts).await?;
     Ok(Some(grant))
@@ -170,7 +174,7 @@ async fn joined(
     tx: &mut Transaction,
     asker: &Asker,
     all: &[Resource],
-    wish: &Wish,
+    requested: &AccessRequestInput,
     waiting: Waiting,
 ) -> Result<Option<Request>, ControlError> {
     let pending = store::requests::pending_of(tx.db(), &asker.principal).await?;
@@ -191,19 +195,19 @@ async fn joined(
         crate::access::transitions::withdraw_for(tx, &request, &why.to_string()).await?;
         return Ok(None);
     }
-    if request.act == Act::Connect && wish.act == Act::BreakGlass {
+    if request.act == Act::Connect && requested.act == Act::BreakGlass {
         return Ok(None);
     }
     if waiting == Waiting::No {
         return Err(Rejection::NeedsApproval(needs(&request.terms.approvals)).into());
     }
     let unproved = request.state == RequestState::NeedsStepUp;
-    if asker.touch.is_some() && unproved && !is_exactly(tx, &request, wish)? {
-        let told = "the one who asks has touched for it in another form";
-        crate::access::transitions::withdraw_for(tx, &request, told).await?;
+    if asker.touch.is_some() && unproved && !is_exactly(tx, &request, requested)? {
+        let message = "the one who asks has touched for it in another form";
+        crate::access::transitions::withdraw_for(tx, &request, message).await?;
         return Ok(None);
     }
-    if is_same(&request, wish) { Ok(Some(request)) } else { Err(waits_already(&request)) }
+    if is_same(&request, requested) { Ok(Some(request)) } else { Err(waits_already(&request)) }
 }
 
 /// A request that waited for the touch of the one who asks goes on with one that serves.
@@ -220,24 +224,32 @@ async fn stands_by(
 }
 
 /// Whether a touch for this wish is one for that request: what it leaves out was not agreed to.
-fn is_exactly(tx: &Transaction, request: &Request, wish: &Wish) -> Result<bool, ControlError> {
+fn is_exactly(
+    tx: &Transaction,
+    request: &Request,
+    requested: &AccessRequestInput,
+) -> Result<bool, ControlError> {
     let default = tx.inventory.resolve(&request.resource)?.0.default_ttl;
-    let wish = Wish { ttl: wish.ttl.or(Some(default)), ..wish.clone() };
-    Ok(is_same(request, &wish) && wish.reason == request.reason && wish.ticket == request.ticket)
+    let requested =
+        AccessRequestInput { ttl: requested.ttl.or(Some(default)), ..requested.clone() };
+    Ok(is_same(request, &requested)
+        && requested.reason == request.reason
+        && requested.ticket == request.ticket)
 }
 
 async fn ask_anew(
     tx: &mut Transaction,
     asker: &Asker,
-    wish: Wish,
+    requested: AccessRequestInput,
     (terms, proof): (Terms, Option<StepUp>),
     unusual: &Unusual,
 ) -> Result<Answer, ControlError> {
-    let ttl = match wish.ttl {
+    let ttl = match requested.ttl {
         Some(ttl) => ttl,
-        None => tx.inventory.resolve(&wish.resource)?.0.default_ttl,
+        None => tx.inventory.resolve(&requested.resource)?.0.default_ttl,
     };
-    let Wish { resource, also, reason, ticket, act, starts_at, source, .. } = wish;
+    let AccessRequestInput { resource, also, reason, ticket, act, starts_at, source, .. } =
+        requested;
     let extends = None;
     let wanted = Wanted { resource, also, ttl, reason, ticket, act, starts_at, extends };
     let request = posed(tx, asker, wanted, (terms, proof.as_ref()))?;
@@ -292,8 +304,8 @@ async fn makes_room(tx: &mut Transaction, request: &Request) -> Result<(), Contr
         transitions::withdraw_for(tx, &other, "an emergency overtook it").await?;
     }
     if count >= PENDING_EACH && request.act == Act::Connect {
-        let told = format!("{PENDING_EACH} of your requests wait already");
-        return Err(ControlError::Conflict(told));
+        let message = format!("{PENDING_EACH} of your requests wait already");
+        return Err(ControlError::Conflict(message));
     }
     Ok(())
 }
@@ -307,15 +319,15 @@ fn waits_already(request: &Request) -> ControlError {
 }
 
 /// Whether somebody who asks this can as well wait for that.
-pub(crate) fn is_same(request: &Request, wish: &Wish) -> bool {
+pub(crate) fn is_same(request: &Request, requested: &AccessRequestInput) -> bool {
     let limit = request.terms.limit;
     let within = |ttl: Ttl| limit.map_or(ttl, |limit| ttl.min(limit));
-    let same_ttl = wish.ttl.is_none_or(|ttl| within(ttl) == request.ttl);
+    let same_ttl = requested.ttl.is_none_or(|ttl| within(ttl) == request.ttl);
     same_ttl
-        && wish.act == request.act
-        && wish.starts_at == request.starts_at
-        && (wish.reason.is_empty() || wish.reason == request.reason)
-        && (wish.ticket.is_none() || wish.ticket == request.ticket)
+        && requested.act == request.act
+        && requested.starts_at == request.starts_at
+        && (requested.reason.is_empty() || requested.reason == request.reason)
+        && (requested.ticket.is_none() || requested.ticket == request.ticket)
 }
 
 impl Access {
@@ -323,25 +335,29 @@ impl Access {
     ///
     /// # Errors
     /// Where the rules or a lock forbid it, or something else of theirs for it waits.
-    pub async fn ask(&self, actor: &Actor, wish: Wish) -> Result<Asked, ControlError> {
-        self.ask_for(actor.asker(), wish, Waiting::Yes).await
+    pub async fn ask(
+        &self,
+        actor: &Actor,
+        requested: AccessRequestInput,
+    ) -> Result<Asked, ControlError> {
+        self.ask_for(actor.asker(), requested, Waiting::Yes).await
     }
 
-    #[tracing::instrument(skip_all, fields(principal = %asker.principal, resource = %wish.resource))]
+    #[tracing::instrument(skip_all, fields(principal = %asker.principal, resource = %requested.resource))]
     pub(crate) async fn ask_for(
         &self,
         asker: Asker,
-        wish: Wish,
+        requested: AccessRequestInput,
         waiting: Waiting,
     ) -> Result<Asked, ControlError> {
-        check_text("a reason", &wish.reason, REASON_MAX)?;
+        check_text("a reason", &requested.reason, REASON_MAX)?;
         self.kernel.paced(&asker.principal).await?;
-        self.look_up(wish.ticket.as_ref()).await?;
+        self.look_up(requested.ticket.as_ref()).await?;
         let access = self.clone();
         self.kernel
             .to_the_end(async move {
                 let mut tx = access.kernel.begin().await?;
-                let answer = ask(&mut tx, &asker, wish, waiting).await?;
+                let answer = ask(&mut tx, &asker, requested, waiting).await?;
                 let revision = tx.commit().await?;
                 Ok(Asked::new(answer, revision))
             })

@@ -9,7 +9,7 @@ use policies::{
 };
 use serde_json::json;
 
-use crate::access::input::{Answer, REASON_MAX, Wish};
+use crate::access::input::{AccessRequestInput, Answer, REASON_MAX};
 use crate::access::{Access, ask, issue_grant, load, requests, terms, transitions};
 use crate::kernel::transaction::Transaction;
 use crate::model::actor::{Actor, Asker};
@@ -93,9 +93,9 @@ async fn edit(
     if request.principal != actor.principal.id {
         return Err(RequestError::NotTheirs.into());
     }
-    let wish = changed(tx, &request, changes, source)?;
-    let terms = judged_anew(tx, &actor.asker(), &request, (&wish, risk)).await?;
-    let Wish { ttl, reason, ticket, starts_at, .. } = wish;
+    let requested = changed(tx, &request, changes, source)?;
+    let terms = judged_anew(tx, &actor.asker(), &request, (&requested, risk)).await?;
+    let AccessRequestInput { ttl, reason, ticket, starts_at, .. } = requested;
     let edit = Edit { ttl: ttl.unwrap_or(request.ttl), reason, ticket, starts_at };
     let (by, patience) = (request.principal.clone(), tx.kernel().settings().request_patience);
     let event = RequestEvent::Edit { by, edit, terms, patience };
@@ -116,13 +116,13 @@ fn changed(
     request: &Request,
     changes: Changes,
     source: Option<IpAddr>,
-) -> Result<Wish, ControlError> {
+) -> Result<AccessRequestInput, ControlError> {
     let Changes { ttl, reason, ticket, starts_at } = changes;
     if matches!(starts_at, Part::Becomes(_)) && request.extends.is_some() {
-        let told = "an extension begins where the grant would end: it has no other time";
-        return Err(ControlError::Invalid(told.to_owned()));
+        let message = "an extension begins where the grant would end: it has no other time";
+        return Err(ControlError::Invalid(message.to_owned()));
     }
-    let wish = Wish {
+    let requested = AccessRequestInput {
         also: request.also.clone(),
         ttl: Some(ttl.unwrap_or(request.ttl)),
         reason: reason.unwrap_or_else(|| request.reason.clone()),
@@ -130,10 +130,10 @@ fn changed(
         act: request.act,
         starts_at: starts_at.of(request.starts_at.filter(|starts| tx.now < *starts)),
         source,
-        ..Wish::new(request.resource.clone())
+        ..AccessRequestInput::new(request.resource.clone())
     };
-    ask::makes_sense(tx, &wish, request.resources().count())?;
-    Ok(wish)
+    ask::makes_sense(tx, &requested, request.resources().count())?;
+    Ok(requested)
 }
 
 /// What it takes, said so: without the touch that it was asked with.
@@ -141,18 +141,18 @@ async fn judged_anew(
     tx: &mut Transaction,
     asker: &Asker,
     request: &Request,
-    (wish, risk): (&Wish, Risk),
+    (requested, risk): (&AccessRequestInput, Risk),
 ) -> Result<Terms, ControlError> {
     let all: Vec<Resource> = request.resources().cloned().collect();
     // What was unusual when it was asked stays so.
-    let facts = Facts { risk, ..Facts::new(wish.judged_at(tx.now), wish.source) };
-    let facts = wish.facts(facts);
+    let facts = Facts { risk, ..Facts::new(requested.judged_at(tx.now), requested.source) };
+    let facts = requested.facts(facts);
     let terms = terms::terms_of(tx, asker, &all, &facts)?;
-    terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
+    terms.said(requested.ticket.as_ref(), &requested.reason).map_err(Rejection::Unsaid)?;
     if let Some(id) = &request.extends {
         let grant: GrantId = id.clone();
         let grant = load::granted(tx, &grant).await?;
-        issue_grant::can_be_extended(tx, &grant, wish, terms.limit)?;
+        issue_grant::can_be_extended(tx, &grant, requested, terms.limit)?;
     }
     Ok(terms)
 }

@@ -13,7 +13,7 @@ use policies::{
 };
 
 use crate::access::Access;
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 use crate::model::actor::{Actor, Asker};
 use crate::model::carrier::Carrier;
 use crate::model::error::ControlError;
@@ -25,12 +25,12 @@ impl Access {
     ///
     /// # Errors
     /// Where the actor may not ask about them, or there is no such person, target, login or database.
-    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, resource = %wish.resource))]
+    #[tracing::instrument(skip_all, fields(actor = %actor.principal.id, resource = %requested.resource))]
     pub async fn explain(
         &self,
         actor: &Actor,
         who: Option<PrincipalId>,
-        wish: Wish,
+        requested: AccessRequestInput,
     ) -> Result<Explanation, ControlError> {
         let own = who.as_ref().is_none_or(|who| *who == actor.principal.id);
         if !own {
@@ -52,10 +52,10 @@ impl Access {
         let (access, oversees) = (self.clone(), actor.oversees());
         let explaining = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let facts = wish.facts(Facts { risk, ..Facts::new(now, None) });
-            let told = inventory.explained(&asker.principal, &wish, &facts)?;
-            let told = if oversees { told } else { discreet(told) };
-            Ok(access.unless_locked(&asker, &inventory, &wish, told))
+            let facts = requested.facts(Facts { risk, ..Facts::new(now, None) });
+            let message = inventory.explained(&asker.principal, &requested, &facts)?;
+            let message = if oversees { message } else { discreet(message) };
+            Ok(access.unless_locked(&asker, &inventory, &requested, message))
         });
         explaining.await.map_err(|_| ControlError::Broken)?
     }
@@ -65,20 +65,20 @@ impl Access {
         &self,
         asker: &Asker,
         inventory: &Inventory,
-        wish: &Wish,
-        told: Explanation,
+        requested: &AccessRequestInput,
+        message: Explanation,
     ) -> Explanation {
-        let resolved = inventory.resolve(&wish.resource).ok();
+        let resolved = inventory.resolve(&requested.resource).ok();
         let locked = resolved.and_then(|(_, resource)| {
             self.kernel.not_locked(asker, &resource, self.kernel.now()).err()
         });
         match locked {
             Some(why) => Explanation {
-                answer: format!("{} can't have {}: {why}", told.name, told.resource),
+                answer: format!("{} can't have {}: {why}", message.name, message.resource),
                 verdict: Verdict::Denied,
-                ..told
+                ..message
             },
-            None => told,
+            None => message,
         }
     }
 }
@@ -90,20 +90,20 @@ fn stranger(principal: PrincipalId) -> Asker {
 }
 
 /// What somebody is told who doesn't oversee the rules.
-fn discreet(told: Explanation) -> Explanation {
-    let rules = told.rules.into_iter().map(|mut rule| {
+fn discreet(message: Explanation) -> Explanation {
+    let rules = message.rules.into_iter().map(|mut rule| {
         let name = Path::new(&rule.place.file).file_name();
         rule.place.file = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         rule
     });
-    Explanation { rules: rules.collect(), otherwise: Vec::new(), ..told }
+    Explanation { rules: rules.collect(), otherwise: Vec::new(), ..message }
 }
 
 impl Inventory {
     fn explained(
         &self,
         who: &PrincipalId,
-        wish: &Wish,
+        requested: &AccessRequestInput,
         facts: &Facts,
     ) -> Result<Explanation, ControlError> {
         let person = self.people.get(who).ok_or(ControlError::NotFound("person"))?;
@@ -111,7 +111,7 @@ impl Inventory {
         let clock = |now| calendar.local(now);
         let inquiry = Inquiry { book: &self.rules, world: &world, clock: &clock };
         let facts = self.informed(&person.principal, facts);
-        inquiry.explain(who, &wish.resource, facts).map_err(|why| match why {
+        inquiry.explain(who, &requested.resource, facts).map_err(|why| match why {
             InquiryError::NoPerson(_) => ControlError::NotFound("person"),
             InquiryError::NoTarget(_) => ControlError::NotFound("target"),
             InquiryError::Resource(why) => ControlError::Refused(why.into()),

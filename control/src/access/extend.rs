@@ -3,7 +3,7 @@
 use policies::{Grant, GrantId, Request, Ttl, Wanted};
 
 use crate::access::ask::is_same;
-use crate::access::input::{Answer, Wish};
+use crate::access::input::{AccessRequestInput, Answer};
 use crate::access::issue_grant::can_be_extended;
 use crate::access::transitions::extends;
 use crate::access::{Access, ask, load, terms};
@@ -61,24 +61,24 @@ async fn ask_longer(
     tx.kernel().not_locked(asker, &grant.resource, tx.now)?;
     let first = load::stored(tx, &grant.request).await?;
     let (request, source) = (first.request, first.source);
-    let wish = Wish {
+    let requested = AccessRequestInput {
         also: Vec::new(),
         ttl: Some(ttl.unwrap_or(grant.ttl)),
         reason: reason.unwrap_or_else(|| request.reason.clone()),
         ticket: request.ticket,
         act: grant.act,
         source,
-        ..Wish::new(grant.resource.clone())
+        ..AccessRequestInput::new(grant.resource.clone())
     };
     let all = [grant.resource.clone()];
     // Where the connection comes from is as it was; this is asked in a session.
     let unusual = risk::assess_risk(tx, asker, None).await?;
-    let facts = wish.facts(unusual.facts(tx.now, source));
+    let facts = requested.facts(unusual.facts(tx.now, source));
     let terms = terms::terms_of(tx, asker, &all, &facts)?;
-    terms.said(wish.ticket.as_ref(), &wish.reason).map_err(Rejection::Unsaid)?;
-    can_be_extended(tx, &grant, &wish, terms.limit)?;
+    terms.said(requested.ticket.as_ref(), &requested.reason).map_err(Rejection::Unsaid)?;
+    can_be_extended(tx, &grant, &requested, terms.limit)?;
     if let Some(waiting) = waits_longer(tx, &grant).await? {
-        return match is_same(&waiting, &wish) {
+        return match is_same(&waiting, &requested) {
             true => Ok((waiting, Vec::new())),
             false => Err(ControlError::Conflict(format!(
                 "request `{}` to extend this grant waits already: take it back first",
@@ -86,8 +86,8 @@ async fn ask_longer(
             ))),
         };
     }
-    let Wish { resource, also, reason, ticket, act, .. } = wish;
-    let ttl = wish.ttl.unwrap_or(grant.ttl);
+    let AccessRequestInput { resource, also, reason, ticket, act, .. } = requested;
+    let ttl = requested.ttl.unwrap_or(grant.ttl);
     let (starts_at, extends) = (None, Some(grant.id));
     let wanted = Wanted { resource, also, ttl, reason, ticket, act, starts_at, extends };
     let request = ask::posed(tx, asker, wanted, (terms, None))?;

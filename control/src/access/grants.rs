@@ -150,8 +150,8 @@ impl Access {
     ) -> Result<(), ControlError> {
         let own = grant.principal == actor.principal.id;
         if *end == End::Done {
-            let told = "only its holder gives a grant back: others revoke it";
-            return own.then_some(()).ok_or_else(|| ControlError::Forbidden(told.to_owned()));
+            let message = "only its holder gives a grant back: others revoke it";
+            return own.then_some(()).ok_or_else(|| ControlError::Forbidden(message.to_owned()));
         }
         self.kernel.not_shut_out(&actor.asker(), now)?;
         let person = inventory.person(&actor.principal.id)?;
@@ -159,8 +159,8 @@ impl Access {
             return Ok(());
         }
         if own {
-            let told = "this is your own grant: give it back with `postern done`";
-            return Err(ControlError::Forbidden(told.to_owned()));
+            let message = "this is your own grant: give it back with `postern done`";
+            return Err(ControlError::Forbidden(message.to_owned()));
         }
         // Nobody was asked in an emergency; whoever is to look at it may end it, too.
         if let Some(review) = store::reviews::of(db, &grant.id).await? {
@@ -308,13 +308,13 @@ fn ssh_certificate(
     let ssh = tx.kernel().settings().ssh.as_ref();
     let ssh = ssh.ok_or(ControlError::NotFound("authority for SSH"))?;
     let permits = permits(&rights.channels);
-    let wish = LoginCert {
+    let requested = LoginCert {
         login: resource.login.as_str(),
         key_id: &format!("postern {} {}", grant.principal, grant.id),
         permits: &permits,
         life: CERTIFICATE_LIFE.duration(),
     };
-    let issued = ssh.authority.issue_login(&wish, tx.now.millis());
+    let issued = ssh.authority.issue_login(&requested, tx.now.millis());
     let issued = issued.map_err(ControlError::IssueSsh)?;
     Ok(Upstream::SshCertificate(Box::new(issued)))
 }

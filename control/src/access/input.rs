@@ -9,7 +9,7 @@ pub(crate) const REASON_MAX: usize = 2_000;
 
 /// What somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct AccessRequestInput {
     /// The login, target and database; without a database, the target's default.
     pub resource: Resource,
     /// What else, to be decided on as one.
@@ -28,7 +28,7 @@ pub struct Wish {
     pub source: Option<IpAddr>,
 }
 
-impl Wish {
+impl AccessRequestInput {
     /// A wish for this, of which nothing more is said.
     #[must_use]
     pub fn new(resource: Resource) -> Self {

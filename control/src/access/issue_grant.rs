@@ -6,7 +6,7 @@ use policies::{
 };
 use serde_json::json;
 
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 use crate::access::{load, reviews, step_up, transitions};
 use crate::kernel::transaction::Transaction;
 use crate::model::error::ControlError;
@@ -17,10 +17,10 @@ use crate::platform::ids;
 pub(crate) fn can_be_extended(
     tx: &Transaction,
     grant: &Grant,
-    wish: &Wish,
+    requested: &AccessRequestInput,
     limit: Option<Ttl>,
 ) -> Result<(), ControlError> {
-    let by = wish.ttl.unwrap_or(grant.ttl);
+    let by = requested.ttl.unwrap_or(grant.ttl);
     let by = limit.map_or(by, |limit| by.min(limit));
     let event = GrantEvent::Extend { request: grant.request.clone(), by, limit };
     grant.apply(event, tx.now)?;

@@ -110,8 +110,9 @@ impl Access {
         let lock = locks.iter().find(|lock| lock.id == *id);
         match lock.map(|lock| &lock.subject) {
             Some(Subject::Credential(credential)) => {
-                let told = format!("`{credential}` was taken back for good: sign in again instead");
-                Err(ControlError::Conflict(told))
+                let message =
+                    format!("`{credential}` was taken back for good: sign in again instead");
+                Err(ControlError::Conflict(message))
             }
             Some(
                 Subject::Principal(_)
@@ -179,8 +180,8 @@ fn check(
         Subject::Credential(_) | Subject::Target(_) | Subject::Login(_, _) => false,
     };
     if own {
-        let told = "this would lock yourself out, and nobody locked out can lift a lock";
-        return Err(ControlError::Conflict(told.to_owned()));
+        let message = "this would lock yourself out, and nobody locked out can lift a lock";
+        return Err(ControlError::Conflict(message.to_owned()));
     }
     if until.is_some_and(|until| until <= now) {
         return Err(ControlError::Invalid("the lock would have ended already".to_owned()));

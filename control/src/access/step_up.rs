@@ -205,8 +205,8 @@ pub(crate) fn fresh<'g>(
     match given.filter(|given| tx.now < given.at.after(within)) {
         Some(given) => Ok(Some(given)),
         None => {
-            let told = format!("the rules want a touch of the last {within} here");
-            Err(tx.kernel().step_up_needed("/keys", &told))
+            let message = format!("the rules want a touch of the last {within} here");
+            Err(tx.kernel().step_up_needed("/keys", &message))
         }
     }
 }

@@ -66,7 +66,7 @@ impl Access {
     pub(crate) fn words(&self, actor: &Actor, wanted: &[Resource]) -> Words {
         let asker = actor.asker();
         let inventory = self.kernel.inventory();
-        let known = wanted.iter().filter_map(|wish| inventory.resolve(wish).ok());
+        let known = wanted.iter().filter_map(|requested| inventory.resolve(requested).ok());
         let terms = known.filter_map(|(_, resource)| self.terms(&asker, &resource).ok());
         terms.reduce(Terms::and).unwrap_or_default().words()
     }

@@ -67,16 +67,16 @@ impl Access {
 }
 
 fn unreadable() -> ControlError {
-    let told = "the message has to be JSON with a `ticket` and its `state`";
-    ControlError::Invalid(told.to_owned())
+    let message = "the message has to be JSON with a `ticket` and its `state`";
+    ControlError::Invalid(message.to_owned())
 }
 
 async fn hear(tx: &mut Transaction, id: &str, message: Message) -> Result<Closed, ControlError> {
     // Twice the tolerance: a message may be signed as late as that from now.
     let expires_at = tx.now.after(WEBHOOK_TOLERANCE).after(WEBHOOK_TOLERANCE);
     if !store::webhooks::take(tx.db(), id, expires_at).await? {
-        let told = "this message was taken before".to_owned();
-        return Err(ControlError::Conflict(told));
+        let text = "this message was taken before".to_owned();
+        return Err(ControlError::Conflict(text));
     }
     let Message { ticket, state } = message;
     let is_over = OVER.contains(&state.to_lowercase().as_str());
@@ -94,8 +94,8 @@ async fn close(tx: &mut Transaction, ticket: &Ticket) -> Result<Closed, ControlE
     let mut closed = nothing();
     for request in store::requests::pending_about(tx.db(), ticket).await? {
         if !transitions::lapse(tx, &request).await? {
-            let told = format!("ticket {ticket} is closed");
-            transitions::withdraw_for(tx, &request, &told).await?;
+            let message = format!("ticket {ticket} is closed");
+            transitions::withdraw_for(tx, &request, &message).await?;
             closed.withdrawn.push(request.id);
         }
     }

@@ -103,15 +103,15 @@ impl Evidence {
 async fn happened(
     tx: &mut Transaction,
     proxy: &str,
-    told: v1::Happening,
+    message: v1::Happening,
 ) -> Result<(), ControlError> {
     let now = tx.now;
-    let id = clip(&told.id, ID_MAX);
+    let id = clip(&message.id, ID_MAX);
     if !store::sessions::is_new(tx.db(), &id, now).await? {
         return Ok(());
     }
-    let at = Timestamp::from_millis(told.at_ms);
-    match told.happening {
+    let at = Timestamp::from_millis(message.at_ms);
+    match message.happening {
         Some(What::Opened(opened)) => match session(opened, proxy, at) {
             Ok(session) => record_opened(tx, proxy, &named(tx, session)).await,
             Err(why) => ignored(proxy, &why),

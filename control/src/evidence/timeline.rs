@@ -58,8 +58,9 @@ impl Evidence {
             return Err(ControlError::NotFound("thing in the audit log"));
         }
         let events: Vec<AuditView> = events.into_values().collect();
-        let told = events.iter().map(|event| format!("{}  {}", event.at, words(event))).collect();
-        Ok(Story { about: about.to_owned(), told, events })
+        let message =
+            events.iter().map(|event| format!("{}  {}", event.at, words(event))).collect();
+        Ok(Story { about: about.to_owned(), told: message, events })
     }
 }
 
@@ -270,9 +271,9 @@ fn decided(event: &AuditView) -> Option<String> {
         ("; out of the way was ", rules("stood_aside")),
         ("; by ", facts.join(", ")),
     ];
-    let told = parts.into_iter().filter(|(_, part)| !part.is_empty());
-    let told: String = told.map(|(lead, part)| format!("{lead}{part}")).collect();
-    Some(format!("without asking anybody{told}"))
+    let message = parts.into_iter().filter(|(_, part)| !part.is_empty());
+    let message: String = message.map(|(lead, part)| format!("{lead}{part}")).collect();
+    Some(format!("without asking anybody{message}"))
 }
 
 fn opened(event: &AuditView) -> String {
@@ -320,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_happened_is_told_in_words() {
-        for (actor, kind, subject, detail, told) in [
+        for (actor, kind, subject, detail, message) in [
             (
                 "principal:carol",
                 "lock.set",
@@ -358,7 +359,7 @@ mod tests {
                 subject: subject.to_owned(),
                 detail,
             };
-            assert_eq!(words(&event), told);
+            assert_eq!(words(&event), message);
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::access::input::{Waiting, Wish};
+use crate::access::input::{AccessRequestInput, Waiting};
 use crate::access::step_up;
 use crate::gateway::pending_connections::{Answer, Place};
 use crate::gateway::{Gateway, pending_connections};
@@ -86,10 +86,10 @@ impl Story<'_> {
     /// Has a known person touch for this connection, where the rules want it and they didn't lately,
     /// or say on its page what their client had no way to say.
     async fn touched(&mut self, place: &mut Place, asker: Asker) -> Result<Asker, v1::Refused> {
-        let wish = self.wish();
+        let requested = self.wish();
         let wants = async {
-            let touch = self.gateway.access.wants_touch(&asker, &wish).await?;
-            Ok(touch || self.gateway.access.lacks_words(&asker, &wish).await?.is_some())
+            let touch = self.gateway.access.wants_touch(&asker, &requested).await?;
+            Ok(touch || self.gateway.access.lacks_words(&asker, &requested).await?.is_some())
         };
         let wants = wants.await;
         if !wants.map_err(|error| self.why(&error))? {
@@ -213,7 +213,7 @@ impl Story<'_> {
         let db = &mut *self.gateway.kernel.store().read().await?;
         let found = store::requests::find(db, id).await?;
         let request = found.ok_or(ControlError::NotFound("request"))?.request;
-        let told = match &request.state {
+        let message = match &request.state {
             RequestState::NeedsStepUp | RequestState::NeedsApproval { .. } => return Ok(None),
             RequestState::Granted { .. } => {
                 let none = || ControlError::NotFound("grant");
@@ -239,7 +239,7 @@ impl Story<'_> {
             }
             RequestState::Lapsed { .. } => refused("lapsed", "nobody decided in time"),
         };
-        Ok(Some(Err(told)))
+        Ok(Some(Err(message)))
     }
 
     fn grant(&self, grant: &policies::Grant, request: &Request, revision: u64) -> v1::Granted {
@@ -266,13 +266,13 @@ impl Story<'_> {
         }
     }
 
-    fn wish(&self) -> Wish {
-        Wish {
+    fn wish(&self) -> AccessRequestInput {
+        AccessRequestInput {
             ttl: self.caller.ttl,
             reason: self.caller.reason.clone(),
             ticket: self.caller.ticket.clone(),
             source: self.source(),
-            ..Wish::new(self.caller.resource.clone())
+            ..AccessRequestInput::new(self.caller.resource.clone())
         }
     }
 
@@ -286,8 +286,8 @@ impl Story<'_> {
 
     /// As long as the caller waits, within our own bound; without a word, our own.
     fn patience(&self, most: Ttl) -> Ttl {
-        let wish = self.caller.patience;
-        if wish.is_zero() { most } else { wish.min(most) }
+        let requested = self.caller.patience;
+        if requested.is_zero() { most } else { requested.min(most) }
     }
 
     async fn say(&self, event: Event) -> Result<(), v1::Refused> {

@@ -130,8 +130,8 @@ impl Link for LinkService {
     ) -> Result<Response<v1::ReportReply>, Status> {
         let report = request.into_inner();
         if report.happenings.len() > REPORT_MOST {
-            let told = format!("a report holds at most {REPORT_MOST} happenings");
-            return Err(Status::invalid_argument(told));
+            let message = format!("a report holds at most {REPORT_MOST} happenings");
+            return Err(Status::invalid_argument(message));
         }
         self.0.evidence.report(report).await.map_err(status)?;
         Ok(Response::new(v1::ReportReply {}))
@@ -225,14 +225,14 @@ fn to_wire(credential: &Upstream) -> v1::Credential {
 
 /// Why an access token isn't taken is told where it was proven to be one.
 fn bearer_status(error: BearerError) -> Status {
-    let told = error.to_string();
+    let message = error.to_string();
     match error {
-        BearerError::NoIssuer => Status::failed_precondition(told),
+        BearerError::NoIssuer => Status::failed_precondition(message),
         BearerError::Unproven
         | BearerError::Token(_)
         | BearerError::Nobody
         | BearerError::Unknown
-        | BearerError::Rejected(_) => Status::unauthenticated(told),
+        | BearerError::Rejected(_) => Status::unauthenticated(message),
         BearerError::Failed(error) => status(error),
     }
 }
@@ -247,22 +247,22 @@ fn invalid(error: impl ToString) -> Status {
 
 /// The one place where an error becomes a status. What the machine said stays in the log.
 fn status(error: ControlError) -> Status {
-    let told = error.to_string();
+    let message = error.to_string();
     match error {
-        ControlError::NotFound(_) => Status::not_found(told),
+        ControlError::NotFound(_) => Status::not_found(message),
         ControlError::Forbidden(_)
         | ControlError::Refused(_)
         | ControlError::EnrolFirst
         | ControlError::Unproven(_)
         | ControlError::StepUpNeeded { .. }
-        | ControlError::Unfit { .. } => Status::permission_denied(told),
-        ControlError::Conflict(_) => Status::failed_precondition(told),
-        ControlError::Invalid(_) => Status::invalid_argument(told),
+        | ControlError::Unfit { .. } => Status::permission_denied(message),
+        ControlError::Conflict(_) => Status::failed_precondition(message),
+        ControlError::Invalid(_) => Status::invalid_argument(message),
         ControlError::RateLimited | ControlError::Throttled(_) | ControlError::Busy => {
-            Status::resource_exhausted(told)
+            Status::resource_exhausted(message)
         }
-        ControlError::Unwritable => Status::unavailable(told),
-        ControlError::Disbelieved(_) => Status::unauthenticated(told),
+        ControlError::Unwritable => Status::unavailable(message),
+        ControlError::Disbelieved(_) => Status::unauthenticated(message),
         ControlError::Unauthenticated => Status::unauthenticated("the token is not valid here"),
         ControlError::Issue(_)
         | ControlError::IssueSsh(_)

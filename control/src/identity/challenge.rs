@@ -168,8 +168,8 @@ impl Identity {
                 self.prove(actor, challenge, proof, purpose, &digest, None).await.map(drop)
             }
             None if self.factors(&actor.principal.id).await?.any() => {
-                let told = "this takes a touch of a passkey that you have: do it at /keys";
-                Err(ControlError::Forbidden(told.to_owned()))
+                let message = "this takes a touch of a passkey that you have: do it at /keys";
+                Err(ControlError::Forbidden(message.to_owned()))
             }
             None => Ok(()),
         }
@@ -203,8 +203,8 @@ async fn challenge(
         Some(identity.party()?.options(&keys, &asked.challenge())?)
     };
     if options.is_none() && !totp {
-        let told = "you have no passkey yet: register one at /keys";
-        return Err(ControlError::Conflict(told.to_owned()));
+        let message = "you have no passkey yet: register one at /keys";
+        return Err(ControlError::Conflict(message.to_owned()));
     }
     keep(tx, &asked).await?;
     Ok(Challenge { id: asked.id, options, totp, expires_at: asked.expires_at })

@@ -61,14 +61,14 @@ pub(crate) async fn certify(
     device: &DeviceId,
 ) -> Result<Issued, ControlError> {
     if is_reserved(device) {
-        let told = "devices of people have other names than those of workloads";
-        return Err(ControlError::Invalid(told.to_owned()));
+        let message = "devices of people have other names than those of workloads";
+        return Err(ControlError::Invalid(message.to_owned()));
     }
     let mut actor = actor.clone();
     let own = actor.authn.device.get_or_insert_with(|| device.clone());
     if *own != *device {
-        let told = format!("this session belongs to device `{own}`");
-        return Err(ControlError::Forbidden(told));
+        let message = format!("this session belongs to device `{own}`");
+        return Err(ControlError::Forbidden(message));
     }
     let person = tx.acting(&actor)?;
     let session_ends = live_until(tx, &actor.login).await?;

@@ -194,8 +194,8 @@ impl Devices {
         let found = table.answerable(code, now).filter(|ask| ask.reader.as_ref() == Some(reader));
         let ask = found.ok_or(ControlError::NotFound("code of a waiting terminal"))?;
         if digest.is_some_and(|digest| *digest != ask.view.digest) {
-            let told = "this isn't the terminal that you looked at: look again";
-            return Err(ControlError::Conflict(told.to_owned()));
+            let message = "this isn't the terminal that you looked at: look again";
+            return Err(ControlError::Conflict(message.to_owned()));
         }
         ask.answer = Answer::Claimed;
         Ok(ask.view.clone())
@@ -405,8 +405,8 @@ impl Identity {
     ) -> Result<Option<StepUpId>, ControlError> {
         let Some((challenge, proof)) = proof else {
             return if self.factors(&actor.principal.id).await?.any() {
-                let told = "confirm the terminal with your passkey: load the page again";
-                Err(ControlError::Forbidden(told.to_owned()))
+                let message = "confirm the terminal with your passkey: load the page again";
+                Err(ControlError::Forbidden(message.to_owned()))
             } else {
                 Ok(None)
             };

@@ -65,12 +65,12 @@ impl Identity {
         what: &'static str,
     ) -> Result<T, ControlError> {
         let (identity, actor) = (self.clone(), actor.clone());
-        let told = self.own.guesses.tell(&actor.principal.id);
+        let message = self.own.guesses.tell(&actor.principal.id);
         self.kernel
             .to_the_end(async move {
                 let mut tx = identity.kernel.begin().await?;
                 risk::failed(&mut tx, &actor.principal.id, "code").await?;
-                if let Some(left_out) = told {
+                if let Some(left_out) = message {
                     let detail = json!({ "login": actor.login, "left_out": left_out });
                     tx.record(Event::new(&actor, "code.refused", what, detail)).await?;
                 }
@@ -131,10 +131,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_codes_of_one_person_are_told_and_others_are_told_meanwhile() {
+    fn few_codes_of_one_person_are_written_and_those_of_others_meanwhile() {
         let guesses = Guesses::new();
-        let told = |whose: &str| guesses.tell(&whose.parse().unwrap());
-        assert_eq!((0..1_000).filter(|_| told("mallory").is_some()).count(), 10);
-        assert_eq!(told("bob"), Some(990));
+        let counted = |whose: &str| guesses.tell(&whose.parse().unwrap());
+        assert_eq!((0..1_000).filter(|_| counted("mallory").is_some()).count(), 10);
+        assert_eq!(counted("bob"), Some(990));
     }
 }

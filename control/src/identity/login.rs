@@ -147,8 +147,8 @@ impl Identity {
     ) -> Result<Invite, ControlError> {
         may_invite(&self.kernel.inventory(), actor, principal)?;
         if proven.is_none() && self.factors(&actor.principal.id).await?.any() {
-            let told = "a sign-in link for somebody takes a fresh touch of yours";
-            return Err(self.kernel.step_up_needed("/invites", told));
+            let message = "a sign-in link for somebody takes a fresh touch of yours";
+            return Err(self.kernel.step_up_needed("/invites", message));
         }
         self.administer(actor, &self.invite_wish(principal), proven).await?;
         self.invited(Some(actor), principal).await
@@ -229,20 +229,20 @@ fn may_invite(
     actor: &Actor,
     principal: &PrincipalId,
 ) -> Result<OtherHuman, ControlError> {
-    let forbidden = |told: &str| ControlError::Forbidden(told.to_owned());
+    let forbidden = |message: &str| ControlError::Forbidden(message.to_owned());
     if !actor.admin {
         return Err(forbidden("this takes an admin"));
     }
-    let told = "nobody makes a sign-in link for themselves, under whatever identity: register a \
+    let message = "nobody makes a sign-in link for themselves, under whatever identity: register a \
                 passkey at /keys, or ask another admin";
-    inventory.other_human(&actor.principal, [principal]).map_err(|_| forbidden(told))
+    inventory.other_human(&actor.principal, [principal]).map_err(|_| forbidden(message))
 }
 
 /// An admin's word is no substitute for the issuer's.
 fn not_vouched(inventory: &Inventory, principal: &PrincipalId) -> Result<(), ControlError> {
     if inventory.is_vouched(principal) {
-        let told = format!("`{principal}` signs in with their issuer: an admin makes no link");
-        return Err(ControlError::Conflict(told));
+        let message = format!("`{principal}` signs in with their issuer: an admin makes no link");
+        return Err(ControlError::Conflict(message));
     }
     Ok(())
 }
@@ -263,8 +263,8 @@ pub(crate) async fn make_invite(
 ) -> Result<Invite, ControlError> {
     tx.inventory.person(principal)?;
     if tx.inventory.is_workload(principal) {
-        let told = "a workload doesn't sign in: it shows a token of its issuer";
-        return Err(ControlError::Invalid(told.to_owned()));
+        let message = "a workload doesn't sign in: it shows a token of its issuer";
+        return Err(ControlError::Invalid(message.to_owned()));
     }
     let code = ids::fresh_secret(INVITE);
     let expires_at = tx.now.after(INVITE_TTL);

@@ -167,13 +167,13 @@ fn may_ask(
     actor: &Actor,
     principal: &PrincipalId,
 ) -> Result<OtherHuman, ControlError> {
-    let forbidden = |told: &str| ControlError::Forbidden(told.to_owned());
+    let forbidden = |message: &str| ControlError::Forbidden(message.to_owned());
     if !actor.admin {
         return Err(forbidden("this takes an admin"));
     }
     let other = inventory.other_human(&actor.principal, [principal]);
-    let told = "nobody recovers their own account, under whatever identity: ask another admin";
-    other.map_err(|_| forbidden(told))
+    let message = "nobody recovers their own account, under whatever identity: ask another admin";
+    other.map_err(|_| forbidden(message))
 }
 
 impl RecoveryView {
@@ -185,9 +185,9 @@ impl RecoveryView {
     ) -> Result<OtherHuman, ControlError> {
         let other = inventory.other_human(principal, [&self.asked_by, &self.principal]);
         other.map_err(|_| {
-            let told = "a second person has to agree to this: another admin or an auditor, who is \
+            let message = "a second person has to agree to this: another admin or an auditor, who is \
                         neither of the two under any identity";
-            ControlError::Forbidden(told.to_owned())
+            ControlError::Forbidden(message.to_owned())
         })
     }
 }

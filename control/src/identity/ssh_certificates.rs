@@ -80,8 +80,8 @@ async fn certify_ssh(
     let mut actor = actor.clone();
     let own = actor.authn.device.get_or_insert_with(|| device.clone());
     if *own != *device {
-        let told = format!("this session belongs to device `{own}`");
-        return Err(ControlError::Forbidden(told));
+        let message = format!("this session belongs to device `{own}`");
+        return Err(ControlError::Forbidden(message));
     }
     let person = tx.acting(&actor)?;
     let session_ends = credentials::live_until(tx, &actor.login).await?;

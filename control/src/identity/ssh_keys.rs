@@ -160,8 +160,8 @@ impl Identity {
 fn proper(name: &str) -> Result<String, ControlError> {
     let name = clip(name.trim(), NAME_MAX + 1);
     if name.is_empty() || name.chars().count() > NAME_MAX {
-        let told = format!("give the key a name of at most {NAME_MAX} letters");
-        return Err(ControlError::Invalid(told));
+        let message = format!("give the key a name of at most {NAME_MAX} letters");
+        return Err(ControlError::Invalid(message));
     }
     Ok(name)
 }
@@ -232,19 +232,20 @@ async fn may_have_another(
     store::ssh_keys::lapse(tx.db(), whose, since).await?;
     let own = store::ssh_keys::list(tx.db(), Some(whose)).await?;
     if own.iter().any(|key| key.line == line) {
-        let told = "this key waits for you to agree to it already: do it at /keys";
-        return Err(ControlError::Conflict(told.to_owned()));
+        let message = "this key waits for you to agree to it already: do it at /keys";
+        return Err(ControlError::Conflict(message.to_owned()));
     }
     if own.len() >= MOST {
-        let told = format!("{MOST} keys are the most that one person may have: remove one first");
-        return Err(ControlError::Conflict(told));
+        let message =
+            format!("{MOST} keys are the most that one person may have: remove one first");
+        return Err(ControlError::Conflict(message));
     }
     Ok(())
 }
 
 /// A key that is anybody's, or was, is no other's.
 async fn is_free(tx: &mut Transaction, line: &str) -> Result<(), ControlError> {
-    let told = if tx.inventory.ssh_keys.contains_key(line) {
+    let message = if tx.inventory.ssh_keys.contains_key(line) {
         "this key is registered in the configuration already"
     } else {
         match store::ssh_keys::owner(tx.db(), line).await? {
@@ -255,7 +256,7 @@ async fn is_free(tx: &mut Transaction, line: &str) -> Result<(), ControlError> {
             }
         }
     };
-    Err(ControlError::Conflict(told.to_owned()))
+    Err(ControlError::Conflict(message.to_owned()))
 }
 
 async fn confirm_ssh_key(

@@ -104,7 +104,7 @@ impl Identity {
 
 /// A public key of a kind that is taken, without its comment, and the file that it is usually in.
 fn read(line: &str) -> Result<(String, &'static str), ControlError> {
-    let invalid = |told: &str| ControlError::Invalid(told.to_owned());
+    let invalid = |message: &str| ControlError::Invalid(message.to_owned());
     if line.contains("PRIVATE KEY") {
         return Err(invalid(
             "this is a private key, which nobody else may see: send the file that \

@@ -55,8 +55,8 @@ impl Identity {
     ) -> Result<Minted, ControlError> {
         let ttl = self.token_life(ttl)?;
         if uses == Some(0) {
-            let told = "a token without a use is of no use";
-            return Err(ControlError::Invalid(told.to_owned()));
+            let message = "a token without a use is of no use";
+            return Err(ControlError::Invalid(message.to_owned()));
         }
         let (identity, actor, resource) = (self.clone(), actor.clone(), resource.clone());
         self.kernel
@@ -69,13 +69,13 @@ impl Identity {
             .await
     }
 
-    fn token_life(&self, wish: Option<Ttl>) -> Result<Ttl, ControlError> {
+    fn token_life(&self, requested: Option<Ttl>) -> Result<Ttl, ControlError> {
         let most = self.kernel.settings().token_ttl_max;
-        match wish {
+        match requested {
             None => Ok(self.kernel.settings().token_ttl.min(most)),
             Some(ttl) if ttl.is_zero() || ttl > most => {
-                let told = format!("a token lives for at most {most}");
-                Err(ControlError::Invalid(told))
+                let message = format!("a token lives for at most {most}");
+                Err(ControlError::Invalid(message))
             }
             Some(ttl) => Ok(ttl),
         }
@@ -96,8 +96,8 @@ impl Identity {
                     |kept: &Stored| actor.admin || kept.token.principal == actor.principal.id;
                 found.filter(theirs).ok_or(ControlError::NotFound("token"))?;
                 if !store::tokens::revoke(tx.db(), &id, now).await? {
-                    let told = "the token was taken back before";
-                    return Err(ControlError::Conflict(told.to_owned()));
+                    let message = "the token was taken back before";
+                    return Err(ControlError::Conflict(message.to_owned()));
                 }
                 tx.record(Event::new(&actor, "token.revoked", &id, json!({}))).await?;
                 tx.commit().await.map(drop)
@@ -128,18 +128,18 @@ impl Identity {
 
     /// Exchanges a token for its holder. Unknown, wrong, used up, ended, for something else: to
     /// the one who tries, all are the same.
-    #[tracing::instrument(skip_all, fields(resource = %wish))]
+    #[tracing::instrument(skip_all, fields(resource = %requested))]
     pub(crate) async fn redeem(
         &self,
         token: &SecretString,
-        wish: &Resource,
+        requested: &Resource,
     ) -> Result<Redeemed, ControlError> {
         let id = self.matching(token).await?;
-        let (identity, wish) = (self.clone(), wish.clone());
+        let (identity, requested) = (self.clone(), requested.clone());
         self.kernel
             .to_the_end(async move {
                 let mut tx = identity.kernel.begin().await?;
-                let redeemed = redeem(&mut tx, &id, &wish).await?;
+                let redeemed = redeem(&mut tx, &id, &requested).await?;
                 tx.commit().await?;
                 redeemed.ok_or(ControlError::Unauthenticated)
             })
@@ -175,14 +175,14 @@ fn split(token: &SecretString) -> Option<(String, SecretString)> {
 async fn mint(
     tx: &mut Transaction,
     actor: &Actor,
-    wish: &Resource,
+    requested: &Resource,
     ttl: Ttl,
     uses: Option<u32>,
 ) -> Result<Minted, ControlError> {
     let person = tx.acting(actor)?;
     credentials::live_until(tx, &actor.login).await?;
     let facts = risk::assess_risk(tx, &actor.asker(), None).await?.facts(tx.now, None);
-    let (resource, _) = tx.inventory.judge(&person.principal.id, wish, &facts)?;
+    let (resource, _) = tx.inventory.judge(&person.principal.id, requested, &facts)?;
     let token = TokenView {
         id: ids::fresh_text("tk"),
         principal: person.principal.id,
@@ -212,12 +212,12 @@ async fn mint(
 async fn redeem(
     tx: &mut Transaction,
     id: &str,
-    wish: &Resource,
+    requested: &Resource,
 ) -> Result<Option<Redeemed>, ControlError> {
     let found = store::tokens::find(tx.db(), id).await?;
     let Stored { token, device, .. } = found.ok_or(ControlError::Unauthenticated)?;
     let by = By::Principal(token.principal.clone());
-    match usable(tx, &token, wish).await? {
+    match usable(tx, &token, requested).await? {
         Ok(principal) => {
             let detail = json!({ "resource": token.resource.to_string() });
             tx.record(Event::new(by, "token.redeemed", id, detail)).await?;
@@ -238,13 +238,13 @@ async fn redeem(
 async fn usable(
     tx: &mut Transaction,
     token: &TokenView,
-    wish: &Resource,
+    requested: &Resource,
 ) -> Result<Result<Principal, &'static str>, ControlError> {
     let Ok(person) = tx.inventory.person(&token.principal) else {
         return Ok(Err("its holder is unknown or disabled"));
     };
     let principal = person.principal.clone();
-    let same = tx.inventory.resolve(wish).map(|(_, resource)| resource);
+    let same = tx.inventory.resolve(requested).map(|(_, resource)| resource);
     if same.as_ref() != Ok(&token.resource) {
         return Ok(Err("it is for something else"));
     }

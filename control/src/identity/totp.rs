@@ -63,7 +63,7 @@ impl Identity {
         takes_codes(self.kernel.settings())?;
         self.administer(actor, &self.totp_addition(actor), proven).await?;
         let secret: [u8; 20] = rand::random();
-        let told = apps(&secret, actor.principal.id.as_str())?;
+        let message = apps(&secret, actor.principal.id.as_str())?;
         let sealed = self.kernel.vault().wrap(TABLE, actor.principal.id.as_str(), &secret)?;
         let (identity, principal) = (self.clone(), actor.principal.id.clone());
         self.kernel
@@ -71,13 +71,13 @@ impl Identity {
                 let mut tx = identity.kernel.begin().await?;
                 let now = tx.now;
                 if !store::totp::insert(tx.db(), &principal, &sealed, now).await? {
-                    let told = "you have an authenticator app already: remove it first";
-                    return Err(ControlError::Conflict(told.to_owned()));
+                    let message = "you have an authenticator app already: remove it first";
+                    return Err(ControlError::Conflict(message.to_owned()));
                 }
                 tx.commit().await.map(drop)
             })
             .await?;
-        Ok(TotpSecret { secret: told.get_secret_base32().into(), url: told.get_url().into() })
+        Ok(TotpSecret { secret: message.get_secret_base32().into(), url: message.get_url().into() })
     }
 
     /// Confirms the app by its first code.
@@ -128,9 +128,9 @@ impl Identity {
 }
 
 fn takes_codes(settings: &Settings) -> Result<(), ControlError> {
-    let told = "codes of authenticator apps are not accepted here: register a passkey";
+    let message = "codes of authenticator apps are not accepted here: register a passkey";
     let taken = settings.totp.then_some(());
-    taken.ok_or_else(|| ControlError::Forbidden(told.to_owned()))
+    taken.ok_or_else(|| ControlError::Forbidden(message.to_owned()))
 }
 
 fn statement(actor: &Actor, what: &str) -> Statement {

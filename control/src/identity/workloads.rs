@@ -41,7 +41,7 @@ const A_MINUTE: u32 = 600;
 
 /// What a workload shows, and what for.
 #[derive(Debug)]
-pub(crate) struct Wish {
+pub(crate) struct TokenExchangeInput {
     /// The workload that it is.
     pub(crate) workload: String,
     /// The token of its issuer.
@@ -152,30 +152,33 @@ pub(crate) fn is_reserved(device: &DeviceId) -> bool {
 
 impl Identity {
     /// Exchanges the token of a workload for a client certificate.
-    #[tracing::instrument(skip_all, fields(workload = %clip(&wish.workload, 64)))]
-    pub(crate) async fn exchange(&self, wish: Wish) -> Result<Exchanged, ExchangeError> {
-        let from = wish.source.map(accept::neighbourhood);
+    #[tracing::instrument(skip_all, fields(workload = %clip(&requested.workload, 64)))]
+    pub(crate) async fn exchange(
+        &self,
+        requested: TokenExchangeInput,
+    ) -> Result<Exchanged, ExchangeError> {
+        let from = requested.source.map(accept::neighbourhood);
         self.own.exchanges.0.check_key(&from).map_err(|_| ControlError::RateLimited)?;
-        match self.exchanged(&wish).await {
+        match self.exchanged(&requested).await {
             Err(ExchangeError::Refused(why)) => {
-                self.note_unfit(&wish, &why).await?;
+                self.note_unfit(&requested, &why).await?;
                 Err(why.into())
             }
             outcome => outcome,
         }
     }
 
-    async fn exchanged(&self, wish: &Wish) -> Result<Exchanged, ExchangeError> {
-        let (id, workload) = self.workload(&wish.workload)?;
+    async fn exchanged(&self, requested: &TokenExchangeInput) -> Result<Exchanged, ExchangeError> {
+        let (id, workload) = self.workload(&requested.workload)?;
         let expect = Expect { audience: &workload.audience, typ: Typ::Plain, max_age: None };
-        let token = wish.token.expose_secret();
+        let token = requested.token.expose_secret();
         let claims = self.own.issuers.verify(&workload.issuer, token, &expect).await?;
         workload.is_meant(&claims)?;
         if claims.issued_at.until(claims.expires_at) > LIFE {
             return Err(Unfit::Long.into());
         }
-        let proof = Proof { token: digest(token), id, claims, csr: wish.csr.clone() };
-        let (identity, source) = (self.clone(), wish.source);
+        let proof = Proof { token: digest(token), id, claims, csr: requested.csr.clone() };
+        let (identity, source) = (self.clone(), requested.source);
         let done = self.kernel.to_the_end(async move {
             let mut tx = identity.kernel.begin().await?;
             let exchanged = match exchange(&mut tx, &proof, source).await {
@@ -201,13 +204,18 @@ impl Identity {
     }
 
     /// Writes a refusal down, or counts it. Where no workload is configured, nothing is written.
-    async fn note_unfit(&self, wish: &Wish, why: &Unfit) -> Result<(), ControlError> {
+    async fn note_unfit(
+        &self,
+        requested: &TokenExchangeInput,
+        why: &Unfit,
+    ) -> Result<(), ControlError> {
         if self.kernel.inventory().workloads.is_empty() {
             return Ok(());
         }
-        let detail = json!({ "why": why.code(), "told": why.to_string(), "source": wish.source });
-        let subject = clip(&wish.workload, 64);
-        self.kernel.note_refusal(Refused::Workload, wish.source, subject, detail).await
+        let detail =
+            json!({ "why": why.code(), "told": why.to_string(), "source": requested.source });
+        let subject = clip(&requested.workload, 64);
+        self.kernel.note_refusal(Refused::Workload, requested.source, subject, detail).await
     }
 }
 

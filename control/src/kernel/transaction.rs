@@ -150,8 +150,8 @@ impl Transaction {
 
     /// Forgets what there is to tell, which was told before, but for this.
     pub(crate) fn forget_news(&mut self, but: News) {
-        let told = std::mem::replace(&mut self.news, but);
-        self.facts.extend(told.locks.into_iter().map(Fact::Locked));
+        let message = std::mem::replace(&mut self.news, but);
+        self.facts.extend(message.locks.into_iter().map(Fact::Locked));
         self.deeds.clear();
     }
 
@@ -178,11 +178,11 @@ impl Transaction {
     }
 
     async fn write_all(&mut self) -> Result<Written, ControlError> {
-        let told = self.kernel.0.feed.revision();
+        let message = self.kernel.0.feed.revision();
         let revision = if self.news.is_empty() {
             None
         } else {
-            Some(store::feed::next_revision(self.db.db(), told).await?)
+            Some(store::feed::next_revision(self.db.db(), message).await?)
         };
         let pending = store::requests::count_pending(self.db.db()).await?;
         self.facts.extend(self.news.locks.iter().cloned().map(Fact::Locked));
@@ -223,13 +223,13 @@ impl Transaction {
         }
         shared.counts.requests_pending.set(pending);
         shared.counts.grants_live.set(i64::try_from(shared.feed.live()).unwrap_or(i64::MAX));
-        let told = shared.feed.revision();
+        let message = shared.feed.revision();
         // Proxies know by now. Whoever asked hears of it once no older store can undo it unnoticed.
         if self.takes_away {
             shared.high_water.save_in_background().await;
         }
         drop(self.db);
-        told
+        message
     }
 
     /// Remembers, outside of the database too, that a key is gone.

@@ -74,8 +74,8 @@ impl Actor {
         if self.oversees() {
             return Ok(());
         }
-        let told = "this takes an admin or an auditor";
-        Err(ControlError::Forbidden(told.to_owned()))
+        let message = "this takes an admin or an auditor";
+        Err(ControlError::Forbidden(message.to_owned()))
     }
 
     pub(crate) fn oversees(&self) -> bool {

@@ -17,14 +17,14 @@ pub struct Bounds<'a> {
 
 /// An error with its causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
+    let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(one) = cause {
         let more = one.to_string();
-        if !told.contains(&more) {
-            told = format!("{told}: {more}");
+        if !message.contains(&more) {
+            message = format!("{message}: {more}");
         }
         cause = one.source();
     }
-    crate::model::event::clip(&told, 300)
+    crate::model::event::clip(&message, 300)
 }

@@ -150,9 +150,9 @@ impl Mail {
             server.starttls(tls.clone(), &hello).await.map_err(SendFault::Entry)?;
         }
         if let Some((user, password)) = &self.sign_in {
-            let told = Credentials::new(user.clone(), password.expose_secret().to_owned());
+            let message = Credentials::new(user.clone(), password.expose_secret().to_owned());
             let ways = [Mechanism::Plain, Mechanism::Login];
-            server.auth(&ways, &told).await.map_err(SendFault::Entry)?;
+            server.auth(&ways, &message).await.map_err(SendFault::Entry)?;
         }
         Ok(server)
     }

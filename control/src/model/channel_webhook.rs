@@ -35,12 +35,13 @@ pub(crate) fn outcome(answered: Result<Answer, PostFault>) -> Outcome {
         Ok(answer) if answer.status.is_success() => Outcome::Sent,
         Ok(Answer { status: StatusCode::GONE, .. }) => Outcome::Gone,
         Ok(answer) if answer.status.is_redirection() => {
-            let told = format!("it answered {}: redirects are not followed", answer.status);
-            Outcome::Later(told, None)
+            let message = format!("it answered {}: redirects are not followed", answer.status);
+            Outcome::Later(message, None)
         }
         Ok(answer) if is_for_good(answer.status) => {
-            let told = format!("it answered {}, which another try would not change", answer.status);
-            Outcome::Never(told)
+            let message =
+                format!("it answered {}, which another try would not change", answer.status);
+            Outcome::Never(message)
         }
         Ok(answer) => Outcome::Later(format!("it answered {}", answer.status), answer.retry_after),
         Err(fault) => Outcome::Later(chain(&fault), None),

@@ -220,11 +220,11 @@ impl ControlError {
 
 impl From<RequestError> for ControlError {
     fn from(error: RequestError) -> Self {
-        let told = error.to_string();
+        let message = error.to_string();
         match error {
-            RequestError::NeedsStepUp | RequestError::Unfit(_) => Self::Forbidden(told),
+            RequestError::NeedsStepUp | RequestError::Unfit(_) => Self::Forbidden(message),
             RequestError::Own | RequestError::NotTheirs | RequestError::NotAsked(_) => {
-                Self::Forbidden(told)
+                Self::Forbidden(message)
             }
             RequestError::Over(_)
             | RequestError::NotYet(_)
@@ -234,7 +234,7 @@ impl From<RequestError> for ControlError {
             | RequestError::Lapsed
             | RequestError::Twice
             | RequestError::TooEarly
-            | RequestError::Changed => Self::Conflict(told),
+            | RequestError::Changed => Self::Conflict(message),
         }
     }
 }
@@ -247,11 +247,11 @@ impl From<GrantError> for ControlError {
 
 impl From<ReviewError> for ControlError {
     fn from(error: ReviewError) -> Self {
-        let told = error.to_string();
+        let message = error.to_string();
         match error {
-            ReviewError::Own | ReviewError::NotAsked => Self::Forbidden(told),
-            ReviewError::Signed | ReviewError::TooEarly => Self::Conflict(told),
-            ReviewError::Silent => Self::Invalid(told),
+            ReviewError::Own | ReviewError::NotAsked => Self::Forbidden(message),
+            ReviewError::Signed | ReviewError::TooEarly => Self::Conflict(message),
+            ReviewError::Silent => Self::Invalid(message),
         }
     }
 }

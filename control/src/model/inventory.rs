@@ -160,12 +160,12 @@ impl Inventory {
     }
 
     /// The target, and the wish with its database filled in.
-    pub(crate) fn resolve(&self, wish: &Resource) -> Result<(&Target, Resource), Rejection> {
+    pub(crate) fn resolve(&self, requested: &Resource) -> Result<(&Target, Resource), Rejection> {
         let target = self
             .targets
-            .get(&wish.target)
-            .ok_or_else(|| Rejection::NoTarget(wish.target.clone()))?;
-        let resolved = target.resolve(&wish.login, wish.database.as_ref())?;
+            .get(&requested.target)
+            .ok_or_else(|| Rejection::NoTarget(requested.target.clone()))?;
+        let resolved = target.resolve(&requested.login, requested.database.as_ref())?;
         Ok((target, resolved))
     }
 

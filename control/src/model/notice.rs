@@ -111,8 +111,8 @@ impl Said {
 
 /// The beginning of a text that somebody wrote; nothing where there is none.
 pub(crate) fn text(written: &str) -> Option<String> {
-    let told = clip(written.trim(), LONGEST_TEXT);
-    (!told.is_empty()).then_some(told)
+    let message = clip(written.trim(), LONGEST_TEXT);
+    (!message.is_empty()).then_some(message)
 }
 
 impl Notice {

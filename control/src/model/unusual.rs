@@ -22,7 +22,7 @@ impl Unusual {
 
     /// In words for people, as `network 203.0.113.0/24 is new for alice`.
     pub(crate) fn told(&self) -> Vec<String> {
-        self.parts().into_iter().map(|(_, told)| told).collect()
+        self.parts().into_iter().map(|(_, message)| message).collect()
     }
 
     /// In words, what of it makes the difference that `matters` sees where it stands alone; all of it
@@ -30,8 +30,8 @@ impl Unusual {
     pub(crate) fn because(&self, matters: impl Fn(Risk) -> bool) -> Vec<String> {
         let (causes, others): (Vec<_>, Vec<_>) =
             self.parts().into_iter().partition(|(risk, _)| matters(*risk));
-        let told = if causes.is_empty() { others } else { causes };
-        told.into_iter().map(|(_, told)| told).collect()
+        let message = if causes.is_empty() { others } else { causes };
+        message.into_iter().map(|(_, message)| message).collect()
     }
 
     /// Each part alone, with the words for it.
@@ -39,19 +39,19 @@ impl Unusual {
         let (who, calm) = (&self.who, Risk::default());
         let Risk { new_network, new_device, failed_attempts } = self.risk;
         let network = self.network.filter(|_| new_network).map(|network| {
-            let told = format!("network {network} is new for {who}");
-            (Risk { new_network, ..calm }, told)
+            let message = format!("network {network} is new for {who}");
+            (Risk { new_network, ..calm }, message)
         });
         let device = new_device.then(|| {
-            let told = match &self.device {
+            let message = match &self.device {
                 Some(device) => format!("device `{device}` is new for {who}"),
                 None => format!("no device of {who}'s stands for this connection"),
             };
-            (Risk { new_device, ..calm }, told)
+            (Risk { new_device, ..calm }, message)
         });
         let failed = (failed_attempts > 0).then(|| {
-            let told = format!("{failed_attempts} attempts in the name of {who} failed lately");
-            (Risk { failed_attempts, ..calm }, told)
+            let message = format!("{failed_attempts} attempts in the name of {who} failed lately");
+            (Risk { failed_attempts, ..calm }, message)
         });
         network.into_iter().chain(device).chain(failed).collect()
     }

@@ -86,8 +86,8 @@ impl Notifier {
                 let now = tx.now;
                 if !outbox::revive(tx.db(), &id, replay, now).await? {
                     return Err(if outbox::is_there(tx.db(), &id).await? {
-                        let told = "it was taken already: replay it to send it once more";
-                        ControlError::Conflict(told.to_owned())
+                        let message = "it was taken already: replay it to send it once more";
+                        ControlError::Conflict(message.to_owned())
                     } else {
                         ControlError::NotFound("message")
                     });
@@ -162,8 +162,8 @@ impl Notifier {
                 Err(ControlError::Conflict(format!("the test was not taken: {why}")))
             }
             Outcome::Gone => {
-                let told = "the receiver says that it is gone (410)";
-                Err(ControlError::Conflict(told.to_owned()))
+                let message = "the receiver says that it is gone (410)";
+                Err(ControlError::Conflict(message.to_owned()))
             }
         }
     }

@@ -43,9 +43,9 @@ impl Patience {
             Outcome::Never(why) => Next::Dead { why },
             Outcome::Gone => Next::Dead { why: "the receiver is gone (410)".to_owned() },
             Outcome::Later(why, _) if tried >= self.attempts => Next::Dead { why },
-            Outcome::Later(why, wish) => {
+            Outcome::Later(why, requested) => {
                 let pause = self.pause(tried, chance);
-                let pause = wish.map_or(pause, |wish| wish.max(pause));
+                let pause = requested.map_or(pause, |requested| requested.max(pause));
                 Next::Again { at: now.after(pause), why }
             }
         }

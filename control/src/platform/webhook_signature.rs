@@ -214,13 +214,13 @@ mod tests {
     #[test]
     fn a_signature_is_good_for_minutes_only() {
         let minutes = |count: i64| Timestamp::from_millis(AT.millis() + count * 60_000);
-        for (now, told) in [
+        for (now, message) in [
             (minutes(5), Ok(())),
             (minutes(-5), Ok(())),
             (minutes(6), Err(WebhookSignatureError::Stale)),
             (minutes(-6), Err(WebhookSignatureError::Stale)),
         ] {
-            assert_eq!(verify_webhook(&[known()], headers(SIGNATURE), BODY, now), told);
+            assert_eq!(verify_webhook(&[known()], headers(SIGNATURE), BODY, now), message);
         }
     }
 
@@ -229,7 +229,7 @@ mod tests {
         let right = headers(SIGNATURE);
         let tag = SIGNATURE.strip_prefix("v1,").unwrap();
         let (other, cut) = (format!("v2,{tag}"), &SIGNATURE[..SIGNATURE.len() - 4]);
-        for (given, told) in [
+        for (given, message) in [
             (WebhookHeaders { id: "", ..right }, WebhookSignatureError::Id),
             (WebhookHeaders { id: "a b", ..right }, WebhookSignatureError::Id),
             (WebhookHeaders { id: "another", ..right }, WebhookSignatureError::Forged),
@@ -248,7 +248,7 @@ mod tests {
             (headers(&other), WebhookSignatureError::Forged),
             (headers(cut), WebhookSignatureError::Forged),
         ] {
-            assert_eq!(verify_webhook(&[known()], given, BODY, AT), Err(told), "{given:?}");
+            assert_eq!(verify_webhook(&[known()], given, BODY, AT), Err(message), "{given:?}");
         }
         let none = verify_webhook(&[], right, BODY, AT);
         assert_eq!(none, Err(WebhookSignatureError::Forged));

@@ -15,11 +15,11 @@ impl Inventory {
     pub(crate) fn judge(
         &self,
         id: &PrincipalId,
-        wish: &Resource,
+        requested: &Resource,
         facts: &Facts,
     ) -> Result<(Resource, Terms), Rejection> {
         let person = self.person(id)?;
-        let (target, resource) = self.resolve(wish)?;
+        let (target, resource) = self.resolve(requested)?;
         let facts = self.informed(&person.principal, facts);
         match self.rules.decide(&person.principal, target, &resource, &facts) {
             Decision::Allow(terms) if terms.step_up.is_some() && self.is_workload(id) => {

@@ -12,10 +12,10 @@ pub(crate) async fn revision(db: &mut SqliteConnection) -> Result<u64, ControlEr
 /// The next revision: after the last one in the store, and after what was told without it.
 pub(crate) async fn next_revision(
     db: &mut SqliteConnection,
-    told: u64,
+    message: u64,
 ) -> Result<u64, ControlError> {
     let query = sqlx::query_scalar::<_, i64>(
         "UPDATE feed SET revision = MAX (revision, $1) + 1 RETURNING revision",
     );
-    Ok(query.bind(told.cast_signed()).fetch_one(db).await?.cast_unsigned())
+    Ok(query.bind(message.cast_signed()).fetch_one(db).await?.cast_unsigned())
 }

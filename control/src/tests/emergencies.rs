@@ -4,7 +4,7 @@ use policies::{Act, Purpose, RequestId, StepUp, StepUpKind};
 
 use super::workflow::{state, world};
 use super::{World, actor, wish};
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 use crate::identity::challenge;
 use crate::model::error::ControlError;
 use crate::model::statement;
@@ -33,7 +33,8 @@ pub(super) async fn stand_by(world: &World, who: &str, id: &RequestId) {
 }
 
 pub(super) async fn emergency(world: &World, reason: &str) -> Result<Asked, ControlError> {
-    let ask = Wish { act: Act::BreakGlass, reason: reason.into(), ..wish("app_rw@orders") };
+    let ask =
+        AccessRequestInput { act: Act::BreakGlass, reason: reason.into(), ..wish("app_rw@orders") };
     world.control.access.ask(&actor("alice"), ask).await
 }
 
@@ -49,11 +50,14 @@ async fn an_emergency_takes_a_touch_and_a_reason_and_nobody_else() {
     let view = world.control.access.request(&actor("alice"), &asked.request.id).await.unwrap();
     let grant = world.control.access.grant(&actor("alice"), &view.grants[0]).await.unwrap();
     assert!(grant.review.is_some());
-    let told = world.kinds().await;
-    let tail: Vec<&str> = told.iter().rev().take(3).map(String::as_str).collect();
+    let message = world.kinds().await;
+    let tail: Vec<&str> = message.iter().rev().take(3).map(String::as_str).collect();
     assert_eq!(tail, ["review.opened", "break-glass.used", "grant.given"]);
-    let nobody =
-        Wish { act: Act::BreakGlass, reason: "the shop is down".into(), ..wish("app_rw@orders") };
+    let nobody = AccessRequestInput {
+        act: Act::BreakGlass,
+        reason: "the shop is down".into(),
+        ..wish("app_rw@orders")
+    };
     let refused = world.control.access.ask(&actor("mallory"), nobody).await.unwrap_err();
     assert_eq!(refused.code(), "not-permitted");
 }

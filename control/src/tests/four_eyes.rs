@@ -147,10 +147,10 @@ async fn no_act_of_a_second_person_is_done_by_the_first_under_another_identity()
         for act in ACTS {
             let world = world(kin).await;
             let refused = act.done_by(&world, SECOND).await;
-            let told = format!("{act:?}, {kinship}: {refused:?}");
-            let error = refused.expect_err(&told);
+            let message = format!("{act:?}, {kinship}: {refused:?}");
+            let error = refused.expect_err(&message);
             let fits = matches!(error, ControlError::Forbidden(_) | ControlError::Conflict(_));
-            assert!(fits, "{told}");
+            assert!(fits, "{message}");
         }
     }
 }

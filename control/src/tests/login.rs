@@ -169,11 +169,11 @@ async fn a_link_that_is_used_twice_is_told_and_so_is_a_guess() {
             .await
             .is_err()
     );
-    let told = async || {
+    let refused_links = async || {
         let kinds = world.kinds().await;
         kinds.iter().filter(|kind| *kind == "link.refused").count()
     };
-    assert_eq!(told().await, 1);
+    assert_eq!(refused_links().await, 1);
     let guess = SecretString::from("a".repeat(52));
     assert!(
         world
@@ -183,7 +183,7 @@ async fn a_link_that_is_used_twice_is_told_and_so_is_a_guess() {
             .await
             .is_err()
     );
-    assert_eq!(told().await, 2);
+    assert_eq!(refused_links().await, 2);
 }
 
 #[tokio::test]
@@ -206,8 +206,8 @@ async fn an_admin_who_has_a_passkey_makes_links_by_it() {
     let alice = "alice".parse().unwrap();
     let untouched = world.control.identity.invite(Some(&eve), &alice).await;
     assert!(matches!(untouched, Err(ControlError::StepUpNeeded { .. })), "{untouched:?}");
-    let wish = world.control.identity.invite_wish(&"carol".parse().unwrap());
-    let challenge = world.control.identity.challenge(&eve, &wish).await.unwrap();
+    let requested = world.control.identity.invite_wish(&"carol".parse().unwrap());
+    let challenge = world.control.identity.challenge(&eve, &requested).await.unwrap();
     let proof = crate::identity::challenge::Proof::Passkey(key.touch(&challenge));
     let swapped =
         world.control.identity.invite_by(&eve, &alice, Some((&challenge.id, proof))).await;

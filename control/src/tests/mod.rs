@@ -47,7 +47,7 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 
 use crate::Control;
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::inventory::{Inventory, Secrets};
@@ -284,6 +284,6 @@ pub(crate) fn actor(id: &str) -> Actor {
     }
 }
 
-pub(crate) fn wish(what: &str) -> Wish {
-    Wish::new(what.parse().unwrap())
+pub(crate) fn wish(what: &str) -> AccessRequestInput {
+    AccessRequestInput::new(what.parse().unwrap())
 }

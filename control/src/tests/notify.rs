@@ -175,8 +175,8 @@ impl World {
     /// Who was told of what, without the crowd of DBAs.
     pub(super) async fn told(&self) -> Vec<(Topic, String)> {
         let letters = self.letters().await.into_iter();
-        let told = letters.map(|letter| (letter.topic, letter.recipient.unwrap().to_string()));
-        told.filter(|(_, who)| !who.starts_with("dba-")).collect()
+        let message = letters.map(|letter| (letter.topic, letter.recipient.unwrap().to_string()));
+        message.filter(|(_, who)| !who.starts_with("dba-")).collect()
     }
 }
 
@@ -252,7 +252,7 @@ async fn each_hears_what_concerns_them_and_nobody_of_their_own_doing() {
 async fn a_no_a_lapse_and_a_lock_are_told() {
     let world = World::told_by(vec![mail()]).await;
     let asked = world.ask("bob", "app_rw@orders").await.unwrap();
-    let of = |told: Vec<(Topic, String)>| told.into_iter().skip(2).collect::<Vec<_>>();
+    let of = |message: Vec<(Topic, String)>| message.into_iter().skip(2).collect::<Vec<_>>();
     // Bob is a DBA himself, and doesn't hear of his own request.
     let asked_of = [(Topic::RequestAsked, "alice-admin"), (Topic::RequestAsked, "carol")];
     assert_eq!(world.told().await, told(&asked_of));
@@ -285,10 +285,11 @@ async fn a_channel_tells_only_what_it_is_for() {
     let asked = world.ask("alice", "app_rw@orders").await.unwrap();
     world.control.access.deny(&actor("bob"), &asked.request.id, "no".into()).await.unwrap();
     let letters = world.letters().await.into_iter();
-    let told: Vec<_> = letters.map(|letter| (letter.channel.to_string(), letter.topic)).collect();
+    let message: Vec<_> =
+        letters.map(|letter| (letter.channel.to_string(), letter.topic)).collect();
     let expected =
         [("dba".to_owned(), Topic::RequestAsked), ("denials".to_owned(), Topic::RequestDenied)];
-    assert_eq!(told, expected);
+    assert_eq!(message, expected);
 }
 
 #[tokio::test]
@@ -314,12 +315,12 @@ async fn a_request_that_is_dropped_or_given_by_itself_is_told_to_the_one_who_ask
 #[tokio::test]
 async fn no_message_holds_an_address_a_code_or_a_digest() {
     let world = World::told_by(vec![mail()]).await;
-    let wish = crate::access::input::Wish {
+    let requested = crate::access::input::AccessRequestInput {
         source: Some("10.1.2.3".parse().unwrap()),
         reason: "ticket 12".into(),
         ..super::wish("app_rw@orders")
     };
-    let asked = world.control.access.ask(&actor("alice"), wish).await.unwrap();
+    let asked = world.control.access.ask(&actor("alice"), requested).await.unwrap();
     let kept: Vec<String> = sqlx::query_scalar("SELECT notice FROM outbox")
         .fetch_all(&mut world.raw().await)
         .await

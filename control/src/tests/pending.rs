@@ -9,7 +9,7 @@ use policies::{Calendar, GroupName, RuleBook, Source, Subject, Ttl};
 use super::wait::{ask, next, waiting};
 use super::workflow::{state, used};
 use super::{World, actor, inventory, wish};
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 use crate::access::ticket_state;
 use crate::model::inventory::Inventory;
 use crate::model::on_call::{Place, RosterSource};
@@ -90,8 +90,10 @@ async fn what_waits_when_working_hours_begin_is_given_by_itself_and_the_connecti
 #[tokio::test]
 async fn a_ticket_that_is_approved_gives_what_waits_for_it_and_one_that_closes_takes_it_back() {
     let world = world(crate::model::context::World::default()).await;
-    let about =
-        |ticket: &str, what: &str| Wish { ticket: Some(ticket.parse().unwrap()), ..wish(what) };
+    let about = |ticket: &str, what: &str| AccessRequestInput {
+        ticket: Some(ticket.parse().unwrap()),
+        ..wish(what)
+    };
     let alice = actor("alice");
     let good =
         world.control.access.ask(&alice, about("OPS-1", "app_rw@orders")).await.unwrap().request;

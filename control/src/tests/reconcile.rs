@@ -86,8 +86,8 @@ async fn a_recording_without_a_session_gets_one_from_its_first_frame() {
     assert_eq!((&*whole.client, &*whole.proxy), ("10.1.2.3:50000", "gate-1"));
     assert_eq!(whole.opened_at.to_string(), AT);
     let end = whole.ended.unwrap();
-    let told = (&*end.end, &*end.detail, end.bytes_in, end.bytes_out, end.statements);
-    assert_eq!(told, ("revoked", "by bob", 7, 9, 2));
+    let message = (&*end.end, &*end.detail, end.bytes_in, end.bytes_out, end.statements);
+    assert_eq!(message, ("revoked", "by bob", 7, 9, 2));
     assert_eq!((end.at.to_string(), end.head.len()), ("2027-01-15T09:00:00.000Z".into(), 64));
 
     let end = session(&world, "se-open").await.unwrap().ended.unwrap();
@@ -115,13 +115,13 @@ async fn a_session_that_was_killed_has_what_its_recording_proves() {
     assert!(end.detail.ends_with("are an incomplete frame"), "{}", end.detail);
 
     // A proxy that outlived control knows better.
-    let told = v1::SessionEnded {
+    let message = v1::SessionEnded {
         session: "se-1".into(),
         end: "expired".into(),
         statements: 5,
         ..Default::default()
     };
-    report(&world, vec![("h-2", v1::happening::Happening::Ended(told))]).await;
+    report(&world, vec![("h-2", v1::happening::Happening::Ended(message))]).await;
     let end = session(&world, "se-1").await.unwrap().ended.unwrap();
     assert_eq!((&*end.end, end.statements), ("expired", 5));
 }
@@ -129,20 +129,20 @@ async fn a_session_that_was_killed_has_what_its_recording_proves() {
 #[tokio::test]
 async fn an_end_that_was_told_stays_and_gets_its_head() {
     let world = World::new().await;
-    let told = v1::SessionEnded {
+    let message = v1::SessionEnded {
         session: "se-1".into(),
         end: "recording-full".into(),
         detail: "the disk is full".into(),
         statements: 9,
         ..Default::default()
     };
-    let ended = v1::happening::Happening::Ended(told);
+    let ended = v1::happening::Happening::Ended(message);
     report(&world, vec![("h-1", opened("se-1")), ("h-2", ended)]).await;
     fs::write(path(&world, "se-1"), recording("se-1", 3, None)).unwrap();
     let world = restarted(world).await;
     let end = session(&world, "se-1").await.unwrap().ended.unwrap();
-    let told = (&*end.end, &*end.detail, end.statements, end.head.len());
-    assert_eq!(told, ("recording-full", "the disk is full", 9, 64));
+    let message = (&*end.end, &*end.detail, end.statements, end.head.len());
+    assert_eq!(message, ("recording-full", "the disk is full", 9, 64));
 }
 
 #[tokio::test]
@@ -170,11 +170,11 @@ async fn a_recording_whose_chain_is_broken_proves_nothing_and_that_is_told_once(
         "{}",
         end.detail
     );
-    let mut told: Vec<_> = events(&world, "recording.broken").await;
-    told.sort_by(|one, other| one.subject.cmp(&other.subject));
-    let subjects: Vec<_> = told.iter().map(|event| event.subject.as_str()).collect();
+    let mut message: Vec<_> = events(&world, "recording.broken").await;
+    message.sort_by(|one, other| one.subject.cmp(&other.subject));
+    let subjects: Vec<_> = message.iter().map(|event| event.subject.as_str()).collect();
     assert_eq!(subjects, ["se-empty", "se-known", "se-other", "se-stray"]);
-    assert_eq!(told[0].detail["why"], "it has no whole frame");
+    assert_eq!(message[0].detail["why"], "it has no whole frame");
     assert!(events(&world, "session.reconciled").await.is_empty());
 }
 
@@ -188,8 +188,8 @@ async fn a_recording_that_names_another_person_than_the_register_counts_for_noth
     let world = restarted(world).await;
     let end = session(&world, "se-1").await.unwrap().ended.unwrap();
     assert_eq!((end.statements, &*end.head), (0, ""));
-    let told = events(&world, "recording.broken").await;
-    assert_eq!(told[0].detail["why"], "it names the principal `alice`");
+    let message = events(&world, "recording.broken").await;
+    assert_eq!(message[0].detail["why"], "it names the principal `alice`");
 }
 
 #[tokio::test]

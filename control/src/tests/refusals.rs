@@ -35,9 +35,9 @@ async fn what_was_left_out_is_told_once_a_window_with_its_number() {
     world.pass(1);
     world.control.access.sweep().await.unwrap();
     world.control.access.sweep().await.unwrap();
-    let told = details(&world, "refusals.left-out").await;
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!((&told[0]["kind"], &told[0]["count"]), (&"link.refused".into(), &15.into()));
+    let message = details(&world, "refusals.left-out").await;
+    assert_eq!(message.len(), 1, "{message:?}");
+    assert_eq!((&message[0]["kind"], &message[0]["count"]), (&"link.refused".into(), &15.into()));
 }
 
 fn denied(nth: usize, identity: Option<v1::Identity>) -> v1::Happening {
@@ -60,7 +60,7 @@ async fn strangers_who_are_denied_at_a_proxy_fill_no_log_and_people_are_told_eac
     let happenings = strangers.chain(people).collect();
     let report = v1::ReportRequest { proxy: "p".into(), happenings };
     world.control.evidence.report(report).await.unwrap();
-    let told = details(&world, "connection.denied").await;
-    let of_people = told.iter().filter(|detail| detail["principal"] == "alice").count();
-    assert_eq!((told.len() - of_people, of_people), (20, 30));
+    let message = details(&world, "connection.denied").await;
+    let of_people = message.iter().filter(|detail| detail["principal"] == "alice").count();
+    assert_eq!((message.len() - of_people, of_people), (20, 30));
 }

@@ -1,7 +1,7 @@
 use policies::Ttl;
 
 use super::{World, actor, wish};
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 use crate::model::error::ControlError;
 use crate::model::view::{Paging, RequestFilter, Scope};
 
@@ -32,7 +32,7 @@ async fn a_second_ask_joins_the_pending_request_and_another_one_is_told_of_it() 
     let first = world.ask("alice", "app_rw@orders").await.unwrap();
     let again = world.ask("alice", "app_rw@orders").await.unwrap();
     assert_eq!(again.request.id, first.request.id);
-    let other = Wish { reason: "order 7".into(), ..wish("app_rw@orders") };
+    let other = AccessRequestInput { reason: "order 7".into(), ..wish("app_rw@orders") };
     let refused = world.control.access.ask(&actor("alice"), other).await;
     assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
 }
@@ -49,7 +49,10 @@ async fn what_no_rule_permits_is_refused_and_leaves_no_trace() {
     ] {
         assert_eq!(world.ask(who, what).await.unwrap_err().code(), code, "{who} {what}");
     }
-    let outside = Wish { source: Some("203.0.113.9".parse().unwrap()), ..wish("app_ro@orders") };
+    let outside = AccessRequestInput {
+        source: Some("203.0.113.9".parse().unwrap()),
+        ..wish("app_ro@orders")
+    };
     let refused = world.control.access.ask(&actor("alice"), outside).await.unwrap_err();
     assert!(refused.to_string().contains("never from outside"), "{refused}");
     assert_eq!(world.kinds().await.len(), before);
@@ -123,8 +126,8 @@ async fn of_fifty_verdicts_at_once_there_is_one_outcome() {
         let view = world.control.access.request(&actor("alice"), &request.id).await.unwrap();
         let (state, given) = (view.request.state.word(), !view.grants.is_empty());
         assert!(matches!((state, given, grants), ("granted", true, 1) | ("withdrawn", false, 0)));
-        let told = world.control.kernel.feed().live();
-        assert_eq!(told, grants, "what is published is what was committed");
+        let message = world.control.kernel.feed().live();
+        assert_eq!(message, grants, "what is published is what was committed");
         let kinds = world.kinds().await;
         let count = |kind: &str| kinds.iter().filter(|other| *other == kind).count();
         assert_eq!(count("grant.given"), grants);

@@ -7,7 +7,7 @@ use ::link::v1::{self, ask_event::Event, happening::Happening as What};
 use super::step_up::{begin_by, granted, needs_touch, touch_and_go};
 use super::wait::{ask, next, waiting};
 use super::{START, World, actor, inventory, wish};
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 use crate::gateway::pending_connections::Said;
 use crate::identity::logins;
 use crate::identity::logins::{LoginSession, NewLogin};
@@ -197,16 +197,16 @@ async fn a_strange_network_takes_a_touch_once_and_is_known_from_then_on() {
     world.pass(600);
     assert!(!needs_touch(&begun("203.0.113.77:50001").await), "the network is known by now");
     let elsewhere = begun("198.51.100.1:50001").await;
-    let told = elsewhere.step_up_needed.unwrap().message;
-    assert!(told.contains("network 198.51.100.0/24 is new for alice"), "{told}");
+    let text = elsewhere.step_up_needed.unwrap().message;
+    assert!(text.contains("network 198.51.100.0/24 is new for alice"), "{text}");
     assert!(needs_touch(&begun("198.51.100.1:50001").await), "asking teaches nothing");
 
     let mut again = ask(&world, shows("app_ro@orders", "laptop-7", "203.0.113.9:50002")).await;
     assert!(matches!(next(&mut again).await, Event::Granted(_)));
     let wanted = details(&world, "step-up.wanted").await;
     assert_eq!(wanted.len(), 1, "{wanted:?}");
-    let told = wanted[0]["told"].as_str().unwrap();
-    assert_eq!(told, "step-up asked because network 203.0.113.0/24 is new for alice");
+    let text = wanted[0]["told"].as_str().unwrap();
+    assert_eq!(text, "step-up asked because network 203.0.113.0/24 is new for alice");
 }
 
 #[tokio::test]
@@ -245,8 +245,11 @@ async fn a_confirmed_connection_teaches_its_network() {
 async fn an_approved_connection_teaches_where_it_was_asked_from_and_nowhere_else() {
     let world = World::new().await;
     let source = Some("10.1.2.3".parse().unwrap());
-    let asked =
-        world.control.access.ask(&actor("alice"), Wish { source, ..wish("app_rw@orders") }).await;
+    let asked = world
+        .control
+        .access
+        .ask(&actor("alice"), AccessRequestInput { source, ..wish("app_rw@orders") })
+        .await;
     let id = asked.unwrap().request.id;
     world.approve("bob", &id).await.unwrap();
     let grant = world.approve("carol", &id).await.unwrap().unwrap();
@@ -264,8 +267,11 @@ async fn a_live_grant_is_judged_by_what_was_unusual_when_it_was_asked_for() {
     let world = strange().await;
     learn(&world, "alice", Some("203.0.113.9"), None).await;
     let source = Some("203.0.113.9".parse().unwrap());
-    let asked =
-        world.control.access.ask(&actor("alice"), Wish { source, ..wish("app_ro@orders") }).await;
+    let asked = world
+        .control
+        .access
+        .ask(&actor("alice"), AccessRequestInput { source, ..wish("app_ro@orders") })
+        .await;
     let grant = asked.unwrap().grant.unwrap();
     sqlx::query("DELETE FROM seen").execute(&mut world.raw().await).await.unwrap();
     let mut tx = world.control.kernel.begin().await.unwrap();
@@ -284,8 +290,8 @@ async fn a_live_grant_is_judged_by_what_was_unusual_when_it_was_asked_for() {
 async fn a_request_says_what_was_unusual_about_it() {
     let world = World::new().await;
     let source = Some("10.1.2.3".parse().unwrap());
-    let wish = Wish { source, ..wish("app_rw@orders") };
-    world.control.access.ask(&actor("alice"), wish).await.unwrap();
+    let requested = AccessRequestInput { source, ..wish("app_rw@orders") };
+    world.control.access.ask(&actor("alice"), requested).await.unwrap();
     let asked = details(&world, "request.asked").await;
     assert_eq!(asked[0]["unusual"][0], "network 10.1.2.0/24 is new for alice");
 }

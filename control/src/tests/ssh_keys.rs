@@ -288,8 +288,8 @@ async fn what_is_no_key_of_a_kind_that_is_taken_is_refused(
     let alice = world.signed_in("alice").await.actor;
     let refused = world.control.identity.ask_for_ssh_key(&alice, line).await;
     assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
-    let told = told(refused);
-    assert!(told.contains(expected), "{told}");
+    let message = told(refused);
+    assert!(message.contains(expected), "{message}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tonic::Request;
 
 use super::wait::{Events, ask, next, service, waiting};
 use super::{World, actor, inventory};
-use crate::access::input::{Wish, Yes};
+use crate::access::input::{AccessRequestInput, Yes};
 use crate::identity::challenge;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::statement;
@@ -454,12 +454,12 @@ async fn a_person_who_is_shut_out_while_others_decide_gets_no_connection() {
 }
 
 async fn stolen(world: &World, ttl: u64, reason: &str) -> crate::model::view::Asked {
-    let wish = Wish {
+    let requested = AccessRequestInput {
         ttl: Some(Ttl::from_secs(ttl)),
         reason: reason.into(),
-        ..Wish::new(READS.parse().unwrap())
+        ..AccessRequestInput::new(READS.parse().unwrap())
     };
-    world.control.access.ask(&actor("alice"), wish).await.unwrap()
+    world.control.access.ask(&actor("alice"), requested).await.unwrap()
 }
 
 #[tokio::test]

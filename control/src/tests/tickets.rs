@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::workflow::{rules, state, world};
 use super::{World, actor, wish};
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 use crate::model::error::ControlError;
 use crate::platform::webhook_signature::{
     WebhookHeaders, WebhookSecret, sign_webhook, webhook_timestamp,
@@ -46,8 +46,10 @@ pub(super) const CLOSED: &str = r#"{"ticket":"OPS-12","state":"Closed"}"#;
 async fn a_ticket_that_is_closed_ends_what_was_given_for_it() {
     let tickets = Tickets::new().await;
     let world = &tickets.world;
-    let about =
-        |ticket: &str, what: &str| Wish { ticket: Some(ticket.parse().unwrap()), ..wish(what) };
+    let about = |ticket: &str, what: &str| AccessRequestInput {
+        ticket: Some(ticket.parse().unwrap()),
+        ..wish(what)
+    };
     let alice = actor("alice");
     let grant = world.control.access.ask(&alice, about("OPS-12", "app_ro@orders")).await.unwrap();
     let grant = grant.grant.unwrap();
@@ -70,7 +72,8 @@ async fn a_ticket_that_is_closed_ends_what_was_given_for_it() {
 async fn a_message_that_is_forged_stale_or_replayed_changes_nothing() {
     let tickets = Tickets::new().await;
     let world = &tickets.world;
-    let ask = Wish { ticket: Some("OPS-12".parse().unwrap()), ..wish("app_ro@orders") };
+    let ask =
+        AccessRequestInput { ticket: Some("OPS-12".parse().unwrap()), ..wish("app_ro@orders") };
     world.control.access.ask(&actor("alice"), ask).await.unwrap();
     let now = world.control.kernel.now();
     let ago = Timestamp::from_millis(now.millis() - 301_000);

@@ -4,7 +4,7 @@ use policies::{GrantState, GroupName, RequestId, Subject, Ttl};
 
 use super::{World, actor, inventory, wish};
 use crate::access::edit::{Changes, Part};
-use crate::access::input::{Wish, Yes};
+use crate::access::input::{AccessRequestInput, Yes};
 use crate::access::transitions;
 use crate::model::error::ControlError;
 use crate::model::inventory::Inventory;
@@ -91,7 +91,7 @@ async fn an_edit_can_leave_out_the_ticket_and_the_start_and_waits_anew() {
     let world = world().await;
     let starts_at = Some(world.control.kernel.now().after(Ttl::from_secs(7_200)));
     let ticket = Some("OPS-12".parse().unwrap());
-    let ask = Wish { starts_at, ticket, ..wish("app_rw@orders") };
+    let ask = AccessRequestInput { starts_at, ticket, ..wish("app_rw@orders") };
     let asked = world.control.access.ask(&actor("alice"), ask).await.unwrap().request;
     world.pass(1_500);
     let same = world.control.access.edit(&actor("alice"), &asked.id, Changes::default()).await;
@@ -168,7 +168,7 @@ async fn those_who_take_too_long_are_stood_in_for() {
 async fn what_begins_later_waits_for_its_time() {
     let world = world().await;
     let starts_at = Some(world.control.kernel.now().after(Ttl::from_secs(3_600)));
-    let ask = Wish { starts_at, ..wish("app_cert@orders") };
+    let ask = AccessRequestInput { starts_at, ..wish("app_cert@orders") };
     let grant =
         world.control.access.ask(&actor("alice"), ask.clone()).await.unwrap().grant.unwrap();
     assert_eq!(grant.state.word(), "scheduled");
@@ -219,8 +219,8 @@ async fn an_extension_comes_before_the_end_and_by_the_same_rules() {
     world.pass(5_400);
     let late = world.control.access.extend(&alice, &grant.id, half, None).await;
     assert!(matches!(late, Err(ControlError::Conflict(_))), "{late:?}");
-    let told = world.kinds().await;
-    assert!(told.contains(&"grant.extended".to_owned()), "{told:?}");
+    let message = world.kinds().await;
+    assert!(message.contains(&"grant.extended".to_owned()), "{message:?}");
 }
 
 /// A grant of alice's for writing, in use.
@@ -265,7 +265,7 @@ async fn an_extension_takes_the_approvals_of_the_rules_and_dies_with_its_grant()
 async fn a_bundle_is_approved_as_one_and_granted_each() {
     let world = world().await;
     let also = vec!["app_rw@orders".parse().unwrap(), "app_cert@orders".parse().unwrap()];
-    let both = Wish { also, ..wish("app_ro@orders/reporting") };
+    let both = AccessRequestInput { also, ..wish("app_ro@orders/reporting") };
     let asked = world.control.access.ask(&actor("alice"), both.clone()).await.unwrap();
     assert!(asked.grant.is_none());
     let id = asked.request.id.clone();
@@ -316,16 +316,16 @@ async fn a_lock_on_a_group_holds_for_its_members_and_for_who_joins() {
     let eve = actor("eve");
     let group = || Subject::Group("engineering".parse().unwrap());
     world.control.access.lock(&eve, group(), "incident 7".into(), None).await.unwrap();
-    let told = world.control.kernel.feed().locks().remove(0);
-    assert!(told.members.contains(&"alice".parse().unwrap()), "{told:?}");
+    let message = world.control.kernel.feed().locks().remove(0);
+    assert!(message.members.contains(&"alice".parse().unwrap()), "{message:?}");
     assert_eq!(world.ask("alice", "app_ro@orders").await.unwrap_err().code(), "locked");
     assert!(world.ask("mallory", "app_ro@orders").await.is_ok());
     let mut joined = rules();
     let mallory = joined.people.get_mut(&"mallory".parse().unwrap()).unwrap();
     mallory.principal.groups.insert("engineering".parse().unwrap());
     world.control.sources.reload(joined).await.unwrap();
-    let told = world.control.kernel.feed().locks().remove(0);
-    assert!(told.members.contains(&"mallory".parse().unwrap()), "{told:?}");
+    let message = world.control.kernel.feed().locks().remove(0);
+    assert!(message.members.contains(&"mallory".parse().unwrap()), "{message:?}");
     assert_eq!(world.ask("mallory", "app_ro@orders").await.unwrap_err().code(), "locked");
     let world = world.reopened().await;
     assert_eq!(world.ask("alice", "app_ro@orders").await.unwrap_err().code(), "locked");

@@ -8,7 +8,7 @@ use policies::{Calendar, GroupName, Refusal, RuleBook, Source, Ttl};
 
 use super::{World, actor, inventory, wish};
 use crate::Control;
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 use crate::access::ticket_state;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::inventory::Inventory;
@@ -66,8 +66,8 @@ fn rostered(file: &Path) -> crate::model::context::World {
 async fn given_by(world: &World, id: &policies::GrantId) -> (serde_json::Value, String) {
     let story = world.control.evidence.story(&actor("eve"), id.as_str()).await.unwrap();
     let given = story.events.iter().find(|event| event.kind == "grant.given").unwrap();
-    let told = story.told.iter().find(|line| line.contains(" was given to ")).unwrap();
-    (given.detail["decided_by"].clone(), told.clone())
+    let message = story.told.iter().find(|line| line.contains(" was given to ")).unwrap();
+    (given.detail["decided_by"].clone(), message.clone())
 }
 
 async fn end_of(control: &Control, id: &policies::GrantId) -> String {
@@ -85,11 +85,14 @@ async fn a_grant_that_working_hours_gave_ends_with_them() {
     let world = World::new().await;
     world.control.sources.reload(ruled(hours(&["Fri 06:00-08:10"]))).await.unwrap();
     let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
-    let (by, told) = given_by(&world, &grant.id).await;
+    let (by, message) = given_by(&world, &grant.id).await;
     assert_eq!(by["facts"]["working_hours"], true, "{by}");
     assert_eq!(by["stood_aside"][0]["rule"], "approved out of hours", "{by}");
-    assert!(told.contains("without asking anybody, permitted by `rules.cedar:2`"), "{told}");
-    assert!(told.contains("working_hours true") && told.contains("rules.cedar:4"), "{told}");
+    assert!(message.contains("without asking anybody, permitted by `rules.cedar:2`"), "{message}");
+    assert!(
+        message.contains("working_hours true") && message.contains("rules.cedar:4"),
+        "{message}"
+    );
     let now = world.control.kernel.now();
     let inventory = world.control.kernel.inventory();
     let next = inventory.next_change(now).unwrap();
@@ -121,9 +124,9 @@ async fn whoever_is_on_call_is_in_the_group_of_the_roster_until_their_turn_ends(
     world.control.sources.follow_rosters(&mut followed).await;
     let grant = world.ask("alice", "app_ro@orders").await.unwrap().grant.unwrap();
     assert!(world.ask("bob", "app_ro@orders").await.unwrap().grant.is_none());
-    let (by, told) = given_by(&world, &grant.id).await;
+    let (by, message) = given_by(&world, &grant.id).await;
     assert_eq!(by["groups"], serde_json::json!(["duty", "engineering"]), "{by}");
-    assert!(told.contains("groups duty, engineering"), "{told}");
+    assert!(message.contains("groups duty, engineering"), "{message}");
 
     // Another configuration forgets nothing that was learned.
     let reloaded = world.control.sources.reload(ruled(rostered(&file))).await.unwrap();
@@ -151,11 +154,12 @@ async fn a_roster_that_falls_silent_holds_for_a_while_and_then_puts_nobody_on_ca
     world.control.access.reconsider("the clock").await.unwrap();
     assert_ne!(end_of(&world.control, &grant.id).await, "ended");
     let mut raw = world.raw().await;
-    let told: i64 = sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'roster.silent'")
-        .fetch_one(&mut raw)
-        .await
-        .unwrap();
-    assert_eq!(told, 1, "an outage is told once");
+    let message: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'roster.silent'")
+            .fetch_one(&mut raw)
+            .await
+            .unwrap();
+    assert_eq!(message, 1, "an outage is message once");
     world.pass(600);
     world.control.access.reconsider("the clock").await.unwrap();
     assert!(end_of(&world.control, &grant.id).await.contains("1 of leads"));
@@ -165,12 +169,12 @@ async fn a_roster_that_falls_silent_holds_for_a_while_and_then_puts_nobody_on_ca
 async fn a_refusal_says_which_ticket_or_reason_is_wanted_and_how_to_give_it() {
     let world = World::new().await;
     world.control.sources.reload(ruled(crate::model::context::World::default())).await.unwrap();
-    let ask = |ticket: Option<&str>, reason: &str| Wish {
+    let ask = |ticket: Option<&str>, reason: &str| AccessRequestInput {
         ticket: ticket.map(|ticket| ticket.parse().unwrap()),
         reason: reason.into(),
         ..wish("app_rw@orders")
     };
-    for (ticket, reason, told) in [
+    for (ticket, reason, message) in [
         (None, "fix the order", "`OPS-[0-9]+`"),
         (Some("INC-7"), "fix the order", "postern request --ticket"),
         (Some("OPS-7"), "fix it", "at least 12 characters"),
@@ -178,7 +182,7 @@ async fn a_refusal_says_which_ticket_or_reason_is_wanted_and_how_to_give_it() {
         let refused =
             world.control.access.ask(&actor("alice"), ask(ticket, reason)).await.unwrap_err();
         assert!(matches!(refused, ControlError::Refused(Rejection::Unsaid(_))), "{refused:?}");
-        assert!(refused.to_string().contains(told), "{refused}");
+        assert!(refused.to_string().contains(message), "{refused}");
     }
     let asked =
         world.control.access.ask(&actor("alice"), ask(Some("OPS-7"), "fix the order")).await;
@@ -194,7 +198,7 @@ async fn a_grant_ends_when_its_ticket_closes() {
     let world = World::new().await;
     world.control.sources.reload(ruled(crate::model::context::World::default())).await.unwrap();
     let ticket: policies::Ticket = "OPS-7".parse().unwrap();
-    let ask = Wish { ticket: Some(ticket.clone()), ..wish("app_cert@orders") };
+    let ask = AccessRequestInput { ticket: Some(ticket.clone()), ..wish("app_cert@orders") };
     let refused = world.control.access.ask(&actor("alice"), ask.clone()).await.unwrap_err();
     let forbidden = |refused: &ControlError| {
         matches!(refused, ControlError::Refused(Rejection::Rules(Refusal::Forbidden(_))))
@@ -209,11 +213,11 @@ async fn a_grant_ends_when_its_ticket_closes() {
     };
     hear("open").await;
     let grant = world.control.access.ask(&actor("alice"), ask).await.unwrap().grant.unwrap();
-    let (by, told) = given_by(&world, &grant.id).await;
+    let (by, message) = given_by(&world, &grant.id).await;
     assert_eq!(by["facts"]["ticket_state"], "open", "{by}");
     assert_eq!(by["stood_aside"][0]["rule"], "closed tickets open nothing", "{by}");
     assert!(by["facts"].get("reason").is_none(), "only what rules looked at is told: {by}");
-    assert!(told.contains("ticket_state open"), "{told}");
+    assert!(message.contains("ticket_state open"), "{message}");
     hear("open").await;
     assert_ne!(end_of(&world.control, &grant.id).await, "ended");
     hear("closed").await;
@@ -239,15 +243,17 @@ async fn a_tracker_that_is_down_means_that_nobody_knows() {
         .reload(ruled(crate::model::context::World { tickets, ..Default::default() }))
         .await
         .unwrap();
-    let ask = Wish { ticket: Some("OPS-7".parse().unwrap()), ..wish("app_cert@orders") };
+    let ask =
+        AccessRequestInput { ticket: Some("OPS-7".parse().unwrap()), ..wish("app_cert@orders") };
     for _ in 0..2 {
         let refused = world.control.access.ask(&actor("alice"), ask.clone()).await.unwrap_err();
         assert!(refused.to_string().contains("closed tickets open nothing"), "{refused}");
     }
     let mut raw = world.raw().await;
-    let told: i64 = sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'tickets.silent'")
-        .fetch_one(&mut raw)
-        .await
-        .unwrap();
-    assert_eq!(told, 1);
+    let message: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'tickets.silent'")
+            .fetch_one(&mut raw)
+            .await
+            .unwrap();
+    assert_eq!(message, 1);
 }

@@ -52,19 +52,19 @@ async fn a_request_sent_again_gets_its_first_answer() {
     let world = World::new().await;
     let (alice, dave) = (world.login("alice").await, world.login("dave").await);
     let key = [("idempotency-key", "k-1")];
-    let wish = json!({ "resource": "app_rw@orders", "reason": "r" });
-    let ask = async |token: &str, wish: &Value| {
-        world.call_with(token, "POST /requests", wish.clone(), &key).await
+    let requested = json!({ "resource": "app_rw@orders", "reason": "r" });
+    let ask = async |token: &str, requested: &Value| {
+        world.call_with(token, "POST /requests", requested.clone(), &key).await
     };
-    let first = ask(&alice, &wish).await.json();
+    let first = ask(&alice, &requested).await.json();
     let id = first["request"]["id"].as_str().unwrap().to_owned();
     world.call(&alice, &format!("POST /requests/{id}/withdraw"), Value::Null).await;
-    assert_eq!(ask(&alice, &wish).await.json(), first);
+    assert_eq!(ask(&alice, &requested).await.json(), first);
     ask(&alice, &json!({ "resource": "app_ro@orders", "reason": "r" })).await.refused(422);
-    assert_ne!(ask(&dave, &wish).await.json()["request"]["id"], json!(id));
+    assert_ne!(ask(&dave, &requested).await.json()["request"]["id"], json!(id));
     world.clock.advance(policies::Ttl::from_secs(24 * 3_600));
     let alice = world.login("alice").await;
-    assert_ne!(ask(&alice, &wish).await.json()["request"]["id"], json!(id));
+    assert_ne!(ask(&alice, &requested).await.json()["request"]["id"], json!(id));
 }
 
 #[tokio::test]
@@ -97,8 +97,8 @@ async fn lists_come_in_pages_and_each_item_once() {
 async fn a_lock_is_set_shown_and_lifted() {
     let world = World::new().await;
     let (alice, carol) = (world.login("alice").await, world.login("carol").await);
-    let wish = json!({ "subject": "principal:alice", "reason": "incident 7", "for": "1h" });
-    let lock = world.call(&carol, "POST /locks", wish).await.json();
+    let requested = json!({ "subject": "principal:alice", "reason": "incident 7", "for": "1h" });
+    let lock = world.call(&carol, "POST /locks", requested).await.json();
     assert_eq!(lock["until"], "2027-01-15T09:00:00.000Z");
     assert_eq!(lock["known"], true);
     let misspelt = json!({ "subject": "login:app_rx@orders", "reason": "incident 7" });
@@ -115,8 +115,8 @@ async fn a_lock_is_set_shown_and_lifted() {
 async fn a_token_is_told_once() {
     let world = World::new().await;
     let alice = world.login("alice").await;
-    let wish = json!({ "resource": "app_ro@orders", "ttl": "10m", "uses": 1 });
-    let minted = world.call(&alice, "POST /tokens", wish).await.json();
+    let requested = json!({ "resource": "app_ro@orders", "ttl": "10m", "uses": 1 });
+    let minted = world.call(&alice, "POST /tokens", requested).await.json();
     let secret = minted["token"].as_str().unwrap();
     assert!(secret.starts_with("pst_"), "{secret}");
     let listed = world.call(&alice, "GET /tokens", Value::Null).await;
@@ -237,10 +237,10 @@ async fn a_request_is_said_otherwise_while_it_waits() {
 async fn several_things_are_asked_for_at_once_and_for_later() {
     let world = World::new().await;
     let (alice, bob) = (world.login("alice").await, world.login("bob").await);
-    let wish = json!({
+    let requested = json!({
         "resource": "app_rw@orders", "also": ["app_ro@orders"], "starts_at": "2h",
     });
-    let asked = world.call(&alice, "POST /requests", wish).await.json()["request"].clone();
+    let asked = world.call(&alice, "POST /requests", requested).await.json()["request"].clone();
     assert_eq!(asked["also"], json!(["app_ro@orders/shop"]));
     assert_eq!(asked["starts_at"], "2027-01-15T10:00:00.000Z");
     let yes = json!({ "digest": asked["digest"] });
@@ -279,24 +279,28 @@ async fn what_the_rules_say_is_explained_to_oneself_and_to_who_oversees() {
         let what = format!("GET /targets/orders/explain?{query}");
         world.call(token, &what, Value::Null).await
     };
-    let told = ask(&alice, "login=app_rw&ttl=20m").await.json();
+    let message = ask(&alice, "login=app_rw&ttl=20m").await.json();
     assert_eq!(
-        (&told["verdict"], &told["takes"]),
+        (&message["verdict"], &message["takes"]),
         (&json!("takes"), &json!(["1 of dba must approve"]))
     );
-    assert_eq!(told["resource"], "app_rw@orders/shop");
-    assert_eq!(told["approvers"][0]["wanted"], "1 of dba");
-    assert_eq!(told["approvers"][0]["people"], json!(["Bob (bob)"]));
+    assert_eq!(message["resource"], "app_rw@orders/shop");
+    assert_eq!(message["approvers"][0]["wanted"], "1 of dba");
+    assert_eq!(message["approvers"][0]["people"], json!(["Bob (bob)"]));
     let rules: Vec<_> =
-        told["rules"].as_array().unwrap().iter().map(|rule| &rule["title"]).collect();
+        message["rules"].as_array().unwrap().iter().map(|rule| &rule["title"]).collect();
     assert_eq!(rules, ["engineers ask", "writing takes a DBA"]);
-    assert_eq!(told["otherwise"], json!([]), "how to get around a rule is for who oversees them");
+    assert_eq!(
+        message["otherwise"],
+        json!([]),
+        "how to get around a rule is for who oversees them"
+    );
     assert_eq!(ask(&alice, "login=app_ro").await.json()["verdict"], "free");
     assert_eq!(ask(&alice, "login=app_ro&break_glass=true").await.json()["verdict"], "denied");
 
-    let told = ask(&carol, "login=app_rw&who=alice").await.json();
-    assert_eq!((&told["who"], &told["verdict"]), (&json!("alice"), &json!("takes")));
-    assert!(!told["otherwise"].as_array().unwrap().is_empty(), "{told}");
+    let message = ask(&carol, "login=app_rw&who=alice").await.json();
+    assert_eq!((&message["who"], &message["verdict"]), (&json!("alice"), &json!("takes")));
+    assert!(!message["otherwise"].as_array().unwrap().is_empty(), "{message}");
     assert_eq!(ask(&carol, "login=app_rw").await.json()["verdict"], "denied");
 
     let lock = json!({ "subject": "login:app_ro@orders", "reason": "incident 7" });

@@ -57,9 +57,9 @@ fn in_a_process_of_its_own(fault: &str) {
     command.args(["--exact", "faults::the_whole_journey", "--ignored", "--nocapture"]);
     command.env(FAULT, fault).env("TMPDIR", folder.path());
     let output = command.stdin(Stdio::null()).output().unwrap();
-    let told =
+    let message =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success() && told[0].contains("1 passed"), "{}", told.concat());
+    assert!(output.status.success() && message[0].contains("1 passed"), "{}", message.concat());
 }
 
 /// Whether a process of ours gets a place of its own to mount things in.
@@ -305,12 +305,12 @@ async fn the_whole_journey() {
             "{row:?}: {answer}"
         );
         assert!(answer["note"].as_str().unwrap().contains("not yet durable"), "{answer}");
-        let (told, fresh_ms) = delta(&mut feed).await;
-        assert_eq!((told.unsettled.len(), told.settled), (1, false));
+        let (message, fresh_ms) = delta(&mut feed).await;
+        assert_eq!((message.unsettled.len(), message.settled), (1, false));
         match nth {
-            0 => assert_eq!(told.gone[0].grant, stage.names["revoked"]),
-            1 => assert_eq!(told.locks[0].subject, "principal:bob"),
-            2 => assert_eq!(told.gone[0].grant, stage.names["done"]),
+            0 => assert_eq!(message.gone[0].grant, stage.names["revoked"]),
+            1 => assert_eq!(message.locks[0].subject, "principal:bob"),
+            2 => assert_eq!(message.gone[0].grant, stage.names["done"]),
             _ => {}
         }
         fresh.push(fresh_ms);

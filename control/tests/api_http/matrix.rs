@@ -171,8 +171,8 @@ impl Scene {
         let body = self.hers.fill(body).replace("{code}", &confirm.code);
         let body = serde_json::from_str(&body).unwrap_or(Value::Null);
         let answer = self.world.call(&self.token, &self.hers.fill(operation), body).await;
-        let told = format!("{}: {operation}: {}", self.who, answer.text);
-        assert_eq!(answer.status.as_u16(), status, "{told}");
+        let message = format!("{}: {operation}: {}", self.who, answer.text);
+        assert_eq!(answer.status.as_u16(), status, "{message}");
         if status >= 400 {
             answer.refused(status);
         }

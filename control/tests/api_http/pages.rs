@@ -246,10 +246,10 @@ async fn a_connection_is_confirmed_by_who_types_its_code_and_reads_it() {
 
     let form = format!("seal={seal}&code={}", confirm.code);
     let page = alice.post(&path, &form).await;
-    for told in
+    for described in
         ["Alice &lt;b&gt; (alice)", "orders", "app_ro", "shop", "192.0.2.7", "psql", "a look"]
     {
-        assert!(page.text.contains(told), "{told}: {}", page.text);
+        assert!(page.text.contains(described), "{described}: {}", page.text);
     }
     assert!(!page.text.contains("another address"), "{}", page.text);
     let stale = format!("seal={seal}&code={}&digest=other", confirm.code);

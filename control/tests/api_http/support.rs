@@ -176,8 +176,8 @@ impl World {
 
     /// Something of alice's: the request that this asks, as JSON.
     pub(crate) async fn asked(&self, token: &str, login: &str, reason: &str) -> Value {
-        let wish = json!({ "resource": format!("{login}@orders"), "reason": reason });
-        let answer = self.call(token, "POST /requests", wish).await;
+        let requested = json!({ "resource": format!("{login}@orders"), "reason": reason });
+        let answer = self.call(token, "POST /requests", requested).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.json()
     }

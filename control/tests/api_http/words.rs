@@ -12,13 +12,13 @@ async fn the_form_says_what_the_rules_want_to_be_told_and_keeps_what_was_typed()
     let world = World::new().await;
     let alice = Browser::of(&world, "alice").await;
     let page = alice.get("/ask").await.text;
-    for told in [
+    for message in [
         "<a href=\"/ask?for=reports%40orders\">",
         "a ticket like OPS-[0-9]+ · a reason of 12 characters",
         "takes 1 of dba",
         "not for you: no rule permits it",
     ] {
-        assert!(page.contains(told), "{told}: {page}");
+        assert!(page.contains(message), "{message}: {page}");
     }
     let page = alice.get("/ask?for=reports%40orders").await.text;
     assert!(page.contains(">reports@orders</textarea>"), "{page}");
@@ -31,14 +31,14 @@ async fn the_form_says_what_the_rules_want_to_be_told_and_keeps_what_was_typed()
         let seal = field(&page, "seal");
         format!("seal={seal}&resource=reports%40orders&span=20m&ticket={ticket}&reason={reason}")
     };
-    for (ticket, reason, told) in [
+    for (ticket, reason, message) in [
         ("", "the+monthly+figures", "OPS-[0-9]+"),
         ("INC-7", "the+monthly+figures", "OPS-[0-9]+"),
         ("OPS-7", "figures", "at least 12 characters"),
     ] {
         let answer = alice.post("/ask", &form(ticket, reason)).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
-        assert!(answer.text.contains("role=\"alert\"") && answer.text.contains(told));
+        assert!(answer.text.contains("role=\"alert\"") && answer.text.contains(message));
         assert!(answer.text.contains("value=\"20m\""), "{}", answer.text);
         assert!(answer.text.contains(&format!("value=\"{ticket}\"")), "{}", answer.text);
     }
@@ -107,8 +107,8 @@ async fn the_api_says_what_is_wanted_and_takes_what_a_client_could_not_say() {
 async fn an_edit_by_the_form_leaves_out_what_is_empty() {
     let world = World::new().await;
     let token = world.login("alice").await;
-    let wish = json!({ "resource": "app_rw@orders", "ticket": "OPS-7", "starts_at": "2h" });
-    let asked = world.call(&token, "POST /requests", wish).await.json();
+    let requested = json!({ "resource": "app_rw@orders", "ticket": "OPS-7", "starts_at": "2h" });
+    let asked = world.call(&token, "POST /requests", requested).await.json();
     let id = asked["request"]["id"].as_str().unwrap();
     let both = json!({ "ticket": "OPS-8", "no_ticket": true });
     world.call(&token, &format!("POST /requests/{id}/edit"), both).await.refused(400);

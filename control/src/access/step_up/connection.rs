@@ -13,7 +13,7 @@ use sqlx::SqliteConnection;
 
 use super::{facts, latest_in};
 use crate::access::Access;
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -41,10 +41,14 @@ impl Case {
 }
 
 impl Access {
-    async fn case(&self, asker: &Asker, wish: &Wish) -> Result<Case, ControlError> {
+    async fn case(
+        &self,
+        asker: &Asker,
+        requested: &AccessRequestInput,
+    ) -> Result<Case, ControlError> {
         let now = self.kernel.now();
         let inventory = self.kernel.inventory();
-        let (_, resource) = inventory.resolve(&wish.resource)?;
+        let (_, resource) = inventory.resolve(&requested.resource)?;
         let (given, standing, unusual) = {
             let db = &mut *self.kernel.store().read().await?;
             let standing = standing(db, asker, &resource, now).await?;
@@ -54,9 +58,9 @@ impl Access {
                     latest_in(db, asker, &resource, now).await?
                 }
             };
-            (given, standing, risk::assess(db, asker, wish.source, now).await?)
+            (given, standing, risk::assess(db, asker, requested.source, now).await?)
         };
-        let said = wish.facts(unusual.facts(now, wish.source));
+        let said = requested.facts(unusual.facts(now, requested.source));
         let said = match &standing {
             Standing::Granted(request) => said.about(request),
             Standing::Unproved(_) | Standing::Asked => said,
@@ -70,10 +74,10 @@ impl Access {
     pub(crate) async fn wants_touch(
         &self,
         asker: &Asker,
-        wish: &Wish,
+        requested: &AccessRequestInput,
     ) -> Result<bool, ControlError> {
         let now = self.kernel.now();
-        let case = self.case(asker, wish).await?;
+        let case = self.case(asker, requested).await?;
         let within = |facts: &Facts| {
             let terms = case.terms(asker, facts);
             terms.and_then(|terms| terms.step_up.map(|within| (within, terms.rules)))
@@ -96,15 +100,15 @@ impl Access {
     pub(crate) async fn lacks_words(
         &self,
         asker: &Asker,
-        wish: &Wish,
+        requested: &AccessRequestInput,
     ) -> Result<Option<Unsaid>, ControlError> {
-        self.look_up(wish.ticket.as_ref()).await?;
-        let case = self.case(asker, wish).await?;
+        self.look_up(requested.ticket.as_ref()).await?;
+        let case = self.case(asker, requested).await?;
         if !matches!(case.standing, Standing::Unproved(false)) {
             return Ok(None);
         }
         let terms = case.terms(asker, &case.facts);
-        Ok(terms.and_then(|terms| terms.said(wish.ticket.as_ref(), &wish.reason).err()))
+        Ok(terms.and_then(|terms| terms.said(requested.ticket.as_ref(), &requested.reason).err()))
     }
 
     /// The same of a waiting connection, for the one who reads its code.
@@ -113,14 +117,14 @@ impl Access {
         actor: &Actor,
         view: &HoldView,
     ) -> Result<Option<Unsaid>, ControlError> {
-        let wish = Wish {
+        let requested = AccessRequestInput {
             ttl: view.ttl,
             reason: view.reason.clone(),
             ticket: view.ticket.clone(),
             source: view.source,
-            ..Wish::new(view.resource.clone())
+            ..AccessRequestInput::new(view.resource.clone())
         };
-        self.lacks_words(&super::of_hold(actor, view), &wish).await
+        self.lacks_words(&super::of_hold(actor, view), &requested).await
     }
 
     /// Writes down that a connection is held for a touch, and why.

@@ -50,11 +50,11 @@ pub(crate) async fn ask(
     State(front): State<Front>,
     source: Source,
     headers: HeaderMap,
-    Body(wish): Body<Terminal>,
+    Body(requested): Body<Terminal>,
 ) -> Result<Json<Codes>, Problem> {
     front.bounds.sign_in(source)?;
     let origin = origin(LoginKind::Terminal, None, source, &headers);
-    let offered = front.ask_device(&wish.csr, wish.device, &origin)?;
+    let offered = front.ask_device(&requested.csr, requested.device, &origin)?;
     let left = front.now().until(offered.expires_at);
     let secs = |millis: i64| u64::try_from(millis / 1_000).unwrap_or_default();
     Ok(Json(Codes {
@@ -80,10 +80,10 @@ pub(crate) struct DeviceCode {
     responses((status = 200, body = LoggedIn), Problems))]
 pub(crate) async fn token(
     State(front): State<Front>,
-    Body(wish): Body<DeviceCode>,
+    Body(requested): Body<DeviceCode>,
 ) -> Result<Json<LoggedIn>, Problem> {
     let not_yet = |error, detail| Problem::new(Kind::Invalid, detail).coded(error);
-    match front.poll_device(&wish.device_code).await? {
+    match front.poll_device(&requested.device_code).await? {
         Polled::SignedIn(both) => {
             let (session, issued) = *both;
             Ok(Json(logged_in(&front, &session, Some(issued.into()))))

@@ -17,7 +17,7 @@ use super::extract::Filled;
 use super::front::Front;
 use super::guard::Source;
 use super::wire;
-use crate::identity::workloads::{ExchangeError, Exchanged, Wish};
+use crate::identity::workloads::{ExchangeError, Exchanged, TokenExchangeInput};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const SUBJECTS: [&str; 2] =
@@ -88,12 +88,12 @@ pub(crate) async fn exchange(
 ) -> Result<Json<Issued>, Refusal> {
     let Filled(form) = form.map_err(|problem| Refusal::of(&problem))?;
     front.bounds.sign_in(source).map_err(|problem| Refusal::of(&problem))?;
-    let wish = wish(form, source)?;
-    let exchanged = front.exchange(wish).await?;
+    let requested = wish(form, source)?;
+    let exchanged = front.exchange(requested).await?;
     Ok(Json(issued(&front, exchanged)))
 }
 
-fn wish(form: Exchange, source: Source) -> Result<Wish, Refusal> {
+fn wish(form: Exchange, source: Source) -> Result<TokenExchangeInput, Refusal> {
     let invalid = |why: String| Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", &why);
     if form.grant_type != GRANT {
         let why = format!("`grant_type` has to be {GRANT}");
@@ -110,7 +110,7 @@ fn wish(form: Exchange, source: Source) -> Result<Wish, Refusal> {
     }
     let csr = Csr::from_pem(&form.csr).map_err(|fault| invalid(format!("`csr`: {fault}")))?;
     let Exchange { workload, subject_token: token, .. } = form;
-    Ok(Wish { workload, token, csr, source: source.0 })
+    Ok(TokenExchangeInput { workload, token, csr, source: source.0 })
 }
 
 fn issued(front: &Front, exchanged: Exchanged) -> Issued {

@@ -17,7 +17,7 @@ use crate::identity::challenge::Challenge;
 use crate::identity::devices::{Offered, Polled};
 use crate::identity::logins::LoginSession;
 use crate::identity::oidc::{Answer, Begun, Finished, Refusal};
-use crate::identity::workloads::{ExchangeError, Exchanged, Wish};
+use crate::identity::workloads::{ExchangeError, Exchanged, TokenExchangeInput};
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::ControlError;
 use crate::model::login::{LoginKind, Origin};
@@ -122,8 +122,11 @@ impl Front {
         self.control.identity.poll_device(code).await
     }
 
-    pub(crate) async fn exchange(&self, wish: Wish) -> Result<Exchanged, ExchangeError> {
-        self.control.identity.exchange(wish).await
+    pub(crate) async fn exchange(
+        &self,
+        requested: TokenExchangeInput,
+    ) -> Result<Exchanged, ExchangeError> {
+        self.control.identity.exchange(requested).await
     }
 
     pub(crate) async fn begin_flow(

@@ -26,20 +26,20 @@ pub(crate) struct Whom {
 /// Whom an invitation would be for.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wish {
+pub(crate) struct InviteInput {
     #[schema(value_type = String, example = "alice")]
     principal: PrincipalId,
 }
 
 /// Asks for the touch that an invitation takes of an admin who has a passkey.
-#[utoipa::path(post, path = "/invites/wish", tag = "invites", request_body = Wish,
+#[utoipa::path(post, path = "/invites/wish", tag = "invites", request_body = InviteInput,
     responses((status = 200, body = ToProve), Problems))]
 pub(crate) async fn wish(
     State(api): State<Api>,
     Caller(actor): Caller,
-    Body(wish): Body<Wish>,
+    Body(requested): Body<InviteInput>,
 ) -> Result<Json<ToProve>, Problem> {
-    let statement = api.control.identity.invite_wish(&wish.principal);
+    let statement = api.control.identity.invite_wish(&requested.principal);
     to_prove(&api, &actor, statement).await
 }
 

@@ -46,10 +46,10 @@ pub(crate) struct Locking {
 pub(crate) async fn lock(
     State(api): State<Api>,
     Caller(actor): Caller,
-    Body(wish): Body<Locking>,
+    Body(requested): Body<Locking>,
 ) -> Result<wire::Cut<wire::Lock>, Problem> {
-    let until = wish.span.map(|span| api.control.kernel.now().after(span));
-    let lock = api.control.access.lock(&actor, wish.subject, wish.reason, until).await?;
+    let until = requested.span.map(|span| api.control.kernel.now().after(span));
+    let lock = api.control.access.lock(&actor, requested.subject, requested.reason, until).await?;
     let view = api.control.access.lock_view(lock.value.clone());
     Ok(wire::Cut::of(&lock, wire::Lock::from(&view)))
 }

@@ -216,10 +216,11 @@ pub(crate) struct Signed {
 pub(crate) async fn certificate(
     State(api): State<Api>,
     Caller(actor): Caller,
-    Body(wish): Body<Signing>,
+    Body(requested): Body<Signing>,
 ) -> Result<Json<Signed>, Problem> {
-    wanted(Some(&wish.csr), Some(&wish.device))?;
-    let issued = api.control.identity.issue_certificate(&actor, &wish.csr, &wish.device).await?;
+    wanted(Some(&requested.csr), Some(&requested.device))?;
+    let issued =
+        api.control.identity.issue_certificate(&actor, &requested.csr, &requested.device).await?;
     let ca_pem = api.control.kernel.settings().authority.ca_pem().to_owned();
     let certificate = issued.into();
     Ok(Json(Signed { certificate, ca_pem }))

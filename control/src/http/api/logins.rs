@@ -59,9 +59,9 @@ pub(crate) struct Ended {
 pub(crate) async fn end_all(
     State(api): State<Api>,
     Caller(actor): Caller,
-    Body(wish): Body<Everywhere>,
+    Body(requested): Body<Everywhere>,
 ) -> Result<wire::Cut<Ended>, Problem> {
-    let whose = wish.principal.unwrap_or_else(|| actor.principal.id.clone());
+    let whose = requested.principal.unwrap_or_else(|| actor.principal.id.clone());
     let done = api.control.identity.end_all_logins(&actor, &whose).await?;
     let ended = done.value.len();
     Ok(wire::Cut::of(&done, Ended { ended }))

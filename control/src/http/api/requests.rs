@@ -14,7 +14,7 @@ use super::page::{Listed, paging};
 use super::replay::Turn;
 use super::{Api, wire};
 use crate::access::edit::{Changes, Part};
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 use crate::http::api::page::scope;
 use crate::model::actor::Actor;
 use crate::model::view::{RequestFilter, Standing};
@@ -140,7 +140,7 @@ pub(crate) async fn ask(
 async fn asked(api: &Api, actor: &Actor, ask: Ask) -> Result<Answer, Problem> {
     let parse = |text: &String| text.parse().map_err(super::invalid);
     let starts_at = ask.starts_at.map(|text| moment(&text, api.control.kernel.now()));
-    let wish = Wish {
+    let requested = AccessRequestInput {
         resource: parse(&ask.resource)?,
         also: ask.also.iter().map(parse).collect::<Result<_, _>>()?,
         ttl: ask.ttl,
@@ -150,7 +150,7 @@ async fn asked(api: &Api, actor: &Actor, ask: Ask) -> Result<Answer, Problem> {
         starts_at: starts_at.transpose()?,
         source: None,
     };
-    let asked = api.control.access.ask(actor, wish).await?;
+    let asked = api.control.access.ask(actor, requested).await?;
     answer(api, actor, asked).await
 }
 
@@ -259,9 +259,9 @@ pub(crate) struct Edit {
 }
 
 /// What an edit does to a part: set or left out, but not both.
-fn part<T>(value: Option<T>, goes: bool, told: &'static str) -> Result<Part<T>, Problem> {
+fn part<T>(value: Option<T>, goes: bool, message: &'static str) -> Result<Part<T>, Problem> {
     match (value, goes) {
-        (Some(_), true) => Err(Problem::new(Kind::Invalid, told)),
+        (Some(_), true) => Err(Problem::new(Kind::Invalid, message)),
         (Some(value), false) => Ok(Part::Becomes(value)),
         (None, true) => Ok(Part::Goes),
         (None, false) => Ok(Part::Stays),

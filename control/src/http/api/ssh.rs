@@ -15,7 +15,7 @@ use crate::model::error::ControlError;
 /// A key to be certified.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wish {
+pub(crate) struct SshCertificateInput {
     /// An Ed25519 public key as OpenSSH writes one.
     public_key: String,
     /// The device that holds the key.
@@ -40,16 +40,19 @@ pub(crate) struct Access {
 }
 
 /// Certifies an SSH key for this person and device.
-#[utoipa::path(post, path = "/ssh/certificate", tag = "login", request_body = Wish,
+#[utoipa::path(post, path = "/ssh/certificate", tag = "login", request_body = SshCertificateInput,
     responses((status = 200, body = Access), Problems))]
 pub(crate) async fn certificate(
     State(api): State<Api>,
     Caller(actor): Caller,
-    Body(wish): Body<Wish>,
+    Body(requested): Body<SshCertificateInput>,
 ) -> Result<Json<Access>, Problem> {
     let none = || ControlError::NotFound("SSH side of this gateway");
-    let issued =
-        api.control.identity.issue_ssh_certificate(&actor, &wish.public_key, &wish.device).await?;
+    let issued = api
+        .control
+        .identity
+        .issue_ssh_certificate(&actor, &requested.public_key, &requested.device)
+        .await?;
     let issued = issued.ok_or_else(none)?;
     let ssh = api.control.kernel.settings().ssh.as_ref().ok_or_else(none)?;
     let host_authority = ssh.authority.hosts_line().map_err(ControlError::IssueSsh)?;

@@ -145,9 +145,9 @@ pub(crate) struct Registered {
 pub(crate) async fn add(
     State(api): State<Api>,
     Caller(actor): Caller,
-    Body(wish): Body<Registering>,
+    Body(requested): Body<Registering>,
 ) -> Result<Json<Registered>, Problem> {
-    let Registering { challenge, signature, name } = wish;
+    let Registering { challenge, signature, name } = requested;
     let key = api.control.identity.add_ssh_key(&actor, &challenge, &signature, &name).await?;
     let page = || format!("{}/keys", api.control.kernel.settings().base_url());
     let confirm_at = key.confirmed_at.is_none().then(page);

@@ -10,7 +10,7 @@ use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At};
 use super::{Api, wire};
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 
 /// Lists the targets, and what asking for each login would come to.
 #[utoipa::path(get, path = "/targets", tag = "targets",
@@ -44,21 +44,21 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    fn wish(&self, target: &str) -> Result<(Option<PrincipalId>, Wish), Problem> {
+    fn wish(&self, target: &str) -> Result<(Option<PrincipalId>, AccessRequestInput), Problem> {
         let target = TargetName::new(target).map_err(super::invalid)?;
         let login = Login::new(&self.login).map_err(super::invalid)?;
         let database = self.database.as_deref().map(Database::new).transpose();
         let database = database.map_err(super::invalid)?;
         let who = self.who.as_deref().map(PrincipalId::new).transpose().map_err(super::invalid)?;
         let ticket = self.ticket.as_deref().map(Ticket::new).transpose().map_err(super::invalid)?;
-        let wish = Wish {
+        let requested = AccessRequestInput {
             ttl: self.ttl,
             ticket,
             reason: self.reason.clone().unwrap_or_default(),
             act: if self.break_glass { Act::BreakGlass } else { Act::Connect },
-            ..Wish::new(Resource { target, login, database })
+            ..AccessRequestInput::new(Resource { target, login, database })
         };
-        Ok((who, wish))
+        Ok((who, requested))
     }
 }
 
@@ -75,6 +75,6 @@ pub(crate) async fn explain(
     At(target): At<String>,
     Asked(query): Asked<Query>,
 ) -> Result<Json<wire::Explanation>, Problem> {
-    let (who, wish) = query.wish(&target)?;
-    Ok(Json(api.control.access.explain(&actor, who, wish).await?.into()))
+    let (who, requested) = query.wish(&target)?;
+    Ok(Json(api.control.access.explain(&actor, who, requested).await?.into()))
 }

@@ -69,10 +69,11 @@ pub(crate) struct Minted {
 pub(crate) async fn mint(
     State(api): State<Api>,
     Caller(actor): Caller,
-    Body(wish): Body<Minting>,
+    Body(requested): Body<Minting>,
 ) -> Result<Json<Minted>, Problem> {
-    let resource = wish.resource.parse().map_err(super::invalid)?;
-    let minted = api.control.identity.mint_token(&actor, &resource, wish.ttl, wish.uses).await?;
+    let resource = requested.resource.parse().map_err(super::invalid)?;
+    let minted =
+        api.control.identity.mint_token(&actor, &resource, requested.ttl, requested.uses).await?;
     Ok(Json(Minted {
         id: minted.id,
         token: minted.token.expose_secret().to_owned(),

@@ -10,7 +10,7 @@ use super::session::{Act, Fields, Visitor};
 use super::words::Draft;
 use super::{Page, Turned, hidden, words};
 use crate::access::edit::{Changes, Part};
-use crate::access::input::Wish;
+use crate::access::input::AccessRequestInput;
 use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
@@ -39,10 +39,10 @@ fn form(api: &Api, visitor: &Visitor, draft: &Draft, wrong: Option<&Problem>) ->
     let wanted: Vec<Resource> =
         draft.resource.lines().filter_map(|line| line.trim().parse().ok()).collect();
     let words = api.control.access.words(&visitor.actor, &wanted);
-    let told = wrong.map_or_else(Markup::new, |problem| {
+    let message = wrong.map_or_else(Markup::new, |problem| {
         Markup::new().raw("<p class=\"warn\" role=\"alert\">").text(problem.detail()).raw("</p>")
     });
-    let body = told
+    let body = message
         .raw("<form class=\"card\" method=\"post\" action=\"/ask\">")
         .piece(&hidden("seal", &visitor.seal()))
         .raw(
@@ -150,16 +150,16 @@ async fn asked(api: &Api, visitor: &Visitor, fields: &Fields) -> Result<Asked, P
     let mut all = lines.map(read::<Resource>).collect::<Result<Vec<_>, _>>()?.into_iter();
     let nothing = || Problem::new(Kind::Invalid, "say what you ask for: `login@target`");
     let first = all.next().ok_or_else(nothing)?;
-    let wish = Wish {
+    let requested = AccessRequestInput {
         also: all.collect(),
         ttl: optional::<Ttl>(&fields.span)?,
         ticket: optional::<Ticket>(&fields.ticket)?,
         act: if fields.emergency == "yes" { What::BreakGlass } else { What::Connect },
         starts_at: later(fields, api.control.kernel.now())?,
         reason: fields.reason.clone(),
-        ..Wish::new(first)
+        ..AccessRequestInput::new(first)
     };
-    api.control.access.ask(&visitor.actor, wish).await.map_err(|error| {
+    api.control.access.ask(&visitor.actor, requested).await.map_err(|error| {
         // The fields are before them: they needn't read how else it can be said.
         if let ControlError::Refused(Rejection::Unsaid(unsaid)) = &error {
             return Problem::new(Kind::Invalid, unsaid.wanted());

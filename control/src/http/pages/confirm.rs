@@ -109,12 +109,12 @@ async fn reading(
 /// Why it doesn't go on yet; what was said and isn't enough, too.
 fn wanted(view: &HoldView, unsaid: &Unsaid) -> Markup {
     let said = !view.reason.is_empty() || view.ticket.is_some();
-    let told = Markup::new().raw("<p class=\"warn\" role=\"alert\">");
-    let told = match said {
-        true => told.text(unsaid.wanted()),
-        false => told.raw("The rules want to be told what this connection is for."),
+    let message = Markup::new().raw("<p class=\"warn\" role=\"alert\">");
+    let message = match said {
+        true => message.text(unsaid.wanted()),
+        false => message.raw("The rules want to be told what this connection is for."),
     };
-    told.raw("</p>")
+    message.raw("</p>")
 }
 
 /// The form by which somebody says what their connection is for.

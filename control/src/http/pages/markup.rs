@@ -43,8 +43,8 @@ impl Markup {
     /// Adds an instant to the second, in UTC; the exact one goes with it.
     pub(super) fn time(self, at: Timestamp) -> Self {
         let exact = at.to_string();
-        let told = exact.split_once('.').map_or(exact.as_str(), |(seconds, _)| seconds);
-        let shown = told.replacen('T', " ", 1);
+        let message = exact.split_once('.').map_or(exact.as_str(), |(seconds, _)| seconds);
+        let shown = message.replacen('T', " ", 1);
         self.raw("<time datetime=\"").text(&exact).raw("\">").text(shown).raw(" UTC</time>")
     }
 
@@ -124,11 +124,12 @@ mod tests {
         let html = Markup::new().moment("Asked", now).finish();
         let exact = "<time datetime=\"2027-01-15T08:00:00.123Z\">2027-01-15 08:00:00 UTC</time>";
         assert_eq!(html, format!("<dt>Asked</dt><dd>{exact}</dd>"));
-        for (minutes, told) in [(0, "</dd>"), (38, ", in 38 min</dd>"), (62, ", in 1 h 2 min</dd>")]
+        for (minutes, message) in
+            [(0, "</dd>"), (38, ", in 38 min</dd>"), (62, ", in 1 h 2 min</dd>")]
         {
             let ends = now.after(policies::Ttl::from_secs(minutes * 60 + 5));
             let html = Markup::new().ahead("Ends", ends, now).finish();
-            assert!(html.ends_with(&format!(" UTC</time>{told}")), "{html}");
+            assert!(html.ends_with(&format!(" UTC</time>{message}")), "{html}");
         }
     }
 

@@ -352,8 +352,8 @@ mod tests {
     #[case("javascript:alert(1)", "/")]
     #[case("/c/../login", "/")]
     #[case("/c/ho-abc\r\nx: y", "/")]
-    fn signing_in_leads_to_our_own_pages_only(#[case] wish: &str, #[case] path: &str) {
-        assert_eq!(Next::of(wish).path(), path);
+    fn signing_in_leads_to_our_own_pages_only(#[case] requested: &str, #[case] path: &str) {
+        assert_eq!(Next::of(requested).path(), path);
     }
 
     #[test]

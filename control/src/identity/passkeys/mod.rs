@@ -40,11 +40,11 @@ impl Identity {
     /// The relying party.
     pub(crate) fn party(&self) -> Result<&Party, ControlError> {
         self.own.party.as_ref().ok_or_else(|| {
-            let told = format!(
+            let message = format!(
                 "passkeys don't work at `{}`: let `public_url` have a host name",
                 self.kernel.settings().base_url()
             );
-            ControlError::Conflict(told)
+            ControlError::Conflict(message)
         })
     }
 
@@ -141,16 +141,16 @@ fn not_the_last(count: usize) -> Result<(), ControlError> {
     if count > 1 {
         return Ok(());
     }
-    let told = "this is your only passkey: register another one before you remove it";
-    Err(ControlError::Conflict(told.to_owned()))
+    let message = "this is your only passkey: register another one before you remove it";
+    Err(ControlError::Conflict(message.to_owned()))
 }
 
 /// A name that people gave, on one line.
 fn proper(name: &str) -> Result<String, ControlError> {
     let name = crate::model::event::clip(name.trim(), NAME_MAX + 1);
     if name.is_empty() || name.chars().count() > NAME_MAX {
-        let told = format!("give the passkey a name of at most {NAME_MAX} letters");
-        return Err(ControlError::Invalid(told));
+        let message = format!("give the passkey a name of at most {NAME_MAX} letters");
+        return Err(ControlError::Invalid(message));
     }
     Ok(name)
 }

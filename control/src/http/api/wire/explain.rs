@@ -82,23 +82,27 @@ pub(crate) struct Answered {
 }
 
 impl From<domain::Explanation> for Explanation {
-    fn from(told: domain::Explanation) -> Self {
+    fn from(message: domain::Explanation) -> Self {
         let answered = |when, then| Answered { when, then };
         Self {
-            who: told.who.to_string(),
-            name: told.name,
-            resource: told.resource,
-            act: told.act.word(),
-            at: told.at,
-            verdict: told.verdict.word(),
-            answer: told.answer,
-            takes: told.takes,
-            unsaid: told.unsaid,
-            approvers: told.approvers.into_iter().map(Approvers::from).collect(),
-            rules: told.rules.into_iter().map(Rule::from).collect(),
-            ends: told.ends.map(|domain::Ends { at, when, why }| RulesEnd { at, when, why }),
-            week: told.week.into_iter().map(|part| answered(part.when, part.then)).collect(),
-            otherwise: told.otherwise.into_iter().map(|one| answered(one.when, one.then)).collect(),
+            who: message.who.to_string(),
+            name: message.name,
+            resource: message.resource,
+            act: message.act.word(),
+            at: message.at,
+            verdict: message.verdict.word(),
+            answer: message.answer,
+            takes: message.takes,
+            unsaid: message.unsaid,
+            approvers: message.approvers.into_iter().map(Approvers::from).collect(),
+            rules: message.rules.into_iter().map(Rule::from).collect(),
+            ends: message.ends.map(|domain::Ends { at, when, why }| RulesEnd { at, when, why }),
+            week: message.week.into_iter().map(|part| answered(part.when, part.then)).collect(),
+            otherwise: message
+                .otherwise
+                .into_iter()
+                .map(|one| answered(one.when, one.then))
+                .collect(),
         }
     }
 }
