@@ -1,7 +1,7 @@
 //! The control plane: who may have what, who said so, and what every proxy is told about it.
 //!
-//! A request flows downward through the files: it is asked and decided ([`Control::ask`]),
-//! approved, becomes a grant, and is published to the proxies (`publish`, `link`), whose reports
+//! A request flows downward through the files: it is asked and decided ([`Access::ask`]),
+//! approved, becomes a grant, and is published to the proxies (`kernel::feed`, `gateway`), whose reports
 //! come back as sessions and audit events. Every change is one step of a state machine of
 //! `policies` in one transaction of the `store`, together with its audit event; what was committed
 //! is then published, in the order of the commits.

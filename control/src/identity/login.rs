@@ -119,7 +119,7 @@ impl Identity {
     /// with, or without `by` by the operator at the console.
     ///
     /// # Errors
-    /// As [`Control::invite_by`] tells.
+    /// As [`Identity::invite_by`] tells.
     pub async fn invite(
         &self,
         by: Option<&Actor>,

@@ -60,7 +60,7 @@ impl Identity {
     }
 
     /// Adds a public key of the actor's: the one of the question that they were asked
-    /// ([`Control::ask_for_ssh_key`]), which its private half has signed. Where they have a passkey or an
+    /// ([`Identity::ask_for_ssh_key`]), which its private half has signed. Where they have a passkey or an
     /// app, it waits for them to agree.
     ///
     /// # Errors

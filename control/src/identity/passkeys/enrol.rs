@@ -43,7 +43,7 @@ impl Identity {
     }
 
     /// Asks the browser to make a passkey. Whoever has a factor proves it first: `proven` is the
-    /// challenge of [`Control::passkey_addition`] and what came back on it.
+    /// challenge of [`Identity::passkey_addition`] and what came back on it.
     ///
     /// # Errors
     /// Where the proof is missing or not good, or passkeys don't work at this address.
