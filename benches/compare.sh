@@ -36,7 +36,7 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-folder='' bouncer='' gates=()
+folder='' bouncer='' gates=() inputs=()
 end() {
     set +e
     [ -z "$bouncer" ] || { kill "$bouncer"; wait "$bouncer"; }
@@ -52,11 +52,10 @@ gate=${GATE:-$(executable)}
 folder=$(mktemp -d /tmp/postern-compare-XXXXXX)
 chmod 711 "$folder"
 
-inputs=()
 start_gate() { # PROGRAM ARRAY: fills the array with what the gate prints
     local -n facts=$2
     local input output name value
-    mkfifo "$folder/$2.in" "$folder/$2.out"
+    mkfifo -m 600 "$folder/$2.in" "$folder/$2.out"
     TMPDIR=$folder "$1" <"$folder/$2.in" >"$folder/$2.out" &
     gates+=($!)
     exec {input}>"$folder/$2.in" {output}<"$folder/$2.out"

@@ -53,9 +53,9 @@ impl Access {
         let explaining = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let facts = requested.facts(Facts { risk, ..Facts::new(now, None) });
-            let message = inventory.explained(&asker.principal, &requested, &facts)?;
-            let message = if oversees { message } else { discreet(message) };
-            Ok(access.unless_locked(&asker, &inventory, &requested, message))
+            let explanation = inventory.explained(&asker.principal, &requested, &facts)?;
+            let explanation = if oversees { explanation } else { discreet(explanation) };
+            Ok(access.unless_locked(&asker, &inventory, &requested, explanation))
         });
         explaining.await.map_err(|_| ControlError::Broken)?
     }
@@ -66,7 +66,7 @@ impl Access {
         asker: &Asker,
         inventory: &Inventory,
         requested: &AccessRequestInput,
-        message: Explanation,
+        explanation: Explanation,
     ) -> Explanation {
         let resolved = inventory.resolve(&requested.resource).ok();
         let locked = resolved.and_then(|(_, resource)| {
@@ -74,11 +74,11 @@ impl Access {
         });
         match locked {
             Some(why) => Explanation {
-                answer: format!("{} can't have {}: {why}", message.name, message.resource),
+                answer: format!("{} can't have {}: {why}", explanation.name, explanation.resource),
                 verdict: Verdict::Denied,
-                ..message
+                ..explanation
             },
-            None => message,
+            None => explanation,
         }
     }
 }
@@ -90,13 +90,13 @@ fn stranger(principal: PrincipalId) -> Asker {
 }
 
 /// What somebody is told who doesn't oversee the rules.
-fn discreet(message: Explanation) -> Explanation {
-    let rules = message.rules.into_iter().map(|mut rule| {
+fn discreet(explanation: Explanation) -> Explanation {
+    let rules = explanation.rules.into_iter().map(|mut rule| {
         let name = Path::new(&rule.place.file).file_name();
         rule.place.file = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         rule
     });
-    Explanation { rules: rules.collect(), otherwise: Vec::new(), ..message }
+    Explanation { rules: rules.collect(), otherwise: Vec::new(), ..explanation }
 }
 
 impl Inventory {

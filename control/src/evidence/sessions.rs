@@ -103,15 +103,15 @@ impl Evidence {
 async fn happened(
     tx: &mut Transaction,
     proxy: &str,
-    message: v1::Happening,
+    reported: v1::Happening,
 ) -> Result<(), ControlError> {
     let now = tx.now;
-    let id = clip(&message.id, ID_MAX);
+    let id = clip(&reported.id, ID_MAX);
     if !store::sessions::is_new(tx.db(), &id, now).await? {
         return Ok(());
     }
-    let at = Timestamp::from_millis(message.at_ms);
-    match message.happening {
+    let at = Timestamp::from_millis(reported.at_ms);
+    match reported.happening {
         Some(What::Opened(opened)) => match session(opened, proxy, at) {
             Ok(session) => record_opened(tx, proxy, &named(tx, session)).await,
             Err(why) => ignored(proxy, &why),

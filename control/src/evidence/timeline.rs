@@ -58,9 +58,8 @@ impl Evidence {
             return Err(ControlError::NotFound("thing in the audit log"));
         }
         let events: Vec<AuditView> = events.into_values().collect();
-        let message =
-            events.iter().map(|event| format!("{}  {}", event.at, words(event))).collect();
-        Ok(Story { about: about.to_owned(), told: message, events })
+        let lines = events.iter().map(|event| format!("{}  {}", event.at, words(event))).collect();
+        Ok(Story { about: about.to_owned(), told: lines, events })
     }
 }
 
@@ -271,9 +270,9 @@ fn decided(event: &AuditView) -> Option<String> {
         ("; out of the way was ", rules("stood_aside")),
         ("; by ", facts.join(", ")),
     ];
-    let message = parts.into_iter().filter(|(_, part)| !part.is_empty());
-    let message: String = message.map(|(lead, part)| format!("{lead}{part}")).collect();
-    Some(format!("without asking anybody{message}"))
+    let grounds = parts.into_iter().filter(|(_, part)| !part.is_empty());
+    let grounds: String = grounds.map(|(lead, part)| format!("{lead}{part}")).collect();
+    Some(format!("without asking anybody{grounds}"))
 }
 
 fn opened(event: &AuditView) -> String {

@@ -213,7 +213,7 @@ impl Story<'_> {
         let db = &mut *self.gateway.kernel.store().read().await?;
         let found = store::requests::find(db, id).await?;
         let request = found.ok_or(ControlError::NotFound("request"))?.request;
-        let message = match &request.state {
+        let refusal = match &request.state {
             RequestState::NeedsStepUp | RequestState::NeedsApproval { .. } => return Ok(None),
             RequestState::Granted { .. } => {
                 let none = || ControlError::NotFound("grant");
@@ -239,7 +239,7 @@ impl Story<'_> {
             }
             RequestState::Lapsed { .. } => refused("lapsed", "nobody decided in time"),
         };
-        Ok(Some(Err(message)))
+        Ok(Some(Err(refusal)))
     }
 
     fn grant(&self, grant: &policies::Grant, request: &Request, revision: u64) -> v1::Granted {

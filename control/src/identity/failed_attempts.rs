@@ -65,12 +65,12 @@ impl Identity {
         what: &'static str,
     ) -> Result<T, ControlError> {
         let (identity, actor) = (self.clone(), actor.clone());
-        let message = self.own.guesses.tell(&actor.principal.id);
+        let counted = self.own.guesses.tell(&actor.principal.id);
         self.kernel
             .to_the_end(async move {
                 let mut tx = identity.kernel.begin().await?;
                 risk::failed(&mut tx, &actor.principal.id, "code").await?;
-                if let Some(left_out) = message {
+                if let Some(left_out) = counted {
                     let detail = json!({ "login": actor.login, "left_out": left_out });
                     tx.record(Event::new(&actor, "code.refused", what, detail)).await?;
                 }

@@ -4,7 +4,7 @@
 //! the wrong one, and could never register it. So its private half signs a text of ours, with
 //! `ssh-keygen -Y sign`: for this gateway alone (the namespace), for one person and one key, whose names
 //! the text begins with, so that nobody signs for another without a chance to see it. The question is one
-//! of the `ceremony`: audited before it can be answered, answered once, within five minutes, in the login
+//! of a `challenge`: audited before it can be answered, answered once, within five minutes, in the login
 //! session that was asked.
 
 use base64::Engine as _;

@@ -63,7 +63,7 @@ impl Identity {
         takes_codes(self.kernel.settings())?;
         self.administer(actor, &self.totp_addition(actor), proven).await?;
         let secret: [u8; 20] = rand::random();
-        let message = apps(&secret, actor.principal.id.as_str())?;
+        let codes = apps(&secret, actor.principal.id.as_str())?;
         let sealed = self.kernel.vault().wrap(TABLE, actor.principal.id.as_str(), &secret)?;
         let (identity, principal) = (self.clone(), actor.principal.id.clone());
         self.kernel
@@ -77,7 +77,7 @@ impl Identity {
                 tx.commit().await.map(drop)
             })
             .await?;
-        Ok(TotpSecret { secret: message.get_secret_base32().into(), url: message.get_url().into() })
+        Ok(TotpSecret { secret: codes.get_secret_base32().into(), url: codes.get_url().into() })
     }
 
     /// Confirms the app by its first code.

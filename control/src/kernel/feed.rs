@@ -143,13 +143,13 @@ impl Feed {
         let mut mirror = self.mirror();
         mirror.take(&news, at);
         mirror.revision = revision;
-        let message = if news.targets.is_some() {
+        let change = if news.targets.is_some() {
             v1::feed_event::Event::Snapshot(mirror.snapshot(&self.public_url))
         } else {
             v1::feed_event::Event::Delta(news.delta())
         };
         // An error only says that nobody listens.
-        let _ = self.events.send(Arc::new(self.event(revision, message)));
+        let _ = self.events.send(Arc::new(self.event(revision, change)));
     }
 
     /// All there is, and what comes after it.

@@ -208,10 +208,10 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_every_refusal_is_written_or_counted() {
         let refusals = Refusals::default();
-        let message: usize = (0..50_000).map(|n| written(&refusals, &network(n), 2, 0)).sum();
+        let total: usize = (0..50_000).map(|n| written(&refusals, &network(n), 2, 0)).sum();
         assert!(refusals.table().len() <= MOST + Refused::ALL.len());
         let counted: u64 = refusals.due(at(1), true).iter().map(|left| left.count).sum();
-        assert_eq!(message as u64 + counted, 100_000);
+        assert_eq!(total as u64 + counted, 100_000);
     }
 
     #[test]

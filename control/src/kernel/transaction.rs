@@ -1,8 +1,8 @@
-//! A change: one transaction with its audit events, then its publication.
+//! One transaction with its audit events, then its publication.
 //!
-//! Whoever makes a change holds the turn to write from its begin until it is published, so the
-//! feed tells changes in the order of their commits. Nothing is told before the commit, and a
-//! change that is dropped has never been. The one exception is access that is taken away
+//! A transaction holds the turn to write from its begin until it is published, so the feed publishes
+//! changes in the order of their commits. Nothing is published before the commit, and a transaction that
+//! is dropped leaves nothing. The one exception is access that is taken away
 //! ([`Transaction::commit_cut`]): where the store fails, proxies hear of it all the same.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::model::inventory::Inventory;
 use crate::store;
 use crate::store::WriteTransaction;
 
-/// A change in the making.
+/// A change that isn't committed yet.
 pub(crate) struct Transaction {
     /// Now: one instant for the whole change.
     pub(crate) now: Timestamp,
@@ -150,8 +150,8 @@ impl Transaction {
 
     /// Forgets what there is to tell, which was told before, but for this.
     pub(crate) fn forget_news(&mut self, but: News) {
-        let message = std::mem::replace(&mut self.news, but);
-        self.facts.extend(message.locks.into_iter().map(Fact::Locked));
+        let before = std::mem::replace(&mut self.news, but);
+        self.facts.extend(before.locks.into_iter().map(Fact::Locked));
         self.deeds.clear();
     }
 
@@ -178,11 +178,11 @@ impl Transaction {
     }
 
     async fn write_all(&mut self) -> Result<Written, ControlError> {
-        let message = self.kernel.0.feed.revision();
+        let published = self.kernel.0.feed.revision();
         let revision = if self.news.is_empty() {
             None
         } else {
-            Some(store::feed::next_revision(self.db.db(), message).await?)
+            Some(store::feed::next_revision(self.db.db(), published).await?)
         };
         let pending = store::requests::count_pending(self.db.db()).await?;
         self.facts.extend(self.news.locks.iter().cloned().map(Fact::Locked));
@@ -223,13 +223,13 @@ impl Transaction {
         }
         shared.counts.requests_pending.set(pending);
         shared.counts.grants_live.set(i64::try_from(shared.feed.live()).unwrap_or(i64::MAX));
-        let message = shared.feed.revision();
+        let published = shared.feed.revision();
         // Proxies know by now. Whoever asked hears of it once no older store can undo it unnoticed.
         if self.takes_away {
             shared.high_water.save_in_background().await;
         }
         drop(self.db);
-        message
+        published
     }
 
     /// Remembers, outside of the database too, that a key is gone.

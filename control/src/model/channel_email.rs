@@ -150,9 +150,9 @@ impl Mail {
             server.starttls(tls.clone(), &hello).await.map_err(SendFault::Entry)?;
         }
         if let Some((user, password)) = &self.sign_in {
-            let message = Credentials::new(user.clone(), password.expose_secret().to_owned());
+            let credentials = Credentials::new(user.clone(), password.expose_secret().to_owned());
             let ways = [Mechanism::Plain, Mechanism::Login];
-            server.auth(&ways, &message).await.map_err(SendFault::Entry)?;
+            server.auth(&ways, &credentials).await.map_err(SendFault::Entry)?;
         }
         Ok(server)
     }

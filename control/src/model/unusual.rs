@@ -30,8 +30,8 @@ impl Unusual {
     pub(crate) fn because(&self, matters: impl Fn(Risk) -> bool) -> Vec<String> {
         let (causes, others): (Vec<_>, Vec<_>) =
             self.parts().into_iter().partition(|(risk, _)| matters(*risk));
-        let message = if causes.is_empty() { others } else { causes };
-        message.into_iter().map(|(_, message)| message).collect()
+        let decisive = if causes.is_empty() { others } else { causes };
+        decisive.into_iter().map(|(_, message)| message).collect()
     }
 
     /// Each part alone, with the words for it.

@@ -1,17 +1,16 @@
 //! Telling people, over channels that the configuration names.
 //!
 //! An event of the audit log that a channel wants becomes a row of the outbox in the same transaction
-//! (`tell`): what happened and that somebody is to hear of it are one fact. `sender` delivers the rows,
-//! each channel by itself, at least once each; `webhook`, `slack` and `email` are the ways, `template`
-//! their texts, `letters` what admins see and do. No message decides anything: each leads to a page,
-//! where the passkey is asked for.
+//! ([`outbox`]): what happened and that somebody is to hear of it are one fact. `sender` delivers the rows,
+//! each channel by itself, at least once each; `reminders` adds what ends soon, and `outbox_admin` is what
+//! admins see and do. The channels and their texts are in `model`. No message decides anything: each leads to
+//! a page, where the passkey is asked for.
 
 pub(crate) mod outbox;
 mod outbox_admin;
 mod reminders;
 mod sender;
 
-use crate::platform::email_address::Email;
 pub use outbox_admin::ChannelView;
 
 use crate::kernel::Kernel;

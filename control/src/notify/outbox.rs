@@ -19,6 +19,7 @@ use crate::model::notice;
 use crate::model::notice::{Notice, Said};
 use crate::model::person::Person;
 use crate::model::topic::Topic;
+use crate::platform::email_address::Email;
 use crate::platform::ids;
 use crate::policy::evaluate::needs;
 use crate::store;
@@ -330,7 +331,7 @@ impl Inventory {
     }
 
     /// Where mail reaches somebody.
-    pub(crate) fn email(&self, id: &PrincipalId) -> Option<&super::Email> {
+    pub(crate) fn email(&self, id: &PrincipalId) -> Option<&Email> {
         self.people.get(id)?.email.as_ref()
     }
 }

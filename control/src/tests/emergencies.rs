@@ -50,8 +50,8 @@ async fn an_emergency_takes_a_touch_and_a_reason_and_nobody_else() {
     let view = world.control.access.request(&actor("alice"), &asked.request.id).await.unwrap();
     let grant = world.control.access.grant(&actor("alice"), &view.grants[0]).await.unwrap();
     assert!(grant.review.is_some());
-    let message = world.kinds().await;
-    let tail: Vec<&str> = message.iter().rev().take(3).map(String::as_str).collect();
+    let events = world.kinds().await;
+    let tail: Vec<&str> = events.iter().rev().take(3).map(String::as_str).collect();
     assert_eq!(tail, ["review.opened", "break-glass.used", "grant.given"]);
     let nobody = AccessRequestInput {
         act: Act::BreakGlass,

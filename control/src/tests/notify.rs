@@ -175,8 +175,8 @@ impl World {
     /// Who was told of what, without the crowd of DBAs.
     pub(super) async fn told(&self) -> Vec<(Topic, String)> {
         let letters = self.letters().await.into_iter();
-        let message = letters.map(|letter| (letter.topic, letter.recipient.unwrap().to_string()));
-        message.filter(|(_, who)| !who.starts_with("dba-")).collect()
+        let messages = letters.map(|letter| (letter.topic, letter.recipient.unwrap().to_string()));
+        messages.filter(|(_, who)| !who.starts_with("dba-")).collect()
     }
 }
 
@@ -252,7 +252,7 @@ async fn each_hears_what_concerns_them_and_nobody_of_their_own_doing() {
 async fn a_no_a_lapse_and_a_lock_are_told() {
     let world = World::told_by(vec![mail()]).await;
     let asked = world.ask("bob", "app_rw@orders").await.unwrap();
-    let of = |message: Vec<(Topic, String)>| message.into_iter().skip(2).collect::<Vec<_>>();
+    let of = |messages: Vec<(Topic, String)>| messages.into_iter().skip(2).collect::<Vec<_>>();
     // Bob is a DBA himself, and doesn't hear of his own request.
     let asked_of = [(Topic::RequestAsked, "alice-admin"), (Topic::RequestAsked, "carol")];
     assert_eq!(world.told().await, told(&asked_of));
@@ -285,11 +285,11 @@ async fn a_channel_tells_only_what_it_is_for() {
     let asked = world.ask("alice", "app_rw@orders").await.unwrap();
     world.control.access.deny(&actor("bob"), &asked.request.id, "no".into()).await.unwrap();
     let letters = world.letters().await.into_iter();
-    let message: Vec<_> =
+    let messages: Vec<_> =
         letters.map(|letter| (letter.channel.to_string(), letter.topic)).collect();
     let expected =
         [("dba".to_owned(), Topic::RequestAsked), ("denials".to_owned(), Topic::RequestDenied)];
-    assert_eq!(message, expected);
+    assert_eq!(messages, expected);
 }
 
 #[tokio::test]

@@ -86,8 +86,8 @@ async fn a_recording_without_a_session_gets_one_from_its_first_frame() {
     assert_eq!((&*whole.client, &*whole.proxy), ("10.1.2.3:50000", "gate-1"));
     assert_eq!(whole.opened_at.to_string(), AT);
     let end = whole.ended.unwrap();
-    let message = (&*end.end, &*end.detail, end.bytes_in, end.bytes_out, end.statements);
-    assert_eq!(message, ("revoked", "by bob", 7, 9, 2));
+    let recorded = (&*end.end, &*end.detail, end.bytes_in, end.bytes_out, end.statements);
+    assert_eq!(recorded, ("revoked", "by bob", 7, 9, 2));
     assert_eq!((end.at.to_string(), end.head.len()), ("2027-01-15T09:00:00.000Z".into(), 64));
 
     let end = session(&world, "se-open").await.unwrap().ended.unwrap();
@@ -115,13 +115,13 @@ async fn a_session_that_was_killed_has_what_its_recording_proves() {
     assert!(end.detail.ends_with("are an incomplete frame"), "{}", end.detail);
 
     // A proxy that outlived control knows better.
-    let message = v1::SessionEnded {
+    let reported = v1::SessionEnded {
         session: "se-1".into(),
         end: "expired".into(),
         statements: 5,
         ..Default::default()
     };
-    report(&world, vec![("h-2", v1::happening::Happening::Ended(message))]).await;
+    report(&world, vec![("h-2", v1::happening::Happening::Ended(reported))]).await;
     let end = session(&world, "se-1").await.unwrap().ended.unwrap();
     assert_eq!((&*end.end, end.statements), ("expired", 5));
 }
@@ -129,20 +129,20 @@ async fn a_session_that_was_killed_has_what_its_recording_proves() {
 #[tokio::test]
 async fn an_end_that_was_told_stays_and_gets_its_head() {
     let world = World::new().await;
-    let message = v1::SessionEnded {
+    let reported = v1::SessionEnded {
         session: "se-1".into(),
         end: "recording-full".into(),
         detail: "the disk is full".into(),
         statements: 9,
         ..Default::default()
     };
-    let ended = v1::happening::Happening::Ended(message);
+    let ended = v1::happening::Happening::Ended(reported);
     report(&world, vec![("h-1", opened("se-1")), ("h-2", ended)]).await;
     fs::write(path(&world, "se-1"), recording("se-1", 3, None)).unwrap();
     let world = restarted(world).await;
     let end = session(&world, "se-1").await.unwrap().ended.unwrap();
-    let message = (&*end.end, &*end.detail, end.statements, end.head.len());
-    assert_eq!(message, ("recording-full", "the disk is full", 9, 64));
+    let recorded = (&*end.end, &*end.detail, end.statements, end.head.len());
+    assert_eq!(recorded, ("recording-full", "the disk is full", 9, 64));
 }
 
 #[tokio::test]

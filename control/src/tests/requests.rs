@@ -126,8 +126,8 @@ async fn of_fifty_verdicts_at_once_there_is_one_outcome() {
         let view = world.control.access.request(&actor("alice"), &request.id).await.unwrap();
         let (state, given) = (view.request.state.word(), !view.grants.is_empty());
         assert!(matches!((state, given, grants), ("granted", true, 1) | ("withdrawn", false, 0)));
-        let message = world.control.kernel.feed().live();
-        assert_eq!(message, grants, "what is published is what was committed");
+        let published = world.control.kernel.feed().live();
+        assert_eq!(published, grants, "what is published is what was committed");
         let kinds = world.kinds().await;
         let count = |kind: &str| kinds.iter().filter(|other| *other == kind).count();
         assert_eq!(count("grant.given"), grants);

@@ -60,12 +60,12 @@ async fn no_session_stays_live_for_ever() {
     let end = page.items[0].ended.clone().unwrap();
     assert_eq!(end.detail, "the gateway stopped without saying so");
 
-    let message = link::v1::happening::Happening::Ended(link::v1::SessionEnded {
+    let report_of_end = link::v1::happening::Happening::Ended(link::v1::SessionEnded {
         session: "se-1".into(),
         end: "expired".into(),
         ..Default::default()
     });
-    report(&world, vec![("h-2", message)]).await;
+    report(&world, vec![("h-2", report_of_end)]).await;
     let session =
         world.control.evidence.session(&actor("alice"), &"se-1".parse().unwrap()).await.unwrap();
     assert_eq!(session.ended.unwrap().end, "expired", "the proxy knows better");

@@ -188,12 +188,12 @@ async fn a_hundred_thousand_requests_of_one_person_keep_nobody_else_waiting() {
     assert!((300..1_000).contains(&taken) && refused > 99_000, "{taken} were taken");
     assert!(world.ask("carol", "app_rw@orders").await.is_err(), "no rule permits it to her");
     let mut raw = world.raw().await;
-    let message: i64 =
+    let count: i64 =
         sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'request.throttled'")
             .fetch_one(&mut raw)
             .await
             .unwrap();
-    assert_eq!(message, 1, "it is message once, and not once for each");
+    assert_eq!(count, 1, "it is written once, and not once for each");
 }
 
 #[tokio::test]

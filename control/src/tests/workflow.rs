@@ -219,8 +219,8 @@ async fn an_extension_comes_before_the_end_and_by_the_same_rules() {
     world.pass(5_400);
     let late = world.control.access.extend(&alice, &grant.id, half, None).await;
     assert!(matches!(late, Err(ControlError::Conflict(_))), "{late:?}");
-    let message = world.kinds().await;
-    assert!(message.contains(&"grant.extended".to_owned()), "{message:?}");
+    let events = world.kinds().await;
+    assert!(events.contains(&"grant.extended".to_owned()), "{events:?}");
 }
 
 /// A grant of alice's for writing, in use.
@@ -316,16 +316,16 @@ async fn a_lock_on_a_group_holds_for_its_members_and_for_who_joins() {
     let eve = actor("eve");
     let group = || Subject::Group("engineering".parse().unwrap());
     world.control.access.lock(&eve, group(), "incident 7".into(), None).await.unwrap();
-    let message = world.control.kernel.feed().locks().remove(0);
-    assert!(message.members.contains(&"alice".parse().unwrap()), "{message:?}");
+    let published = world.control.kernel.feed().locks().remove(0);
+    assert!(published.members.contains(&"alice".parse().unwrap()), "{published:?}");
     assert_eq!(world.ask("alice", "app_ro@orders").await.unwrap_err().code(), "locked");
     assert!(world.ask("mallory", "app_ro@orders").await.is_ok());
     let mut joined = rules();
     let mallory = joined.people.get_mut(&"mallory".parse().unwrap()).unwrap();
     mallory.principal.groups.insert("engineering".parse().unwrap());
     world.control.sources.reload(joined).await.unwrap();
-    let message = world.control.kernel.feed().locks().remove(0);
-    assert!(message.members.contains(&"mallory".parse().unwrap()), "{message:?}");
+    let published = world.control.kernel.feed().locks().remove(0);
+    assert!(published.members.contains(&"mallory".parse().unwrap()), "{published:?}");
     assert_eq!(world.ask("mallory", "app_ro@orders").await.unwrap_err().code(), "locked");
     let world = world.reopened().await;
     assert_eq!(world.ask("alice", "app_ro@orders").await.unwrap_err().code(), "locked");

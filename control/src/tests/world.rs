@@ -154,12 +154,11 @@ async fn a_roster_that_falls_silent_holds_for_a_while_and_then_puts_nobody_on_ca
     world.control.access.reconsider("the clock").await.unwrap();
     assert_ne!(end_of(&world.control, &grant.id).await, "ended");
     let mut raw = world.raw().await;
-    let message: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'roster.silent'")
-            .fetch_one(&mut raw)
-            .await
-            .unwrap();
-    assert_eq!(message, 1, "an outage is message once");
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'roster.silent'")
+        .fetch_one(&mut raw)
+        .await
+        .unwrap();
+    assert_eq!(count, 1, "an outage is written once");
     world.pass(600);
     world.control.access.reconsider("the clock").await.unwrap();
     assert!(end_of(&world.control, &grant.id).await.contains("1 of leads"));
@@ -250,10 +249,9 @@ async fn a_tracker_that_is_down_means_that_nobody_knows() {
         assert!(refused.to_string().contains("closed tickets open nothing"), "{refused}");
     }
     let mut raw = world.raw().await;
-    let message: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'tickets.silent'")
-            .fetch_one(&mut raw)
-            .await
-            .unwrap();
-    assert_eq!(message, 1);
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'tickets.silent'")
+        .fetch_one(&mut raw)
+        .await
+        .unwrap();
+    assert_eq!(count, 1);
 }

@@ -57,9 +57,9 @@ fn in_a_process_of_its_own(fault: &str) {
     command.args(["--exact", "faults::the_whole_journey", "--ignored", "--nocapture"]);
     command.env(FAULT, fault).env("TMPDIR", folder.path());
     let output = command.stdin(Stdio::null()).output().unwrap();
-    let message =
+    let streams =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success() && message[0].contains("1 passed"), "{}", message.concat());
+    assert!(output.status.success() && streams[0].contains("1 passed"), "{}", streams.concat());
 }
 
 /// Whether a process of ours gets a place of its own to mount things in.

@@ -39,10 +39,10 @@ fn form(api: &Api, visitor: &Visitor, draft: &Draft, wrong: Option<&Problem>) ->
     let wanted: Vec<Resource> =
         draft.resource.lines().filter_map(|line| line.trim().parse().ok()).collect();
     let words = api.control.access.words(&visitor.actor, &wanted);
-    let message = wrong.map_or_else(Markup::new, |problem| {
+    let notice = wrong.map_or_else(Markup::new, |problem| {
         Markup::new().raw("<p class=\"warn\" role=\"alert\">").text(problem.detail()).raw("</p>")
     });
-    let body = message
+    let body = notice
         .raw("<form class=\"card\" method=\"post\" action=\"/ask\">")
         .piece(&hidden("seal", &visitor.seal()))
         .raw(

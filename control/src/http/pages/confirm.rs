@@ -109,12 +109,12 @@ async fn reading(
 /// Why it doesn't go on yet; what was said and isn't enough, too.
 fn wanted(view: &HoldView, unsaid: &Unsaid) -> Markup {
     let said = !view.reason.is_empty() || view.ticket.is_some();
-    let message = Markup::new().raw("<p class=\"warn\" role=\"alert\">");
-    let message = match said {
-        true => message.text(unsaid.wanted()),
-        false => message.raw("The rules want to be told what this connection is for."),
+    let notice = Markup::new().raw("<p class=\"warn\" role=\"alert\">");
+    let notice = match said {
+        true => notice.text(unsaid.wanted()),
+        false => notice.raw("The rules want to be told what this connection is for."),
     };
-    message.raw("</p>")
+    notice.raw("</p>")
 }
 
 /// The form by which somebody says what their connection is for.

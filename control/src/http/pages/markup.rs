@@ -43,8 +43,8 @@ impl Markup {
     /// Adds an instant to the second, in UTC; the exact one goes with it.
     pub(super) fn time(self, at: Timestamp) -> Self {
         let exact = at.to_string();
-        let message = exact.split_once('.').map_or(exact.as_str(), |(seconds, _)| seconds);
-        let shown = message.replacen('T', " ", 1);
+        let in_seconds = exact.split_once('.').map_or(exact.as_str(), |(seconds, _)| seconds);
+        let shown = in_seconds.replacen('T', " ", 1);
         self.raw("<time datetime=\"").text(&exact).raw("\">").text(shown).raw(" UTC</time>")
     }
 

@@ -125,8 +125,8 @@ pub(super) async fn back_channel(
     if refusal.is_outage() {
         return Err(Problem::new(Kind::Unavailable, refusal.to_string()));
     }
-    let message = json!({ "error": "invalid_request", "error_description": refusal.to_string() });
-    Ok((StatusCode::BAD_REQUEST, Json(message)).into_response())
+    let body = json!({ "error": "invalid_request", "error_description": refusal.to_string() });
+    Ok((StatusCode::BAD_REQUEST, Json(body)).into_response())
 }
 
 /// A page that leads elsewhere by itself.

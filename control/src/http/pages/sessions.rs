@@ -41,9 +41,9 @@ fn line(view: &SessionView) -> Markup {
     let state = match &view.ended {
         None => head.raw("<strong>live</strong> since ").time(view.opened_at),
         Some(ended) => {
-            let message = head.time(view.opened_at).raw(" to ").time(ended.at).raw(": ");
-            let message = message.text(&ended.end);
-            if ended.detail.is_empty() { message } else { message.raw(", ").text(&ended.detail) }
+            let span = head.time(view.opened_at).raw(" to ").time(ended.at).raw(": ");
+            let ended_by = span.text(&ended.end);
+            if ended.detail.is_empty() { ended_by } else { ended_by.raw(", ").text(&ended.detail) }
         }
     };
     state

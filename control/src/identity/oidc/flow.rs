@@ -265,9 +265,9 @@ impl Identity {
         }
         let causes =
             std::iter::successors(Some(refusal as &dyn std::error::Error), |error| error.source());
-        let message: Vec<String> = causes.map(ToString::to_string).collect();
+        let described: Vec<String> = causes.map(ToString::to_string).collect();
         let detail = json!({
-            "reason": refusal.code(), "detail": clip(&message.join(": "), 400), "address": address,
+            "reason": refusal.code(), "detail": clip(&described.join(": "), 400), "address": address,
         });
         self.kernel.note_refusal(what, address, issuer, detail).await
     }

@@ -34,11 +34,10 @@ fn event_of(uid: &str, fields: &str) -> String {
 
 fn told(feed: &Feed) -> Vec<String> {
     let turns = feed.turns.iter();
-    let message =
-        turns.map(|turn| format!("{} {} {}", turn.names.join("+"), turn.from, turn.until));
-    let mut message: Vec<String> = message.map(|line| line.replace(":00.000Z", "")).collect();
-    message.sort();
-    message
+    let lines = turns.map(|turn| format!("{} {} {}", turn.names.join("+"), turn.from, turn.until));
+    let mut lines: Vec<String> = lines.map(|line| line.replace(":00.000Z", "")).collect();
+    lines.sort();
+    lines
 }
 
 /// Alice's every day at 08:00 in Berlin, for eight hours, from the 20th on, four times.
@@ -47,7 +46,7 @@ const DAILY: &str = "SUMMARY:alice\r\nDTSTART;TZID=Europe/Berlin:20261120T080000
 
 #[test]
 fn turns_are_read_in_their_zones() {
-    let message = told(&feed(&[
+    let on_call = told(&feed(&[
         event("SUMMARY:alice\r\nDTSTART:20261120T080000Z\r\nDTEND:20261120T200000Z"),
         event("SUMMARY:on call\r\nATTENDEE;CN=\"Bob: B\":mailto:bob@exam\r\n ple.com\r\nDTSTART;TZID=America/New_York:20261120T080000\r\nDURATION:PT12H"),
         event("SUMMARY:carol\r\nDTSTART;VALUE=DATE:20261121\r\nDTEND;VALUE=DATE:20261122"),
@@ -55,7 +54,7 @@ fn turns_are_read_in_their_zones() {
         event("SUMMARY:erin\r\nDTSTART:20261125T080000\r\nDURATION:P1D"),
     ].concat()));
     assert_eq!(
-        message,
+        on_call,
         [
             "alice 2026-11-20T08:00 2026-11-20T20:00",
             "bob@example.com 2026-11-20T13:00 2026-11-21T01:00",
@@ -74,13 +73,13 @@ fn a_name_may_be_folded_behind_a_space() {
 
 #[test]
 fn turns_that_repeat_by_day_or_week_are_read_with_their_exceptions() {
-    let message = told(&feed(&event(
+    let on_call = told(&feed(&event(
         "SUMMARY:alice\r\nDTSTART;TZID=Europe/Berlin:20261019T220000\r\n\
          DTEND;TZID=Europe/Berlin:20261020T060000\r\nRRULE:FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,WE;COUNT=6\r\n\
          EXDATE;TZID=Europe/Berlin:20261104T220000",
     )));
     assert_eq!(
-        message,
+        on_call,
         [
             "alice 2026-11-02T21:00 2026-11-03T05:00",
             "alice 2026-11-16T21:00 2026-11-17T05:00",
@@ -159,8 +158,8 @@ fn a_turn_that_was_moved_or_cancelled_does_not_count_where_it_was() {
     let moved_in =
         "SUMMARY:alice\r\nDTSTART:20260101T080000Z\r\nDURATION:PT1H\r\nRRULE:FREQ=DAILY;COUNT=2";
     let into = "RECURRENCE-ID:20260102T080000Z\r\nSUMMARY:bob\r\nDTSTART:20261105T080000Z\r\nDURATION:PT1H";
-    let message = told(&feed(&(event(moved_in) + &event(into))));
-    assert_eq!(message, ["bob 2026-11-05T08:00 2026-11-05T09:00"]);
+    let on_call = told(&feed(&(event(moved_in) + &event(into))));
+    assert_eq!(on_call, ["bob 2026-11-05T08:00 2026-11-05T09:00"]);
 }
 
 #[test]
@@ -169,9 +168,9 @@ fn the_newest_of_several_revisions_counts() {
     let carol = "DTSTART:20261121T080000Z\r\nDURATION:PT1H\r\nSUMMARY:carol";
     let (old, new) = (changed(bob), changed(&format!("{carol}\r\nSEQUENCE:2")));
     for changes in [old.clone() + &new, new + &old] {
-        let message = told(&feed(&(event(DAILY) + &changes)));
-        assert_eq!(message.len(), 4);
-        assert!(message.iter().any(|it| it.starts_with("carol")), "{message:?}");
+        let on_call = told(&feed(&(event(DAILY) + &changes)));
+        assert_eq!(on_call.len(), 4);
+        assert!(on_call.iter().any(|it| it.starts_with("carol")), "{on_call:?}");
     }
     let cancelled = format!("{DAILY}\r\nSEQUENCE:3\r\nSTATUS:CANCELLED");
     assert_eq!(told(&feed(&(event(DAILY) + &event(&cancelled) + &changed(bob)))), [""; 0]);

@@ -46,7 +46,7 @@ impl IntoResponse for Gone {
         if self.0.durable {
             return StatusCode::NO_CONTENT.into_response();
         }
-        let message = json!({ "durable": false, "note": NOTE });
-        (StatusCode::ACCEPTED, Json(message)).into_response()
+        let body = json!({ "durable": false, "note": NOTE });
+        (StatusCode::ACCEPTED, Json(body)).into_response()
     }
 }

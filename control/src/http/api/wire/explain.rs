@@ -82,23 +82,23 @@ pub(crate) struct Answered {
 }
 
 impl From<domain::Explanation> for Explanation {
-    fn from(message: domain::Explanation) -> Self {
+    fn from(explanation: domain::Explanation) -> Self {
         let answered = |when, then| Answered { when, then };
         Self {
-            who: message.who.to_string(),
-            name: message.name,
-            resource: message.resource,
-            act: message.act.word(),
-            at: message.at,
-            verdict: message.verdict.word(),
-            answer: message.answer,
-            takes: message.takes,
-            unsaid: message.unsaid,
-            approvers: message.approvers.into_iter().map(Approvers::from).collect(),
-            rules: message.rules.into_iter().map(Rule::from).collect(),
-            ends: message.ends.map(|domain::Ends { at, when, why }| RulesEnd { at, when, why }),
-            week: message.week.into_iter().map(|part| answered(part.when, part.then)).collect(),
-            otherwise: message
+            who: explanation.who.to_string(),
+            name: explanation.name,
+            resource: explanation.resource,
+            act: explanation.act.word(),
+            at: explanation.at,
+            verdict: explanation.verdict.word(),
+            answer: explanation.answer,
+            takes: explanation.takes,
+            unsaid: explanation.unsaid,
+            approvers: explanation.approvers.into_iter().map(Approvers::from).collect(),
+            rules: explanation.rules.into_iter().map(Rule::from).collect(),
+            ends: explanation.ends.map(|domain::Ends { at, when, why }| RulesEnd { at, when, why }),
+            week: explanation.week.into_iter().map(|part| answered(part.when, part.then)).collect(),
+            otherwise: explanation
                 .otherwise
                 .into_iter()
                 .map(|one| answered(one.when, one.then))
