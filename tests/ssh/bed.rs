@@ -244,6 +244,31 @@ impl SshBed {
         command.args(["-o", "IdentitiesOnly=yes", "-i"]).arg(self.identity(name).await);
     }
 
+    /// A key that opens the target without the gateway.
+    pub fn direct_key(&self) -> PathBuf {
+        let path = self.file("direct");
+        if !path.exists() {
+            self.stray_key("direct");
+            let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
+            let file = self.sshd.folder().join("authorized_keys");
+            std::fs::write(file, format!("{public}\n")).unwrap();
+        }
+        path
+    }
+
+    /// `ssh` to the target itself.
+    pub fn direct(&self) -> Command {
+        let known = format!("[127.0.0.1]:{} {}\n", self.sshd.port(), self.sshd.host_key());
+        std::fs::write(self.file("known_target"), known).unwrap();
+        let mut command = Command::new("ssh");
+        command.args(["-F", "none", "-o", "GlobalKnownHostsFile=/dev/null", "-o"]);
+        command.arg(format!("UserKnownHostsFile={}", self.file("known_target").display()));
+        command.args(["-o", "IdentitiesOnly=yes", "-p", &self.sshd.port().to_string(), "-i"]);
+        command.arg(self.direct_key());
+        quiet(&mut command);
+        command
+    }
+
     /// `scp` with these options; with `-O` it is a command on the target, else the subsystem.
     pub async fn scp(&self, name: &str, options: &[&str], from: &Path, to: &str) -> Command {
         let mut command = self.bare("scp");

@@ -14,7 +14,7 @@ use crate::support::{run, until};
 use crate::wire::hostile;
 
 /// Everything that the target may open.
-const ALL: &str = r#"channels = ["shell", "exec", "sftp", "subsystem", "direct-tcpip", "direct-streamlocal",
+pub const ALL: &str = r#"channels = ["shell", "exec", "sftp", "subsystem", "direct-tcpip", "direct-streamlocal",
     "forwarded-tcpip", "forwarded-streamlocal", "agent", "x11"]"#;
 
 /// Rules under which nothing goes around the recording, whatever the target would allow.
@@ -39,14 +39,14 @@ fn serve<S: Stream + Send + 'static>(accept: impl Fn() -> std::io::Result<S> + S
     });
 }
 
-fn tcp_service() -> u16 {
+pub fn tcp_service() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     serve(move || listener.accept().map(|(stream, _)| stream));
     port
 }
 
-fn socket_service(path: &Path) {
+pub fn socket_service(path: &Path) {
     let listener = UnixListener::bind(path).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
     serve(move || listener.accept().map(|(stream, _)| stream));

@@ -294,10 +294,10 @@ def thousands_of_refused_channels_leave_nothing_behind():
 
 def channels_are_counted():
     connection = Ssh(PORT).enter(USER, KEY)
-    for number in range(80):
+    for number in range(150):
         connection.send(b"\x5a" + string("session") + u32(number) + u32(2**20) + u32(32768))
-    answers = [connection.until(91, 92)[0] for _ in range(80)]
-    assert answers.count(91) == 64, answers
+    answers = [connection.until(91, 92)[0] for _ in range(150)]
+    assert answers.count(91) == 128, answers
 
 
 def endless_wishes_that_are_refused_end_the_connection():

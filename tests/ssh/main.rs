@@ -13,6 +13,7 @@
 
 mod agent;
 mod apart;
+mod as_direct;
 mod bed;
 mod channels;
 mod clients;

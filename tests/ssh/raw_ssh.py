@@ -228,12 +228,15 @@ def stray():
     return Ed25519PrivateKey.generate()
 
 
+def load(file):
+    with open(file, "rb") as source:
+        return load_ssh_private_key(source.read(), None)
+
+
 def certified(file):
     """A key, and the certificate beside it."""
-    with open(file, "rb") as source:
-        key = load_ssh_private_key(source.read(), None)
     with open(f"{file}-cert.pub", encoding="ascii") as source:
-        return key, base64.b64decode(source.read().split()[1])
+        return load(file), base64.b64decode(source.read().split()[1])
 
 
 def nested(key, inner):

@@ -55,6 +55,11 @@ impl Running {
         self.input.as_mut().unwrap().write_all(text.as_bytes()).await.unwrap();
     }
 
+    /// Waits for the end of its output.
+    pub async fn output_ends(&mut self) {
+        self.output.rest().await;
+    }
+
     /// Its exit status, its output and its errors.
     pub async fn end(mut self) -> (Option<i32>, String, String) {
         drop(self.input.take());

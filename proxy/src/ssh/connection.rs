@@ -13,15 +13,15 @@ use crate::core::identity::Identity;
 use crate::core::limits::Slot;
 use crate::core::plane::Plane;
 use crate::core::report::Denied;
-use crate::ssh::channel::queue::ChannelQueues;
+use crate::ssh::channel::queues::ChannelQueues;
 use crate::ssh::inner_connections::InnerConnections;
 use crate::ssh::refuse::Refusal;
 use crate::ssh::wire::Socket;
 
 /// SSH clients name themselves only after authentication.
 pub(super) const APPLICATION: &str = "ssh";
-/// The most channels of one connection.
-pub(super) const MOST_CHANNELS: usize = 64;
+/// The most channels of one connection at once. Each may have a window's bytes in wait.
+pub(super) const MOST_CHANNELS: usize = 128;
 
 /// One connection and what it works with.
 pub(super) struct Connection {

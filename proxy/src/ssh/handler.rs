@@ -51,6 +51,8 @@ pub(super) struct ClientHandler {
     pub(super) authenticated: Option<Authenticated>,
     /// How many keys the client has offered.
     offered: usize,
+    /// How many channels it has opened.
+    pub(super) opened: usize,
     /// What the target allows, once the client was let in to one.
     pub(super) allowed: Option<Arc<Ssh>>,
     succeed: Option<oneshot::Sender<Authenticated>>,
@@ -89,6 +91,7 @@ impl ClientHandler {
             dialogue: None,
             authenticated: None,
             offered: 0,
+            opened: 0,
             allowed: None,
             succeed: Some(succeed),
             requests,
@@ -251,7 +254,7 @@ impl Handler for ClientHandler {
         _: u32,
         _: &mut Session,
     ) -> Done {
-        self.shared.queues.forward(id);
+        self.shared.queues.confirmed(id);
         Ok(())
     }
 
@@ -305,7 +308,7 @@ impl Handler for ClientHandler {
     ) -> Done {
         let size = Size { columns, rows, width, height };
         let (term, modes) = (term.chars().take(64).collect(), modes.to_vec());
-        self.prepare(id, Setup::Pty { term, size, modes }, session)
+        Box::pin(self.prepare(id, Setup::Pty { term, size, modes }, session)).await
     }
 
     async fn x11_request(
@@ -320,7 +323,7 @@ impl Handler for ClientHandler {
         let short = |text: &str| text.chars().take(256).collect();
         let (protocol, cookie) = (short(protocol), short(cookie));
         let setup = Setup::X11 { single, protocol, cookie, screen };
-        match self.forward(id, Kind::X11, setup)? {
+        match Box::pin(self.forward(id, Kind::X11, setup)).await? {
             true => Ok(session.channel_success(id)?),
             false => Ok(session.channel_failure(id)?),
         }
@@ -331,7 +334,7 @@ impl Handler for ClientHandler {
         id: ChannelId,
         _: &mut Session,
     ) -> Result<bool, HandlerError> {
-        self.forward(id, Kind::Agent, Setup::Agent)
+        Box::pin(self.forward(id, Kind::Agent, Setup::Agent)).await
     }
 
     async fn tcpip_forward(
@@ -384,7 +387,7 @@ impl Handler for ClientHandler {
         let passes = self.allowed.as_ref().is_some_and(|ssh| ssh.passes(name));
         if passes && value.len() <= LONGEST_VALUE && !value.contains('\0') {
             let (name, value) = (name.to_owned(), value.to_owned());
-            return self.prepare(id, Setup::Env { name, value }, session);
+            return Box::pin(self.prepare(id, Setup::Env { name, value }, session)).await;
         }
         let name: String = name.escape_debug().take(64).collect();
         self.refused("env", format!("the environment variable `{name}` is not passed on"));
@@ -392,14 +395,14 @@ impl Handler for ClientHandler {
     }
 
     async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Done {
-        self.start(id, Kind::Shell, Program::Shell, session)
+        Box::pin(self.start(id, Kind::Shell, Program::Shell, session)).await
     }
 
     async fn exec_request(&mut self, id: ChannelId, command: &[u8], session: &mut Session) -> Done {
         if command.len() > LONGEST_COMMAND {
             return Err(HandlerError::Flooded);
         }
-        self.start(id, Kind::Exec, Program::Exec(command.to_vec()), session)
+        Box::pin(self.start(id, Kind::Exec, Program::Exec(command.to_vec()), session)).await
     }
 
     async fn subsystem_request(
@@ -408,7 +411,7 @@ impl Handler for ClientHandler {
         name: &str,
         session: &mut Session,
     ) -> Done {
-        self.subsystem(id, name, session)
+        Box::pin(self.subsystem(id, name, session)).await
     }
 
     async fn window_change_request(
@@ -420,10 +423,11 @@ impl Handler for ClientHandler {
         height: u32,
         session: &mut Session,
     ) -> Done {
-        self.control(id, Control::Resize(Size { columns, rows, width, height }), session)
+        let size = Size { columns, rows, width, height };
+        Box::pin(self.control(id, Control::Resize(size), session)).await
     }
 
     async fn signal(&mut self, id: ChannelId, signal: Sig, session: &mut Session) -> Done {
-        self.control(id, Control::Signal(signal), session)
+        Box::pin(self.control(id, Control::Signal(signal), session)).await
     }
 }

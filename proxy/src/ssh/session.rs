@@ -216,8 +216,7 @@ impl Channels<'_> {
         let state = Arc::clone(self.state);
         match request {
             ClientRequest::Channel(requested) => {
-                let (handle, shared) = (self.handle.clone(), Arc::clone(self.shared));
-                let serving = serve::serve(state, handle, shared, requested);
+                let serving = serve::serve(state, self.handle.clone(), requested);
                 self.all.spawn(serving.in_current_span());
             }
             ClientRequest::Listen(requested) => {

@@ -74,6 +74,18 @@ pub(super) struct SessionState {
     read: Mutex<BTreeMap<u32, Arc<Reader>>>,
 }
 
+/// A channel that a client reads.
+pub(super) struct ReadChannel<'a> {
+    ch: u32,
+    read: &'a Mutex<BTreeMap<u32, Arc<Reader>>>,
+}
+
+impl Drop for ReadChannel<'_> {
+    fn drop(&mut self) {
+        lock(self.read).remove(&self.ch);
+    }
+}
+
 /// What a session needs before its first channel.
 pub(super) struct SessionParts {
     pub(super) recorder: Recorder,
@@ -166,13 +178,10 @@ impl SessionState {
         self.commands.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A client reads this channel from now on, or no longer.
-    pub(super) fn reads(&self, ch: u32, reader: Option<Arc<Reader>>) {
-        let mut read = lock(&self.read);
-        match reader {
-            Some(reader) => read.insert(ch, reader),
-            None => read.remove(&ch),
-        };
+    /// A client reads this channel until what is returned is dropped.
+    pub(super) fn reads(&self, ch: u32, reader: Arc<Reader>) -> ReadChannel<'_> {
+        lock(&self.read).insert(ch, reader);
+        ReadChannel { ch, read: &self.read }
     }
 
     /// The channels that a client reads.

@@ -1,12 +1,10 @@
 //! What a client wants opened, on its way from the handler to the session.
 
-use std::sync::Arc;
-
 use policies::Channel as Kind;
 use russh::server::{ChannelOpenHandle, Msg};
 use russh::{Channel, ChannelWriteHalf};
 
-use crate::ssh::channel::queue::ChannelQueue;
+use crate::ssh::channel::queues::OwnedQueue;
 use crate::ssh::upstream::remote_forward::ListenRequest;
 
 /// What OpenSSH exits with where it is not the command that failed.
@@ -27,7 +25,7 @@ pub(in crate::ssh) enum ClientRequest {
 /// A channel that a client wants opened.
 pub(in crate::ssh) struct ChannelToOpen {
     pub(in crate::ssh) open: ChannelOpen,
-    pub(in crate::ssh) queue: Arc<ChannelQueue>,
+    pub(in crate::ssh) queue: OwnedQueue,
     pub(in crate::ssh) out: ChannelWriteHalf<Msg>,
     pub(in crate::ssh) reply: ChannelOpenHandle,
 }

@@ -71,9 +71,14 @@ impl<'a> Link<'a> {
     /// Closes both sides. Whether the target agrees is not known yet.
     pub(super) async fn close(&self) -> Result<bool, Broken> {
         self.end()?;
-        let _ = self.target.close().await;
+        self.close_target().await;
         let _ = self.client.out.close().await;
         Ok(false)
+    }
+
+    /// Closes the target's side. One that takes nothing any more isn't waited for.
+    pub(super) async fn close_target(&self) {
+        let _ = timeout(TIMEOUT, self.target.close()).await;
     }
 
     /// Records the end, once, and why the client brought it about.

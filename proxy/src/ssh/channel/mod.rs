@@ -7,11 +7,14 @@
 //! [`serve`] has the channels that clients open, and those that targets open because their client asked for it.
 //! What clients send waits in [`queue`]; [`request`] is what they ask for on a channel.
 
+pub(super) mod answer;
 pub(super) mod channel_open;
 pub(super) mod content;
+mod held_eof;
 pub(super) mod link;
 mod opened;
 pub(super) mod queue;
+pub(super) mod queues;
 pub(super) mod request;
 mod running;
 pub(super) mod serve;

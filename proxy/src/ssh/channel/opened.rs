@@ -1,14 +1,16 @@
 //! A session channel that runs no program yet.
 //!
-//! It passes on what prepares the program, and no bytes: it has nothing that they could pass through. Its one
-//! program makes a [`Running`] channel of it. Whatever else the client sends ends it.
-
-use std::time::Duration;
+//! It passes on what prepares the program, and no bytes: it has nothing that they could pass through. The one
+//! program that the target takes makes a [`Running`] channel of it. Whatever else the client sends ends it. Each
+//! request is answered by what the target answers.
+//!
+//! Nothing here waits for the client: its requests wait for what happens here.
 
 use audit::ssh::Ssh as Happening;
 use russh::{ChannelMsg, ChannelReadHalf};
 use tokio::time::timeout;
 
+use super::answer::{ANSWER, Asked};
 use super::content::Content;
 use super::link::{ClientEnd, Link};
 use super::queue::Preparation;
@@ -17,9 +19,6 @@ use super::running::Running;
 use crate::ssh::session_state::Broken;
 use crate::ssh::upstream::remote_forward::{RemoteForward, RemoteForwards};
 
-/// How long a target may take to say whether it gives a terminal.
-const ANSWER: Duration = Duration::from_secs(20);
-
 /// A channel before its program.
 pub(super) struct Opened<'a> {
     link: Link<'a>,
@@ -27,24 +26,36 @@ pub(super) struct Opened<'a> {
     remote: &'a RemoteForwards,
     /// Whether the target gave a terminal.
     terminal: bool,
+    /// What the client reads once something runs.
+    notes: Vec<String>,
+}
+
+/// How a target takes a program.
+enum Started {
+    Runs,
+    /// It runs: the target writes before it says so.
+    Says(Box<ChannelMsg>),
+    Refused,
+    Closed,
 }
 
 /// What comes of such a channel.
 enum Next<'a> {
-    Runs(Running<'a>),
+    /// Its program runs, and may have said something already.
+    Runs(Running<'a>, Option<Box<ChannelMsg>>),
     /// It ends without a program.
     Ends(Link<'a>),
 }
 
 impl<'a> Opened<'a> {
     pub(super) fn new(link: Link<'a>, remote: &'a RemoteForwards) -> Self {
-        Self { link, remote, terminal: false }
+        Self { link, remote, terminal: false, notes: Vec::new() }
     }
 
     /// Serves the channel to its end. Says whether the target closed its side, too.
     pub(super) async fn serve(self, mut from_target: ChannelReadHalf) -> Result<bool, Broken> {
         match Box::pin(self.next(&mut from_target)).await? {
-            Next::Runs(running) => running.carry(from_target).await,
+            Next::Runs(running, first) => running.carry(first, from_target).await,
             Next::Ends(link) => link.close().await,
         }
     }
@@ -65,7 +76,12 @@ impl<'a> Opened<'a> {
             self.link.state.check()?;
             match opening {
                 Some(Preparation::Setup(setup)) => self.set_up(setup, from_target).await?,
-                Some(Preparation::Program(program)) => return self.run(program).await,
+                Some(Preparation::Program(program)) => {
+                    self = match Box::pin(self.run(program, from_target)).await? {
+                        Ok(next) => return Ok(next),
+                        Err(refused) => refused,
+                    };
+                }
                 Some(Preparation::Refused(refused)) => {
                     self.link.refuse(&refused).await?;
                     return Ok(Next::Ends(self.link));
@@ -75,105 +91,179 @@ impl<'a> Opened<'a> {
         }
     }
 
-    /// Passes on what prepares the program, recorded. The client had its answer already.
+    /// Passes on what prepares the program, recorded.
     async fn set_up(
         &mut self,
-        setup: Setup,
+        setup: Asked<Setup>,
         from_target: &mut ChannelReadHalf,
     ) -> Result<(), Broken> {
-        let Link { state, client: ClientEnd { ch, .. }, target, .. } = &self.link;
-        let ch = *ch;
-        let asked = match setup {
+        let (setup, answer) = setup.split();
+        answer(match setup {
             Setup::Pty { term, size, modes } => {
-                return self.set_up_terminal(&term, size, &modes, from_target).await;
+                self.set_up_terminal(&term, size, &modes, from_target).await?
             }
             Setup::Env { name, value } => {
+                let Link { state, client: ClientEnd { ch, .. }, target, .. } = &self.link;
                 let (n, v) = (name.as_str().into(), value.as_str().into());
-                state.record(Happening::Env { ch, name: n, value: v })?;
-                target.set_env(false, name, value).await
+                state.record(Happening::Env { ch: *ch, name: n, value: v })?;
+                target.set_env(true, name, value).await.map_err(|_| Broken::Lost)?;
+                is_granted(from_target).await?
             }
-            Setup::Resize(size) => return self.link.resize(size).await,
-            // Whether the target grants it shows in what it opens: a refusal would end the command.
+            Setup::Resize(size) => {
+                self.link.resize(size).await?;
+                true
+            }
             Setup::Agent => {
-                self.remote.expect(RemoteForward::Agent);
-                target.agent_forward(false).await
+                self.lend(RemoteForward::Agent, self.link.target.agent_forward(true), from_target)
+                    .await?
             }
             Setup::X11 { single, protocol, cookie, screen } => {
-                self.remote.expect(RemoteForward::X11);
-                target.request_x11(false, single, protocol, cookie, screen).await
+                let asked = self.link.target.request_x11(true, single, protocol, cookie, screen);
+                self.lend(RemoteForward::X11, asked, from_target).await?
             }
-            Setup::Print(reason) => return self.link.print(&reason).await,
-        };
-        asked.map_err(|_| Broken::Lost)
+            Setup::Print(reason) => {
+                self.notes.push(reason);
+                true
+            }
+        });
+        Ok(())
     }
 
-    /// Asks for a terminal, and waits for the answer: a program that has none after all is recorded by its
-    /// streams, since nothing shows what it reads.
+    /// Lets the target use what is the client's, unless it doesn't want to.
+    async fn lend(
+        &self,
+        what: RemoteForward,
+        asked: impl Future<Output = Result<(), russh::Error>>,
+        from_target: &mut ChannelReadHalf,
+    ) -> Result<bool, Broken> {
+        self.remote.expect(what.clone());
+        asked.await.map_err(|_| Broken::Lost)?;
+        let granted = is_granted(from_target).await?;
+        if !granted {
+            self.remote.expect_not(&what);
+        }
+        Ok(granted)
+    }
+
+    /// Asks for a terminal: a program that has none after all is recorded by its streams, since nothing shows what it
+    /// reads.
     async fn set_up_terminal(
         &mut self,
         term: &str,
         size: Size,
         modes: &[(russh::Pty, u32)],
         from_target: &mut ChannelReadHalf,
-    ) -> Result<(), Broken> {
+    ) -> Result<bool, Broken> {
         let Link { state, client: ClientEnd { ch, .. }, target, .. } = &self.link;
         let Size { columns, rows, width, height } = size;
         let granted = !self.terminal && {
             let asked = target.request_pty(true, term, columns, rows, width, height, modes);
             asked.await.map_err(|_| Broken::Lost)?;
-            let answered = timeout(ANSWER, is_granted(from_target)).await;
-            answered.map_err(|_| Broken::Lost)??
+            is_granted(from_target).await?
         };
         if granted {
             state.record(Happening::Terminal { ch: *ch, term: term.into(), columns, rows })?;
             self.terminal = true;
-            return Ok(());
+            return Ok(true);
         }
-        let reason = "postern: the target gives no terminal";
-        state.record(Happening::Refused {
-            ch: Some(*ch),
-            what: "pty".into(),
-            reason: reason.into(),
-        })?;
-        self.link.print(reason).await
+        let (what, reason) = ("pty".into(), "the target gives no terminal".into());
+        state.record(Happening::Refused { ch: Some(*ch), what, reason })?;
+        Ok(false)
     }
 
-    /// Starts the program: what it carries is known from here on, and bytes can pass.
-    async fn run(self, program: Program) -> Result<Next<'a>, Broken> {
-        let Self { link, terminal, .. } = self;
-        let Link { state, client: ClientEnd { ch, .. }, target, .. } = &link;
-        let ch = *ch;
-        let content = match Content::of_program(&program, terminal, ch, &state.content_rules()) {
+    /// Starts the program: what it carries is known from here on, and bytes can pass. One that the target refuses leaves
+    /// the channel as it was.
+    async fn run(
+        self,
+        program: Asked<Program>,
+        from_target: &mut ChannelReadHalf,
+    ) -> Result<Result<Next<'a>, Self>, Broken> {
+        let (program, answer) = program.split();
+        let Link { state, client: ClientEnd { ch, queue, .. }, .. } = &self.link;
+        let rules = state.content_rules();
+        let content = match Content::of_program(&program, self.terminal, *ch, &rules) {
             Ok(content) => content,
             Err(refused) => {
-                link.refuse(&refused).await?;
-                return Ok(Next::Ends(link));
+                answer(true);
+                self.link.refuse(&refused).await?;
+                return Ok(Ok(Next::Ends(self.link)));
             }
         };
+        let what = program.word().into();
+        let first = match self.start(program, from_target).await? {
+            Started::Runs => None,
+            Started::Says(first) => Some(first),
+            Started::Closed => return Ok(Ok(Next::Ends(self.link))),
+            Started::Refused => {
+                let reason = "the target refuses to run it".into();
+                state.record(Happening::Refused { ch: Some(*ch), what, reason })?;
+                queue.not_started();
+                answer(false);
+                return Ok(Err(self));
+            }
+        };
+        state.ran();
+        answer(true);
+        self.print_notes().await?;
+        Ok(Ok(Next::Runs(Running::of_program(self.link, content), first)))
+    }
+
+    /// Asks for the program, recorded.
+    async fn start(
+        &self,
+        program: Program,
+        from_target: &mut ChannelReadHalf,
+    ) -> Result<Started, Broken> {
+        let Link { state, client: ClientEnd { ch, .. }, target, .. } = &self.link;
+        let ch = *ch;
         state.record(match &program {
             Program::Shell => Happening::Shell { ch },
             Program::Exec(command) => Happening::Exec { ch, command: command.as_slice().into() },
             Program::Subsystem(name) => Happening::Subsystem { ch, name: name.as_str().into() },
         })?;
-        state.ran();
         let asked = match program {
             Program::Shell => target.request_shell(true).await,
             Program::Exec(command) => target.exec(true, command).await,
             Program::Subsystem(name) => target.request_subsystem(true, name).await,
         };
         asked.map_err(|_| Broken::Lost)?;
-        Ok(Next::Runs(Running::new(link, content)))
+        timeout(ANSWER, started(from_target)).await.map_err(|_| Broken::Lost)?
+    }
+
+    async fn print_notes(&self) -> Result<(), Broken> {
+        for note in &self.notes {
+            self.link.print(note).await?;
+        }
+        Ok(())
     }
 }
 
 /// Whether the target grants what it was asked for last.
 async fn is_granted(from_target: &mut ChannelReadHalf) -> Result<bool, Broken> {
+    let answered = async {
+        loop {
+            match from_target.wait().await {
+                None | Some(ChannelMsg::Close) => return Err(Broken::Lost),
+                Some(ChannelMsg::Success) => return Ok(true),
+                Some(ChannelMsg::Failure) => return Ok(false),
+                Some(message) => no_data(&message)?,
+            }
+        }
+    };
+    timeout(ANSWER, answered).await.map_err(|_| Broken::Lost)?
+}
+
+/// How the target takes the program that it was asked for.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the library may add messages")]
+async fn started(from_target: &mut ChannelReadHalf) -> Result<Started, Broken> {
     loop {
         match from_target.wait().await {
-            None | Some(ChannelMsg::Close) => return Err(Broken::Lost),
-            Some(ChannelMsg::Success) => return Ok(true),
-            Some(ChannelMsg::Failure) => return Ok(false),
-            Some(message) => no_data(&message)?,
+            None => return Err(Broken::Lost),
+            Some(ChannelMsg::Close) => return Ok(Started::Closed),
+            Some(ChannelMsg::Success) => return Ok(Started::Runs),
+            Some(ChannelMsg::Failure) => return Ok(Started::Refused),
+            Some(ChannelMsg::WindowAdjusted { .. }) => {}
+            Some(says) => return Ok(Started::Says(Box::new(says))),
         }
     }
 }

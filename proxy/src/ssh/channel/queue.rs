@@ -12,14 +12,14 @@
 
 mod load;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use russh::ChannelId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::ssh::channel::answer::{Answer, Asked};
 use crate::ssh::channel::request::{Control, Program, Refused, Setup};
 pub(in crate::ssh) use load::{Flooded, Load, WINDOW};
 
@@ -38,8 +38,8 @@ const AFTER_EOF: &str = "postern: a program was asked for after the end of its i
 /// What comes of a session that runs no program yet.
 #[derive(Debug)]
 pub(in crate::ssh) enum Preparation {
-    Setup(Setup),
-    Program(Program),
+    Setup(Asked<Setup>),
+    Program(Asked<Program>),
     Refused(Refused),
 }
 
@@ -50,13 +50,6 @@ pub(in crate::ssh) enum Item {
     Control(Control),
     Eof,
     Refused(Refused),
-}
-
-/// The queues of a connection, by their channels.
-#[derive(Debug, Default)]
-pub(in crate::ssh) struct ChannelQueues {
-    pub(in crate::ssh) load: Arc<Load>,
-    by_channel: Mutex<HashMap<ChannelId, Arc<ChannelQueue>>>,
 }
 
 /// What waits on one channel.
@@ -71,8 +64,8 @@ pub(in crate::ssh) struct ChannelQueue {
 #[derive(Debug)]
 struct Waiting {
     state: State,
-    setup: VecDeque<Setup>,
-    program: Option<Program>,
+    setup: VecDeque<Asked<Setup>>,
+    program: Option<Asked<Program>>,
     content: VecDeque<Received>,
     /// Why the channel is over, until that is recorded.
     refused: Option<Refused>,
@@ -84,8 +77,9 @@ struct Waiting {
 /// What a client may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// A session without a program, and whether the client has announced that it sends no data.
-    Opened { ended: bool },
+    /// A session without a program, and whether the client has announced that it sends no data. A client whose
+    /// program the target refused may have sent some already.
+    Opened { ended: bool, refused: bool },
     /// A session with its program.
     Running { ended: bool },
     /// A forward, which runs no program.
@@ -101,50 +95,17 @@ enum Received {
     Eof,
 }
 
-impl ChannelQueues {
-    pub(in crate::ssh) fn get(&self, id: ChannelId) -> Option<Arc<ChannelQueue>> {
-        self.by_channel().get(&id).cloned()
-    }
-
-    /// The queue of a session that a client opens.
-    pub(in crate::ssh) fn session(&self, id: ChannelId) -> Arc<ChannelQueue> {
-        self.of(id, State::Opened { ended: false })
-    }
-
-    /// The queue of a forward, made where there is none yet: one that the gateway opened is heard of from two
-    /// sides.
-    pub(in crate::ssh) fn forward(&self, id: ChannelId) -> Arc<ChannelQueue> {
-        self.of(id, State::Forward { ended: false })
-    }
-
-    /// The client is done with the channel.
-    pub(in crate::ssh) fn close(&self, id: ChannelId) {
-        if let Some(queue) = self.by_channel().remove(&id) {
-            queue.close();
-        }
-    }
-
-    /// A channel that was never opened.
-    pub(in crate::ssh) fn forget(&self, id: ChannelId) {
-        self.by_channel().remove(&id);
-    }
-
-    pub(in crate::ssh) fn count(&self) -> usize {
-        self.by_channel().len()
-    }
-
-    fn of(&self, id: ChannelId, state: State) -> Arc<ChannelQueue> {
-        let made = || Arc::new(ChannelQueue::new(Arc::clone(&self.load), state));
-        Arc::clone(self.by_channel().entry(id).or_insert_with(made))
-    }
-
-    fn by_channel(&self) -> MutexGuard<'_, HashMap<ChannelId, Arc<ChannelQueue>>> {
-        self.by_channel.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a client sends. Each returns whether it was taken: where it wasn't, the request fails.
 impl ChannelQueue {
+    /// A session's.
+    pub(in crate::ssh) fn session(load: Arc<Load>) -> Self {
+        Self::new(load, State::Opened { ended: false, refused: false })
+    }
+
+    /// A forward's.
+    pub(in crate::ssh) fn forward(load: Arc<Load>) -> Self {
+        Self::new(load, State::Forward { ended: false })
+    }
+
     fn new(load: Arc<Load>, state: State) -> Self {
         let (waiting, closed) = (Mutex::new(Waiting::new(state)), CancellationToken::new());
         Self { load, waiting, arrived: Notify::new(), closed }
@@ -153,51 +114,61 @@ impl ChannelQueue {
     /// A session on its own.
     #[cfg(any(test, fuzzing))]
     pub(in crate::ssh) fn of_session() -> Self {
-        Self::new(Arc::default(), State::Opened { ended: false })
+        Self::session(Arc::default())
     }
+}
 
+/// What a client sends. Requests return by what they are answered.
+impl ChannelQueue {
     /// Adds what prepares a program. Once there is one, it changes nothing about it.
-    pub(in crate::ssh) fn prepare(&self, setup: Setup) -> Result<bool, Flooded> {
+    pub(in crate::ssh) fn prepare(&self, setup: Setup) -> Result<Answer, Flooded> {
         let mut waiting = self.waiting();
         if !matches!(waiting.state, State::Opened { .. }) {
             return waiting.refuse();
         }
-        if let (Setup::Resize(size), Some(Setup::Resize(last))) = (&setup, waiting.setup.back_mut())
-        {
+        let last = waiting.setup.back_mut().map(|last| &mut last.request);
+        if let (Setup::Resize(size), Some(Setup::Resize(last))) = (&setup, last) {
             *last = *size;
-            return Ok(true);
+            return Ok(Answer::Granted);
         }
         waiting.ask(setup.bytes())?;
-        waiting.setup.push_back(setup);
+        let (asked, answer) = if setup.is_answered() {
+            Asked::new(setup)
+        } else {
+            (Asked::unanswered(setup), Answer::Granted)
+        };
+        waiting.setup.push_back(asked);
         self.arrived.notify_one();
-        Ok(true)
+        Ok(answer)
     }
 
-    /// Starts the program of a session. There is one, ever: to ask for another one ends the channel.
-    pub(in crate::ssh) fn start(&self, program: Program) -> Result<bool, Flooded> {
+    /// Starts the program of a session. There is one that the target takes: to ask for another one then ends the
+    /// channel.
+    pub(in crate::ssh) fn start(&self, program: Program) -> Result<Answer, Flooded> {
         let mut waiting = self.waiting();
         match waiting.state {
-            State::Opened { ended: false } => {
+            State::Opened { ended: false, .. } => {
                 waiting.ask(program.bytes())?;
                 waiting.state = State::Running { ended: false };
-                waiting.program = Some(program);
+                let (asked, answer) = Asked::new(program);
+                waiting.program = Some(asked);
                 self.arrived.notify_one();
-                Ok(true)
+                Ok(answer)
             }
-            State::Opened { ended: true } => self.end(&mut waiting, program.word(), AFTER_EOF),
+            State::Opened { ended: true, .. } => self.end(&mut waiting, program.word(), AFTER_EOF),
             State::Running { .. } => self.end(&mut waiting, program.word(), SECOND_PROGRAM),
             State::Forward { .. } | State::Over => waiting.refuse(),
         }
     }
 
-    /// The program of a session is refused, which takes its place: the channel ends. Says whether it was the
-    /// first that the client asked for.
-    pub(in crate::ssh) fn refuse_program(&self, refused: Refused) -> Result<bool, Flooded> {
+    /// The program of a session is refused here, which takes its place: the channel ends. The first one that the
+    /// client asks for is answered as if it ran, so that the reason can be shown.
+    pub(in crate::ssh) fn refuse_program(&self, refused: Refused) -> Result<Answer, Flooded> {
         let mut waiting = self.waiting();
         match waiting.state {
             State::Opened { .. } => {
-                self.end(&mut waiting, refused.what, &refused.reason)?;
-                Ok(true)
+                let _ = self.end(&mut waiting, refused.what, &refused.reason)?;
+                Ok(Answer::Granted)
             }
             State::Running { .. } => self.end(&mut waiting, refused.what, SECOND_PROGRAM),
             State::Forward { .. } | State::Over => waiting.refuse(),
@@ -205,13 +176,13 @@ impl ChannelQueue {
     }
 
     /// Adds what goes to a program that runs. Of sizes that follow on each other only the last one matters.
-    pub(in crate::ssh) fn control(&self, control: Control) -> Result<bool, Flooded> {
+    pub(in crate::ssh) fn control(&self, control: Control) -> Result<Answer, Flooded> {
         let mut waiting = self.waiting();
         match (waiting.state, control) {
             (State::Running { .. }, Control::Resize(size)) => {
                 if let Some(Received::Control(Control::Resize(last))) = waiting.content.back_mut() {
                     *last = size;
-                    return Ok(true);
+                    return Ok(Answer::Granted);
                 }
                 self.push_control(&mut waiting, Control::Resize(size))
             }
@@ -229,8 +200,10 @@ impl ChannelQueue {
         let mut waiting = self.waiting();
         match waiting.state {
             State::Running { ended: false } | State::Forward { ended: false } => {}
-            State::Opened { .. } => return self.end_early(&mut waiting),
-            State::Running { .. } | State::Forward { .. } | State::Over => return,
+            State::Opened { refused: false, .. } => return self.end_early(&mut waiting),
+            State::Opened { .. } | State::Running { .. } | State::Forward { .. } | State::Over => {
+                return;
+            }
         }
         match waiting.content.back_mut() {
             Some(Received::Data(waiting)) => waiting.extend_from_slice(bytes),
@@ -246,7 +219,7 @@ impl ChannelQueue {
     /// Bytes that aren't standard input. No program of a client takes any: they go nowhere.
     pub(in crate::ssh) fn extended_data(&self) {
         let mut waiting = self.waiting();
-        if let State::Opened { .. } = waiting.state {
+        if let State::Opened { refused: false, .. } = waiting.state {
             self.end_early(&mut waiting);
         }
     }
@@ -255,7 +228,7 @@ impl ChannelQueue {
     pub(in crate::ssh) fn eof(&self) {
         let mut waiting = self.waiting();
         match &mut waiting.state {
-            State::Opened { ended } => *ended = true,
+            State::Opened { ended, .. } => *ended = true,
             State::Running { ended } | State::Forward { ended } => {
                 if !std::mem::replace(ended, true) {
                     waiting.content.push_back(Received::Eof);
@@ -277,11 +250,11 @@ impl ChannelQueue {
         self.arrived.notify_one();
     }
 
-    fn push_control(&self, waiting: &mut Waiting, control: Control) -> Result<bool, Flooded> {
+    fn push_control(&self, waiting: &mut Waiting, control: Control) -> Result<Answer, Flooded> {
         waiting.ask(control.bytes())?;
         waiting.content.push_back(Received::Control(control));
         self.arrived.notify_one();
-        Ok(true)
+        Ok(Answer::Granted)
     }
 
     fn end_early(&self, waiting: &mut Waiting) {
@@ -294,7 +267,7 @@ impl ChannelQueue {
         waiting: &mut Waiting,
         what: &'static str,
         reason: &str,
-    ) -> Result<bool, Flooded> {
+    ) -> Result<Answer, Flooded> {
         waiting.end(Refused::new(what, reason));
         self.arrived.notify_one();
         waiting.refuse()
@@ -317,6 +290,27 @@ impl ChannelQueue {
     /// What comes next of a channel whose bytes pass; none once it is closed and all was taken. Cancel-safe.
     pub(in crate::ssh) async fn content(&self) -> Option<Item> {
         self.next(|waiting| waiting.content(&self.load)).await
+    }
+
+    /// Whether the client sends no more data.
+    pub(in crate::ssh) fn has_ended(&self) -> bool {
+        match self.waiting().state {
+            State::Opened { ended, .. } | State::Running { ended } | State::Forward { ended } => {
+                ended
+            }
+            State::Over => true,
+        }
+    }
+
+    /// The target doesn't run the program: the client may ask for another one, and what it sent to this one goes
+    /// nowhere.
+    pub(in crate::ssh) fn not_started(&self) {
+        let mut waiting = self.waiting();
+        if let State::Running { ended } = waiting.state {
+            waiting.state = State::Opened { ended, refused: true };
+            let left = waiting.drain();
+            self.load.sub(left);
+        }
     }
 
     /// Why the channel is over, unless that was taken before.
@@ -373,9 +367,9 @@ impl Waiting {
         self.asked_bytes = self.asked_bytes.saturating_sub(bytes);
     }
 
-    fn refuse(&mut self) -> Result<bool, Flooded> {
+    fn refuse(&mut self) -> Result<Answer, Flooded> {
         self.refusals += 1;
-        if self.refusals > MOST_REFUSED { Err(Flooded) } else { Ok(false) }
+        if self.refusals > MOST_REFUSED { Err(Flooded) } else { Ok(Answer::Refused) }
     }
 
     fn end(&mut self, refused: Refused) {
@@ -385,14 +379,23 @@ impl Waiting {
 
     fn preparation(&mut self) -> Option<Preparation> {
         if let Some(setup) = self.setup.pop_front() {
-            self.answered(setup.bytes());
+            self.answered(setup.request.bytes());
             return Some(Preparation::Setup(setup));
         }
         if let Some(program) = self.program.take() {
-            self.answered(program.bytes());
+            self.answered(program.request.bytes());
             return Some(Preparation::Program(program));
         }
         self.refused.take().map(Preparation::Refused)
+    }
+
+    /// Drops what was sent to a program, and returns how many bytes that were.
+    fn drain(&mut self) -> usize {
+        let dropped = self.content.drain(..).map(|received| match received {
+            Received::Data(bytes) => bytes.len(),
+            Received::Control(_) | Received::Eof => 0,
+        });
+        dropped.sum()
     }
 
     fn content(&mut self, load: &Load) -> Option<Item> {
@@ -413,15 +416,7 @@ impl Waiting {
 
 impl Drop for ChannelQueue {
     fn drop(&mut self) {
-        let left: usize = self
-            .waiting()
-            .content
-            .iter()
-            .map(|waiting| match waiting {
-                Received::Data(bytes) => bytes.len(),
-                Received::Control(_) | Received::Eof => 0,
-            })
-            .sum();
+        let left = self.waiting().drain();
         self.load.sub(left);
     }
 }

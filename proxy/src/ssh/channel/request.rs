@@ -64,6 +64,14 @@ pub(in crate::ssh) struct Refused {
 }
 
 impl Setup {
+    /// Whether the target answers it.
+    pub(in crate::ssh) fn is_answered(&self) -> bool {
+        match self {
+            Self::Pty { .. } | Self::Env { .. } | Self::Agent | Self::X11 { .. } => true,
+            Self::Resize(_) | Self::Print(_) => false,
+        }
+    }
+
     /// What it takes up beside its place.
     pub(in crate::ssh) fn bytes(&self) -> usize {
         match self {

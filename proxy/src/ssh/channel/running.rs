@@ -3,8 +3,12 @@
 //! Two futures carry the two directions, so that neither waits for the other: what the client sent is taken
 //! from its queue, and what the target answers from the library's queue, which fills up and stops the target
 //! where the client doesn't read. All of it passes through its [`Content`], and is recorded before it goes on.
+//!
+//! The library answers a client's close by itself, and passes nothing on afterwards. Clients that share a connection
+//! close a channel as soon as both directions have ended: so the end of a program's output waits for its status
+//! ([`HeldEof`]).
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use audit::ssh::Ssh as Happening;
@@ -15,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use super::channel_open::NOT_RUN;
 use super::content::{Content, Effects};
+use super::held_eof::HeldEof;
 use super::link::{ClientEnd, Link, STDERR, TIMEOUT, name_of};
 use super::queue::Item;
 use super::request::{Control, Refused};
@@ -29,6 +34,10 @@ pub(super) struct Running<'a> {
     turn: Option<tokio::sync::Mutex<()>>,
     /// The target may have resolved a path.
     resolved: Notify,
+    /// Whether it is a program, which has a status.
+    is_program: bool,
+    /// Whether the target has written its last.
+    written: AtomicBool,
 }
 
 /// One that is cut has its end in the recording, too, with what was transferred until then.
@@ -41,21 +50,34 @@ impl Drop for Running<'_> {
 }
 
 impl<'a> Running<'a> {
-    pub(super) fn new(link: Link<'a>, content: Content) -> Self {
-        let turn = content.answers_both_ways().then(tokio::sync::Mutex::default);
-        Self { link, content: Mutex::new(content), turn, resolved: Notify::new() }
+    pub(super) fn of_program(link: Link<'a>, content: Content) -> Self {
+        Self::new(link, content, true)
     }
 
-    /// Both directions, until one side closes. Says whether the target closed its side, too.
-    pub(super) async fn carry(&self, from_target: ChannelReadHalf) -> Result<bool, Broken> {
-        let Link { client: ClientEnd { queue, .. }, target, .. } = &self.link;
-        let mut down = std::pin::pin!(self.down(from_target));
+    pub(super) fn of_forward(link: Link<'a>, content: Content) -> Self {
+        Self::new(link, content, false)
+    }
+
+    fn new(link: Link<'a>, content: Content, is_program: bool) -> Self {
+        let turn = content.answers_both_ways().then(tokio::sync::Mutex::default);
+        let (content, resolved) = (Mutex::new(content), Notify::new());
+        Self { link, content, turn, resolved, is_program, written: AtomicBool::new(false) }
+    }
+
+    /// Both directions, from what the target said `first`, until one side closes. Says whether the target closed its
+    /// side, too.
+    pub(super) async fn carry(
+        &self,
+        first: Option<Box<ChannelMsg>>,
+        mut from_target: ChannelReadHalf,
+    ) -> Result<bool, Broken> {
+        let queue = self.link.client.queue;
         let abandoned = async {
             queue.closed().await;
             sleep(TIMEOUT).await;
         };
         let closed = tokio::select! {
-            closed = &mut down => {
+            closed = self.down(first, &mut from_target) => {
                 closed?;
                 true
             }
@@ -69,14 +91,42 @@ impl<'a> Running<'a> {
             },
             () = abandoned => false,
         };
-        let clean = closed || {
-            // The client has closed the channel: the target is given a moment to do so, too.
-            let _ = target.close().await;
-            timeout(TIMEOUT, &mut down).await.is_ok_and(|done| done.is_ok())
-        };
+        let clean = closed || self.leave(&mut from_target).await?;
         self.finish()?;
         self.link.close().await?;
         Ok(clean)
+    }
+
+    /// The client has closed the channel. The target gets the end of its input and a moment to close by itself: so the
+    /// recording has what a program exits with, and the connection serves another channel. A terminal is hung up, and what
+    /// still writes is closed at once. Says whether the target closed its side.
+    async fn leave(&self, from_target: &mut ChannelReadHalf) -> Result<bool, Broken> {
+        let Link { client: ClientEnd { queue, .. }, target, .. } = &self.link;
+        let is_terminal = matches!(&*self.content(), Content::Terminal { .. });
+        if is_terminal && !self.written.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let last = async {
+            if !queue.has_ended() {
+                target.eof().await.map_err(|_| Broken::Lost)?;
+            }
+            self.last_messages(from_target).await
+        };
+        timeout(TIMEOUT, last).await.unwrap_or(Ok(false))
+    }
+
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the library may add messages")]
+    /// What a target says that nobody reads any more: whether it closes its side.
+    async fn last_messages(&self, from_target: &mut ChannelReadHalf) -> Result<bool, Broken> {
+        while let Some(message) = from_target.wait().await {
+            self.link.state.check()?;
+            match message {
+                ChannelMsg::Close => return Ok(true),
+                ChannelMsg::Data { .. } | ChannelMsg::ExtendedData { .. } => return Ok(false),
+                message => self.answer(message).await?,
+            }
+        }
+        Ok(false)
     }
 
     /// Records what is still missing about what was carried.
@@ -171,15 +221,60 @@ impl<'a> Running<'a> {
     }
 
     /// From the target to the client, until the target closes the channel.
-    async fn down(&self, mut from_target: ChannelReadHalf) -> Result<(), Broken> {
-        while let Some(message) = from_target.wait().await {
+    async fn down(
+        &self,
+        first: Option<Box<ChannelMsg>>,
+        from_target: &mut ChannelReadHalf,
+    ) -> Result<(), Broken> {
+        let mut eof = HeldEof::default();
+        let mut next = first;
+        loop {
+            let message = match next.take() {
+                Some(message) => Some(*message),
+                None => tokio::select! {
+                    biased;
+                    message = from_target.wait() => message,
+                    () = eof.due(self.link.client.queue) => {
+                        self.pass(eof.release()).await?;
+                        continue;
+                    }
+                },
+            };
+            let message = message.ok_or(Broken::Lost)?;
             self.link.state.check()?;
-            if matches!(message, ChannelMsg::Close) {
+            if self.deliver(message, &mut eof).await? {
                 return Ok(());
             }
-            self.answer(message).await?;
         }
-        Err(Broken::Lost)
+    }
+
+    /// Passes on one message, and what waited for it. Says whether the target closes the channel with it.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the library may add messages")]
+    async fn deliver(&self, message: ChannelMsg, eof: &mut HeldEof) -> Result<bool, Broken> {
+        match message {
+            ChannelMsg::Close => {
+                self.pass(eof.release()).await?;
+                return Ok(true);
+            }
+            ChannelMsg::Eof => {
+                self.written.store(true, Ordering::Relaxed);
+                self.pass(!self.is_program || eof.hold()).await?;
+            }
+            ChannelMsg::ExitStatus { .. } | ChannelMsg::ExitSignal { .. } => {
+                self.answer(message).await?;
+                self.pass(eof.status()).await?;
+            }
+            _ => self.answer(message).await?,
+        }
+        Ok(false)
+    }
+
+    /// Tells the client, where it is `due`, that the target writes no more.
+    async fn pass(&self, due: bool) -> Result<(), Broken> {
+        if due {
+            self.link.client.out.eof().await.map_err(|_| Broken::Client)?;
+        }
+        Ok(())
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "the library may add messages")]
@@ -198,7 +293,6 @@ impl<'a> Running<'a> {
                 })?;
                 out.extended_data_bytes(ext, data).await
             }
-            ChannelMsg::Eof => out.eof().await,
             ChannelMsg::ExitStatus { exit_status: status } => {
                 state.record(Happening::Exit { ch: *ch, status })?;
                 out.exit_status(status).await

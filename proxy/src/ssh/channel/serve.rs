@@ -30,7 +30,6 @@ const CONNECT_FAILED: u32 = 2;
 pub(in crate::ssh) async fn serve(
     state: Arc<SessionState>,
     handle: Handle,
-    shared: Arc<Shared>,
     requested: ChannelToOpen,
 ) -> Result<(), Broken> {
     let ChannelToOpen { open, queue, out, reply } = requested;
@@ -39,7 +38,6 @@ pub(in crate::ssh) async fn serve(
         Ok(opened) => opened,
         Err((what, code, reason)) => {
             let failure = ChannelOpenFailure::Other { code, reason: reason.clone() };
-            shared.queues.forget(out.id());
             reply.reject(failure).await;
             let (what, reason) = (what.into(), reason.into());
             return state.record(Happening::Refused { ch: Some(ch), what, reason });
@@ -53,15 +51,14 @@ pub(in crate::ssh) async fn serve(
     let link = Link::new(&state, &handle, client, target);
     let clean = match open {
         ChannelOpen::Session => {
-            state.reads(ch, Some(out));
+            let _read = state.reads(ch, out);
             Opened::new(link, &upstream.remote).serve(from_target).await?
         }
         ChannelOpen::Tcp { .. } | ChannelOpen::Socket { .. } => {
             let content = Content::of_forward(ch, &state.content_rules());
-            Running::new(link, content).carry(from_target).await?
+            Running::of_forward(link, content).carry(None, from_target).await?
         }
     };
-    state.reads(ch, None);
     if clean && upstream.is_open() {
         state.give_back(upstream);
     } else {
@@ -90,7 +87,7 @@ pub(in crate::ssh) async fn answer(
         drop(lasts);
         // A client that opens it after all gets it closed.
         if late && let Ok(out) = opening.await {
-            shared.queues.close(out.id());
+            drop(shared.queues.forward(out.id()));
             out.close().await.map_err(|_| Broken::Client)?;
         }
         return Ok(());
@@ -104,7 +101,7 @@ pub(in crate::ssh) async fn answer(
     let client = ClientEnd { ch, queue: &queue, out: Arc::new(out) };
     let link = Link::new(&state, &handle, client, target);
     let content = Content::of_forward(ch, &state.content_rules());
-    match Running::new(link, content).carry(from_target).await {
+    match Running::of_forward(link, content).carry(None, from_target).await {
         Ok(_) => Ok(()),
         // The connection was another channel's, which records its end.
         Err(Broken::Lost) => handle.close(id).await.map_err(|()| Broken::Client),

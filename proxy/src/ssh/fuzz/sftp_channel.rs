@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use crate::fuzz::steps::steps;
+use crate::ssh::channel::answer::Answer;
 use crate::ssh::channel::content::{Content, ContentRules, Effects, SFTP};
 use crate::ssh::channel::queue::{ChannelQueue, Flooded, Item, Preparation};
 use crate::ssh::channel::request::{Control, Program, Setup, Size};
@@ -373,8 +374,8 @@ impl Both {
     }
 
     /// A client that asks too much loses its connection.
-    fn flooded(&mut self, taken: Result<bool, Flooded>) {
-        if taken == Err(Flooded)
+    fn flooded(&mut self, taken: Result<Answer, Flooded>) {
+        if taken.is_err()
             && let Gate::Running(content) = std::mem::replace(&mut self.gate, Gate::Over)
         {
             self.finish(content);
@@ -393,10 +394,12 @@ impl Both {
                             return;
                         }
                         Some(Preparation::Setup(setup)) => Gate::Opened {
-                            terminal: terminal || matches!(setup, Setup::Pty { .. }),
+                            terminal: terminal || matches!(setup.request, Setup::Pty { .. }),
                         },
                         Some(Preparation::Refused(_)) => Gate::Over,
-                        Some(Preparation::Program(program)) => self.start(&program, terminal),
+                        Some(Preparation::Program(program)) => {
+                            self.start(&program.request, terminal)
+                        }
                     }
                 }
                 Gate::Running(content) => match self.queue.content().now_or_never().flatten() {

@@ -1,9 +1,10 @@
 //! What a client asks for on a connection that was let in: passed on, or refused with the reason.
 //!
-//! Nothing here waits for a channel. Requests are answered by what the target and the rules allow, in the
-//! order in which they came, and put into the channel's queue; channels wait in a queue until the session
-//! takes them on. Only where the target is to listen for the client its answer is waited for, which comes
-//! over a connection of its own. Whatever leads around the recording is refused unless it is allowed.
+//! Requests are answered by the rules, and where these allow them by the target, in the order in which they
+//! came. They go through the channel's queue; channels wait in a queue until the session takes them on. What
+//! waits for a target's answer here is bounded (`channel/answer.rs`), and no channel of the same connection
+//! can hold it up: each has a connection to the target of its own, and so has each place at which the target
+//! listens for the client. Whatever leads around the recording is refused unless it is allowed.
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::ssh::channel::answer::Answer;
 use crate::ssh::channel::channel_open::{
     ChannelOpen, ChannelToOpen, ClientRequest, not_allowed, not_permitted,
 };
@@ -25,6 +27,10 @@ use crate::ssh::upstream::remote_forward::{ListenRequest, RemoteForward};
 
 /// RFC 4254, section 5.1.
 const PROHIBITED: u32 = 1;
+const SHORTAGE: u32 = 4;
+/// The most channels that a client opens on one connection, one after the other. The library keeps 4 KiB of each
+/// one that the gateway closes first, until the connection ends.
+const MOST_OPENED: usize = 16 * 1024;
 /// The most places at which a target listens for one client.
 const MOST_LISTENING: usize = 16;
 /// The longest name of such a place.
@@ -46,6 +52,13 @@ impl ClientHandler {
         if queues.count() >= MOST_CHANNELS {
             return reply.reject(ChannelOpenFailure::ResourceShortage).await;
         }
+        if self.opened >= MOST_OPENED {
+            let reason =
+                "postern: this connection has opened as many channels as it may: open another one";
+            let (code, reason) = (SHORTAGE, reason.to_owned());
+            return reply.reject(ChannelOpenFailure::Other { code, reason }).await;
+        }
+        self.opened += 1;
         let id = channel.id();
         // All that the client sends is taken from the handlers: the library's own queue is given up.
         let (_, out) = channel.split();
@@ -54,9 +67,8 @@ impl ClientHandler {
             ChannelOpen::Tcp { .. } | ChannelOpen::Socket { .. } => queues.forward(id),
         };
         let request = ClientRequest::Channel(ChannelToOpen { open, queue, out, reply });
-        if self.requests.try_send(Box::new(request)).is_err() {
-            queues.forget(id);
-        }
+        // One for which there is no room is dropped, which refuses it.
+        let _ = self.requests.try_send(Box::new(request));
     }
 
     /// Refuses a channel, with the reason.
@@ -90,7 +102,7 @@ impl ClientHandler {
     }
 
     /// Starts the program of a channel where it is allowed; otherwise says why not and ends the channel.
-    pub(in crate::ssh) fn start(
+    pub(in crate::ssh) async fn start(
         &self,
         id: ChannelId,
         kind: Kind,
@@ -105,12 +117,12 @@ impl ClientHandler {
             // Stock clients drop the reason where a request fails: so it seems to run, and prints the reason.
             Err(reason) => queue.refuse_program(Refused::new(kind.word(), reason))?,
         };
-        answer(id, taken, session)
+        answer(id, taken, session).await
     }
 
     /// Asks for a subsystem. A target that reads a name up to its NUL takes it for another one than is
     /// decided on here: such names are none.
-    pub(in crate::ssh) fn subsystem(
+    pub(in crate::ssh) async fn subsystem(
         &self,
         id: ChannelId,
         name: &str,
@@ -121,16 +133,16 @@ impl ClientHandler {
             let name: String = name.escape_debug().take(64).collect();
             let reason = format!("postern: `{name}` is no name of a subsystem");
             if let Some(queue) = self.shared.queues.get(id) {
-                queue.refuse_program(Refused::new("subsystem", reason))?;
+                let _ = queue.refuse_program(Refused::new("subsystem", reason))?;
             }
             return Ok(session.channel_failure(id)?);
         }
         let kind = if name == SFTP { Kind::Sftp } else { Kind::Subsystem };
-        self.start(id, kind, Program::Subsystem(name.to_owned()), session)
+        self.start(id, kind, Program::Subsystem(name.to_owned()), session).await
     }
 
     /// Passes on what prepares a program.
-    pub(in crate::ssh) fn prepare(
+    pub(in crate::ssh) async fn prepare(
         &self,
         id: ChannelId,
         setup: Setup,
@@ -138,13 +150,13 @@ impl ClientHandler {
     ) -> Done {
         let taken = match self.shared.queues.get(id) {
             Some(queue) => queue.prepare(setup)?,
-            None => false,
+            None => Answer::Refused,
         };
-        answer(id, taken, session)
+        answer(id, taken, session).await
     }
 
     /// Passes on what goes to a program that runs.
-    pub(in crate::ssh) fn control(
+    pub(in crate::ssh) async fn control(
         &self,
         id: ChannelId,
         control: Control,
@@ -152,14 +164,14 @@ impl ClientHandler {
     ) -> Done {
         let taken = match self.shared.queues.get(id) {
             Some(queue) => queue.control(control)?,
-            None => false,
+            None => Answer::Refused,
         };
-        answer(id, taken, session)
+        answer(id, taken, session).await
     }
 
     /// Lets the target use what is the client's, where that is allowed; otherwise says why not, and the
     /// channel goes on without it.
-    pub(in crate::ssh) fn forward(
+    pub(in crate::ssh) async fn forward(
         &self,
         id: ChannelId,
         kind: Kind,
@@ -169,10 +181,10 @@ impl ClientHandler {
             return Ok(false);
         };
         let Err(reason) = self.may(kind) else {
-            return Ok(queue.prepare(setup)?);
+            return Ok(queue.prepare(setup)?.granted().await);
         };
         queue.refuse()?;
-        queue.prepare(Setup::Print(reason.clone()))?;
+        let _ = queue.prepare(Setup::Print(reason.clone()))?;
         self.refused(kind.word(), reason);
         Ok(false)
     }
@@ -223,8 +235,8 @@ impl ClientHandler {
     }
 }
 
-fn answer(id: ChannelId, taken: bool, session: &mut Session) -> Done {
-    if taken {
+async fn answer(id: ChannelId, answer: Answer, session: &mut Session) -> Done {
+    if answer.granted().await {
         return Ok(session.channel_success(id)?);
     }
     Ok(session.channel_failure(id)?)

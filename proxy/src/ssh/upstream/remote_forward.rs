@@ -151,6 +151,11 @@ impl RemoteForwards {
         }
     }
 
+    /// From now on the target may not open this.
+    pub(in crate::ssh) fn expect_not(&self, forward: &RemoteForward) {
+        self.expected().retain(|expected| expected != forward);
+    }
+
     /// From now on the target may open nothing.
     pub(in crate::ssh) fn expect_no_more(&self) {
         self.expected().clear();

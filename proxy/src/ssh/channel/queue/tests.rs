@@ -13,32 +13,52 @@ fn env(bytes: usize) -> Setup {
 }
 
 fn forward(load: &Arc<Load>) -> ChannelQueue {
-    ChannelQueue::new(Arc::clone(load), State::Forward { ended: false })
+    ChannelQueue::forward(Arc::clone(load))
+}
+
+/// Whether a request was taken.
+fn taken(answer: Result<Answer, Flooded>) -> Result<bool, Flooded> {
+    answer.map(|answer| answer.is_taken())
+}
+
+/// What a task takes from a queue, without the answers that it owes.
+enum Next {
+    Setup(Setup),
+    Program(Program),
+    Ends,
+}
+
+async fn next(queue: &ChannelQueue) -> Next {
+    match queue.preparation().await {
+        Some(Preparation::Setup(setup)) => Next::Setup(setup.split().0),
+        Some(Preparation::Program(program)) => Next::Program(program.split().0),
+        Some(Preparation::Refused(_)) | None => Next::Ends,
+    }
 }
 
 /// A session whose program was taken.
 async fn running() -> ChannelQueue {
     let queue = ChannelQueue::of_session();
-    assert_eq!(queue.start(Program::Shell), Ok(true));
-    assert!(matches!(queue.preparation().await, Some(Preparation::Program(Program::Shell))));
+    assert_eq!(taken(queue.start(Program::Shell)), Ok(true));
+    assert!(matches!(next(&queue).await, Next::Program(Program::Shell)));
     queue
 }
 
 #[tokio::test]
 async fn what_was_sent_comes_out_in_its_order() {
     let queue = ChannelQueue::of_session();
-    assert_eq!(queue.prepare(env(1)), Ok(true));
-    assert_eq!(queue.control(Control::Resize(size(70))), Ok(true));
-    assert_eq!(queue.start(Program::Shell), Ok(true));
+    assert_eq!(taken(queue.prepare(env(1))), Ok(true));
+    assert_eq!(taken(queue.control(Control::Resize(size(70)))), Ok(true));
+    assert_eq!(taken(queue.start(Program::Shell)), Ok(true));
     queue.data(b"one ");
     queue.data(b"two");
-    queue.control(Control::Resize(size(80))).unwrap();
-    queue.control(Control::Resize(size(132))).unwrap();
+    let _ = queue.control(Control::Resize(size(80))).unwrap();
+    let _ = queue.control(Control::Resize(size(132))).unwrap();
     queue.eof();
     queue.close();
-    assert!(matches!(queue.preparation().await, Some(Preparation::Setup(Setup::Env { .. }))));
-    assert!(matches!(queue.preparation().await, Some(Preparation::Setup(Setup::Resize(_)))));
-    assert!(matches!(queue.preparation().await, Some(Preparation::Program(Program::Shell))));
+    assert!(matches!(next(&queue).await, Next::Setup(Setup::Env { .. })));
+    assert!(matches!(next(&queue).await, Next::Setup(Setup::Resize(_))));
+    assert!(matches!(next(&queue).await, Next::Program(Program::Shell)));
     assert!(matches!(queue.content().await, Some(Item::Data(bytes)) if &bytes[..] == b"one two"));
     let resized = queue.content().await;
     assert!(
@@ -55,11 +75,11 @@ async fn a_second_program_ends_the_channel_behind_what_was_sent_before_it() {
         let queue = running().await;
         queue.data(b"before");
         let word = second.word();
-        assert_eq!(queue.start(second), Ok(false));
+        assert_eq!(taken(queue.start(second)), Ok(false));
         queue.data(b"after");
         queue.eof();
-        assert_eq!(queue.start(Program::Shell), Ok(false));
-        assert_eq!(queue.control(Control::Signal(Sig::INT)), Ok(false));
+        assert_eq!(taken(queue.start(Program::Shell)), Ok(false));
+        assert_eq!(taken(queue.control(Control::Signal(Sig::INT))), Ok(false));
         assert!(matches!(queue.content().await, Some(Item::Data(it)) if &it[..] == b"before"));
         let ended = queue.content().await;
         let why = Refused::new(word, SECOND_PROGRAM);
@@ -75,7 +95,7 @@ async fn data_before_a_program_ends_the_channel_and_has_no_place() {
     for send in early {
         let queue = ChannelQueue::of_session();
         send(&queue);
-        assert_eq!(queue.start(Program::Shell), Ok(false));
+        assert_eq!(taken(queue.start(Program::Shell)), Ok(false));
         let ended = queue.preparation().await;
         assert!(matches!(ended, Some(Preparation::Refused(refused)) if refused.what == "data"));
         queue.close();
@@ -88,7 +108,7 @@ async fn data_before_a_program_ends_the_channel_and_has_no_place() {
 async fn a_program_after_the_end_of_its_input_ends_the_channel() {
     let queue = ChannelQueue::of_session();
     queue.eof();
-    assert_eq!(queue.start(Program::Shell), Ok(false));
+    assert_eq!(taken(queue.start(Program::Shell)), Ok(false));
     let ended = queue.preparation().await;
     let why = Refused::new("shell", AFTER_EOF);
     assert!(matches!(ended, Some(Preparation::Refused(refused)) if refused == why));
@@ -98,9 +118,9 @@ async fn a_program_after_the_end_of_its_input_ends_the_channel() {
 async fn a_program_that_was_refused_was_the_one_of_its_channel() {
     let queue = ChannelQueue::of_session();
     let refused = || Refused::new("exec", "no");
-    assert_eq!(queue.refuse_program(refused()), Ok(true));
-    assert_eq!(queue.start(Program::Shell), Ok(false));
-    assert_eq!(queue.refuse_program(refused()), Ok(false));
+    assert_eq!(taken(queue.refuse_program(refused())), Ok(true));
+    assert_eq!(taken(queue.start(Program::Shell)), Ok(false));
+    assert_eq!(taken(queue.refuse_program(refused())), Ok(false));
     queue.data(b"for no program");
     assert!(matches!(queue.preparation().await, Some(Preparation::Refused(it)) if it == refused()));
     queue.close();
@@ -111,12 +131,12 @@ async fn a_program_that_was_refused_was_the_one_of_its_channel() {
 async fn nothing_prepares_a_program_that_runs_and_a_forward_runs_none() {
     let queue = running().await;
     for late in [env(1), Setup::Agent, Setup::Resize(size(80))] {
-        assert_eq!(queue.prepare(late), Ok(false));
+        assert_eq!(taken(queue.prepare(late)), Ok(false));
     }
-    assert_eq!(queue.control(Control::Resize(size(80))), Ok(true), "a window may change");
+    assert_eq!(taken(queue.control(Control::Resize(size(80)))), Ok(true), "a window may change");
     let forward = forward(&Arc::default());
-    assert_eq!(forward.prepare(env(1)), Ok(false));
-    assert_eq!(forward.start(Program::Shell), Ok(false));
+    assert_eq!(taken(forward.prepare(env(1))), Ok(false));
+    assert_eq!(taken(forward.start(Program::Shell)), Ok(false));
     forward.data(b"goes on");
     assert!(matches!(forward.content().await, Some(Item::Data(it)) if &it[..] == b"goes on"));
 }
@@ -151,22 +171,22 @@ fn who_sends_past_every_window_is_found_out() {
     assert_eq!(load.check(0), Ok(()));
     let queue = ChannelQueue::of_session();
     for _ in 0..2 {
-        queue.prepare(env(MOST_ASKED_BYTES / 2)).unwrap();
+        let _ = queue.prepare(env(MOST_ASKED_BYTES / 2)).unwrap();
     }
-    assert_eq!(queue.start(Program::Exec(vec![0])), Err(Flooded));
+    assert_eq!(taken(queue.start(Program::Exec(vec![0]))), Err(Flooded));
 }
 
 #[tokio::test]
 async fn who_asks_more_than_any_client_should_is_found_out() {
     let queue = running().await;
     for _ in 0..MOST_ASKED {
-        queue.control(Control::Signal(Sig::INT)).unwrap();
+        let _ = queue.control(Control::Signal(Sig::INT)).unwrap();
     }
-    assert_eq!(queue.control(Control::Signal(Sig::INT)), Err(Flooded));
+    assert_eq!(taken(queue.control(Control::Signal(Sig::INT))), Err(Flooded));
     for _ in 0..MOST_REFUSED {
-        assert_eq!(queue.prepare(env(1)), Ok(false));
+        assert_eq!(taken(queue.prepare(env(1))), Ok(false));
     }
-    assert_eq!(queue.start(Program::Shell), Err(Flooded));
+    assert_eq!(taken(queue.start(Program::Shell)), Err(Flooded));
 }
 
 #[tokio::test]
@@ -187,13 +207,45 @@ async fn who_says_again_and_again_that_it_is_at_its_end_says_it_once() {
 async fn there_is_room_for_wishes_again_once_the_target_took_some() {
     let queue = ChannelQueue::of_session();
     let half = || env(MOST_ASKED_BYTES / 2);
-    queue.prepare(half()).unwrap();
-    queue.prepare(half()).unwrap();
-    assert_eq!(queue.prepare(half()), Err(Flooded));
+    let _ = queue.prepare(half()).unwrap();
+    let _ = queue.prepare(half()).unwrap();
+    assert_eq!(taken(queue.prepare(half())), Err(Flooded));
     assert!(queue.preparation().await.is_some());
-    queue.prepare(half()).unwrap();
+    let _ = queue.prepare(half()).unwrap();
     for _ in 0..MOST_REFUSED {
         queue.refuse().unwrap();
     }
     assert_eq!(queue.refuse(), Err(Flooded));
+}
+
+#[tokio::test]
+async fn a_request_is_answered_by_the_target_and_refused_where_it_says_nothing() {
+    for (said, granted) in [(Some(true), true), (Some(false), false), (None, false)] {
+        let queue = ChannelQueue::of_session();
+        let setup = queue.prepare(env(1)).unwrap();
+        let Some(Preparation::Setup(asked)) = queue.preparation().await else { panic!("{said:?}") };
+        let (_, answer) = asked.split();
+        match said {
+            Some(said) => answer(said),
+            None => drop(answer),
+        }
+        assert_eq!(setup.granted().await, granted);
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_the_target_refuses_leaves_room_for_another_and_its_input_goes_nowhere() {
+    let queue = ChannelQueue::of_session();
+    let first = queue.start(Program::Subsystem("sftp".to_owned())).unwrap();
+    let Some(Preparation::Program(asked)) = queue.preparation().await else { panic!("no program") };
+    queue.data(b"for the first");
+    queue.not_started();
+    asked.split().1(false);
+    assert!(!first.granted().await);
+    queue.data(b"sent before it was heard of");
+    assert_eq!(taken(queue.start(Program::Exec(b"sftp-server".to_vec()))), Ok(true));
+    queue.data(b"for the second");
+    assert!(matches!(next(&queue).await, Next::Program(Program::Exec(_))));
+    assert!(matches!(queue.content().await, Some(Item::Data(it)) if &it[..] == b"for the second"));
+    assert_eq!(taken(queue.start(Program::Shell)), Ok(false));
 }
