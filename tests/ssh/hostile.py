@@ -412,6 +412,18 @@ def file_transfer_has_no_terminal():
     ended(connection, "without a terminal")
 
 
+def a_terminal_that_is_refused_leaves_streams():
+    connection = Ssh(PORT).enter(USER, KEY)
+    channel = Fields(connection.open()[5:]).u32()
+    size = string("xterm") + u32(80) + u32(24) + u32(0) * 2
+    assert connection.ask(channel, "pty-req", size + string(b"\0"))[0] == 100
+    assert connection.ask(channel, "exec", string("sh"))[0] == 99
+    connection.send(b"\x5e" + u32(channel) + string("echo done # not echoed\n"))
+    assert b"done" in connection.until(94)
+    connection.send(b"\x60" + u32(channel))
+    connection.until(97)
+
+
 def nothing_prepares_a_program_that_runs():
     connection = Ssh(PORT).enter(USER, KEY)
     channel = started(connection, "exec", string("read x; echo $LANG $SSH_TTY."))

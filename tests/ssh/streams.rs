@@ -192,9 +192,7 @@ async fn a_rule_that_wants_input_keeps_all_of_it_without_a_terminal_too() {
 async fn a_target_that_gives_no_terminal_gets_its_input_recorded_as_a_stream() {
     let bed = SshBed::made(Setup { sshd: "PermitTTY no", ..Setup::default() }).await;
     bed.grant("1h").await;
-    let output = fed(&bed, &["-tt", &bed.place(), "sh"], b"echo done # not echoed\n").await;
-    assert!(contains(&output.stdout, b"done\n"), "{output:?}");
-    assert!(contains(&output.stderr, b"gives no terminal"), "{output:?}");
+    crate::wire::hostile(&bed, "a_terminal_that_is_refused_leaves_streams").await;
     let recorded = Recorded::of(&bed).await;
     assert_eq!(recorded.first(Stream::Input), b"echo done # not echoed\n");
     assert!(!kept(&bed.events(), r#""ssh":"terminal""#));
