@@ -180,3 +180,34 @@ async fn a_connection_carries_thousands_of_channels_in_its_life() {
     let (ok, out, errors) = run(command).await;
     assert!(ok && out == "all went\n", "{out}{errors}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_symbolic_link_leads_where_its_client_says_whichever_order_it_sends() {
+    let bed = SshBed::start().await;
+    bed.grant("1h").await;
+    for library in ["asyncssh", "paramiko"] {
+        let mut command = python("links.py");
+        command.args([library, &bed.port().to_string()]).arg(bed.identity("alice").await);
+        command.arg(bed.file("known_hosts")).arg(format!("{LOGIN}@web-1"));
+        let (ok, out, errors) = run(command).await;
+        assert!(ok, "{out}{errors}");
+    }
+    let mut sftp = bed.scp("alice", &[], Path::new(""), "").await;
+    let args: Vec<_> = sftp.get_args().map(ToOwned::to_owned).collect();
+    sftp = Command::new("sftp");
+    sftp.args(&args[..args.len() - 2]).args(["-b", "-"]).arg(bed.place());
+    let mut sftp = Running::start(sftp);
+    sftp.types("ln -s there link-of-openssh\n").await;
+    assert_eq!(sftp.end().await.0, Some(0));
+    for client in ["asyncssh", "paramiko", "openssh"] {
+        let link = bed.at_home(&format!("link-of-{client}"));
+        assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("there"), "{client}");
+        until("it stands in the recording as it is", || {
+            let events = bed.events();
+            let mut made = events.iter().filter(|line| line.contains("symlink"));
+            let name = format!("link-of-{client}\"");
+            made.any(|line| line.contains(&name) && line.contains(r#""target":"there""#))
+        })
+        .await;
+    }
+}

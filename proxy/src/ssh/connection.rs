@@ -55,6 +55,8 @@ pub(super) enum Leaving {
 pub(super) struct Shared {
     /// Whether the client is authenticated.
     pub(super) authenticated: Arc<AtomicBool>,
+    /// The line with which the client began, once it is authenticated.
+    pub(super) version: OnceLock<Vec<u8>>,
     /// By which the library disconnects.
     pub(super) handle: OnceLock<Handle>,
     /// What the rules let the session do, once it has begun: nothing before.

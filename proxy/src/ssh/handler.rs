@@ -158,7 +158,8 @@ impl Handler for ClientHandler {
         Ok(Box::pin(self.keyboard_interactive(user, response.is_none())).await)
     }
 
-    async fn auth_succeeded(&mut self, _: &mut Session) -> Done {
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Done {
+        let _ = self.shared.version.set(session.remote_sshid().to_vec());
         self.shared.authenticated.store(true, Ordering::Relaxed);
         if let Some((succeed, authenticated)) = self.succeed.take().zip(self.authenticated.take()) {
             let _ = succeed.send(authenticated);

@@ -85,7 +85,8 @@ impl Connection {
         // It is set once, here, before any channel is confirmed.
         let _ = client.shared.rights.set(admitted.begun.rights.clone());
         let plane = Arc::clone(&self.plane);
-        let state = SessionState::new(plane, admitted, destination, prepared);
+        let version = client.shared.version.get().cloned().unwrap_or_default();
+        let state = SessionState::new(plane, admitted, destination, version, prepared);
         Served { state: Arc::new(state), client, opened, channels: JoinSet::new() }.run().await;
         "session"
     }

@@ -24,7 +24,7 @@ use crate::ssh::auth::Destination;
 use crate::ssh::channel::channel_open::{not_allowed, not_permitted};
 use crate::ssh::channel::content::ContentRules;
 use crate::ssh::refuse::Refusal;
-use crate::ssh::sftp::Limit;
+use crate::ssh::sftp::{Limit, are_swapped};
 use crate::ssh::upstream::{Call, Ties, Upstream, dial};
 
 /// Connections to the target that are kept for the next channel.
@@ -63,6 +63,8 @@ pub(super) struct SessionState {
     /// What opens the target, for as long as it lasts.
     credential: Mutex<TargetCredential>,
     destination: Destination,
+    /// The line with which the client began.
+    client: Vec<u8>,
     recorder: Mutex<Recorder>,
     idle: Mutex<Vec<Upstream>>,
     ties: Ties,
@@ -99,6 +101,7 @@ impl SessionState {
         plane: Arc<Plane>,
         admitted: Admitted,
         destination: Destination,
+        client: Vec<u8>,
         prepared: SessionParts,
     ) -> Self {
         let Admitted { session, begun } = admitted;
@@ -108,6 +111,7 @@ impl SessionState {
             rights: begun.rights,
             credential: Mutex::new(begun.credential),
             destination,
+            client,
             recorder: Mutex::new(prepared.recorder),
             idle: Mutex::new(vec![prepared.first]),
             ties: prepared.ties,
@@ -193,7 +197,13 @@ impl SessionState {
     pub(super) fn content_rules(&self) -> ContentRules {
         let ssh = self.destination.target.ssh.as_ref();
         let streams = ssh.map(|ssh| ssh.record_streams).unwrap_or_default().bytes();
-        ContentRules { files: self.file_limit(), streams, input: self.keeps(Record::Input) }
+        let (files, input) = (self.file_limit(), self.keeps(Record::Input));
+        ContentRules { files, streams, input, swaps_links: false }
+    }
+
+    /// Whether the client sends the paths of a symbolic link the other way round than this target takes them.
+    pub(super) fn swaps_links(&self, target: &[u8]) -> bool {
+        are_swapped(&self.client, target)
     }
 
     /// What file operations are limited to, where that can be read.

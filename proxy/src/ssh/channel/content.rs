@@ -22,6 +22,8 @@ pub(in crate::ssh) struct ContentRules {
     pub(in crate::ssh) streams: u64,
     /// Whether all input of programs is kept.
     pub(in crate::ssh) input: bool,
+    /// Whether the paths of a symbolic link come the other way round than the target takes them.
+    pub(in crate::ssh) swaps_links: bool,
 }
 
 /// What a channel carries.
@@ -200,7 +202,8 @@ impl Files {
             Refused::new(SFTP, "postern: the limits of file transfer can not be read")
         })?;
         let stderr = StreamKeeper::new(ch, Stream::Stderr, rules.streams);
-        Ok(Self { sftp: Sftp::new(ch, limit), stderr })
+        let sftp = Sftp::new(ch, limit).swapping_links(rules.swaps_links);
+        Ok(Self { sftp, stderr })
     }
 
     fn follow(
@@ -225,7 +228,7 @@ mod tests {
     use super::*;
 
     fn rules(input: bool) -> ContentRules {
-        ContentRules { files: Limit::new(false, &[]), streams: 4, input }
+        ContentRules { files: Limit::new(false, &[]), streams: 4, input, swaps_links: false }
     }
 
     fn subsystem(name: &str) -> Program {

@@ -11,12 +11,13 @@ use russh::{ChannelMsg, ChannelReadHalf};
 use tokio::time::timeout;
 
 use super::answer::{ANSWER, Asked};
-use super::content::Content;
+use super::content::{Content, ContentRules};
 use super::link::{ClientEnd, Link};
 use super::queue::Preparation;
 use super::request::{Program, Setup, Size};
 use super::running::Running;
 use crate::ssh::session_state::Broken;
+use crate::ssh::upstream::Upstream;
 use crate::ssh::upstream::remote_forward::{RemoteForward, RemoteForwards};
 
 /// A channel before its program.
@@ -24,6 +25,8 @@ pub(super) struct Opened<'a> {
     link: Link<'a>,
     /// What the target may open.
     remote: &'a RemoteForwards,
+    /// Whether the paths of a symbolic link come the other way round than the target takes them.
+    swaps_links: bool,
     /// Whether the target gave a terminal.
     terminal: bool,
     /// What the client reads once something runs.
@@ -48,8 +51,10 @@ enum Next<'a> {
 }
 
 impl<'a> Opened<'a> {
-    pub(super) fn new(link: Link<'a>, remote: &'a RemoteForwards) -> Self {
-        Self { link, remote, terminal: false, notes: Vec::new() }
+    pub(super) fn new(link: Link<'a>, upstream: &'a Upstream) -> Self {
+        let swaps_links = link.state.swaps_links(&upstream.version);
+        let remote = &*upstream.remote;
+        Self { link, remote, swaps_links, terminal: false, notes: Vec::new() }
     }
 
     /// Serves the channel to its end. Says whether the target closed its side, too.
@@ -180,7 +185,7 @@ impl<'a> Opened<'a> {
     ) -> Result<Result<Next<'a>, Self>, Broken> {
         let (program, answer) = program.split();
         let Link { state, client: ClientEnd { ch, queue, .. }, .. } = &self.link;
-        let rules = state.content_rules();
+        let rules = ContentRules { swaps_links: self.swaps_links, ..state.content_rules() };
         let content = match Content::of_program(&program, self.terminal, *ch, &rules) {
             Ok(content) => content,
             Err(refused) => {

@@ -52,7 +52,7 @@ pub(in crate::ssh) async fn serve(
     let clean = match open {
         ChannelOpen::Session => {
             let _read = state.reads(ch, out);
-            Opened::new(link, &upstream.remote).serve(from_target).await?
+            Opened::new(link, &upstream).serve(from_target).await?
         }
         ChannelOpen::Tcp { .. } | ChannelOpen::Socket { .. } => {
             let content = Content::of_forward(ch, &state.content_rules());

@@ -263,7 +263,12 @@ struct Both {
 impl Both {
     fn new(read_only: bool, piece: usize) -> Self {
         Self {
-            rules: ContentRules { files: Limit::new(read_only, &[]), streams: 64, input: false },
+            rules: ContentRules {
+                files: Limit::new(read_only, &[]),
+                streams: 64,
+                input: false,
+                swaps_links: false,
+            },
             queue: ChannelQueue::of_session(),
             gate: Gate::Opened { terminal: false },
             behind: Target::default(),

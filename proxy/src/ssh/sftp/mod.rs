@@ -25,6 +25,7 @@ mod frame;
 mod limit;
 mod reply;
 mod request;
+mod symlink;
 
 use files::OpenFiles;
 pub(crate) use frame::Fault;
@@ -32,6 +33,7 @@ use frame::{Framer, LENGTH, Malformed, length, packet, size};
 use limit::Check;
 pub(crate) use limit::Limit;
 use request::{Request, Write};
+pub(in crate::ssh) use symlink::are_swapped;
 
 /// The most requests that may wait for their answers.
 const IN_FLIGHT_MAX: usize = 4096;
@@ -59,6 +61,8 @@ pub(crate) struct Flow {
 pub(crate) struct Sftp {
     ch: u32,
     limit: Limit,
+    /// Whether the client sends the paths of a symbolic link the other way round than the target takes them.
+    swaps_links: bool,
     client: Framer,
     target: Framer,
     handshake: Handshake,
@@ -124,6 +128,7 @@ impl Sftp {
         Self {
             ch,
             limit,
+            swaps_links: false,
             client: Framer::default(),
             target: Framer::default(),
             handshake: Handshake::Nothing,
@@ -136,6 +141,11 @@ impl Sftp {
             backlog: BytesMut::new(),
             refusals: Vec::new(),
         }
+    }
+
+    /// For a client that sends the paths of a symbolic link the other way round than the target takes them.
+    pub(crate) fn swapping_links(self, swaps_links: bool) -> Self {
+        Self { swaps_links, ..self }
     }
 
     /// Whether what the client sends waits for the target: better not to read from it meanwhile.
@@ -203,6 +213,10 @@ impl Sftp {
             return self.write(&packet, flow);
         }
         let Ok(id) = request::id(&packet) else { return Err(Fault::Start) };
+        let turned = (self.swaps_links && kind == request::SYMLINK)
+            .then(|| symlink::swapped(&packet).ok())
+            .flatten();
+        let packet = turned.unwrap_or(packet);
         match request::read(kind, &packet) {
             Ok(Request::Op(op)) => self.decide(id, op, &packet, flow),
             Ok(other) => self.on_handles(id, other, &packet, flow),

@@ -23,7 +23,7 @@ pub(super) const REALPATH: u8 = 16;
 const STAT: u8 = 17;
 const RENAME: u8 = 18;
 const READLINK: u8 = 19;
-const SYMLINK: u8 = 20;
+pub(super) const SYMLINK: u8 = 20;
 const EXTENDED: u8 = 200;
 
 /// Where a write's handle has its length, and what stands before and after the handle.
@@ -134,7 +134,7 @@ fn on_paths<'a>(kind: u8, fields: &mut Fields<'a>) -> Result<Option<FileOp<'a>>,
         REALPATH => FileOp::RealPath { path: text(fields)? },
         READLINK => FileOp::ReadLink { path: text(fields)? },
         RENAME => FileOp::Rename { from: text(fields)?, to: text(fields)?, replace: false },
-        // OpenSSH takes these two the other way round than the draft, and all others follow it.
+        // OpenSSH takes these two the other way round than the draft, and most others follow it (`symlink.rs`).
         SYMLINK => FileOp::Symlink { target: text(fields)?, path: text(fields)? },
         MKDIR => {
             let path = text(fields)?;

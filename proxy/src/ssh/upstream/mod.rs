@@ -3,8 +3,8 @@
 pub(super) mod remote_forward;
 pub(super) mod remote_listen;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use policies::{Channel as Kind, Ssh, Target, TargetName};
@@ -56,6 +56,8 @@ pub(super) struct Upstream {
     pub(super) handle: Handle<TargetHandler>,
     /// What the target may open over it.
     pub(super) remote: Arc<RemoteForwards>,
+    /// The line with which the target began.
+    pub(super) version: Vec<u8>,
     _cut: DropGuard,
 }
 
@@ -91,12 +93,14 @@ async fn connect(call: &Call<'_>) -> Result<Upstream, DialError> {
     // However this ends, the library's task ends with it.
     let guard = cut.clone().drop_guard();
     let remote = Arc::new(RemoteForwards::new(call.ties.remote.clone()));
+    let version = Arc::<OnceLock<Vec<u8>>>::default();
     let handler = TargetHandler {
         target: target.name.clone(),
         host: target.host.clone(),
         expected: Expected::read(expected),
         clock: call.clock.clone(),
         remote: Arc::clone(&remote),
+        version: Arc::clone(&version),
     };
     let wire = Wire::to_target(stream, &cut, Arc::clone(&call.ties.mute));
     let config = Arc::new(config(&handler.expected));
@@ -107,7 +111,8 @@ async fn connect(call: &Call<'_>) -> Result<Upstream, DialError> {
         if is_another { DialError::HostKey } else { DialError::Protocol(error) }
     })?;
     sign_in(&mut handle, call).await?;
-    Ok(Upstream { handle, remote, _cut: guard })
+    let version = version.get().cloned().unwrap_or_default();
+    Ok(Upstream { handle, remote, version, _cut: guard })
 }
 
 async fn sign_in(handle: &mut Handle<TargetHandler>, call: &Call<'_>) -> Result<(), DialError> {
@@ -199,6 +204,7 @@ pub(super) struct TargetHandler {
     expected: Expected,
     clock: Clock,
     remote: Arc<RemoteForwards>,
+    version: Arc<OnceLock<Vec<u8>>>,
 }
 
 impl TargetHandler {
@@ -258,8 +264,9 @@ impl client::Handler for TargetHandler {
         &mut self,
         _: Option<&[u8]>,
         names: &Names,
-        _: &mut client::Session,
+        session: &mut client::Session,
     ) -> Result<(), russh::Error> {
+        let _ = self.version.set(session.remote_sshid().to_vec());
         let counted = [cipher::AES_128_GCM, cipher::AES_256_GCM].contains(&names.cipher);
         if names.strict_kex() || counted { Ok(()) } else { Err(russh::Error::KexInit) }
     }
@@ -360,6 +367,7 @@ mod tests {
             expected: Expected::read(&ssh),
             clock: Clock::paused(at(0)),
             remote: Arc::new(RemoteForwards::new(to)),
+            version: Arc::default(),
         };
         assert!(handler.is_expected(&key(&[1, 0, 1]).into()));
         assert!(!handler.is_expected(&key(&[3]).into()));
