@@ -211,3 +211,26 @@ async fn a_symbolic_link_leads_where_its_client_says_whichever_order_it_sends() 
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_rules_give_at_once_needs_no_prompt() {
+    let bed = SshBed::start().await;
+    for words in ["echo in", "echo again"] {
+        let mut command = bed.ssh("alice", &[]).await;
+        command.args(["-o", "BatchMode=yes", "-o", "PreferredAuthentications=publickey"]);
+        command.arg(bed.place()).arg(words);
+        let (ok, out, errors) = run(command).await;
+        assert!(ok && format!("echo {out}") == format!("{words}\n"), "{out}{errors}");
+        assert_eq!(errors, "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_a_person_is_not_given_without_one() {
+    let bed = SshBed::with("", crate::bed::FOUR_EYES).await;
+    let mut command = bed.ssh("alice", &[]).await;
+    command.args(["-o", "BatchMode=yes"]).arg(bed.place()).arg("echo in");
+    let (ok, out, _) = run(command).await;
+    assert!(!ok && out.is_empty(), "{out}");
+    assert!(!bed.target_log().contains("Accepted"), "the target was not touched");
+}

@@ -127,6 +127,18 @@ impl Attempt {
         &self.input.resource
     }
 
+    /// The same attempt, which has at once what the rules give without a person. None where nobody is identified, or a
+    /// touch is owed.
+    pub(crate) fn without_people(&self) -> Option<Self> {
+        if self.input.identity.is_none() || self.session.is_some() {
+            return None;
+        }
+        let input = AccessRequestInput { wait_for: WaitFor::Rules, ..self.input.clone() };
+        let (plane, slot) = (Arc::clone(&self.plane), Arc::clone(&self.slot));
+        let attempt = Self::new(plane, self.kind, input, slot);
+        Some(Self { dropped_with_client: self.dropped_with_client, ..attempt })
+    }
+
     /// Decides by what is known now: nothing waits for a person.
     pub(crate) async fn begin(&mut self) -> Progress {
         let Some(identity) = self.input.identity.clone() else {

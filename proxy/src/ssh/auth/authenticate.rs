@@ -13,7 +13,7 @@ use ssh_key::{Certificate, PublicKey};
 
 use crate::core::admission::{Admitted, Attempt, Progress, may_wait};
 use crate::core::identity::Identity;
-use crate::core::pending::{AccessRequestInput, WaitFor};
+use crate::core::pending::{AccessRequestInput, PendingEvent, WaitFor};
 use crate::ssh::auth::dialogue::{Dialogue, Turn};
 use crate::ssh::auth::route::Route;
 use crate::ssh::auth::{Authenticated, Destination, Opener, identify};
@@ -127,7 +127,13 @@ impl ClientHandler {
             Err(refusal) => return self.refuse(Some(&identity), None, &refusal).await,
         };
         let mut attempt = self.connection.attempt(&destination, Some(identity));
-        match Box::pin(attempt.begin()).await {
+        let mut progress = Box::pin(attempt.begin()).await;
+        if matches!(progress, Progress::MustWait)
+            && let Some(admitted) = Box::pin(by_rules(&attempt)).await
+        {
+            progress = Progress::Admitted(admitted);
+        }
+        match progress {
             Progress::Admitted(admitted) => {
                 self.let_in(admitted, destination);
                 Auth::Accept
@@ -217,5 +223,21 @@ impl ClientHandler {
             let _ = handle.disconnect(Disconnect::ByApplication, text, String::new()).await;
         }
         Auth::reject()
+    }
+}
+
+/// What the rules give without a person is given within the method that proved who it is: a client that can show
+/// nothing gets in. None where a person has to act.
+async fn by_rules(attempt: &Attempt) -> Option<Box<Admitted>> {
+    let mut attempt = attempt.without_people()?;
+    loop {
+        // A client that leaves meanwhile drops this with its handler.
+        match attempt.wait(std::future::pending()).await {
+            Progress::Event(PendingEvent::Granted { .. }) => {}
+            Progress::Admitted(admitted) => return Some(admitted),
+            Progress::MustWait | Progress::Event(_) | Progress::Refused(_) | Progress::Left => {
+                return None;
+            }
+        }
     }
 }
