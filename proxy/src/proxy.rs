@@ -22,6 +22,7 @@ use tonic::transport::Channel;
 use crate::core::clock::Clock;
 use crate::core::credential::Credentials;
 use crate::core::feed::{self, Follower};
+use crate::core::handshakes::Handshakes;
 use crate::core::leases::Leases;
 use crate::core::limits::Limits;
 use crate::core::listener::{Protocol, Server};
@@ -253,6 +254,7 @@ fn furnish(
         drained: CancellationToken::new(),
     };
     let plane = Plane {
+        handshakes: Handshakes::default(),
         limits: Limits::new(settings.limits.clone(), Arc::clone(&metrics)),
         credentials: Credentials::new(clock.clone(), link.clone()),
         settings,

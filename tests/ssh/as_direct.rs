@@ -1,5 +1,6 @@
 //! Through the gateway as without it: each test says the same to both, and compares what comes back.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -233,4 +234,30 @@ async fn what_takes_a_person_is_not_given_without_one() {
     let (ok, out, _) = run(command).await;
     assert!(!ok && out.is_empty(), "{out}");
     assert!(!bed.target_log().contains("Accepted"), "the target was not touched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_connections_at_once_pass_a_target_that_drops_some_when_many_sign_in() {
+    let sshd = "MaxStartups 10:30:100";
+    let bed = SshBed::made(Setup { target: ALL, sshd, ..Setup::default() }).await;
+    bed.grant("1h").await;
+    let (service, local) = (tcp_service(), postern::throwaway::free_port().unwrap());
+    let mut command = bed.ssh("alice", &[]).await;
+    command.args(["-L", &format!("127.0.0.1:{local}:127.0.0.1:{service}")]);
+    command.arg(bed.place()).arg("echo up; cat");
+    let mut ssh = Running::start(command);
+    ssh.says("up").await;
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        asking.spawn_blocking(move || {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", local)).unwrap();
+            stream.write_all(b"hello").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        });
+    }
+    let answers = asking.join_all().await;
+    assert_eq!(answers.iter().filter(|answer| *answer == "HELLO").count(), 100, "{answers:?}");
+    ssh.end().await;
 }

@@ -13,6 +13,7 @@ pub(crate) mod admission;
 pub(crate) mod clock;
 pub(crate) mod credential;
 pub(crate) mod feed;
+pub(crate) mod handshakes;
 pub(crate) mod identity;
 pub(crate) mod leases;
 pub(crate) mod limits;

@@ -7,6 +7,7 @@ use policies::{Denial, Knock, TargetName};
 use crate::core::clock::Clock;
 use crate::core::credential::Credentials;
 use crate::core::feed::LinkClient;
+use crate::core::handshakes::Handshakes;
 use crate::core::leases::{Leases, Pass};
 use crate::core::limits::Limits;
 use crate::core::metrics::Metrics;
@@ -26,6 +27,7 @@ pub(crate) struct Plane {
     pub(crate) credentials: Credentials,
     pub(crate) spool: Spool,
     pub(crate) limits: Limits,
+    pub(crate) handshakes: Handshakes,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reports: Reports,
 }

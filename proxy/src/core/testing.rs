@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status};
 use crate::core::clock::Clock;
 use crate::core::credential::Credentials;
 use crate::core::feed;
+use crate::core::handshakes::Handshakes;
 use crate::core::identity::Identity;
 use crate::core::leases::{Leases, Snapshot};
 use crate::core::limits::Limits;
@@ -148,6 +149,7 @@ impl Rig {
         let plane = Plane {
             settings,
             credentials: Credentials::new(clock.clone(), link.clone()),
+            handshakes: Handshakes::default(),
             limits: Limits::new(limits, Arc::clone(&metrics)),
             spool,
             clock,

@@ -29,7 +29,7 @@ use crate::ssh::channel::serve;
 use crate::ssh::connection::{Connection, MOST_CHANNELS, Shared};
 use crate::ssh::handler::Client;
 use crate::ssh::refuse::{Refusal, end_message};
-use crate::ssh::session_state::{Broken, Reader, SessionParts, SessionState, connect};
+use crate::ssh::session_state::{Broken, Reader, SessionParts, SessionState, connect, turn};
 use crate::ssh::upstream::Ties;
 use crate::ssh::upstream::remote_forward::{MOST_REMOTE_CHANNELS, RemoteChannel};
 use crate::ssh::upstream::remote_listen::remote_forward;
@@ -99,8 +99,11 @@ impl Connection {
         ties: Ties,
     ) -> Result<SessionParts, (Refusal, End)> {
         let Admitted { session, begun } = admitted;
-        let first = connect(&self.plane, destination, &begun.credential, &ties).await;
-        let first = first.map_err(|refusal| (refusal, End::UpstreamLost))?;
+        let first = async {
+            let turn = turn(&self.plane, destination).await?;
+            connect(&self.plane, destination, &begun.credential, &ties, turn).await
+        };
+        let first = first.await.map_err(|refusal| (refusal, End::UpstreamLost))?;
         let recorder = Recorder::begin(&self.plane.spool, session);
         let recorder = recorder.map_err(|end| (Refusal::cut(&end), end))?;
         Ok(SessionParts { recorder, first, ties })

@@ -14,9 +14,11 @@ use policies::{Channel, End, Record};
 use russh::ChannelWriteHalf;
 use russh::server::Msg;
 use thiserror::Error;
+use tokio::sync::Notify;
 
 use crate::core::admission::Admitted;
 use crate::core::credential::{Rights, TargetCredential};
+use crate::core::handshakes::Turn;
 use crate::core::plane::Plane;
 use crate::core::recorder::Recorder;
 use crate::core::session::{Session, Tally};
@@ -25,7 +27,7 @@ use crate::ssh::channel::channel_open::{not_allowed, not_permitted};
 use crate::ssh::channel::content::ContentRules;
 use crate::ssh::refuse::Refusal;
 use crate::ssh::sftp::{Limit, are_swapped};
-use crate::ssh::upstream::{Call, Ties, Upstream, dial};
+use crate::ssh::upstream::{Call, DialError, Ties, Upstream, dial};
 
 /// Connections to the target that are kept for the next channel.
 const MOST_IDLE: usize = 4;
@@ -67,6 +69,8 @@ pub(super) struct SessionState {
     client: Vec<u8>,
     recorder: Mutex<Recorder>,
     idle: Mutex<Vec<Upstream>>,
+    /// One of them may have become idle.
+    returned: Notify,
     ties: Ties,
     next: AtomicU32,
     bytes_in: AtomicU64,
@@ -114,6 +118,7 @@ impl SessionState {
             client,
             recorder: Mutex::new(prepared.recorder),
             idle: Mutex::new(vec![prepared.first]),
+            returned: Notify::new(),
             ties: prepared.ties,
             next: AtomicU32::new(0),
             bytes_in: AtomicU64::new(0),
@@ -215,23 +220,34 @@ impl SessionState {
         Limit::new(read_only, &under)
     }
 
-    /// A connection to the target for one more channel.
+    /// A connection to the target for one more channel: one whose channel has ended, or a new one.
     pub(super) async fn upstream(&self) -> Result<Upstream, Refusal> {
         loop {
-            let idle = lock(&self.idle).pop();
-            let Some(idle) = idle else {
-                return self.dial().await;
-            };
-            if idle.is_open() {
+            if let Some(idle) = self.idle() {
                 return Ok(idle);
             }
+            let turn = tokio::select! {
+                biased;
+                () = self.returned.notified() => continue,
+                turn = turn(&self.plane, &self.destination) => turn?,
+            };
+            return self.dial_in(turn).await;
         }
+    }
+
+    fn idle(&self) -> Option<Upstream> {
+        let mut idle = lock(&self.idle);
+        std::iter::from_fn(|| idle.pop()).find(Upstream::is_open)
     }
 
     /// A connection to the target that has no channel yet.
     pub(super) async fn dial(&self) -> Result<Upstream, Refusal> {
+        self.dial_in(turn(&self.plane, &self.destination).await?).await
+    }
+
+    async fn dial_in(&self, turn: Turn) -> Result<Upstream, Refusal> {
         let credential = self.credential().await?;
-        connect(&self.plane, &self.destination, &credential, &self.ties).await
+        connect(&self.plane, &self.destination, &credential, &self.ties, turn).await
     }
 
     /// What opens the target. It was given for this session: the rules aren't asked again before it ends.
@@ -252,6 +268,7 @@ impl SessionState {
         let mut idle = lock(&self.idle);
         if idle.len() < MOST_IDLE && upstream.is_open() {
             idle.push(upstream);
+            self.returned.notify_one();
         }
     }
 
@@ -278,12 +295,19 @@ impl SessionState {
     }
 }
 
+/// Waits until another connection may sign in at the target.
+pub(super) async fn turn(plane: &Plane, destination: &Destination) -> Result<Turn, Refusal> {
+    let turn = plane.handshakes.turn(&destination.target.name).await;
+    turn.ok_or_else(|| Refusal::dial(&DialError::Busy, &destination.resource))
+}
+
 /// Connects to the target.
 pub(super) async fn connect(
     plane: &Plane,
     destination: &Destination,
     credential: &TargetCredential,
     ties: &Ties,
+    _turn: Turn,
 ) -> Result<Upstream, Refusal> {
     let login = destination.resource.login.as_str();
     let (target, clock) = (&*destination.target, &plane.clock);

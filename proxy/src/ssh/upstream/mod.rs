@@ -3,6 +3,7 @@
 pub(super) mod remote_forward;
 pub(super) mod remote_listen;
 
+use std::io::ErrorKind;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use ssh_key::{Algorithm, HashAlg, PublicKey};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::core::clock::Clock;
@@ -27,6 +28,13 @@ use crate::ssh::wire::Wire;
 
 /// From the first packet to the end of authentication.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// The pauses before a target that turns a connection away is asked again.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(900),
+    Duration::from_millis(2_000),
+];
 /// How long the target may take to read that we disconnect.
 const DISCONNECT: Duration = Duration::from_millis(500);
 /// Messages of one channel that may wait; with packets of 32 KiB it is a window.
@@ -39,6 +47,12 @@ pub(super) enum DialError {
     Unreachable(#[source] std::io::Error),
     #[error("it did not answer in time")]
     Late,
+    #[error(
+        "it closed the connection before it greeted: too many connections may be signing in there (`MaxStartups` of sshd)"
+    )]
+    TurnedAway(#[source] russh::Error),
+    #[error("many connections are signing in there: none of them came to an end in time")]
+    Busy,
     #[error(
         "its host key is not the one that is configured: nothing was sent to it; ask who runs the gateway"
     )]
@@ -78,8 +92,22 @@ pub(super) struct Call<'a> {
     pub(super) ties: &'a Ties,
 }
 
-/// Connects, verifies the host key, and signs in.
+/// Connects, verifies the host key, and signs in. A target that turns connections away when it has many is asked again.
 pub(super) async fn dial(call: &Call<'_>) -> Result<Upstream, DialError> {
+    for pause in PAUSES {
+        match once(call).await {
+            Err(DialError::TurnedAway(error)) => {
+                tracing::debug!(target = %call.target.name, %error, "turned away: once more");
+                // Others were turned away at the same time.
+                sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
+            }
+            dialled => return dialled,
+        }
+    }
+    once(call).await
+}
+
+async fn once(call: &Call<'_>) -> Result<Upstream, DialError> {
     timeout(TIMEOUT, connect(call)).await.map_err(|_| DialError::Late)?
 }
 
@@ -105,14 +133,22 @@ async fn connect(call: &Call<'_>) -> Result<Upstream, DialError> {
     let wire = Wire::to_target(stream, &cut, Arc::clone(&call.ties.mute));
     let config = Arc::new(config(&handler.expected));
     let handle = client::connect_stream(config, wire, handler).await;
-    let mut handle = handle.map_err(|error| {
-        let is_another =
-            matches!(error, russh::Error::UnknownKey | russh::Error::NoCommonAlgo { .. });
-        if is_another { DialError::HostKey } else { DialError::Protocol(error) }
-    })?;
+    let mut handle = handle.map_err(failed)?;
     sign_in(&mut handle, call).await?;
     let version = version.get().cloned().unwrap_or_default();
     Ok(Upstream { handle, remote, version, _cut: guard })
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "the library may add errors")]
+fn failed(error: russh::Error) -> DialError {
+    match error {
+        russh::Error::UnknownKey | russh::Error::NoCommonAlgo { .. } => DialError::HostKey,
+        russh::Error::Disconnect | russh::Error::HUP => DialError::TurnedAway(error),
+        russh::Error::IO(ref io) if io.kind() == ErrorKind::ConnectionReset => {
+            DialError::TurnedAway(error)
+        }
+        error => DialError::Protocol(error),
+    }
 }
 
 async fn sign_in(handle: &mut Handle<TargetHandler>, call: &Call<'_>) -> Result<(), DialError> {
