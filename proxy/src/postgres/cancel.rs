@@ -2,7 +2,7 @@
 //!
 //! The process id that a client holds is the target's real one, since tools join it with
 //! `pg_stat_activity`; the secret is ours. A request cancels only the very session whose secret it
-//! carries, in constant time, while that session lives, and a flood of them is cut off.
+//! carries, in constant time, while that session lives, and a flood of guesses is cut off.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -17,15 +17,17 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use policies::Target;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::upstream::{DialError, connect};
 use crate::core::limits::network;
 
 /// How long a cancel may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Requests of one address, or network of IPv6, a second; a person's Ctrl-C needs one.
+/// Requests that cancel nothing, of one address, or network of IPv6, a second.
 const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
+/// How long nothing is taken of an address that sends more of them.
+const FLOODED: Duration = Duration::from_secs(1);
 /// Addresses that are remembered before the quiet ones are forgotten.
 const ADDRESSES: usize = 10_000;
 /// Length of a secret in protocol 3.2, as Postgres 18 has it.
@@ -68,7 +70,10 @@ impl CancelRoute {
 #[derive(Debug)]
 pub(super) struct Keys {
     routes: DashMap<u32, Vec<Arc<Key>>>,
+    /// What cancels nothing counts here.
     rate: DefaultKeyedRateLimiter<IpAddr>,
+    /// Who sent more of that than may be, and until when nothing of theirs is taken.
+    flooding: DashMap<IpAddr, Instant>,
 }
 
 #[derive(Debug)]
@@ -80,7 +85,7 @@ struct Key {
 impl Default for Keys {
     fn default() -> Self {
         let rate = RateLimiter::keyed(Quota::per_second(RATE));
-        Self { routes: DashMap::new(), rate }
+        Self { routes: DashMap::new(), rate, flooding: DashMap::new() }
     }
 }
 
@@ -125,10 +130,31 @@ impl Keys {
 
     /// The one session that this request is for.
     pub(super) fn find(&self, pid: u32, secret: &[u8], client: SocketAddr) -> Option<CancelRoute> {
+        let (client, now) = (network(client.ip()), Instant::now());
+        if self.flooding.get(&client).is_some_and(|until| now < *until) {
+            return None;
+        }
+        let found = self.held(pid, secret);
+        if found.is_none() {
+            self.missed(client, now);
+        }
+        found
+    }
+
+    /// A request that cancels nothing: it may be one of many guesses.
+    fn missed(&self, client: IpAddr, now: Instant) {
         if self.rate.len() > ADDRESSES {
             self.rate.retain_recent();
         }
-        self.rate.check_key(&network(client.ip())).ok()?;
+        if self.flooding.len() > ADDRESSES {
+            self.flooding.retain(|_, until| now < *until);
+        }
+        if self.rate.check_key(&client).is_err() {
+            self.flooding.insert(client, now + FLOODED);
+        }
+    }
+
+    fn held(&self, pid: u32, secret: &[u8]) -> Option<CancelRoute> {
         let keys = self.routes.get(&pid)?;
         // Every key of this process id is compared, and each in constant time.
         let mut found = None;
@@ -209,6 +235,16 @@ mod tests {
         }
         assert!(keys.find(7, issued.secret(), client(1)).is_none());
         assert!(keys.find(7, issued.secret(), client(2)).is_some());
+    }
+
+    #[test]
+    fn who_holds_valid_keys_may_cancel_as_often_as_it_likes() {
+        let keys = Arc::new(Keys::default());
+        let issued = keys.issue(route(7), 0);
+        for _ in 0..1_000 {
+            assert!(keys.find(7, issued.secret(), client(1)).is_some());
+        }
+        assert_eq!(keys.rate.len(), 0, "they count for nothing");
     }
 
     #[test]

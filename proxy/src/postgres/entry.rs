@@ -32,8 +32,8 @@ const ALPN: &[u8] = b"postgresql";
 pub(super) enum Entry {
     /// A client that wants a session.
     Session(Box<Arrival>),
-    /// A client wants a query of a session cancelled.
-    Cancel { pid: u32, secret: Bytes },
+    /// A client wants a query of a session cancelled, and waits until its connection ends.
+    Cancel { stream: Box<Stream>, pid: u32, secret: Bytes },
 }
 
 /// A client behind TLS, with what it wants.
@@ -98,7 +98,9 @@ async fn negotiate(
             (8, GSSENC_REQUEST) => {
                 return Err(EntryError::Nonsense("GSS encryption was asked for twice"));
             }
-            (length, CANCEL_REQUEST) => return cancel(&mut tcp, length).await,
+            (length, CANCEL_REQUEST) => {
+                return cancel(Stream::Plain(ReadAhead::new(tcp)), length).await;
+            }
             (length, code) if is_startup(length, code) => return Err(refuse_plain(tcp).await),
             _ => return Err(EntryError::Nonsense("no start-up packet")),
         }
@@ -156,7 +158,7 @@ async fn inside(
         SSL_REQUEST | GSSENC_REQUEST => {
             return Err(EntryError::Nonsense("encryption was asked for inside TLS"));
         }
-        CANCEL_REQUEST => return cancel(&mut stream, length).await,
+        CANCEL_REQUEST => return cancel(stream, length).await,
         _ => {}
     }
     match startup(&mut stream, length, code).await? {
@@ -185,14 +187,14 @@ async fn startup(
 }
 
 /// The process id and the secret, of 4 to 256 bytes (protocol 3.2), of a CancelRequest.
-async fn cancel<S: AsyncRead + Unpin>(stream: &mut S, length: usize) -> Result<Entry, EntryError> {
+async fn cancel(mut stream: Stream, length: usize) -> Result<Entry, EntryError> {
     if !(16..=268).contains(&length) {
         return Err(EntryError::Nonsense("a CancelRequest of an impossible length"));
     }
     let pid = stream.read_u32().await?;
     let mut secret = BytesMut::zeroed(length - 12);
     stream.read_exact(&mut secret).await?;
-    Ok(Entry::Cancel { pid, secret: secret.freeze() })
+    Ok(Entry::Cancel { stream: Box::new(stream), pid, secret: secret.freeze() })
 }
 
 /// The length word and the word behind it: exactly eight bytes.

@@ -29,9 +29,12 @@ mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use policies::{Kind, Resource, Target, TargetName};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use self::entry::{Arrival, Entry, EntryError};
 use self::identify::{ClientContext, IdentifyError};
@@ -43,6 +46,9 @@ use crate::core::limits::Slot;
 use crate::core::listener::{Accepted, ConnectionOutcome, Protocol};
 use crate::core::plane::Plane;
 use crate::core::report::Denied;
+
+/// How long a client may take to read that its cancel is done.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The protocol, with what its connections share: keys to cancel by, and prepared TLS settings.
 #[derive(Debug)]
@@ -104,9 +110,12 @@ impl Connection<'_> {
         let settings = &self.plane.settings;
         match entry::receive(tcp, &settings.tls, &settings.host_names).await {
             Ok(Entry::Session(arrival)) => Ok(*arrival),
-            Ok(Entry::Cancel { pid, secret }) => {
+            Ok(Entry::Cancel { mut stream, pid, secret }) => {
                 self.slot.authenticated();
-                Err(self.cancel(pid, &secret).await)
+                let outcome = self.cancel(pid, &secret).await;
+                // By its end the client knows that the cancel is done: the next statement is safe from it.
+                let _ = timeout(GOODBYE, stream.shutdown()).await;
+                Err(outcome)
             }
             Err(EntryError::Refused(stream, fatal)) => {
                 self.plane.metrics.denied("startup");
@@ -126,7 +135,7 @@ impl Connection<'_> {
         }
     }
 
-    /// A cancel gets no answer, whether or not it was one.
+    /// Until the target has taken the cancel. A cancel gets no answer, whether or not it was one.
     async fn cancel(&self, pid: u32, secret: &[u8]) -> ConnectionOutcome {
         let Some(route) = self.postgres.keys.find(pid, secret, self.peer) else {
             return "cancel-unknown";
