@@ -135,46 +135,52 @@ impl Relay {
         put_notice(&mut self.news, text);
     }
 
-    /// Moves what can be moved now.
+    /// Moves what can be moved now, by turns: the time of one task is bounded, and neither direction may take all of it.
     fn pump(&mut self, cx: &mut Context<'_>, session: &Session) -> Result<(), Stop> {
-        loop {
-            self.pump_up(cx, session)?;
+        let (mut up, mut down) = (true, true);
+        while up || down {
             let waited = self.flight.is_waited_for();
-            self.pump_down(cx)?;
-            if !waited || self.flight.is_waited_for() {
-                return self.rest(cx, session);
-            }
+            up = up && self.step_up(cx, session)?;
+            down = down && self.step_down(cx)?;
+            // What the target has answered makes room for more.
+            up |= waited && !self.flight.is_waited_for();
         }
+        self.rest(cx, session)
     }
 
-    /// From the client to the target.
-    fn pump_up(&mut self, cx: &mut Context<'_>, session: &Session) -> Result<(), Stop> {
-        while !self.upstream_deaf {
-            if self.up.has_cleared() {
+    /// One step from the client to the target. Whether there may be another one now.
+    fn step_up(&mut self, cx: &mut Context<'_>, session: &Session) -> Result<bool, Stop> {
+        if self.upstream_deaf {
+            return Ok(false);
+        }
+        if self.up.has_cleared() {
+            self.quiet.traffic = true;
+            match self.up.poll_write(cx, &mut self.upstream) {
+                Poll::Ready(Ok(())) => self.unflushed.upstream = true,
+                // It may have sent the reason before it closed: the other direction finds out.
+                Poll::Ready(Err(_)) => self.upstream_deaf = true,
+                Poll::Pending => return Ok(false),
+            }
+            return Ok(true);
+        }
+        if self.scan_up(session)? {
+            return Ok(true);
+        }
+        if self.flight.is_waited_for() {
+            self.flush_upstream(cx);
+            return Ok(false);
+        }
+        match self.up.poll_read(cx, &mut self.client) {
+            Poll::Ready(Ok(count)) if count > 0 => {
                 self.quiet.traffic = true;
-                match self.up.poll_write(cx, &mut self.upstream) {
-                    Poll::Ready(Ok(())) => self.unflushed.upstream = true,
-                    // It may have sent the reason before it closed: the other direction finds out.
-                    Poll::Ready(Err(_)) => self.upstream_deaf = true,
-                    Poll::Pending => return Ok(()),
-                }
-            } else if self.scan_up(session)? {
-                continue;
-            } else if self.flight.is_waited_for() {
+                Ok(true)
+            }
+            Poll::Ready(_) => Err(Stop::End(End::Closed)),
+            Poll::Pending => {
                 self.flush_upstream(cx);
-                return Ok(());
-            } else {
-                match self.up.poll_read(cx, &mut self.client) {
-                    Poll::Ready(Ok(count)) if count > 0 => self.quiet.traffic = true,
-                    Poll::Ready(_) => return Err(Stop::End(End::Closed)),
-                    Poll::Pending => {
-                        self.flush_upstream(cx);
-                        return Ok(());
-                    }
-                }
+                Ok(false)
             }
         }
-        Ok(())
     }
 
     /// Records what has come, and clears it while the lease is live. Whether anything was cleared.
@@ -197,27 +203,28 @@ impl Relay {
         Ok(scanned.clear > 0)
     }
 
-    /// From the target to the client.
-    fn pump_down(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
-        loop {
-            if !self.inside.client && !self.news.is_empty() {
-                self.down.interject(&self.news.split());
+    /// One step from the target to the client. Whether there may be another one now.
+    fn step_down(&mut self, cx: &mut Context<'_>) -> Result<bool, Stop> {
+        if !self.inside.client && !self.news.is_empty() {
+            self.down.interject(&self.news.split());
+        }
+        if self.down.has_cleared() {
+            self.quiet.traffic = true;
+            match self.down.poll_write(cx, &mut self.client) {
+                Poll::Ready(Ok(())) => self.unflushed.client = true,
+                Poll::Ready(Err(_)) => return Err(Stop::End(End::Closed)),
+                Poll::Pending => return Ok(false),
             }
-            if self.down.has_cleared() {
-                self.quiet.traffic = true;
-                match self.down.poll_write(cx, &mut self.client) {
-                    Poll::Ready(Ok(())) => self.unflushed.client = true,
-                    Poll::Ready(Err(_)) => return Err(Stop::End(End::Closed)),
-                    Poll::Pending => return Ok(()),
-                }
+        }
+        match self.down.poll_read(cx, &mut self.upstream) {
+            Poll::Ready(Ok(count)) if count > 0 => {
+                self.scan_down()?;
+                Ok(true)
             }
-            match self.down.poll_read(cx, &mut self.upstream) {
-                Poll::Ready(Ok(count)) if count > 0 => self.scan_down()?,
-                Poll::Ready(_) => return Err(Stop::End(self.upstream_left())),
-                Poll::Pending => {
-                    self.flush_client(cx);
-                    return Ok(());
-                }
+            Poll::Ready(_) => Err(Stop::End(self.upstream_left())),
+            Poll::Pending => {
+                self.flush_client(cx);
+                Ok(false)
             }
         }
     }
