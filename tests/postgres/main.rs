@@ -12,6 +12,7 @@
     reason = "a journey reads best in one piece, and one that can't go on has failed"
 )]
 
+mod as_direct;
 mod clients;
 mod cut;
 mod entry;

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pgwire::messages::startup::{Authentication, NegotiateProtocolVersion};
+use pgwire::messages::startup::Authentication;
 use policies::{Kind, Ttl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::refuse::Refusal;
-use super::startup::MINOR;
 use super::wire::{put, put_notice};
 use super::{Caller, Connection, Stream};
 use crate::core::admission::{Admitted, Attempt, Progress, may_wait};
@@ -40,13 +39,8 @@ pub(super) struct LetIn {
     pub(super) greeted: bool,
 }
 
-/// What comes before the first message after authentication.
-pub(super) fn put_authenticated(out: &mut BytesMut, caller: &Caller) {
-    let startup = &caller.startup;
-    if startup.minor > MINOR || !startup.extensions.is_empty() {
-        let newest = 0x0003_0000 | i32::from(startup.minor.min(MINOR));
-        put(out, &NegotiateProtocolVersion::new(newest, startup.extensions.clone()));
-    }
+/// The client has proved who it is, as far as it has to.
+pub(super) fn put_authenticated(out: &mut BytesMut) {
     put(out, &Authentication::Ok);
 }
 
@@ -127,7 +121,7 @@ impl Notices {
         }
         let mut out = BytesMut::new();
         if !self.greeted {
-            put_authenticated(&mut out, caller);
+            put_authenticated(&mut out);
             put_notice(&mut out, &attempt.headline(event));
             self.greeted = true;
         }

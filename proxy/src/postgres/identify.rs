@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pgwire::messages::startup::Authentication;
+use pgwire::messages::startup::{Authentication, NegotiateProtocolVersion};
 use policies::{Authn, DeviceId, Method, Resource, Target};
 use secrecy::SecretString;
 use tokio::io::AsyncWriteExt;
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::entry::Arrival;
 use super::refuse::Refusal;
 use super::sasl::{self, Failure};
-use super::startup::{Auth, Startup};
+use super::startup::{Auth, MINOR, Startup};
 use super::wire::{Fatal, HEADER, WireError, cstring, put, read_message};
 use crate::core::admission::may_wait;
 use crate::core::identity::{Identity, Proof, RedeemError, discover, redeem};
@@ -72,6 +72,7 @@ pub(super) async fn identify(
     target: &Target,
     context: ClientContext<'_>,
 ) -> Result<Option<Identity>, IdentifyError> {
+    negotiate(arrival).await?;
     if let Some(certificate) = &arrival.certificate {
         return by_certificate(plane, certificate).map(Some).map_err(IdentifyError::Refused);
     }
@@ -80,6 +81,20 @@ pub(super) async fn identify(
         Auth::Token => by_token(plane, arrival, context).await.map(Some),
         Auth::Oauth => by_bearer(plane, arrival, context).await.map(Some),
     }
+}
+
+/// Says which protocol is spoken, where the client asks for a newer one or for extensions. That comes before all else: a
+/// client that is asked for a password first takes it for an error.
+async fn negotiate(arrival: &mut Arrival) -> Result<(), IdentifyError> {
+    let startup = &arrival.startup;
+    if startup.minor > MINOR || !startup.extensions.is_empty() {
+        let newest = 0x0003_0000 | i32::from(startup.minor.min(MINOR));
+        let mut out = BytesMut::new();
+        put(&mut out, &NegotiateProtocolVersion::new(newest, startup.extensions.clone()));
+        arrival.stream.write_all(&out).await?;
+        arrival.stream.flush().await?;
+    }
+    Ok(())
 }
 
 /// How a client without a certificate is asked: as it wants to be, or else as the listener is set.

@@ -83,7 +83,7 @@ impl Connection<'_> {
             let route = CancelRoute { target: caller.target.clone(), connector, pid, secret };
             self.postgres.keys.issue(route, caller.startup.minor)
         });
-        let hello = hello(&caller, &greeting, issued.as_ref(), greeted);
+        let hello = hello(&greeting, issued.as_ref(), greeted);
         // What a rule wants recorded is kept, whatever the target leaves out.
         let binds = if session.records(Record::Binds) {
             Binds::Keep
@@ -209,10 +209,10 @@ fn settings(caller: &Caller, session: &Session) -> BTreeMap<String, String> {
 }
 
 /// Everything up to ReadyForQuery, in one record.
-fn hello(caller: &Caller, greeting: &Greeting, issued: Option<&Issued>, greeted: bool) -> BytesMut {
+fn hello(greeting: &Greeting, issued: Option<&Issued>, greeted: bool) -> BytesMut {
     let mut out = BytesMut::new();
     if !greeted {
-        put_authenticated(&mut out, caller);
+        put_authenticated(&mut out);
     }
     out.put_slice(&greeting.passing);
     if let Some(issued) = issued {
