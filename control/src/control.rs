@@ -9,19 +9,18 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::rollback::Opening;
-use crate::access::{self, Access, reconsider, replay};
+use crate::access::{Access, reconsider, replay};
 use crate::evidence::Evidence;
 use crate::evidence::reconcile::{Doubtful, UNKNOWN};
+use crate::gateway::Gateway;
 use crate::gateway::link::LinkService;
 use crate::gateway::pending_connections::Holds;
-use crate::gateway::{self, Gateway};
-use crate::http::{self, Control};
-use crate::identity::{self, Identity};
+use crate::http::Control;
+use crate::identity::Identity;
 use crate::kernel::cuts::{Deed, KeptBy};
 use crate::kernel::feed::{Mirror, REMEMBERED, REMEMBERED_AT_MOST};
-use crate::kernel::hooks::{Hooks, Work};
 use crate::kernel::metrics::Counts;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::{Hooks, Transaction, Work};
 use crate::kernel::{Kernel, Opened};
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -31,9 +30,9 @@ use crate::notify::{Notifier, outbox};
 use crate::platform::clock::Clock;
 use crate::policy::context;
 use crate::sources::Sources;
-use crate::store;
 use crate::store::Store;
 use crate::store::journal::Journal;
+use crate::{access, gateway, http, identity, store};
 
 const EVERY: Ttl = Ttl::from_millis(500);
 /// Every so many rounds, holders are reminded of what ends soon.

@@ -30,7 +30,7 @@ pub(crate) fn calendar(bytes: &[u8]) {
         assert!(turn.from < turn.until && turn.from < SPAN.1 && turn.until > SPAN.0, "{turn:?}");
     }
     let named = feed.iter().flat_map(|feed| &feed.turns).map(|turn| turn.names.len());
-    assert!(named.sum::<usize>() <= icalendar::MOST_NAMED);
+    assert!(named.sum::<usize>() <= icalendar::budget::MOST_NAMED);
     let mut places = text.char_indices().map(|(at, _)| at).cycle();
     let Some((before, after)) = places.nth(usize::from(*at) * 7).map(|at| text.split_at(at)) else {
         return;

@@ -44,12 +44,15 @@ pub use gateway::link::LinkService;
 pub use gateway::pending_connections::Said;
 pub use http::Control;
 pub use identity::Identity;
-pub use identity::challenge::{Challenge, Factors, Proof};
-pub use identity::devices::{DeviceView, Offered, Polled};
+pub use identity::devices::Offered;
+pub use identity::devices::table::{DeviceView, Polled};
 pub use identity::login::Invite;
-pub use identity::logins::LoginSession;
-pub use identity::oidc::Probe;
-pub use identity::passkeys::{Assertion, Enrolled, EvidenceError, PublicKey, verify_assertion};
+pub use identity::oidc::issuer::Probe;
+pub use identity::passkeys::enrol::Enrolled;
+pub use identity::passkeys::evidence::{
+    Assertion, EvidenceError, PublicKey, verify as verify_assertion,
+};
+pub use identity::proof::{Challenge, Factors, Proof};
 pub use identity::ssh_proof::SshKeyChallenge;
 pub use identity::tokens::Minted;
 pub use identity::totp::TotpSecret;
@@ -61,7 +64,9 @@ pub use kernel::high_water::begin_high_water;
 pub use model::actor::Actor;
 pub use model::attestation::AttestationRoots;
 pub use model::bearer::Bearer;
-pub use model::channel::{Channel, ChannelFault, ChannelName, ChannelNameError, Hook, Way};
+pub use model::channel::{
+    Channel, ChannelFault, ChannelName, ChannelNameError, ChannelView, Hook, Way,
+};
 pub use model::channel_bounds::Bounds;
 pub use model::channel_email::{Mail, MailFault, MailTls, Server};
 pub use model::channel_template::{TemplateFault, Templates};
@@ -71,7 +76,9 @@ pub use model::high_water::{AcceptedRollback, HIGH_WATER_FILE, Rollback, StorePo
 pub use model::inventory::{Inventory, Secrets};
 pub use model::issuer::Issuer;
 pub use model::issuer_url::{IssuerError, IssuerUrl, IssuerUrlError};
-pub use model::login::{AtIssuer, LoginEnd, LoginEnded, LoginKind, LoginRecord, Origin, Rank};
+pub use model::login::{
+    AtIssuer, LoginEnd, LoginEnded, LoginKind, LoginRecord, LoginSession, Origin, Rank,
+};
 pub use model::on_call::{Place, RosterSource};
 pub use model::people::People;
 pub use model::person::Person;
@@ -88,7 +95,7 @@ pub use model::view::{
 pub use model::waiting_connection::HoldView;
 pub use model::workflow::Workflow;
 pub use model::workload::{Pattern, PatternError, Workload};
-pub use notify::{ChannelView, Notifier};
+pub use notify::Notifier;
 pub use platform::backoff::Patience;
 pub use platform::clock::Clock;
 pub use platform::email_address::{Email, EmailError};

@@ -29,6 +29,9 @@ fn imports_are_read_to_their_leaves_whatever_they_begin_with() {
     assert_eq!(read("core::session::guard", "use super::super::super::ssh::wire;"), ["ssh::wire"]);
     let text = "// crate::ssh::wire\npub(in crate::ssh) struct X;\n#[cfg(test)]\nmod tests { use crate::ssh; }";
     assert_eq!(read("core::plane", text), [""; 0]);
+    let text =
+        "#[cfg(test)]\nmod tests;\nuse crate::ssh::wire;\nfn f() { session::x(); wire::y() }";
+    assert_eq!(read("core", text), ["core::session", "ssh::wire"]);
 }
 
 impl Graph {
@@ -115,9 +118,8 @@ fn imports(text: &str, module: &Module, files: &BTreeSet<Module>) -> BTreeSet<Mo
         if code[..begins].ends_with(':') || begins == at {
             continue;
         }
-        let is_use = code[..begins].ends_with("use ");
         for path in leaves(&mut code[begins..].chars().peekable()) {
-            imports.extend(resolve(&path, is_use, module, files));
+            imports.extend(resolve(&path, module, files));
         }
     }
     imports.remove(module);
@@ -126,7 +128,9 @@ fn imports(text: &str, module: &Module, files: &BTreeSet<Module>) -> BTreeSet<Mo
 
 /// Code without comments, inline tests and visibilities.
 fn code(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    let tests = ["mod tests {", "pub(super) mod tests {"];
+    let inline = tests.iter().filter_map(|begin| text.find(&format!("#[cfg(test)]\n{begin}")));
+    let code = &text[..inline.min().unwrap_or(text.len())];
     let lines = code.lines().map(|line| line.split("//").next().unwrap_or(line));
     lines.collect::<Vec<_>>().join("\n").replace("pub(in crate::", "pub(in ")
 }
@@ -168,13 +172,8 @@ fn leaves(text: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Vec<Vec<String
 }
 
 /// The file in which this path ends. A path without `crate`, `self` or `super` begins at a module of the file's
-/// own only in an import.
-fn resolve(
-    path: &[String],
-    is_use: bool,
-    module: &Module,
-    files: &BTreeSet<Module>,
-) -> Option<Module> {
+/// own, where there is one of that name.
+fn resolve(path: &[String], module: &Module, files: &BTreeSet<Module>) -> Option<Module> {
     let supers = path.iter().take_while(|part| *part == "super").count();
     let mut full = match path.first().map(String::as_str) {
         Some("crate") => path[1..].to_vec(),
@@ -183,11 +182,10 @@ fn resolve(
             let above = module.len().saturating_sub(supers);
             [&module[..above], &path[supers..]].concat()
         }
-        _ if is_use => {
+        _ => {
             let full = [module, path].concat();
             files.contains(&full[..=module.len()]).then_some(full)?
         }
-        _ => return None,
     };
     while !full.is_empty() && !files.contains(&full) {
         full.pop();

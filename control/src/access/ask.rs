@@ -12,7 +12,7 @@ use crate::access::input::{AccessRequestInput, Answer, REASON_MAX, Waiting};
 use crate::access::load::open_grant;
 use crate::access::terms::terms_of;
 use crate::access::{Access, issue_grant, load, requests, step_up, terms, transitions};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
 use crate::model::text::check_text;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::access::input::{AccessRequestInput, Answer, REASON_MAX};
 use crate::access::{Access, ask, issue_grant, load, requests, terms, transitions};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
 use crate::model::text::check_text;

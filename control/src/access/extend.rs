@@ -7,7 +7,7 @@ use crate::access::input::{AccessRequestInput, Answer};
 use crate::access::issue_grant::can_be_extended;
 use crate::access::transitions::extends;
 use crate::access::{Access, ask, load, terms};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
 use crate::model::text::check_text;

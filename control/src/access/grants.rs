@@ -17,7 +17,7 @@ use sqlx::SqliteConnection;
 use crate::access::load::granted;
 use crate::access::{Access, load, step_up, terms, transitions};
 use crate::kernel::cuts::{Deed, InForce, What};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::carrier::Carrier;
 use crate::model::error::ControlError;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::access::input::AccessRequestInput;
 use crate::access::{load, reviews, step_up, transitions};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::By;
 use crate::platform::ids;

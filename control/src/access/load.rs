@@ -3,7 +3,7 @@
 use policies::{Grant, GrantEvent, GrantId, PrincipalId, RequestId, Resource};
 
 use crate::access::transitions;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::By;
 use crate::store;

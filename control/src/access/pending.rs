@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::access::transitions::{lapse, withdraw_for};
 use crate::access::{issue_grant, load, transitions};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Asker;
 use crate::model::error::ControlError;
 use crate::model::event::By;

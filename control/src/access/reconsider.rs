@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, load, pending, step_up, terms, transitions};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;

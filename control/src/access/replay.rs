@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::access::{load, transitions};
 use crate::identity::ssh_keys;
 use crate::kernel::cuts::{Deed, What};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::login::{LoginEnd, Which};

@@ -8,7 +8,7 @@ use crate::access::input::{Answer, REASON_MAX, Yes};
 use crate::access::load::stored;
 use crate::access::step_up::{Wanted, check_given, told};
 use crate::access::{Access, issue_grant, load, step_up, transitions};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::{By, Event};

@@ -7,7 +7,7 @@ use policies::{Act, Facts, Grant, GroupName, Request, Review, ReviewId, ReviewSt
 use serde_json::json;
 
 use crate::access::{Access, load};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::Event;

@@ -14,7 +14,7 @@ use crate::access::{Access, transitions};
 use crate::identity::logins;
 use crate::kernel::high_water;
 use crate::kernel::high_water::HighWater;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::high_water::{AcceptedRollback, Known, Rollback, StorePoint};

@@ -16,7 +16,7 @@ use sqlx::SqliteConnection;
 
 use crate::access::Access;
 use crate::identity::challenge;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::ControlError;
 use crate::model::event::Event;

@@ -3,7 +3,7 @@
 use policies::{Facts, Grant, Resource, Terms};
 
 use crate::access::load::stored;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Asker;
 use crate::model::error::{ControlError, Rejection};
 

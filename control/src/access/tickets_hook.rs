@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::access::{Access, ticket_state, transitions};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::platform::webhook_signature::{WEBHOOK_TOLERANCE, WebhookHeaders, verify_webhook};

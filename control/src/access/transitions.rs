@@ -6,7 +6,7 @@ use policies::{Grant, GrantEvent, GrantId, GrantState, Grounds, Request, Request
 use serde_json::{Value, json};
 
 use crate::kernel::cuts::What;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::unusual::Unusual;

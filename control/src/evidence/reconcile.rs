@@ -9,10 +9,11 @@
 //! register has. Of a broken one nothing is taken over: the audit log says that it is broken. Every
 //! correction is an event of its own.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, ErrorKind};
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::{fs, io};
 
 use ::audit::{Start, Summary, Tail};
 use policies::{Authn, Resource, SessionId, Timestamp, Ttl};
@@ -20,7 +21,7 @@ use serde_json::json;
 
 use crate::evidence::Evidence;
 use crate::evidence::sessions::{ID_MAX, TEXT_MAX};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
 use crate::model::view::{SessionEnd, SessionView};

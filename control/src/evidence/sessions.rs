@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::evidence::Evidence;
 use crate::kernel::refusals::{CountedBy, Refused};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};

@@ -5,12 +5,14 @@
 //! plain words, oldest first; the events themselves come with it.
 
 mod admin_events;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
 use crate::evidence::Evidence;
+use crate::evidence::timeline::values::{after, text};
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::view::AuditView;
@@ -291,24 +293,6 @@ fn opened(event: &AuditView) -> String {
         proof("evidence"),
         after(" of device ", authn.and_then(|authn| authn.get("device"))),
     )
-}
-
-fn after(lead: &str, value: Option<&Value>) -> String {
-    let known = value.filter(|value| !value.is_null());
-    known.map_or_else(String::new, |value| format!("{lead}{}", text(Some(value))))
-}
-
-/// A value in words; `nobody` stands for an empty list, `unknown` for what isn't there.
-fn text(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => "unknown".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(items)) if items.is_empty() => "nobody".to_owned(),
-        Some(Value::Array(items)) => {
-            items.iter().map(|item| text(Some(item))).collect::<Vec<_>>().join(", ")
-        }
-        Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Object(_))) => other.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod pages;
+pub(crate) mod presented_token;
 pub(crate) mod router;
 
 use crate::access::Access;

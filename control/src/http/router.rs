@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::guard::Bounds;
-use crate::http::api::{self, Api};
-use crate::http::{Control, pages};
+use crate::http::api::state::Api;
+use crate::http::{Control, api, pages, presented_token};
 
 /// Everything that is served over HTTP.
 ///
@@ -17,7 +17,7 @@ use crate::http::{Control, pages};
 /// as unknown, and all of those share one allowance.
 pub(crate) fn router(control: Control) -> Router {
     let (resources, document) = api::resources();
-    let bounds = Bounds::new(pages::cookie_name(&control.kernel.settings().public_url));
+    let bounds = Bounds::new(presented_token::cookie_name(&control.kernel.settings().public_url));
     let api = Api::new(control, bounds.clone(), document);
     resources
         .merge(pages::routes())
@@ -37,7 +37,7 @@ async fn unknown(uri: Uri, headers: HeaderMap) -> Response {
     let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
     let reads_pages = accepted.is_some_and(|accepted| accepted.contains("text/html"));
     match reads_pages && !uri.path().starts_with("/api/") {
-        true => pages::wrong(&problem),
+        true => pages::page::wrong(&problem),
         false => problem.into_response(),
     }
 }

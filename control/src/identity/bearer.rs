@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::identity::Identity;
 use crate::identity::issuers::{Claims, Expect, JwtError, Typ};
 use crate::identity::tokens::Redeemed;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::bearer::Bearer;
 use crate::model::error::{ControlError, Rejection};
 use crate::model::event::{Event, clip};

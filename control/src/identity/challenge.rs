@@ -4,17 +4,18 @@
 //! statement and a fresh nonce give, and writes both to the audit log before anybody can have
 //! answered. The answer counts once, within five minutes, for the person and the login session that
 //! were asked, for that purpose and that statement; it is kept in the audit log, whole, so that
-//! anybody can check it later ([`crate::identity::passkeys::verify_assertion`]). What isn't taken is audited with why.
+//! anybody can check it later ([`crate::identity::passkeys::evidence::verify`]). What isn't taken is audited with why.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use policies::{Bound, Digest, PrincipalId, Purpose, StepUp, StepUpKind, Timestamp, Ttl};
-use secrecy::SecretString;
+use policies::{Bound, Digest, PrincipalId, Purpose, StepUp, StepUpKind};
 use serde_json::{Value, json};
 
-use crate::identity::passkeys::evidence;
-use crate::identity::{Identity, passkeys, totp};
-use crate::kernel::transaction::Transaction;
+use crate::identity::Identity;
+use crate::identity::passkeys::{check, evidence};
+use crate::identity::proof::{Challenge, Factors, Failure, PATIENCE, Proof};
+use crate::identity::totp::codes;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -25,69 +26,8 @@ use crate::policy::risk;
 use crate::store;
 use crate::store::challenges::Asked;
 
-/// How long somebody has to answer.
-pub(crate) const PATIENCE: Ttl = Ttl::from_secs(300);
 /// How many unanswered challenges are kept of one person; the oldest make room.
 const MOST: i64 = 32;
-
-/// What a browser needs to prove a touch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Challenge {
-    /// Its name, which comes back with the proof.
-    pub id: String,
-    /// For `navigator.credentials.get`, with bytes as base64url; none where the person has no passkey.
-    pub options: Option<Value>,
-    /// Whether a code of an authenticator app will do as well.
-    pub totp: bool,
-    /// Until when it may be answered.
-    pub expires_at: Timestamp,
-}
-
-/// What came back.
-#[derive(Debug)]
-pub enum Proof {
-    /// What the authenticator answered, as JSON.
-    Passkey(String),
-    /// A code of an authenticator app.
-    Totp(SecretString),
-}
-
-/// What a person has to prove themselves with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Factors {
-    /// How many passkeys.
-    pub passkeys: u32,
-    /// Whether they have an authenticator app, where those are accepted.
-    pub totp: bool,
-}
-
-impl Factors {
-    /// Whether there is anything at all.
-    #[must_use]
-    pub fn any(self) -> bool {
-        self.passkeys > 0 || self.totp
-    }
-}
-
-/// Why a proof was not taken, or could not be looked at.
-pub(crate) enum Failure {
-    /// It proves nothing: audited.
-    Unproven(Unproven),
-    /// Something broke.
-    Broken(ControlError),
-}
-
-impl From<Unproven> for Failure {
-    fn from(why: Unproven) -> Self {
-        Self::Unproven(why)
-    }
-}
-
-impl From<ControlError> for Failure {
-    fn from(error: ControlError) -> Self {
-        Self::Broken(error)
-    }
-}
 
 impl Identity {
     /// What this person has to prove themselves with.
@@ -301,8 +241,7 @@ async fn prove(
     let (kind, credential, evidence) = match proof {
         Proof::Passkey(json) => {
             let (key, assertion) =
-                passkeys::touched(tx, identity, &asked.principal, &asked.challenge(), &json)
-                    .await?;
+                check::touched(tx, identity, &asked.principal, &asked.challenge(), &json).await?;
             (
                 StepUpKind::Passkey,
                 assertion.credential.clone(),
@@ -314,7 +253,7 @@ async fn prove(
             if !takes_code(tx, &asked.principal, wanted.purpose, has_passkey).await? {
                 return Err(Unproven::TooWeak.into());
             }
-            totp::take_code(tx, &asked.principal, &code).await?;
+            codes::take_code(tx, &asked.principal, &code).await?;
             (StepUpKind::Totp, "totp".to_owned(), Value::Null)
         }
     };

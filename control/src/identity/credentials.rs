@@ -11,14 +11,14 @@ use policies::{CredentialId, DeviceId, Lock, LoginId, PrincipalId, Subject, Time
 use serde_json::json;
 
 use crate::identity::Identity;
-use crate::identity::workloads::is_reserved;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::credential::Brought;
 use crate::model::error::ControlError;
 use crate::model::event::Event;
 use crate::model::high_water::{Fact, IssuedCredential};
 use crate::model::login::{LoginEnd, LoginRecord, Rank};
+use crate::model::workload::is_reserved;
 use crate::platform::ids;
 use crate::store;
 

@@ -3,56 +3,18 @@
 //! Links are tried by anybody, within the bounds of `refusals.rs`. Whoever is signed in and types codes
 //! that nothing waits under is counted by their own name, and it counts as their failure.
 
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use policies::PrincipalId;
 use serde_json::json;
 
 use crate::identity::Identity;
-use crate::identity::logins::AGENT_MAX;
 use crate::kernel::refusals::{CountedBy, Noted, Refused};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
-use crate::model::login::Origin;
+use crate::model::login::{AGENT_MAX, Origin};
 use crate::platform::ids;
 use crate::policy::risk;
 use crate::store;
-
-/// How many typed codes of each person are told.
-pub(crate) struct Guesses {
-    /// Ten at once, then one a minute.
-    each: DefaultKeyedRateLimiter<PrincipalId>,
-    left_out: AtomicU64,
-}
-
-impl Guesses {
-    pub(crate) fn new() -> Self {
-        let burst = NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::with_period(Duration::from_secs(60));
-        let quota = quota.unwrap_or(Quota::per_minute(NonZeroU32::MIN)).allow_burst(burst);
-        Self { each: RateLimiter::keyed(quota), left_out: AtomicU64::new(0) }
-    }
-
-    /// Whether this one is told: with how many were left out before it.
-    fn tell(&self, whose: &PrincipalId) -> Option<u64> {
-        if self.each.check_key(whose).is_err() {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(self.left_out.swap(0, Ordering::Relaxed))
-    }
-
-    /// Forgets whose bound is whole again.
-    pub(crate) fn forget(&self) {
-        self.each.retain_recent();
-        self.each.shrink_to_fit();
-    }
-}
 
 impl Identity {
     /// Writes down that somebody typed a code under which nothing waits, for them.
@@ -124,17 +86,4 @@ async fn refuse_link(
         "why": why, "address": origin.address, "agent": clip(&origin.agent, AGENT_MAX),
     });
     tx.note_refusal(noted, By::Control, subject, detail).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn few_codes_of_one_person_are_written_and_those_of_others_meanwhile() {
-        let guesses = Guesses::new();
-        let counted = |whose: &str| guesses.tell(&whose.parse().unwrap());
-        assert_eq!((0..1_000).filter(|_| counted("mallory").is_some()).count(), 10);
-        assert_eq!(counted("bob"), Some(990));
-    }
 }

@@ -2,29 +2,22 @@
 //!
 //! A code leaves this file once, to the one it is for; the store keeps its digest.
 
-use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::time::Duration;
-
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use policies::{Method, OtherHuman, PrincipalId, Purpose, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use crate::identity::challenge::Proof;
-use crate::identity::logins::{LoginSession, NewLogin};
+use crate::identity::proof::Proof;
 use crate::identity::{Identity, challenge, logins};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
-use crate::model::login::{Origin, Rank};
+use crate::model::login::{LoginSession, NewLogin, Origin, Rank};
 use crate::model::settings::Links;
 use crate::model::statement::Statement;
 use crate::platform::ids;
 use crate::store;
-use accept::network;
 
 const INVITE_TTL: Ttl = Ttl::from_secs(24 * 3_600);
 const INVITE: &str = "";
@@ -38,70 +31,6 @@ pub struct Invite {
     pub url: SecretString,
     /// Until when it is good.
     pub expires_at: Timestamp,
-}
-
-/// How often something may be tried. The API bounds each address besides.
-pub(crate) struct Limits {
-    /// By network, so that none uses up another's: secrets of this length aren't guessed.
-    sign_ins_each: DefaultKeyedRateLimiter<Option<IpAddr>>,
-    codes_each: DefaultKeyedRateLimiter<PrincipalId>,
-    codes: DefaultDirectRateLimiter,
-    challenges_each: DefaultKeyedRateLimiter<PrincipalId>,
-    proofs_each: DefaultKeyedRateLimiter<PrincipalId>,
-    typed_each: DefaultKeyedRateLimiter<PrincipalId>,
-}
-
-impl Limits {
-    pub(crate) fn new() -> Self {
-        let each_minute =
-            |count| Quota::per_minute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN));
-        // Six digits are guessed in the end: five at once, then one every two minutes.
-        let few = Quota::with_period(Duration::from_secs(120)).unwrap_or(each_minute(1));
-        let few = few.allow_burst(NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN));
-        Self {
-            sign_ins_each: RateLimiter::keyed(each_minute(600)),
-            codes_each: RateLimiter::keyed(each_minute(20)),
-            codes: RateLimiter::direct(each_minute(600)),
-            challenges_each: RateLimiter::keyed(each_minute(60)),
-            proofs_each: RateLimiter::keyed(each_minute(30)),
-            typed_each: RateLimiter::keyed(few),
-        }
-    }
-
-    /// Counts one try to sign in from there, good or not.
-    pub(crate) fn sign_in(&self, from: Option<IpAddr>) -> Result<(), ControlError> {
-        self.sign_ins_each.check_key(&from.map(network)).map_err(|_| ControlError::RateLimited)
-    }
-
-    /// Counts one look at a code, good or not. One's own bound comes first, so that nobody uses up
-    /// everybody's.
-    pub(crate) fn code(&self, by: &PrincipalId) -> Result<(), ControlError> {
-        self.codes_each.check_key(by).map_err(|_| ControlError::RateLimited)?;
-        self.codes.check().map_err(|_| ControlError::RateLimited)
-    }
-
-    /// Counts one question to somebody.
-    pub(crate) fn challenge(&self, of: &PrincipalId) -> Result<(), ControlError> {
-        self.challenges_each.check_key(of).map_err(|_| ControlError::RateLimited)
-    }
-
-    /// Counts one proof of somebody's, good or not.
-    pub(crate) fn proof(&self, by: &PrincipalId) -> Result<(), ControlError> {
-        self.proofs_each.check_key(by).map_err(|_| ControlError::RateLimited)
-    }
-
-    /// Counts one code of an authenticator app, good or not.
-    pub(crate) fn typed(&self, by: &PrincipalId) -> Result<(), ControlError> {
-        self.typed_each.check_key(by).map_err(|_| ControlError::RateLimited)
-    }
-
-    pub(crate) fn forget(&self) {
-        self.sign_ins_each.retain_recent();
-        self.challenges_each.retain_recent();
-        self.proofs_each.retain_recent();
-        self.typed_each.retain_recent();
-        self.codes_each.retain_recent();
-    }
 }
 
 impl Identity {

@@ -12,48 +12,21 @@ use serde_json::json;
 
 use crate::identity::{Identity, credentials};
 use crate::kernel::cuts::{InForce, What};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
-use crate::model::login::{AtIssuer, LoginEnd, LoginKind, LoginRecord, Origin, Rank, Which};
+use crate::model::login::{
+    AGENT_MAX, LoginEnd, LoginKind, LoginRecord, LoginSession, NewLogin, Rank, Which,
+};
 use crate::model::view::{Page, Paging, Scope};
 use crate::platform::ids;
 use crate::policy::risk;
 use crate::store;
 
 const TOKEN: &str = "psl_";
-/// The most of what a client calls itself that is kept.
-pub(crate) const AGENT_MAX: usize = 200;
 /// Being seen is written down at most so often, and at least sixteen times before idleness ends it.
 const SEEN_EVERY: Ttl = Ttl::from_secs(60);
-
-/// A proof of who somebody is, fresh from where it was checked.
-#[derive(Debug, Clone)]
-pub(crate) struct NewLogin {
-    pub(crate) principal: PrincipalId,
-    pub(crate) method: Method,
-    pub(crate) rank: Rank,
-    pub(crate) issuer: Option<AtIssuer>,
-    /// The session in which they let this one in, where there is one.
-    pub(crate) by: Option<LoginId>,
-    pub(crate) origin: Origin,
-}
-
-/// A signed-in person's session with control.
-#[derive(Debug)]
-pub struct LoginSession {
-    /// The bearer token. Only its digest is stored.
-    pub token: SecretString,
-    /// Who signed in.
-    pub actor: Actor,
-    /// With what they signed in: the one transport in which the token is good.
-    pub kind: LoginKind,
-    /// What it may do.
-    pub rank: Rank,
-    /// Until when the token is good at most.
-    pub expires_at: Timestamp,
-}
 
 impl Identity {
     /// Who holds this token, as they are now, where it came by the transport of this kind.

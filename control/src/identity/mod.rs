@@ -10,6 +10,8 @@ pub(crate) mod login;
 pub(crate) mod logins;
 pub(crate) mod oidc;
 pub(crate) mod passkeys;
+pub(crate) mod proof;
+pub(crate) mod rate_limits;
 pub(crate) mod recovery;
 pub(crate) mod ssh_certificates;
 pub(crate) mod ssh_keys;
@@ -20,13 +22,12 @@ pub(crate) mod workloads;
 
 use std::sync::Arc;
 
-use crate::identity::devices::Devices;
-use crate::identity::failed_attempts::Guesses;
+use crate::identity::devices::table::Devices;
 use crate::identity::issuers::Issuers;
-use crate::identity::login::Limits;
-use crate::identity::oidc::{Flows, Outages};
-use crate::identity::passkeys::{Nonces, Party};
-use crate::identity::workloads::Exchanges;
+use crate::identity::oidc::outages::Outages;
+use crate::identity::passkeys::nonces::Nonces;
+use crate::identity::passkeys::party::Party;
+use crate::identity::rate_limits::{Exchanges, Flows, Guesses, Limits};
 use crate::kernel::Kernel;
 use crate::model::error::ControlError;
 use crate::model::settings::Settings;

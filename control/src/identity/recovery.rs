@@ -7,10 +7,10 @@
 use policies::{OtherHuman, Principal, PrincipalId, Purpose, Ttl};
 use serde_json::json;
 
-use crate::identity::challenge::Proof;
 use crate::identity::login::Invite;
+use crate::identity::proof::Proof;
 use crate::identity::{Identity, login, logins};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::identity::tokens::Redeemed;
 use crate::identity::{Identity, credentials};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::credential::Brought;
 use crate::model::error::ControlError;

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use policies::{CredentialId, Digest, Lock, PrincipalId, Purpose, Subject, Timestamp, Ttl};
 use serde_json::json;
 
-use crate::identity::challenge::{Failure, Proof};
+use crate::identity::proof::{Failure, Proof};
 use crate::identity::ssh_proof::Held;
 use crate::identity::{Identity, credentials, ssh_proof};
 use crate::kernel::cuts::{InForce, What};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};

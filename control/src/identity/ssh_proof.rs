@@ -13,9 +13,9 @@ use certs::SshHolder;
 use policies::{Purpose, Timestamp};
 use url::Url;
 
-use crate::identity::challenge::Failure;
+use crate::identity::proof::Failure;
 use crate::identity::{Identity, challenge, credentials};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::statement::Statement;

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 
 use crate::identity::{Identity, credentials};
 use crate::kernel::refusals::{CountedBy, Refused};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};

@@ -7,11 +7,8 @@
 //! whoever copies it can't have it exchanged for a key of their own, and its workload may try again.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 
 use certs::{Csr, Issued, PersonCert};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use ipnet::IpNet;
 use policies::{DeviceId, Principal, PrincipalId, Timestamp, Ttl, WORKLOAD_DEVICE};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -21,7 +18,7 @@ use thiserror::Error;
 use crate::identity::issuers::{Claims, Expect, JwtError, Typ};
 use crate::identity::{Identity, credentials};
 use crate::kernel::refusals::Refused;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Asker;
 use crate::model::carrier::Carrier;
 use crate::model::error::{ControlError, Rejection};
@@ -36,9 +33,6 @@ use crate::store::exchanges::Shown;
 const LIFE: Ttl = Ttl::from_secs(24 * 3_600);
 /// How often one token may be shown with the same key.
 const TIMES: u32 = 32;
-/// How many tokens of one network are looked at in a minute.
-const A_MINUTE: u32 = 600;
-
 /// What a workload shows, and what for.
 #[derive(Debug)]
 pub(crate) struct TokenExchangeInput {
@@ -128,26 +122,6 @@ impl From<JwtError> for ExchangeError {
         let unproven = Unfit::Unproven(error.code());
         Self::Refused(if error.is_of_issuer() { Unfit::Token(error) } else { unproven })
     }
-}
-
-/// How many tokens may be looked at, by network.
-pub(crate) struct Exchanges(DefaultKeyedRateLimiter<Option<IpNet>>);
-
-impl Exchanges {
-    pub(crate) fn new() -> Self {
-        let most = NonZeroU32::new(A_MINUTE).unwrap_or(NonZeroU32::MIN);
-        Self(RateLimiter::keyed(Quota::per_minute(most)))
-    }
-
-    /// Forgets whose bound is whole again.
-    pub(crate) fn forget(&self) {
-        self.0.retain_recent();
-    }
-}
-
-/// Whether a device's name is one that only workloads have.
-pub(crate) fn is_reserved(device: &DeviceId) -> bool {
-    device.as_str().starts_with(WORKLOAD_DEVICE)
 }
 
 impl Identity {

@@ -3,7 +3,7 @@
 use policies::{Knock, LeaseKey, Lock, Resource, Subject, Timestamp};
 
 use crate::kernel::Kernel;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::error::{ControlError, Rejection};
 use crate::model::person::Person;

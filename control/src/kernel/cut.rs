@@ -5,7 +5,7 @@ use policies::Timestamp;
 use crate::kernel::Kernel;
 use crate::kernel::cuts::{Cut, DEEDS, Deed, KeptBy, What};
 use crate::kernel::feed::News;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::store;
 

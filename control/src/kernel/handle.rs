@@ -14,12 +14,12 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::kernel::cuts::Pending;
-use crate::kernel::feed::{Feed, Mirror};
+use crate::kernel::feed::Feed;
 use crate::kernel::high_water::HighWater;
-use crate::kernel::hooks::Hooks;
 use crate::kernel::metrics::Counts;
 use crate::kernel::rate_limit::Pace;
 use crate::kernel::refusals::Refusals;
+use crate::kernel::state::{Kernel, Opened, State};
 use crate::model::error::ControlError;
 use crate::model::inventory::Inventory;
 use crate::model::settings::Settings;
@@ -27,65 +27,9 @@ use crate::platform::clock::Clock;
 use crate::platform::http_client::Http;
 use crate::platform::vault::Vault;
 use crate::store::Store;
-use crate::store::journal::Journal;
 
 /// How many decisions somebody may lag behind before they look for themselves.
 const BACKLOG: usize = 1_024;
-
-/// What every layer above works with. Copies are cheap and share everything.
-#[derive(Clone)]
-pub struct Kernel(pub(super) Arc<State>);
-
-/// What the kernel is made of.
-pub(super) struct State {
-    pub(super) settings: Settings,
-    pub(super) clock: Clock,
-    /// What is in force: the configuration, and the people whom issuers vouch for.
-    pub(super) inventory: ArcSwap<Inventory>,
-    /// What the configuration alone says.
-    pub(super) configured: ArcSwap<Inventory>,
-    /// The configuration that waits until the store can be written.
-    pub(super) postponed: ArcSwapOption<Inventory>,
-    pub(super) store: Store,
-    /// What is known of the store outside of it.
-    pub(super) high_water: HighWater,
-    /// Access that was taken away and isn't written yet.
-    pub(super) cuts: Pending,
-    /// Since when the store can't be written, where it can't.
-    pub(super) unwritable: ArcSwapOption<Timestamp>,
-    pub(super) feed: Feed,
-    /// Requests about which something was decided, once that is committed.
-    pub(super) decided: broadcast::Sender<RequestId>,
-    /// Another inventory is in force, so that the clock may matter at another time.
-    pub(super) reconsider: Notify,
-    /// Messages were put into the outbox.
-    pub(super) outbox: Notify,
-    pub(super) hooks: Box<dyn Hooks>,
-    pub(super) vault: Vault,
-    pub(super) refusals: Refusals,
-    pub(super) pace: Pace,
-    pub(super) counts: Counts,
-    /// What sources outside are asked with.
-    pub(super) http: Http,
-    /// Whether there is room for recordings, where that is known here.
-    pub(super) room: OnceLock<Arc<AtomicBool>>,
-    pub(super) closing: CancellationToken,
-    pub(super) work: TaskTracker,
-}
-
-/// What a kernel begins with.
-pub(crate) struct Opened {
-    pub(crate) settings: Settings,
-    pub(crate) clock: Clock,
-    pub(crate) inventory: Inventory,
-    pub(crate) store: Store,
-    pub(crate) epoch: u64,
-    pub(crate) high_water: HighWater,
-    pub(crate) mirror: Mirror,
-    pub(crate) journal: Journal,
-    pub(crate) counts: Counts,
-    pub(crate) hooks: Box<dyn Hooks>,
-}
 
 impl Kernel {
     /// The kernel of a store that is open.

@@ -4,7 +4,7 @@ use policies::{Lock, LockId};
 use serde_json::json;
 
 use crate::kernel::cuts::What;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::store;

@@ -9,14 +9,14 @@ pub(crate) mod feed;
 mod handle;
 pub(crate) mod health;
 pub(crate) mod high_water;
-pub(crate) mod hooks;
 pub(crate) mod locks;
 pub(crate) mod metrics;
 pub(crate) mod rate_limit;
 pub(crate) mod refusal_log;
 pub(crate) mod refusals;
 pub(crate) mod request_rate;
+pub(crate) mod state;
 pub(crate) mod transaction;
 
-pub use handle::Kernel;
-pub(crate) use handle::Opened;
+pub use state::Kernel;
+pub(crate) use state::Opened;

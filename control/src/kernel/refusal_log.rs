@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::kernel::Kernel;
 use crate::kernel::refusals::{CountedBy, LeftOut, Noted, Refused};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 

@@ -7,48 +7,19 @@
 
 use std::sync::Arc;
 
-use policies::{GrantId, RequestId, Target, Timestamp};
+use policies::{GrantId, PrincipalId, Target};
 use sqlx::SqliteConnection;
 
 use crate::kernel::Kernel;
 use crate::kernel::cuts::{Deed, What};
 use crate::kernel::feed::News;
 use crate::kernel::high_water::may_wait;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::high_water::{Fact, Factor};
 use crate::model::inventory::Inventory;
 use crate::store;
-use crate::store::WriteTransaction;
-
-/// A change that isn't committed yet.
-pub(crate) struct Transaction {
-    /// Now: one instant for the whole change.
-    pub(crate) now: Timestamp,
-    /// The inventory that it is decided by.
-    pub(crate) inventory: Arc<Inventory>,
-    kernel: Kernel,
-    /// It holds the turn to write until the change is published.
-    db: WriteTransaction,
-    /// What proxies hear of it once it is committed.
-    pub(crate) news: News,
-    /// The requests that it moves, and where they stand then.
-    pub(crate) touched: Vec<(RequestId, &'static str)>,
-    /// What it takes away.
-    deeds: Vec<Deed>,
-    /// Whether somebody is to be told something.
-    letters: bool,
-    /// What the high-water mark takes in, with the newest event, and whether before the answer.
-    facts: Vec<Fact>,
-    newest: Option<(i64, String)>,
-    takes_away: bool,
-    /// The inventory to be in force from the commit on.
-    next: Option<Arc<Inventory>>,
-    /// The configuration that it was made of, where it is another one.
-    configured: Option<Arc<Inventory>>,
-    /// What else happens once it is committed.
-    on_commit: Vec<Box<dyn FnOnce() + Send>>,
-}
 
 impl Kernel {
     /// Begins a change, where the store can be written as far as is known.
@@ -230,6 +201,15 @@ impl Transaction {
         }
         drop(self.db);
         published
+    }
+
+    /// Decides again about everybody's live access, or one person's.
+    pub(crate) async fn reconsider(
+        &mut self,
+        whose: Option<&PrincipalId>,
+    ) -> Result<(), ControlError> {
+        let kernel = self.kernel().clone();
+        kernel.0.hooks.reconsider(self, whose).await
     }
 
     /// Remembers, outside of the database too, that a key is gone.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use policies::{GroupName, Ttl};
+use policies::{GroupName, Timestamp, Ttl};
 use reqwest::Certificate;
 use thiserror::Error;
 use url::{Host, Url};
@@ -210,6 +210,21 @@ impl fmt::Display for ChannelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// A channel as admins see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelView {
+    /// Its name.
+    pub name: ChannelName,
+    /// `webhook`, `slack` or `email`.
+    pub kind: &'static str,
+    /// Where it leads, as far as that is no secret.
+    pub place: String,
+    /// What it tells.
+    pub topics: Vec<Topic>,
+    /// Since when it is off, where it is.
+    pub off_since: Option<Timestamp>,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use policies::{Authn, DeviceId, LoginId, Method, PrincipalId, Timestamp, Ttl};
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer};
 
@@ -241,4 +242,34 @@ pub(crate) enum Which<'a> {
     Of(&'a PrincipalId),
     /// Those of one session at an issuer: its name and the session's.
     Sid(&'a str, &'a str),
+}
+
+/// The most of what a client calls itself that is kept.
+pub(crate) const AGENT_MAX: usize = 200;
+
+/// A proof of who somebody is, fresh from where it was checked.
+#[derive(Debug, Clone)]
+pub(crate) struct NewLogin {
+    pub(crate) principal: PrincipalId,
+    pub(crate) method: Method,
+    pub(crate) rank: Rank,
+    pub(crate) issuer: Option<AtIssuer>,
+    /// The session in which they let this one in, where there is one.
+    pub(crate) by: Option<LoginId>,
+    pub(crate) origin: Origin,
+}
+
+/// A signed-in person's session with control.
+#[derive(Debug)]
+pub struct LoginSession {
+    /// The bearer token. Only its digest is stored.
+    pub token: SecretString,
+    /// Who signed in.
+    pub actor: Actor,
+    /// With what they signed in: the one transport in which the token is good.
+    pub kind: LoginKind,
+    /// What it may do.
+    pub rank: Rank,
+    /// Until when the token is good at most.
+    pub expires_at: Timestamp,
 }

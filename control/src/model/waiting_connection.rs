@@ -38,3 +38,11 @@ pub struct HoldView {
     /// Digest of all this: what a confirmation confirms.
     pub digest: policies::Digest,
 }
+
+impl HoldView {
+    /// Whether it comes from elsewhere than the one who looks at it, or it isn't known.
+    pub(crate) fn comes_from_elsewhere(&self, reader: Option<IpAddr>) -> bool {
+        let waiting = self.source.map(|address| address.to_canonical());
+        waiting.is_none() || waiting != reader
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use policies::Ttl;
+use policies::{DeviceId, Ttl, WORKLOAD_DEVICE};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -61,6 +61,11 @@ impl Pattern {
             Shape::Below(begin) => text.len() > begin.len() && text.starts_with(begin.as_str()),
         }
     }
+}
+
+/// Whether a device's name is one that only workloads have.
+pub(crate) fn is_reserved(device: &DeviceId) -> bool {
+    device.as_str().starts_with(WORKLOAD_DEVICE)
 }
 
 #[cfg(test)]

@@ -11,8 +11,6 @@ mod outbox_admin;
 mod reminders;
 mod sender;
 
-pub use outbox_admin::ChannelView;
-
 use crate::kernel::Kernel;
 
 /// Tells people.

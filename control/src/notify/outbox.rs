@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use policies::{Grant, PrincipalId, Request, RequestState, Subject};
 use serde_json::Value;
 
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::channel::{Channel, Way};
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};

@@ -1,10 +1,9 @@
 //! What admins see and do of messages: the list, sending one again, and a test.
 
-use policies::Timestamp;
 use serde_json::json;
 
 use crate::model::actor::Actor;
-use crate::model::channel::{Channel, ChannelName};
+use crate::model::channel::{Channel, ChannelName, ChannelView};
 use crate::model::error::ControlError;
 use crate::model::event::Event;
 use crate::model::notice::{Notice, Said};
@@ -15,21 +14,6 @@ use crate::platform::backoff::Outcome;
 use crate::platform::ids;
 use crate::store::outbox;
 use crate::store::outbox::Letter;
-
-/// A channel as admins see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChannelView {
-    /// Its name.
-    pub name: ChannelName,
-    /// `webhook`, `slack` or `email`.
-    pub kind: &'static str,
-    /// Where it leads, as far as that is no secret.
-    pub place: String,
-    /// What it tells.
-    pub topics: Vec<Topic>,
-    /// Since when it is off, where it is.
-    pub off_since: Option<Timestamp>,
-}
 
 impl Notifier {
     /// Messages in one state or in any, the newest first: for admins.

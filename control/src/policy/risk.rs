@@ -20,7 +20,7 @@ use policies::{DeviceId, PrincipalId, Risk, Timestamp, Ttl};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::actor::Asker;
 use crate::model::carrier::Carrier;
 use crate::model::error::ControlError;

@@ -12,7 +12,7 @@ use sha2::Digest as _;
 
 use super::World;
 use super::keys::Key;
-use crate::identity::passkeys::Enrolled;
+use crate::identity::passkeys::enrol::Enrolled;
 use crate::model::attestation::AttestationRoots;
 use crate::model::error::ControlError;
 use crate::model::unproven::Unproven;

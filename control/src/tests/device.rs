@@ -5,8 +5,9 @@ use policies::{Digest, Ttl};
 use secrecy::SecretString;
 
 use super::{World, actor};
-use crate::identity::challenge::Proof;
-use crate::identity::devices::{Offered, Polled};
+use crate::identity::devices::Offered;
+use crate::identity::devices::table::Polled;
+use crate::identity::proof::Proof;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::login::{LoginKind, Origin};

@@ -6,7 +6,7 @@ use totp_rs::{Algorithm, Secret, TOTP};
 
 use super::keys::Key;
 use super::{World, actor};
-use crate::identity::challenge::Proof;
+use crate::identity::proof::Proof;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::login::Origin;

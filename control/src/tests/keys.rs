@@ -10,13 +10,13 @@ use webauthn_authenticator_rs::AuthenticatorBackendHashedClientData as Authentic
 use webauthn_authenticator_rs::softpasskey::SoftPasskey;
 
 use super::World;
-use crate::identity::challenge::{Challenge, Proof};
 use crate::identity::login;
-use crate::identity::logins::LoginSession;
-use crate::identity::passkeys::{Assertion, EvidenceError, verify_assertion};
+use crate::identity::passkeys::evidence::EvidenceError;
+use crate::identity::passkeys::evidence::{Assertion, verify};
+use crate::identity::proof::{Challenge, Proof};
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
-use crate::model::login::Origin;
+use crate::model::login::{LoginSession, Origin};
 use crate::model::statement::Statement;
 use crate::model::unproven::Unproven;
 
@@ -169,21 +169,20 @@ async fn a_touch_proves_one_statement_and_anybody_can_check_it_later() {
         serde_json::from_value(given["evidence"]["assertion"].clone()).unwrap();
     let nonce = asked["nonce"].as_str().unwrap();
     let site = SITE.parse().unwrap();
-    verify_assertion(&read, nonce, &assertion, &site).unwrap();
+    verify(&read, nonce, &assertion, &site).unwrap();
 
-    let other = verify_assertion(&approval("rq-2"), nonce, &assertion, &site);
+    let other = verify(&approval("rq-2"), nonce, &assertion, &site);
     assert_eq!(other, Err(EvidenceError::Challenge));
     let elsewhere = "https://gate.example.org".parse().unwrap();
-    let other = verify_assertion(&read, nonce, &assertion, &elsewhere);
+    let other = verify(&read, nonce, &assertion, &elsewhere);
     assert_eq!(other, Err(EvidenceError::Origin));
     let forged = Assertion { signature: flip(&assertion.signature), ..assertion.clone() };
-    let other = verify_assertion(&read, nonce, &forged, &site);
+    let other = verify(&read, nonce, &forged, &site);
     assert_eq!(other, Err(EvidenceError::Signature));
     let mut unverified = URL_SAFE_NO_PAD.decode(&assertion.authenticator_data).unwrap();
     unverified[32] &= !0b100;
     let authenticator_data = URL_SAFE_NO_PAD.encode(unverified);
-    let other =
-        verify_assertion(&read, nonce, &Assertion { authenticator_data, ..assertion }, &site);
+    let other = verify(&read, nonce, &Assertion { authenticator_data, ..assertion }, &site);
     assert_eq!(other, Err(EvidenceError::Unverified));
 }
 
@@ -282,7 +281,7 @@ async fn a_sign_in_is_no_approval() {
     let statement: Statement = serde_json::from_value(proven["statement"].clone()).unwrap();
     let assertion: Assertion = serde_json::from_value(proven["assertion"].clone()).unwrap();
     let nonce = proven["nonce"].as_str().unwrap();
-    verify_assertion(&statement, nonce, &assertion, &SITE.parse().unwrap()).unwrap();
+    verify(&statement, nonce, &assertion, &SITE.parse().unwrap()).unwrap();
     assert_eq!(reason(&world, sign_in(&touched).await, "login.refused").await, "replayed");
 }
 

@@ -6,9 +6,10 @@ use policies::Method;
 use super::{RULES, START, World, actor, inventory};
 use crate::Control;
 use crate::identity::logins;
-use crate::identity::logins::{LoginSession, NewLogin};
 use crate::model::error::ControlError;
-use crate::model::login::{AtIssuer, LoginEnd, LoginKind, Origin, Rank, Which};
+use crate::model::login::{
+    AtIssuer, LoginEnd, LoginKind, LoginSession, NewLogin, Origin, Rank, Which,
+};
 use crate::model::view::{Paging, Scope};
 
 async fn signed_in(control: &Control, who: &str, kind: LoginKind) -> LoginSession {

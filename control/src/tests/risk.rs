@@ -1,8 +1,9 @@
+use ::link::v1;
+use ::link::v1::ask_event::Event;
+use ::link::v1::happening::Happening as What;
 use policies::{Authn, GrantState, Method, Risk};
 use rstest::rstest;
 use serde_json::Value;
-
-use ::link::v1::{self, ask_event::Event, happening::Happening as What};
 
 use super::step_up::{begin_by, granted, needs_touch, touch_and_go};
 use super::wait::{ask, next, waiting};
@@ -10,11 +11,10 @@ use super::{START, World, actor, inventory, wish};
 use crate::access::input::AccessRequestInput;
 use crate::gateway::pending_connections::Said;
 use crate::identity::logins;
-use crate::identity::logins::{LoginSession, NewLogin};
 use crate::model::actor::Asker;
 use crate::model::carrier::Carrier;
 use crate::model::error::ControlError;
-use crate::model::login::{LoginKind, Origin, Rank};
+use crate::model::login::{LoginKind, LoginSession, NewLogin, Origin, Rank};
 use crate::model::view::Paging;
 use crate::policy::risk;
 

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use ssh_key::{HashAlg, LineEnding, PrivateKey};
 
 use super::World;
-use crate::identity::challenge::Proof;
+use crate::identity::proof::Proof;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::inventory::Inventory;

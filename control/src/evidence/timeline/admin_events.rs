@@ -1,7 +1,7 @@
 //! What happens around requests and sessions, in words: keys, links and codes, locks, messages, and the
 //! gateway itself.
 
-use super::{after, text};
+use super::values::{after, text};
 use crate::model::view::AuditView;
 
 /// What somebody did to what opens the gateway for them or others; nothing where it is none of that.

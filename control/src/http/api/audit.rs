@@ -9,7 +9,8 @@ use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At};
 use super::page::{Listed, paging};
-use super::{Api, wire};
+use super::wire;
+use crate::http::api::state::Api;
 
 /// Which page of the log to read.
 #[derive(Deserialize, IntoParams)]

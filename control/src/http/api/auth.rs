@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
 use secrecy::SecretString;
 
-use super::Api;
 use super::error::{Kind, Problem};
+use crate::http::api::state::Api;
+use crate::http::presented_token::bearer;
 use crate::model::actor::Actor;
 use crate::model::error::ControlError;
 use crate::model::login::{LoginKind, Rank};
@@ -75,48 +75,5 @@ impl Api {
     /// A login session begins or goes on by this token: its first request is recognised already.
     pub(crate) fn expect(&self, token: &SecretString, actor: &Actor) {
         self.bounds.recognised.remember(token, &actor.principal.id);
-    }
-}
-
-pub(super) fn bearer(headers: &HeaderMap) -> Option<SecretString> {
-    let mut all = headers.get_all(header::AUTHORIZATION).iter();
-    // Two headers are two opinions about who calls.
-    let (only, None) = (all.next()?, all.next()) else {
-        return None;
-    };
-    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
-    let fits = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty();
-    fits.then(|| SecretString::from(token))
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-    use secrecy::ExposeSecret;
-
-    use super::*;
-
-    #[test]
-    fn only_one_bearer_token_is_taken() {
-        let read = |values: &[&'static str]| {
-            let pairs = values.iter().map(|value| HeaderValue::from_static(value));
-            let mut headers = HeaderMap::new();
-            pairs.for_each(|value| {
-                headers.append(header::AUTHORIZATION, value);
-            });
-            bearer(&headers).map(|token| token.expose_secret().to_owned())
-        };
-        assert_eq!(read(&["Bearer abc"]).as_deref(), Some("abc"));
-        assert_eq!(read(&["bearer abc"]).as_deref(), Some("abc"));
-        for none in [
-            &[][..],
-            &["Bearer"],
-            &["Bearer "],
-            &["Basic abc"],
-            &["abc"],
-            &["Bearer a", "Bearer b"],
-        ] {
-            assert_eq!(read(none), None, "{none:?}");
-        }
     }
 }

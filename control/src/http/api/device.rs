@@ -13,7 +13,7 @@ use super::extract::Body;
 use super::front::Front;
 use super::guard::Source;
 use super::login::{LoggedIn, logged_in, origin};
-use crate::identity::devices::Polled;
+use crate::identity::devices::table::Polled;
 use crate::model::login::LoginKind;
 
 /// A terminal that wants to be signed in.

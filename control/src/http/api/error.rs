@@ -266,3 +266,13 @@ impl IntoResponses for Problems {
         Kind::ALL.into_iter().map(answer).collect()
     }
 }
+
+/// What doesn't parse, as a problem.
+pub(crate) fn invalid(fault: impl ToString) -> Problem {
+    Problem::new(Kind::Invalid, fault.to_string())
+}
+
+/// What can't be written as JSON, as a problem.
+pub(crate) fn unwritable(cause: serde_json::Error) -> Problem {
+    Problem::incident(Kind::Internal, &cause)
+}

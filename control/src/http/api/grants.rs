@@ -11,7 +11,8 @@ use super::error::{Problem, Problems};
 use super::extract::{Asked, At, Body};
 use super::page::{Lasting, Listed};
 use super::requests::{Answer, Because, answer};
-use super::{Api, wire};
+use super::wire;
+use crate::http::api::state::Api;
 use crate::model::view::GrantFilter;
 
 /// Lists grants, newest first.

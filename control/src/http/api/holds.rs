@@ -10,9 +10,9 @@ use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::Body;
 use super::guard::Source;
-use super::{Api, wire};
+use super::wire;
 use crate::gateway::pending_connections::Said;
-use crate::model::waiting_connection::HoldView;
+use crate::http::api::state::Api;
 
 /// The code that the terminal shows.
 #[derive(Deserialize, ToSchema)]
@@ -22,23 +22,17 @@ pub(crate) struct Code {
     code: String,
 }
 
-/// Whether the connection comes from elsewhere than the one who looks at it, or it isn't known.
-pub(crate) fn differs(view: &HoldView, Source(reader): Source) -> bool {
-    let waiting = view.source.map(|address| address.to_canonical());
-    waiting.is_none() || waiting != reader
-}
-
 /// Shows the connection that waits for this code. Takes a POST since codes don't belong in paths.
 #[utoipa::path(post, path = "/holds/lookup", tag = "holds", request_body = Code,
     responses((status = 200, body = wire::Hold), Problems))]
 pub(crate) async fn lookup(
     State(api): State<Api>,
     Caller(actor): Caller,
-    source: Source,
+    Source(reader): Source,
     Body(Code { code }): Body<Code>,
 ) -> Result<Json<wire::Hold>, Problem> {
     let view = api.control.gateway.hold_by_code(&actor, &code).await?;
-    Ok(Json(wire::Hold::new(&view, differs(&view, source))))
+    Ok(Json(wire::Hold::new(&view, view.comes_from_elsewhere(reader))))
 }
 
 /// What a waiting connection is for, where its client had no way to say it.
@@ -64,12 +58,12 @@ pub(crate) struct Saying {
 pub(crate) async fn say(
     State(api): State<Api>,
     Caller(actor): Caller,
-    source: Source,
+    Source(reader): Source,
     Body(Saying { code, digest, ticket, reason }): Body<Saying>,
 ) -> Result<Json<wire::Hold>, Problem> {
     let said = Said { ticket, reason };
     let view = api.control.gateway.say(&actor, &code, &Digest::from(digest), said).await?;
-    Ok(Json(wire::Hold::new(&view, differs(&view, source))))
+    Ok(Json(wire::Hold::new(&view, view.comes_from_elsewhere(reader))))
 }
 
 /// A confirmation of what was read.
@@ -91,10 +85,10 @@ pub(crate) struct Confirmation {
 pub(crate) async fn confirm(
     State(api): State<Api>,
     Caller(actor): Caller,
-    source: Source,
+    Source(reader): Source,
     Body(said): Body<Confirmation>,
 ) -> Result<Json<wire::Hold>, Problem> {
     let digest = Digest::from(said.digest);
     let view = api.control.gateway.confirm(&actor, &said.code, digest, said.step_up).await?;
-    Ok(Json(wire::Hold::new(&view, differs(&view, source))))
+    Ok(Json(wire::Hold::new(&view, view.comes_from_elsewhere(reader))))
 }

@@ -7,11 +7,11 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Api;
 use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::Body;
 use super::passkeys::{Proven, ToProve, to_prove};
+use crate::http::api::state::Api;
 
 /// Whom to invite.
 #[derive(Deserialize, ToSchema)]

@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{At, Body};
-use super::{Api, wire};
+use super::wire;
+use crate::http::api::state::Api;
 
 /// Lists the locks in force.
 #[utoipa::path(get, path = "/locks", tag = "locks",

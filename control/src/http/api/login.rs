@@ -13,10 +13,10 @@ use super::error::{Kind, Problem, Problems};
 use super::extract::Body;
 use super::front::Front;
 use super::guard::Source;
-use super::{Api, wire};
-use crate::identity::logins::LoginSession;
+use super::wire;
+use crate::http::api::state::Api;
 use crate::model::actor::Actor;
-use crate::model::login::{LoginKind, Origin, Rank};
+use crate::model::login::{LoginKind, LoginSession, Origin, Rank};
 use crate::model::settings::{Links, Settings};
 
 /// A one-time code, and what else to give in one go.

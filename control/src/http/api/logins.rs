@@ -10,7 +10,8 @@ use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At, Body};
 use super::page::{Lasting, Listed};
-use super::{Api, wire};
+use super::wire;
+use crate::http::api::state::Api;
 
 /// Lists login sessions, newest first.
 #[utoipa::path(get, path = "/logins", tag = "logins", params(Lasting),

@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Api;
 use super::error::Problems;
+use crate::http::api::state::Api;
 
 const UNWRITABLE: &str = "control can't write to its disk: no new access begins, and what is taken \
                           away is cut but not yet durable. Free space on the disk of its state \

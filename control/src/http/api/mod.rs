@@ -33,53 +33,23 @@ mod reviews;
 mod sessions;
 mod ssh;
 mod ssh_keys;
+pub(crate) mod state;
 mod targets;
 mod tokens;
 pub(crate) mod wire;
 
-use std::sync::Arc;
-
 use axum::Router;
+use error::{Kind, Problem};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::http::Control;
-use error::{Kind, Problem};
-use guard::Bounds;
-pub(crate) use holds::differs;
-use replay::Replays;
-
-/// What handlers share.
-#[derive(Clone)]
-pub(crate) struct Api {
-    pub(crate) control: Control,
-    pub(crate) bounds: Bounds,
-    replays: Arc<Replays>,
-    document: Arc<Document>,
-}
-
-impl Api {
-    pub(super) fn new(control: Control, bounds: Bounds, document: Document) -> Self {
-        let replays = Arc::new(Replays::new());
-        Self { control, bounds, replays, document: Arc::new(document) }
-    }
-}
+use crate::http::api::state::Api;
 
 pub(super) async fn wrong_method() -> Problem {
     Problem::new(Kind::WrongMethod, "this address is served, but not by this method")
-}
-
-/// What doesn't parse, told as a problem.
-fn invalid(fault: impl ToString) -> Problem {
-    Problem::new(Kind::Invalid, fault.to_string())
-}
-
-/// What can't be written as JSON, told as a problem.
-fn unwritable(cause: serde_json::Error) -> Problem {
-    Problem::incident(Kind::Internal, &cause)
 }
 
 /// The routes of the API, and the document that describes exactly them.

@@ -10,7 +10,9 @@ use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At};
 use super::page::{Listed, paging};
-use super::{Api, invalid, wire};
+use super::wire;
+use crate::http::api::error::invalid;
+use crate::http::api::state::Api;
 use crate::model::view::LetterState;
 
 /// Which messages to list.

@@ -78,7 +78,7 @@ fn read(text: &str) -> Option<i64> {
 /// The scope of this name; one's own where none is named.
 pub(crate) fn scope(name: Option<&str>) -> Result<Scope, Problem> {
     let scope = name.map(str::parse).transpose();
-    Ok(scope.map_err(super::invalid)?.unwrap_or_default())
+    Ok(scope.map_err(super::error::invalid)?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::Api;
 use super::auth::Caller;
 use super::error::{Kind, Problem, Problems};
 use super::extract::{At, Body};
-use crate::identity::challenge::Proof;
+use crate::http::api::state::Api;
+use crate::identity::proof::Proof;
 use crate::model::actor::Actor;
 use crate::model::statement::Statement;
 use crate::model::view::PasskeyView;

@@ -14,8 +14,7 @@ use axum::http::HeaderMap;
 use policies::PrincipalId;
 use secrecy::SecretString;
 
-use super::auth;
-use crate::http::pages;
+use crate::http::presented_token;
 use crate::platform::ids;
 use crate::platform::ids::Hash;
 
@@ -58,7 +57,8 @@ impl Recognised {
 
     /// Whose token a request carries, in a header of the API or in this cookie of the pages.
     pub(crate) fn whose(&self, headers: &HeaderMap, cookie: &str) -> Option<PrincipalId> {
-        let token = auth::bearer(headers).or_else(|| pages::cookie(headers, cookie))?;
+        let token = presented_token::bearer(headers)
+            .or_else(|| presented_token::cookie(headers, cookie))?;
         self.tokens().get(&ids::hash(&token)).cloned()
     }
 

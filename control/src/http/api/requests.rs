@@ -12,10 +12,11 @@ use super::error::{Kind, Problem, Problems};
 use super::extract::{Asked, At, Body};
 use super::page::{Listed, paging};
 use super::replay::Turn;
-use super::{Api, wire};
+use super::wire;
 use crate::access::edit::{Changes, Part};
 use crate::access::input::AccessRequestInput;
 use crate::http::api::page::scope;
+use crate::http::api::state::Api;
 use crate::model::actor::Actor;
 use crate::model::view::{RequestFilter, Standing};
 
@@ -44,7 +45,7 @@ pub(crate) async fn list(
     let state = query.state.as_deref().map(str::parse::<Standing>);
     let filter = RequestFilter {
         scope: scope(query.scope.as_deref())?,
-        state: state.transpose().map_err(super::invalid)?,
+        state: state.transpose().map_err(super::error::invalid)?,
     };
     let paging = paging(query.cursor.as_deref(), query.limit)?;
     let page = api.control.access.requests(&actor, filter, paging).await?;
@@ -109,7 +110,7 @@ pub(crate) fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
     let span: Result<Ttl, _> = text.parse();
     match span {
         Ok(span) => Ok(now.after(span)),
-        Err(_) => text.parse().map_err(super::invalid),
+        Err(_) => text.parse().map_err(super::error::invalid),
     }
 }
 
@@ -124,13 +125,13 @@ pub(crate) async fn ask(
     headers: HeaderMap,
     Body(ask): Body<Ask>,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    let body = serde_json::to_vec(&ask).map_err(super::unwritable)?;
+    let body = serde_json::to_vec(&ask).map_err(super::error::unwritable)?;
     let now = api.control.kernel.now();
     match api.replays.turn(&actor.principal.id, &headers, &body, now)? {
         Turn::Again(answer) => Ok(Json(answer)),
         Turn::First(claim) => {
             let answer = asked(&api, &actor, ask).await?;
-            let answer = serde_json::to_value(&answer).map_err(super::unwritable)?;
+            let answer = serde_json::to_value(&answer).map_err(super::error::unwritable)?;
             claim.keep(&answer);
             Ok(Json(answer))
         }
@@ -138,7 +139,7 @@ pub(crate) async fn ask(
 }
 
 async fn asked(api: &Api, actor: &Actor, ask: Ask) -> Result<Answer, Problem> {
-    let parse = |text: &String| text.parse().map_err(super::invalid);
+    let parse = |text: &String| text.parse().map_err(super::error::invalid);
     let starts_at = ask.starts_at.map(|text| moment(&text, api.control.kernel.now()));
     let requested = AccessRequestInput {
         resource: parse(&ask.resource)?,

@@ -10,7 +10,8 @@ use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At, Body};
 use super::page::{Listed, paging};
-use super::{Api, wire};
+use super::wire;
+use crate::http::api::state::Api;
 
 /// Which reviews to list.
 #[derive(Deserialize, IntoParams)]

@@ -14,8 +14,9 @@ use super::auth::Caller;
 use super::error::{Kind, Problem, Problems};
 use super::extract::{Asked, At};
 use super::page::{Listed, paging};
-use super::{Api, wire};
+use super::wire;
 use crate::http::api::page::scope;
+use crate::http::api::state::Api;
 use crate::model::view::SessionFilter;
 
 /// Which sessions to list.

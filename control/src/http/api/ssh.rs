@@ -6,10 +6,10 @@ use policies::{DeviceId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Api;
 use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::Body;
+use crate::http::api::state::Api;
 use crate::model::error::ControlError;
 
 /// A key to be certified.

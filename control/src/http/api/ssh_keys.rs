@@ -9,8 +9,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At, Body};
-use super::{Api, wire};
+use super::wire;
 use crate::http::api::page::scope;
+use crate::http::api::state::Api;
 use crate::model::view::SshKeyView;
 
 /// Which keys to list.

@@ -9,8 +9,9 @@ use utoipa::IntoParams;
 use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At};
-use super::{Api, wire};
+use super::wire;
 use crate::access::input::AccessRequestInput;
+use crate::http::api::state::Api;
 
 /// Lists the targets, and what asking for each login would come to.
 #[utoipa::path(get, path = "/targets", tag = "targets",
@@ -45,12 +46,14 @@ pub(crate) struct Query {
 
 impl Query {
     fn wish(&self, target: &str) -> Result<(Option<PrincipalId>, AccessRequestInput), Problem> {
-        let target = TargetName::new(target).map_err(super::invalid)?;
-        let login = Login::new(&self.login).map_err(super::invalid)?;
+        let target = TargetName::new(target).map_err(super::error::invalid)?;
+        let login = Login::new(&self.login).map_err(super::error::invalid)?;
         let database = self.database.as_deref().map(Database::new).transpose();
-        let database = database.map_err(super::invalid)?;
-        let who = self.who.as_deref().map(PrincipalId::new).transpose().map_err(super::invalid)?;
-        let ticket = self.ticket.as_deref().map(Ticket::new).transpose().map_err(super::invalid)?;
+        let database = database.map_err(super::error::invalid)?;
+        let who =
+            self.who.as_deref().map(PrincipalId::new).transpose().map_err(super::error::invalid)?;
+        let ticket =
+            self.ticket.as_deref().map(Ticket::new).transpose().map_err(super::error::invalid)?;
         let requested = AccessRequestInput {
             ttl: self.ttl,
             ticket,

@@ -12,8 +12,9 @@ use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::{Asked, At, Body};
 use super::page::{Listed, paging};
-use super::{Api, wire};
+use super::wire;
 use crate::http::api::page::scope;
+use crate::http::api::state::Api;
 
 /// Which tokens to list.
 #[derive(Deserialize, IntoParams)]
@@ -71,7 +72,7 @@ pub(crate) async fn mint(
     Caller(actor): Caller,
     Body(requested): Body<Minting>,
 ) -> Result<Json<Minted>, Problem> {
-    let resource = requested.resource.parse().map_err(super::invalid)?;
+    let resource = requested.resource.parse().map_err(super::error::invalid)?;
     let minted =
         api.control.identity.mint_token(&actor, &resource, requested.ttl, requested.uses).await?;
     Ok(Json(Minted {

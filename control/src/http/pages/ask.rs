@@ -7,14 +7,15 @@ use url::form_urlencoded;
 
 use super::markup::Markup;
 use super::session::{Act, Fields, Visitor};
+use super::words;
 use super::words::Draft;
-use super::{Page, Turned, hidden, words};
 use crate::access::edit::{Changes, Part};
 use crate::access::input::AccessRequestInput;
-use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
 use crate::http::api::requests::moment;
+use crate::http::api::state::Api;
+use crate::http::pages::page::{Page, Turned, hidden};
 use crate::model::error::{ControlError, Rejection};
 use crate::model::view::{Asked, LoginView, RequestView, TargetView, Verdict};
 

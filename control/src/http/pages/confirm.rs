@@ -10,15 +10,16 @@ use policies::{Digest, Purpose, Unsaid, Words};
 
 use super::ask::optional;
 use super::markup::Markup;
-use super::session::{Act, Visitor, is_id};
+use super::session::{Act, Visitor};
 use super::touch::Form;
-use super::{Page, Turned, hidden, request, touch, words};
+use super::{request, touch, words};
 use crate::access::step_up::Way;
 use crate::gateway::pending_connections::Said;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
 use crate::http::api::guard::Source;
-use crate::http::api::{Api, differs};
+use crate::http::api::state::Api;
+use crate::http::pages::page::{Page, Turned, hidden, is_id};
 use crate::model::statement;
 use crate::model::waiting_connection::HoldView;
 
@@ -76,7 +77,7 @@ async fn reading(
     (code, source): (&str, Source),
 ) -> Result<Page, Turned> {
     let actor = &visitor.actor;
-    let shown = statement::of_hold(view, actor, differs(view, source));
+    let shown = statement::of_hold(view, actor, view.comes_from_elsewhere(source.0));
     let fields = Markup::new()
         .piece(&hidden("seal", &visitor.seal()))
         .piece(&hidden("code", code))
@@ -159,7 +160,7 @@ fn click(form: &Form<'_>) -> Markup {
 }
 
 fn warning(view: &HoldView, source: Source) -> Markup {
-    if !differs(view, source) {
+    if !view.comes_from_elsewhere(source.0) {
         return Markup::new();
     }
     Markup::new()
@@ -183,7 +184,8 @@ pub(super) async fn confirm(
     let challenge = fields.challenge.clone();
     let step_up = match fields.proof() {
         Some(proof) => {
-            let digest = statement::of_hold(&view, actor, differs(&view, source)).digest();
+            let digest =
+                statement::of_hold(&view, actor, view.comes_from_elsewhere(source.0)).digest();
             let (purpose, place) = (Purpose::Connect, view.place);
             let proved =
                 api.control.identity.prove(actor, &challenge, proof, purpose, &digest, place);

@@ -9,11 +9,12 @@ use policies::Digest;
 
 use super::markup::Markup;
 use super::session::{Act, Visitor};
+use super::touch;
 use super::touch::Form;
-use super::{Page, Turned, hidden, touch};
-use crate::http::api::Api;
 use crate::http::api::guard::Source;
-use crate::identity::devices::DeviceView;
+use crate::http::api::state::Api;
+use crate::http::pages::page::{Page, Turned, hidden};
+use crate::identity::devices::table::DeviceView;
 
 pub(super) async fn ask(visitor: Visitor) -> Page {
     let body = Markup::new()

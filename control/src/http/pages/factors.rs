@@ -2,11 +2,12 @@
 
 use policies::Timestamp;
 
-use crate::http::api::Api;
+use crate::http::api::state::Api;
 use crate::http::pages::markup::Markup;
+use crate::http::pages::page::{Page, Turned};
 use crate::http::pages::session::Visitor;
+use crate::http::pages::touch;
 use crate::http::pages::touch::Form;
-use crate::http::pages::{Page, Turned, touch};
 use crate::model::statement::Statement;
 
 /// A row that says when a key was used last.

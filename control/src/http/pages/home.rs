@@ -9,11 +9,11 @@ use policies::{
 use super::ask::{edit_form, longer_form};
 use super::markup::Markup;
 use super::session::{Act, Visitor};
-use super::{Page, Turned, hidden};
 use crate::access::input::Yes;
-use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
+use crate::http::api::state::Api;
+use crate::http::pages::page::{Page, Turned, hidden};
 use crate::model::statement;
 use crate::model::view::{
     GrantFilter, GrantView, Paging, RequestFilter, RequestView, Scope, Standing,

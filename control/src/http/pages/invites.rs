@@ -7,10 +7,10 @@ use secrecy::ExposeSecret;
 use super::markup::Markup;
 use super::session::{Act, Visitor};
 use super::touch::Form;
-use super::{Page, Turned, hidden};
-use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
+use crate::http::api::state::Api;
 use crate::http::pages::factors::agree;
+use crate::http::pages::page::{Page, Turned, hidden};
 use crate::identity::login::Invite;
 
 pub(super) async fn show(visitor: Visitor) -> Result<Page, Turned> {

@@ -8,13 +8,14 @@ use axum::response::{IntoResponse, Redirect, Response};
 use secrecy::ExposeSecret;
 
 use super::markup::Markup;
-use super::session::{Act, Enrollee, Enrolling, Fields, Visitor, is_id};
+use super::session::{Act, Enrollee, Enrolling, Fields, Visitor};
 use super::touch::{Ceremony, Form};
-use super::{Page, Turned, hidden, ssh_keys, touch};
-use crate::http::api::Api;
+use super::{ssh_keys, touch};
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
+use crate::http::api::state::Api;
 use crate::http::pages::factors::{agree, last_used};
+use crate::http::pages::page::{Page, Turned, hidden, is_id};
 use crate::model::error::ControlError;
 use crate::model::view::PasskeyView;
 

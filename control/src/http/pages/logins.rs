@@ -6,10 +6,10 @@ use policies::LoginId;
 
 use super::markup::Markup;
 use super::session::{Act, Visitor};
-use super::{Page, Turned, hidden};
-use crate::http::api::Api;
 use crate::http::api::error::Problem;
 use crate::http::api::extract::At;
+use crate::http::api::state::Api;
+use crate::http::pages::page::{Page, Turned, hidden};
 use crate::model::login::{LoginKind, LoginRecord};
 use crate::model::view::{Paging, Scope};
 

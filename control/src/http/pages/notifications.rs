@@ -5,12 +5,12 @@ use axum::response::Redirect;
 
 use super::markup::Markup;
 use super::session::{Act, Visitor};
-use super::{Page, Turned, hidden};
-use crate::http::api::Api;
 use crate::http::api::error::Problem;
 use crate::http::api::extract::At;
+use crate::http::api::state::Api;
+use crate::http::pages::page::{Page, Turned, hidden};
+use crate::model::channel::ChannelView;
 use crate::model::view::{LetterState, LetterView, Paging};
-use crate::notify::ChannelView;
 
 const NO_CHANNELS: &str = "None, so nobody is told of anything: sections <code>[notify.NAME]</code> of the configuration name them.";
 

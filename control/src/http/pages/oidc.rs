@@ -15,14 +15,16 @@ use serde_json::json;
 use url::Url;
 
 use super::markup::Markup;
-use super::session::{Next, cookie, is_https, ours, sent, set_cookie};
-use super::{Page, Turned, capital, hidden};
+use super::session::{ours, sent, set_cookie};
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::{Asked, At, Filled};
 use crate::http::api::front::Front;
 use crate::http::api::guard::Source;
 use crate::http::api::login::origin;
-use crate::identity::oidc::{Answer, Finished, LIFE, Refusal, is_flow};
+use crate::http::pages::page::{Next, Page, Turned, capital, hidden};
+use crate::http::presented_token::{cookie, is_https};
+use crate::identity::oidc::flow::{Answer, Finished, LIFE, is_flow};
+use crate::identity::oidc::refusal::Refusal;
 use crate::model::login::LoginKind;
 
 /// The form behind an issuer's button.

@@ -6,13 +6,14 @@ use policies::PrincipalId;
 use secrecy::ExposeSecret;
 
 use super::markup::Markup;
-use super::session::{Act, Fields, Visitor, is_id};
+use super::session::{Act, Fields, Visitor};
+use super::touch;
 use super::touch::Form;
-use super::{Page, Turned, hidden, touch};
-use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
+use crate::http::api::state::Api;
 use crate::http::pages::factors::agree;
+use crate::http::pages::page::{Page, Turned, hidden, is_id};
 use crate::identity::login::Invite;
 use crate::model::view::RecoveryView;
 

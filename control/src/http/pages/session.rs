@@ -16,11 +16,12 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use url::Url;
 
-use super::Turned;
-use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::Filled;
-use crate::identity::challenge::Proof;
+use crate::http::api::state::Api;
+use crate::http::pages::page::{Next, Page, Turned};
+use crate::http::presented_token::{cookie, cookie_name, is_https};
+use crate::identity::proof::Proof;
 use crate::model::actor::Actor;
 use crate::model::login::{LoginKind, Rank};
 
@@ -142,6 +143,14 @@ impl Visitor {
     }
 }
 
+impl Page {
+    /// With the name of the one who looks, and a way out.
+    pub(super) fn of(self, visitor: &Visitor) -> Self {
+        let actor = Some((visitor.actor.clone(), visitor.seal()));
+        Self { actor, notice: visitor.notice, cookie: visitor.cookie(), ..self }
+    }
+}
+
 impl FromRequestParts<Api> for Visitor {
     type Rejection = Turned;
 
@@ -237,28 +246,6 @@ pub(super) fn ours(headers: &HeaderMap, public: &Url) -> Result<(), Problem> {
     Err(Problem::new(Kind::Forbidden, detail))
 }
 
-pub(crate) fn cookie_name(public: &Url) -> &'static str {
-    if is_https(public) { "__Host-postern" } else { "postern" }
-}
-
-pub(super) fn is_https(public: &Url) -> bool {
-    public.scheme() == "https"
-}
-
-pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<SecretString> {
-    let lines = headers.get_all(header::COOKIE).iter();
-    let mut found = lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(key, value)| *key == name && !value.is_empty());
-    // Two cookies of one name: one of them was planted.
-    let (Some((_, token)), None) = (found.next(), found.next()) else {
-        return None;
-    };
-    Some(SecretString::from(token))
-}
-
 /// The cookie of a fresh login, or, without a token, its removal.
 pub(super) fn set_cookie(public: &Url, login: Option<(&SecretString, Ttl)>) -> Option<HeaderValue> {
     let (token, age) =
@@ -274,32 +261,6 @@ pub(super) fn set_cookie(public: &Url, login: Option<(&SecretString, Ttl)>) -> O
 /// The token that a browser sent, good or not.
 pub(super) fn sent(headers: &HeaderMap, public: &Url) -> Option<SecretString> {
     cookie(headers, cookie_name(public))
-}
-
-/// The pages that signing in may lead to, besides those of waiting connections.
-const PAGES: [&str; 8] =
-    ["/ask", "/device", "/invites", "/keys", "/logins", "/notifications", "/recovery", "/reviews"];
-
-/// Where to go after signing in: one of our own pages, never an address that somebody sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Next(String);
-
-impl Next {
-    pub(super) fn of(path: &str) -> Self {
-        let own = PAGES.contains(&path)
-            || ["/c/", "/r/"].iter().any(|at| path.strip_prefix(at).is_some_and(is_id));
-        Self(if own { path } else { "/" }.to_owned())
-    }
-
-    pub(super) fn path(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Whether it is written as our identifiers are.
-pub(super) fn is_id(text: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (4..=64).contains(&text.len()) && text.bytes().all(fits)
 }
 
 #[cfg(test)]
@@ -339,23 +300,6 @@ mod tests {
         assert_eq!(ours(&headers(sent), &public).is_ok(), fits, "{sent:?}");
     }
 
-    #[rstest]
-    #[case("/c/ho-abcdefabcdef", "/c/ho-abcdefabcdef")]
-    #[case("/device", "/device")]
-    #[case("/device?code=KXQT-7M4P", "/")]
-    #[case("/r/rq-abcdefabcdef", "/r/rq-abcdefabcdef")]
-    #[case("/r/../login", "/")]
-    #[case("/", "/")]
-    #[case("//evil.example.com", "/")]
-    #[case("/\\evil.example.com", "/")]
-    #[case("https://evil.example.com", "/")]
-    #[case("javascript:alert(1)", "/")]
-    #[case("/c/../login", "/")]
-    #[case("/c/ho-abc\r\nx: y", "/")]
-    fn signing_in_leads_to_our_own_pages_only(#[case] requested: &str, #[case] path: &str) {
-        assert_eq!(Next::of(requested).path(), path);
-    }
-
     #[test]
     fn a_cookie_is_bound_to_our_host_and_hidden_from_scripts() {
         let public = Url::parse(PUBLIC).unwrap();
@@ -364,14 +308,5 @@ mod tests {
         let expected = "__Host-postern=t; Path=/; HttpOnly; SameSite=Lax; Max-Age=60; Secure";
         assert_eq!(value.to_str().unwrap(), expected);
         assert_eq!(format!("{value:?}"), "Sensitive");
-    }
-
-    #[test]
-    fn of_two_cookies_none_is_believed() {
-        let read = |line| cookie(&headers(&[("cookie", line)]), "postern").is_some();
-        assert!(read("a=b; postern=t"));
-        assert!(!read("postern=t; postern=u"));
-        assert!(!read("xpostern=t"));
-        assert!(!read("postern="));
     }
 }

@@ -4,8 +4,8 @@ use axum::extract::State;
 
 use super::markup::Markup;
 use super::session::Visitor;
-use super::{Page, Turned};
-use crate::http::api::Api;
+use crate::http::api::state::Api;
+use crate::http::pages::page::{Page, Turned};
 use crate::model::view::{Paging, Scope, SessionFilter, SessionView};
 
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {

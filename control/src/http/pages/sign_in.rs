@@ -10,16 +10,16 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::markup::Markup;
-use super::session::{Act, Next, ours, public_url, sent, set_cookie};
-use super::{Page, Turned, hidden, oidc, touch};
-use crate::http::api::Api;
+use super::session::{Act, ours, public_url, sent, set_cookie};
+use super::{oidc, touch};
 use crate::http::api::error::Problem;
 use crate::http::api::extract::{Asked, Filled};
 use crate::http::api::front::Front;
 use crate::http::api::guard::Source;
 use crate::http::api::login::origin;
-use crate::identity::logins::LoginSession;
-use crate::model::login::{LoginKind, Rank};
+use crate::http::api::state::Api;
+use crate::http::pages::page::{Next, Page, Turned, hidden};
+use crate::model::login::{LoginKind, LoginSession, Rank};
 
 /// What a sign-in link carries.
 #[derive(Deserialize)]

@@ -4,13 +4,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::markup::Markup;
-use super::session::{Act, Fields, Visitor, is_id};
+use super::session::{Act, Fields, Visitor};
 use super::touch::Form;
-use super::{Page, Turned, hidden};
-use crate::http::api::Api;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
+use crate::http::api::state::Api;
 use crate::http::pages::factors::{agree, last_used};
+use crate::http::pages::page::{Page, Turned, hidden, is_id};
 use crate::identity::ssh_proof::SshKeyChallenge;
 use crate::model::error::ControlError;
 use crate::model::view::{Scope, SshKeyView};

@@ -7,9 +7,9 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::hidden;
 use super::markup::Markup;
-use crate::identity::challenge::Challenge;
+use crate::http::pages::page::hidden;
+use crate::identity::proof::Challenge;
 use crate::model::statement::Statement;
 
 const SCRIPT: &str = include_str!("passkey.js");

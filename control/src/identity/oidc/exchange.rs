@@ -22,8 +22,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{Refusal, Vouched};
 use crate::identity::issuers::{Claims, Expect, Issuers, Metadata, Typ};
+use crate::identity::oidc::refusal::Refusal;
+use crate::identity::oidc::vouched::Vouched;
 use crate::model::event::clip;
 use crate::model::issuer::Issuer;
 use crate::platform::email_address::Email;

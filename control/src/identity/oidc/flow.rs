@@ -7,12 +7,9 @@
 //! answer uses it up, whatever becomes of it.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use ipnet::IpNet;
 use policies::{IssuerName, Method, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -22,16 +19,16 @@ use subtle::ConstantTimeEq;
 use url::Url;
 
 use super::exchange::{Asking, Bond};
-use super::{Refusal, Vouched};
-use crate::identity::logins::{LoginSession, NewLogin};
 use crate::identity::oidc::people;
+use crate::identity::oidc::refusal::Refusal;
+use crate::identity::oidc::vouched::Vouched;
 use crate::identity::{Identity, logins};
 use crate::kernel::refusals::Refused;
 use crate::model::error::ControlError;
 use crate::model::event::clip;
 use crate::model::inventory::Inventory;
 use crate::model::issuer::Issuer;
-use crate::model::login::{AtIssuer, Origin, Rank};
+use crate::model::login::{AtIssuer, LoginSession, NewLogin, Origin, Rank};
 use crate::platform::ids;
 use crate::platform::ids::Hash;
 use crate::store::issuers as table;
@@ -41,25 +38,8 @@ use crate::store::issuers::Flow;
 pub(crate) const LIFE: Ttl = Ttl::from_secs(10 * 60);
 /// As many sign-ins at once as memory and table hold without a thought; the oldest makes room.
 const MOST: i64 = 10_000;
-/// How many of one network begin in a minute, and how many at once.
-const EACH: (u32, u32) = (100, 300);
 const STATE: &str = "psf_";
 const BROWSER: &str = "psb_";
-
-/// How often sign-ins begin, by network.
-pub(crate) struct Flows(DefaultKeyedRateLimiter<Option<IpNet>>);
-
-impl Flows {
-    pub(crate) fn new() -> Self {
-        let of = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
-        Self(RateLimiter::keyed(Quota::per_minute(of(EACH.0)).allow_burst(of(EACH.1))))
-    }
-
-    /// Forgets whose bound is whole again.
-    pub(crate) fn forget(&self) {
-        self.0.retain_recent();
-    }
-}
 
 /// A sign-in that has begun.
 #[derive(Debug)]

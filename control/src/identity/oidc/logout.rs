@@ -8,11 +8,11 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::Refusal;
 use crate::identity::issuers::{Claims, Expect, Typ};
+use crate::identity::oidc::refusal::Refusal;
 use crate::identity::{Identity, logins};
 use crate::kernel::refusals::Refused;
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
 use crate::model::login::{LoginEnd, Which};

@@ -11,10 +11,10 @@ use policies::{IssuerName, NameError, Principal, PrincipalId, Timestamp, Ttl};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::Vouched;
 use super::issuer::trust;
+use crate::identity::oidc::vouched::Vouched;
 use crate::identity::{Identity, logins};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;

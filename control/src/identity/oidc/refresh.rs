@@ -5,8 +5,8 @@
 //! has a round of its own. One that can't be asked ends its round at once and is left alone for a
 //! while, and its word holds for `refresh_grace` more.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -19,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::exchange::Asking;
 use super::people::{TABLE, lapsed_since, row};
-use super::{Refusal, Vouched};
 use crate::identity::Identity;
 use crate::identity::oidc::people;
+use crate::identity::oidc::refusal::Refusal;
+use crate::identity::oidc::vouched::Vouched;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::issuer::Issuer;
@@ -54,22 +55,6 @@ impl Answered {
             // It speaks, but of this person in a way that can't be used.
             Ok(None) | Err(_) => Self::Nothing,
         }
-    }
-}
-
-/// Issuers that couldn't be asked the last time, so that an outage is told once.
-#[derive(Default)]
-pub(crate) struct Outages(Mutex<BTreeSet<IssuerName>>);
-
-impl Outages {
-    /// Whether this is news.
-    fn set(&self, issuer: &IssuerName, out: bool) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if out { known.insert(issuer.clone()) } else { known.remove(issuer) }
-    }
-
-    fn is_out(&self, issuer: &IssuerName) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(issuer)
     }
 }
 

@@ -12,15 +12,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::Vouched;
 use super::issuer::tests::issuer;
 use super::logout::Meant;
 use super::refresh::Rounds;
 use crate::identity::logins;
-use crate::identity::logins::{LoginSession, NewLogin};
+use crate::identity::oidc::vouched::Vouched;
 use crate::identity::oidc::{logout, people};
 use crate::model::issuer::Issuer;
-use crate::model::login::{AtIssuer, Origin, Rank};
+use crate::model::login::{AtIssuer, LoginSession, NewLogin, Origin, Rank};
 use crate::tests::{RULES, World, actor, inventory};
 
 /// How an issuer answers a refresh token.

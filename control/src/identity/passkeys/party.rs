@@ -16,10 +16,10 @@ use webauthn_rs::prelude::{
     RegisterPublicKeyCredential, Uuid, Webauthn, WebauthnBuilder,
 };
 
-use super::Unproven;
 use super::evidence::{Assertion, PublicKey};
 use crate::model::attestation::AttestationRoots;
 use crate::model::error::{ControlError, Unreadable};
+use crate::model::unproven::Unproven;
 
 /// Longer answers are no authenticator's.
 const ANSWER_MAX: usize = 32 * 1024;

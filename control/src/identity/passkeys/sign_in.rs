@@ -5,52 +5,23 @@
 
 use std::net::IpAddr;
 
-use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use policies::{Method, Purpose, Timestamp};
+use policies::{Method, Purpose};
 use serde_json::{Value, json};
 use webauthn_rs::prelude::PublicKeyCredential;
 
-use super::{Unproven, evidence, party};
-use crate::identity::challenge::{Challenge, Failure, PATIENCE};
-use crate::identity::logins::{LoginSession, NewLogin};
-use crate::identity::{Identity, logins, passkeys};
+use crate::identity::passkeys::{check, evidence, party};
+use crate::identity::proof::{Challenge, Failure, PATIENCE};
+use crate::identity::{Identity, logins};
 use crate::kernel::refusals::{CountedBy, Refused};
-use crate::kernel::transaction::Transaction;
+use crate::kernel::state::Transaction;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
-use crate::model::login::{Origin, Rank};
+use crate::model::login::{LoginSession, NewLogin, Origin, Rank};
 use crate::model::statement::Statement;
+use crate::model::unproven::Unproven;
 use crate::store;
-
-/// Eight bytes of time and sixteen that are drawn.
-const HEAD: usize = 24;
-
-/// Makes sign-in challenges, and knows them again.
-pub(crate) struct Nonces(hmac::Key);
-
-impl Nonces {
-    /// Challenges of a former run of the program are not known again.
-    pub(crate) fn new() -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()))
-    }
-
-    fn make(&self, now: Timestamp) -> Vec<u8> {
-        let drawn: [u8; HEAD - 8] = rand::random();
-        let head = [&now.millis().to_be_bytes()[..], &drawn].concat();
-        let tag = hmac::sign(&self.0, &head);
-        [&head, tag.as_ref()].concat()
-    }
-
-    /// When it was made, if it was made here.
-    fn read(&self, nonce: &[u8]) -> Option<Timestamp> {
-        let (head, tag) = nonce.split_at_checked(HEAD)?;
-        hmac::verify(&self.0, head, tag).ok()?;
-        let (time, _) = head.split_first_chunk()?;
-        Some(Timestamp::from_millis(i64::from_be_bytes(*time)))
-    }
-}
 
 impl Identity {
     /// Asks whoever is at the browser to sign in.
@@ -157,10 +128,10 @@ async fn sign_in_with_passkey(
     let answer: PublicKeyCredential = party::read(answer)?;
     // Nobody has said who they are: the authenticator has to.
     answer.get_user_unique_id().ok_or(Unproven::Malformed)?;
-    let kept = passkeys::owner(tx, &answer).await?;
+    let kept = check::owner(tx, &answer).await?;
     let principal = kept.view.principal.clone();
     let asked = evidence::challenge(&statement, &nonce);
-    let (passkey, assertion) = passkeys::check(tx, identity, kept, &asked, &answer).await?;
+    let (passkey, assertion) = check::check(tx, identity, kept, &asked, &answer).await?;
     let new = NewLogin {
         principal,
         method: Method::Passkey,
@@ -177,22 +148,4 @@ async fn sign_in_with_passkey(
     let login = session.actor.login.clone();
     tx.record(Event::new(&session.actor, "login.proven", login, detail)).await?;
     Ok(session)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_nonce_is_known_again_by_the_one_who_made_it() {
-        let (ours, theirs) = (Nonces::new(), Nonces::new());
-        let now = Timestamp::from_millis(1_800_000_000_000);
-        let nonce = ours.make(now);
-        assert_eq!((ours.read(&nonce), theirs.read(&nonce)), (Some(now), None));
-        let mut later = nonce.clone();
-        later[7] ^= 1;
-        for bad in [&later[..], &nonce[..HEAD], &nonce[1..], &[]] {
-            assert_eq!(ours.read(bad), None);
-        }
-    }
 }

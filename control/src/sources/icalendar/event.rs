@@ -8,7 +8,7 @@ use policies::Timestamp;
 
 use super::rule::Rule;
 use super::zones::Zones;
-use super::{Budget, Fault, Turn};
+use crate::sources::icalendar::budget::{Budget, Fault, Turn};
 use crate::sources::icalendar::moment::{Moment, When};
 use crate::sources::icalendar::property::{all, first, names, parameter};
 
@@ -129,7 +129,7 @@ impl Held {
     /// Hands on each start before the span ends, with its length, and each of them once.
     pub(super) fn starts(
         &self,
-        span: super::Span,
+        span: super::budget::Span,
         budget: &mut Budget,
         mut take: impl FnMut(&Zoned, Span, &mut Budget) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
@@ -154,7 +154,7 @@ impl Held {
         &self,
         start: &Zoned,
         length: Span,
-        (since, until): super::Span,
+        (since, until): super::budget::Span,
     ) -> Result<Option<Turn>, Fault> {
         let end = start.checked_add(length).map_err(|_| "it never ends")?;
         let instant = |at: &Zoned| Timestamp::from_millis(at.timestamp().as_millisecond());

@@ -7,6 +7,7 @@
 //! counted, so that nobody is on call by a guess; where a change of a series can't be placed, the
 //! whole series is left out.
 
+pub(crate) mod budget;
 mod event;
 mod moment;
 mod property;
@@ -17,41 +18,22 @@ mod text;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use event::{Event, Which};
 use jiff::tz::TimeZone;
-use policies::Timestamp;
-
-use crate::sources::icalendar::moment::When;
-use event::Event;
-use event::Which;
 use zones::Zones;
+
+use crate::sources::icalendar::budget::{Budget, Fault, Span, Turn};
+use crate::sources::icalendar::moment::When;
 
 /// How many events a feed may have.
 const MOST_EVENTS: usize = 5_000;
-/// How often all events of a feed together may name somebody.
-pub(crate) const MOST_NAMED: usize = 200_000;
-/// How often one series, and all of a feed, may repeat before the time that is asked about ends.
-const MOST_REPEATS: usize = 20_000;
-const MOST_REPEATS_IN_ALL: usize = 1_000_000;
 /// How long reading a feed may take. One rule that never comes true takes a fraction of it.
 const LONGEST: Duration = Duration::from_secs(2);
 /// How many reasons are told, and how long a name of an event is in them.
 const MOST_REASONS: usize = 5;
 const LONGEST_UID: usize = 60;
-
-/// Why an event is left out, or a whole feed.
-pub(crate) type Fault = &'static str;
-
-const TOO_MUCH: Fault = "it repeats too often, or reading it takes too long";
-
-/// A turn as the feed has it: whom it names, since when, until when.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Turn {
-    pub(crate) names: Vec<String>,
-    pub(crate) from: Timestamp,
-    pub(crate) until: Timestamp,
-}
 
 /// What a feed holds, how much of it is left out, and the first reasons for that.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -70,36 +52,6 @@ impl Feed {
         }
     }
 }
-
-/// What is left of the bounds of a feed.
-struct Budget {
-    named: usize,
-    repeats: usize,
-    ends: Instant,
-}
-
-impl Budget {
-    #[expect(clippy::disallowed_methods, reason = "bounds the work, and decides about nobody")]
-    fn within(time: Duration) -> Self {
-        let ends = Instant::now() + time;
-        Self { named: MOST_NAMED, repeats: MOST_REPEATS_IN_ALL, ends }
-    }
-
-    /// Looks whether there is time for one more step.
-    #[expect(clippy::disallowed_methods, reason = "bounds the work, and decides about nobody")]
-    fn repeat(&mut self) -> Result<(), Fault> {
-        self.repeats = self.repeats.checked_sub(1).ok_or(TOO_MUCH)?;
-        if Instant::now() < self.ends { Ok(()) } else { Err(TOO_MUCH) }
-    }
-
-    fn name(&mut self, names: usize) -> Result<(), Fault> {
-        self.named = self.named.checked_sub(names.max(1)).ok_or(TOO_MUCH)?;
-        Ok(())
-    }
-}
-
-/// The time that is asked about.
-type Span = (Timestamp, Timestamp);
 
 /// Reads all turns that overlap a span of time.
 pub(crate) fn read(text: &str, zone: &TimeZone, span: Span) -> Result<Feed, Fault> {

@@ -13,7 +13,7 @@ use policies::{Timestamp, Ttl};
 use rrule::{RRule, Tz, Unvalidated};
 
 use super::zones::Zones;
-use super::{Budget, Fault, MOST_REPEATS, TOO_MUCH};
+use crate::sources::icalendar::budget::{Budget, Fault, MOST_REPEATS, TOO_MUCH};
 use crate::sources::icalendar::moment::{Moment, When};
 use crate::sources::icalendar::property::weekday;
 

@@ -2,6 +2,9 @@ use jiff::civil::{Date, DateTime, Weekday};
 use jiff::{ToSpan, Zoned};
 use proptest::prelude::*;
 
+use policies::Timestamp;
+
+use super::budget::{MOST_NAMED, MOST_REPEATS_IN_ALL, TOO_MUCH};
 use super::*;
 
 fn at(text: &str) -> Timestamp {

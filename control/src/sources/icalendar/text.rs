@@ -6,7 +6,7 @@
 
 use icalendar::parser::{Component, read_calendar_simple, unfold};
 
-use super::Fault;
+use crate::sources::icalendar::budget::Fault;
 
 /// How deep components may lie within each other: an alarm of an event of a calendar is at 3.
 const DEEPEST: usize = 8;

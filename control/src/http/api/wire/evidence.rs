@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Authn;
+use super::people::Authn;
 use crate::evidence::timeline;
 use crate::model::view::{AuditView, SessionView};
 

@@ -21,6 +21,6 @@ pub(crate) use explain::Explanation;
 pub(crate) use logins::LoginSession;
 pub(crate) use notifications::Channel;
 pub(crate) use notifications::Notification;
-pub(crate) use people::{Authn, Person, Token};
+pub(crate) use people::{Person, Token};
 pub(crate) use reviews::Review;
 pub(crate) use targets::{Lock, Target};

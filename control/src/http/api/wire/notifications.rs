@@ -4,8 +4,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::model::channel::ChannelView;
 use crate::model::view::LetterView;
-use crate::notify::ChannelView;
 
 /// A message, without what it says.
 #[derive(Debug, Serialize, ToSchema)]
