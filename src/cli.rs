@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use control::ControlError;
+use control::{ControlError, StoreError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
@@ -174,7 +174,7 @@ impl Failure {
             Self::Conflict(_)
             | Self::Up(
                 UpError::State(StateError::InUse { .. })
-                | UpError::Control(ControlError::RolledBack(_)),
+                | UpError::Control(ControlError::Store(StoreError::RolledBack(_))),
             ) => 6,
             Self::Up(_) | Self::Demo(_) | Self::Declined | Self::Failed(_) | Self::Io { .. } => 1,
         }
@@ -185,7 +185,7 @@ impl Failure {
             Self::Client(error) => error.remedy(),
             Self::Up(UpError::Config(_) | UpError::Nobody(_) | UpError::Broken) => None,
             Self::Up(UpError::State(StateError::InUse { .. })) => None,
-            Self::Up(UpError::Control(ControlError::RolledBack(_))) => Some(
+            Self::Up(UpError::Control(ControlError::Store(StoreError::RolledBack(_)))) => Some(
                 "What was revoked, removed or locked since would come back. Put the newer database back, or \
                  start once with
   `--accept-rollback`: all grants, requests and sign-ins end, known locks \

@@ -71,7 +71,9 @@ pub use model::channel_bounds::Bounds;
 pub use model::channel_email::{Mail, MailFault, MailTls, Server};
 pub use model::channel_template::{TemplateFault, Templates};
 pub use model::context::World;
-pub use model::error::{ControlError, Rejection, Unreadable};
+pub use model::error::{
+    ControlError, InternalError, Refusal, Rejection, StoreError, TooMany, Unreadable, UpstreamError,
+};
 pub use model::high_water::{AcceptedRollback, HIGH_WATER_FILE, Rollback, StorePoint};
 pub use model::inventory::{Inventory, Secrets};
 pub use model::issuer::Issuer;

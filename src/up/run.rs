@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use control::{ControlError, Links};
+use control::{ControlError, Links, Refusal};
 use policies::PrincipalId;
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -96,7 +96,8 @@ async fn invite(gateway: &Gateway, config: &Config, start: &Start) -> Result<(),
             true => control.identity.recover_at_console(id).await,
             false => control.identity.invite(None, id).await,
         };
-        let nobody = |error: &ControlError| matches!(error, ControlError::NotFound(_));
+        let nobody =
+            |error: &ControlError| matches!(error, ControlError::Refused(Refusal::NotFound(_)));
         let invite = invite.map_err(|error| match nobody(&error) {
             true => UpError::Nobody(id.clone()),
             false => error.into(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use control::{ControlError, GrantFilter, HIGH_WATER_FILE, Paging, Rollback, Scope};
+use control::{ControlError, GrantFilter, HIGH_WATER_FILE, Paging, Rollback, Scope, StoreError};
 use policies::Subject;
 use postern::config::Config;
 use postern::up::{Gateway, UpError};
@@ -132,7 +132,9 @@ async fn an_older_database_is_refused_and_nothing_revoked_comes_back_with_it() {
 
     let loaded = Config::load(&config).unwrap();
     let refused = Gateway::start(&loaded).await;
-    let Err(UpError::Control(ControlError::RolledBack(why))) = refused else { panic!() };
+    let Err(UpError::Control(ControlError::Store(StoreError::RolledBack(why)))) = refused else {
+        panic!()
+    };
     assert!(matches!(why, Rollback::Older { .. }), "{why}");
     let (ok, _, errors) = cli(&["up", "--config", config.to_str().unwrap()]).await;
     assert!(!ok);

@@ -14,7 +14,7 @@ use crate::access::terms::terms_of;
 use crate::access::{Access, issue_grant, load, requests, step_up, terms, transitions};
 use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::text::check_text;
 use crate::model::unusual::Unusual;
 use crate::model::view::Asked;
@@ -88,8 +88,8 @@ pub(crate) fn makes_sense(
     tx: &Transaction,
     requested: &AccessRequestInput,
     count: usize,
-) -> Result<(), ControlError> {
-    let invalid = |message: &str| Err(ControlError::Invalid(message.to_owned()));
+) -> Result<(), Refusal> {
+    let invalid = |message: &str| Err(Refusal::Invalid(message.to_owned()));
     if count > TOGETHER_MOST {
         return invalid("one request asks for 20 things at most");
     }
@@ -137,7 +137,7 @@ async fn reused(
             "grant `{}` is open now: ask for {starts_at} once it has ended, or extend it",
             first.id
         );
-        return Err(ControlError::Conflict(message));
+        return Err(Refusal::Conflict(message).into());
     }
     if live.len() < all.len() {
         return Ok(None);
@@ -162,7 +162,7 @@ async fn live_grant(
                  `postern done {0}` and ask for now",
             grant.id
         );
-        return Err(ControlError::Conflict(message));
+        return Err(Refusal::Conflict(message).into());
     }
     terms::covers(tx, &grant, facts).await?;
     Ok(Some(grant))
@@ -305,17 +305,17 @@ async fn makes_room(tx: &mut Transaction, request: &Request) -> Result<(), Contr
     }
     if count >= PENDING_EACH && request.act == Act::Connect {
         let message = format!("{PENDING_EACH} of your requests wait already");
-        return Err(ControlError::Conflict(message));
+        return Err(Refusal::Conflict(message).into());
     }
     Ok(())
 }
 
 fn waits_already(request: &Request) -> ControlError {
-    ControlError::Conflict(format!(
+    Refusal::Conflict(format!(
         "request `{0}` for the same access waits already: change it with `postern edit {0}`, or take \
          it back with `postern withdraw {0}`",
         request.id
-    ))
+    )).into()
 }
 
 /// Whether somebody who asks this can as well wait for that.

@@ -13,7 +13,7 @@ use crate::access::input::{AccessRequestInput, Answer, REASON_MAX};
 use crate::access::{Access, ask, issue_grant, load, requests, terms, transitions};
 use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::text::check_text;
 use crate::model::view::Asked;
 use crate::store::requests::Stored;
@@ -120,7 +120,7 @@ fn changed(
     let Changes { ttl, reason, ticket, starts_at } = changes;
     if matches!(starts_at, Part::Becomes(_)) && request.extends.is_some() {
         let message = "an extension begins where the grant would end: it has no other time";
-        return Err(ControlError::Invalid(message.to_owned()));
+        return Err(Refusal::Invalid(message.to_owned()).into());
     }
     let requested = AccessRequestInput {
         also: request.also.clone(),

@@ -16,7 +16,7 @@ use crate::access::Access;
 use crate::access::input::AccessRequestInput;
 use crate::model::actor::{Actor, Asker};
 use crate::model::carrier::Carrier;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, InternalError, Refusal};
 use crate::model::inventory::Inventory;
 use crate::policy::risk;
 
@@ -48,7 +48,7 @@ impl Access {
         // The coming week is gone through, which takes a moment: for one at a time, beside the others.
         // Whoever doesn't wait for the answer keeps the turn until it is there all the same.
         let turn = Arc::clone(&self.own.explaining).acquire_owned();
-        let turn = turn.await.map_err(|_| ControlError::Broken)?;
+        let turn = turn.await.map_err(|_| InternalError::Broken)?;
         let (access, oversees) = (self.clone(), actor.oversees());
         let explaining = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -57,7 +57,7 @@ impl Access {
             let explanation = if oversees { explanation } else { discreet(explanation) };
             Ok(access.unless_locked(&asker, &inventory, &requested, explanation))
         });
-        explaining.await.map_err(|_| ControlError::Broken)?
+        explaining.await.map_err(|_| InternalError::Broken)?
     }
 
     /// A lock stands above all rules.
@@ -106,15 +106,15 @@ impl Inventory {
         requested: &AccessRequestInput,
         facts: &Facts,
     ) -> Result<Explanation, ControlError> {
-        let person = self.people.get(who).ok_or(ControlError::NotFound("person"))?;
+        let person = self.people.get(who).ok_or(Refusal::NotFound("person"))?;
         let (world, calendar) = (self.seen_by_rules(), &self.world.calendar);
         let clock = |now| calendar.local(now);
         let inquiry = Inquiry { book: &self.rules, world: &world, clock: &clock };
         let facts = self.informed(&person.principal, facts);
         inquiry.explain(who, &requested.resource, facts).map_err(|why| match why {
-            InquiryError::NoPerson(_) => ControlError::NotFound("person"),
-            InquiryError::NoTarget(_) => ControlError::NotFound("target"),
-            InquiryError::Resource(why) => ControlError::Refused(why.into()),
+            InquiryError::NoPerson(_) => Refusal::NotFound("person").into(),
+            InquiryError::NoTarget(_) => Refusal::NotFound("target").into(),
+            InquiryError::Resource(why) => Refusal::Rejected(why.into()).into(),
         })
     }
 

@@ -9,7 +9,7 @@ use crate::access::transitions::extends;
 use crate::access::{Access, ask, load, terms};
 use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::text::check_text;
 use crate::model::view::Asked;
 use crate::policy::risk;
@@ -56,7 +56,7 @@ async fn ask_longer(
     tx.inventory.person(&asker.principal)?;
     let grant = load::granted(tx, id).await?;
     if grant.principal != asker.principal {
-        return Err(ControlError::NotFound("grant"));
+        return Err(Refusal::NotFound("grant").into());
     }
     tx.kernel().not_locked(asker, &grant.resource, tx.now)?;
     let first = load::stored(tx, &grant.request).await?;
@@ -80,10 +80,11 @@ async fn ask_longer(
     if let Some(waiting) = waits_longer(tx, &grant).await? {
         return match is_same(&waiting, &requested) {
             true => Ok((waiting, Vec::new())),
-            false => Err(ControlError::Conflict(format!(
+            false => Err(Refusal::Conflict(format!(
                 "request `{}` to extend this grant waits already: take it back first",
                 waiting.id
-            ))),
+            ))
+            .into()),
         };
     }
     let AccessRequestInput { resource, also, reason, ticket, act, .. } = requested;

@@ -20,7 +20,7 @@ use crate::kernel::cuts::{Deed, InForce, What};
 use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
 use crate::model::carrier::Carrier;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, InternalError, Refusal};
 use crate::model::event::Event;
 use crate::model::inventory::Inventory;
 use crate::model::unusual::Unusual;
@@ -133,7 +133,7 @@ impl Access {
         let (inventory, now) = (self.kernel.inventory(), self.kernel.now());
         let mut db = self.kernel.store().read().await?;
         let found = store::grants::find(&mut db, id).await?;
-        let grant = self.kernel.cuts().apply_to(found.ok_or(ControlError::NotFound("grant"))?);
+        let grant = self.kernel.cuts().apply_to(found.ok_or(Refusal::NotFound("grant"))?);
         self.may_end(&mut db, (&inventory, now), actor, (&grant, &end)).await?;
         let value = grant.apply(GrantEvent::End(end.clone()), now)?;
         let what = What::Grant { grant: value.id.clone(), end };
@@ -151,7 +151,7 @@ impl Access {
         let own = grant.principal == actor.principal.id;
         if *end == End::Done {
             let message = "only its holder gives a grant back: others revoke it";
-            return own.then_some(()).ok_or_else(|| ControlError::Forbidden(message.to_owned()));
+            return own.then_some(()).ok_or_else(|| Refusal::Forbidden(message.to_owned()).into());
         }
         self.kernel.not_shut_out(&actor.asker(), now)?;
         let person = inventory.person(&actor.principal.id)?;
@@ -160,14 +160,14 @@ impl Access {
         }
         if own {
             let message = "this is your own grant: give it back with `postern done`";
-            return Err(ControlError::Forbidden(message.to_owned()));
+            return Err(Refusal::Forbidden(message.to_owned()).into());
         }
         // Nobody was asked in an emergency; whoever is to look at it may end it, too.
         if let Some(review) = store::reviews::of(db, &grant.id).await? {
             return Ok(review.concerns(&inventory.reviewer(&person.principal, &review)?)?);
         }
         let asked = store::requests::find(db, &grant.request).await?;
-        let request = asked.ok_or(ControlError::NotFound("request"))?.request;
+        let request = asked.ok_or(Refusal::NotFound("request"))?.request;
         Ok(request.may_decide(&inventory.decider(&person.principal, &request)?)?)
     }
 
@@ -180,7 +180,7 @@ impl Access {
             .to_the_end(async move {
                 let mut tx = access.kernel.begin().await?;
                 let (grant, keep, rights) = use_grant(&mut tx, &id, &visit).await?;
-                let ends = grant.deadline().ok_or(ControlError::NotFound("grant"))?;
+                let ends = grant.deadline().ok_or(Refusal::NotFound("grant"))?;
                 let credential = upstream(&tx, &grant, &rights)?;
                 tx.commit().await?;
                 Ok(Begun { ends, credential, keep, rights })
@@ -244,7 +244,7 @@ async fn was_proved(
     session: &SessionId,
     grant: &GrantId,
 ) -> Result<bool, ControlError> {
-    store::proofs::is_session_proved(tx.db(), session, grant).await
+    Ok(store::proofs::is_session_proved(tx.db(), session, grant).await?)
 }
 
 /// Which of the target's kinds of channels the rules let this grant open. One for which they take
@@ -273,15 +273,15 @@ fn rights(
 fn upstream(tx: &Transaction, grant: &Grant, rights: &Rights) -> Result<Upstream, ControlError> {
     let (target, resource) = tx.inventory.resolve(&grant.resource)?;
     let kind = target.logins.get(&resource.login);
-    match kind.ok_or(ControlError::NotFound("login"))? {
+    match kind.ok_or(Refusal::NotFound("login"))? {
         Credential::Password => {
             let secret = tx.inventory.secrets.get(&target.name, &resource.login);
-            let secret = secret.ok_or(ControlError::NotFound("upstream password"))?;
+            let secret = secret.ok_or(Refusal::NotFound("upstream password"))?;
             Ok(Upstream::Password(secret.clone()))
         }
         Credential::Key => {
             let secret = tx.inventory.secrets.get(&target.name, &resource.login);
-            let secret = secret.ok_or(ControlError::NotFound("upstream key"))?;
+            let secret = secret.ok_or(Refusal::NotFound("upstream key"))?;
             Ok(Upstream::SshKey(secret.clone()))
         }
         Credential::Certificate => match target.kind {
@@ -306,7 +306,7 @@ fn ssh_certificate(
     rights: &Rights,
 ) -> Result<Upstream, ControlError> {
     let ssh = tx.kernel().settings().ssh.as_ref();
-    let ssh = ssh.ok_or(ControlError::NotFound("authority for SSH"))?;
+    let ssh = ssh.ok_or(Refusal::NotFound("authority for SSH"))?;
     let permits = permits(&rights.channels);
     let requested = LoginCert {
         login: resource.login.as_str(),
@@ -315,7 +315,7 @@ fn ssh_certificate(
         life: CERTIFICATE_LIFE.duration(),
     };
     let issued = ssh.authority.issue_login(&requested, tx.now.millis());
-    let issued = issued.map_err(ControlError::IssueSsh)?;
+    let issued = issued.map_err(InternalError::IssueSsh)?;
     Ok(Upstream::SshCertificate(Box::new(issued)))
 }
 
@@ -347,7 +347,7 @@ fn is_vouched(visit: &Visit, asked: &Stored) -> bool {
 /// A step-up is wanted: because of what is unusual, where something is.
 fn told_why(mut error: ControlError, unusual: &Unusual) -> ControlError {
     let because = unusual.told();
-    if let ControlError::StepUpNeeded { why, .. } = &mut error
+    if let ControlError::Refused(Refusal::StepUpNeeded { why, .. }) = &mut error
         && !because.is_empty()
     {
         *why = format!("{why}: {}", because.join(", "));

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::access::input::AccessRequestInput;
 use crate::access::{load, reviews, step_up, transitions};
 use crate::kernel::state::Transaction;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::By;
 use crate::platform::ids;
 
@@ -33,10 +33,11 @@ pub(crate) async fn give(
     request: &Request,
 ) -> Result<Vec<Grant>, ControlError> {
     if !matches!(request.state, RequestState::Granted { .. }) {
-        return Err(ControlError::Conflict(format!(
+        return Err(Refusal::Conflict(format!(
             "the request is {}, not granted",
             request.state.word()
-        )));
+        ))
+        .into());
     }
     if let Some(grant) = &request.extends {
         return lengthen(tx, request, grant).await;

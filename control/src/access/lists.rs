@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 
 use crate::access::Access;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::view::{GrantFilter, GrantView, Page, Paging, RequestFilter, RequestView, Scope};
 use crate::store;
 use crate::store::requests::Stored;
@@ -27,7 +27,7 @@ impl Access {
         let db = &mut *self.kernel.store().read().await?;
         let found = store::requests::find(db, id).await?;
         let stored = found.filter(|stored| self.may_see(actor, &stored.request));
-        self.show(db, actor, stored.ok_or(ControlError::NotFound("request"))?).await
+        self.show(db, actor, stored.ok_or(Refusal::NotFound("request"))?).await
     }
 
     /// Requests, newest first. `Inbox` is what waits for the actor's own verdict.
@@ -141,11 +141,11 @@ impl Access {
     /// Where there is none that the actor may see.
     pub async fn grant(&self, actor: &Actor, id: &GrantId) -> Result<GrantView, ControlError> {
         let db = &mut *self.kernel.store().read().await?;
-        let none = || ControlError::NotFound("grant");
+        let none = || Refusal::NotFound("grant");
         let grant = store::grants::find(db, id).await?.ok_or_else(none)?;
         let view = self.reveal(db, actor, grant).await?;
         let own = view.grant.principal == actor.principal.id;
-        if own || view.may_revoke || actor.oversees() { Ok(view) } else { Err(none()) }
+        if own || view.may_revoke || actor.oversees() { Ok(view) } else { Err(none().into()) }
     }
 
     /// Grants, newest first. `Inbox` is the live ones that the actor may revoke.
@@ -182,7 +182,7 @@ impl Access {
 }
 
 /// Whose rows to look through; none means everybody's.
-fn whose(actor: &Actor, scope: Scope) -> Result<Option<&PrincipalId>, ControlError> {
+fn whose(actor: &Actor, scope: Scope) -> Result<Option<&PrincipalId>, Refusal> {
     match scope {
         Scope::Mine => Ok(Some(&actor.principal.id)),
         Scope::Inbox => Ok(None),

@@ -4,19 +4,19 @@ use policies::{Grant, GrantEvent, GrantId, PrincipalId, RequestId, Resource};
 
 use crate::access::transitions;
 use crate::kernel::state::Transaction;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::By;
 use crate::store;
 use crate::store::requests::Stored;
 
 pub(crate) async fn stored(tx: &mut Transaction, id: &RequestId) -> Result<Stored, ControlError> {
     let found = store::requests::find(tx.db(), id).await?;
-    found.ok_or(ControlError::NotFound("request"))
+    found.ok_or(Refusal::NotFound("request").into())
 }
 
 pub(crate) async fn granted(tx: &mut Transaction, id: &GrantId) -> Result<Grant, ControlError> {
     let found = store::grants::find(tx.db(), id).await?;
-    found.ok_or(ControlError::NotFound("grant"))
+    found.ok_or(Refusal::NotFound("grant").into())
 }
 
 /// Their grant for it that isn't over, as time has made it by now.

@@ -9,7 +9,7 @@ use policies::{Lock, LockId, Subject, Timestamp};
 use crate::access::Access;
 use crate::kernel::cuts::{Deed, InForce, What};
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::inventory::Inventory;
 use crate::model::view::LockView;
 use crate::platform::ids;
@@ -76,7 +76,7 @@ impl Access {
         let (inventory, now) = (self.kernel.inventory(), self.kernel.now());
         self.kernel.not_shut_out(&actor.asker(), now)?;
         if !inventory.person(&actor.principal.id)?.admin {
-            return Err(ControlError::Forbidden("this takes an admin".to_owned()));
+            return Err(Refusal::Forbidden("this takes an admin".to_owned()).into());
         }
         check(&lock.subject, actor, lock.until, now)?;
         let members = inventory.locked_out(&lock.subject);
@@ -105,14 +105,14 @@ impl Access {
     }
 
     /// What was taken back stays taken back: its copies may be anywhere.
-    fn can_be_lifted(&self, id: &LockId) -> Result<(), ControlError> {
+    fn can_be_lifted(&self, id: &LockId) -> Result<(), Refusal> {
         let locks = self.kernel.feed().locks();
         let lock = locks.iter().find(|lock| lock.id == *id);
         match lock.map(|lock| &lock.subject) {
             Some(Subject::Credential(credential)) => {
                 let message =
                     format!("`{credential}` was taken back for good: sign in again instead");
-                Err(ControlError::Conflict(message))
+                Err(Refusal::Conflict(message))
             }
             Some(
                 Subject::Principal(_)
@@ -172,7 +172,7 @@ fn check(
     actor: &Actor,
     until: Option<Timestamp>,
     now: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), Refusal> {
     let own = match subject {
         Subject::Principal(id) => *id == actor.principal.id,
         Subject::Group(name) => actor.principal.groups.contains(name),
@@ -181,10 +181,10 @@ fn check(
     };
     if own {
         let message = "this would lock yourself out, and nobody locked out can lift a lock";
-        return Err(ControlError::Conflict(message.to_owned()));
+        return Err(Refusal::Conflict(message.to_owned()));
     }
     if until.is_some_and(|until| until <= now) {
-        return Err(ControlError::Invalid("the lock would have ended already".to_owned()));
+        return Err(Refusal::Invalid("the lock would have ended already".to_owned()));
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ pub(crate) async fn escalate(tx: &mut Transaction, request: &Request) -> Result<
         }
         Err(RequestError::Lapsed) => lapse(tx, request).await.map(drop),
         // Nobody is left to turn to: it isn't looked at again.
-        Err(_) => store::requests::update(tx.db(), request, None).await,
+        Err(_) => Ok(store::requests::update(tx.db(), request, None).await?),
     }
 }
 

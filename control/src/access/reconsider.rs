@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, load, pending, step_up, terms, transitions};
 use crate::kernel::state::Transaction;
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
 use crate::policy::evaluate::was_proved;
@@ -119,7 +119,9 @@ pub(crate) async fn review_grants(
         }
         match review(tx, &grant).await {
             Ok(()) => {}
-            Err(ControlError::Refused(why)) => end_by_rules(tx, &grant, &why).await?,
+            Err(ControlError::Refused(Refusal::Rejected(why))) => {
+                end_by_rules(tx, &grant, &why).await?
+            }
             Err(other) => return Err(other),
         }
     }

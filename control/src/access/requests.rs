@@ -10,7 +10,7 @@ use crate::access::step_up::{Wanted, check_given, told};
 use crate::access::{Access, issue_grant, load, step_up, transitions};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::event::{By, Event};
 use crate::model::statement;
 use crate::model::text::check_text;
@@ -48,7 +48,7 @@ impl Access {
         let verdict = approve(&mut tx, actor, id, yes).await?;
         let revision = tx.commit().await?;
         let answer = verdict
-            .map_err(|why| ControlError::Conflict(format!("the request was withdrawn: {why}")))?;
+            .map_err(|why| Refusal::Conflict(format!("the request was withdrawn: {why}")))?;
         Ok(Asked::new(answer, revision))
     }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::access::{Access, load};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::Event;
 use crate::model::view::{Page, Paging, ReviewView};
 use crate::platform::ids;
@@ -45,7 +45,7 @@ impl Access {
     pub async fn review(&self, actor: &Actor, id: &ReviewId) -> Result<ReviewView, ControlError> {
         let found = store::reviews::find(&mut *self.kernel.store().read().await?, id).await?;
         let seen = found.and_then(|review| self.seen(actor, review));
-        seen.ok_or(ControlError::NotFound("review"))
+        seen.ok_or(Refusal::NotFound("review").into())
     }
 
     fn seen(&self, actor: &Actor, review: Review) -> Option<ReviewView> {
@@ -94,7 +94,7 @@ async fn sign(
 ) -> Result<(), ControlError> {
     let person = tx.acting(actor)?;
     let found = store::reviews::find(tx.db(), id).await?;
-    let review = found.ok_or(ControlError::NotFound("review"))?;
+    let review = found.ok_or(Refusal::NotFound("review"))?;
     let over = load::granted(tx, &review.grant).await?.deadline().is_none();
     let by = tx.inventory.reviewer(&person.principal, &review)?;
     let oversees = person.admin || person.auditor;

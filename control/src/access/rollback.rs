@@ -15,7 +15,7 @@ use crate::identity::logins;
 use crate::kernel::high_water;
 use crate::kernel::high_water::HighWater;
 use crate::kernel::state::Transaction;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, InternalError};
 use crate::model::event::{By, Event};
 use crate::model::high_water::{AcceptedRollback, Known, Rollback, StorePoint};
 use crate::model::login::{LoginEnd, Which};
@@ -144,7 +144,7 @@ impl Access {
     pub(crate) async fn mark(&self, marked: bool) -> Result<(), ControlError> {
         let high_water = self.kernel.high_water().clone();
         let saving = tokio::task::spawn_blocking(move || high_water.save());
-        saving.await.map_err(|_| ControlError::Broken)??;
+        saving.await.map_err(|_| InternalError::Broken)??;
         if marked {
             return Ok(());
         }
@@ -195,7 +195,7 @@ async fn end_everything(
         accepted.logins.extend(ended);
     }
     let now = tx.now;
-    store::high_water::end_all_proofs(tx.db(), now).await
+    Ok(store::high_water::end_all_proofs(tx.db(), now).await?)
 }
 
 /// Puts back what the high-water mark knows and the store has forgotten.

@@ -18,7 +18,7 @@ use crate::access::Access;
 use crate::identity::challenge;
 use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::Event;
 use crate::model::inventory::Inventory;
 use crate::model::statement;
@@ -84,7 +84,7 @@ impl Access {
         actor: &Actor,
         ended: Result<T, ControlError>,
     ) -> Result<T, ControlError> {
-        if let Err(ControlError::Unfit { id, why }) = &ended {
+        if let Err(ControlError::Refused(Refusal::Unfit { id, why })) = &ended {
             let mut tx = self.kernel.begin().await?;
             risk::failed(&mut tx, &actor.principal.id, "step-up").await?;
             let event = Event::new(actor, "step-up.refused", id, json!({ "reason": why }));
@@ -266,7 +266,7 @@ pub(super) async fn check_given(
     id: &StepUpId,
     shown: &[Statement],
 ) -> Result<StepUp, ControlError> {
-    let unfit = |why: &str| ControlError::Unfit { id: id.clone(), why: why.to_owned() };
+    let unfit = |why: &str| Refusal::Unfit { id: id.clone(), why: why.to_owned() };
     let found = store::step_ups::find(tx.db(), id).await?;
     let step_up = found.ok_or_else(|| unfit("there is none of that name"))?;
     let asked = Need {
@@ -281,6 +281,6 @@ pub(super) async fn check_given(
     if shown.iter().any(|statement| statement.digest() == step_up.digest) {
         Ok(step_up)
     } else {
-        Err(unfit("what was agreed to reads otherwise"))
+        Err(unfit("what was agreed to reads otherwise").into())
     }
 }

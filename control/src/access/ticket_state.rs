@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::access::{Access, reconsider};
 use crate::kernel::state::Transaction;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal, TooMany};
 use crate::model::event::{By, Event};
 use crate::model::tickets::Standing;
 use crate::platform::http_client::{HttpError, get};
@@ -37,7 +37,8 @@ impl Access {
             return Ok(());
         }
         drop(inventory);
-        let _place = self.own.lookups.try_acquire().map_err(|_| ControlError::Busy)?;
+        let _place =
+            self.own.lookups.try_acquire().map_err(|_| Refusal::TooMany(TooMany::Waiting))?;
         self.ask_tracker(&source, ticket).await
     }
 

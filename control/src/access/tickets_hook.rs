@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::access::{Access, ticket_state, transitions};
 use crate::kernel::state::Transaction;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::platform::webhook_signature::{WEBHOOK_TOLERANCE, WebhookHeaders, verify_webhook};
 use crate::store;
@@ -49,10 +49,10 @@ impl Access {
     ) -> Result<Closed, ControlError> {
         let secrets = self.kernel.inventory().workflow.ticket_secrets.clone();
         if secrets.is_empty() {
-            return Err(ControlError::NotFound("receiver of messages"));
+            return Err(Refusal::NotFound("receiver of messages").into());
         }
         verify_webhook(&secrets, headers, body, self.kernel.now())
-            .map_err(|why| ControlError::Disbelieved(why.to_string()))?;
+            .map_err(|why| Refusal::Disbelieved(why.to_string()))?;
         let message: Message = serde_json::from_slice(body).map_err(|_| unreadable())?;
         let (access, id) = (self.clone(), headers.id.to_owned());
         self.kernel
@@ -68,7 +68,7 @@ impl Access {
 
 fn unreadable() -> ControlError {
     let message = "the message has to be JSON with a `ticket` and its `state`";
-    ControlError::Invalid(message.to_owned())
+    Refusal::Invalid(message.to_owned()).into()
 }
 
 async fn hear(tx: &mut Transaction, id: &str, message: Message) -> Result<Closed, ControlError> {
@@ -76,7 +76,7 @@ async fn hear(tx: &mut Transaction, id: &str, message: Message) -> Result<Closed
     let expires_at = tx.now.after(WEBHOOK_TOLERANCE).after(WEBHOOK_TOLERANCE);
     if !store::webhooks::take(tx.db(), id, expires_at).await? {
         let text = "this message was taken before".to_owned();
-        return Err(ControlError::Conflict(text));
+        return Err(Refusal::Conflict(text).into());
     }
     let Message { ticket, state } = message;
     let is_over = OVER.contains(&state.to_lowercase().as_str());

@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::evidence::Evidence;
 use crate::evidence::sessions::{ID_MAX, TEXT_MAX};
 use crate::kernel::state::Transaction;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, InternalError};
 use crate::model::event::{By, Event, clip};
 use crate::model::view::{SessionEnd, SessionView};
 use crate::store::sessions as rows;
@@ -49,7 +49,7 @@ impl Evidence {
         let folder = self.kernel.settings().recordings.clone();
         let since = rows::reconciled_until(&mut *self.kernel.store().read().await?).await?;
         let listed = tokio::task::spawn_blocking(move || changed_since(&folder, since));
-        let (names, until) = match listed.await.map_err(|_| ControlError::Broken)? {
+        let (names, until) = match listed.await.map_err(|_| InternalError::Broken)? {
             Ok(listed) => listed,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Doubtful::default()),
             Err(error) => {
@@ -81,7 +81,7 @@ impl Evidence {
             let path = self.kernel.settings().recording(&session);
             let id = session.clone();
             let reading = tokio::task::spawn_blocking(move || read(&path, &id));
-            match reading.await.map_err(|_| ControlError::Broken)? {
+            match reading.await.map_err(|_| InternalError::Broken)? {
                 Ok(summary) => self.compare(&session, summary).await?,
                 // Moved away meanwhile.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -14,7 +14,7 @@ use crate::evidence::Evidence;
 use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event, clip};
 use crate::model::view::{Page, Paging, Scope, SessionEnd, SessionFilter, SessionView};
 use crate::policy::risk;
@@ -60,7 +60,7 @@ impl Evidence {
         let found = store::sessions::find(&mut *self.kernel.store().read().await?, id).await?;
         let seen =
             found.filter(|session| session.principal == actor.principal.id || actor.oversees());
-        seen.ok_or(ControlError::NotFound("session"))
+        seen.ok_or(Refusal::NotFound("session").into())
     }
 
     /// Where the recording of a session is: for admins and auditors. That somebody looked is

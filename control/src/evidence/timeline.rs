@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::evidence::Evidence;
 use crate::evidence::timeline::values::{after, text};
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::view::AuditView;
 use crate::store;
 
@@ -57,7 +57,7 @@ impl Evidence {
         let people = store::audit::by(db, &format!("principal:{about}"), EVENTS).await?;
         events.extend(people.into_iter().map(|event| (event.id, event)));
         if events.is_empty() {
-            return Err(ControlError::NotFound("thing in the audit log"));
+            return Err(Refusal::NotFound("thing in the audit log").into());
         }
         let events: Vec<AuditView> = events.into_values().collect();
         let lines = events.iter().map(|event| format!("{}  {}", event.at, words(event))).collect();

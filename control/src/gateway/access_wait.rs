@@ -21,7 +21,7 @@ use crate::gateway::pending_connections::{Answer, Place};
 use crate::gateway::{Gateway, pending_connections};
 use crate::model::actor::{Asker, source};
 use crate::model::carrier::Carrier;
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection, StoreError};
 use crate::model::waiting_connection::HoldView;
 use crate::platform::ids;
 use crate::store;
@@ -71,7 +71,7 @@ impl Story<'_> {
             return self.at_once(self.known(principal, authn)).await;
         }
         let entered = self.gateway.own.holds.enter(self.source());
-        let mut place = entered.map_err(|error| self.why(&error))?;
+        let mut place = entered.map_err(|refusal| self.refusal(&refusal))?;
         let identity = self.caller.identity.as_ref();
         let asker = match identity.map(|(principal, authn)| self.known(principal, authn)) {
             Some(known) => self.touched(&mut place, known).await?,
@@ -212,11 +212,11 @@ impl Story<'_> {
     ) -> Result<Option<Result<v1::Granted, v1::Refused>>, ControlError> {
         let db = &mut *self.gateway.kernel.store().read().await?;
         let found = store::requests::find(db, id).await?;
-        let request = found.ok_or(ControlError::NotFound("request"))?.request;
+        let request = found.ok_or(Refusal::NotFound("request"))?.request;
         let refusal = match &request.state {
             RequestState::NeedsStepUp | RequestState::NeedsApproval { .. } => return Ok(None),
             RequestState::Granted { .. } => {
-                let none = || ControlError::NotFound("grant");
+                let none = || Refusal::NotFound("grant");
                 let given = store::grants::of(db, id).await?;
                 let wanted = &self.caller.resource;
                 let named = |grant: &policies::Grant| {
@@ -320,46 +320,46 @@ impl Story<'_> {
         v1::Refused { hint, ..refused("no-grant", message) }
     }
 
-    /// What the waiting person is told; the store's troubles are for the log.
+    /// What the waiting person reads; what failed in the gateway is for the log.
     fn why(&self, error: &ControlError) -> v1::Refused {
         match error {
-            ControlError::Refused(Rejection::NeedsApproval(_)) => self.must_ask(&error.to_string()),
-            ControlError::StepUpNeeded { url, why } => {
-                v1::Refused { hint: step_up::how(url), ..refused(error.code(), why) }
+            ControlError::Refused(refusal) => self.refusal(refusal),
+            ControlError::Store(StoreError::Unwritable | StoreError::Postponed) => {
+                refused(error.code(), &error.to_string())
             }
-            ControlError::Store(_)
-            | ControlError::Migrate(_)
-            | ControlError::Unreadable(_)
-            | ControlError::Issue(_)
-            | ControlError::Issuer(_)
-            | ControlError::Http(_)
-            | ControlError::IssueSsh(_)
-            | ControlError::Vault(_)
-            | ControlError::RolledBack(_)
-            | ControlError::HighWater(_)
-            | ControlError::Id(_)
-            | ControlError::Broken => {
-                tracing::error!(
-                    error = error as &dyn std::error::Error,
-                    "a connection's wish failed"
-                );
+            ControlError::Store(
+                StoreError::Sql(_)
+                | StoreError::Migrate(_)
+                | StoreError::Unreadable(_)
+                | StoreError::RolledBack(_)
+                | StoreError::HighWater(_),
+            )
+            | ControlError::Upstream(_)
+            | ControlError::Internal(_) => {
+                let cause = error as &dyn std::error::Error;
+                tracing::error!(error = cause, "an access request of a connection failed");
                 refused(error.code(), "the gateway can't decide now: try again later")
             }
-            ControlError::NotFound(_)
-            | ControlError::Forbidden(_)
-            | ControlError::Refused(_)
-            | ControlError::Unfit { .. }
-            | ControlError::Conflict(_)
-            | ControlError::Invalid(_)
-            | ControlError::RateLimited
-            | ControlError::Throttled(_)
-            | ControlError::Busy
-            | ControlError::Unauthenticated
-            | ControlError::Disbelieved(_)
-            | ControlError::EnrolFirst
-            | ControlError::Unwritable
-            | ControlError::Postponed
-            | ControlError::Unproven(_) => refused(error.code(), &error.to_string()),
+        }
+    }
+
+    fn refusal(&self, refusal: &Refusal) -> v1::Refused {
+        match refusal {
+            Refusal::Rejected(Rejection::NeedsApproval(_)) => self.must_ask(&refusal.to_string()),
+            Refusal::StepUpNeeded { url, why } => {
+                v1::Refused { hint: step_up::how(url), ..refused(refusal.code(), why) }
+            }
+            Refusal::NotFound(_)
+            | Refusal::Forbidden(_)
+            | Refusal::Rejected(_)
+            | Refusal::Unfit { .. }
+            | Refusal::Conflict(_)
+            | Refusal::Invalid(_)
+            | Refusal::TooMany(_)
+            | Refusal::Unauthenticated
+            | Refusal::EnrolFirst
+            | Refusal::Unproven(_)
+            | Refusal::Disbelieved(_) => refused(refusal.code(), &refusal.to_string()),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::access::step_up;
 use crate::gateway::Gateway;
 use crate::gateway::pending_connections::{ANOTHER, Answer, Hold, Said};
 use crate::model::actor::Actor;
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::event::Event;
 use crate::model::text::check_text;
 use crate::model::waiting_connection::HoldView;
@@ -80,7 +80,7 @@ impl Gateway {
         tx.acting(actor)?;
         let looked_at = self.own.holds.view(code, actor, tx.now)?;
         if looked_at.digest != *digest {
-            return Err(ControlError::Conflict(ANOTHER.to_owned()));
+            return Err(Refusal::Conflict(ANOTHER.to_owned()).into());
         }
         let step_up = crate::access::step_up::for_hold(&mut tx, actor, &looked_at, step_up).await?;
         let Hold { view, answer, .. } = self.own.holds.take(code, &looked_at)?;
@@ -93,9 +93,7 @@ impl Gateway {
         tx.record(Event::new(actor, "hold.confirmed", &view.id, detail)).await?;
         tx.commit().await?;
         let answered = Answer { actor: actor.clone(), touch: step_up, view: view.clone() };
-        answer
-            .send(answered)
-            .map_err(|_| ControlError::NotFound("code of a waiting connection"))?;
+        answer.send(answered).map_err(|_| Refusal::NotFound("code of a waiting connection"))?;
         Ok(view)
     }
 
@@ -115,8 +113,8 @@ impl Gateway {
         check_text("a reason", &said.reason, REASON_MAX)?;
         let (code, looked_at) = self.held(actor, code).await?;
         if looked_at.digest != *digest {
-            return Err(ControlError::Conflict(ANOTHER.to_owned()));
+            return Err(Refusal::Conflict(ANOTHER.to_owned()).into());
         }
-        self.own.holds.say(&code, &looked_at, said)
+        Ok(self.own.holds.say(&code, &looked_at, said)?)
     }
 }

@@ -1,6 +1,7 @@
 //! The gRPC service that proxies talk to. Here the wire is parsed, and errors become statuses.
 
-use link::v1::{self, link_server::Link};
+use link::v1;
+use link::v1::link_server::Link;
 use policies::{Authn, GrantId, Resource, SessionId, Timestamp, Ttl};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::broadcast::error::RecvError;
@@ -17,7 +18,7 @@ use crate::gateway::{Gateway, access_wait};
 use crate::identity::bearer::{BearerError, Discovery};
 use crate::identity::tokens::Redeemed;
 use crate::kernel::cuts::KeptBy;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal, StoreError};
 use crate::model::event::clip;
 
 /// How many events may wait for a slow proxy before it lags behind the feed.
@@ -115,7 +116,7 @@ impl Link for LinkService {
                 channels: rights.channels.iter().map(ToString::to_string).collect(),
                 record: rights.record.iter().map(ToString::to_string).collect(),
             })),
-            Err(ControlError::StepUpNeeded { url, why }) => {
+            Err(ControlError::Refused(Refusal::StepUpNeeded { url, why })) => {
                 let needed = v1::StepUpNeeded { message: why, hint: step_up::how(&url) };
                 let nothing = v1::BeginReply::default();
                 Ok(Response::new(v1::BeginReply { step_up_needed: Some(needed), ..nothing }))
@@ -247,38 +248,39 @@ fn invalid(error: impl ToString) -> Status {
 
 /// The one place where an error becomes a status. What the machine said stays in the log.
 fn status(error: ControlError) -> Status {
-    let message = error.to_string();
-    match error {
-        ControlError::NotFound(_) => Status::not_found(message),
-        ControlError::Forbidden(_)
-        | ControlError::Refused(_)
-        | ControlError::EnrolFirst
-        | ControlError::Unproven(_)
-        | ControlError::StepUpNeeded { .. }
-        | ControlError::Unfit { .. } => Status::permission_denied(message),
-        ControlError::Conflict(_) => Status::failed_precondition(message),
-        ControlError::Invalid(_) => Status::invalid_argument(message),
-        ControlError::RateLimited | ControlError::Throttled(_) | ControlError::Busy => {
-            Status::resource_exhausted(message)
-        }
-        ControlError::Unwritable => Status::unavailable(message),
-        ControlError::Disbelieved(_) => Status::unauthenticated(message),
-        ControlError::Unauthenticated => Status::unauthenticated("the token is not valid here"),
-        ControlError::Issue(_)
-        | ControlError::IssueSsh(_)
-        | ControlError::Store(_)
-        | ControlError::Migrate(_)
-        | ControlError::Unreadable(_)
-        | ControlError::Issuer(_)
-        | ControlError::Http(_)
-        | ControlError::Vault(_)
-        | ControlError::RolledBack(_)
-        | ControlError::HighWater(_)
-        | ControlError::Postponed
-        | ControlError::Id(_)
-        | ControlError::Broken => {
+    match &error {
+        ControlError::Refused(refusal) => refused(refusal),
+        ControlError::Store(StoreError::Unwritable) => Status::unavailable(error.to_string()),
+        ControlError::Store(
+            StoreError::Sql(_)
+            | StoreError::Postponed
+            | StoreError::Migrate(_)
+            | StoreError::Unreadable(_)
+            | StoreError::RolledBack(_)
+            | StoreError::HighWater(_),
+        )
+        | ControlError::Upstream(_)
+        | ControlError::Internal(_) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a proxy's call failed");
             Status::unavailable("control can't answer now")
         }
+    }
+}
+
+fn refused(refusal: &Refusal) -> Status {
+    let message = refusal.to_string();
+    match refusal {
+        Refusal::NotFound(_) => Status::not_found(message),
+        Refusal::Forbidden(_)
+        | Refusal::Rejected(_)
+        | Refusal::EnrolFirst
+        | Refusal::Unproven(_)
+        | Refusal::StepUpNeeded { .. }
+        | Refusal::Unfit { .. } => Status::permission_denied(message),
+        Refusal::Conflict(_) => Status::failed_precondition(message),
+        Refusal::Invalid(_) => Status::invalid_argument(message),
+        Refusal::TooMany(_) => Status::resource_exhausted(message),
+        Refusal::Disbelieved(_) => Status::unauthenticated(message),
+        Refusal::Unauthenticated => Status::unauthenticated("the token is not valid here"),
     }
 }

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{Refusal, TooMany};
 use crate::model::waiting_connection::HoldView;
 use crate::platform::ids;
 
@@ -82,12 +82,12 @@ impl Holds {
     ///
     /// # Errors
     /// Where too many wait, in all or of this network.
-    pub(crate) fn enter(&self, source: Option<IpAddr>) -> Result<Place, ControlError> {
+    pub(crate) fn enter(&self, source: Option<IpAddr>) -> Result<Place, Refusal> {
         let source = source.map(network);
         let mut table = lock(&self.table);
         let each = table.each.get(&source).copied().unwrap_or_default();
         if table.waiting >= MOST || each >= MOST_EACH {
-            return Err(ControlError::Busy);
+            return Err(Refusal::TooMany(TooMany::Waiting));
         }
         table.waiting += 1;
         table.each.insert(source, each + 1);
@@ -114,25 +114,20 @@ impl Holds {
         code: &str,
         actor: &Actor,
         now: Timestamp,
-    ) -> Result<HoldView, ControlError> {
+    ) -> Result<HoldView, Refusal> {
         let mut table = lock(&self.table);
         let hold = table.by_code.get_mut(code).filter(|hold| now < hold.view.expires_at);
         let own = hold.filter(|hold| hold.may_be_read(actor));
-        let hold = own.ok_or(ControlError::NotFound("code of a waiting connection"))?;
+        let hold = own.ok_or(Refusal::NotFound("code of a waiting connection"))?;
         hold.reader = Some(actor.login.clone());
         Ok(hold.view.clone())
     }
 
     /// Writes what it is for, if it is still the one that was looked at.
-    pub(super) fn say(
-        &self,
-        code: &str,
-        view: &HoldView,
-        said: Said,
-    ) -> Result<HoldView, ControlError> {
+    pub(super) fn say(&self, code: &str, view: &HoldView, said: Said) -> Result<HoldView, Refusal> {
         let mut table = lock(&self.table);
         let hold = table.by_code.get_mut(code).filter(|hold| hold.view == *view);
-        let hold = hold.ok_or(ControlError::NotFound("code of a waiting connection"))?;
+        let hold = hold.ok_or(Refusal::NotFound("code of a waiting connection"))?;
         let Said { ticket, reason } = said;
         hold.view = HoldView { ticket, reason, ..hold.view.clone() };
         hold.view.digest = digest(&hold.view);
@@ -140,11 +135,11 @@ impl Holds {
     }
 
     /// Takes the hold out, if it is still the one that was looked at: nobody else can any more.
-    pub(super) fn take(&self, code: &str, view: &HoldView) -> Result<Hold, ControlError> {
+    pub(super) fn take(&self, code: &str, view: &HoldView) -> Result<Hold, Refusal> {
         let mut table = lock(&self.table);
         let same = table.by_code.get(code).is_some_and(|hold| hold.view == *view);
         let taken = same.then(|| table.by_code.remove(code)).flatten();
-        taken.ok_or(ControlError::NotFound("code of a waiting connection"))
+        taken.ok_or(Refusal::NotFound("code of a waiting connection"))
     }
 }
 

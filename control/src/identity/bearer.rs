@@ -20,7 +20,7 @@ use crate::identity::issuers::{Claims, Expect, JwtError, Typ};
 use crate::identity::tokens::Redeemed;
 use crate::kernel::state::Transaction;
 use crate::model::bearer::Bearer;
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Rejection, StoreError};
 use crate::model::event::{Event, clip};
 use crate::platform::ids;
 
@@ -49,6 +49,12 @@ pub(crate) enum BearerError {
     Rejected(Rejection),
     #[error(transparent)]
     Failed(#[from] ControlError),
+}
+
+impl From<StoreError> for BearerError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 impl From<JwtError> for BearerError {

@@ -17,7 +17,7 @@ use crate::identity::proof::{Challenge, Factors, Failure, PATIENCE, Proof};
 use crate::identity::totp::codes;
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::model::statement::Statement;
 use crate::model::unproven::Unproven;
@@ -109,7 +109,7 @@ impl Identity {
             }
             None if self.factors(&actor.principal.id).await?.any() => {
                 let message = "this takes a touch of a passkey that you have: do it at /keys";
-                Err(ControlError::Forbidden(message.to_owned()))
+                Err(Refusal::Forbidden(message.to_owned()).into())
             }
             None => Ok(()),
         }
@@ -144,7 +144,7 @@ async fn challenge(
     };
     if options.is_none() && !totp {
         let message = "you have no passkey yet: register one at /keys";
-        return Err(ControlError::Conflict(message.to_owned()));
+        return Err(Refusal::Conflict(message.to_owned()).into());
     }
     keep(tx, &asked).await?;
     Ok(Challenge { id: asked.id, options, totp, expires_at: asked.expires_at })
@@ -205,7 +205,7 @@ pub(crate) async fn settle<T>(
             }
             let detail = json!({ "reason": why.code(), "purpose": purpose });
             refuse(tx, by, kind, challenge, detail).await?;
-            Err(ControlError::Unproven(why))
+            Err(Refusal::Unproven(why).into())
         }
     }
 }
@@ -316,7 +316,7 @@ async fn put_step_up(
 
 /// Keeps a step-up, in the transaction of its audit event.
 pub(crate) async fn keep_step_up(tx: &mut Transaction, given: &StepUp) -> Result<(), ControlError> {
-    store::step_ups::insert(tx.db(), given).await
+    Ok(store::step_ups::insert(tx.db(), given).await?)
 }
 
 /// Whether they have something to prove themselves with.

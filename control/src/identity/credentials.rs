@@ -14,7 +14,7 @@ use crate::identity::Identity;
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::credential::Brought;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::Event;
 use crate::model::high_water::{Fact, IssuedCredential};
 use crate::model::login::{LoginEnd, LoginRecord, Rank};
@@ -49,8 +49,8 @@ impl Identity {
 }
 
 /// A request in PEM, where it proves the possession of its key.
-pub(crate) fn read_csr(pem: &str) -> Result<Csr, ControlError> {
-    Csr::from_pem(pem).map_err(|error| ControlError::Invalid(error.to_string()))
+pub(crate) fn read_csr(pem: &str) -> Result<Csr, Refusal> {
+    Csr::from_pem(pem).map_err(|error| Refusal::Invalid(error.to_string()))
 }
 
 /// Issues a certificate in the actor's session, and keeps its serial.
@@ -62,13 +62,13 @@ pub(crate) async fn certify(
 ) -> Result<Issued, ControlError> {
     if is_reserved(device) {
         let message = "devices of people have other names than those of workloads";
-        return Err(ControlError::Invalid(message.to_owned()));
+        return Err(Refusal::Invalid(message.to_owned()).into());
     }
     let mut actor = actor.clone();
     let own = actor.authn.device.get_or_insert_with(|| device.clone());
     if *own != *device {
         let message = format!("this session belongs to device `{own}`");
-        return Err(ControlError::Forbidden(message));
+        return Err(Refusal::Forbidden(message).into());
     }
     let person = tx.acting(&actor)?;
     let session_ends = live_until(tx, &actor.login).await?;
@@ -116,7 +116,7 @@ pub(crate) async fn live_until(
     let login = live_login(tx, id).await?;
     match login.rank {
         Rank::Full => Ok(login.expires_at),
-        Rank::Enrolling => Err(ControlError::EnrolFirst),
+        Rank::Enrolling => Err(Refusal::EnrolFirst.into()),
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) async fn live_login(
     let now = tx.now;
     let found = store::logins::find(tx.db(), id).await?;
     let live = found.filter(|login| login.ended.is_none() && now < login.ends_at());
-    live.ok_or(ControlError::Unauthenticated)
+    live.ok_or(Refusal::Unauthenticated.into())
 }
 
 /// Takes back what a session brought, where it ended by an act: proxies cut what runs by it.

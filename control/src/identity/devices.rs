@@ -20,7 +20,7 @@ use crate::identity::proof::Proof;
 use crate::identity::{Identity, credentials, logins};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{Event, clip};
 use crate::model::login::{AGENT_MAX, LoginSession, NewLogin, Origin, Rank};
 use crate::platform::ids;
@@ -101,7 +101,7 @@ impl Identity {
 
     fn typed(&self, actor: &Actor, code: &str) -> Result<String, ControlError> {
         self.own.limits.code(&actor.principal.id)?;
-        ids::read_code(code).ok_or(ControlError::NotFound("code of a waiting terminal"))
+        ids::read_code(code).ok_or(Refusal::NotFound("code of a waiting terminal").into())
     }
 
     /// Says that a waiting terminal is the actor's own: it will be signed in as they are. Whoever has
@@ -152,13 +152,13 @@ impl Identity {
         let Some((challenge, proof)) = proof else {
             return if self.factors(&actor.principal.id).await?.any() {
                 let message = "confirm the terminal with your passkey: load the page again";
-                Err(ControlError::Forbidden(message.to_owned()))
+                Err(Refusal::Forbidden(message.to_owned()).into())
             } else {
                 Ok(None)
             };
         };
         let view = self.own.devices.read(code, &actor.login, self.kernel.now());
-        let digest = view.ok_or(ControlError::NotFound("code of a waiting terminal"))?;
+        let digest = view.ok_or(Refusal::NotFound("code of a waiting terminal"))?;
         let digest = digest.statement(actor).digest();
         let proven = self.prove(actor, challenge, proof, Purpose::SignIn, &digest, None).await?;
         Ok(Some(proven.id))

@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::kernel::refusals::{CountedBy, Noted, Refused};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event, clip};
 use crate::model::login::{AGENT_MAX, Origin};
 use crate::platform::ids;
@@ -39,7 +39,7 @@ impl Identity {
                 tx.commit().await
             })
             .await?;
-        Err(ControlError::NotFound(what))
+        Err(Refusal::NotFound(what).into())
     }
 
     /// Writes down that somebody tried a link that is no good, if it is one at all.

@@ -10,7 +10,7 @@ use crate::identity::proof::Proof;
 use crate::identity::{Identity, challenge, logins};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
 use crate::model::login::{LoginSession, NewLogin, Origin, Rank};
@@ -102,10 +102,10 @@ impl Identity {
                     None => By::Operator,
                 };
                 if !tx.inventory.people.contains_key(&principal) {
-                    return Err(ControlError::NotFound("person"));
+                    return Err(Refusal::NotFound("person").into());
                 }
                 if challenge::has_factor(&mut tx, &principal).await? {
-                    return Err(has_factors(&principal));
+                    return Err(has_factors(&principal).into());
                 }
                 let invite = make_invite(&mut tx, by, &principal).await?;
                 tx.commit().await?;
@@ -127,7 +127,7 @@ impl Identity {
         self.own.limits.sign_in(origin.address)?;
         if !ids::is_secret(code.expose_secret(), INVITE) {
             self.refuse_link(None, origin).await?;
-            return Err(ControlError::Unauthenticated);
+            return Err(Refusal::Unauthenticated.into());
         }
         let (identity, digest, tried) = (self.clone(), ids::hash(code), origin.clone());
         let opened = self
@@ -146,7 +146,7 @@ impl Identity {
             Some(session) => Ok(session),
             None => {
                 self.refuse_link(Some(digest), tried).await?;
-                Err(ControlError::Unauthenticated)
+                Err(Refusal::Unauthenticated.into())
             }
         }
     }
@@ -157,8 +157,8 @@ fn may_invite(
     inventory: &Inventory,
     actor: &Actor,
     principal: &PrincipalId,
-) -> Result<OtherHuman, ControlError> {
-    let forbidden = |message: &str| ControlError::Forbidden(message.to_owned());
+) -> Result<OtherHuman, Refusal> {
+    let forbidden = |message: &str| Refusal::Forbidden(message.to_owned());
     if !actor.admin {
         return Err(forbidden("this takes an admin"));
     }
@@ -168,17 +168,17 @@ fn may_invite(
 }
 
 /// An admin's word is no substitute for the issuer's.
-fn not_vouched(inventory: &Inventory, principal: &PrincipalId) -> Result<(), ControlError> {
+fn not_vouched(inventory: &Inventory, principal: &PrincipalId) -> Result<(), Refusal> {
     if inventory.is_vouched(principal) {
         let message = format!("`{principal}` signs in with their issuer: an admin makes no link");
-        return Err(ControlError::Conflict(message));
+        return Err(Refusal::Conflict(message));
     }
     Ok(())
 }
 
 /// A link beside somebody's passkeys would be a way around them.
-fn has_factors(principal: &PrincipalId) -> ControlError {
-    ControlError::Conflict(format!(
+fn has_factors(principal: &PrincipalId) -> Refusal {
+    Refusal::Conflict(format!(
         "`{principal}` has a passkey or an authenticator app and signs in by it: where it is lost, \
          recover the account at /recovery, which takes two people"
     ))
@@ -193,7 +193,7 @@ pub(crate) async fn make_invite(
     tx.inventory.person(principal)?;
     if tx.inventory.is_workload(principal) {
         let message = "a workload doesn't sign in: it shows a token of its issuer";
-        return Err(ControlError::Invalid(message.to_owned()));
+        return Err(Refusal::Invalid(message.to_owned()).into());
     }
     let code = ids::fresh_secret(INVITE);
     let expires_at = tx.now.after(INVITE_TTL);

@@ -14,7 +14,7 @@ use crate::identity::{Identity, credentials};
 use crate::kernel::cuts::{InForce, What};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal, StoreError};
 use crate::model::event::{By, Event, clip};
 use crate::model::login::{
     AGENT_MAX, LoginEnd, LoginKind, LoginRecord, LoginSession, NewLogin, Rank, Which,
@@ -41,7 +41,7 @@ impl Identity {
         let (actor, rank) = self.recognise(token, kind).await?;
         match rank {
             Rank::Full => Ok(actor),
-            Rank::Enrolling => Err(ControlError::EnrolFirst),
+            Rank::Enrolling => Err(Refusal::EnrolFirst.into()),
         }
     }
 
@@ -56,7 +56,7 @@ impl Identity {
         kind: LoginKind,
     ) -> Result<(Actor, Rank), ControlError> {
         if !ids::is_secret(token.expose_secret(), TOKEN) {
-            return Err(ControlError::Unauthenticated);
+            return Err(Refusal::Unauthenticated.into());
         }
         let mut db = self.kernel.store().read().await?;
         let found = store::logins::by_token(&mut db, &ids::hash(token)).await?;
@@ -64,15 +64,14 @@ impl Identity {
         let now = self.kernel.now();
         let live = found.filter(|login| login.kind == kind && now < login.ends_at());
         let live = live.filter(|login| !self.kernel.cuts().has_ended(&login.id));
-        let login = live.ok_or(ControlError::Unauthenticated)?;
+        let login = live.ok_or(Refusal::Unauthenticated)?;
         let inventory = self.kernel.inventory();
-        let person =
-            inventory.person(&login.principal).map_err(|_| ControlError::Unauthenticated)?;
+        let person = inventory.person(&login.principal).map_err(|_| Refusal::Unauthenticated)?;
         let actor = login.actor(person);
         let rank = login.rank;
         match self.see(login, now).await {
             // Whoever takes access away must be let in while the store can't be written.
-            Err(ControlError::Unwritable) => {}
+            Err(ControlError::Store(StoreError::Unwritable)) => {}
             Err(error) if store::is_fault(&error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "it is not written that a login session is in use");
@@ -132,7 +131,7 @@ impl Identity {
                 let mut tx = identity.kernel.begin_anyway().await?;
                 let found = store::logins::by_token(tx.db(), &digest).await?;
                 let found = found.filter(|login| login.kind == kind);
-                let login = found.ok_or(ControlError::Unauthenticated)?;
+                let login = found.ok_or(Refusal::Unauthenticated)?;
                 let by = By::Principal(login.principal);
                 end_logins(&mut tx, Which::One(&login.id), LoginEnd::SignedOut, by).await?;
                 let durable = tx.commit_cut().await?;
@@ -170,7 +169,7 @@ impl Identity {
     /// # Errors
     /// Where the store fails.
     pub async fn anybody_signed_in(&self) -> Result<bool, ControlError> {
-        store::proofs::has_sign_in(&mut *self.kernel.store().read().await?).await
+        Ok(store::proofs::has_sign_in(&mut *self.kernel.store().read().await?).await?)
     }
 
     /// Ends a login session with all that it brought: one's own, or as an admin anybody's.
@@ -188,13 +187,13 @@ impl Identity {
             .to_the_end(async move {
                 let mut tx = identity.kernel.begin_anyway().await?;
                 let found = store::logins::find(tx.db(), &id).await?;
-                let login = found.ok_or(ControlError::NotFound("login session"))?;
+                let login = found.ok_or(Refusal::NotFound("login session"))?;
                 if may_end(&tx, &actor, &login.principal).is_err() {
-                    return Err(ControlError::NotFound("login session"));
+                    return Err(Refusal::NotFound("login session").into());
                 }
                 let ended = end_logins(&mut tx, Which::One(&id), LoginEnd::Ended, &actor).await?;
                 if ended.is_empty() {
-                    return Err(ControlError::Conflict("this login session is over".to_owned()));
+                    return Err(Refusal::Conflict("this login session is over".to_owned()).into());
                 }
                 let durable = tx.commit_cut().await?;
                 Ok(InForce { value: (), durable })
@@ -243,9 +242,9 @@ pub(crate) async fn open_login(
 ) -> Result<LoginSession, ControlError> {
     let now = tx.now;
     let person = tx.inventory.person(&new.principal);
-    let person = person.map_err(|_| ControlError::Unauthenticated)?.clone();
+    let person = person.map_err(|_| Refusal::Unauthenticated)?.clone();
     if tx.inventory.is_workload(&new.principal) {
-        return Err(ControlError::Unauthenticated);
+        return Err(Refusal::Unauthenticated.into());
     }
     let ttl = tx.kernel().settings().sign_in;
     let expires_at = now.after(ttl.absolute);
@@ -298,7 +297,7 @@ pub(crate) async fn rotate(
     let now = tx.now;
     let found = store::logins::find(tx.db(), id).await?;
     let live = found.filter(|login| login.ended.is_none() && now < login.ends_at());
-    let mut login = live.ok_or(ControlError::Unauthenticated)?;
+    let mut login = live.ok_or(Refusal::Unauthenticated)?;
     if let Some((rank, method)) = raised {
         (login.rank, login.method) = (rank, method);
         risk::learn_place(tx, &login.principal, login.address, None).await?;

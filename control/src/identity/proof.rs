@@ -4,8 +4,10 @@ use policies::{Timestamp, Ttl};
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, InternalError, Refusal, StoreError};
 use crate::model::unproven::Unproven;
+use crate::platform::ids::IdError;
+use crate::platform::vault::VaultError;
 
 /// How long somebody has to answer.
 pub(crate) const PATIENCE: Ttl = Ttl::from_secs(300);
@@ -63,8 +65,15 @@ impl From<Unproven> for Failure {
     }
 }
 
-impl From<ControlError> for Failure {
-    fn from(error: ControlError) -> Self {
-        Self::Broken(error)
-    }
+/// What else ends a proof says nothing about it.
+macro_rules! broken {
+    ($($cause:ty),+ $(,)?) => {
+        $(impl From<$cause> for Failure {
+            fn from(cause: $cause) -> Self {
+                Self::Broken(cause.into())
+            }
+        })+
+    };
 }
+
+broken!(ControlError, Refusal, StoreError, InternalError, IdError, VaultError);

@@ -10,7 +10,7 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLim
 use ipnet::IpNet;
 use policies::PrincipalId;
 
-use crate::model::error::ControlError;
+use crate::model::error::TooMany;
 
 /// How often something may be tried. The API bounds each address besides.
 pub(crate) struct Limits {
@@ -41,30 +41,30 @@ impl Limits {
     }
 
     /// Counts one try to sign in from there, good or not.
-    pub(crate) fn sign_in(&self, from: Option<IpAddr>) -> Result<(), ControlError> {
-        self.sign_ins_each.check_key(&from.map(network)).map_err(|_| ControlError::RateLimited)
+    pub(crate) fn sign_in(&self, from: Option<IpAddr>) -> Result<(), TooMany> {
+        self.sign_ins_each.check_key(&from.map(network)).map_err(|_| TooMany::Tries)
     }
 
     /// Counts one look at a code, good or not. One's own bound comes first, so that nobody uses up
     /// everybody's.
-    pub(crate) fn code(&self, by: &PrincipalId) -> Result<(), ControlError> {
-        self.codes_each.check_key(by).map_err(|_| ControlError::RateLimited)?;
-        self.codes.check().map_err(|_| ControlError::RateLimited)
+    pub(crate) fn code(&self, by: &PrincipalId) -> Result<(), TooMany> {
+        self.codes_each.check_key(by).map_err(|_| TooMany::Tries)?;
+        self.codes.check().map_err(|_| TooMany::Tries)
     }
 
     /// Counts one question to somebody.
-    pub(crate) fn challenge(&self, of: &PrincipalId) -> Result<(), ControlError> {
-        self.challenges_each.check_key(of).map_err(|_| ControlError::RateLimited)
+    pub(crate) fn challenge(&self, of: &PrincipalId) -> Result<(), TooMany> {
+        self.challenges_each.check_key(of).map_err(|_| TooMany::Tries)
     }
 
     /// Counts one proof of somebody's, good or not.
-    pub(crate) fn proof(&self, by: &PrincipalId) -> Result<(), ControlError> {
-        self.proofs_each.check_key(by).map_err(|_| ControlError::RateLimited)
+    pub(crate) fn proof(&self, by: &PrincipalId) -> Result<(), TooMany> {
+        self.proofs_each.check_key(by).map_err(|_| TooMany::Tries)
     }
 
     /// Counts one code of an authenticator app, good or not.
-    pub(crate) fn typed(&self, by: &PrincipalId) -> Result<(), ControlError> {
-        self.typed_each.check_key(by).map_err(|_| ControlError::RateLimited)
+    pub(crate) fn typed(&self, by: &PrincipalId) -> Result<(), TooMany> {
+        self.typed_each.check_key(by).map_err(|_| TooMany::Tries)
     }
 
     pub(crate) fn forget(&self) {

@@ -12,7 +12,7 @@ use crate::identity::proof::Proof;
 use crate::identity::{Identity, login, logins};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event, clip};
 use crate::model::high_water::Factor;
 use crate::model::inventory::Inventory;
@@ -87,7 +87,8 @@ impl Identity {
     /// Where the actor is neither.
     pub async fn recoveries(&self, actor: &Actor) -> Result<Vec<RecoveryView>, ControlError> {
         actor.must_oversee()?;
-        store::recoveries::waiting(&mut *self.kernel.store().read().await?, self.kernel.now()).await
+        Ok(store::recoveries::waiting(&mut *self.kernel.store().read().await?, self.kernel.now())
+            .await?)
     }
 
     /// One of them.
@@ -98,7 +99,7 @@ impl Identity {
         actor.must_oversee()?;
         let db = &mut *self.kernel.store().read().await?;
         let found = store::recoveries::find(db, id, self.kernel.now()).await?;
-        found.ok_or(ControlError::NotFound("recovery"))
+        found.ok_or(Refusal::NotFound("recovery").into())
     }
 
     /// Agrees to a recovery, as the second person: the factors are gone, and the link is for the
@@ -166,8 +167,8 @@ fn may_ask(
     inventory: &Inventory,
     actor: &Actor,
     principal: &PrincipalId,
-) -> Result<OtherHuman, ControlError> {
-    let forbidden = |message: &str| ControlError::Forbidden(message.to_owned());
+) -> Result<OtherHuman, Refusal> {
+    let forbidden = |message: &str| Refusal::Forbidden(message.to_owned());
     if !actor.admin {
         return Err(forbidden("this takes an admin"));
     }
@@ -182,12 +183,12 @@ impl RecoveryView {
         &self,
         inventory: &Inventory,
         principal: &Principal,
-    ) -> Result<OtherHuman, ControlError> {
+    ) -> Result<OtherHuman, Refusal> {
         let other = inventory.other_human(principal, [&self.asked_by, &self.principal]);
         other.map_err(|_| {
             let message = "a second person has to agree to this: another admin or an auditor, who is \
                         neither of the two under any identity";
-            ControlError::Forbidden(message.to_owned())
+            Refusal::Forbidden(message.to_owned())
         })
     }
 }
@@ -196,10 +197,10 @@ async fn recover(tx: &mut Transaction, actor: &Actor, id: &str) -> Result<Invite
     let person = tx.acting(actor)?;
     let now = tx.now;
     let found = store::recoveries::find(tx.db(), id, now).await?;
-    let view = found.ok_or(ControlError::NotFound("recovery"))?;
+    let view = found.ok_or(Refusal::NotFound("recovery"))?;
     let second = view.agreed_by(&tx.inventory, &person.principal)?;
     if !store::recoveries::done(tx.db(), id, now).await? {
-        return Err(ControlError::NotFound("recovery"));
+        return Err(Refusal::NotFound("recovery").into());
     }
     let whose = &view.principal;
     let (passkeys, totp) = remove_factors(tx, whose).await?;

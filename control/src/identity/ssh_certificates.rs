@@ -9,7 +9,7 @@ use crate::identity::{Identity, credentials};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::credential::Brought;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, InternalError, Refusal};
 use crate::model::event::Event;
 use crate::model::settings::Ssh;
 use crate::store;
@@ -46,7 +46,7 @@ impl Identity {
 impl Identity {
     /// The person whose registered key this is. That its holder was seen is the proxy's word.
     pub(crate) async fn redeem_key(&self, line: &str) -> Result<Redeemed, ControlError> {
-        let unknown = |_| ControlError::Unauthenticated;
+        let unknown = |_| Refusal::Unauthenticated;
         let key = certs::read_public_key(line).map_err(unknown)?;
         let inventory = self.kernel.inventory();
         let id = match inventory.ssh_keys.get(&key) {
@@ -64,7 +64,7 @@ impl Identity {
         let db = &mut *self.kernel.store().read().await?;
         let owner = store::ssh_keys::owner(db, key).await?;
         let good = owner.and_then(|(id, good)| good.then_some(id));
-        good.ok_or(ControlError::Unauthenticated)
+        good.ok_or(Refusal::Unauthenticated.into())
     }
 }
 
@@ -81,7 +81,7 @@ async fn certify_ssh(
     let own = actor.authn.device.get_or_insert_with(|| device.clone());
     if *own != *device {
         let message = format!("this session belongs to device `{own}`");
-        return Err(ControlError::Forbidden(message));
+        return Err(Refusal::Forbidden(message).into());
     }
     let person = tx.acting(&actor)?;
     let session_ends = credentials::live_until(tx, &actor.login).await?;
@@ -111,11 +111,11 @@ async fn certify_ssh(
 /// What is wrong with a key is told to the one who sent it.
 fn refused(error: SshError) -> ControlError {
     match &error {
-        SshError::PublicKey | SshError::Name { .. } => ControlError::Invalid(error.to_string()),
+        SshError::PublicKey | SshError::Name { .. } => Refusal::Invalid(error.to_string()).into(),
         SshError::Store(_)
         | SshError::BadKey { .. }
         | SshError::PrivateKey
         | SshError::Ended
-        | SshError::Sign(_) => ControlError::IssueSsh(error),
+        | SshError::Sign(_) => InternalError::IssueSsh(error).into(),
     }
 }

@@ -17,7 +17,7 @@ use crate::identity::{Identity, credentials, ssh_proof};
 use crate::kernel::cuts::{InForce, What};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, InternalError, Refusal};
 use crate::model::event::{By, Event, clip};
 use crate::model::high_water::Factor;
 use crate::model::inventory::Inventory;
@@ -108,7 +108,7 @@ impl Identity {
     ) -> Result<Statement, ControlError> {
         let keys = self.ssh_keys(actor, Scope::Mine).await?;
         let found = keys.into_iter().find(|key| key.id == id);
-        let key = found.ok_or(ControlError::NotFound("SSH key"))?;
+        let key = found.ok_or(Refusal::NotFound("SSH key"))?;
         still_waits(&key)?;
         Ok(key.addition())
     }
@@ -157,11 +157,11 @@ impl Identity {
     }
 }
 
-fn proper(name: &str) -> Result<String, ControlError> {
+fn proper(name: &str) -> Result<String, Refusal> {
     let name = clip(name.trim(), NAME_MAX + 1);
     if name.is_empty() || name.chars().count() > NAME_MAX {
         let message = format!("give the key a name of at most {NAME_MAX} letters");
-        return Err(ControlError::Invalid(message));
+        return Err(Refusal::Invalid(message));
     }
     Ok(name)
 }
@@ -170,10 +170,10 @@ fn has_lapsed(key: &SshKeyView, now: Timestamp) -> bool {
     key.confirmed_at.is_none() && key.added_at.after(PATIENCE) <= now
 }
 
-fn still_waits(key: &SshKeyView) -> Result<(), ControlError> {
+fn still_waits(key: &SshKeyView) -> Result<(), Refusal> {
     match key.confirmed_at {
         None => Ok(()),
-        Some(_) => Err(ControlError::Conflict("you have agreed to this key already".to_owned())),
+        Some(_) => Err(Refusal::Conflict("you have agreed to this key already".to_owned())),
     }
 }
 
@@ -195,7 +195,7 @@ async fn prove_ssh_key(
         principal: actor.principal.id.clone(),
         name,
         line: held.line.clone(),
-        fingerprint: certs::key_fingerprint(&held.line).map_err(ControlError::IssueSsh)?,
+        fingerprint: certs::key_fingerprint(&held.line).map_err(InternalError::IssueSsh)?,
         user_verified: held.holder.user_verified,
         added_at: now,
         confirmed_at: (!waits).then_some(now),
@@ -233,12 +233,12 @@ async fn may_have_another(
     let own = store::ssh_keys::list(tx.db(), Some(whose)).await?;
     if own.iter().any(|key| key.line == line) {
         let message = "this key waits for you to agree to it already: do it at /keys";
-        return Err(ControlError::Conflict(message.to_owned()));
+        return Err(Refusal::Conflict(message.to_owned()).into());
     }
     if own.len() >= MOST {
         let message =
             format!("{MOST} keys are the most that one person may have: remove one first");
-        return Err(ControlError::Conflict(message));
+        return Err(Refusal::Conflict(message).into());
     }
     Ok(())
 }
@@ -256,7 +256,7 @@ async fn is_free(tx: &mut Transaction, line: &str) -> Result<(), ControlError> {
             }
         }
     };
-    Err(ControlError::Conflict(message.to_owned()))
+    Err(Refusal::Conflict(message.to_owned()).into())
 }
 
 async fn confirm_ssh_key(
@@ -268,7 +268,7 @@ async fn confirm_ssh_key(
     tx.acting(actor)?;
     let key = ssh_key(tx, id).await?;
     let own = key.filter(|key| key.principal == actor.principal.id);
-    let key = own.ok_or(ControlError::NotFound("SSH key"))?;
+    let key = own.ok_or(Refusal::NotFound("SSH key"))?;
     still_waits(&key)?;
     is_free(tx, &key.line).await?;
     let now = tx.now;
@@ -282,7 +282,7 @@ async fn remove_ssh_key(tx: &mut Transaction, actor: &Actor, id: &str) -> Result
     let theirs =
         |key: &crate::model::view::SshKeyView| actor.admin || key.principal == actor.principal.id;
     let key = ssh_key(tx, id).await?.filter(theirs);
-    let key = key.ok_or(ControlError::NotFound("SSH key"))?;
+    let key = key.ok_or(Refusal::NotFound("SSH key"))?;
     tx.cuts_off(actor.into(), What::SshKey { key: id.to_owned() });
     if key.confirmed_at.is_some() {
         cut_off(tx, actor, &key).await?;
@@ -364,7 +364,7 @@ pub(crate) async fn follow_listed_keys(
         if owner == Some((whose.clone(), true)) {
             continue;
         }
-        let fingerprint = certs::key_fingerprint(line).map_err(ControlError::IssueSsh)?;
+        let fingerprint = certs::key_fingerprint(line).map_err(InternalError::IssueSsh)?;
         let by = store::parse("principal", CONFIGURATION)?;
         let lock = key_lock(tx, &fingerprint, by, (DROPPED, span))?;
         tx.add_lock_by(By::Control, &lock).await?;
@@ -382,7 +382,7 @@ async fn unlock_listed_keys(tx: &mut Transaction, next: &Inventory) -> Result<()
     }
     let listed = next.ssh_keys.keys().map(|line| certs::key_fingerprint(line));
     let listed: BTreeSet<String> =
-        listed.collect::<Result<_, _>>().map_err(ControlError::IssueSsh)?;
+        listed.collect::<Result<_, _>>().map_err(InternalError::IssueSsh)?;
     for lock in dropped {
         if matches!(&lock.subject, Subject::Credential(id) if listed.contains(id.as_str())) {
             tx.lift_lock(&lock.id, By::Control).await?;

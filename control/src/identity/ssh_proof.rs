@@ -17,7 +17,7 @@ use crate::identity::proof::Failure;
 use crate::identity::{Identity, challenge, credentials};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, InternalError, Refusal};
 use crate::model::statement::Statement;
 use crate::model::unproven::Unproven;
 use crate::store::challenges::Asked;
@@ -103,8 +103,8 @@ impl Identity {
 }
 
 /// A public key of a kind that is taken, without its comment, and the file that it is usually in.
-fn read(line: &str) -> Result<(String, &'static str), ControlError> {
-    let invalid = |message: &str| ControlError::Invalid(message.to_owned());
+fn read(line: &str) -> Result<(String, &'static str), Refusal> {
+    let invalid = |message: &str| Refusal::Invalid(message.to_owned());
     if line.contains("PRIVATE KEY") {
         return Err(invalid(
             "this is a private key, which nobody else may see: send the file that \
@@ -162,9 +162,9 @@ async fn ask_for_ssh_key(
     let kernel = tx.kernel().clone();
     let gateway = &kernel.settings().public_url;
     if kernel.settings().ssh.is_none() {
-        return Err(ControlError::NotFound("SSH side of this gateway"));
+        return Err(Refusal::NotFound("SSH side of this gateway").into());
     }
-    let fingerprint = certs::key_fingerprint(line).map_err(ControlError::IssueSsh)?;
+    let fingerprint = certs::key_fingerprint(line).map_err(InternalError::IssueSsh)?;
     let asked = challenge::asked(tx, actor, holding(actor, line, &fingerprint));
     challenge::keep(tx, &asked).await?;
     Ok(SshKeyChallenge {

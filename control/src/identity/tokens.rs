@@ -11,7 +11,7 @@ use crate::identity::{Identity, credentials};
 use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::model::view::{Page, Paging, Scope, TokenView};
 use crate::platform::ids;
@@ -56,7 +56,7 @@ impl Identity {
         let ttl = self.token_life(ttl)?;
         if uses == Some(0) {
             let message = "a token without a use is of no use";
-            return Err(ControlError::Invalid(message.to_owned()));
+            return Err(Refusal::Invalid(message.to_owned()).into());
         }
         let (identity, actor, resource) = (self.clone(), actor.clone(), resource.clone());
         self.kernel
@@ -69,13 +69,13 @@ impl Identity {
             .await
     }
 
-    fn token_life(&self, requested: Option<Ttl>) -> Result<Ttl, ControlError> {
+    fn token_life(&self, requested: Option<Ttl>) -> Result<Ttl, Refusal> {
         let most = self.kernel.settings().token_ttl_max;
         match requested {
             None => Ok(self.kernel.settings().token_ttl.min(most)),
             Some(ttl) if ttl.is_zero() || ttl > most => {
                 let message = format!("a token lives for at most {most}");
-                Err(ControlError::Invalid(message))
+                Err(Refusal::Invalid(message))
             }
             Some(ttl) => Ok(ttl),
         }
@@ -94,10 +94,10 @@ impl Identity {
                 let found = store::tokens::find(tx.db(), &id).await?;
                 let theirs =
                     |kept: &Stored| actor.admin || kept.token.principal == actor.principal.id;
-                found.filter(theirs).ok_or(ControlError::NotFound("token"))?;
+                found.filter(theirs).ok_or(Refusal::NotFound("token"))?;
                 if !store::tokens::revoke(tx.db(), &id, now).await? {
                     let message = "the token was taken back before";
-                    return Err(ControlError::Conflict(message.to_owned()));
+                    return Err(Refusal::Conflict(message.to_owned()).into());
                 }
                 tx.record(Event::new(&actor, "token.revoked", &id, json!({}))).await?;
                 tx.commit().await.map(drop)
@@ -141,14 +141,14 @@ impl Identity {
                 let mut tx = identity.kernel.begin().await?;
                 let redeemed = redeem(&mut tx, &id, &requested).await?;
                 tx.commit().await?;
-                redeemed.ok_or(ControlError::Unauthenticated)
+                redeemed.ok_or(Refusal::Unauthenticated.into())
             })
             .await
     }
 
     /// The id of the token whose secret this is.
     async fn matching(&self, token: &SecretString) -> Result<String, ControlError> {
-        let (id, secret) = split(token).ok_or(ControlError::Unauthenticated)?;
+        let (id, secret) = split(token).ok_or(Refusal::Unauthenticated)?;
         let found = {
             let mut db = self.kernel.store().read().await?;
             store::tokens::find(&mut db, &id).await?
@@ -157,7 +157,7 @@ impl Identity {
         if bool::from(ids::hash(&secret).ct_eq(wanted.as_slice())) {
             Ok(id)
         } else {
-            Err(ControlError::Unauthenticated)
+            Err(Refusal::Unauthenticated.into())
         }
     }
 }
@@ -215,7 +215,7 @@ async fn redeem(
     requested: &Resource,
 ) -> Result<Option<Redeemed>, ControlError> {
     let found = store::tokens::find(tx.db(), id).await?;
-    let Stored { token, device, .. } = found.ok_or(ControlError::Unauthenticated)?;
+    let Stored { token, device, .. } = found.ok_or(Refusal::Unauthenticated)?;
     let by = By::Principal(token.principal.clone());
     match usable(tx, &token, requested).await? {
         Ok(principal) => {

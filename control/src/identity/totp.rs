@@ -15,7 +15,7 @@ use crate::identity::totp::codes::{TABLE, apps, takes_codes, use_code};
 use crate::identity::{Identity, challenge};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::model::high_water::Factor;
 use crate::model::statement::Statement;
@@ -64,7 +64,7 @@ impl Identity {
                 let now = tx.now;
                 if !store::totp::insert(tx.db(), &principal, &sealed, now).await? {
                     let message = "you have an authenticator app already: remove it first";
-                    return Err(ControlError::Conflict(message.to_owned()));
+                    return Err(Refusal::Conflict(message.to_owned()).into());
                 }
                 tx.commit().await.map(drop)
             })
@@ -109,7 +109,7 @@ impl Identity {
             .to_the_end(async move {
                 let mut tx = identity.kernel.begin().await?;
                 if !store::totp::remove(tx.db(), &actor.principal.id).await? {
-                    return Err(ControlError::NotFound("authenticator app"));
+                    return Err(Refusal::NotFound("authenticator app").into());
                 }
                 tx.removed_factor(Factor::App(actor.principal.id.clone()));
                 tx.record(Event::new(&actor, "totp.removed", "totp", json!({}))).await?;

@@ -21,7 +21,7 @@ use crate::kernel::refusals::Refused;
 use crate::kernel::state::Transaction;
 use crate::model::actor::Asker;
 use crate::model::carrier::Carrier;
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection, StoreError, TooMany};
 use crate::model::event::{By, Event, clip};
 use crate::model::workload::{Pattern, Workload};
 use crate::platform::ids::Hash;
@@ -114,6 +114,12 @@ impl Unfit {
     }
 }
 
+impl From<StoreError> for ExchangeError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 impl From<JwtError> for ExchangeError {
     fn from(error: JwtError) -> Self {
         if let JwtError::Issuers(error) = error {
@@ -132,7 +138,7 @@ impl Identity {
         requested: TokenExchangeInput,
     ) -> Result<Exchanged, ExchangeError> {
         let from = requested.source.map(accept::neighbourhood);
-        self.own.exchanges.0.check_key(&from).map_err(|_| ControlError::RateLimited)?;
+        self.own.exchanges.0.check_key(&from).map_err(|_| ControlError::from(TooMany::Tries))?;
         match self.exchanged(&requested).await {
             Err(ExchangeError::Refused(why)) => {
                 self.note_unfit(&requested, &why).await?;
@@ -264,7 +270,7 @@ async fn first_shown(tx: &mut Transaction, shown: &Shown<'_>) -> Result<(), Exch
 }
 
 fn invalid(error: impl ToString) -> ControlError {
-    ControlError::Invalid(error.to_string())
+    Refusal::Invalid(error.to_string()).into()
 }
 
 #[cfg(test)]

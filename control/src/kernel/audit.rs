@@ -17,6 +17,6 @@ impl Kernel {
         paging: Paging,
     ) -> Result<Page<AuditView>, ControlError> {
         actor.must_oversee()?;
-        store::audit::page(&mut *self.0.store.read().await?, paging).await
+        Ok(store::audit::page(&mut *self.0.store.read().await?, paging).await?)
     }
 }

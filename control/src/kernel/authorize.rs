@@ -5,7 +5,7 @@ use policies::{Knock, LeaseKey, Lock, Resource, Subject, Timestamp};
 use crate::kernel::Kernel;
 use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::person::Person;
 
 impl Kernel {
@@ -35,7 +35,7 @@ impl Kernel {
     /// A step-up is wanted: why, and where it is given.
     pub(crate) fn step_up_needed(&self, page: &str, why: &str) -> ControlError {
         let url = format!("{}{page}", self.settings().base_url());
-        ControlError::StepUpNeeded { url, why: why.to_owned() }
+        Refusal::StepUpNeeded { url, why: why.to_owned() }.into()
     }
 }
 
@@ -52,7 +52,7 @@ impl Transaction {
         if person.admin {
             Ok(person)
         } else {
-            Err(ControlError::Forbidden("this takes an admin".to_owned()))
+            Err(Refusal::Forbidden("this takes an admin".to_owned()).into())
         }
     }
 }

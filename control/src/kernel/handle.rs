@@ -20,7 +20,7 @@ use crate::kernel::metrics::Counts;
 use crate::kernel::rate_limit::Pace;
 use crate::kernel::refusals::Refusals;
 use crate::kernel::state::{Kernel, Opened, State};
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, InternalError};
 use crate::model::inventory::Inventory;
 use crate::model::settings::Settings;
 use crate::platform::clock::Clock;
@@ -182,7 +182,7 @@ impl Kernel {
         work: impl Future<Output = Result<T, ControlError>> + Send + 'static,
     ) -> Result<T, ControlError> {
         let task = self.0.work.spawn(work.in_current_span());
-        task.await.map_err(|_| ControlError::Broken)?
+        task.await.map_err(|_| InternalError::Broken)?
     }
 
     /// Ends the streams, and waits until the work at hand is done.

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::kernel::Kernel;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, StoreError};
 use crate::model::event::{By, Event};
 use crate::platform::clock;
 use crate::store;
@@ -39,7 +39,7 @@ impl Kernel {
     pub(crate) fn must_be_writable(&self) -> Result<(), ControlError> {
         match self.unwritable_since() {
             None => Ok(()),
-            Some(_) => Err(ControlError::Unwritable),
+            Some(_) => Err(StoreError::Unwritable.into()),
         }
     }
 

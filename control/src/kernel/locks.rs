@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::kernel::cuts::What;
 use crate::kernel::state::Transaction;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::store;
 
@@ -33,7 +33,7 @@ impl Transaction {
     ) -> Result<(), ControlError> {
         let now = self.now;
         if !store::locks::lift(self.db(), id, now).await? {
-            return Err(ControlError::NotFound("lock"));
+            return Err(Refusal::NotFound("lock").into());
         }
         self.record(Event::new(by, "lock.lifted", id, json!({}))).await?;
         self.news.unlocked.push(id.clone());

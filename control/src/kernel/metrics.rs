@@ -3,7 +3,7 @@
 use policies::Timestamp;
 use prometheus::{IntCounterVec, IntGauge, Opts};
 
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::store::outbox::Figures;
 
 /// The counters and gauges.
@@ -28,7 +28,7 @@ pub(crate) struct Told {
 
 impl Counts {
     pub(crate) fn new() -> Result<Self, ControlError> {
-        let broken = |error: prometheus::Error| ControlError::Invalid(error.to_string());
+        let broken = |error: prometheus::Error| Refusal::Invalid(error.to_string());
         let gauge = |name: &str, help: &str| IntGauge::new(name, help).map_err(broken);
         let outcomes =
             Opts::new("postern_requests_total", "Access requests that came to an end, by outcome.");
@@ -60,7 +60,7 @@ impl Counts {
 
 impl Told {
     fn new() -> Result<Self, ControlError> {
-        let broken = |error: prometheus::Error| ControlError::Invalid(error.to_string());
+        let broken = |error: prometheus::Error| Refusal::Invalid(error.to_string());
         let gauge = |name: &str, help: &str| IntGauge::new(name, help).map_err(broken);
         let tries = Opts::new(
             "postern_notifications_total",

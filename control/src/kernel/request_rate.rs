@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::kernel::Kernel;
 use crate::kernel::rate_limit::A_MINUTE;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal, TooMany};
 use crate::model::event::{By, Event};
 
 impl Kernel {
@@ -25,7 +25,7 @@ impl Kernel {
             pace.refused.fetch_sub(refused, Ordering::Relaxed);
             self.tell_of_haste(who.clone(), refused).await?;
         }
-        Err(ControlError::Throttled(A_MINUTE))
+        Err(Refusal::TooMany(TooMany::Requests(A_MINUTE)).into())
     }
 
     async fn tell_of_haste(&self, who: PrincipalId, refused: u64) -> Result<(), ControlError> {

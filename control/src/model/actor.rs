@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use policies::{Authn, Bound, DeviceId, LoginId, Method, Principal, PrincipalId, StepUp};
 
 use crate::model::carrier::Carrier;
-use crate::model::error::ControlError;
+use crate::model::error::Refusal;
 
 /// Somebody who proved who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,12 +70,12 @@ impl Asker {
 impl Actor {
     /// # Errors
     /// Where they are neither an admin nor an auditor.
-    pub(crate) fn must_oversee(&self) -> Result<(), ControlError> {
+    pub(crate) fn must_oversee(&self) -> Result<(), Refusal> {
         if self.oversees() {
             return Ok(());
         }
         let message = "this takes an admin or an auditor";
-        Err(ControlError::Forbidden(message.to_owned()))
+        Err(Refusal::Forbidden(message.to_owned()))
     }
 
     pub(crate) fn oversees(&self) -> bool {

@@ -1,15 +1,38 @@
-//! What control answers where it doesn't do what was asked: one enum for its boundary.
+//! Why control doesn't do what was asked: its refusals, and what failed in the store, in other systems, and in
+//! the gateway itself.
 
 use policies::{
-    GrantError, Refusal, RequestError, ResourceError, ReviewError, StepUpId, TargetName, Unsaid,
+    GrantError, RequestError, ResourceError, ReviewError, StepUpId, TargetName, Unsaid,
 };
 use thiserror::Error;
 
+use crate::model::high_water::{HighWaterError, Rollback};
+use crate::model::issuer_url::IssuerError;
 use crate::model::unproven::Unproven;
+use crate::platform::http_client::HttpError;
+use crate::platform::ids::IdError;
+use crate::platform::vault::VaultError;
 
-/// Why an action was not done.
+/// Why an action was not done. Each group has one mapping at each boundary: HTTP, the link, the wait flow.
 #[derive(Debug, Error)]
 pub enum ControlError {
+    /// The gateway refuses: another request, another person or another time would do.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another system can't be used.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The gateway itself failed.
+    #[error(transparent)]
+    Internal(#[from] InternalError),
+}
+
+/// Why the gateway refuses an action.
+#[derive(Debug, Error)]
+pub enum Refusal {
     /// There is no such thing, or none that the actor may see.
     #[error("there is no such {0}, or it isn't yours to see")]
     NotFound(&'static str),
@@ -18,7 +41,7 @@ pub enum ControlError {
     Forbidden(String),
     /// Access was asked for and isn't given.
     #[error(transparent)]
-    Refused(#[from] Rejection),
+    Rejected(#[from] Rejection),
     /// It takes a fresh step-up, which is given on a page.
     #[error("{why}: prove yourself at {url}")]
     StepUpNeeded {
@@ -38,20 +61,12 @@ pub enum ControlError {
     /// The thing is not, or no longer, in a state for it.
     #[error("{0}")]
     Conflict(String),
-    /// What was said makes no sense.
+    /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
-    /// Too many tries.
-    #[error("too many tries: wait a minute and try again")]
-    RateLimited,
-    /// One person asks too often.
-    #[error(
-        "you ask for access too often: {0} requests a minute are taken, so try again in a minute"
-    )]
-    Throttled(u32),
-    /// Too many wait already.
-    #[error("too many connections wait already: try again later")]
-    Busy,
+    /// There is more of it than is taken.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// Nobody is signed in, or the proof isn't accepted.
     #[error("not signed in, or the proof is no longer good")]
     Unauthenticated,
@@ -61,15 +76,33 @@ pub enum ControlError {
     /// What came back from an authenticator proves nothing here.
     #[error(transparent)]
     Unproven(#[from] Unproven),
-    /// A certificate could not be issued.
-    #[error("cannot issue a certificate")]
-    Issue(#[from] certs::IssueError),
-    /// An SSH certificate could not be issued.
-    #[error("cannot issue an SSH certificate")]
-    IssueSsh(#[source] certs::SshError),
-    /// The store failed; nothing was changed.
+    /// Another system's message isn't believed.
+    #[error("the message isn't believed: {0}")]
+    Disbelieved(String),
+}
+
+/// Of what there is too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TooMany {
+    /// Tries.
+    #[error("too many tries: wait a minute and try again")]
+    Tries,
+    /// Access requests of one person.
+    #[error(
+        "you ask for access too often: {0} requests a minute are taken, so try again in a minute"
+    )]
+    Requests(u32),
+    /// Connections that wait.
+    #[error("too many connections wait already: try again later")]
+    Waiting,
+}
+
+/// Why the store can't be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The database failed; nothing was changed.
     #[error("the store can't be used")]
-    Store(#[from] sqlx::Error),
+    Sql(#[from] sqlx::Error),
     /// The store can't be written, so that nothing new begins.
     #[error(
         "control can't write to its disk, so that no new access begins: free space there, and it goes \
@@ -88,31 +121,74 @@ pub enum ControlError {
     /// What the store holds can't be read.
     #[error("the store holds something unreadable")]
     Unreadable(#[from] Unreadable),
-    /// An issuer can't be asked, or says what can't be believed.
-    #[error("{0}")]
-    Issuer(#[from] crate::model::issuer_url::IssuerError),
-    /// No client for issuers can be made on this machine.
-    #[error("issuers can't be asked from this machine")]
-    Http(#[from] crate::platform::http_client::HttpError),
-    /// A secret can't be wrapped, or had back.
-    #[error(transparent)]
-    Vault(#[from] crate::platform::vault::VaultError),
-    /// Another system's message isn't believed.
-    #[error("the message isn't believed: {0}")]
-    Disbelieved(String),
     /// The store is older than what was here before, and nobody accepts that.
     #[error("the gateway's store went back in time")]
-    RolledBack(#[from] crate::model::high_water::Rollback),
+    RolledBack(#[from] Rollback),
     /// What is known of the store outside of it can't be read or written.
     #[error(transparent)]
-    HighWater(#[from] crate::model::high_water::HighWaterError),
+    HighWater(#[from] HighWaterError),
+}
+
+/// Why another system can't be used.
+#[derive(Debug, Error)]
+pub enum UpstreamError {
+    /// An issuer can't be asked, or says what can't be believed.
+    #[error("{0}")]
+    Issuer(#[from] IssuerError),
+    /// No client for issuers can be made on this machine.
+    #[error("issuers can't be asked from this machine")]
+    Http(#[from] HttpError),
+}
+
+/// What failed in the gateway itself.
+#[derive(Debug, Error)]
+pub enum InternalError {
+    /// A certificate could not be issued.
+    #[error("cannot issue a certificate")]
+    Issue(#[from] certs::IssueError),
+    /// An SSH certificate could not be issued.
+    #[error("cannot issue an SSH certificate")]
+    IssueSsh(#[source] certs::SshError),
+    /// A secret can't be wrapped, or had back.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// No id can be made.
     #[error(transparent)]
-    Id(#[from] crate::platform::ids::IdError),
+    Id(#[from] IdError),
     /// The work was broken off.
     #[error("the work was broken off")]
     Broken,
 }
+
+/// A cause becomes an error by way of its group.
+macro_rules! causes {
+    ($($cause:ty => $group:ident),+ $(,)?) => {
+        $(impl From<$cause> for ControlError {
+            fn from(cause: $cause) -> Self {
+                $group::from(cause).into()
+            }
+        })+
+    };
+}
+
+causes!(
+    Rejection => Refusal,
+    TooMany => Refusal,
+    Unproven => Refusal,
+    RequestError => Refusal,
+    GrantError => Refusal,
+    ReviewError => Refusal,
+    sqlx::Error => StoreError,
+    sqlx::migrate::MigrateError => StoreError,
+    Unreadable => StoreError,
+    Rollback => StoreError,
+    HighWaterError => StoreError,
+    IssuerError => UpstreamError,
+    HttpError => UpstreamError,
+    certs::IssueError => InternalError,
+    VaultError => InternalError,
+    IdError => InternalError,
+);
 
 /// Why somebody doesn't get what they ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -134,7 +210,7 @@ pub enum Rejection {
     Locked(String),
     /// The rules say no.
     #[error("{0}")]
-    Rules(Refusal),
+    Rules(policies::Refusal),
     /// The rules ask for more than what was given or asked.
     #[error("the rules now ask for more: {0}")]
     NotCovered(String),
@@ -191,34 +267,76 @@ impl ControlError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::Store(error) => error.code(),
+            Self::Upstream(error) => error.code(),
+            Self::Internal(error) => error.code(),
+        }
+    }
+}
+
+impl Refusal {
+    /// A short name of fixed wording.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
             Self::NotFound(_) => "not-found",
             Self::Forbidden(_) => "forbidden",
-            Self::Refused(rejection) => rejection.code(),
+            Self::Rejected(rejection) => rejection.code(),
             Self::StepUpNeeded { .. } => "step-up-needed",
             Self::Unfit { .. } => "step-up-unfit",
             Self::Conflict(_) => "conflict",
             Self::Invalid(_) => "invalid",
-            Self::RateLimited | Self::Throttled(_) => "rate-limited",
-            Self::Busy => "busy",
+            Self::TooMany(what) => what.code(),
             Self::Unauthenticated => "unauthenticated",
             Self::EnrolFirst => "enrol-first",
             Self::Unproven(why) => why.code(),
-            Self::Issue(_) | Self::IssueSsh(_) => "issue",
-            Self::Store(_)
+            Self::Disbelieved(_) => "disbelieved",
+        }
+    }
+}
+
+impl TooMany {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Tries | Self::Requests(_) => "rate-limited",
+            Self::Waiting => "busy",
+        }
+    }
+}
+
+impl StoreError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unwritable | Self::Postponed => "unwritable",
+            Self::Sql(_)
             | Self::Migrate(_)
             | Self::Unreadable(_)
             | Self::RolledBack(_)
             | Self::HighWater(_) => "store",
-            Self::Unwritable | Self::Postponed => "unwritable",
+        }
+    }
+}
+
+impl UpstreamError {
+    fn code(&self) -> &'static str {
+        match self {
             Self::Issuer(_) | Self::Http(_) => "issuer-unavailable",
+        }
+    }
+}
+
+impl InternalError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Issue(_) | Self::IssueSsh(_) => "issue",
             Self::Vault(_) => "vault",
-            Self::Disbelieved(_) => "disbelieved",
             Self::Id(_) | Self::Broken => "broken",
         }
     }
 }
 
-impl From<RequestError> for ControlError {
+impl From<RequestError> for Refusal {
     fn from(error: RequestError) -> Self {
         let message = error.to_string();
         match error {
@@ -239,13 +357,13 @@ impl From<RequestError> for ControlError {
     }
 }
 
-impl From<GrantError> for ControlError {
+impl From<GrantError> for Refusal {
     fn from(error: GrantError) -> Self {
         Self::Conflict(error.to_string())
     }
 }
 
-impl From<ReviewError> for ControlError {
+impl From<ReviewError> for Refusal {
     fn from(error: ReviewError) -> Self {
         let message = error.to_string();
         match error {

@@ -7,15 +7,15 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use policies::{
-    Credential, GroupName, IssuerName, Kind, Login, PrincipalId, Refusal, Resource, RuleBook,
-    Subject, Target, TargetName,
+    Credential, GroupName, IssuerName, Kind, Login, PrincipalId, Resource, RuleBook, Subject,
+    Target, TargetName,
 };
 use secrecy::SecretString;
 
 use crate::model::bearer::Bearer;
 use crate::model::channel::{Channel, ChannelName};
 use crate::model::context::World;
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::issuer::Issuer;
 use crate::model::people::People;
 use crate::model::person::Person;
@@ -76,7 +76,7 @@ impl Inventory {
     /// Every fault that was found.
     pub(crate) fn check(&self) -> Result<(), ControlError> {
         let faults: Vec<String> = self.faults().collect();
-        if faults.is_empty() { Ok(()) } else { Err(ControlError::Invalid(faults.join("\n"))) }
+        if faults.is_empty() { Ok(()) } else { Err(Refusal::Invalid(faults.join("\n")).into()) }
     }
 
     fn faults(&self) -> impl Iterator<Item = String> {
@@ -193,8 +193,8 @@ impl Inventory {
     }
 }
 
-impl From<Refusal> for Rejection {
-    fn from(refusal: Refusal) -> Self {
+impl From<policies::Refusal> for Rejection {
+    fn from(refusal: policies::Refusal) -> Self {
         Self::Rules(refusal)
     }
 }

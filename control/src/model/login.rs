@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer};
 
 use crate::model::actor::Actor;
-use crate::model::error::{ControlError, Unreadable};
+use crate::model::error::Unreadable;
 use crate::model::person::Person;
 use crate::model::settings::SignIn;
 
@@ -182,9 +182,9 @@ impl LoginKind {
 }
 
 /// The method that a stored word means.
-pub(crate) fn method(word: &str) -> Result<Method, ControlError> {
+pub(crate) fn method(word: &str) -> Result<Method, Unreadable> {
     let read = Method::deserialize(StrDeserializer::<Error>::new(word));
-    read.map_err(|error| Unreadable::new("method", error).into())
+    read.map_err(|error| Unreadable::new("method", error))
 }
 
 /// Words of a small enum, each way.

@@ -257,7 +257,7 @@ async fn request_named(tx: &mut Transaction, id: &str) -> Result<Option<Request>
 
 async fn grant_named(tx: &mut Transaction, id: &str) -> Result<Option<Grant>, ControlError> {
     let Ok(id) = id.parse() else { return Ok(None) };
-    store::grants::find(tx.db(), &id).await
+    Ok(store::grants::find(tx.db(), &id).await?)
 }
 
 fn name_of(tx: &Transaction, by: &By) -> Option<String> {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::model::actor::Actor;
 use crate::model::channel::{Channel, ChannelName, ChannelView};
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::Event;
 use crate::model::notice::{Notice, Said};
 use crate::model::topic::Topic;
@@ -27,7 +27,7 @@ impl Notifier {
         paging: Paging,
     ) -> Result<Page<LetterView>, ControlError> {
         must_administer(actor)?;
-        outbox::page(&mut *self.kernel.store().read().await?, state, paging).await
+        Ok(outbox::page(&mut *self.kernel.store().read().await?, state, paging).await?)
     }
 
     /// The channels: for admins.
@@ -71,9 +71,9 @@ impl Notifier {
                 if !outbox::revive(tx.db(), &id, replay, now).await? {
                     return Err(if outbox::is_there(tx.db(), &id).await? {
                         let message = "it was taken already: replay it to send it once more";
-                        ControlError::Conflict(message.to_owned())
+                        Refusal::Conflict(message.to_owned()).into()
                     } else {
-                        ControlError::NotFound("message")
+                        Refusal::NotFound("message").into()
                     });
                 }
                 let detail = json!({ "replay": replay });
@@ -119,9 +119,9 @@ impl Notifier {
                 tx.administering(&actor)?;
                 if !outbox::switch_on(tx.db(), &name).await? {
                     notifier.channel(&name)?;
-                    return Err(ControlError::Conflict(format!(
-                        "the channel `{name}` is on already"
-                    )));
+                    return Err(
+                        Refusal::Conflict(format!("the channel `{name}` is on already")).into()
+                    );
                 }
                 tx.record(Event::new(&actor, "channel.on", &name, json!({}))).await?;
                 tx.told_somebody();
@@ -143,11 +143,11 @@ impl Notifier {
         match self.try_once(&channel, &letter).await {
             Outcome::Sent => Ok(()),
             Outcome::Later(why, _) | Outcome::Never(why) => {
-                Err(ControlError::Conflict(format!("the test was not taken: {why}")))
+                Err(Refusal::Conflict(format!("the test was not taken: {why}")).into())
             }
             Outcome::Gone => {
                 let message = "the receiver says that it is gone (410)";
-                Err(ControlError::Conflict(message.to_owned()))
+                Err(Refusal::Conflict(message.to_owned()).into())
             }
         }
     }
@@ -173,17 +173,17 @@ impl Notifier {
         Letter { id, channel, recipient: Some(whose), tries: 0, notice }
     }
 
-    fn channel(&self, name: &str) -> Result<Channel, ControlError> {
+    fn channel(&self, name: &str) -> Result<Channel, Refusal> {
         let known = name.parse::<ChannelName>().ok();
         let inventory = self.kernel.inventory();
         let found = known.and_then(|name| inventory.channels.get(&name).cloned());
-        found.ok_or(ControlError::NotFound("channel"))
+        found.ok_or(Refusal::NotFound("channel"))
     }
 }
 
-fn must_administer(actor: &Actor) -> Result<(), ControlError> {
+fn must_administer(actor: &Actor) -> Result<(), Refusal> {
     if actor.admin {
         return Ok(());
     }
-    Err(ControlError::Forbidden("this takes an admin".to_owned()))
+    Err(Refusal::Forbidden("this takes an admin".to_owned()))
 }

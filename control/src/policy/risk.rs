@@ -71,7 +71,7 @@ async fn knows(
     what: (Kind, &str),
     now: Timestamp,
 ) -> Result<bool, ControlError> {
-    store::risk::knows(db, who, what, before(now, REMEMBERED)).await
+    Ok(store::risk::knows(db, who, what, before(now, REMEMBERED)).await?)
 }
 
 fn before(now: Timestamp, span: Ttl) -> Timestamp {
@@ -127,11 +127,11 @@ pub(crate) async fn failed(
     what: &'static str,
 ) -> Result<(), ControlError> {
     let now = tx.now;
-    store::risk::failed(tx.db(), who, what, now, FAILURES).await
+    Ok(store::risk::failed(tx.db(), who, what, now, FAILURES).await?)
 }
 
 /// Forgets what has been too long ago to count.
 pub(crate) async fn forget_risks(tx: &mut Transaction) -> Result<(), ControlError> {
     let now = tx.now;
-    store::risk::forget(tx.db(), before(now, REMEMBERED), before(now, LATELY)).await
+    Ok(store::risk::forget(tx.db(), before(now, REMEMBERED), before(now, LATELY)).await?)
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::access::reconsider;
 use crate::identity::oidc::people;
 use crate::identity::{logins, ssh_keys};
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, StoreError};
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
 use crate::sources::Sources;
@@ -51,7 +51,7 @@ impl Sources {
                 tx.record(event).await?;
                 if !tx.commit_cut().await? {
                     sources.kernel.postponed().store(Some(postponed));
-                    return Err(ControlError::Postponed);
+                    return Err(StoreError::Postponed.into());
                 }
                 sources.kernel.postponed().store(None);
                 Ok(Reloaded { revoked, withdrawn })

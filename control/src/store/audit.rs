@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 
 use super::{from_json, to_json};
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::model::event::Event;
 use crate::model::view::{AuditView, Page, Paging};
 
@@ -15,7 +15,7 @@ pub(crate) async fn insert(
     db: &mut SqliteConnection,
     event: &Event,
     at: Timestamp,
-) -> Result<(i64, String), ControlError> {
+) -> Result<(i64, String), StoreError> {
     let (actor, detail) = (event.by.to_string(), to_json(&event.detail)?);
     let query = sqlx::query(
         "INSERT INTO audit (at, actor, kind, subject, detail) VALUES ($1, $2, $3, $4, $5)",
@@ -30,7 +30,7 @@ pub(crate) async fn insert(
 pub(crate) async fn digest_of(
     db: &mut SqliteConnection,
     id: i64,
-) -> Result<Option<String>, ControlError> {
+) -> Result<Option<String>, StoreError> {
     let query =
         sqlx::query_as("SELECT id, at, actor, kind, subject, detail FROM audit WHERE id = $1");
     let row: Option<Row> = query.bind(id).fetch_optional(db).await?;
@@ -40,9 +40,7 @@ pub(crate) async fn digest_of(
 }
 
 /// When the newest event happened.
-pub(crate) async fn newest_at(
-    db: &mut SqliteConnection,
-) -> Result<Option<Timestamp>, ControlError> {
+pub(crate) async fn newest_at(db: &mut SqliteConnection) -> Result<Option<Timestamp>, StoreError> {
     let query = sqlx::query_scalar("SELECT at FROM audit ORDER BY id DESC LIMIT 1");
     let at: Option<i64> = query.fetch_optional(db).await?;
     Ok(at.map(Timestamp::from_millis))
@@ -64,7 +62,7 @@ fn digest(id: i64, at: i64, texts: [&str; 4]) -> String {
 pub(crate) async fn page(
     db: &mut SqliteConnection,
     paging: Paging,
-) -> Result<Page<AuditView>, ControlError> {
+) -> Result<Page<AuditView>, StoreError> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, at, actor, kind, subject, detail FROM audit WHERE id < $1 \
          ORDER BY id DESC LIMIT $2",
@@ -79,7 +77,7 @@ pub(crate) async fn page(
 
 type Row = (i64, i64, String, String, String, String);
 
-fn views(rows: Vec<Row>) -> Result<Vec<AuditView>, ControlError> {
+fn views(rows: Vec<Row>) -> Result<Vec<AuditView>, StoreError> {
     let views = rows.into_iter().map(|(id, at, actor, kind, subject, detail)| {
         let (at, detail) = (Timestamp::from_millis(at), from_json(&detail)?);
         Ok(AuditView { id, at, actor, kind, subject, detail })
@@ -92,7 +90,7 @@ pub(crate) async fn about(
     db: &mut SqliteConnection,
     subject: &str,
     most: i64,
-) -> Result<Vec<AuditView>, ControlError> {
+) -> Result<Vec<AuditView>, StoreError> {
     let query = sqlx::query_as(
         "SELECT id, at, actor, kind, subject, detail FROM audit WHERE subject = $1 \
          ORDER BY id DESC LIMIT $2",
@@ -105,7 +103,7 @@ pub(crate) async fn by(
     db: &mut SqliteConnection,
     actor: &str,
     most: i64,
-) -> Result<Vec<AuditView>, ControlError> {
+) -> Result<Vec<AuditView>, StoreError> {
     let query = sqlx::query_as(
         "SELECT id, at, actor, kind, subject, detail FROM audit WHERE actor = $1 \
          ORDER BY id DESC LIMIT $2",

@@ -4,7 +4,7 @@ use policies::{LoginId, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, parse, to_json};
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::model::statement::Statement;
 
 /// A question to one person in one login session.
@@ -25,7 +25,7 @@ pub(crate) async fn insert(
     db: &mut SqliteConnection,
     asked: &Asked,
     most: i64,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO challenges (id, principal, login, nonce, expires_at, body) \
          VALUES ($1, $2, $3, $4, $5, $6)",
@@ -49,10 +49,7 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-pub(crate) async fn find(
-    db: &mut SqliteConnection,
-    id: &str,
-) -> Result<Option<Asked>, ControlError> {
+pub(crate) async fn find(db: &mut SqliteConnection, id: &str) -> Result<Option<Asked>, StoreError> {
     let row: Option<Row> = sqlx::query_as(
         "SELECT id, principal, login, nonce, expires_at, used_at, body FROM challenges \
          WHERE id = $1",
@@ -79,7 +76,7 @@ pub(crate) async fn spend(
     db: &mut SqliteConnection,
     id: &str,
     now: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query("UPDATE challenges SET used_at = $2 WHERE id = $1");
     query.bind(id).bind(now.millis()).execute(db).await?;
     Ok(())
@@ -90,7 +87,7 @@ pub(crate) async fn spend_nonce(
     db: &mut SqliteConnection,
     nonce: &[u8],
     expires_at: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query(
         "INSERT INTO spent (nonce, expires_at) VALUES ($1, $2) ON CONFLICT (nonce) DO NOTHING",
     );
@@ -99,10 +96,7 @@ pub(crate) async fn spend_nonce(
 }
 
 /// Forgets what has long been of no use.
-pub(crate) async fn forget(
-    db: &mut SqliteConnection,
-    before: Timestamp,
-) -> Result<(), ControlError> {
+pub(crate) async fn forget(db: &mut SqliteConnection, before: Timestamp) -> Result<(), StoreError> {
     for table in [
         "DELETE FROM challenges WHERE expires_at < $1",
         "DELETE FROM spent WHERE expires_at < $1",

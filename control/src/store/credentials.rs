@@ -4,14 +4,14 @@ use policies::{DeviceId, LoginId, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use crate::model::credential::Brought;
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 
 pub(crate) async fn insert(
     db: &mut SqliteConnection,
     certificate: &Brought,
     (principal, login, device): (&PrincipalId, Option<&LoginId>, Option<&DeviceId>),
     now: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO certificates (serial, login, principal, device, issued_at, expires_at) \
          VALUES ($1, $2, $3, $4, $5, $6)",
@@ -32,7 +32,7 @@ pub(crate) async fn take_back(
     db: &mut SqliteConnection,
     login: &LoginId,
     now: Timestamp,
-) -> Result<Vec<Brought>, ControlError> {
+) -> Result<Vec<Brought>, StoreError> {
     let mut all = Vec::new();
     for table in [
         "UPDATE certificates SET revoked_at = $2 \

@@ -3,7 +3,7 @@
 use policies::{PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::platform::ids::Hash;
 
 /// A token, and with which key it was shown first.
@@ -18,7 +18,7 @@ pub(crate) struct Shown<'a> {
 pub(crate) async fn show(
     db: &mut SqliteConnection,
     shown: &Shown<'_>,
-) -> Result<Option<u32>, ControlError> {
+) -> Result<Option<u32>, StoreError> {
     let query = sqlx::query_scalar(
         "INSERT INTO exchanges (token, key, workload, times, expires_at) VALUES ($1, $2, $3, 1, $4) \
          ON CONFLICT (token) DO UPDATE SET times = times + 1 \
@@ -33,10 +33,7 @@ pub(crate) async fn show(
 }
 
 /// Forgets the tokens that have expired.
-pub(crate) async fn forget(
-    db: &mut SqliteConnection,
-    before: Timestamp,
-) -> Result<(), ControlError> {
+pub(crate) async fn forget(db: &mut SqliteConnection, before: Timestamp) -> Result<(), StoreError> {
     let query = sqlx::query("DELETE FROM exchanges WHERE expires_at < $1").bind(before.millis());
     query.execute(db).await.map(drop).map_err(Into::into)
 }

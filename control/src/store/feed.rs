@@ -2,9 +2,9 @@
 
 use sqlx::SqliteConnection;
 
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 
-pub(crate) async fn revision(db: &mut SqliteConnection) -> Result<u64, ControlError> {
+pub(crate) async fn revision(db: &mut SqliteConnection) -> Result<u64, StoreError> {
     let query = sqlx::query_scalar::<_, i64>("SELECT revision FROM feed");
     Ok(query.fetch_one(db).await?.cast_unsigned())
 }
@@ -13,7 +13,7 @@ pub(crate) async fn revision(db: &mut SqliteConnection) -> Result<u64, ControlEr
 pub(crate) async fn next_revision(
     db: &mut SqliteConnection,
     message: u64,
-) -> Result<u64, ControlError> {
+) -> Result<u64, StoreError> {
     let query = sqlx::query_scalar::<_, i64>(
         "UPDATE feed SET revision = MAX (revision, $1) + 1 RETURNING revision",
     );

@@ -4,7 +4,7 @@ use policies::{Grant, GrantId, GrantState, PrincipalId, RequestId, Resource, Tic
 use sqlx::SqliteConnection;
 
 use super::{from_json, to_json};
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 
 /// A grant as it is kept.
 #[derive(Debug, Clone)]
@@ -15,12 +15,12 @@ pub(crate) struct Stored {
 
 type Row = (i64, String);
 
-fn read((seq, body): Row) -> Result<Stored, ControlError> {
+fn read((seq, body): Row) -> Result<Stored, StoreError> {
     let grant = from_json(&body)?;
     Ok(Stored { seq, grant })
 }
 
-fn grants(rows: Vec<Row>) -> Result<Vec<Grant>, ControlError> {
+fn grants(rows: Vec<Row>) -> Result<Vec<Grant>, StoreError> {
     rows.into_iter().map(|row| read(row).map(|stored| stored.grant)).collect()
 }
 
@@ -28,7 +28,7 @@ pub(crate) async fn insert(
     db: &mut SqliteConnection,
     grant: &Grant,
     ticket: Option<&Ticket>,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO grants (id, request, principal, resource, deadline, ticket, body) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -45,7 +45,7 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-pub(crate) async fn update(db: &mut SqliteConnection, grant: &Grant) -> Result<(), ControlError> {
+pub(crate) async fn update(db: &mut SqliteConnection, grant: &Grant) -> Result<(), StoreError> {
     let ended_at = match &grant.state {
         GrantState::Ended { at, .. } => Some(at.millis()),
         GrantState::Scheduled { .. } | GrantState::Granted { .. } | GrantState::Active { .. } => {
@@ -65,7 +65,7 @@ pub(crate) async fn update(db: &mut SqliteConnection, grant: &Grant) -> Result<(
 pub(crate) async fn find(
     db: &mut SqliteConnection,
     id: &GrantId,
-) -> Result<Option<Grant>, ControlError> {
+) -> Result<Option<Grant>, StoreError> {
     let query = sqlx::query_as("SELECT seq, body FROM grants WHERE id = $1");
     let row: Option<Row> = query.bind(id.as_str()).fetch_optional(db).await?;
     Ok(row.map(read).transpose()?.map(|stored| stored.grant))
@@ -75,7 +75,7 @@ pub(crate) async fn find(
 pub(crate) async fn of(
     db: &mut SqliteConnection,
     request: &RequestId,
-) -> Result<Vec<Grant>, ControlError> {
+) -> Result<Vec<Grant>, StoreError> {
     let query = sqlx::query_as("SELECT seq, body FROM grants WHERE request = $1 ORDER BY seq");
     grants(query.bind(request.as_str()).fetch_all(db).await?)
 }
@@ -84,7 +84,7 @@ pub(crate) async fn of(
 pub(crate) async fn open_about(
     db: &mut SqliteConnection,
     ticket: &Ticket,
-) -> Result<Vec<Grant>, ControlError> {
+) -> Result<Vec<Grant>, StoreError> {
     let query = sqlx::query_as(
         "SELECT seq, body FROM grants WHERE ticket = $1 AND deadline IS NOT NULL ORDER BY seq",
     );
@@ -95,7 +95,7 @@ pub(crate) async fn open_for(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
     resource: &Resource,
-) -> Result<Option<Grant>, ControlError> {
+) -> Result<Option<Grant>, StoreError> {
     let query = sqlx::query_as(
         "SELECT seq, body FROM grants \
          WHERE principal = $1 AND resource = $2 AND deadline IS NOT NULL",
@@ -106,7 +106,7 @@ pub(crate) async fn open_for(
 }
 
 /// All that aren't over.
-pub(crate) async fn open(db: &mut SqliteConnection) -> Result<Vec<Grant>, ControlError> {
+pub(crate) async fn open(db: &mut SqliteConnection) -> Result<Vec<Grant>, StoreError> {
     let query = sqlx::query_as("SELECT seq, body FROM grants WHERE deadline IS NOT NULL");
     grants(query.fetch_all(db).await?)
 }
@@ -115,7 +115,7 @@ pub(crate) async fn ending(
     db: &mut SqliteConnection,
     now: Timestamp,
     at_most: i64,
-) -> Result<Vec<Grant>, ControlError> {
+) -> Result<Vec<Grant>, StoreError> {
     let query = sqlx::query_as(
         "SELECT seq, body FROM grants WHERE deadline <= $1 ORDER BY deadline LIMIT $2",
     );
@@ -126,7 +126,7 @@ pub(crate) async fn ended_since(
     db: &mut SqliteConnection,
     since: Timestamp,
     at_most: i64,
-) -> Result<Vec<Grant>, ControlError> {
+) -> Result<Vec<Grant>, StoreError> {
     let query = sqlx::query_as(
         "SELECT seq, body FROM (SELECT seq, body, ended_at FROM grants WHERE ended_at >= $1 \
          ORDER BY ended_at DESC LIMIT $2) ORDER BY ended_at",
@@ -141,7 +141,7 @@ pub(crate) async fn list(
     live_at: Option<(bool, Timestamp)>,
     before: i64,
     at_most: i64,
-) -> Result<Vec<Stored>, ControlError> {
+) -> Result<Vec<Stored>, StoreError> {
     let query = sqlx::query_as(
         "SELECT seq, body FROM grants WHERE seq < $1 AND ($2 IS NULL OR principal = $2) \
          AND ($3 IS NULL OR (deadline IS NOT NULL AND deadline > $4) = $3) \

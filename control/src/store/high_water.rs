@@ -4,11 +4,11 @@ use policies::{CredentialId, LockId, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::parse;
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::model::high_water::{Factor, IssuedCredential, StorePoint};
 
 /// How far the store has come, and whether its high-water mark was ever written.
-pub(crate) async fn point(db: &mut SqliteConnection) -> Result<(StorePoint, bool), ControlError> {
+pub(crate) async fn point(db: &mut SqliteConnection) -> Result<(StorePoint, bool), StoreError> {
     let query = sqlx::query_as("SELECT store, epoch, marked FROM high_water");
     let (store, epoch, marked): (String, i64, bool) = query.fetch_one(&mut *db).await?;
     let query = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM audit");
@@ -18,20 +18,20 @@ pub(crate) async fn point(db: &mut SqliteConnection) -> Result<(StorePoint, bool
 }
 
 /// Puts another epoch in force.
-pub(crate) async fn set_epoch(db: &mut SqliteConnection, epoch: u64) -> Result<(), ControlError> {
+pub(crate) async fn set_epoch(db: &mut SqliteConnection, epoch: u64) -> Result<(), StoreError> {
     let query = sqlx::query("UPDATE high_water SET epoch = $1").bind(epoch.cast_signed());
     query.execute(db).await?;
     Ok(())
 }
 
 /// Writes down that the high-water mark was written.
-pub(crate) async fn marked(db: &mut SqliteConnection) -> Result<(), ControlError> {
+pub(crate) async fn marked(db: &mut SqliteConnection) -> Result<(), StoreError> {
     sqlx::query("UPDATE high_water SET marked = 1").execute(db).await?;
     Ok(())
 }
 
 /// The ids of all locks, lifted ones among them.
-pub(crate) async fn lock_ids(db: &mut SqliteConnection) -> Result<Vec<LockId>, ControlError> {
+pub(crate) async fn lock_ids(db: &mut SqliteConnection) -> Result<Vec<LockId>, StoreError> {
     let rows: Vec<String> = sqlx::query_scalar("SELECT id FROM locks").fetch_all(db).await?;
     rows.iter().map(|id| parse("lock", id)).collect()
 }
@@ -40,7 +40,7 @@ pub(crate) async fn lock_ids(db: &mut SqliteConnection) -> Result<Vec<LockId>, C
 pub(crate) async fn certificates(
     db: &mut SqliteConnection,
     now: Timestamp,
-) -> Result<Vec<IssuedCredential>, ControlError> {
+) -> Result<Vec<IssuedCredential>, StoreError> {
     let query = sqlx::query_as(
         "SELECT serial, principal, expires_at FROM certificates WHERE expires_at > $1",
     );
@@ -60,7 +60,7 @@ pub(crate) async fn remove_factor(
     db: &mut SqliteConnection,
     factor: &Factor,
     now: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let (text, id) = match factor {
         Factor::Passkey(id) => {
             ("DELETE FROM passkeys WHERE id = $1 AND $2 IS NOT NULL", id.as_str())
@@ -83,7 +83,7 @@ pub(crate) async fn remove_factor(
 pub(crate) async fn end_all_proofs(
     db: &mut SqliteConnection,
     now: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     for text in [
         "UPDATE tokens SET revoked_at = $1 WHERE revoked_at IS NULL",
         "UPDATE invites SET used_at = $1 WHERE used_at IS NULL",

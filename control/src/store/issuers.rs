@@ -7,7 +7,7 @@ use policies::{IssuerName, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, parse, to_json};
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::platform::email_address::Email;
 use crate::platform::ids::Hash;
 
@@ -79,7 +79,7 @@ pub(crate) struct Flow {
 
 type Row = (String, String, String, String, Option<String>, String);
 
-fn read((issuer, subject, name, groups, email, standing): Row) -> Result<Known, ControlError> {
+fn read((issuer, subject, name, groups, email, standing): Row) -> Result<Known, StoreError> {
     Ok(Known {
         issuer: parse("issuer", &issuer)?,
         subject,
@@ -90,7 +90,7 @@ fn read((issuer, subject, name, groups, email, standing): Row) -> Result<Known, 
     })
 }
 
-pub(crate) async fn people(db: &mut SqliteConnection) -> Result<Vec<Known>, ControlError> {
+pub(crate) async fn people(db: &mut SqliteConnection) -> Result<Vec<Known>, StoreError> {
     let query = sqlx::query_as("SELECT issuer, subject, name, groups, email, standing FROM people");
     let rows: Vec<Row> = query.fetch_all(db).await?;
     rows.into_iter().map(read).collect()
@@ -100,7 +100,7 @@ pub(crate) async fn person(
     db: &mut SqliteConnection,
     issuer: &IssuerName,
     subject: &str,
-) -> Result<Option<Known>, ControlError> {
+) -> Result<Option<Known>, StoreError> {
     let query = sqlx::query_as(
         "SELECT issuer, subject, name, groups, email, standing FROM people \
          WHERE issuer = $1 AND subject = $2",
@@ -115,7 +115,7 @@ pub(crate) async fn put_person(
     known: &Known,
     (vouched_at, next_at): (Timestamp, Timestamp),
     refresh_token: Option<&[u8]>,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO people \
          (issuer, subject, name, groups, standing, vouched_at, next_at, refresh_token, email) \
@@ -145,7 +145,7 @@ pub(crate) async fn set_standing(
     issuer: &IssuerName,
     subject: &str,
     standing: Standing,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE people SET standing = $3, refresh_token = NULL WHERE issuer = $1 AND subject = $2",
     )
@@ -163,7 +163,7 @@ pub(crate) async fn due(
     issuer: &IssuerName,
     now: Timestamp,
     at_most: i64,
-) -> Result<Vec<Due>, ControlError> {
+) -> Result<Vec<Due>, StoreError> {
     let query = sqlx::query_as(
         "SELECT subject, vouched_at, refresh_token FROM people \
          WHERE issuer = $1 AND standing = 'vouched' AND next_at <= $2 ORDER BY next_at LIMIT $3",
@@ -189,7 +189,7 @@ pub(crate) async fn lapsed(
     issuer: &IssuerName,
     [askable, unaskable]: [Timestamp; 2],
     at_most: i64,
-) -> Result<Vec<Due>, ControlError> {
+) -> Result<Vec<Due>, StoreError> {
     let query = sqlx::query_as(
         "SELECT subject, vouched_at, refresh_token FROM people \
          WHERE issuer = $1 AND standing = 'vouched' AND vouched_at <= \
@@ -200,7 +200,7 @@ pub(crate) async fn lapsed(
 }
 
 /// Whether nothing has been learned of this person since.
-pub(crate) async fn is_current(db: &mut SqliteConnection, due: &Due) -> Result<bool, ControlError> {
+pub(crate) async fn is_current(db: &mut SqliteConnection, due: &Due) -> Result<bool, StoreError> {
     let query = sqlx::query_scalar(
         "SELECT count(*) FROM people WHERE issuer = $1 AND subject = $2 \
          AND standing = 'vouched' AND vouched_at = $3 AND refresh_token IS $4",
@@ -216,7 +216,7 @@ pub(crate) async fn postpone(
     issuer: &IssuerName,
     subject: &str,
     next_at: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query("UPDATE people SET next_at = $3 WHERE issuer = $1 AND subject = $2")
         .bind(issuer.as_str())
         .bind(subject)
@@ -231,7 +231,7 @@ pub(crate) async fn insert_flow(
     db: &mut SqliteConnection,
     flow: &Flow,
     most: i64,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO flows (state, issuer, browser, next, expires_at) VALUES ($1, $2, $3, $4, $5)",
     )
@@ -253,7 +253,7 @@ pub(crate) async fn insert_flow(
 pub(crate) async fn forget_flows(
     db: &mut SqliteConnection,
     now: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query("DELETE FROM flows WHERE expires_at <= $1");
     query.bind(now.millis()).execute(db).await?;
     Ok(())
@@ -263,7 +263,7 @@ pub(crate) async fn forget_flows(
 pub(crate) async fn take_flow(
     db: &mut SqliteConnection,
     state: &Hash,
-) -> Result<Option<Flow>, ControlError> {
+) -> Result<Option<Flow>, StoreError> {
     let query = sqlx::query_as(
         "DELETE FROM flows WHERE state = $1 RETURNING issuer, browser, next, expires_at",
     );
@@ -286,7 +286,7 @@ pub(crate) async fn use_logout_token(
     issuer: &IssuerName,
     id: &str,
     until: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query(
         "INSERT INTO logout_tokens (issuer, id, expires_at) VALUES ($1, $2, $3) \
          ON CONFLICT DO NOTHING",
@@ -299,7 +299,7 @@ pub(crate) async fn use_logout_token(
 pub(crate) async fn forget_logout_tokens(
     db: &mut SqliteConnection,
     before: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query("DELETE FROM logout_tokens WHERE expires_at < $1");
     query.bind(before.millis()).execute(db).await?;
     Ok(())

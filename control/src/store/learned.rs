@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use sqlx::SqliteConnection;
 
 use super::{from_json, to_json};
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 
 /// What was learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) async fn put(
     name: &str,
     said: &impl Serialize,
     now: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO learned (kind, name, said, at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (kind, name) DO UPDATE SET said = excluded.said, at = excluded.at",
@@ -49,7 +49,7 @@ pub(crate) async fn put(
 pub(crate) async fn all<T: DeserializeOwned>(
     db: &mut SqliteConnection,
     kind: Kind,
-) -> Result<Vec<(String, T, Timestamp)>, ControlError> {
+) -> Result<Vec<(String, T, Timestamp)>, StoreError> {
     let query = sqlx::query_as("SELECT name, said, at FROM learned WHERE kind = $1");
     let rows: Vec<(String, String, i64)> = query.bind(kind.word()).fetch_all(db).await?;
     let read = rows
@@ -59,10 +59,7 @@ pub(crate) async fn all<T: DeserializeOwned>(
 }
 
 /// Forgets what nobody has confirmed since then.
-pub(crate) async fn forget(
-    db: &mut SqliteConnection,
-    before: Timestamp,
-) -> Result<(), ControlError> {
+pub(crate) async fn forget(db: &mut SqliteConnection, before: Timestamp) -> Result<(), StoreError> {
     let query = sqlx::query("DELETE FROM learned WHERE at < $1");
     query.bind(before.millis()).execute(db).await?;
     Ok(())

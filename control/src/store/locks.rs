@@ -4,9 +4,9 @@ use policies::{Lock, LockId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, to_json};
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 
-pub(crate) async fn insert(db: &mut SqliteConnection, lock: &Lock) -> Result<(), ControlError> {
+pub(crate) async fn insert(db: &mut SqliteConnection, lock: &Lock) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO locks (id, until, body) VALUES ($1, $2, $3)")
         .bind(lock.id.as_str())
         .bind(lock.until.map(Timestamp::millis))
@@ -17,7 +17,7 @@ pub(crate) async fn insert(db: &mut SqliteConnection, lock: &Lock) -> Result<(),
 }
 
 /// Whether there is one of this id, lifted or not.
-pub(crate) async fn exists(db: &mut SqliteConnection, id: &LockId) -> Result<bool, ControlError> {
+pub(crate) async fn exists(db: &mut SqliteConnection, id: &LockId) -> Result<bool, StoreError> {
     let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM locks WHERE id = $1)");
     Ok(query.bind(id.as_str()).fetch_one(db).await?)
 }
@@ -27,14 +27,14 @@ pub(crate) async fn lift(
     db: &mut SqliteConnection,
     id: &LockId,
     now: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query("UPDATE locks SET lifted_at = $2 WHERE id = $1 AND lifted_at IS NULL");
     let done = query.bind(id.as_str()).bind(now.millis()).execute(db).await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// All that weren't lifted.
-pub(crate) async fn all(db: &mut SqliteConnection) -> Result<Vec<Lock>, ControlError> {
+pub(crate) async fn all(db: &mut SqliteConnection) -> Result<Vec<Lock>, StoreError> {
     let query = sqlx::query_scalar("SELECT body FROM locks WHERE lifted_at IS NULL ORDER BY id");
     let rows: Vec<String> = query.fetch_all(db).await?;
     rows.iter().map(|body| from_json(body)).collect()
@@ -44,7 +44,7 @@ pub(crate) async fn all(db: &mut SqliteConnection) -> Result<Vec<Lock>, ControlE
 pub(crate) async fn over(
     db: &mut SqliteConnection,
     now: Timestamp,
-) -> Result<Vec<Lock>, ControlError> {
+) -> Result<Vec<Lock>, StoreError> {
     let query =
         sqlx::query_scalar("SELECT body FROM locks WHERE lifted_at IS NULL AND until <= $1");
     let rows: Vec<String> = query.bind(now.millis()).fetch_all(db).await?;

@@ -4,7 +4,7 @@ use policies::{PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::parse;
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::platform::ids::Hash;
 
 pub(crate) async fn insert_invite(
@@ -12,7 +12,7 @@ pub(crate) async fn insert_invite(
     digest: &Hash,
     principal: &PrincipalId,
     expires_at: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO invites (digest, principal, expires_at) VALUES ($1, $2, $3)")
         .bind(&digest[..])
         .bind(principal.as_str())
@@ -27,7 +27,7 @@ pub(crate) async fn use_invite(
     db: &mut SqliteConnection,
     digest: &Hash,
     now: Timestamp,
-) -> Result<Option<PrincipalId>, ControlError> {
+) -> Result<Option<PrincipalId>, StoreError> {
     let query = sqlx::query_scalar(
         "UPDATE invites SET used_at = $2 \
          WHERE digest = $1 AND used_at IS NULL AND expires_at > $2 RETURNING principal",
@@ -41,7 +41,7 @@ pub(crate) async fn use_invite(
 pub(crate) async fn spent_invite(
     db: &mut SqliteConnection,
     digest: &Hash,
-) -> Result<Option<(PrincipalId, bool)>, ControlError> {
+) -> Result<Option<(PrincipalId, bool)>, StoreError> {
     let query =
         sqlx::query_as("SELECT principal, used_at IS NOT NULL FROM invites WHERE digest = $1");
     let found: Option<(String, bool)> = query.bind(&digest[..]).fetch_optional(db).await?;
@@ -49,10 +49,7 @@ pub(crate) async fn spent_invite(
 }
 
 /// Forgets what has long been of no use.
-pub(crate) async fn forget(
-    db: &mut SqliteConnection,
-    before: Timestamp,
-) -> Result<(), ControlError> {
+pub(crate) async fn forget(db: &mut SqliteConnection, before: Timestamp) -> Result<(), StoreError> {
     for table in [
         "DELETE FROM invites WHERE expires_at < $1",
         "DELETE FROM logins WHERE expires_at < $1",

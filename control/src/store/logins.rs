@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::parse;
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::model::login::{AtIssuer, LoginEnd, LoginEnded, LoginRecord, Which};
 use crate::platform::ids::Hash;
 
@@ -18,7 +18,7 @@ pub(crate) struct Stored {
 /// When a session ends by time, as the index has it.
 const ENDING: &str = "min(coalesce(idle_at, expires_at), expires_at)";
 
-fn read(row: &SqliteRow) -> Result<Stored, ControlError> {
+fn read(row: &SqliteRow) -> Result<Stored, StoreError> {
     let text = |column: &str| row.try_get::<String, _>(column);
     let maybe = |column: &str| row.try_get::<Option<String>, _>(column);
     let at = |column: &str| row.try_get::<i64, _>(column).map(Timestamp::from_millis);
@@ -58,7 +58,7 @@ pub(crate) async fn insert(
     db: &mut SqliteConnection,
     digest: &Hash,
     login: &LoginRecord,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let at_issuer = login.issuer.as_ref();
     sqlx::query(
         "INSERT INTO logins (digest, id, principal, kind, rank, method, device, issuer, subject, \
@@ -91,7 +91,7 @@ pub(crate) async fn insert(
 pub(crate) async fn by_token(
     db: &mut SqliteConnection,
     digest: &Hash,
-) -> Result<Option<LoginRecord>, ControlError> {
+) -> Result<Option<LoginRecord>, StoreError> {
     let query = sqlx::query("SELECT * FROM logins WHERE digest = $1 AND ended_at IS NULL");
     let row = query.bind(&digest[..]).fetch_optional(db).await?;
     Ok(row.as_ref().map(read).transpose()?.map(|stored| stored.login))
@@ -101,7 +101,7 @@ pub(crate) async fn by_token(
 pub(crate) async fn find(
     db: &mut SqliteConnection,
     id: &LoginId,
-) -> Result<Option<LoginRecord>, ControlError> {
+) -> Result<Option<LoginRecord>, StoreError> {
     let query = sqlx::query("SELECT * FROM logins WHERE id = $1").bind(id.as_str());
     let row = query.fetch_optional(db).await?;
     Ok(row.as_ref().map(read).transpose()?.map(|stored| stored.login))
@@ -112,7 +112,7 @@ pub(crate) async fn rotate(
     db: &mut SqliteConnection,
     digest: &Hash,
     login: &LoginRecord,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query(
         "UPDATE logins SET digest = $2, rank = $3, method = $4, seen_at = $5, idle_at = $6 \
          WHERE id = $1 AND ended_at IS NULL",
@@ -135,7 +135,7 @@ pub(crate) async fn seen(
     id: &LoginId,
     now: Timestamp,
     idle_at: Option<Timestamp>,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query(
         "UPDATE logins SET seen_at = $2, idle_at = $3 WHERE id = $1 AND ended_at IS NULL",
     );
@@ -150,7 +150,7 @@ pub(crate) async fn end(
     which: Which<'_>,
     why: LoginEnd,
     now: Timestamp,
-) -> Result<Vec<(LoginId, PrincipalId)>, ControlError> {
+) -> Result<Vec<(LoginId, PrincipalId)>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "WITH RECURSIVE meant (id) AS (SELECT id FROM logins WHERE ended_at IS NULL AND ",
     );
@@ -183,7 +183,7 @@ pub(crate) async fn knows_sid(
     db: &mut SqliteConnection,
     issuer: &IssuerName,
     sid: &str,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query =
         sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM logins WHERE issuer = $1 AND sid = $2)");
     Ok(query.bind(issuer.as_str()).bind(sid).fetch_one(db).await?)
@@ -194,7 +194,7 @@ pub(crate) async fn over(
     db: &mut SqliteConnection,
     now: Timestamp,
     most: i64,
-) -> Result<Vec<LoginRecord>, ControlError> {
+) -> Result<Vec<LoginRecord>, StoreError> {
     let query = format!(
         "SELECT * FROM logins WHERE ended_at IS NULL AND {ENDING} <= $1 ORDER BY {ENDING} LIMIT $2"
     );
@@ -203,7 +203,7 @@ pub(crate) async fn over(
 }
 
 /// Whose sessions are live.
-pub(crate) async fn people(db: &mut SqliteConnection) -> Result<Vec<PrincipalId>, ControlError> {
+pub(crate) async fn people(db: &mut SqliteConnection) -> Result<Vec<PrincipalId>, StoreError> {
     let query = sqlx::query_scalar("SELECT DISTINCT principal FROM logins WHERE ended_at IS NULL");
     let people: Vec<String> = query.fetch_all(db).await?;
     people.iter().map(|text| parse("principal", text)).collect()
@@ -215,7 +215,7 @@ pub(crate) async fn list(
     (whose, live): (Option<&PrincipalId>, Option<bool>),
     before: i64,
     most: i64,
-) -> Result<Vec<Stored>, ControlError> {
+) -> Result<Vec<Stored>, StoreError> {
     let query = sqlx::query(
         "SELECT * FROM logins WHERE seq < $1 AND ($2 IS NULL OR principal = $2) \
          AND ($3 IS NULL OR (ended_at IS NULL) = $3) ORDER BY seq DESC LIMIT $4",
@@ -224,6 +224,6 @@ pub(crate) async fn list(
     query.fetch_all(db).await?.iter().map(read).collect()
 }
 
-fn records(rows: &[SqliteRow]) -> Result<Vec<LoginRecord>, ControlError> {
+fn records(rows: &[SqliteRow]) -> Result<Vec<LoginRecord>, StoreError> {
     rows.iter().map(|row| read(row).map(|stored| stored.login)).collect()
 }

@@ -46,9 +46,10 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlSafeStr, Sqlite, SqlitePool};
-
-use crate::model::error::{ControlError, Unreadable};
 use writer::Writer;
+
+use crate::model::error::{ControlError, StoreError, Unreadable};
+
 pub(crate) use writer::{Turn, WriteTransaction};
 
 const READERS: u32 = 4;
@@ -62,7 +63,7 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens the file, or makes one that nobody else can read, and brings its tables up to date.
-    pub(crate) async fn open(path: &Path) -> Result<Self, ControlError> {
+    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
         make_private(path).map_err(sqlx::Error::Io)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -86,12 +87,12 @@ impl Store {
     }
 
     /// A connection that can only read.
-    pub(crate) async fn read(&self) -> Result<PoolConnection<Sqlite>, ControlError> {
+    pub(crate) async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
         Ok(self.readers.acquire().await?)
     }
 
     /// Waits for the turn to write, and begins a transaction that is rolled back when dropped.
-    pub(crate) async fn begin(&self) -> Result<WriteTransaction, ControlError> {
+    pub(crate) async fn begin(&self) -> Result<WriteTransaction, StoreError> {
         Ok(self.writer.begin().await?)
     }
 
@@ -116,7 +117,7 @@ pub(crate) fn is_fault(error: &ControlError) -> bool {
     // Primary result codes: BUSY, LOCKED, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL,
     // NOLFS, NOTADB.
     const FAULTS: [i32; 11] = [5, 6, 7, 8, 10, 11, 13, 14, 15, 22, 26];
-    let ControlError::Store(error) = error else { return false };
+    let ControlError::Store(StoreError::Sql(error)) = error else { return false };
     if let Some(error) = error.as_database_error() {
         let code = error.code().and_then(|code| code.parse::<i32>().ok());
         return code.is_some_and(|code| FAULTS.contains(&(code & 0xff)));
@@ -158,17 +159,17 @@ fn migrations() -> Migrator {
 }
 
 /// The JSON of a body column.
-pub(crate) fn to_json(value: &impl Serialize) -> Result<String, ControlError> {
+pub(crate) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| Unreadable::new("body", error).into())
 }
 
 /// The value of a body column.
-pub(crate) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, ControlError> {
+pub(crate) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| Unreadable::new("body", error).into())
 }
 
 /// The value of a column that holds a name or the like.
-pub(crate) fn parse<T: FromStr>(what: &'static str, text: &str) -> Result<T, ControlError>
+pub(crate) fn parse<T: FromStr>(what: &'static str, text: &str) -> Result<T, StoreError>
 where
     T::Err: ToString,
 {

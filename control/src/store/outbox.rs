@@ -5,7 +5,7 @@ use sqlx::SqliteConnection;
 
 use super::{from_json, parse, to_json};
 use crate::model::channel::ChannelName;
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::model::notice::Notice;
 use crate::model::topic::Topic;
 use crate::model::view::{LetterState, LetterView, Page, Paging};
@@ -34,7 +34,7 @@ pub(crate) async fn insert(
     db: &mut SqliteConnection,
     letter: &Letter,
     now: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO outbox \
          (id, channel, recipient, topic, about, written_at, state, due_at, notice) \
@@ -60,7 +60,7 @@ pub(crate) async fn due(
     channel: &str,
     now: Timestamp,
     at_most: i64,
-) -> Result<Vec<Letter>, ControlError> {
+) -> Result<Vec<Letter>, StoreError> {
     let query = sqlx::query_as(
         "SELECT id, channel, recipient, tries, notice FROM outbox \
          WHERE state = 'waiting' AND channel = $1 AND due_at <= $2 ORDER BY due_at, seq LIMIT $3",
@@ -82,7 +82,7 @@ pub(crate) async fn due(
 /// When each channel has something to send next.
 pub(crate) async fn next_due(
     db: &mut SqliteConnection,
-) -> Result<Vec<(String, Timestamp)>, ControlError> {
+) -> Result<Vec<(String, Timestamp)>, StoreError> {
     let query = sqlx::query_as(
         "SELECT channel, min(due_at) FROM outbox WHERE state = 'waiting' GROUP BY channel",
     );
@@ -95,7 +95,7 @@ pub(crate) async fn settle(
     db: &mut SqliteConnection,
     id: &str,
     now: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE outbox SET state = 'sent', tries = tries + 1, settled_at = $2, fault = NULL \
          WHERE id = $1 AND state = 'waiting'",
@@ -113,7 +113,7 @@ pub(crate) async fn put_off(
     id: &str,
     until: Timestamp,
     fault: &str,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE outbox SET tries = tries + 1, due_at = $2, fault = $3 \
          WHERE id = $1 AND state = 'waiting'",
@@ -132,7 +132,7 @@ pub(crate) async fn bury(
     id: &str,
     now: Timestamp,
     fault: &str,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE outbox SET state = 'dead', tries = tries + 1, settled_at = $2, fault = $3 \
          WHERE id = $1 AND state = 'waiting'",
@@ -151,7 +151,7 @@ pub(crate) async fn revive(
     id: &str,
     sent_too: bool,
     now: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let done = sqlx::query(
         "UPDATE outbox SET state = 'waiting', tries = 0, due_at = $2, settled_at = NULL \
          WHERE id = $1 AND (state <> 'sent' OR $3)",
@@ -168,7 +168,7 @@ pub(crate) async fn revive(
 pub(crate) async fn revive_dead(
     db: &mut SqliteConnection,
     now: Timestamp,
-) -> Result<u64, ControlError> {
+) -> Result<u64, StoreError> {
     let done = sqlx::query(
         "UPDATE outbox SET state = 'waiting', tries = 0, due_at = $1, settled_at = NULL \
          WHERE state = 'dead'",
@@ -176,12 +176,12 @@ pub(crate) async fn revive_dead(
     Ok(done.bind(now.millis()).execute(db).await?.rows_affected())
 }
 
-pub(crate) async fn is_there(db: &mut SqliteConnection, id: &str) -> Result<bool, ControlError> {
+pub(crate) async fn is_there(db: &mut SqliteConnection, id: &str) -> Result<bool, StoreError> {
     let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM outbox WHERE id = $1)");
     Ok(query.bind(id).fetch_one(db).await?)
 }
 
-pub(crate) async fn figures(db: &mut SqliteConnection) -> Result<Figures, ControlError> {
+pub(crate) async fn figures(db: &mut SqliteConnection) -> Result<Figures, StoreError> {
     let query = sqlx::query_as(
         "SELECT (SELECT count(*) FROM outbox WHERE state = 'waiting'), \
          (SELECT count(*) FROM outbox WHERE state = 'dead'), \
@@ -211,7 +211,7 @@ pub(crate) async fn page(
     db: &mut SqliteConnection,
     state: Option<LetterState>,
     paging: Paging,
-) -> Result<Page<LetterView>, ControlError> {
+) -> Result<Page<LetterView>, StoreError> {
     let rows: Vec<ViewRow> = sqlx::query_as(
         "SELECT seq, id, channel, recipient, topic, about, written_at, state, tries, due_at, \
          settled_at, fault FROM outbox WHERE seq < $1 AND ($2 IS NULL OR state = $2) \
@@ -223,11 +223,11 @@ pub(crate) async fn page(
     .fetch_all(db)
     .await?;
     let next = paging.next(rows.len(), rows.last().map(|row| row.0));
-    let items: Result<Vec<LetterView>, ControlError> = rows.into_iter().map(view).collect();
+    let items: Result<Vec<LetterView>, StoreError> = rows.into_iter().map(view).collect();
     Ok(Page { items: items?, next })
 }
 
-fn view(row: ViewRow) -> Result<LetterView, ControlError> {
+fn view(row: ViewRow) -> Result<LetterView, StoreError> {
     let (_, id, channel, recipient, topic, about, written_at, state, tries, due_at, settled, fault) =
         row;
     let topic: Topic = parse("topic", &topic)?;
@@ -251,7 +251,7 @@ pub(crate) async fn forget(
     db: &mut SqliteConnection,
     sent_before: Timestamp,
     dead_before: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "DELETE FROM outbox WHERE (state = 'sent' AND settled_at < $1) \
          OR (state = 'dead' AND settled_at < $2)",
@@ -272,7 +272,7 @@ pub(crate) async fn switch_off(
     db: &mut SqliteConnection,
     channel: &str,
     now: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query("INSERT OR IGNORE INTO channels_off (channel, off_at) VALUES ($1, $2)");
     Ok(query.bind(channel).bind(now.millis()).execute(db).await?.rows_affected() > 0)
 }
@@ -281,15 +281,13 @@ pub(crate) async fn switch_off(
 pub(crate) async fn switch_on(
     db: &mut SqliteConnection,
     channel: &str,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query("DELETE FROM channels_off WHERE channel = $1");
     Ok(query.bind(channel).execute(db).await?.rows_affected() > 0)
 }
 
 /// The channels that are off, and since when.
-pub(crate) async fn off(
-    db: &mut SqliteConnection,
-) -> Result<Vec<(String, Timestamp)>, ControlError> {
+pub(crate) async fn off(db: &mut SqliteConnection) -> Result<Vec<(String, Timestamp)>, StoreError> {
     let query = sqlx::query_as("SELECT channel, off_at FROM channels_off");
     let rows: Vec<(String, i64)> = query.fetch_all(db).await?;
     Ok(rows.into_iter().map(|(name, at)| (name, Timestamp::from_millis(at))).collect())
@@ -301,7 +299,7 @@ pub(crate) async fn remind(
     about: &str,
     topic: Topic,
     of_at: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query =
         sqlx::query("INSERT OR IGNORE INTO reminders (about, topic, of_at) VALUES ($1, $2, $3)");
     let query = query.bind(about).bind(topic.word()).bind(of_at.millis());
@@ -313,7 +311,7 @@ pub(crate) async fn ending_untold(
     db: &mut SqliteConnection,
     by: Timestamp,
     at_most: i64,
-) -> Result<Vec<Grant>, ControlError> {
+) -> Result<Vec<Grant>, StoreError> {
     let query = sqlx::query_scalar(
         "SELECT body FROM grants WHERE deadline <= $1 \
          AND json_extract(body, '$.state.state') = 'active' AND NOT EXISTS \
@@ -330,7 +328,7 @@ pub(crate) async fn was_reminded(
     about: &str,
     topic: Topic,
     of_at: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM reminders WHERE about = $1 AND topic = $2 AND of_at = $3)",
     );

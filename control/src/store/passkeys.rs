@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 use webauthn_rs::prelude::{Passkey, Uuid};
 
 use super::{from_json, parse, to_json};
-use crate::model::error::{ControlError, Unreadable};
+use crate::model::error::{StoreError, Unreadable};
 use crate::model::view::PasskeyView;
 
 /// A passkey as it is kept.
@@ -27,7 +27,7 @@ type Row = (String, String, String, i64, Option<i64>, String);
 
 const COLUMNS: &str = "SELECT id, principal, name, added_at, used_at, body FROM passkeys";
 
-fn read(row: Row) -> Result<Kept, ControlError> {
+fn read(row: Row) -> Result<Kept, StoreError> {
     let (id, principal, name, added_at, used_at, body) = row;
     let view = PasskeyView {
         id,
@@ -40,7 +40,7 @@ fn read(row: Row) -> Result<Kept, ControlError> {
 }
 
 /// Takes one in; false where the credential is somebody's already.
-pub(crate) async fn insert(db: &mut SqliteConnection, kept: &Kept) -> Result<bool, ControlError> {
+pub(crate) async fn insert(db: &mut SqliteConnection, kept: &Kept) -> Result<bool, StoreError> {
     let query = sqlx::query(
         "INSERT INTO passkeys (id, credential, principal, name, added_at, body) \
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (credential) DO NOTHING",
@@ -61,7 +61,7 @@ pub(crate) async fn insert(db: &mut SqliteConnection, kept: &Kept) -> Result<boo
 pub(crate) async fn of(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
-) -> Result<Vec<Kept>, ControlError> {
+) -> Result<Vec<Kept>, StoreError> {
     let text = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE principal = $1 ORDER BY seq"));
     let rows: Vec<Row> = sqlx::query_as(text).bind(principal.as_str()).fetch_all(db).await?;
     rows.into_iter().map(read).collect()
@@ -70,7 +70,7 @@ pub(crate) async fn of(
 pub(crate) async fn count(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
-) -> Result<u32, ControlError> {
+) -> Result<u32, StoreError> {
     let query = sqlx::query_scalar("SELECT COUNT(*) FROM passkeys WHERE principal = $1");
     Ok(query.bind(principal.as_str()).fetch_one(db).await?)
 }
@@ -79,7 +79,7 @@ pub(crate) async fn count(
 pub(crate) async fn by_credential(
     db: &mut SqliteConnection,
     credential: &[u8],
-) -> Result<Option<Kept>, ControlError> {
+) -> Result<Option<Kept>, StoreError> {
     let text = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE credential = $1"));
     let row: Option<Row> = sqlx::query_as(text).bind(credential).fetch_optional(db).await?;
     row.map(read).transpose()
@@ -90,7 +90,7 @@ pub(crate) async fn used(
     db: &mut SqliteConnection,
     kept: &Kept,
     now: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query("UPDATE passkeys SET used_at = $2, body = $3 WHERE id = $1");
     let query = query.bind(&kept.view.id).bind(now.millis()).bind(to_json(&kept.key)?);
     query.execute(db).await?;
@@ -103,13 +103,13 @@ pub(crate) async fn rename(
     principal: &PrincipalId,
     id: &str,
     name: &str,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query("UPDATE passkeys SET name = $3 WHERE id = $2 AND principal = $1");
     let done = query.bind(principal.as_str()).bind(id).bind(name).execute(db).await?;
     Ok(done.rows_affected() == 1)
 }
 
-pub(crate) async fn remove(db: &mut SqliteConnection, id: &str) -> Result<(), ControlError> {
+pub(crate) async fn remove(db: &mut SqliteConnection, id: &str) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM passkeys WHERE id = $1").bind(id).execute(db).await?;
     Ok(())
 }
@@ -118,7 +118,7 @@ pub(crate) async fn remove(db: &mut SqliteConnection, id: &str) -> Result<(), Co
 pub(crate) async fn handle(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
-) -> Result<Uuid, ControlError> {
+) -> Result<Uuid, StoreError> {
     sqlx::query(
         "INSERT INTO handles (principal, handle) VALUES ($1, $2) \
          ON CONFLICT (principal) DO NOTHING",

@@ -3,7 +3,7 @@
 use policies::{GrantId, SessionId, StepUpId, Timestamp};
 use sqlx::SqliteConnection;
 
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 
 /// Keeps that a step-up let this session use a grant. The first one stays.
 pub(crate) async fn insert_session(
@@ -11,7 +11,7 @@ pub(crate) async fn insert_session(
     (session, grant): (&SessionId, &GrantId),
     step_up: &StepUpId,
     at: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO proved_sessions (session, \"grant\", step_up, at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT DO NOTHING",
@@ -30,7 +30,7 @@ pub(crate) async fn is_session_proved(
     db: &mut SqliteConnection,
     session: &SessionId,
     grant: &GrantId,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM proved_sessions WHERE session = $1 AND \"grant\" = $2)",
     );
@@ -41,7 +41,7 @@ pub(crate) async fn is_session_proved(
 pub(crate) async fn forget_sessions(
     db: &mut SqliteConnection,
     before: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query(
         "DELETE FROM proved_sessions WHERE \"grant\" IN \
          (SELECT id FROM grants WHERE ended_at < $1)",
@@ -54,7 +54,7 @@ pub(crate) async fn forget_sessions(
 pub(crate) async fn insert_sign_in(
     db: &mut SqliteConnection,
     at: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query =
         sqlx::query("INSERT INTO first_sign_in (only, at) VALUES (1, $1) ON CONFLICT DO NOTHING");
     query.bind(at.millis()).execute(db).await?;
@@ -62,6 +62,6 @@ pub(crate) async fn insert_sign_in(
 }
 
 /// Whether anybody has ever signed in here.
-pub(crate) async fn has_sign_in(db: &mut SqliteConnection) -> Result<bool, ControlError> {
+pub(crate) async fn has_sign_in(db: &mut SqliteConnection) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM first_sign_in)").fetch_one(db).await?)
 }

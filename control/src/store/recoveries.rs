@@ -4,7 +4,7 @@ use policies::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::parse;
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::model::view::RecoveryView;
 
 type Row = (String, String, String, String, i64, i64);
@@ -12,7 +12,7 @@ type Row = (String, String, String, String, i64, i64);
 const COLUMNS: &str =
     "SELECT id, principal, asked_by, reason, asked_at, expires_at FROM recoveries";
 
-fn read(row: Row) -> Result<RecoveryView, ControlError> {
+fn read(row: Row) -> Result<RecoveryView, StoreError> {
     let (id, principal, asked_by, reason, asked_at, expires_at) = row;
     Ok(RecoveryView {
         id,
@@ -27,7 +27,7 @@ fn read(row: Row) -> Result<RecoveryView, ControlError> {
 pub(crate) async fn insert(
     db: &mut SqliteConnection,
     view: &RecoveryView,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO recoveries (id, principal, asked_by, reason, asked_at, expires_at) \
          VALUES ($1, $2, $3, $4, $5, $6)",
@@ -47,7 +47,7 @@ pub(crate) async fn insert(
 pub(crate) async fn waiting(
     db: &mut SqliteConnection,
     now: Timestamp,
-) -> Result<Vec<RecoveryView>, ControlError> {
+) -> Result<Vec<RecoveryView>, StoreError> {
     let text = sqlx::AssertSqlSafe(format!(
         "{COLUMNS} WHERE done_at IS NULL AND expires_at > $1 ORDER BY seq DESC LIMIT 100"
     ));
@@ -60,7 +60,7 @@ pub(crate) async fn find(
     db: &mut SqliteConnection,
     id: &str,
     now: Timestamp,
-) -> Result<Option<RecoveryView>, ControlError> {
+) -> Result<Option<RecoveryView>, StoreError> {
     let text = sqlx::AssertSqlSafe(format!(
         "{COLUMNS} WHERE id = $1 AND done_at IS NULL AND expires_at > $2"
     ));
@@ -74,7 +74,7 @@ pub(crate) async fn done(
     db: &mut SqliteConnection,
     id: &str,
     now: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query("UPDATE recoveries SET done_at = $2 WHERE id = $1 AND done_at IS NULL");
     let done = query.bind(id).bind(now.millis()).execute(db).await?;
     Ok(done.rows_affected() == 1)

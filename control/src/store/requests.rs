@@ -6,7 +6,7 @@ use policies::{PrincipalId, Request, RequestId, Risk, Ticket, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::{from_json, parse, to_json};
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 
 /// A request as it is kept, with where its connection comes from.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub(crate) struct Stored {
 
 type Row = (i64, String, Option<String>, Option<String>);
 
-fn read((seq, body, source, risk): Row) -> Result<Stored, ControlError> {
+fn read((seq, body, source, risk): Row) -> Result<Stored, StoreError> {
     Ok(Stored {
         seq,
         request: from_json(&body)?,
@@ -29,7 +29,7 @@ fn read((seq, body, source, risk): Row) -> Result<Stored, ControlError> {
     })
 }
 
-fn read_all(rows: Vec<Row>) -> Result<Vec<Stored>, ControlError> {
+fn read_all(rows: Vec<Row>) -> Result<Vec<Stored>, StoreError> {
     rows.into_iter().map(read).collect()
 }
 
@@ -37,7 +37,7 @@ pub(crate) async fn insert(
     db: &mut SqliteConnection,
     request: &Request,
     (source, risk, escalates_at): (Option<IpAddr>, Risk, Option<Timestamp>),
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let unusual = (risk != Risk::default()).then(|| to_json(&risk)).transpose()?;
     sqlx::query(
         "INSERT INTO requests \
@@ -63,7 +63,7 @@ pub(crate) async fn update(
     db: &mut SqliteConnection,
     request: &Request,
     escalates_at: Option<Timestamp>,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE requests SET state = $2, ticket = $3, escalates_at = $4, body = $5, lapses_at = $6 \
          WHERE id = $1",
@@ -82,7 +82,7 @@ pub(crate) async fn update(
 pub(crate) async fn find(
     db: &mut SqliteConnection,
     id: &RequestId,
-) -> Result<Option<Stored>, ControlError> {
+) -> Result<Option<Stored>, StoreError> {
     let query = sqlx::query_as("SELECT seq, body, source, risk FROM requests WHERE id = $1");
     let row: Option<Row> = query.bind(id.as_str()).fetch_optional(db).await?;
     row.map(read).transpose()
@@ -92,7 +92,7 @@ pub(crate) async fn find(
 pub(crate) async fn pending_of(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
-) -> Result<Vec<Stored>, ControlError> {
+) -> Result<Vec<Stored>, StoreError> {
     let query = sqlx::query_as(
         "SELECT seq, body, source, risk FROM requests WHERE principal = $1 AND state = 'pending' \
          ORDER BY seq DESC",
@@ -104,7 +104,7 @@ pub(crate) async fn pending_of(
 pub(crate) async fn pending_about(
     db: &mut SqliteConnection,
     ticket: &Ticket,
-) -> Result<Vec<Request>, ControlError> {
+) -> Result<Vec<Request>, StoreError> {
     let query = sqlx::query_as(
         "SELECT seq, body, source, risk FROM requests WHERE ticket = $1 AND state = 'pending'",
     );
@@ -117,7 +117,7 @@ pub(crate) async fn escalating(
     db: &mut SqliteConnection,
     now: Timestamp,
     at_most: i64,
-) -> Result<Vec<Request>, ControlError> {
+) -> Result<Vec<Request>, StoreError> {
     let query = sqlx::query_as(
         "SELECT seq, body, source, risk FROM requests \
          WHERE state = 'pending' AND escalates_at <= $1 ORDER BY escalates_at LIMIT $2",
@@ -127,7 +127,7 @@ pub(crate) async fn escalating(
 }
 
 /// All that wait, the newest first.
-pub(crate) async fn pending(db: &mut SqliteConnection) -> Result<Vec<Stored>, ControlError> {
+pub(crate) async fn pending(db: &mut SqliteConnection) -> Result<Vec<Stored>, StoreError> {
     let query = sqlx::query_as(
         "SELECT seq, body, source, risk FROM requests WHERE state = 'pending' ORDER BY seq DESC",
     );
@@ -138,7 +138,7 @@ pub(crate) async fn lapsing(
     db: &mut SqliteConnection,
     now: Timestamp,
     at_most: i64,
-) -> Result<Vec<Stored>, ControlError> {
+) -> Result<Vec<Stored>, StoreError> {
     let query = sqlx::query_as(
         "SELECT seq, body, source, risk FROM requests \
          WHERE state = 'pending' AND lapses_at <= $1 ORDER BY lapses_at LIMIT $2",
@@ -146,7 +146,7 @@ pub(crate) async fn lapsing(
     read_all(query.bind(now.millis()).bind(at_most).fetch_all(db).await?)
 }
 
-pub(crate) async fn count_pending(db: &mut SqliteConnection) -> Result<i64, ControlError> {
+pub(crate) async fn count_pending(db: &mut SqliteConnection) -> Result<i64, StoreError> {
     let query = sqlx::query_scalar("SELECT count(*) FROM requests WHERE state = 'pending'");
     Ok(query.fetch_one(db).await?)
 }
@@ -158,7 +158,7 @@ pub(crate) async fn list(
     state: Option<&str>,
     before: i64,
     at_most: i64,
-) -> Result<Vec<Stored>, ControlError> {
+) -> Result<Vec<Stored>, StoreError> {
     let query = sqlx::query_as(
         "SELECT seq, body, source, risk FROM requests \
          WHERE seq < $1 AND ($2 IS NULL OR principal = $2) AND ($3 IS NULL OR state = $3) \
@@ -170,7 +170,7 @@ pub(crate) async fn list(
 }
 
 /// The tickets that something hangs on: of requests that wait, and of grants that aren't over.
-pub(crate) async fn tickets_in_use(db: &mut SqliteConnection) -> Result<Vec<Ticket>, ControlError> {
+pub(crate) async fn tickets_in_use(db: &mut SqliteConnection) -> Result<Vec<Ticket>, StoreError> {
     let query = sqlx::query_scalar(
         "SELECT ticket FROM requests WHERE ticket IS NOT NULL AND state = 'pending' \
          UNION SELECT ticket FROM grants WHERE ticket IS NOT NULL AND deadline IS NOT NULL",

@@ -4,7 +4,7 @@ use policies::{GrantId, Review, ReviewId};
 use sqlx::SqliteConnection;
 
 use super::{from_json, to_json};
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 
 /// A review as it is kept.
 #[derive(Debug, Clone)]
@@ -15,12 +15,12 @@ pub(crate) struct Stored {
 
 type Row = (i64, String);
 
-fn read((seq, body): Row) -> Result<Stored, ControlError> {
+fn read((seq, body): Row) -> Result<Stored, StoreError> {
     let review = from_json(&body)?;
     Ok(Stored { seq, review })
 }
 
-pub(crate) async fn insert(db: &mut SqliteConnection, review: &Review) -> Result<(), ControlError> {
+pub(crate) async fn insert(db: &mut SqliteConnection, review: &Review) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO reviews (id, \"grant\", principal, state, body) VALUES ($1, $2, $3, $4, $5)",
     )
@@ -34,7 +34,7 @@ pub(crate) async fn insert(db: &mut SqliteConnection, review: &Review) -> Result
     Ok(())
 }
 
-pub(crate) async fn update(db: &mut SqliteConnection, review: &Review) -> Result<(), ControlError> {
+pub(crate) async fn update(db: &mut SqliteConnection, review: &Review) -> Result<(), StoreError> {
     sqlx::query("UPDATE reviews SET state = $2, body = $3 WHERE id = $1")
         .bind(review.id.as_str())
         .bind(review.state.word())
@@ -47,7 +47,7 @@ pub(crate) async fn update(db: &mut SqliteConnection, review: &Review) -> Result
 pub(crate) async fn find(
     db: &mut SqliteConnection,
     id: &ReviewId,
-) -> Result<Option<Review>, ControlError> {
+) -> Result<Option<Review>, StoreError> {
     let query = sqlx::query_as("SELECT seq, body FROM reviews WHERE id = $1");
     let row: Option<Row> = query.bind(id.as_str()).fetch_optional(db).await?;
     Ok(row.map(read).transpose()?.map(|stored| stored.review))
@@ -57,7 +57,7 @@ pub(crate) async fn find(
 pub(crate) async fn of(
     db: &mut SqliteConnection,
     grant: &GrantId,
-) -> Result<Option<Review>, ControlError> {
+) -> Result<Option<Review>, StoreError> {
     let query = sqlx::query_as("SELECT seq, body FROM reviews WHERE \"grant\" = $1");
     let row: Option<Row> = query.bind(grant.as_str()).fetch_optional(db).await?;
     Ok(row.map(read).transpose()?.map(|stored| stored.review))
@@ -69,7 +69,7 @@ pub(crate) async fn list(
     state: Option<&str>,
     before: i64,
     at_most: i64,
-) -> Result<Vec<Stored>, ControlError> {
+) -> Result<Vec<Stored>, StoreError> {
     let query = sqlx::query_as(
         "SELECT seq, body FROM reviews WHERE seq < $1 AND ($2 IS NULL OR state = $2) \
          ORDER BY seq DESC LIMIT $3",

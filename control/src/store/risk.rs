@@ -3,7 +3,7 @@
 use policies::{PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::model::place::Kind;
 
 /// Whether this person came by this after `since`.
@@ -12,7 +12,7 @@ pub(crate) async fn knows(
     principal: &PrincipalId,
     (kind, what): (Kind, &str),
     since: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM seen \
          WHERE principal = $1 AND kind = $2 AND what = $3 AND last_at > $4)",
@@ -28,7 +28,7 @@ pub(crate) async fn learn(
     (kind, what): (Kind, &str),
     now: Timestamp,
     most: i64,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO seen (principal, kind, what, first_at, last_at) VALUES ($1, $2, $3, $4, $4) \
          ON CONFLICT (principal, kind, what) DO UPDATE SET last_at = excluded.last_at",
@@ -57,7 +57,7 @@ pub(crate) async fn failures(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
     since: Timestamp,
-) -> Result<u32, ControlError> {
+) -> Result<u32, StoreError> {
     let query =
         sqlx::query_scalar("SELECT count(*) FROM failures WHERE principal = $1 AND at > $2");
     let count: i64 = query.bind(principal.as_str()).bind(since.millis()).fetch_one(db).await?;
@@ -71,7 +71,7 @@ pub(crate) async fn failed(
     what: &str,
     now: Timestamp,
     most: i64,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO failures (principal, at, what) VALUES ($1, $2, $3)")
         .bind(principal.as_str())
         .bind(now.millis())
@@ -94,7 +94,7 @@ pub(crate) async fn failed(
 pub(crate) async fn forget_person(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query("DELETE FROM seen WHERE principal = $1").bind(principal.as_str());
     query.execute(db).await?;
     Ok(())
@@ -105,7 +105,7 @@ pub(crate) async fn forget(
     db: &mut SqliteConnection,
     unseen_since: Timestamp,
     failed_before: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query("DELETE FROM seen WHERE last_at <= $1").bind(unseen_since.millis());
     query.execute(&mut *db).await?;
     let query = sqlx::query("DELETE FROM failures WHERE at <= $1").bind(failed_before.millis());

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row, SqliteConnection};
 
 use super::{from_json, parse, to_json};
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::model::view::{SessionEnd, SessionView};
 
 /// A session as it is kept.
@@ -61,7 +61,7 @@ impl<'r> FromRow<'r, SqliteRow> for Kept {
     }
 }
 
-fn read(kept: Kept) -> Result<Stored, ControlError> {
+fn read(kept: Kept) -> Result<Stored, StoreError> {
     let [id, grant, principal, name, authn, resource, client, application, proxy] = kept.texts;
     let session = SessionView {
         id: parse("session", &id)?,
@@ -85,7 +85,7 @@ pub(crate) async fn is_new(
     db: &mut SqliteConnection,
     happening: &str,
     now: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query("INSERT OR IGNORE INTO happenings (id, received_at) VALUES ($1, $2)");
     let done = query.bind(happening).bind(now.millis()).execute(db).await?;
     Ok(done.rows_affected() == 1)
@@ -94,7 +94,7 @@ pub(crate) async fn is_new(
 pub(crate) async fn insert(
     db: &mut SqliteConnection,
     session: &SessionView,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT OR IGNORE INTO sessions (id, \"grant\", principal, name, authn, resource, client, \
          application, proxy, opened_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -119,7 +119,7 @@ pub(crate) async fn end(
     db: &mut SqliteConnection,
     id: &SessionId,
     end: &SessionEnd,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     sqlx::query(
         "UPDATE sessions SET ended_at = $2, assumed = 0, \"end\" = $3, detail = $4, bytes_in = $5, \
@@ -144,7 +144,7 @@ pub(crate) async fn correct(
     db: &mut SqliteConnection,
     id: &SessionId,
     end: &SessionEnd,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     sqlx::query(
         "UPDATE sessions SET ended_at = $2, \"end\" = $3, detail = $4, bytes_in = $5, \
@@ -168,7 +168,7 @@ pub(crate) async fn correct(
 pub(crate) async fn doubtful(
     db: &mut SqliteConnection,
     sessions: &[SessionId],
-) -> Result<Vec<SessionId>, ControlError> {
+) -> Result<Vec<SessionId>, StoreError> {
     let query = sqlx::query_scalar(
         "SELECT value FROM json_each($1) AS given WHERE NOT EXISTS (SELECT 1 FROM sessions \
          WHERE id = given.value AND ended_at IS NOT NULL AND head <> '')",
@@ -178,13 +178,11 @@ pub(crate) async fn doubtful(
 }
 
 /// Until when recordings were compared with the register, in seconds of their file system's clock.
-pub(crate) async fn reconciled_until(
-    db: &mut SqliteConnection,
-) -> Result<Option<i64>, ControlError> {
+pub(crate) async fn reconciled_until(db: &mut SqliteConnection) -> Result<Option<i64>, StoreError> {
     Ok(sqlx::query_scalar("SELECT until FROM reconciled").fetch_optional(db).await?)
 }
 
-pub(crate) async fn reconciled(db: &mut SqliteConnection, until: i64) -> Result<(), ControlError> {
+pub(crate) async fn reconciled(db: &mut SqliteConnection, until: i64) -> Result<(), StoreError> {
     let query = sqlx::query(
         "INSERT INTO reconciled (one, until) VALUES (1, $1) \
          ON CONFLICT (one) DO UPDATE SET until = excluded.until",
@@ -198,7 +196,7 @@ pub(crate) async fn abandon(
     db: &mut SqliteConnection,
     now: Timestamp,
     detail: &str,
-) -> Result<Vec<String>, ControlError> {
+) -> Result<Vec<String>, StoreError> {
     let query = sqlx::query_scalar(
         "UPDATE sessions SET ended_at = $1, assumed = 1, \"end\" = 'unknown', detail = $2 \
          WHERE ended_at IS NULL RETURNING id",
@@ -209,7 +207,7 @@ pub(crate) async fn abandon(
 pub(crate) async fn find(
     db: &mut SqliteConnection,
     id: &SessionId,
-) -> Result<Option<SessionView>, ControlError> {
+) -> Result<Option<SessionView>, StoreError> {
     Ok(kept(db, id).await?.map(|stored| stored.session))
 }
 
@@ -217,7 +215,7 @@ pub(crate) async fn find(
 pub(crate) async fn kept(
     db: &mut SqliteConnection,
     id: &SessionId,
-) -> Result<Option<Stored>, ControlError> {
+) -> Result<Option<Stored>, StoreError> {
     let query = sqlx::query_as("SELECT * FROM sessions WHERE id = $1");
     let row: Option<Kept> = query.bind(id.as_str()).fetch_optional(db).await?;
     row.map(read).transpose()
@@ -236,7 +234,7 @@ pub(crate) async fn list(
     wanted: Wanted<'_>,
     before: i64,
     at_most: i64,
-) -> Result<Vec<Stored>, ControlError> {
+) -> Result<Vec<Stored>, StoreError> {
     let query = sqlx::query_as(
         "SELECT * FROM sessions WHERE seq < $1 AND ($2 IS NULL OR principal = $2) \
          AND ($3 IS NULL OR \"grant\" = $3) AND ($4 IS NULL OR (ended_at IS NULL) = $4) \

@@ -4,7 +4,7 @@ use policies::{PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::parse;
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::model::view::SshKeyView;
 
 type Row = (String, String, String, String, String, Option<bool>, i64, Option<i64>, Option<i64>);
@@ -12,7 +12,7 @@ type Row = (String, String, String, String, String, Option<bool>, i64, Option<i6
 const COLUMNS: &str = "SELECT id, principal, name, line, fingerprint, user_verified, added_at, confirmed_at, used_at \
                        FROM ssh_keys WHERE removed_at IS NULL";
 
-fn read(row: Row) -> Result<SshKeyView, ControlError> {
+fn read(row: Row) -> Result<SshKeyView, StoreError> {
     let (id, principal, name, line, fingerprint, user_verified, added_at, confirmed_at, used_at) =
         row;
     Ok(SshKeyView {
@@ -28,10 +28,7 @@ fn read(row: Row) -> Result<SshKeyView, ControlError> {
     })
 }
 
-pub(crate) async fn insert(
-    db: &mut SqliteConnection,
-    key: &SshKeyView,
-) -> Result<(), ControlError> {
+pub(crate) async fn insert(db: &mut SqliteConnection, key: &SshKeyView) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO ssh_keys (id, principal, name, line, fingerprint, user_verified, added_at, \
          confirmed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -53,7 +50,7 @@ pub(crate) async fn insert(
 pub(crate) async fn list(
     db: &mut SqliteConnection,
     whose: Option<&PrincipalId>,
-) -> Result<Vec<SshKeyView>, ControlError> {
+) -> Result<Vec<SshKeyView>, StoreError> {
     let text = format!("{COLUMNS} AND ($1 IS NULL OR principal = $1) ORDER BY seq");
     let query = sqlx::query_as(sqlx::AssertSqlSafe(text)).bind(whose.map(PrincipalId::as_str));
     let rows: Vec<Row> = query.fetch_all(db).await?;
@@ -63,7 +60,7 @@ pub(crate) async fn list(
 pub(crate) async fn find(
     db: &mut SqliteConnection,
     id: &str,
-) -> Result<Option<SshKeyView>, ControlError> {
+) -> Result<Option<SshKeyView>, StoreError> {
     let query = sqlx::query_as(sqlx::AssertSqlSafe(format!("{COLUMNS} AND id = $1"))).bind(id);
     let row: Option<Row> = query.fetch_optional(db).await?;
     row.map(read).transpose()
@@ -73,7 +70,7 @@ pub(crate) async fn find(
 pub(crate) async fn owner(
     db: &mut SqliteConnection,
     line: &str,
-) -> Result<Option<(PrincipalId, bool)>, ControlError> {
+) -> Result<Option<(PrincipalId, bool)>, StoreError> {
     let query = sqlx::query_as(
         "SELECT principal, removed_at IS NULL FROM ssh_keys \
          WHERE line = $1 AND confirmed_at IS NOT NULL",
@@ -86,7 +83,7 @@ pub(crate) async fn confirm(
     db: &mut SqliteConnection,
     id: &str,
     now: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query("UPDATE ssh_keys SET confirmed_at = $2 WHERE id = $1");
     query.bind(id).bind(now.millis()).execute(db).await?;
     Ok(())
@@ -97,7 +94,7 @@ pub(crate) async fn remove(
     db: &mut SqliteConnection,
     key: &SshKeyView,
     now: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let text = match key.confirmed_at {
         Some(_) => "UPDATE ssh_keys SET removed_at = $2 WHERE id = $1",
         None => "DELETE FROM ssh_keys WHERE id = $1 AND $2 IS NOT NULL",
@@ -111,7 +108,7 @@ pub(crate) async fn lapse(
     db: &mut SqliteConnection,
     whose: &PrincipalId,
     since: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query(
         "DELETE FROM ssh_keys WHERE principal = $1 AND confirmed_at IS NULL AND added_at <= $2",
     );
@@ -124,7 +121,7 @@ pub(crate) async fn used(
     db: &mut SqliteConnection,
     fingerprint: &str,
     at: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query(
         "UPDATE ssh_keys SET used_at = MAX (COALESCE (used_at, 0), $2) \
          WHERE fingerprint = $1 AND confirmed_at IS NOT NULL",

@@ -4,7 +4,7 @@ use policies::{DeviceId, LoginId, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::parse;
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 use crate::model::view::TokenView;
 use crate::platform::ids::Hash;
 
@@ -19,7 +19,7 @@ pub(crate) struct Stored {
 type Row =
     (i64, String, String, String, Option<String>, Vec<u8>, i64, i64, Option<u32>, Option<i64>);
 
-fn read(row: Row) -> Result<Stored, ControlError> {
+fn read(row: Row) -> Result<Stored, StoreError> {
     let (seq, id, principal, resource, device, digest, minted_at, expires_at, uses, revoked) = row;
     let token = TokenView {
         id,
@@ -43,7 +43,7 @@ pub(crate) async fn insert(
     token: &TokenView,
     (login, device): (&LoginId, Option<&DeviceId>),
     digest: &Hash,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO tokens \
          (id, principal, resource, device, digest, minted_at, expires_at, uses_left, login) \
@@ -69,7 +69,7 @@ const COLUMNS: &str = "SELECT seq, id, principal, resource, device, digest, mint
 pub(crate) async fn find(
     db: &mut SqliteConnection,
     id: &str,
-) -> Result<Option<Stored>, ControlError> {
+) -> Result<Option<Stored>, StoreError> {
     let text = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
     let row: Option<Row> = sqlx::query_as(text).bind(id).fetch_optional(db).await?;
     row.map(read).transpose()
@@ -80,7 +80,7 @@ pub(crate) async fn take_use(
     db: &mut SqliteConnection,
     id: &str,
     now: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query(
         "UPDATE tokens SET uses_left = uses_left - 1 WHERE id = $1 AND revoked_at IS NULL \
          AND expires_at > $2 AND (uses_left IS NULL OR uses_left > 0)",
@@ -94,7 +94,7 @@ pub(crate) async fn revoke(
     db: &mut SqliteConnection,
     id: &str,
     now: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query =
         sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL");
     let done = query.bind(id).bind(now.millis()).execute(db).await?;
@@ -107,7 +107,7 @@ pub(crate) async fn list(
     principal: Option<&PrincipalId>,
     before: i64,
     at_most: i64,
-) -> Result<Vec<Stored>, ControlError> {
+) -> Result<Vec<Stored>, StoreError> {
     let text = sqlx::AssertSqlSafe(format!(
         "{COLUMNS} WHERE seq < $1 AND ($2 IS NULL OR principal = $2) ORDER BY seq DESC LIMIT $3"
     ));

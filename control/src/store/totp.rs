@@ -3,7 +3,7 @@
 use policies::{PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
 
-use crate::model::error::ControlError;
+use crate::model::error::StoreError;
 
 /// An app as it is kept.
 pub(crate) struct Kept {
@@ -20,7 +20,7 @@ pub(crate) async fn insert(
     principal: &PrincipalId,
     sealed: &[u8],
     now: Timestamp,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query(
         "INSERT INTO totps (principal, sealed, added_at) VALUES ($1, $2, $3) \
          ON CONFLICT (principal) DO UPDATE SET sealed = $2, added_at = $3 \
@@ -33,7 +33,7 @@ pub(crate) async fn insert(
 pub(crate) async fn find(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
-) -> Result<Option<Kept>, ControlError> {
+) -> Result<Option<Kept>, StoreError> {
     let query = sqlx::query_as(
         "SELECT sealed, confirmed_at IS NOT NULL, step FROM totps WHERE principal = $1",
     );
@@ -45,7 +45,7 @@ pub(crate) async fn find(
 pub(crate) async fn confirmed(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     Ok(find(db, principal).await?.is_some_and(|kept| kept.confirmed))
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn used(
     principal: &PrincipalId,
     step: i64,
     now: Timestamp,
-) -> Result<(), ControlError> {
+) -> Result<(), StoreError> {
     let query = sqlx::query(
         "UPDATE totps SET step = $2, used_at = $3, confirmed_at = COALESCE (confirmed_at, $3) \
          WHERE principal = $1",
@@ -68,7 +68,7 @@ pub(crate) async fn used(
 pub(crate) async fn remove(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
-) -> Result<bool, ControlError> {
+) -> Result<bool, StoreError> {
     let query = sqlx::query("DELETE FROM totps WHERE principal = $1");
     let done = query.bind(principal.as_str()).execute(db).await?;
     Ok(done.rows_affected() == 1)

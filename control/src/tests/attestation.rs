@@ -14,7 +14,7 @@ use super::World;
 use super::keys::Key;
 use crate::identity::passkeys::enrol::Enrolled;
 use crate::model::attestation::AttestationRoots;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::unproven::Unproven;
 
 /// A maker of authenticators.
@@ -128,7 +128,7 @@ async fn where_makers_are_listed_their_keys_are_taken_and_no_others() {
     ] {
         let refused = refused.unwrap_err();
         assert!(
-            matches!(refused, ControlError::Unproven(Unproven::NotListed)),
+            matches!(refused, ControlError::Refused(Refusal::Unproven(Unproven::NotListed))),
             "{what}: {refused:?}"
         );
     }

@@ -10,7 +10,7 @@ use policies::{Calendar, GrantState, RuleBook, Source, Ttl};
 use super::workflow::{digest, rules, state, used, world};
 use super::{START, World, actor, inventory};
 use crate::access::input::Yes;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::inventory::Inventory;
 use crate::model::person::Person;
 use crate::model::view::{Paging, RequestFilter, Scope};
@@ -47,9 +47,12 @@ async fn admins_cant_approve_themselves() {
     let own = crate::model::actor::Actor { admin: true, ..actor("bob") };
     let yes = Yes { digest: digest(&world, &id).await, shorten: None, step_up: None };
     let refused = world.control.access.approve(&own, &id, yes).await;
-    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
     let outside = world.approve("eve", &id).await;
-    assert!(matches!(outside, Err(ControlError::Forbidden(_))), "an office is no group");
+    assert!(
+        matches!(outside, Err(ControlError::Refused(Refusal::Forbidden(_)))),
+        "an office is no group"
+    );
 }
 
 #[tokio::test]
@@ -59,8 +62,14 @@ async fn approving_twice_does_not_reset_the_end() {
     world.approve("bob", &id).await.unwrap();
     let grant = used(&world, "app_ro@orders/reporting").await;
     world.pass(600);
-    assert!(matches!(world.approve("carol", &id).await, Err(ControlError::Conflict(_))));
-    assert!(matches!(world.approve("bob", &id).await, Err(ControlError::Conflict(_))));
+    assert!(matches!(
+        world.approve("carol", &id).await,
+        Err(ControlError::Refused(Refusal::Conflict(_)))
+    ));
+    assert!(matches!(
+        world.approve("bob", &id).await,
+        Err(ControlError::Refused(Refusal::Conflict(_)))
+    ));
     let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
     assert_eq!(view.grant.deadline(), grant.deadline());
 }
@@ -84,7 +93,7 @@ async fn pending_requests_lapse() {
     assert_eq!(state(&world, &id).await, "pending");
     world.pass(1);
     let late = world.approve("bob", &id).await;
-    assert!(matches!(late, Err(ControlError::Conflict(_))), "{late:?}");
+    assert!(matches!(late, Err(ControlError::Refused(Refusal::Conflict(_)))), "{late:?}");
     world.control.access.sweep().await.unwrap();
     assert_eq!(state(&world, &id).await, "lapsed");
     let inbox = RequestFilter { scope: Scope::Inbox, state: None };

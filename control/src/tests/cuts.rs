@@ -1,7 +1,9 @@
 //! Access that was taken away while the store could not be written: what a journal or a proxy kept of it
 //! is in force again after a restart, and nothing else that they say is.
 
-use ::link::v1::{self, feed_event::Event, link_server::Link};
+use ::link::v1;
+use ::link::v1::feed_event::Event;
+use ::link::v1::link_server::Link;
 use policies::{End, Grant, Lock, LoginId, Subject};
 use tokio_stream::StreamExt;
 use tonic::Request;
@@ -10,7 +12,7 @@ use super::link::{begin, happening};
 use super::wait::service;
 use super::{World, actor};
 use crate::kernel::cuts::{Cut, Deed, What};
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::By;
 use crate::model::login::Origin;
 use crate::model::view::Paging;
@@ -139,7 +141,7 @@ async fn a_store_that_another_process_has_locked_keeps_no_revoke_from_cutting() 
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut shell).await.unwrap();
     world.control.kernel.check_store().await;
     let outsider = world.control.access.revoke(&actor("mallory"), &grant.id, String::new()).await;
-    assert!(matches!(outsider, Err(ControlError::Forbidden(_))), "{outsider:?}");
+    assert!(matches!(outsider, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{outsider:?}");
     let ended = world.control.access.revoke(&eve, &grant.id, "closed".into()).await.unwrap();
     assert_eq!((ended.durable, ended.value.state.word()), (false, "ended"));
     let subject = Subject::Principal("bob".parse().unwrap());

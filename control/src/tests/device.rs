@@ -9,7 +9,7 @@ use crate::identity::devices::Offered;
 use crate::identity::devices::table::Polled;
 use crate::identity::proof::Proof;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal, TooMany};
 use crate::model::login::{LoginKind, Origin};
 
 /// Somebody signed in with a browser.
@@ -45,7 +45,7 @@ async fn a_terminal_is_signed_in_as_who_typed_its_code_once() {
         .await
         .unwrap();
     let again = control.identity.confirm_device(&alice, &codes.user_code, view.digest, None).await;
-    assert!(matches!(again, Err(ControlError::NotFound(_))), "{again:?}");
+    assert!(matches!(again, Err(ControlError::Refused(Refusal::NotFound(_)))), "{again:?}");
     world.pass(5);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..20 {
@@ -83,14 +83,14 @@ async fn a_code_is_of_no_use_in_another_login_session_than_the_first_that_read_i
             .identity
             .confirm_device(other, &codes.user_code, view.digest.clone(), None)
             .await;
-        assert!(matches!(stolen, Err(ControlError::NotFound(_))), "{stolen:?}");
+        assert!(matches!(stolen, Err(ControlError::Refused(Refusal::NotFound(_)))), "{stolen:?}");
         assert!(control.identity.deny_device(other, &codes.user_code).await.is_err());
     }
     let other = control
         .identity
         .confirm_device(&alice, &codes.user_code, Digest::from("x".to_owned()), None)
         .await;
-    assert!(matches!(other, Err(ControlError::Conflict(_))), "{other:?}");
+    assert!(matches!(other, Err(ControlError::Refused(Refusal::Conflict(_)))), "{other:?}");
     control.identity.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
 }
 
@@ -105,7 +105,7 @@ async fn a_code_that_nobody_read_confirms_nothing() {
         Digest::from("x".to_owned()),
         None,
     );
-    assert!(matches!(blind.await, Err(ControlError::NotFound(_))));
+    assert!(matches!(blind.await, Err(ControlError::Refused(Refusal::NotFound(_)))));
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn a_yes_is_worth_nothing_once_its_own_session_is_over_or_its_person_locke
     control.identity.confirm_device(&alice, &codes.user_code, view.digest, None).await.unwrap();
     control.identity.sign_out(&token, crate::model::login::LoginKind::Browser).await.unwrap();
     let refused = control.identity.poll_device(&codes.device_code).await;
-    assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Unauthenticated))), "{refused:?}");
 
     let (alice, _) = browser(&world, "alice").await;
     let codes = offered(&world);
@@ -163,7 +163,7 @@ async fn codes_are_not_guessed_and_terminals_not_stacked() {
     let mut limited = false;
     for _ in 0..100 {
         let looked = control.identity.device_by_code(&mallory, "AAAA-AAAA").await;
-        limited |= matches!(looked, Err(ControlError::RateLimited));
+        limited |= matches!(looked, Err(ControlError::Refused(Refusal::TooMany(TooMany::Tries))));
     }
     assert!(limited);
     let csr = NewRequest::generate().unwrap().csr_pem;
@@ -186,7 +186,7 @@ async fn whoever_has_a_passkey_signs_terminals_in_by_it_and_by_nothing_less() {
     let digest = view.digest.clone();
     let clicked =
         control.identity.confirm_device(&alice, &codes.user_code, digest.clone(), None).await;
-    assert!(matches!(clicked, Err(ControlError::Forbidden(_))), "{clicked:?}");
+    assert!(matches!(clicked, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{clicked:?}");
 
     // A touch for another terminal is no touch for this one.
     let other = offered(&world);
@@ -235,8 +235,14 @@ async fn sign_ins_of_one_network_use_up_no_others() {
         world.control.identity.sign_in(&code, origin).await.unwrap_err()
     };
     let mut tries = 0;
-    while !matches!(sign_in(&format!("2001:db8::{tries:x}")).await, ControlError::RateLimited) {
+    while !matches!(
+        sign_in(&format!("2001:db8::{tries:x}")).await,
+        ControlError::Refused(Refusal::TooMany(TooMany::Tries))
+    ) {
         tries += 1;
     }
-    assert!(matches!(sign_in("2001:db8:0:1::1").await, ControlError::Unauthenticated));
+    assert!(matches!(
+        sign_in("2001:db8:0:1::1").await,
+        ControlError::Refused(Refusal::Unauthenticated)
+    ));
 }

@@ -6,7 +6,7 @@ use super::workflow::{state, world};
 use super::{World, actor, wish};
 use crate::access::input::AccessRequestInput;
 use crate::identity::challenge;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::statement;
 use crate::model::view::{Asked, Paging};
 use crate::platform::ids;
@@ -79,16 +79,22 @@ async fn a_review_stays_open_until_somebody_else_signs_it() {
         world.control.access.sign_review(&actor(who), &id, note.into()).await.map(drop)
     };
     let early = sign("bob", "all well").await.unwrap_err();
-    assert!(matches!(early, ControlError::Conflict(_)), "{early:?}");
+    assert!(matches!(early, ControlError::Refused(Refusal::Conflict(_))), "{early:?}");
     world.control.access.done(&actor("alice"), &review.review.grant).await.unwrap();
     for own in ["alice", "alice-admin"] {
         let refused = sign(own, "all well").await.unwrap_err();
-        assert!(matches!(refused, ControlError::Forbidden(_)), "{own}: {refused:?}");
+        assert!(
+            matches!(refused, ControlError::Refused(Refusal::Forbidden(_))),
+            "{own}: {refused:?}"
+        );
     }
-    assert!(matches!(sign("otto", "").await, Err(ControlError::NotFound(_))));
-    assert!(matches!(sign("eve", " ").await, Err(ControlError::Invalid(_))));
+    assert!(matches!(sign("otto", "").await, Err(ControlError::Refused(Refusal::NotFound(_)))));
+    assert!(matches!(sign("eve", " ").await, Err(ControlError::Refused(Refusal::Invalid(_)))));
     sign("eve", "read the session").await.unwrap();
-    assert!(matches!(sign("bob", "me too").await, Err(ControlError::Conflict(_))));
+    assert!(matches!(
+        sign("bob", "me too").await,
+        Err(ControlError::Refused(Refusal::Conflict(_)))
+    ));
     assert!(open("bob").await.is_empty());
     assert!(world.kinds().await.contains(&"review.signed".to_owned()));
 }

@@ -8,7 +8,7 @@ use super::keys::Key;
 use super::{World, actor};
 use crate::identity::proof::Proof;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, InternalError, Refusal, TooMany};
 use crate::model::login::Origin;
 use crate::model::statement::Statement;
 use crate::model::unproven::Unproven;
@@ -63,14 +63,23 @@ async fn a_code_is_the_weaker_kind_and_counts_once() {
     let world = World::new().await;
     let (bob, app) = world.with_app("bob").await;
     let used = world.type_in(&bob, &approval(), app.code(&world)).await;
-    assert!(matches!(used, Err(ControlError::Unproven(Unproven::WrongCode))), "{used:?}");
+    assert!(
+        matches!(used, Err(ControlError::Refused(Refusal::Unproven(Unproven::WrongCode)))),
+        "{used:?}"
+    );
     world.pass(30);
     let proven = world.type_in(&bob, &approval(), app.code(&world)).await.unwrap();
     assert_eq!(proven.kind, StepUpKind::Totp);
     let again = world.type_in(&bob, &approval(), app.code(&world)).await;
-    assert!(matches!(again, Err(ControlError::Unproven(Unproven::WrongCode))), "{again:?}");
+    assert!(
+        matches!(again, Err(ControlError::Refused(Refusal::Unproven(Unproven::WrongCode)))),
+        "{again:?}"
+    );
     let wrong = world.type_in(&bob, &approval(), "000000".into()).await;
-    assert!(matches!(wrong, Err(ControlError::Unproven(Unproven::WrongCode))), "{wrong:?}");
+    assert!(
+        matches!(wrong, Err(ControlError::Refused(Refusal::Unproven(Unproven::WrongCode)))),
+        "{wrong:?}"
+    );
     assert_eq!(world.kinds().await.last().unwrap(), "step-up.refused");
 }
 
@@ -82,7 +91,9 @@ async fn guessing_codes_is_bounded() {
     for _ in 0..8 {
         refusals.push(world.type_in(&bob, &approval(), "000000".into()).await.unwrap_err());
     }
-    let limited = |error: &ControlError| matches!(error, ControlError::RateLimited);
+    let limited = |error: &ControlError| {
+        matches!(error, ControlError::Refused(Refusal::TooMany(TooMany::Tries)))
+    };
     assert!(refusals.iter().filter(|error| !limited(error)).count() <= 5, "{refusals:?}");
 }
 
@@ -99,7 +110,7 @@ async fn the_database_alone_has_no_secret() {
     let carol = world.signed_in("carol").await.actor;
     world.pass(30);
     let refused = world.type_in(&carol, &approval(), app.code(&world)).await;
-    assert!(matches!(refused, Err(ControlError::Vault(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Internal(InternalError::Vault(_)))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -120,7 +131,10 @@ async fn a_code_does_not_change_what_protects_an_account_with_a_passkey() {
     assert!(!challenge.totp);
     let proof = Proof::Totp(app.code(&world));
     let refused = world.control.identity.begin_enrolment(&bob, Some((&challenge.id, proof))).await;
-    assert!(matches!(refused, Err(ControlError::Unproven(Unproven::TooWeak))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ControlError::Refused(Refusal::Unproven(Unproven::TooWeak)))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -130,15 +144,18 @@ async fn recovery_takes_two_people_and_ends_every_session() {
     let (eve, alice) = (actor("eve"), actor("alice"));
     let whose = &bob.principal.id;
     let refused = world.control.identity.ask_recovery(&alice, whose, "lost", None).await;
-    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
     let own = world.control.identity.ask_recovery(&eve, &eve.principal.id, "lost", None).await;
-    assert!(matches!(own, Err(ControlError::Forbidden(_))), "{own:?}");
+    assert!(matches!(own, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{own:?}");
 
     let asked =
         world.control.identity.ask_recovery(&eve, whose, "the key was stolen", None).await.unwrap();
     for nobody in [&eve, &alice, &bob] {
         let refused = world.control.identity.agree_to_recovery(nobody, &asked.id, None).await;
-        assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))),
+            "{refused:?}"
+        );
     }
     assert!(world.control.identity.factors(whose).await.unwrap().any());
 
@@ -150,7 +167,7 @@ async fn recovery_takes_two_people_and_ends_every_session() {
         assert!(kinds.iter().any(|known| known == kind), "{kind}: {kinds:?}");
     }
     let twice = world.control.identity.agree_to_recovery(&second, &asked.id, None).await;
-    assert!(matches!(twice, Err(ControlError::NotFound(_))), "{twice:?}");
+    assert!(matches!(twice, Err(ControlError::Refused(Refusal::NotFound(_)))), "{twice:?}");
 
     let session = world.control.identity.sign_in(&invite.code, Origin::default()).await.unwrap();
     let challenge = world.control.identity.begin_enrolment(&session.actor, None).await.unwrap();

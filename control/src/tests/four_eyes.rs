@@ -8,7 +8,7 @@ use super::{World, actor, wish};
 use crate::access::edit::Changes;
 use crate::access::input::Yes;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::inventory::Inventory;
 
 /// Who begins each act, and who finishes it: a second identity, and somebody else.
@@ -149,7 +149,11 @@ async fn no_act_of_a_second_person_is_done_by_the_first_under_another_identity()
             let refused = act.done_by(&world, SECOND).await;
             let message = format!("{act:?}, {kinship}: {refused:?}");
             let error = refused.expect_err(&message);
-            let fits = matches!(error, ControlError::Forbidden(_) | ControlError::Conflict(_));
+            let fits = matches!(
+                error,
+                ControlError::Refused(Refusal::Forbidden(_))
+                    | ControlError::Refused(Refusal::Conflict(_))
+            );
             assert!(fits, "{message}");
         }
     }
@@ -171,7 +175,7 @@ async fn one_human_with_two_identities_recovers_nobody_alone() {
     let asked =
         control.identity.ask_recovery(&admin(FIRST), &id("bob"), "lost", None).await.unwrap();
     let refused = control.identity.agree_to_recovery(&admin(SECOND), &asked.id, None).await;
-    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
     assert!(control.identity.agree_to_recovery(&admin(OTHER), &asked.id, None).await.is_ok());
 }
 

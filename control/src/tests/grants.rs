@@ -1,7 +1,7 @@
 use policies::{GrantState, Subject, Ttl};
 
 use super::{World, actor};
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 
 #[tokio::test]
 async fn a_grant_ends_by_its_holder_by_revocation_and_by_time() {
@@ -9,17 +9,17 @@ async fn a_grant_ends_by_its_holder_by_revocation_and_by_time() {
     let alice = actor("alice");
     let grant = world.read_grant().await;
     let foreign = world.control.access.done(&actor("bob"), &grant.id).await;
-    assert!(matches!(foreign, Err(ControlError::Forbidden(_))), "{foreign:?}");
+    assert!(matches!(foreign, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{foreign:?}");
     let done = world.control.access.done(&alice, &grant.id).await.unwrap();
     assert_eq!(done.value.state.word(), "ended");
     let again = world.control.access.done(&alice, &grant.id).await;
-    assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
+    assert!(matches!(again, Err(ControlError::Refused(Refusal::Conflict(_)))), "{again:?}");
 
     let grant = world.write_grant().await;
     let own = world.control.access.revoke(&alice, &grant.id, "mine".into()).await;
     assert!(own.unwrap_err().to_string().contains("postern done"));
     let outsider = world.control.access.revoke(&actor("mallory"), &grant.id, String::new()).await;
-    assert!(matches!(outsider, Err(ControlError::Forbidden(_))), "{outsider:?}");
+    assert!(matches!(outsider, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{outsider:?}");
     let revoked =
         world.control.access.revoke(&actor("bob"), &grant.id, "closed".into()).await.unwrap();
     let GrantState::Ended { end, .. } = revoked.value.state else { panic!("{revoked:?}") };

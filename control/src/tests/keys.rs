@@ -11,11 +11,10 @@ use webauthn_authenticator_rs::softpasskey::SoftPasskey;
 
 use super::World;
 use crate::identity::login;
-use crate::identity::passkeys::evidence::EvidenceError;
-use crate::identity::passkeys::evidence::{Assertion, verify};
+use crate::identity::passkeys::evidence::{Assertion, EvidenceError, verify};
 use crate::identity::proof::{Challenge, Proof};
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::login::{LoginSession, Origin};
 use crate::model::statement::Statement;
 use crate::model::unproven::Unproven;
@@ -145,7 +144,7 @@ async fn reason<T: std::fmt::Debug>(
     refused: Result<T, ControlError>,
     kind: &str,
 ) -> &'static str {
-    let Err(ControlError::Unproven(why)) = refused else { panic!("{refused:?}") };
+    let Err(ControlError::Refused(Refusal::Unproven(why))) = refused else { panic!("{refused:?}") };
     assert_eq!(world.newest(kind).await["reason"], why.code());
     why.code()
 }
@@ -360,7 +359,7 @@ async fn a_further_passkey_takes_a_touch_and_the_last_one_stays() {
     let world = World::new().await;
     let (bob, mut key) = world.enrolled("bob").await;
     let refused = world.control.identity.begin_enrolment(&bob, None).await;
-    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
     let addition = world.control.identity.passkey_addition(&bob);
     let challenge = world.control.identity.challenge(&bob, &addition).await.unwrap();
     let proof = Proof::Passkey(key.touch(&challenge));
@@ -375,7 +374,7 @@ async fn a_further_passkey_takes_a_touch_and_the_last_one_stays() {
     world.control.identity.rename_passkey(&bob, &added.id, "red key").await.unwrap();
     let carol = super::actor("carol");
     let theirs = world.control.identity.rename_passkey(&carol, &added.id, "mine").await;
-    assert!(matches!(theirs, Err(ControlError::NotFound(_))), "{theirs:?}");
+    assert!(matches!(theirs, Err(ControlError::Refused(Refusal::NotFound(_)))), "{theirs:?}");
     let all = world.control.identity.passkeys(&bob).await.unwrap();
     let names: Vec<&str> = all.iter().map(|view| view.name.as_str()).collect();
     assert_eq!(names, ["blue key", "red key"]);
@@ -386,7 +385,7 @@ async fn a_further_passkey_takes_a_touch_and_the_last_one_stays() {
     let proof = Proof::Passkey(key.touch(&challenge));
     world.control.identity.remove_passkey(&bob, &all[0].id, &challenge.id, proof).await.unwrap();
     let last = world.control.identity.passkey_removal(&bob, &added.id).await;
-    assert!(matches!(last, Err(ControlError::Conflict(_))), "{last:?}");
+    assert!(matches!(last, Err(ControlError::Refused(Refusal::Conflict(_)))), "{last:?}");
 }
 
 #[tokio::test]

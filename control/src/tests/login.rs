@@ -2,7 +2,7 @@ use certs::NewRequest;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{RULES, World, actor, inventory};
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal, TooMany};
 
 #[tokio::test]
 async fn a_link_signs_in_once() {
@@ -59,7 +59,7 @@ async fn only_admins_and_the_operator_invite() {
     let alice = "alice".parse().unwrap();
     assert!(world.control.identity.invite(Some(&actor("eve")), &alice).await.is_ok());
     let refused = world.control.identity.invite(Some(&actor("bob")), &alice).await;
-    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -68,10 +68,13 @@ async fn an_invitation_for_somebody_unknown_says_that_there_is_no_such_person() 
     let nobody = "nobody".parse().unwrap();
     for by in [None, Some(&actor("eve"))] {
         let refused = world.control.identity.invite(by, &nobody).await;
-        assert!(matches!(refused, Err(ControlError::NotFound("person"))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ControlError::Refused(Refusal::NotFound("person")))),
+            "{refused:?}"
+        );
     }
     let refused = world.control.identity.invite(Some(&actor("bob")), &nobody).await;
-    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -108,7 +111,7 @@ async fn guessing_links_is_bounded() {
     for _ in 0..1_000 {
         limited |= matches!(
             world.control.identity.sign_in(&guess, crate::model::login::Origin::default()).await,
-            Err(ControlError::RateLimited)
+            Err(ControlError::Refused(Refusal::TooMany(TooMany::Tries)))
         );
     }
     assert!(limited);
@@ -140,10 +143,10 @@ async fn a_certificate_is_issued_for_the_sessions_own_device() {
     let other = "laptop-8".parse().unwrap();
     let refused =
         control.identity.issue_certificate(&session.actor, &request.csr_pem, &other).await;
-    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
     let garbage =
         control.identity.issue_certificate(&session.actor, "not a request", &laptop).await;
-    assert!(matches!(garbage, Err(ControlError::Invalid(_))), "{garbage:?}");
+    assert!(matches!(garbage, Err(ControlError::Refused(Refusal::Invalid(_)))), "{garbage:?}");
     let lost = policies::Subject::Device(laptop.clone());
     control.access.lock(&actor("eve"), lost, "lost".into(), None).await.unwrap();
     let locked =
@@ -191,11 +194,11 @@ async fn no_link_is_made_for_oneself_or_around_somebodys_passkeys() {
     let world = World::new().await;
     let eve = actor("eve");
     let own = world.control.identity.invite(Some(&eve), &eve.principal.id).await;
-    assert!(matches!(own, Err(ControlError::Forbidden(_))), "{own:?}");
+    assert!(matches!(own, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{own:?}");
     let (bob, _) = world.enrolled("bob").await;
     for by in [None, Some(&eve)] {
         let around = world.control.identity.invite(by, &bob.principal.id).await;
-        assert!(matches!(around, Err(ControlError::Conflict(_))), "{around:?}");
+        assert!(matches!(around, Err(ControlError::Refused(Refusal::Conflict(_)))), "{around:?}");
     }
 }
 
@@ -205,7 +208,10 @@ async fn an_admin_who_has_a_passkey_makes_links_by_it() {
     let (eve, mut key) = world.enrolled("eve").await;
     let alice = "alice".parse().unwrap();
     let untouched = world.control.identity.invite(Some(&eve), &alice).await;
-    assert!(matches!(untouched, Err(ControlError::StepUpNeeded { .. })), "{untouched:?}");
+    assert!(
+        matches!(untouched, Err(ControlError::Refused(Refusal::StepUpNeeded { .. }))),
+        "{untouched:?}"
+    );
     let requested = world.control.identity.invite_wish(&"carol".parse().unwrap());
     let challenge = world.control.identity.challenge(&eve, &requested).await.unwrap();
     let proof = crate::identity::proof::Proof::Passkey(key.touch(&challenge));
@@ -228,6 +234,6 @@ async fn no_admin_makes_a_link_for_somebody_whom_an_issuer_vouches_for() {
     assert!(vouched.is_vouched(&alice) && !vouched.is_vouched(&"bob".parse().unwrap()));
     world.control.kernel.put_in_force(std::sync::Arc::new(vouched));
     let refused = world.control.identity.invite(Some(&actor("eve")), &alice).await;
-    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Conflict(_)))), "{refused:?}");
     assert!(world.control.identity.invite(None, &alice).await.is_ok());
 }

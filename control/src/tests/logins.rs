@@ -6,7 +6,7 @@ use policies::Method;
 use super::{RULES, START, World, actor, inventory};
 use crate::Control;
 use crate::identity::logins;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::login::{
     AtIssuer, LoginEnd, LoginKind, LoginSession, NewLogin, Origin, Rank, Which,
 };
@@ -51,7 +51,7 @@ async fn a_session_that_enrols_may_do_nothing_else_until_it_is_raised() {
     let control = &world.control;
     let session = opened(control, Rank::Enrolling, None).await;
     let refused = control.identity.authenticate(&session.token, session.kind).await;
-    assert!(matches!(refused, Err(ControlError::EnrolFirst)), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::EnrolFirst))), "{refused:?}");
     let (_, rank) = control.identity.recognise(&session.token, session.kind).await.unwrap();
     assert_eq!(rank, Rank::Enrolling);
     let mut tx = control.kernel.begin().await.unwrap();
@@ -122,7 +122,10 @@ async fn a_token_is_good_in_the_one_transport_that_its_session_was_opened_for() 
     {
         let session = signed_in(control, "alice", kind).await;
         let refused = control.identity.authenticate(&session.token, other).await;
-        assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ControlError::Refused(Refusal::Unauthenticated))),
+            "{refused:?}"
+        );
         assert!(control.identity.sign_out(&session.token, other).await.is_err());
         assert!(control.identity.authenticate(&session.token, kind).await.is_ok());
         let raised = control.identity.raise(&session.actor).await.unwrap();
@@ -166,9 +169,9 @@ async fn what_a_sign_in_brought_dies_with_it_and_is_never_let_back() {
     assert_eq!(ends, Some(issued.not_after));
     assert!(control.identity.redeem(&minted.token, &resource).await.is_err());
     let refused = control.access.unlock(&actor("eve"), &locks[0].lock.id).await;
-    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Conflict(_)))), "{refused:?}");
     let late = control.identity.issue_certificate(&session.actor, &csr, &laptop).await;
-    assert!(matches!(late, Err(ControlError::Unauthenticated)), "{late:?}");
+    assert!(matches!(late, Err(ControlError::Refused(Refusal::Unauthenticated))), "{late:?}");
     assert!(
         control.access.locks(&actor("bob")).await.unwrap().is_empty(),
         "others see whose it was"
@@ -238,7 +241,7 @@ async fn an_office_that_was_taken_away_is_gone_from_sessions_that_are_open() {
     );
     // Not even an actor that was made before the change still has the office.
     let refused = control.identity.invite(Some(&before), &"bob".parse().unwrap()).await;
-    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -261,13 +264,13 @@ async fn one_ends_ones_own_sessions_and_an_admin_anybodys() {
     let other = signed_in(control, "alice", LoginKind::Terminal).await;
     let (bob, eve) = (actor("bob"), actor("eve"));
     let refused = control.identity.end_login(&bob, &alice.actor.login).await;
-    assert!(matches!(refused, Err(ControlError::NotFound(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::NotFound(_)))), "{refused:?}");
     let refused = control.identity.end_all_logins(&bob, &alice.actor.principal.id).await;
-    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
     control.identity.end_login(&alice.actor, &other.actor.login).await.unwrap();
     assert!(control.identity.authenticate(&other.token, other.kind).await.is_err());
     let again = control.identity.end_login(&alice.actor, &other.actor.login).await;
-    assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
+    assert!(matches!(again, Err(ControlError::Refused(Refusal::Conflict(_)))), "{again:?}");
     let ended = control.identity.end_all_logins(&eve, &alice.actor.principal.id).await.unwrap();
     assert_eq!(ended.value, [alice.actor.login]);
     assert!(control.identity.authenticate(&alice.token, alice.kind).await.is_err());
@@ -280,7 +283,7 @@ async fn a_session_that_enrols_gets_no_certificate() {
     let csr = NewRequest::generate().unwrap().csr_pem;
     let laptop = "laptop".parse().unwrap();
     let refused = world.control.identity.issue_certificate(&session.actor, &csr, &laptop).await;
-    assert!(matches!(refused, Err(ControlError::EnrolFirst)), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::EnrolFirst))), "{refused:?}");
     assert!(!world.kinds().await.contains(&"certificate.issued".to_owned()));
 }
 

@@ -21,7 +21,7 @@ use crate::model::channel::{Channel, Hook, Way};
 use crate::model::channel_bounds::Bounds;
 use crate::model::channel_email::{Mail, MailTls, Server};
 use crate::model::channel_template::Templates;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::model::topic::Topic;
 use crate::model::view::{LetterState, LetterView, Paging};
@@ -338,7 +338,9 @@ async fn no_message_holds_an_address_a_code_or_a_digest() {
 #[tokio::test]
 async fn messages_are_the_admins_business() {
     let world = World::told_by(vec![mail()]).await;
-    let refused = |said: Result<(), ControlError>| matches!(said, Err(ControlError::Forbidden(_)));
+    let refused = |said: Result<(), ControlError>| {
+        matches!(said, Err(ControlError::Refused(Refusal::Forbidden(_))))
+    };
     for who in ["alice", "bob"] {
         let who: Actor = actor(who);
         let control = &world.control;
@@ -362,6 +364,6 @@ async fn a_test_is_sent_at_once_and_says_what_went_wrong() {
     let came = receiver.came();
     assert_eq!(came[1].json()["data"]["id"], "test-of-ops");
     let none = world.control.notifier.test_channel(&eve, "nothing").await;
-    assert!(matches!(none, Err(ControlError::NotFound(_))), "{none:?}");
+    assert!(matches!(none, Err(ControlError::Refused(Refusal::NotFound(_)))), "{none:?}");
     assert!(world.letters().await.is_empty(), "a test is not kept");
 }

@@ -2,7 +2,7 @@ use policies::{GrantState, Target};
 
 use super::{RULES, World, actor, inventory};
 use crate::Control;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::inventory::{Inventory, Secrets};
 
 async fn end_of(control: &Control, id: &policies::GrantId) -> String {
@@ -75,7 +75,7 @@ async fn an_inventory_that_contradicts_itself_changes_nothing() {
         let mut broken = inventory("");
         fault(&mut broken);
         let refused = world.control.sources.reload(broken).await;
-        assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
+        assert!(matches!(refused, Err(ControlError::Refused(Refusal::Invalid(_)))), "{refused:?}");
     }
     assert_eq!(world.control.kernel.feed().revision(), revision);
     assert_eq!(end_of(&world.control, &grant.id).await, "granted");
@@ -105,6 +105,9 @@ async fn an_approval_under_rules_that_changed_is_not_a_grant() {
     next.people.get_mut(&"carol".parse().unwrap()).unwrap().principal.groups.clear();
     world.control.sources.reload(next).await.unwrap();
     let left = world.approve("carol", &asked.id).await;
-    assert!(matches!(left, Err(ControlError::Forbidden(_))), "carol left the group: {left:?}");
+    assert!(
+        matches!(left, Err(ControlError::Refused(Refusal::Forbidden(_)))),
+        "carol left the group: {left:?}"
+    );
     assert!(world.approve("dba-1", &asked.id).await.unwrap().is_some());
 }

@@ -2,7 +2,7 @@ use policies::Ttl;
 
 use super::{World, actor, wish};
 use crate::access::input::AccessRequestInput;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal, StoreError};
 use crate::model::view::{Paging, RequestFilter, Scope};
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn a_second_ask_joins_the_pending_request_and_another_one_is_told_of_it() 
     assert_eq!(again.request.id, first.request.id);
     let other = AccessRequestInput { reason: "order 7".into(), ..wish("app_rw@orders") };
     let refused = world.control.access.ask(&actor("alice"), other).await;
-    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Conflict(_)))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -63,9 +63,9 @@ async fn nobody_approves_their_own_request() {
     let world = World::new().await;
     let asked = world.ask("bob", "app_rw@orders").await.unwrap();
     let refused = world.approve("bob", &asked.request.id).await;
-    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
     let refused = world.approve("alice", &asked.request.id).await;
-    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -82,13 +82,13 @@ async fn approving_twice_or_something_else_or_too_late_is_refused() {
             crate::access::input::Yes { digest: other, shorten: None, step_up: None },
         )
         .await;
-    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Conflict(_)))), "{refused:?}");
     world.approve("bob", &id).await.unwrap();
     let refused = world.approve("bob", &id).await;
-    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Conflict(_)))), "{refused:?}");
     world.pass(1_800);
     let refused = world.approve("carol", &id).await;
-    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Conflict(_)))), "{refused:?}");
     world.control.access.sweep().await.unwrap();
     let view = world.control.access.request(&actor("alice"), &id).await.unwrap();
     assert_eq!(view.request.state.word(), "lapsed");
@@ -146,7 +146,7 @@ async fn a_change_whose_audit_event_fails_has_never_been() {
                    BEGIN SELECT RAISE (ABORT, 'disk is gone'); END";
     sqlx::query(trigger).execute(&mut raw).await.unwrap();
     let failed = world.approve("carol", &asked.request.id).await;
-    assert!(matches!(failed, Err(ControlError::Store(_))), "{failed:?}");
+    assert!(matches!(failed, Err(ControlError::Store(StoreError::Sql(_)))), "{failed:?}");
     let view = world.control.access.request(&actor("alice"), &asked.request.id).await.unwrap();
     assert!(view.request.is_pending() && view.grants.is_empty() && view.missing == 1);
     assert_eq!(world.control.kernel.feed().revision(), revision);

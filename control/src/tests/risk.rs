@@ -13,7 +13,7 @@ use crate::gateway::pending_connections::Said;
 use crate::identity::logins;
 use crate::model::actor::Asker;
 use crate::model::carrier::Carrier;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::login::{LoginKind, LoginSession, NewLogin, Origin, Rank};
 use crate::model::view::Paging;
 use crate::policy::risk;
@@ -308,7 +308,7 @@ async fn a_name_alone_raises_nobodys_failures() {
     let guess = crate::platform::ids::fresh_secret("");
     for _ in 0..20 {
         let tried = world.control.identity.sign_in(&guess, Origin::default()).await;
-        assert!(matches!(tried, Err(ControlError::Unauthenticated)), "{tried:?}");
+        assert!(matches!(tried, Err(ControlError::Refused(Refusal::Unauthenticated))), "{tried:?}");
         let challenge = world.control.identity.sign_in_challenge().unwrap();
         let tried =
             world.control.identity.sign_in_with_passkey(&challenge.id, "{}", Origin::default());

@@ -9,7 +9,7 @@ use super::{World, actor, inventory, settings};
 use crate::Control;
 use crate::kernel::backup::{copy_store, read_copy};
 use crate::kernel::high_water::begin_high_water;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal, StoreError};
 use crate::model::high_water::{HIGH_WATER_FILE, Rollback};
 use crate::model::login::Origin;
 use crate::model::settings::Settings;
@@ -52,7 +52,7 @@ impl World {
 
     async fn why_refused(&self) -> Rollback {
         match self.restarted(|_| ()).await {
-            Err(ControlError::RolledBack(why)) => why,
+            Err(ControlError::Store(StoreError::RolledBack(why))) => why,
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("it started"),
         }
@@ -107,7 +107,7 @@ async fn an_older_store_is_refused_and_accepted_without_what_was_taken_away() {
     let view = world.control.access.request(&eve, &pending.id).await.unwrap();
     assert_eq!(view.request.state.word(), "withdrawn");
     let ended = world.control.identity.authenticate(&session.token, session.kind).await;
-    assert!(matches!(ended, Err(ControlError::Unauthenticated)), "{ended:?}");
+    assert!(matches!(ended, Err(ControlError::Refused(Refusal::Unauthenticated))), "{ended:?}");
     assert!(
         world.control.identity.sign_in(&unused.code, Origin::default()).await.is_err(),
         "links are dead"
@@ -166,7 +166,7 @@ async fn no_kill_looks_like_a_rollback_and_every_rollback_is_noticed() {
             let opened = world.restarted(|_| ()).await;
             match opened {
                 Ok(_) => assert!(marked <= stored, "store {stored}, mark {marked}"),
-                Err(ControlError::RolledBack(why)) => {
+                Err(ControlError::Store(StoreError::RolledBack(why))) => {
                     assert!(marked > stored, "store {stored}, mark {marked}: {why}");
                 }
                 Err(other) => panic!("{other}"),

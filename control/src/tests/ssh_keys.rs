@@ -10,7 +10,7 @@ use ssh_key::{HashAlg, LineEnding, PrivateKey};
 use super::World;
 use crate::identity::proof::Proof;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::inventory::Inventory;
 use crate::model::settings::Ssh;
 use crate::model::view::{Scope, SshKeyView};
@@ -58,7 +58,7 @@ impl World {
     pub(super) async fn holder(&self, key: &Pair) -> Option<String> {
         match self.control.identity.redeem_key(&key.line).await {
             Ok(redeemed) => Some(redeemed.principal.id.to_string()),
-            Err(ControlError::Unauthenticated) => None,
+            Err(ControlError::Refused(Refusal::Unauthenticated)) => None,
             Err(error) => panic!("{error}"),
         }
     }
@@ -100,7 +100,7 @@ async fn whoever_has_a_passkey_agrees_with_a_touch_before_a_key_opens_anything()
     let proof = || Proof::Passkey("{}".to_owned());
     let refused =
         world.control.identity.confirm_ssh_key(&alice, &key.id, &challenge.id, proof()).await;
-    assert!(matches!(refused, Err(ControlError::Unproven(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Unproven(_)))), "{refused:?}");
     assert_eq!(world.holder(&pair).await, None);
 
     let challenge = world.control.identity.challenge(&alice, &statement).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_touch_for_one_key_adds_no_other() {
     let proof = Proof::Passkey(passkey.touch(&challenge));
     let refused =
         world.control.identity.confirm_ssh_key(&alice, &other.id, &challenge.id, proof).await;
-    assert!(matches!(refused, Err(ControlError::Unproven(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Unproven(_)))), "{refused:?}");
     assert_eq!(world.holder(&another).await, None);
 }
 
@@ -136,7 +136,7 @@ async fn a_key_that_nobody_agreed_to_lapses_and_is_free_again() {
     world.pass(3_600);
     assert!(world.keys(&alice).await.is_empty());
     let late = world.control.identity.ssh_key_addition(&alice, &key.id).await;
-    assert!(matches!(late, Err(ControlError::NotFound(_))), "{late:?}");
+    assert!(matches!(late, Err(ControlError::Refused(Refusal::NotFound(_)))), "{late:?}");
     let alice = world.signed_in("alice").await.actor;
     world.register(&alice, &pair).await.unwrap();
 }
@@ -156,7 +156,10 @@ async fn a_key_is_one_persons_and_one_that_only_waits_keeps_nobody_out() {
         assert!(refused.contains("registered already"), "{refused}");
     }
     let refused = world.control.identity.remove_ssh_key(&alice, &hers.id).await;
-    assert!(matches!(refused, Err(ControlError::NotFound(_))), "another's: {refused:?}");
+    assert!(
+        matches!(refused, Err(ControlError::Refused(Refusal::NotFound(_)))),
+        "another's: {refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -186,9 +189,9 @@ async fn an_admin_removes_anybodys_key_and_nobody_else_does() {
     let key = world.register(&alice, &pair).await.unwrap();
     let bob = world.signed_in("bob").await.actor;
     let refused = world.control.identity.remove_ssh_key(&bob, &key.id).await;
-    assert!(matches!(refused, Err(ControlError::NotFound(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::NotFound(_)))), "{refused:?}");
     let refused = world.control.identity.ssh_keys(&bob, Scope::All).await;
-    assert!(matches!(refused, Err(ControlError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{refused:?}");
     let eve = super::actor("eve");
     assert_eq!(
         world.control.identity.ssh_keys(&eve, Scope::All).await.unwrap(),
@@ -287,7 +290,7 @@ async fn what_is_no_key_of_a_kind_that_is_taken_is_refused(
     let world = world().await;
     let alice = world.signed_in("alice").await.actor;
     let refused = world.control.identity.ask_for_ssh_key(&alice, line).await;
-    assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Invalid(_)))), "{refused:?}");
     let message = told(refused);
     assert!(message.contains(expected), "{message}");
 }

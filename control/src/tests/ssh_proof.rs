@@ -12,7 +12,7 @@ use super::World;
 use super::ssh_keys::{Pair, fresh, world};
 use crate::identity::ssh_proof::SshKeyChallenge;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::view::SshKeyView;
 
 impl World {
@@ -37,7 +37,7 @@ impl World {
 
     /// The word of the audit log for why an answer was refused.
     async fn why(&self, refused: Result<SshKeyView, ControlError>) -> String {
-        assert!(matches!(refused, Err(ControlError::Unproven(_))), "{refused:?}");
+        assert!(matches!(refused, Err(ControlError::Refused(Refusal::Unproven(_)))), "{refused:?}");
         let (kind, detail) = self.last_event().await;
         assert_eq!(kind, "ssh-key.refused");
         detail["reason"].as_str().unwrap().to_owned()
@@ -196,7 +196,7 @@ async fn a_gateway_without_an_ssh_side_asks_for_no_key() {
     let world = World::new().await;
     let alice = world.signed_in("alice").await.actor;
     let refused = world.control.identity.ask_for_ssh_key(&alice, &fresh().line).await;
-    assert!(matches!(refused, Err(ControlError::NotFound(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::NotFound(_)))), "{refused:?}");
 }
 
 /// A security key, which signs what it is asked to with these flags.

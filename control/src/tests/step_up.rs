@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ::link::v1::{self, ask_event::Event, link_server::Link};
+use ::link::v1;
+use ::link::v1::ask_event::Event;
+use ::link::v1::link_server::Link;
 use policies::{
     Authn, Bound, Digest, Method, Purpose, RequestId, RequestState, StepUp, StepUpId, StepUpKind,
     Ttl,
@@ -11,7 +13,7 @@ use super::wait::{Events, ask, next, service, waiting};
 use super::{World, actor, inventory};
 use crate::access::input::{AccessRequestInput, Yes};
 use crate::identity::challenge;
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::statement;
 use crate::model::view::Paging;
 use crate::model::waiting_connection::HoldView;
@@ -158,10 +160,10 @@ async fn nobody_is_asked_before_the_one_who_asks_has_touched() {
     let id = world.ask("alice", "app_rw@orders").await.unwrap().request.id;
     let early = touch_request(&world, "bob", Purpose::Approve, &id).await;
     let early = approve(&world, "bob", &id, Some(early)).await;
-    assert!(matches!(early, Err(ControlError::Conflict(_))), "{early:?}");
+    assert!(matches!(early, Err(ControlError::Refused(Refusal::Conflict(_)))), "{early:?}");
     let own = touch_request(&world, "alice", Purpose::Ask, &id).await;
     let theirs = world.control.access.stand_by(&actor("bob"), &id, &own).await;
-    assert!(matches!(theirs, Err(ControlError::Unfit { .. })), "{theirs:?}");
+    assert!(matches!(theirs, Err(ControlError::Refused(Refusal::Unfit { .. }))), "{theirs:?}");
     let next = world.control.access.stand_by(&actor("alice"), &id, &own).await.unwrap();
     assert_eq!(next.step_up, Some(own));
     let yes = touch_request(&world, "bob", Purpose::Approve, &id).await;
@@ -188,7 +190,7 @@ async fn an_approval_takes_a_fresh_touch_of_that_person_for_that_request() {
     world.pass(300);
     let none = approve(&world, "bob", &id, None).await.unwrap_err();
     assert!(
-        matches!(&none, ControlError::StepUpNeeded { url, .. }
+        matches!(&none, ControlError::Refused(Refusal::StepUpNeeded { url, .. })
         if *url == format!("https://gate.example.com/r/{id}")),
         "{none:?}"
     );
@@ -212,7 +214,7 @@ async fn an_approval_takes_a_fresh_touch_of_that_person_for_that_request() {
     let right = touch_request(&world, "bob", Purpose::Approve, &id).await;
     assert!(approve(&world, "bob", &id, Some(right.clone())).await.unwrap());
     let again = approve(&world, "bob", &id, Some(right)).await;
-    assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
+    assert!(matches!(again, Err(ControlError::Refused(Refusal::Conflict(_)))), "{again:?}");
     let page = world.control.kernel.audit(&actor("eve"), Paging::default()).await.unwrap();
     let yes = page.items.iter().find(|event| event.kind == "request.approved").unwrap();
     assert!(yes.detail.to_string().contains("key-of-bob"), "{}", yes.detail);
@@ -225,19 +227,19 @@ async fn a_known_persons_connection_is_held_for_their_touch_alone() {
     let (code, view) = held(&world, &mut events).await;
     assert_eq!(view.principal.as_ref().map(|who| who.as_str()), Some("alice"));
     let bobs = world.control.gateway.hold_by_code(&actor("bob"), &code).await;
-    assert!(matches!(bobs, Err(ControlError::NotFound(_))), "{bobs:?}");
+    assert!(matches!(bobs, Err(ControlError::Refused(Refusal::NotFound(_)))), "{bobs:?}");
     let bobs = touch_hold(&world, "bob", &view).await;
     let confirm = |who, given| {
         let (control, code, digest) = (world.control.clone(), code.clone(), view.digest.clone());
         async move { control.gateway.confirm(&actor(who), &code, digest, given).await }
     };
     let refused = confirm("bob", Some(bobs.clone())).await.unwrap_err();
-    assert!(matches!(refused, ControlError::NotFound(_)), "{refused}");
+    assert!(matches!(refused, ControlError::Refused(Refusal::NotFound(_))), "{refused}");
     let refused = confirm("alice", Some(bobs)).await.unwrap_err();
-    assert!(matches!(refused, ControlError::Unfit { .. }), "{refused}");
+    assert!(matches!(refused, ControlError::Refused(Refusal::Unfit { .. })), "{refused}");
     let none = confirm("alice", None).await.unwrap_err();
     assert!(
-        matches!(&none, ControlError::StepUpNeeded { url, .. }
+        matches!(&none, ControlError::Refused(Refusal::StepUpNeeded { url, .. })
         if *url == format!("https://gate.example.com/c/{}", view.id)),
         "{none}"
     );
@@ -250,7 +252,10 @@ async fn a_known_persons_connection_is_held_for_their_touch_alone() {
     ] {
         let wrong = give(&world, "alice", (purpose, subject), shown.clone(), Some(bound)).await;
         let refused = confirm("alice", Some(wrong)).await.unwrap_err();
-        assert!(matches!(refused, ControlError::Unfit { .. }), "{purpose} {subject} {bound}");
+        assert!(
+            matches!(refused, ControlError::Refused(Refusal::Unfit { .. })),
+            "{purpose} {subject} {bound}"
+        );
     }
     let right = touch_hold(&world, "alice", &view).await;
     confirm("alice", Some(right)).await.unwrap();
@@ -271,7 +276,7 @@ async fn a_touch_for_one_connection_confirms_no_other() {
     let given = touch_hold(&world, "alice", &first).await;
     let reused =
         world.control.gateway.confirm(&actor("alice"), &code, second.digest, Some(given)).await;
-    assert!(matches!(reused, Err(ControlError::Unfit { .. })), "{reused:?}");
+    assert!(matches!(reused, Err(ControlError::Refused(Refusal::Unfit { .. }))), "{reused:?}");
 }
 
 #[tokio::test]
@@ -434,7 +439,10 @@ async fn a_person_who_is_shut_out_during_a_hold_gets_no_connection() {
     world.control.sources.reload(without).await.unwrap();
     let refused =
         world.control.gateway.confirm(&actor("alice"), &code, view.digest, Some(given)).await;
-    assert!(matches!(refused, Err(ControlError::Refused(Rejection::Disabled))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ControlError::Refused(Refusal::Rejected(Rejection::Disabled)))),
+        "{refused:?}"
+    );
     let mut events = ask(&world, waiting(Some("alice"), "app_ro@orders")).await;
     let Event::Refused(refused) = next(&mut events).await else { panic!() };
     assert_eq!(refused.code, "disabled");
@@ -473,7 +481,7 @@ async fn a_touch_that_stood_by_one_request_counts_for_no_other() {
     let longer = stolen(&world, 1_200, "anything").await;
     assert!(longer.grant.is_none() && longer.request.state == RequestState::NeedsStepUp);
     let refused = world.control.access.stand_by(&actor("alice"), &longer.request.id, &own).await;
-    assert!(matches!(refused, Err(ControlError::Unfit { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Unfit { .. }))), "{refused:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Races and clocks: what counts once counts once of forty at once, and nothing outlives its end.
 
-use ::link::v1::{self, link_server::Link};
+use ::link::v1;
+use ::link::v1::link_server::Link;
 use policies::{GrantState, Ttl};
 use tokio::task::JoinSet;
 
@@ -10,7 +11,7 @@ use super::wait::service;
 use super::workflow::{digest, used, world};
 use super::{World, actor, inventory, wish};
 use crate::access::input::Yes;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal, TooMany};
 use crate::model::view::Paging;
 
 const TRIES: usize = 40;
@@ -135,7 +136,7 @@ async fn an_extension_that_races_the_end_comes_before_it_or_not_at_all() {
         assert!(matches!(view.grant.state, GrantState::Ended { .. }), "{view:?}");
         assert_eq!(world.control.kernel.feed().live(), 0, "proxies are told of the end");
         let late = world.control.access.extend(&actor("alice"), &grant.id, None, None).await;
-        assert!(matches!(late, Err(ControlError::Conflict(_))), "{late:?}");
+        assert!(matches!(late, Err(ControlError::Refused(Refusal::Conflict(_)))), "{late:?}");
     }
 }
 
@@ -176,7 +177,10 @@ async fn a_hundred_thousand_requests_of_one_person_keep_nobody_else_waiting() {
                 taken += 1;
             }
             Err(error) => {
-                assert!(matches!(error, ControlError::Throttled(60)), "{error:?}");
+                assert!(
+                    matches!(error, ControlError::Refused(Refusal::TooMany(TooMany::Requests(60)))),
+                    "{error:?}"
+                );
                 assert!(error.to_string().contains("60 requests a minute"), "{error}");
                 refused += 1;
             }
@@ -202,7 +206,10 @@ async fn who_asks_too_often_has_nothing_explained_either() {
     let alice = actor("alice");
     while world.control.kernel.paced(&alice.principal.id).await.is_ok() {}
     let explained = world.control.access.explain(&alice, None, wish("app_ro@orders")).await;
-    assert!(matches!(explained, Err(ControlError::Throttled(_))), "{explained:?}");
+    assert!(
+        matches!(explained, Err(ControlError::Refused(Refusal::TooMany(TooMany::Requests(_))))),
+        "{explained:?}"
+    );
     world.control.access.explain(&actor("bob"), None, wish("app_ro@orders")).await.unwrap();
 }
 
@@ -217,9 +224,12 @@ async fn an_approval_of_an_older_text_and_one_after_the_end_give_nothing() {
     world.control.access.edit(&actor("alice"), &id, changes).await.unwrap();
     let yes = Yes { digest: older, shorten: None, step_up: None };
     let stale = world.control.access.approve(&actor("bob"), &id, yes).await;
-    assert!(matches!(stale, Err(ControlError::Conflict(_))), "{stale:?}");
+    assert!(matches!(stale, Err(ControlError::Refused(Refusal::Conflict(_)))), "{stale:?}");
     let grant = world.approve("bob", &id).await.unwrap().unwrap();
     world.control.access.done(&actor("alice"), &grant.id).await.unwrap();
-    assert!(matches!(world.approve("carol", &id).await, Err(ControlError::Conflict(_))));
+    assert!(matches!(
+        world.approve("carol", &id).await,
+        Err(ControlError::Refused(Refusal::Conflict(_)))
+    ));
     assert_eq!(world.control.kernel.feed().live(), 0);
 }

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 use super::workflow::{rules, state, world};
 use super::{World, actor, wish};
 use crate::access::input::AccessRequestInput;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::platform::webhook_signature::{
     WebhookHeaders, WebhookSecret, sign_webhook, webhook_timestamp,
 };
@@ -94,9 +94,9 @@ async fn a_message_counts_once() {
     let now = tickets.world.control.kernel.now();
     assert_eq!(tickets.say("msg-1", now, CLOSED).await.unwrap(), 0);
     let again = tickets.say("msg-1", now, CLOSED).await.unwrap_err();
-    assert!(matches!(again, ControlError::Conflict(_)), "{again:?}");
+    assert!(matches!(again, ControlError::Refused(Refusal::Conflict(_))), "{again:?}");
     let broken = tickets.say("msg-2", now, "{}").await.unwrap_err();
-    assert!(matches!(broken, ControlError::Invalid(_)), "{broken:?}");
+    assert!(matches!(broken, ControlError::Refused(Refusal::Invalid(_))), "{broken:?}");
 }
 
 #[tokio::test]
@@ -104,5 +104,5 @@ async fn without_a_secret_no_message_is_taken() {
     let world = world().await;
     let headers = WebhookHeaders { id: "msg-1", timestamp: "0", signature: "v1,AA==" };
     let refused = world.control.access.ticket_says(headers, b"{}").await;
-    assert!(matches!(refused, Err(ControlError::NotFound(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::NotFound(_)))), "{refused:?}");
 }

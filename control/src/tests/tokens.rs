@@ -3,7 +3,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{RULES, World, actor, inventory};
 use crate::identity::tokens::Minted;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::view::{Paging, Scope};
 
 fn shop() -> Resource {
@@ -25,7 +25,7 @@ async fn a_token_is_its_holder_at_its_resource_and_nowhere_else() {
     world.control.identity.redeem(&minted.token, &"app_ro@orders".parse().unwrap()).await.unwrap();
     for other in ["app_rw@orders/shop", "app_ro@orders/reporting", "app_ro@nowhere/shop"] {
         let refused = world.control.identity.redeem(&minted.token, &other.parse().unwrap()).await;
-        assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{other}");
+        assert!(matches!(refused, Err(ControlError::Refused(Refusal::Unauthenticated))), "{other}");
     }
     assert_eq!(world.kinds().await.last().unwrap(), "token.refused");
 }
@@ -62,11 +62,11 @@ async fn unknown_wrong_and_ended_tokens_are_refused_alike() {
     for bad in [unknown, wrong, cut, String::new(), "pst_".into(), "password".into()] {
         let refused =
             world.control.identity.redeem(&SecretString::from(bad), &shop()).await.unwrap_err();
-        assert!(matches!(refused, ControlError::Unauthenticated), "{refused:?}");
+        assert!(matches!(refused, ControlError::Refused(Refusal::Unauthenticated)), "{refused:?}");
     }
     world.pass(3_600);
     let late = world.control.identity.redeem(&minted.token, &shop()).await.unwrap_err();
-    assert!(matches!(late, ControlError::Unauthenticated), "{late:?}");
+    assert!(matches!(late, ControlError::Refused(Refusal::Unauthenticated)), "{late:?}");
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_token_of_somebody_who_is_disabled_or_took_it_back_is_refused() {
     let world = World::new().await;
     let (first, second) = (mint(&world, None).await, mint(&world, None).await);
     let foreign = world.control.identity.revoke_token(&actor("bob"), &first.id).await;
-    assert!(matches!(foreign, Err(ControlError::NotFound(_))), "{foreign:?}");
+    assert!(matches!(foreign, Err(ControlError::Refused(Refusal::NotFound(_)))), "{foreign:?}");
     world.control.identity.revoke_token(&actor("alice"), &first.id).await.unwrap();
     assert!(world.control.identity.redeem(&first.token, &shop()).await.is_err());
     let mut without = inventory(RULES);
@@ -138,8 +138,8 @@ async fn a_token_takes_a_login_session_that_is_live_and_full() {
     let demoted = "UPDATE logins SET rank = 'enrolling'";
     sqlx::query(demoted).execute(&mut world.raw().await).await.unwrap();
     let refused = world.control.identity.mint_token(&session.actor, &shop(), None, None).await;
-    assert!(matches!(refused, Err(ControlError::EnrolFirst)), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::EnrolFirst))), "{refused:?}");
     world.control.identity.sign_out(&session.token, session.kind).await.unwrap();
     let refused = world.control.identity.mint_token(&session.actor, &shop(), None, None).await;
-    assert!(matches!(refused, Err(ControlError::Unauthenticated)), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Unauthenticated))), "{refused:?}");
 }

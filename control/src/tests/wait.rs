@@ -1,4 +1,6 @@
-use ::link::v1::{self, ask_event::Event, link_server::Link};
+use ::link::v1;
+use ::link::v1::ask_event::Event;
+use ::link::v1::link_server::Link;
 use policies::Method;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -6,7 +8,7 @@ use tonic::{Request, Status};
 
 use super::{World, actor};
 use crate::gateway::link::LinkService;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal, TooMany};
 
 pub(super) fn service(world: &World) -> LinkService {
     LinkService::new(world.control.gateway.clone())
@@ -87,7 +89,7 @@ async fn one_confirmation_wins() {
     let view = world.control.gateway.hold_by_code(&actor("alice"), &code).await.unwrap();
     let wrong =
         world.control.gateway.confirm(&actor("alice"), &code, "0".repeat(64).into(), None).await;
-    assert!(matches!(wrong, Err(ControlError::Conflict(_))), "{wrong:?}");
+    assert!(matches!(wrong, Err(ControlError::Refused(Refusal::Conflict(_)))), "{wrong:?}");
     let mut tasks = tokio::task::JoinSet::new();
     for who in ["alice", "bob", "carol", "eve"] {
         let (control, code, digest) = (world.control.clone(), code.clone(), view.digest.clone());
@@ -108,7 +110,7 @@ async fn the_code_of_a_connection_that_left_is_dead() {
         tokio::task::yield_now().await;
     }
     let late = world.control.gateway.confirm(&actor("alice"), &code, view.digest, None).await;
-    assert!(matches!(late, Err(ControlError::NotFound(_))), "{late:?}");
+    assert!(matches!(late, Err(ControlError::Refused(Refusal::NotFound(_)))), "{late:?}");
     assert_eq!(world.control.kernel.counts().holds.get(), 0);
     assert!(!world.kinds().await.iter().any(|kind| kind.starts_with("request")));
 }
@@ -204,14 +206,17 @@ async fn guessing_codes_is_bounded_for_each_and_does_not_hinder_others() {
     for number in 0..40 {
         let guess = format!("0000-00{number:02}");
         match world.control.gateway.hold_by_code(&actor("mallory"), &guess).await {
-            Err(ControlError::RateLimited) => limited += 1,
-            Err(ControlError::NotFound(_)) => {}
+            Err(ControlError::Refused(Refusal::TooMany(TooMany::Tries))) => limited += 1,
+            Err(ControlError::Refused(Refusal::NotFound(_))) => {}
             other => panic!("{other:?}"),
         }
     }
     assert!(limited >= 15, "{limited}");
     let even_the_right_one = world.control.gateway.hold_by_code(&actor("mallory"), &code).await;
-    assert!(matches!(even_the_right_one, Err(ControlError::RateLimited)));
+    assert!(matches!(
+        even_the_right_one,
+        Err(ControlError::Refused(Refusal::TooMany(TooMany::Tries)))
+    ));
     confirm(&world, "alice", &code).await.unwrap();
 }
 
@@ -224,8 +229,8 @@ async fn a_connections_code_is_of_no_use_in_another_login_session_than_the_first
     let login = "ls-bbbbbbbbbbbb".parse().unwrap();
     let elsewhere = crate::model::actor::Actor { login, ..actor("alice") };
     let read = world.control.gateway.hold_by_code(&elsewhere, &code).await;
-    assert!(matches!(read, Err(ControlError::NotFound(_))), "{read:?}");
+    assert!(matches!(read, Err(ControlError::Refused(Refusal::NotFound(_)))), "{read:?}");
     let stolen = world.control.gateway.confirm(&elsewhere, &code, view.digest.clone(), None).await;
-    assert!(matches!(stolen, Err(ControlError::NotFound(_))), "{stolen:?}");
+    assert!(matches!(stolen, Err(ControlError::Refused(Refusal::NotFound(_)))), "{stolen:?}");
     world.control.gateway.confirm(&actor("alice"), &code, view.digest, None).await.unwrap();
 }

@@ -6,7 +6,7 @@ use policies::Digest;
 use super::wait::{Events, ask, confirm, next, waiting};
 use super::{World, actor, inventory};
 use crate::gateway::pending_connections::Said;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::waiting_connection::HoldView;
 
 const RULES: &str = r#"
@@ -50,11 +50,11 @@ async fn a_connection_that_could_not_say_what_it_is_for_is_held_and_goes_on_with
         let short = confirm(&world, "alice", &code).await.map(|()| short).unwrap_err();
         assert_eq!(short.code(), "reason-needed", "what is said is looked at again");
         let stale = say(&world, ("alice", &code, &first.digest), ("OPS-7", "fix the order")).await;
-        assert!(matches!(stale, Err(ControlError::Conflict(_))), "{stale:?}");
+        assert!(matches!(stale, Err(ControlError::Refused(Refusal::Conflict(_)))), "{stale:?}");
         let view = world.control.gateway.hold_by_code(&actor("alice"), &code).await.unwrap();
         say(&world, ("alice", &code, &view.digest), ("OPS-7", "fix the order")).await.unwrap();
         let stale = world.control.gateway.confirm(&actor("alice"), &code, view.digest, None).await;
-        assert!(matches!(stale, Err(ControlError::Conflict(_))), "{stale:?}");
+        assert!(matches!(stale, Err(ControlError::Refused(Refusal::Conflict(_)))), "{stale:?}");
         confirm(&world, "alice", &code).await.unwrap();
         let Event::Confirmed(_) = next(&mut events).await else { panic!() };
         let Event::Granted(granted) = next(&mut events).await else { panic!() };
@@ -75,11 +75,11 @@ async fn only_the_one_whose_connection_it_is_says_what_it_is_for() {
     let code = code(&mut events).await;
     let view = world.control.gateway.hold_by_code(&actor("alice"), &code).await.unwrap();
     let theirs = say(&world, ("bob", &code, &view.digest), ("OPS-7", "fix the order")).await;
-    assert!(matches!(theirs, Err(ControlError::NotFound(_))), "{theirs:?}");
+    assert!(matches!(theirs, Err(ControlError::Refused(Refusal::NotFound(_)))), "{theirs:?}");
     let long = "x".repeat(2_001);
     for reason in [long.as_str(), "a\u{1b}[31m reason that colours"] {
         let refused = say(&world, ("alice", &code, &view.digest), ("OPS-7", reason)).await;
-        assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
+        assert!(matches!(refused, Err(ControlError::Refused(Refusal::Invalid(_)))), "{refused:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use super::{World, actor, inventory, wish};
 use crate::access::edit::{Changes, Part};
 use crate::access::input::{AccessRequestInput, Yes};
 use crate::access::transitions;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::inventory::Inventory;
 use crate::model::view::{Paging, RequestFilter, Scope};
 
@@ -69,7 +69,7 @@ async fn an_edit_kills_approvals_and_the_rules_are_asked_again() {
     world.approve("lena", &id).await.unwrap();
     let changes = Changes { ttl: Some(Ttl::from_secs(7_200)), ..Changes::default() };
     let theirs = world.control.access.edit(&actor("bob"), &id, changes.clone()).await;
-    assert!(matches!(theirs, Err(ControlError::Forbidden(_))), "{theirs:?}");
+    assert!(matches!(theirs, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{theirs:?}");
     let reason = Some("order 8".to_owned());
     let edited =
         world.control.access.edit(&actor("alice"), &id, Changes { reason, ..changes }).await;
@@ -82,7 +82,7 @@ async fn an_edit_kills_approvals_and_the_rules_are_asked_again() {
     world.approve("lena", &id).await.unwrap();
     assert!(world.approve("bob", &id).await.unwrap().is_some());
     let over = world.control.access.edit(&actor("alice"), &id, Changes::default()).await;
-    assert!(matches!(over, Err(ControlError::Conflict(_))), "{over:?}");
+    assert!(matches!(over, Err(ControlError::Refused(Refusal::Conflict(_)))), "{over:?}");
     assert!(world.kinds().await.contains(&"request.edited".to_owned()));
 }
 
@@ -148,7 +148,10 @@ async fn those_who_take_too_long_are_stood_in_for() {
     let id = world.ask("alice", "app_rw@orders").await.unwrap().request.id;
     world.pass(59);
     world.control.access.sweep().await.unwrap();
-    assert!(matches!(world.approve("otto", &id).await, Err(ControlError::Forbidden(_))));
+    assert!(matches!(
+        world.approve("otto", &id).await,
+        Err(ControlError::Refused(Refusal::Forbidden(_)))
+    ));
     world.pass(1);
     world.control.access.sweep().await.unwrap();
     assert_eq!(world.kinds().await.last().unwrap(), "request.escalated");
@@ -181,7 +184,7 @@ async fn what_begins_later_waits_for_its_time() {
     assert_eq!((live.id.clone(), live.state.word()), (grant.id, "granted"));
     assert_eq!(world.control.kernel.feed().live(), 1);
     let past = world.control.access.ask(&actor("bob"), ask).await;
-    assert!(matches!(past, Err(ControlError::Invalid(_))), "{past:?}");
+    assert!(matches!(past, Err(ControlError::Refused(Refusal::Invalid(_)))), "{past:?}");
 }
 
 #[tokio::test]
@@ -212,13 +215,13 @@ async fn an_extension_comes_before_the_end_and_by_the_same_rules() {
     assert!(early.unwrap_err().to_string().contains("not been used"));
     let grant = used(&world, "app_ro@orders").await;
     let foreign = world.control.access.extend(&actor("bob"), &grant.id, half, None).await;
-    assert!(matches!(foreign, Err(ControlError::NotFound(_))), "{foreign:?}");
+    assert!(matches!(foreign, Err(ControlError::Refused(Refusal::NotFound(_)))), "{foreign:?}");
     let longer = world.control.access.extend(&alice, &grant.id, half, None).await.unwrap();
     let ends = grant.deadline().unwrap().after(Ttl::from_secs(1_800));
     assert_eq!(longer.grant.unwrap().deadline(), Some(ends));
     world.pass(5_400);
     let late = world.control.access.extend(&alice, &grant.id, half, None).await;
-    assert!(matches!(late, Err(ControlError::Conflict(_))), "{late:?}");
+    assert!(matches!(late, Err(ControlError::Refused(Refusal::Conflict(_)))), "{late:?}");
     let events = world.kinds().await;
     assert!(events.contains(&"grant.extended".to_owned()), "{events:?}");
 }
@@ -344,5 +347,5 @@ async fn nobody_locks_a_group_that_they_are_in() {
     world.control.sources.reload(inside).await.unwrap();
     let group = Subject::Group("ops".parse().unwrap());
     let refused = world.control.access.lock(&own, group, String::new(), None).await;
-    assert!(matches!(refused, Err(ControlError::Conflict(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ControlError::Refused(Refusal::Conflict(_)))), "{refused:?}");
 }

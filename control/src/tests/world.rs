@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use policies::{Calendar, GroupName, Refusal, RuleBook, Source, Ttl};
+use policies::{Calendar, GroupName, RuleBook, Source, Ttl};
 
 use super::{World, actor, inventory, wish};
 use crate::Control;
 use crate::access::input::AccessRequestInput;
 use crate::access::ticket_state;
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::inventory::Inventory;
 use crate::model::on_call::{Place, RosterSource};
 use crate::model::tickets::TicketSource;
@@ -180,7 +180,10 @@ async fn a_refusal_says_which_ticket_or_reason_is_wanted_and_how_to_give_it() {
     ] {
         let refused =
             world.control.access.ask(&actor("alice"), ask(ticket, reason)).await.unwrap_err();
-        assert!(matches!(refused, ControlError::Refused(Rejection::Unsaid(_))), "{refused:?}");
+        assert!(
+            matches!(refused, ControlError::Refused(Refusal::Rejected(Rejection::Unsaid(_)))),
+            "{refused:?}"
+        );
         assert!(refused.to_string().contains(message), "{refused}");
     }
     let asked =
@@ -200,7 +203,12 @@ async fn a_grant_ends_when_its_ticket_closes() {
     let ask = AccessRequestInput { ticket: Some(ticket.clone()), ..wish("app_cert@orders") };
     let refused = world.control.access.ask(&actor("alice"), ask.clone()).await.unwrap_err();
     let forbidden = |refused: &ControlError| {
-        matches!(refused, ControlError::Refused(Rejection::Rules(Refusal::Forbidden(_))))
+        matches!(
+            refused,
+            ControlError::Refused(Refusal::Rejected(Rejection::Rules(
+                policies::Refusal::Forbidden(_)
+            )))
+        )
     };
     assert!(forbidden(&refused), "{refused:?}");
     let hear = async |state: &str| {

@@ -15,7 +15,7 @@ use super::{facts, latest_in};
 use crate::access::Access;
 use crate::access::input::AccessRequestInput;
 use crate::model::actor::{Actor, Asker};
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
 use crate::model::unusual::Unusual;
@@ -171,7 +171,7 @@ async fn standing(
     let grant = store::grants::open_for(db, &asker.principal, resource).await?;
     if let Some(grant) = grant.filter(|grant| grant.is_live(now)) {
         let found = store::requests::find(db, &grant.request).await?;
-        let stored = found.ok_or(ControlError::NotFound("request"))?;
+        let stored = found.ok_or(Refusal::NotFound("request"))?;
         return Ok(Standing::Granted(Box::new(stored.request)));
     }
     let pending = store::requests::pending_of(db, &asker.principal).await?;

@@ -13,7 +13,7 @@ use super::error::{Kind, Problem};
 use crate::http::api::state::Api;
 use crate::http::presented_token::bearer;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::login::{LoginKind, Rank};
 
 /// Somebody who is signed in.
@@ -41,7 +41,7 @@ impl FromRequestParts<Api> for Caller {
         let Bearer(token) = Bearer::from_request_parts(parts, api).await?;
         match api.recognise(parts, &token, LoginKind::Terminal).await? {
             (actor, Rank::Full) => Ok(Self(actor)),
-            (_, Rank::Enrolling) => Err(ControlError::EnrolFirst.into()),
+            (_, Rank::Enrolling) => Err(ControlError::from(Refusal::EnrolFirst).into()),
         }
     }
 }
@@ -64,7 +64,7 @@ impl Api {
                 Ok((actor, rank))
             }
             Err(error) => {
-                if matches!(error, ControlError::Unauthenticated) {
+                if matches!(error, ControlError::Refused(Refusal::Unauthenticated)) {
                     self.bounds.recognised.forget(token);
                 }
                 Err(error)

@@ -14,7 +14,9 @@ use serde::Serialize;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{
+    ControlError, InternalError, Refusal, Rejection, StoreError, TooMany, UpstreamError,
+};
 use crate::platform::error_chain::chain;
 
 /// A refusal or a failure (RFC 9457, `application/problem+json`).
@@ -183,40 +185,85 @@ impl Problem {
 
 impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
-        let kind = match &error {
-            ControlError::StepUpNeeded { url, .. } => {
-                let needed = Self::new(Kind::StepUpNeeded, error.to_string());
-                return Self { url: Some(url.as_str().into()), ..needed };
+        match &error {
+            ControlError::Refused(refusal) => Self::refusal(refusal),
+            ControlError::Store(store) => match store {
+                StoreError::Unwritable | StoreError::Postponed => {
+                    Self::new(Kind::Unavailable, error.to_string())
+                }
+                StoreError::Sql(_) | StoreError::Migrate(_) => {
+                    Self::incident(Kind::Unavailable, &error)
+                }
+                StoreError::Unreadable(_)
+                | StoreError::RolledBack(_)
+                | StoreError::HighWater(_) => Self::incident(Kind::Internal, &error),
+            },
+            ControlError::Upstream(UpstreamError::Issuer(_)) => {
+                Self::new(Kind::Unavailable, error.to_string())
             }
-            ControlError::NotFound(_) => Kind::NotFound,
-            ControlError::Forbidden(_)
-            | ControlError::EnrolFirst
-            | ControlError::Unproven(_)
-            | ControlError::Unfit { .. } => Kind::Forbidden,
-            ControlError::Refused(rejection) => refused(rejection),
-            ControlError::Conflict(_) => Kind::Conflict,
-            ControlError::Invalid(_) => Kind::Invalid,
-            ControlError::RateLimited | ControlError::Throttled(_) => Kind::RateLimited,
-            ControlError::Busy | ControlError::Unwritable | ControlError::Postponed => {
-                Kind::Unavailable
+            ControlError::Upstream(UpstreamError::Http(_)) => {
+                Self::incident(Kind::Unavailable, &error)
             }
-            ControlError::Unauthenticated | ControlError::Disbelieved(_) => Kind::Unauthenticated,
-            ControlError::Issue(_)
-            | ControlError::IssueSsh(_)
-            | ControlError::Vault(_)
-            | ControlError::Unreadable(_)
-            | ControlError::RolledBack(_)
-            | ControlError::HighWater(_)
-            | ControlError::Id(_)
-            | ControlError::Broken => {
-                return Self::incident(Kind::Internal, &error);
-            }
-            ControlError::Issuer(_) => Kind::Unavailable,
-            ControlError::Store(_) | ControlError::Migrate(_) | ControlError::Http(_) => {
-                return Self::incident(Kind::Unavailable, &error);
-            }
+            ControlError::Internal(
+                InternalError::Issue(_)
+                | InternalError::IssueSsh(_)
+                | InternalError::Vault(_)
+                | InternalError::Id(_)
+                | InternalError::Broken,
+            ) => Self::incident(Kind::Internal, &error),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::refusal(&refusal)
+    }
+}
+
+impl From<InternalError> for Problem {
+    fn from(error: InternalError) -> Self {
+        ControlError::from(error).into()
+    }
+}
+
+impl Problem {
+    fn refusal(refusal: &Refusal) -> Self {
+        let url = match refusal {
+            Refusal::StepUpNeeded { url, .. } => Some(url.as_str().into()),
+            Refusal::NotFound(_)
+            | Refusal::Forbidden(_)
+            | Refusal::Rejected(_)
+            | Refusal::Unfit { .. }
+            | Refusal::Conflict(_)
+            | Refusal::Invalid(_)
+            | Refusal::TooMany(_)
+            | Refusal::Unauthenticated
+            | Refusal::EnrolFirst
+            | Refusal::Unproven(_)
+            | Refusal::Disbelieved(_) => None,
         };
-        Self::new(kind, error.to_string())
+        Self { url, ..Self::new(Kind::of(refusal), refusal.to_string()) }
+    }
+}
+
+impl Kind {
+    /// The kind of problem that a refusal is.
+    fn of(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::StepUpNeeded { .. } => Self::StepUpNeeded,
+            Refusal::NotFound(_) => Self::NotFound,
+            Refusal::Forbidden(_)
+            | Refusal::EnrolFirst
+            | Refusal::Unproven(_)
+            | Refusal::Unfit { .. } => Self::Forbidden,
+            Refusal::Rejected(rejection) => refused(rejection),
+            Refusal::Conflict(_) => Self::Conflict,
+            Refusal::Invalid(_) => Self::Invalid,
+            Refusal::TooMany(TooMany::Tries | TooMany::Requests(_)) => Self::RateLimited,
+            Refusal::TooMany(TooMany::Waiting) => Self::Unavailable,
+            Refusal::Unauthenticated | Refusal::Disbelieved(_) => Self::Unauthenticated,
+        }
     }
 }
 

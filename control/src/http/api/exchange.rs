@@ -69,7 +69,7 @@ pub(crate) struct Issued {
 
 /// An error of a token endpoint (RFC 6749, section 5.2).
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Refusal {
+pub(crate) struct OauthError {
     #[serde(skip)]
     status: StatusCode,
     /// `invalid_request`, `invalid_grant`, `unsupported_grant_type` or `temporarily_unavailable`.
@@ -85,19 +85,19 @@ pub(crate) async fn exchange(
     State(front): State<Front>,
     source: Source,
     form: Result<Filled<Exchange>, Problem>,
-) -> Result<Json<Issued>, Refusal> {
-    let Filled(form) = form.map_err(|problem| Refusal::of(&problem))?;
-    front.bounds.sign_in(source).map_err(|problem| Refusal::of(&problem))?;
+) -> Result<Json<Issued>, OauthError> {
+    let Filled(form) = form.map_err(|problem| OauthError::of(&problem))?;
+    front.bounds.sign_in(source).map_err(|problem| OauthError::of(&problem))?;
     let requested = wish(form, source)?;
     let exchanged = front.exchange(requested).await?;
     Ok(Json(issued(&front, exchanged)))
 }
 
-fn wish(form: Exchange, source: Source) -> Result<TokenExchangeInput, Refusal> {
-    let invalid = |why: String| Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", &why);
+fn wish(form: Exchange, source: Source) -> Result<TokenExchangeInput, OauthError> {
+    let invalid = |why: String| OauthError::new(StatusCode::BAD_REQUEST, "invalid_request", &why);
     if form.grant_type != GRANT {
         let why = format!("`grant_type` has to be {GRANT}");
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", &why));
+        return Err(OauthError::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", &why));
     }
     if !SUBJECTS.contains(&form.subject_token_type.as_str()) {
         return Err(invalid(format!("`subject_token_type` has to be {}", SUBJECTS.join(" or "))));
@@ -128,7 +128,7 @@ fn issued(front: &Front, exchanged: Exchanged) -> Issued {
     }
 }
 
-impl Refusal {
+impl OauthError {
     fn new(status: StatusCode, error: &'static str, why: &str) -> Self {
         // RFC 6749 allows neither quotes nor backslashes nor anything beyond ASCII.
         let plain = |letter: char| match letter {
@@ -153,7 +153,7 @@ impl Refusal {
     }
 }
 
-impl From<ExchangeError> for Refusal {
+impl From<ExchangeError> for OauthError {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Refused(why) => {
@@ -164,7 +164,7 @@ impl From<ExchangeError> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for OauthError {
     fn into_response(self) -> Response {
         let status = self.status;
         let mut response = (status, Json(self)).into_response();

@@ -16,11 +16,11 @@ use crate::http::api::state::Api;
 use crate::identity::devices::Offered;
 use crate::identity::devices::table::Polled;
 use crate::identity::oidc::flow::{Answer, Begun, Finished};
-use crate::identity::oidc::refusal::Refusal;
+use crate::identity::oidc::refusal::OidcRefusal;
 use crate::identity::proof::Challenge;
 use crate::identity::workloads::{ExchangeError, Exchanged, TokenExchangeInput};
 use crate::model::actor::{Actor, Asker};
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::login::{LoginKind, LoginSession, Origin};
 use crate::model::settings::Settings;
 use crate::model::view::TargetView;
@@ -87,7 +87,7 @@ impl Front {
     /// Ends the login that a browser had before, if it hasn't ended.
     pub(crate) async fn leave(&self, token: &SecretString) -> Result<(), ControlError> {
         match self.control.identity.sign_out(token, LoginKind::Browser).await {
-            Ok(_) | Err(ControlError::Unauthenticated) => Ok(()),
+            Ok(_) | Err(ControlError::Refused(Refusal::Unauthenticated)) => Ok(()),
             Err(other) => Err(other),
         }
     }
@@ -135,7 +135,7 @@ impl Front {
         issuer: &IssuerName,
         next: &str,
         Source(address): Source,
-    ) -> Result<Begun, Refusal> {
+    ) -> Result<Begun, OidcRefusal> {
         self.control.identity.begin_flow(issuer, next, address).await
     }
 
@@ -145,7 +145,7 @@ impl Front {
         cookie: Option<&SecretString>,
         answer: Answer,
         origin: Origin,
-    ) -> Result<Finished, Refusal> {
+    ) -> Result<Finished, OidcRefusal> {
         self.control.identity.finish_flow(issuer, cookie, answer, origin).await
     }
 
@@ -153,7 +153,7 @@ impl Front {
         &self,
         issuer: &IssuerName,
         token: &str,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, OidcRefusal> {
         self.control.identity.back_channel(issuer, token).await
     }
 
@@ -162,7 +162,7 @@ impl Front {
         &self,
         issuer: &IssuerName,
         Source(address): Source,
-        refusal: &Refusal,
+        refusal: &OidcRefusal,
     ) -> Result<(), ControlError> {
         self.control.identity.refuse_logout(issuer, address, refusal).await
     }

@@ -10,7 +10,7 @@ use super::auth::Caller;
 use super::error::{Problem, Problems};
 use super::extract::Body;
 use crate::http::api::state::Api;
-use crate::model::error::ControlError;
+use crate::model::error::{InternalError, Refusal};
 
 /// A key to be certified.
 #[derive(Deserialize, ToSchema)]
@@ -47,7 +47,7 @@ pub(crate) async fn certificate(
     Caller(actor): Caller,
     Body(requested): Body<SshCertificateInput>,
 ) -> Result<Json<Access>, Problem> {
-    let none = || ControlError::NotFound("SSH side of this gateway");
+    let none = || Refusal::NotFound("SSH side of this gateway");
     let issued = api
         .control
         .identity
@@ -55,7 +55,7 @@ pub(crate) async fn certificate(
         .await?;
     let issued = issued.ok_or_else(none)?;
     let ssh = api.control.kernel.settings().ssh.as_ref().ok_or_else(none)?;
-    let host_authority = ssh.authority.hosts_line().map_err(ControlError::IssueSsh)?;
+    let host_authority = ssh.authority.hosts_line().map_err(InternalError::IssueSsh)?;
     Ok(Json(Access {
         certificate: issued.line,
         not_after: Timestamp::from_millis(issued.not_after).to_string(),

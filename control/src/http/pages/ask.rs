@@ -16,7 +16,7 @@ use crate::http::api::extract::At;
 use crate::http::api::requests::moment;
 use crate::http::api::state::Api;
 use crate::http::pages::page::{Page, Turned, hidden};
-use crate::model::error::{ControlError, Rejection};
+use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::view::{Asked, LoginView, RequestView, TargetView, Verdict};
 
 /// How much of an address is taken up.
@@ -162,7 +162,7 @@ async fn asked(api: &Api, visitor: &Visitor, fields: &Fields) -> Result<Asked, P
     };
     api.control.access.ask(&visitor.actor, requested).await.map_err(|error| {
         // The fields are before them: they needn't read how else it can be said.
-        if let ControlError::Refused(Rejection::Unsaid(unsaid)) = &error {
+        if let ControlError::Refused(Refusal::Rejected(Rejection::Unsaid(unsaid))) = &error {
             return Problem::new(Kind::Invalid, unsaid.wanted());
         }
         error.into()

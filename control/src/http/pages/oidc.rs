@@ -24,7 +24,7 @@ use crate::http::api::login::origin;
 use crate::http::pages::page::{Next, Page, Turned, capital, hidden};
 use crate::http::presented_token::{cookie, is_https};
 use crate::identity::oidc::flow::{Answer, Finished, LIFE, is_flow};
-use crate::identity::oidc::refusal::Refusal;
+use crate::identity::oidc::refusal::OidcRefusal;
 use crate::model::login::LoginKind;
 
 /// The form behind an issuer's button.
@@ -147,7 +147,7 @@ pub(super) fn onward(title: &'static str, url: &Url) -> Response {
 }
 
 /// What happened, and what to do about it.
-fn refused(refusal: &Refusal) -> Page {
+fn refused(refusal: &OidcRefusal) -> Page {
     let body = Markup::new()
         .raw("<p class=\"warn\">")
         .text(capital(&refusal.to_string()))
@@ -158,7 +158,7 @@ fn refused(refusal: &Refusal) -> Page {
         .raw("</code></p><p><a href=\"/login\">Begin again</a></p>");
     let status = if refusal.is_outage() {
         StatusCode::SERVICE_UNAVAILABLE
-    } else if matches!(refusal, Refusal::NoIssuer(_)) {
+    } else if matches!(refusal, OidcRefusal::NoIssuer(_)) {
         StatusCode::NOT_FOUND
     } else {
         StatusCode::FORBIDDEN

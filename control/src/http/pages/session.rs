@@ -23,6 +23,7 @@ use crate::http::pages::page::{Next, Page, Turned};
 use crate::http::presented_token::{cookie, cookie_name, is_https};
 use crate::identity::proof::Proof;
 use crate::model::actor::Actor;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::login::{LoginKind, Rank};
 
 const UNWRITABLE: &str = "Control can't write to its disk. Access that is taken away is cut at once, and \
@@ -160,7 +161,7 @@ impl FromRequestParts<Api> for Visitor {
         match api.recognise(parts, &token, LoginKind::Browser).await {
             Ok((actor, Rank::Full)) => Ok(Self::new(actor, token, api)),
             Ok((_, Rank::Enrolling)) => Err(Turned::Enrol),
-            Err(crate::model::error::ControlError::Unauthenticated) => Err(to_login()),
+            Err(ControlError::Refused(Refusal::Unauthenticated)) => Err(to_login()),
             Err(other) => Err(Problem::from(other).into()),
         }
     }
@@ -199,7 +200,7 @@ impl FromRequestParts<Api> for Enrollee {
         let token = cookie(&parts.headers, cookie_name(public_url(api))).ok_or_else(to_login)?;
         match api.recognise(parts, &token, LoginKind::Browser).await {
             Ok((actor, _)) => Ok(Self(Visitor::new(actor, token, api))),
-            Err(crate::model::error::ControlError::Unauthenticated) => Err(to_login()),
+            Err(ControlError::Refused(Refusal::Unauthenticated)) => Err(to_login()),
             Err(other) => Err(Problem::from(other).into()),
         }
     }

@@ -10,7 +10,7 @@ use policies::{DeviceId, Digest, LoginId, Method, PrincipalId, Purpose, Timestam
 use sha2::{Digest as _, Sha256};
 
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{Refusal, TooMany};
 use crate::model::login::{AtIssuer, LoginSession};
 use crate::model::statement::Statement;
 use crate::platform::ids;
@@ -113,12 +113,12 @@ impl Devices {
         device_code: &Hash,
         ask: Ask,
         now: Timestamp,
-    ) -> Result<(), ControlError> {
+    ) -> Result<(), Refusal> {
         let mut table = self.table();
         table.forget(now);
         let each = table.waiting.values().filter(|other| other.network() == ask.network()).count();
         if each >= MOST_EACH {
-            return Err(ControlError::Busy);
+            return Err(Refusal::TooMany(TooMany::Waiting));
         }
         if table.waiting.len() >= MOST {
             table.evict();
@@ -152,13 +152,13 @@ impl Devices {
         reader: &LoginId,
         digest: Option<&Digest>,
         now: Timestamp,
-    ) -> Result<DeviceView, ControlError> {
+    ) -> Result<DeviceView, Refusal> {
         let mut table = self.table();
         let found = table.answerable(code, now).filter(|ask| ask.reader.as_ref() == Some(reader));
-        let ask = found.ok_or(ControlError::NotFound("code of a waiting terminal"))?;
+        let ask = found.ok_or(Refusal::NotFound("code of a waiting terminal"))?;
         if digest.is_some_and(|digest| *digest != ask.view.digest) {
             let message = "this isn't the terminal that you looked at: look again";
-            return Err(ControlError::Conflict(message.to_owned()));
+            return Err(Refusal::Conflict(message.to_owned()));
         }
         ask.answer = Answer::Claimed;
         Ok(ask.view.clone())

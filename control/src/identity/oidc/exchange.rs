@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::identity::issuers::{Claims, Expect, Issuers, Metadata, Typ};
-use crate::identity::oidc::refusal::Refusal;
+use crate::identity::oidc::refusal::OidcRefusal;
 use crate::identity::oidc::vouched::Vouched;
 use crate::model::event::clip;
 use crate::model::issuer::Issuer;
@@ -66,7 +66,7 @@ impl<'a> Asking<'a> {
         issuers: &'a Issuers,
         metadata: &'a Metadata,
         redirect: &str,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, OidcRefusal> {
         let client = client(issuer, metadata, redirect)?;
         let http = issuers.http(&issuer.url);
         Ok(Self { issuer, issuers, http, metadata, client })
@@ -92,7 +92,7 @@ impl<'a> Asking<'a> {
     }
 
     /// What the issuer says of whoever brought this code.
-    pub(super) async fn redeem(&self, code: String, bond: &Bond) -> Result<Vouched, Refusal> {
+    pub(super) async fn redeem(&self, code: String, bond: &Bond) -> Result<Vouched, OidcRefusal> {
         let verifier = PkceCodeVerifier::new(bond.verifier.expose_secret().to_owned());
         let answer = self
             .client
@@ -100,14 +100,14 @@ impl<'a> Asking<'a> {
             .set_pkce_verifier(verifier)
             .request_async(&*self.http)
             .await;
-        let answer = answer.map_err(|failure| refused(failure, Refusal::CodeRefused))?;
+        let answer = answer.map_err(|failure| refused(failure, OidcRefusal::CodeRefused))?;
         let claims = self.id_claims(&answer).await?;
-        let claims = claims.ok_or(Refusal::Strange("it holds no id token"))?;
+        let claims = claims.ok_or(OidcRefusal::Strange("it holds no id token"))?;
         if claims.nonce.as_deref() != Some(bond.nonce.as_str()) {
-            return Err(Refusal::WrongNonce);
+            return Err(OidcRefusal::WrongNonce);
         }
         let subject =
-            claims.subject.clone().ok_or(Refusal::Strange("the id token names nobody"))?;
+            claims.subject.clone().ok_or(OidcRefusal::Strange("the id token names nobody"))?;
         self.vouched(subject, Some(claims), &answer).await
     }
 
@@ -116,16 +116,16 @@ impl<'a> Asking<'a> {
         &self,
         subject: &str,
         token: &SecretString,
-    ) -> Result<Vouched, Refusal> {
+    ) -> Result<Vouched, OidcRefusal> {
         let token = RefreshToken::new(token.expose_secret().to_owned());
         let answer = self.client.exchange_refresh_token(&token).request_async(&*self.http).await;
-        let answer = answer.map_err(|failure| refused(failure, Refusal::NoLongerVouched))?;
+        let answer = answer.map_err(|failure| refused(failure, OidcRefusal::NoLongerVouched))?;
         let claims = self.id_claims(&answer).await?;
         self.vouched(subject.to_owned(), claims, &answer).await
     }
 
     /// The claims of the id token, where there is one.
-    async fn id_claims(&self, answer: &CoreTokenResponse) -> Result<Option<Claims>, Refusal> {
+    async fn id_claims(&self, answer: &CoreTokenResponse) -> Result<Option<Claims>, OidcRefusal> {
         let Some(token) = answer.id_token() else { return Ok(None) };
         let expect = Expect {
             audience: &self.issuer.client_id,
@@ -151,9 +151,9 @@ impl<'a> Asking<'a> {
         subject: String,
         claims: Option<Claims>,
         answer: &CoreTokenResponse,
-    ) -> Result<Vouched, Refusal> {
+    ) -> Result<Vouched, OidcRefusal> {
         if claims.as_ref().is_some_and(|claims| claims.subject.as_ref() != Some(&subject)) {
-            return Err(Refusal::WrongSubject);
+            return Err(OidcRefusal::WrongSubject);
         }
         let sid = claims.as_ref().and_then(|claims| claims.session.clone());
         let held = claims.is_some() || self.issuer.userinfo;
@@ -165,11 +165,11 @@ impl<'a> Asking<'a> {
                 said.extend(more);
             }
             None if self.issuer.userinfo => {
-                return Err(Refusal::Strange("it has no userinfo endpoint"));
+                return Err(OidcRefusal::Strange("it has no userinfo endpoint"));
             }
             None => {}
         }
-        let groups = self.issuer.groups_in(&said, held).map_err(|_| Refusal::BadGroups)?;
+        let groups = self.issuer.groups_in(&said, held).map_err(|_| OidcRefusal::BadGroups)?;
         let refresh_token = answer.refresh_token().map(|token| token.secret().clone().into());
         let (name, email) = (name(&said), verified_email(&said));
         Ok(Vouched { name, subject, groups, email, sid, refresh_token })
@@ -180,30 +180,31 @@ impl<'a> Asking<'a> {
         url: &Url,
         token: &str,
         subject: &str,
-    ) -> Result<Map<String, Value>, Refusal> {
+    ) -> Result<Map<String, Value>, OidcRefusal> {
         let mut request = Request::new(Method::GET, url.clone());
         let bearer = HeaderValue::try_from(format!("Bearer {token}"));
-        let mut bearer = bearer.map_err(|_| Refusal::Strange("its access token is malformed"))?;
+        let mut bearer =
+            bearer.map_err(|_| OidcRefusal::Strange("its access token is malformed"))?;
         bearer.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, bearer);
-        let answer = self.http.send(request).await.map_err(Refusal::Unreachable)?;
+        let answer = self.http.send(request).await.map_err(OidcRefusal::Unreachable)?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                return Err(Refusal::NoLongerVouched);
+                return Err(OidcRefusal::NoLongerVouched);
             }
-            other => return Err(Refusal::Unreachable(HttpError::Status(other))),
+            other => return Err(OidcRefusal::Unreachable(HttpError::Status(other))),
         }
         let said: Map<String, Value> = serde_json::from_slice(&answer.body)
-            .map_err(|_| Refusal::Strange("what userinfo answers is not JSON"))?;
+            .map_err(|_| OidcRefusal::Strange("what userinfo answers is not JSON"))?;
         // Userinfo of another person must not be used (OpenID Connect Core 1.0, 5.3.2).
         let same = said.get("sub").and_then(Value::as_str) == Some(subject);
-        if same { Ok(said) } else { Err(Refusal::WrongSubject) }
+        if same { Ok(said) } else { Err(OidcRefusal::WrongSubject) }
     }
 }
 
-fn client(issuer: &Issuer, metadata: &Metadata, redirect: &str) -> Result<Client, Refusal> {
-    let unfit = || Refusal::Strange("it has no endpoints for people to sign in");
+fn client(issuer: &Issuer, metadata: &Metadata, redirect: &str) -> Result<Client, OidcRefusal> {
+    let unfit = || OidcRefusal::Strange("it has no endpoints for people to sign in");
     let web = |url: &Option<Url>| {
         let fits = url.clone().filter(|url| matches!(url.scheme(), "https" | "http"));
         fits.ok_or_else(unfit)
@@ -221,7 +222,7 @@ fn client(issuer: &Issuer, metadata: &Metadata, redirect: &str) -> Result<Client
         .set_auth_type(auth_type(metadata))
         .set_auth_uri(AuthUrl::from_url(authorization))
         .set_token_uri(TokenUrl::from_url(token))
-        .set_redirect_uri(redirect.map_err(|_| Refusal::Strange("our own address is unfit"))?))
+        .set_redirect_uri(redirect.map_err(|_| OidcRefusal::Strange("our own address is unfit"))?))
 }
 
 /// How we prove ourselves: in the header, which all have to know, but where the issuer knows only
@@ -238,17 +239,21 @@ fn auth_type(metadata: &Metadata) -> AuthType {
 
 /// What it means that the token endpoint didn't give tokens: `grant_refused` where it doesn't take
 /// what we brought, and an outage where it says nothing that can be read.
-fn refused(failure: Failure, grant_refused: Refusal) -> Refusal {
+fn refused(failure: Failure, grant_refused: OidcRefusal) -> OidcRefusal {
     match failure {
         RequestTokenError::ServerResponse(said)
             if *said.error() == CoreErrorResponseType::InvalidGrant =>
         {
             grant_refused
         }
-        RequestTokenError::ServerResponse(said) => Refusal::Client(clip(said.error().as_ref(), 64)),
-        RequestTokenError::Request(error) => Refusal::Unreachable(error),
-        RequestTokenError::Parse(_, _) => Refusal::Strange("it is not what a token endpoint says"),
-        RequestTokenError::Other(_) => Refusal::Strange("it is empty"),
+        RequestTokenError::ServerResponse(said) => {
+            OidcRefusal::Client(clip(said.error().as_ref(), 64))
+        }
+        RequestTokenError::Request(error) => OidcRefusal::Unreachable(error),
+        RequestTokenError::Parse(_, _) => {
+            OidcRefusal::Strange("it is not what a token endpoint says")
+        }
+        RequestTokenError::Other(_) => OidcRefusal::Strange("it is empty"),
     }
 }
 

@@ -20,7 +20,7 @@ use url::Url;
 
 use super::exchange::{Asking, Bond};
 use crate::identity::oidc::people;
-use crate::identity::oidc::refusal::Refusal;
+use crate::identity::oidc::refusal::OidcRefusal;
 use crate::identity::oidc::vouched::Vouched;
 use crate::identity::{Identity, logins};
 use crate::kernel::refusals::Refused;
@@ -78,8 +78,8 @@ pub(crate) fn is_flow(text: &str) -> bool {
 }
 
 impl Inventory {
-    fn issuer(&self, name: &IssuerName) -> Result<&Issuer, Refusal> {
-        self.issuers.get(name).ok_or_else(|| Refusal::NoIssuer(name.clone()))
+    fn issuer(&self, name: &IssuerName) -> Result<&Issuer, OidcRefusal> {
+        self.issuers.get(name).ok_or_else(|| OidcRefusal::NoIssuer(name.clone()))
     }
 }
 
@@ -90,7 +90,7 @@ impl Identity {
         issuer: &IssuerName,
         next: &str,
         address: Option<IpAddr>,
-    ) -> Result<Begun, Refusal> {
+    ) -> Result<Begun, OidcRefusal> {
         let begun = self.set_out(issuer, next, address).await;
         self.told_if_refused(issuer, address, begun).await
     }
@@ -102,7 +102,7 @@ impl Identity {
         cookie: Option<&SecretString>,
         answer: Answer,
         origin: Origin,
-    ) -> Result<Finished, Refusal> {
+    ) -> Result<Finished, OidcRefusal> {
         let address = origin.address;
         let finished = self.come_back(issuer, cookie, answer, origin).await;
         self.told_if_refused(issuer, address, finished).await
@@ -113,11 +113,11 @@ impl Identity {
         name: &IssuerName,
         next: &str,
         address: Option<IpAddr>,
-    ) -> Result<Begun, Refusal> {
+    ) -> Result<Begun, OidcRefusal> {
         let inventory = self.kernel.inventory();
         let issuer = inventory.issuer(name)?;
         let from = address.map(accept::neighbourhood);
-        self.own.flows.0.check_key(&from).map_err(|_| Refusal::Busy)?;
+        self.own.flows.0.check_key(&from).map_err(|_| OidcRefusal::Busy)?;
         let metadata = self.own.issuers.metadata(&issuer.url).await?;
         let asking = Asking::new(issuer, &self.own.issuers, &metadata, &self.callback(name))?;
         let cookie = ids::fresh_secret(BROWSER);
@@ -149,12 +149,12 @@ impl Identity {
         cookie: Option<&SecretString>,
         answer: Answer,
         origin: Origin,
-    ) -> Result<Finished, Refusal> {
+    ) -> Result<Finished, OidcRefusal> {
         let inventory = self.kernel.inventory();
         let issuer = inventory.issuer(name)?;
-        let cookie = cookie.ok_or(Refusal::NoFlow)?;
-        let state = answer.state.clone().ok_or(Refusal::WrongState)?;
-        let flow = self.used_up(&state).await?.ok_or(Refusal::WrongState)?;
+        let cookie = cookie.ok_or(OidcRefusal::NoFlow)?;
+        let state = answer.state.clone().ok_or(OidcRefusal::WrongState)?;
+        let flow = self.used_up(&state).await?.ok_or(OidcRefusal::WrongState)?;
         flow.belongs(name, cookie)?;
         let metadata = self.own.issuers.metadata(&issuer.url).await?;
         let wants_iss = metadata.authorization_response_iss_parameter_supported;
@@ -188,9 +188,9 @@ impl Identity {
         issuer: Issuer,
         vouched: Vouched,
         origin: Origin,
-    ) -> Result<LoginSession, Refusal> {
+    ) -> Result<LoginSession, OidcRefusal> {
         let principal = self.kernel.inventory().principal_of(&issuer.name, &vouched.subject);
-        let principal = principal.map_err(|_| Refusal::UnusableSubject)?;
+        let principal = principal.map_err(|_| OidcRefusal::UnusableSubject)?;
         let identity = self.clone();
         let session = self.kernel.to_the_end(async move {
             let mut tx = identity.kernel.begin().await?;
@@ -217,7 +217,7 @@ impl Identity {
             tx.commit().await?;
             Ok(Some(session))
         });
-        session.await?.ok_or(Refusal::Disabled)
+        session.await?.ok_or(OidcRefusal::Disabled)
     }
 
     /// Writes a refusal down before it is told.
@@ -225,8 +225,8 @@ impl Identity {
         &self,
         issuer: &IssuerName,
         address: Option<IpAddr>,
-        outcome: Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
+        outcome: Result<T, OidcRefusal>,
+    ) -> Result<T, OidcRefusal> {
         let Err(refusal) = outcome else { return outcome };
         self.refuse(Refused::Login, issuer, address, &refusal).await?;
         Err(refusal)
@@ -238,9 +238,9 @@ impl Identity {
         what: Refused,
         issuer: &IssuerName,
         address: Option<IpAddr>,
-        refusal: &Refusal,
+        refusal: &OidcRefusal,
     ) -> Result<(), ControlError> {
-        if matches!(refusal, Refusal::NoIssuer(_)) {
+        if matches!(refusal, OidcRefusal::NoIssuer(_)) {
             return Ok(());
         }
         let causes =
@@ -260,27 +260,27 @@ impl Identity {
 }
 
 impl Flow {
-    fn belongs(&self, issuer: &IssuerName, cookie: &SecretString) -> Result<(), Refusal> {
+    fn belongs(&self, issuer: &IssuerName, cookie: &SecretString) -> Result<(), OidcRefusal> {
         if self.issuer != *issuer {
-            return Err(Refusal::MixedUp);
+            return Err(OidcRefusal::MixedUp);
         }
         let same = self.browser.ct_eq(&ids::hash(cookie));
-        if bool::from(same) { Ok(()) } else { Err(Refusal::AnotherBrowser) }
+        if bool::from(same) { Ok(()) } else { Err(OidcRefusal::AnotherBrowser) }
     }
 }
 
 impl Answer {
     /// The code, where the answer is the issuer's and brings one.
-    fn code_of(self, issuer: &Issuer, wants_iss: bool) -> Result<String, Refusal> {
+    fn code_of(self, issuer: &Issuer, wants_iss: bool) -> Result<String, OidcRefusal> {
         let from = self.iss.as_deref();
         if from.is_some_and(|from| from != issuer.url.as_str()) || (wants_iss && from.is_none()) {
-            return Err(Refusal::MixedUp);
+            return Err(OidcRefusal::MixedUp);
         }
         match (self.error.as_deref(), self.code) {
-            (Some("access_denied"), _) => Err(Refusal::Denied),
-            (Some(error), _) => Err(Refusal::Declined(clip(error, 64))),
+            (Some("access_denied"), _) => Err(OidcRefusal::Denied),
+            (Some(error), _) => Err(OidcRefusal::Declined(clip(error, 64))),
             (None, Some(code)) if !code.is_empty() => Ok(code),
-            (None, _) => Err(Refusal::NoCode),
+            (None, _) => Err(OidcRefusal::NoCode),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::identity::issuers::{Claims, Expect, Typ};
-use crate::identity::oidc::refusal::Refusal;
+use crate::identity::oidc::refusal::OidcRefusal;
 use crate::identity::{Identity, logins};
 use crate::kernel::refusals::Refused;
 use crate::kernel::state::Transaction;
@@ -31,9 +31,10 @@ impl Identity {
         &self,
         name: &IssuerName,
         token: &str,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, OidcRefusal> {
         let inventory = self.kernel.inventory();
-        let issuer = inventory.issuers.get(name).ok_or_else(|| Refusal::NoIssuer(name.clone()))?;
+        let issuer =
+            inventory.issuers.get(name).ok_or_else(|| OidcRefusal::NoIssuer(name.clone()))?;
         let expect = Expect { audience: &issuer.client_id, typ: Typ::Logout, max_age: Some(AGE) };
         let claims = self.own.issuers.verify(&issuer.url, token, &expect).await?;
         let meant = Meant::of(&claims)?;
@@ -48,7 +49,7 @@ impl Identity {
             tx.commit().await?;
             Ok(Some(ended))
         });
-        ended.await?.ok_or(Refusal::Replayed)
+        ended.await?.ok_or(OidcRefusal::Replayed)
     }
 
     /// Writes down that a logout was refused, or counts it.
@@ -56,7 +57,7 @@ impl Identity {
         &self,
         name: &IssuerName,
         address: Option<IpAddr>,
-        refusal: &Refusal,
+        refusal: &OidcRefusal,
     ) -> Result<(), ControlError> {
         self.refuse(Refused::Logout, name, address, refusal).await
     }
@@ -91,23 +92,23 @@ pub(super) struct Meant {
 impl Meant {
     /// # Errors
     /// Where it isn't a logout token in every point (Back-Channel Logout 1.0, 2.6).
-    fn of(claims: &Claims) -> Result<Self, Refusal> {
+    fn of(claims: &Claims) -> Result<Self, OidcRefusal> {
         let is_logout = claims
             .all
             .get("events")
             .and_then(|events| events.get(EVENT))
             .is_some_and(Value::is_object);
         if !is_logout {
-            return Err(Refusal::Strange("the token is of no logout"));
+            return Err(OidcRefusal::Strange("the token is of no logout"));
         }
         if claims.all.contains_key("nonce") {
-            return Err(Refusal::Strange("a logout token has no nonce"));
+            return Err(OidcRefusal::Strange("a logout token has no nonce"));
         }
         let id = claims.id.clone().filter(|id| !id.is_empty() && id.len() <= 255);
-        let id = id.ok_or(Refusal::Strange("the token has no number of its own"))?;
+        let id = id.ok_or(OidcRefusal::Strange("the token has no number of its own"))?;
         let (subject, sid) = (claims.subject.clone(), claims.session.clone());
         if subject.is_none() && sid.is_none() {
-            return Err(Refusal::Strange("the token says neither who nor which session"));
+            return Err(OidcRefusal::Strange("the token says neither who nor which session"));
         }
         Ok(Self { id, subject, sid })
     }

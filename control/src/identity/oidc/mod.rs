@@ -3,7 +3,7 @@
 //! `flow` sends a browser to the issuer and takes it back, `exchange` turns the code that it brings
 //! into what the issuer says, `people` makes somebody of this inventory out of it, `refresh` asks
 //! again in the background, and `logout` ends sessions where the issuer says so. Every refusal is
-//! one [`Refusal`], with its name in the audit log.
+//! one [`refusal::OidcRefusal`], with its name in the audit log.
 
 mod exchange;
 pub(crate) mod flow;

@@ -21,7 +21,7 @@ use super::exchange::Asking;
 use super::people::{TABLE, lapsed_since, row};
 use crate::identity::Identity;
 use crate::identity::oidc::people;
-use crate::identity::oidc::refusal::Refusal;
+use crate::identity::oidc::refusal::OidcRefusal;
 use crate::identity::oidc::vouched::Vouched;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -48,10 +48,10 @@ enum Answered {
 }
 
 impl Answered {
-    fn of(answer: &Result<Option<Vouched>, Refusal>) -> Self {
+    fn of(answer: &Result<Option<Vouched>, OidcRefusal>) -> Self {
         match answer {
-            Ok(Some(_)) | Err(Refusal::NoLongerVouched) => Self::Word,
-            Err(Refusal::Unavailable(_) | Refusal::Unreachable(_)) => Self::Outage,
+            Ok(Some(_)) | Err(OidcRefusal::NoLongerVouched) => Self::Word,
+            Err(OidcRefusal::Unavailable(_) | OidcRefusal::Unreachable(_)) => Self::Outage,
             // It speaks, but of this person in a way that can't be used.
             Ok(None) | Err(_) => Self::Nothing,
         }
@@ -127,7 +127,7 @@ impl Identity {
 
     async fn due(&self, issuer: &Issuer) -> Result<Vec<Due>, ControlError> {
         let db = &mut *self.kernel.store().read().await?;
-        table::due(db, &issuer.name, self.kernel.now(), BATCH).await
+        Ok(table::due(db, &issuer.name, self.kernel.now(), BATCH).await?)
     }
 
     /// Takes away what an issuer that can't be asked has not renewed in time, whosever turn it is.
@@ -180,12 +180,13 @@ impl Identity {
         tx.commit().await.map(drop)
     }
 
-    async fn answer(&self, issuer: &Issuer, due: &Due) -> Result<Option<Vouched>, Refusal> {
+    async fn answer(&self, issuer: &Issuer, due: &Due) -> Result<Option<Vouched>, OidcRefusal> {
         let Some(wrapped) = &due.refresh_token else { return Ok(None) };
         let token = self.kernel.vault().reveal(TABLE, &row(&issuer.name, &due.subject), wrapped);
         let token = token.map_err(ControlError::from)?;
         let token = String::from_utf8(token.expose_secret().to_vec());
-        let token = SecretString::from(token.map_err(|_| Refusal::Strange("a token is no text"))?);
+        let token =
+            SecretString::from(token.map_err(|_| OidcRefusal::Strange("a token is no text"))?);
         let metadata = self.own.issuers.metadata(&issuer.url).await?;
         let callback = self.callback(&issuer.name);
         let asking = Asking::new(issuer, &self.own.issuers, &metadata, &callback)?;
@@ -196,7 +197,7 @@ impl Identity {
         &self,
         issuer: &Issuer,
         due: &Due,
-        answer: Result<Option<Vouched>, Refusal>,
+        answer: Result<Option<Vouched>, OidcRefusal>,
     ) -> Result<(), ControlError> {
         let mut tx = self.kernel.begin().await?;
         // They may have signed in meanwhile, and then the answer to an older token says nothing.
@@ -209,7 +210,7 @@ impl Identity {
         let (name, subject) = (&issuer.name, due.subject.as_str());
         match answer {
             Ok(Some(vouched)) => people::learn(&mut tx, issuer, &vouched).await?,
-            Err(Refusal::NoLongerVouched) => {
+            Err(OidcRefusal::NoLongerVouched) => {
                 let why = "the issuer no longer vouches for them";
                 people::disown(&mut tx, name, subject, Standing::Refused, why).await?;
             }
@@ -233,7 +234,7 @@ impl Identity {
     async fn outage(
         &self,
         issuer: &Issuer,
-        answer: &Result<Option<Vouched>, Refusal>,
+        answer: &Result<Option<Vouched>, OidcRefusal>,
         answered: Answered,
     ) -> Result<(), ControlError> {
         let failure = match (answered, answer) {

@@ -4,13 +4,13 @@ use policies::IssuerName;
 use thiserror::Error;
 
 use crate::identity::issuers::JwtError;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, StoreError};
 use crate::model::issuer_url::IssuerError;
 use crate::platform::http_client::HttpError;
 
 /// Why an issuer's answer is not taken.
 #[derive(Debug, Error)]
-pub(crate) enum Refusal {
+pub(crate) enum OidcRefusal {
     #[error("no issuer `{0}` is configured here")]
     NoIssuer(IssuerName),
     #[error("this browser has not begun to sign in, or did so too long ago")]
@@ -61,7 +61,13 @@ pub(crate) enum Refusal {
     Control(#[from] ControlError),
 }
 
-impl From<JwtError> for Refusal {
+impl From<StoreError> for OidcRefusal {
+    fn from(error: StoreError) -> Self {
+        Self::Control(error.into())
+    }
+}
+
+impl From<JwtError> for OidcRefusal {
     fn from(error: JwtError) -> Self {
         match error {
             JwtError::Issuers(unavailable) => Self::Unavailable(unavailable),
@@ -79,7 +85,7 @@ impl From<JwtError> for Refusal {
     }
 }
 
-impl Refusal {
+impl OidcRefusal {
     /// A short name of fixed wording, for the audit log.
     pub(crate) fn code(&self) -> &'static str {
         match self {

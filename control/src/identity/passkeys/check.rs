@@ -9,20 +9,20 @@ use crate::identity::passkeys::party;
 use crate::identity::passkeys::party::Party;
 use crate::identity::proof::Failure;
 use crate::kernel::state::Transaction;
-use crate::model::error::ControlError;
+use crate::model::error::Refusal;
 use crate::model::unproven::Unproven;
 use crate::store;
 use crate::store::passkeys::Kept;
 
 impl Identity {
     /// The relying party.
-    pub(crate) fn party(&self) -> Result<&Party, ControlError> {
+    pub(crate) fn party(&self) -> Result<&Party, Refusal> {
         self.own.party.as_ref().ok_or_else(|| {
             let message = format!(
                 "passkeys don't work at `{}`: let `public_url` have a host name",
                 self.kernel.settings().base_url()
             );
-            ControlError::Conflict(message)
+            Refusal::Conflict(message)
         })
     }
 }

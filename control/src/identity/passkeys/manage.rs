@@ -7,7 +7,7 @@ use crate::identity::Identity;
 use crate::identity::proof::Proof;
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::Event;
 use crate::model::high_water::Factor;
 use crate::model::statement::Statement;
@@ -45,7 +45,7 @@ impl Identity {
                 let mut tx = identity.kernel.begin().await?;
                 tx.acting(&actor)?;
                 if !store::passkeys::rename(tx.db(), &actor.principal.id, &id, &name).await? {
-                    return Err(ControlError::NotFound("passkey"));
+                    return Err(Refusal::NotFound("passkey").into());
                 }
                 let event = Event::new(&actor, "passkey.renamed", &id, json!({ "name": name }));
                 tx.record(event).await?;
@@ -65,7 +65,7 @@ impl Identity {
     ) -> Result<Statement, ControlError> {
         let all = self.passkeys(actor).await?;
         let found = all.iter().find(|view| view.id == id);
-        let view = found.ok_or(ControlError::NotFound("passkey"))?;
+        let view = found.ok_or(Refusal::NotFound("passkey"))?;
         not_the_last(all.len())?;
         Ok(removal(view))
     }
@@ -107,20 +107,20 @@ pub(crate) fn removal(view: &PasskeyView) -> Statement {
     }
 }
 
-pub(crate) fn not_the_last(count: usize) -> Result<(), ControlError> {
+pub(crate) fn not_the_last(count: usize) -> Result<(), Refusal> {
     if count > 1 {
         return Ok(());
     }
     let message = "this is your only passkey: register another one before you remove it";
-    Err(ControlError::Conflict(message.to_owned()))
+    Err(Refusal::Conflict(message.to_owned()))
 }
 
 /// A name that people gave, on one line.
-pub(crate) fn proper(name: &str) -> Result<String, ControlError> {
+pub(crate) fn proper(name: &str) -> Result<String, Refusal> {
     let name = crate::model::event::clip(name.trim(), NAME_MAX + 1);
     if name.is_empty() || name.chars().count() > NAME_MAX {
         let message = format!("give the passkey a name of at most {NAME_MAX} letters");
-        return Err(ControlError::Invalid(message));
+        return Err(Refusal::Invalid(message));
     }
     Ok(name)
 }
@@ -133,7 +133,7 @@ pub(crate) async fn remove_passkey(
 ) -> Result<(), ControlError> {
     let all = store::passkeys::of(tx.db(), &actor.principal.id).await?;
     let found = all.iter().find(|kept| kept.view.id == id);
-    let kept = found.ok_or(ControlError::NotFound("passkey"))?;
+    let kept = found.ok_or(Refusal::NotFound("passkey"))?;
     not_the_last(all.len())?;
     store::passkeys::remove(tx.db(), id).await?;
     tx.removed_factor(Factor::Passkey(id.to_owned()));

@@ -16,7 +16,7 @@ use crate::identity::proof::{Challenge, Failure, PATIENCE};
 use crate::identity::{Identity, logins};
 use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::state::Transaction;
-use crate::model::error::ControlError;
+use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event, clip};
 use crate::model::login::{LoginSession, NewLogin, Origin, Rank};
 use crate::model::statement::Statement;
@@ -70,7 +70,7 @@ impl Identity {
                         }
                         // The challenge is used up in any case.
                         tx.commit().await?;
-                        Err(ControlError::Unproven(why))
+                        Err(Refusal::Unproven(why).into())
                     }
                 }
             })

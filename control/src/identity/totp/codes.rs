@@ -7,7 +7,7 @@ use totp_rs::{Algorithm, TOTP};
 
 use crate::identity::proof::Failure;
 use crate::kernel::state::Transaction;
-use crate::model::error::{ControlError, Unreadable};
+use crate::model::error::{ControlError, Refusal, Unreadable};
 use crate::model::settings::Settings;
 use crate::model::unproven::Unproven;
 use crate::store;
@@ -21,10 +21,10 @@ const SKEW: i64 = 1;
 /// The vault's name of the place where the secrets are.
 pub(crate) const TABLE: &str = "totps";
 
-pub(crate) fn takes_codes(settings: &Settings) -> Result<(), ControlError> {
+pub(crate) fn takes_codes(settings: &Settings) -> Result<(), Refusal> {
     let message = "codes of authenticator apps are not accepted here: register a passkey";
     let taken = settings.totp.then_some(());
-    taken.ok_or_else(|| ControlError::Forbidden(message.to_owned()))
+    taken.ok_or_else(|| Refusal::Forbidden(message.to_owned()))
 }
 
 /// What apps know: they take SHA-1, six digits and half a minute, and nothing else for sure.

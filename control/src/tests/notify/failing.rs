@@ -1,6 +1,7 @@
 //! Messages that don't arrive: sent again, put off, dead, and in nobody's way.
 
 use super::*;
+use crate::model::error::Refusal;
 
 #[tokio::test]
 async fn what_fails_waits_longer_keeps_its_id_and_is_dead_after_its_last_try() {
@@ -30,7 +31,7 @@ async fn what_fails_waits_longer_keeps_its_id_and_is_dead_after_its_last_try() {
     assert_eq!((again.len(), &again[0].id), (1, &letter.id));
     assert_eq!(world.states().await, [LetterState::Sent]);
     let taken = world.control.notifier.send_again(&actor("eve"), &letter.id, false).await;
-    assert!(matches!(taken, Err(ControlError::Conflict(_))), "{taken:?}");
+    assert!(matches!(taken, Err(ControlError::Refused(Refusal::Conflict(_)))), "{taken:?}");
     world.control.notifier.send_again(&actor("eve"), &letter.id, true).await.unwrap();
     world.control.notifier.send_due().await;
     assert_eq!(receiver.came()[0].id, letter.id, "a replay has its old id");
@@ -50,7 +51,7 @@ async fn all_dead_messages_are_sent_again_at_once() {
     world.control.notifier.send_due().await;
     assert_eq!(world.states().await, [LetterState::Dead; 2]);
     let plain = world.control.notifier.send_all_again(&actor("alice")).await;
-    assert!(matches!(plain, Err(ControlError::Forbidden(_))), "{plain:?}");
+    assert!(matches!(plain, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{plain:?}");
     assert_eq!(world.control.notifier.send_all_again(&actor("eve")).await.unwrap(), 2);
     world.control.notifier.send_due().await;
     assert_eq!((receiver.came().len(), world.states().await), (4, vec![LetterState::Sent; 2]));
@@ -109,7 +110,7 @@ async fn a_receiver_that_is_gone_is_left_alone_until_an_admin_says_otherwise() {
     assert_eq!(view.iter().map(|view| view.off_since.is_some()).collect::<Vec<_>>(), [false, true]);
     world.control.notifier.switch_channel_on(&actor("eve"), "ops").await.unwrap();
     let again = world.control.notifier.switch_channel_on(&actor("eve"), "ops").await;
-    assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
+    assert!(matches!(again, Err(ControlError::Refused(Refusal::Conflict(_)))), "{again:?}");
     let bobs = world.letters().await.len();
     world.ask("bob", "app_ro@orders").await.unwrap();
     assert!(world.letters().await.len() > bobs);
