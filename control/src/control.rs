@@ -22,6 +22,7 @@ use crate::kernel::feed::{Mirror, REMEMBERED, REMEMBERED_AT_MOST};
 use crate::kernel::metrics::Counts;
 use crate::kernel::state::{Hooks, Transaction, Work};
 use crate::kernel::{Kernel, Opened};
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
@@ -247,11 +248,11 @@ impl Control {
                 let lost = store::sessions::abandon(tx.db(), now, DETAIL).await?;
                 for session in &lost {
                     let detail = json!({ "end": UNKNOWN, "detail": DETAIL, "assumed": true });
-                    let event = Event::new(By::Control, "session.ended", session, detail);
+                    let event = Event::new(By::Control, AuditKind::SessionEnded, session, detail);
                     tx.record(event).await?;
                 }
                 let detail = json!({ "sessions_without_end": lost.len() });
-                let event = Event::new(By::Control, "control.opened", "control", detail);
+                let event = Event::new(By::Control, AuditKind::ControlOpened, "control", detail);
                 tx.record(event).await?;
                 tx.commit().await.map(drop)
             })

@@ -63,6 +63,7 @@ pub use kernel::health::StoreHealth;
 pub use kernel::high_water::begin_high_water;
 pub use model::actor::Actor;
 pub use model::attestation::AttestationRoots;
+pub use model::audit_kind::{AuditKind, AuditSchema, StoredKind, UnknownKind};
 pub use model::bearer::Bearer;
 pub use model::channel::{
     Channel, ChannelFault, ChannelName, ChannelNameError, ChannelView, Hook, Way,
@@ -74,6 +75,7 @@ pub use model::context::World;
 pub use model::error::{
     ControlError, InternalError, Refusal, Rejection, StoreError, TooMany, Unreadable, UpstreamError,
 };
+pub use model::error_code::ErrorCode;
 pub use model::high_water::{AcceptedRollback, HIGH_WATER_FILE, Rollback, StorePoint};
 pub use model::inventory::{Inventory, Secrets};
 pub use model::issuer::Issuer;

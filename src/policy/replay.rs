@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use control::AuditKind;
 use policies::{
     Act, Denied, Facts, Inquiry, PrincipalId, Resource, Risk, RuleBook, Terms, Ticket, Timestamp,
     Ttl,
@@ -119,7 +120,7 @@ pub fn requests(events: &[Event], scene: &Scene) -> (Vec<Past>, usize) {
             became.insert(request, word);
         }
     }
-    let asked = oldest.iter().filter(|event| event.kind == "request.asked");
+    let asked = oldest.iter().filter(|event| event.kind == AuditKind::RequestAsked.name());
     let read: Vec<Option<Past>> = asked.map(|event| past(event, scene, &became)).collect();
     let all = read.len();
     let known: Vec<Past> = read.into_iter().flatten().collect();
@@ -129,14 +130,17 @@ pub fn requests(events: &[Event], scene: &Scene) -> (Vec<Past>, usize) {
 
 /// Which request an event decides, and how.
 fn fate(event: &Event) -> Option<(String, &'static str)> {
-    let subject = || event.subject.clone();
-    match event.kind.as_str() {
-        "request.denied" => Some((subject(), "denied")),
-        "request.withdrawn" => Some((subject(), "withdrawn")),
-        "request.lapsed" => Some((subject(), "lapsed")),
-        "grant.given" => Some((event.detail.get("request")?.as_str()?.to_owned(), "granted")),
-        _ => None,
+    let kind: AuditKind = event.kind.parse().ok()?;
+    if kind == AuditKind::GrantGiven {
+        return Some((event.detail.get("request")?.as_str()?.to_owned(), "granted"));
     }
+    let fates = [
+        (AuditKind::RequestDenied, "denied"),
+        (AuditKind::RequestWithdrawn, "withdrawn"),
+        (AuditKind::RequestLapsed, "lapsed"),
+    ];
+    let (_, word) = fates.into_iter().find(|(over, _)| *over == kind)?;
+    Some((event.subject.clone(), word))
 }
 
 fn past(event: &Event, scene: &Scene, became: &BTreeMap<String, &'static str>) -> Option<Past> {

@@ -13,6 +13,7 @@ use crate::access::input::{AccessRequestInput, Answer, REASON_MAX};
 use crate::access::{Access, ask, issue_grant, load, requests, terms, transitions};
 use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::text::check_text;
 use crate::model::view::Asked;
@@ -106,7 +107,7 @@ async fn edit(
         "lapses_at": next.lapses_at.to_string(),
         "digest": next.digest(), "needs": next.terms.approvals.told(),
     });
-    transitions::put_request(tx, &next, actor, "request.edited", detail).await?;
+    transitions::put_request(tx, &next, actor, AuditKind::RequestEdited, detail).await?;
     requests::outcome(tx, next).await
 }
 

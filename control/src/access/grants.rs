@@ -19,6 +19,7 @@ use crate::access::{Access, load, step_up, terms, transitions};
 use crate::kernel::cuts::{Deed, InForce, What};
 use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
+use crate::model::audit_kind::AuditKind;
 use crate::model::carrier::Carrier;
 use crate::model::error::{ControlError, InternalError, Refusal};
 use crate::model::event::Event;
@@ -220,7 +221,7 @@ async fn use_grant(
         let (about, now) = ((&visit.session, &grant.id), tx.now);
         store::proofs::insert_session(tx.db(), about, &step_up.id, now).await?;
         let detail = json!({ "grant": grant.id, "step_up": step_up::told(step_up) });
-        let event = Event::new(holder(&grant), "session.proved", &visit.session, detail);
+        let event = Event::new(holder(&grant), AuditKind::SessionProved, &visit.session, detail);
         tx.record(event).await?;
     }
     if touch.is_some() || is_vouched(visit, &stored) {

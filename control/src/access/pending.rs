@@ -8,6 +8,7 @@ use crate::access::transitions::{lapse, withdraw_for};
 use crate::access::{issue_grant, load, transitions};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Asker;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::ControlError;
 use crate::model::event::By;
 use crate::store;
@@ -21,7 +22,8 @@ pub(crate) async fn escalate(tx: &mut Transaction, request: &Request) -> Result<
                 "to": next.escalated, "needs": next.terms.approvals.told(),
                 "resource": next.subject(), "principal": next.principal,
             });
-            transitions::put_request(tx, &next, By::Control, "request.escalated", detail).await
+            transitions::put_request(tx, &next, By::Control, AuditKind::RequestEscalated, detail)
+                .await
         }
         Err(RequestError::Lapsed) => lapse(tx, request).await.map(drop),
         // Nobody is left to turn to: it isn't looked at again.
@@ -54,7 +56,7 @@ pub(crate) async fn relax(
         withdraw_for(tx, request, &why.to_string()).await?;
         return Ok(true);
     }
-    transitions::put_request(tx, &next, By::Control, "request.granted", detail).await?;
+    transitions::put_request(tx, &next, By::Control, AuditKind::RequestGranted, detail).await?;
     issue_grant::give(tx, &next).await?;
     Ok(true)
 }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, load, pending, step_up, terms, transitions};
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
@@ -70,7 +71,7 @@ pub(crate) async fn decide_again(
         return Ok(());
     }
     let detail = json!({ "because": because, "revoked": revoked, "withdrawn": withdrawn });
-    tx.record(Event::new(By::Control, "rules.reconsidered", "rules", detail)).await
+    tx.record(Event::new(By::Control, AuditKind::RulesReconsidered, "rules", detail)).await
 }
 
 /// Withdraws pending requests that wouldn't be taken now, and gives those for which nothing lacks

@@ -7,6 +7,7 @@ use crate::access::{load, transitions};
 use crate::identity::ssh_keys;
 use crate::kernel::cuts::{Deed, What};
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::login::{LoginEnd, Which};
@@ -40,7 +41,7 @@ async fn redo_login(
     let (now, why) = (tx.now, store::parse::<LoginEnd>("end of a login", why)?);
     for (id, whose) in store::logins::end(tx.db(), Which::One(id), why, now).await? {
         let detail = json!({ "principal": whose, "why": why.word() });
-        tx.record(Event::new(by.clone(), "login.ended", &id, detail)).await?;
+        tx.record(Event::new(by.clone(), AuditKind::LoginEnded, &id, detail)).await?;
         store::credentials::take_back(tx.db(), &id, now).await?;
     }
     Ok(())

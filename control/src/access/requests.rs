@@ -10,6 +10,7 @@ use crate::access::step_up::{Wanted, check_given, told};
 use crate::access::{Access, issue_grant, load, step_up, transitions};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::event::{By, Event};
 use crate::model::statement;
@@ -74,7 +75,8 @@ impl Access {
                 let detail = json!({ "reason": reason });
                 let event = RequestEvent::Deny { by, reason };
                 let denied =
-                    move_request(&mut tx, &id, event, &actor, "request.denied", detail).await?;
+                    move_request(&mut tx, &id, event, &actor, AuditKind::RequestDenied, detail)
+                        .await?;
                 tx.commit().await?;
                 Ok(denied)
             })
@@ -93,7 +95,7 @@ impl Access {
                 let mut tx = access.kernel.begin().await?;
                 let by = actor.principal.id.clone();
                 let event = RequestEvent::Withdraw { by };
-                let kind = "request.withdrawn";
+                let kind = AuditKind::RequestWithdrawn;
                 let request = move_request(&mut tx, &id, event, &actor, kind, json!({})).await?;
                 tx.commit().await?;
                 Ok(request)
@@ -174,11 +176,11 @@ async fn approve(
         return Ok(Err(why));
     }
     let next_stage = next.is_pending() && groups(next.turn()) != groups(request.turn());
-    transitions::put_request(tx, &next, actor, "request.approved", detail).await?;
+    transitions::put_request(tx, &next, actor, AuditKind::RequestApproved, detail).await?;
     if next_stage {
         // Others are asked from here on, who haven't heard of it yet.
         let detail = json!({ "needs": written(next.turn()) });
-        tx.record(Event::new(By::Control, "request.turn", &next.id, detail)).await?;
+        tx.record(Event::new(By::Control, AuditKind::RequestTurn, &next.id, detail)).await?;
     }
     outcome(tx, next).await.map(Ok)
 }
@@ -200,7 +202,7 @@ async fn move_request(
     id: &RequestId,
     event: RequestEvent,
     actor: &Actor,
-    kind: &'static str,
+    kind: AuditKind,
     detail: Value,
 ) -> Result<Request, ControlError> {
     let next = stored(tx, id).await?.request.apply(event, tx.now)?;
@@ -217,6 +219,6 @@ pub(crate) async fn proved(
     let detail = json!({ "step_up": told(&step_up) });
     let by = By::Principal(step_up.principal.clone());
     let next = request.apply(RequestEvent::StepUp { step_up }, tx.now)?;
-    transitions::put_request(tx, &next, by, "request.proved", detail).await?;
+    transitions::put_request(tx, &next, by, AuditKind::RequestProved, detail).await?;
     outcome(tx, next).await
 }

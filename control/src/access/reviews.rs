@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::access::{Access, load};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::Event;
 use crate::model::view::{Page, Paging, ReviewView};
@@ -101,7 +102,7 @@ async fn sign(
     let detail = json!({ "grant": review.grant, "principal": review.principal, "note": note });
     let signed = review.sign(Signature { by, oversees, note }, over, tx.now)?;
     store::reviews::update(tx.db(), &signed).await?;
-    tx.record(Event::new(actor, "review.signed", id, detail)).await
+    tx.record(Event::new(actor, AuditKind::ReviewSigned, id, detail)).await
 }
 
 /// Tells of an emergency, and opens its review.
@@ -128,8 +129,8 @@ pub(crate) async fn alarm(
         "resource": grant.resource.to_string(), "reason": request.reason,
         "ticket": request.ticket, "groups": review.groups, "review": review.id,
     });
-    tx.record(Event::new(by.clone(), "break-glass.used", &grant.id, detail.clone())).await?;
-    tx.record(Event::new(by, "review.opened", &review.id, detail)).await
+    tx.record(Event::new(by.clone(), AuditKind::BreakGlassUsed, &grant.id, detail.clone())).await?;
+    tx.record(Event::new(by, AuditKind::ReviewOpened, &review.id, detail)).await
 }
 
 /// The groups whose approval the rules would have wanted without the emergency.

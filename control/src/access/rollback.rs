@@ -15,6 +15,7 @@ use crate::identity::logins;
 use crate::kernel::high_water;
 use crate::kernel::high_water::HighWater;
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, InternalError};
 use crate::model::event::{By, Event};
 use crate::model::high_water::{AcceptedRollback, Known, Rollback, StorePoint};
@@ -170,7 +171,7 @@ impl AcceptedRollback {
             "grants": self.grants, "requests": self.requests, "logins": self.logins,
             "locks": self.locks, "keys": self.keys,
         });
-        Event::new(By::Operator, "store.rolled-back", "store", detail)
+        Event::new(By::Operator, AuditKind::StoreRolledBack, "store", detail)
     }
 }
 

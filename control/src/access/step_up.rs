@@ -18,6 +18,7 @@ use crate::access::Access;
 use crate::identity::challenge;
 use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::Event;
 use crate::model::inventory::Inventory;
@@ -87,7 +88,7 @@ impl Access {
         if let Err(ControlError::Refused(Refusal::Unfit { id, why })) = &ended {
             let mut tx = self.kernel.begin().await?;
             risk::failed(&mut tx, &actor.principal.id, "step-up").await?;
-            let event = Event::new(actor, "step-up.refused", id, json!({ "reason": why }));
+            let event = Event::new(actor, AuditKind::StepUpRefused, id, json!({ "reason": why }));
             tx.record(event).await?;
             tx.commit().await?;
         }

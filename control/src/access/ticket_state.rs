@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::access::{Access, reconsider};
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal, TooMany};
 use crate::model::event::{By, Event};
 use crate::model::tickets::Standing;
@@ -66,7 +67,7 @@ impl Access {
                 if self.own.tracker_silent.swap(true, Relaxed) {
                     return Ok(());
                 }
-                self.fell_silent("tickets.silent", "tickets", &silence.to_string()).await
+                self.fell_silent(AuditKind::TicketsSilent, "tickets", &silence.to_string()).await
             }
         }
     }
@@ -93,7 +94,7 @@ impl Access {
     /// Writes down, once, that a source doesn't answer.
     pub(crate) async fn fell_silent(
         &self,
-        kind: &'static str,
+        kind: AuditKind,
         name: &str,
         why: &str,
     ) -> Result<(), ControlError> {
@@ -134,7 +135,7 @@ pub(crate) async fn hear_of_ticket(
         return Ok(());
     }
     let detail = json!({ "state": state, "by": by });
-    tx.record(Event::new(By::Control, "ticket.learned", ticket, detail)).await?;
+    tx.record(Event::new(By::Control, AuditKind::TicketLearned, ticket, detail)).await?;
     reconsider::decide_again(tx, next, "a ticket").await
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::access::{Access, ticket_state, transitions};
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::platform::webhook_signature::{WEBHOOK_TOLERANCE, WebhookHeaders, verify_webhook};
@@ -85,7 +86,7 @@ async fn hear(tx: &mut Transaction, id: &str, message: Message) -> Result<Closed
         "state": crate::model::event::clip(&state, 100), "ended": closed.ended,
         "withdrawn": closed.withdrawn, "message": id,
     });
-    tx.record(Event::new(By::Hook(SPEAKER), "ticket.told", &ticket, detail)).await?;
+    tx.record(Event::new(By::Hook(SPEAKER), AuditKind::TicketTold, &ticket, detail)).await?;
     ticket_state::hear_of_ticket(tx, &ticket, Some(state), "its message").await?;
     Ok(closed)
 }

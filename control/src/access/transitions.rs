@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::kernel::cuts::What;
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::unusual::Unusual;
@@ -38,7 +39,7 @@ pub(crate) async fn add_request(
         "terms": request.terms, "on_call": facts.on_call, "ticket_state": facts.ticket_state,
         "risk": unusual.risk,
     });
-    let event = Event::new(by, "request.asked", &request.id, detail);
+    let event = Event::new(by, AuditKind::RequestAsked, &request.id, detail);
     tx.record(event).await?;
     touch(tx, request);
     Ok(())
@@ -49,7 +50,7 @@ pub(crate) async fn put_request(
     tx: &mut Transaction,
     request: &Request,
     by: impl Into<By>,
-    kind: &'static str,
+    kind: AuditKind,
     detail: Value,
 ) -> Result<(), ControlError> {
     let escalates_at = tx.inventory.escalates_at(request);
@@ -99,16 +100,16 @@ pub(crate) async fn step_because(
     let ends = next.deadline().map(|at| at.to_string());
     let (kind, detail) = match (&next.state, extended_by) {
         (GrantState::Ended { end, .. }, _) => {
-            ("grant.ended", json!({ "end": end.code(), "detail": end.detail() }))
+            (AuditKind::GrantEnded, json!({ "end": end.code(), "detail": end.detail() }))
         }
         (_, Some(request)) => {
             let detail = json!({ "ends": ends, "request": request, "decided_by": decided_by });
-            ("grant.extended", detail)
+            (AuditKind::GrantExtended, detail)
         }
         (GrantState::Scheduled { .. } | GrantState::Granted { .. }, None) => {
-            ("grant.opened", json!({ "claim_by": ends }))
+            (AuditKind::GrantOpened, json!({ "claim_by": ends }))
         }
-        (GrantState::Active { .. }, None) => ("grant.used", json!({ "ends": ends })),
+        (GrantState::Active { .. }, None) => (AuditKind::GrantUsed, json!({ "ends": ends })),
     };
     tx.record(Event::new(by, kind, &next.id, detail)).await?;
     announce(tx, &next).await?;
@@ -133,7 +134,7 @@ pub(crate) async fn add_grant(
     detail: Value,
 ) -> Result<(), ControlError> {
     store::grants::insert(tx.db(), grant, ticket).await?;
-    tx.record(Event::new(By::Control, "grant.given", &grant.id, detail)).await?;
+    tx.record(Event::new(By::Control, AuditKind::GrantGiven, &grant.id, detail)).await?;
     tx.news.leases.extend(grant.lease());
     Ok(())
 }
@@ -161,7 +162,7 @@ pub(crate) async fn lapse(tx: &mut Transaction, request: &Request) -> Result<boo
     if next.is_pending() {
         return Ok(false);
     }
-    put_request(tx, &next, By::Control, "request.lapsed", json!({})).await?;
+    put_request(tx, &next, By::Control, AuditKind::RequestLapsed, json!({})).await?;
     Ok(true)
 }
 
@@ -173,5 +174,5 @@ pub(crate) async fn withdraw_for(
 ) -> Result<(), ControlError> {
     let next = request.apply(RequestEvent::Drop { why: why.to_owned() }, tx.now)?;
     let detail = json!({ "why": why });
-    put_request(tx, &next, By::Control, "request.withdrawn", detail).await
+    put_request(tx, &next, By::Control, AuditKind::RequestWithdrawn, detail).await
 }

@@ -22,6 +22,7 @@ use serde_json::json;
 use crate::evidence::Evidence;
 use crate::evidence::sessions::{ID_MAX, TEXT_MAX};
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, InternalError};
 use crate::model::event::{By, Event, clip};
 use crate::model::view::{SessionEnd, SessionView};
@@ -161,7 +162,7 @@ async fn corrected(
         "detail": end.detail, "ended_at": end.at.to_string(), "statements": end.statements,
         "head": end.head,
     });
-    tx.record(Event::new(By::Control, "session.reconciled", &session.id, detail)).await
+    tx.record(Event::new(By::Control, AuditKind::SessionReconciled, &session.id, detail)).await
 }
 
 /// Says once that a recording proves nothing.
@@ -182,7 +183,7 @@ async fn broken(
         rows::correct(tx.db(), id, &SessionEnd { detail, ..end }).await?;
     }
     let detail = json!({ "why": why });
-    tx.record(Event::new(By::Control, "recording.broken", id, detail)).await
+    tx.record(Event::new(By::Control, AuditKind::RecordingBroken, id, detail)).await
 }
 
 /// What a recording proves.

@@ -14,6 +14,7 @@ use crate::evidence::Evidence;
 use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::state::Transaction;
 use crate::model::actor::{Actor, Asker};
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event, clip};
 use crate::model::view::{Page, Paging, Scope, SessionEnd, SessionFilter, SessionView};
@@ -76,7 +77,7 @@ impl Evidence {
         self.kernel
             .to_the_end(async move {
                 let mut tx = evidence.kernel.begin().await?;
-                tx.record(Event::new(&actor, "recording.read", id, json!({}))).await?;
+                tx.record(Event::new(&actor, AuditKind::RecordingRead, id, json!({}))).await?;
                 tx.commit().await?;
                 Ok(path)
             })
@@ -148,7 +149,7 @@ async fn record_opened(
         "application": session.application, "at": session.opened_at.to_string(),
     });
     let by = By::Proxy(proxy.to_owned());
-    tx.record(Event::new(by, "session.opened", &session.id, detail)).await
+    tx.record(Event::new(by, AuditKind::SessionOpened, &session.id, detail)).await
 }
 
 async fn ended_session(
@@ -164,7 +165,7 @@ async fn ended_session(
         "at": end.at.to_string(),
     });
     let by = By::Proxy(proxy.to_owned());
-    tx.record(Event::new(by, "session.ended", id, detail)).await
+    tx.record(Event::new(by, AuditKind::SessionEnded, id, detail)).await
 }
 
 async fn record_denied(
@@ -186,7 +187,7 @@ async fn record_denied(
     let by = By::Proxy(proxy.to_owned());
     let subject = text(&denied.target);
     if who.is_some() {
-        return tx.record(Event::new(by, "connection.denied", subject, detail)).await;
+        return tx.record(Event::new(by, AuditKind::ConnectionDenied, subject, detail)).await;
     }
     let from = CountedBy::address(crate::model::actor::source(&denied.client));
     match tx.kernel().admit_refusal(Refused::Connection, from) {
@@ -212,7 +213,7 @@ async fn jumped(
 ) -> Result<(), ControlError> {
     let detail = json!({ "jump_ms": clock.jump_ms, "at": at.to_string() });
     let by = By::Proxy(proxy.to_owned());
-    tx.record(Event::new(by, "clock.jumped", proxy, detail)).await
+    tx.record(Event::new(by, AuditKind::ClockJumped, proxy, detail)).await
 }
 
 fn ignored(proxy: &str, why: &str) -> Result<(), ControlError> {

@@ -325,7 +325,7 @@ impl Story<'_> {
         match error {
             ControlError::Refused(refusal) => self.refusal(refusal),
             ControlError::Store(StoreError::Unwritable | StoreError::Postponed) => {
-                refused(error.code(), &error.to_string())
+                refused(error.code().name(), &error.to_string())
             }
             ControlError::Store(
                 StoreError::Sql(_)
@@ -338,7 +338,7 @@ impl Story<'_> {
             | ControlError::Internal(_) => {
                 let cause = error as &dyn std::error::Error;
                 tracing::error!(error = cause, "an access request of a connection failed");
-                refused(error.code(), "the gateway can't decide now: try again later")
+                refused(error.code().name(), "the gateway can't decide now: try again later")
             }
         }
     }
@@ -347,7 +347,7 @@ impl Story<'_> {
         match refusal {
             Refusal::Rejected(Rejection::NeedsApproval(_)) => self.must_ask(&refusal.to_string()),
             Refusal::StepUpNeeded { url, why } => {
-                v1::Refused { hint: step_up::how(url), ..refused(refusal.code(), why) }
+                v1::Refused { hint: step_up::how(url), ..refused(refusal.code().name(), why) }
             }
             Refusal::NotFound(_)
             | Refusal::Forbidden(_)
@@ -359,7 +359,7 @@ impl Story<'_> {
             | Refusal::Unauthenticated
             | Refusal::EnrolFirst
             | Refusal::Unproven(_)
-            | Refusal::Disbelieved(_) => refused(refusal.code(), &refusal.to_string()),
+            | Refusal::Disbelieved(_) => refused(refusal.code().name(), &refusal.to_string()),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::access::step_up;
 use crate::gateway::Gateway;
 use crate::gateway::pending_connections::{ANOTHER, Answer, Hold, Said};
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::event::Event;
 use crate::model::text::check_text;
@@ -90,7 +91,7 @@ impl Gateway {
             "ticket": view.ticket,
             "step_up": step_up.as_ref().map(step_up::told),
         });
-        tx.record(Event::new(actor, "hold.confirmed", &view.id, detail)).await?;
+        tx.record(Event::new(actor, AuditKind::HoldConfirmed, &view.id, detail)).await?;
         tx.commit().await?;
         let answered = Answer { actor: actor.clone(), touch: step_up, view: view.clone() };
         answer.send(answered).map_err(|_| Refusal::NotFound("code of a waiting connection"))?;

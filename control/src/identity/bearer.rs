@@ -19,6 +19,7 @@ use crate::identity::Identity;
 use crate::identity::issuers::{Claims, Expect, JwtError, Typ};
 use crate::identity::tokens::Redeemed;
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::bearer::Bearer;
 use crate::model::error::{ControlError, Rejection, StoreError};
 use crate::model::event::{Event, clip};
@@ -155,7 +156,7 @@ async fn redeem_bearer(tx: &mut Transaction, proven: &Proven) -> Result<Redeemed
     let principal = person.principal.clone();
     let by = crate::model::event::By::Principal(id);
     let detail = json!({ "issuer": issuer, "subject": clip(subject, 255) });
-    tx.record(Event::new(by, "bearer.redeemed", evidence, detail)).await?;
+    tx.record(Event::new(by, AuditKind::BearerRedeemed, evidence, detail)).await?;
     let (method, at, device) = (Method::Bearer, tx.now, None);
     let authn = Authn { method, at, evidence: evidence.clone(), device };
     Ok(Redeemed { principal, authn })

@@ -17,6 +17,7 @@ use crate::identity::proof::{Challenge, Factors, Failure, PATIENCE, Proof};
 use crate::identity::totp::codes;
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::model::statement::Statement;
@@ -88,7 +89,7 @@ impl Identity {
                 let mut tx = identity.kernel.begin().await?;
                 let wanted = Wanted { actor: &actor, purpose, digest: &digest, bound };
                 let proven = prove(&mut tx, &identity, &wanted, &id, proof).await;
-                settle(tx, By::from(&actor), "step-up.refused", &id, purpose, proven).await
+                settle(tx, By::from(&actor), AuditKind::StepUpRefused, &id, purpose, proven).await
             })
             .await
     }
@@ -184,14 +185,14 @@ pub(crate) async fn keep(tx: &mut Transaction, asked: &Asked) -> Result<(), Cont
         "statement": asked.statement, "digest": asked.statement.digest(),
         "nonce": URL_SAFE_NO_PAD.encode(&asked.nonce), "login": asked.login,
     });
-    tx.record(Event::new(by, "step-up.asked", &asked.id, detail)).await
+    tx.record(Event::new(by, AuditKind::StepUpAsked, &asked.id, detail)).await
 }
 
 /// Commits what came of a proof; a refusal is committed too, as an audit event.
 pub(crate) async fn settle<T>(
     mut tx: Transaction,
     by: By,
-    kind: &'static str,
+    kind: AuditKind,
     challenge: &str,
     purpose: Purpose,
     proven: Result<T, Failure>,
@@ -201,7 +202,7 @@ pub(crate) async fn settle<T>(
         Err(Failure::Broken(error)) => Err(error),
         Err(Failure::Unproven(why)) => {
             if let By::Principal(who) = &by {
-                risk::failed(&mut tx, who, kind).await?;
+                risk::failed(&mut tx, who, kind.name()).await?;
             }
             let detail = json!({ "reason": why.code(), "purpose": purpose });
             refuse(tx, by, kind, challenge, detail).await?;
@@ -214,7 +215,7 @@ pub(crate) async fn settle<T>(
 pub(crate) async fn refuse(
     mut tx: Transaction,
     by: By,
-    kind: &'static str,
+    kind: AuditKind,
     challenge: &str,
     detail: Value,
 ) -> Result<(), ControlError> {
@@ -311,7 +312,7 @@ async fn put_step_up(
     });
     keep_step_up(tx, step_up).await?;
     let by = By::Principal(step_up.principal.clone());
-    tx.record(Event::new(by, "step-up.given", &step_up.id, detail)).await
+    tx.record(Event::new(by, AuditKind::StepUpGiven, &step_up.id, detail)).await
 }
 
 /// Keeps a step-up, in the transaction of its audit event.

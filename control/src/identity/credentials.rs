@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::identity::Identity;
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::credential::Brought;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::Event;
@@ -90,7 +91,7 @@ pub(crate) async fn certify(
         "principal": person.principal.id, "device": device, "login": actor.login,
         "fingerprint": issued.fingerprint, "not_after": expires_at.to_string(),
     });
-    tx.record(Event::new(&actor, "certificate.issued", &issued.serial, detail)).await?;
+    tx.record(Event::new(&actor, AuditKind::CertificateIssued, &issued.serial, detail)).await?;
     Ok(issued)
 }
 

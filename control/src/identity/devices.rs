@@ -20,6 +20,7 @@ use crate::identity::proof::Proof;
 use crate::identity::{Identity, credentials, logins};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{Event, clip};
 use crate::model::login::{AGENT_MAX, LoginSession, NewLogin, Origin, Rank};
@@ -130,7 +131,7 @@ impl Identity {
                 let view = devices.claim(&code, &actor.login, Some(&digest), tx.now)?;
                 tx.record(Event::new(
                     &actor,
-                    "device.confirmed",
+                    AuditKind::DeviceConfirmed,
                     &view.id,
                     told(&view, &actor, step_up.as_ref()),
                 ))
@@ -178,8 +179,13 @@ impl Identity {
                 let devices = &identity.own.devices;
                 let view = devices.claim(&code, &actor.login, None, tx.now)?;
                 devices.answer(&code, Answer::No);
-                tx.record(Event::new(&actor, "device.denied", &view.id, told(&view, &actor, None)))
-                    .await?;
+                tx.record(Event::new(
+                    &actor,
+                    AuditKind::DeviceDenied,
+                    &view.id,
+                    told(&view, &actor, None),
+                ))
+                .await?;
                 tx.commit().await.map(drop)
             })
             .await
@@ -243,7 +249,7 @@ async fn sign_device_in(
     let new = NewLogin { principal, method, rank, issuer, by, origin };
     let session = logins::open_login(tx, new).await?;
     let (actor, detail) = (&session.actor, json!({ "terminal": ask.view.id }));
-    tx.record(Event::new(actor, "device.signed-in", &actor.login, detail)).await?;
+    tx.record(Event::new(actor, AuditKind::DeviceSignedIn, &actor.login, detail)).await?;
     let issued = credentials::certify(tx, &session.actor, &ask.csr, &ask.view.device).await?;
     Ok((session, issued))
 }

@@ -9,6 +9,7 @@ use crate::identity::Identity;
 use crate::kernel::refusals::{CountedBy, Noted, Refused};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event, clip};
 use crate::model::login::{AGENT_MAX, Origin};
@@ -34,7 +35,7 @@ impl Identity {
                 risk::failed(&mut tx, &actor.principal.id, "code").await?;
                 if let Some(left_out) = counted {
                     let detail = json!({ "login": actor.login, "left_out": left_out });
-                    tx.record(Event::new(&actor, "code.refused", what, detail)).await?;
+                    tx.record(Event::new(&actor, AuditKind::CodeRefused, what, detail)).await?;
                 }
                 tx.commit().await
             })

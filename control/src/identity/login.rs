@@ -10,6 +10,7 @@ use crate::identity::proof::Proof;
 use crate::identity::{Identity, challenge, logins};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
@@ -200,7 +201,7 @@ pub(crate) async fn make_invite(
     let digest = ids::hash(&code);
     store::login::insert_invite(tx.db(), &digest, principal, expires_at).await?;
     let detail = json!({ "expires_at": expires_at.to_string() });
-    tx.record(Event::new(by, "invite.made", principal, detail)).await?;
+    tx.record(Event::new(by, AuditKind::InviteMade, principal, detail)).await?;
     let base = tx.kernel().settings().base_url();
     let url = format!("{base}/login#{}", code.expose_secret()).into();
     Ok(Invite { code, url, expires_at })

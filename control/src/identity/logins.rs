@@ -14,6 +14,7 @@ use crate::identity::{Identity, credentials};
 use crate::kernel::cuts::{InForce, What};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal, StoreError};
 use crate::model::event::{By, Event, clip};
 use crate::model::login::{
@@ -275,7 +276,7 @@ pub(crate) async fn open_login(
     store::logins::insert(tx.db(), &ids::hash(&token), &login).await?;
     store::proofs::insert_sign_in(tx.db(), now).await?;
     let actor = login.actor(&person);
-    tx.record(Event::new(&actor, "login.signed-in", &login.id, told(&login))).await?;
+    tx.record(Event::new(&actor, AuditKind::LoginSignedIn, &login.id, told(&login))).await?;
     // Of a session that another let in, nobody has shown that its own place is theirs.
     if login.rank == Rank::Full && login.by.is_none() {
         risk::learn_place(tx, &login.principal, login.address, None).await?;
@@ -308,7 +309,7 @@ pub(crate) async fn rotate(
     store::logins::rotate(tx.db(), &ids::hash(&token), &login).await?;
     let by = By::Principal(login.principal);
     let detail = json!({ "rank": login.rank.word(), "method": login.method });
-    tx.record(Event::new(by, "login.rotated", id, detail)).await?;
+    tx.record(Event::new(by, AuditKind::LoginRotated, id, detail)).await?;
     Ok(token)
 }
 
@@ -326,7 +327,7 @@ pub(crate) async fn end_logins(
         let what = What::Login { login: id.clone(), why: why.word().to_owned() };
         tx.cuts_off(by.clone(), what);
         let detail = json!({ "principal": whose, "why": why.word() });
-        tx.record(Event::new(by.clone(), "login.ended", id, detail)).await?;
+        tx.record(Event::new(by.clone(), AuditKind::LoginEnded, id, detail)).await?;
         credentials::take_back(tx, id, whose, why).await?;
     }
     Ok(ended.into_iter().map(|(id, _)| id).collect())

@@ -12,6 +12,7 @@ use crate::identity::proof::Proof;
 use crate::identity::{Identity, login, logins};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event, clip};
 use crate::model::high_water::Factor;
@@ -74,7 +75,7 @@ impl Identity {
                 };
                 store::recoveries::insert(tx.db(), &view).await?;
                 let detail = json!({ "principal": view.principal, "reason": view.reason });
-                tx.record(Event::new(&actor, "recovery.asked", &view.id, detail)).await?;
+                tx.record(Event::new(&actor, AuditKind::RecoveryAsked, &view.id, detail)).await?;
                 tx.commit().await?;
                 Ok(view)
             })
@@ -148,7 +149,7 @@ impl Identity {
             let detail = json!({
                 "principal": whose, "passkeys": passkeys, "totp": totp, "ssh_keys": names(&ssh_keys),
             });
-            tx.record(Event::new(By::Operator, "recovery.done", &whose, detail)).await?;
+            tx.record(Event::new(By::Operator, AuditKind::RecoveryDone, &whose, detail)).await?;
             logins::end_logins(&mut tx, Which::Of(&whose), LoginEnd::Ended, By::Operator).await?;
             let invite = login::make_invite(&mut tx, By::Operator, &whose).await?;
             tx.commit().await?;
@@ -214,7 +215,7 @@ async fn recover(tx: &mut Transaction, actor: &Actor, id: &str) -> Result<Invite
         "passkeys": passkeys, "totp": totp, "ssh_keys": names(&ssh_keys),
         "digest": view.statement().digest(),
     });
-    tx.record(Event::new(actor, "recovery.done", id, detail)).await?;
+    tx.record(Event::new(actor, AuditKind::RecoveryDone, id, detail)).await?;
     logins::end_logins(tx, Which::Of(whose), LoginEnd::Ended, By::from(actor)).await?;
     login::make_invite(tx, By::from(actor), whose).await
 }

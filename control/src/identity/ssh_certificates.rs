@@ -8,6 +8,7 @@ use crate::identity::tokens::Redeemed;
 use crate::identity::{Identity, credentials};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::credential::Brought;
 use crate::model::error::{ControlError, InternalError, Refusal};
 use crate::model::event::Event;
@@ -104,7 +105,7 @@ async fn certify_ssh(
         "principal": person.principal.id, "device": device, "login": actor.login,
         "kind": "ssh", "not_after": expires_at.to_string(),
     });
-    tx.record(Event::new(&actor, "certificate.issued", &brought.id, detail)).await?;
+    tx.record(Event::new(&actor, AuditKind::CertificateIssued, &brought.id, detail)).await?;
     Ok(issued)
 }
 

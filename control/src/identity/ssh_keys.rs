@@ -17,6 +17,7 @@ use crate::identity::{Identity, credentials, ssh_proof};
 use crate::kernel::cuts::{InForce, What};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, InternalError, Refusal};
 use crate::model::event::{By, Event, clip};
 use crate::model::high_water::Factor;
@@ -87,7 +88,7 @@ impl Identity {
                 crate::identity::challenge::settle(
                     tx,
                     by,
-                    "ssh-key.refused",
+                    AuditKind::SshKeyRefused,
                     &id,
                     Purpose::Administer,
                     added,
@@ -218,7 +219,7 @@ async fn put_ssh_key(
         "challenge": held.challenge, "namespace": held.namespace, "message": held.message,
         "signature": held.holder.signature,
     });
-    tx.record(Event::new(actor, "ssh-key.added", &key.id, detail)).await
+    tx.record(Event::new(actor, AuditKind::SshKeyAdded, &key.id, detail)).await
 }
 
 /// Whether a person has room for this key, once what they never agreed to is gone.
@@ -274,7 +275,7 @@ async fn confirm_ssh_key(
     let now = tx.now;
     store::ssh_keys::confirm(tx.db(), id, now).await?;
     let detail = json!({ "fingerprint": key.fingerprint, "digest": agreed });
-    tx.record(Event::new(actor, "ssh-key.confirmed", id, detail)).await
+    tx.record(Event::new(actor, AuditKind::SshKeyConfirmed, id, detail)).await
 }
 
 async fn remove_ssh_key(tx: &mut Transaction, actor: &Actor, id: &str) -> Result<(), ControlError> {
@@ -313,7 +314,7 @@ async fn forget_ssh_key(
     let detail = json!({
         "name": key.name, "fingerprint": key.fingerprint, "principal": key.principal,
     });
-    tx.record(Event::new(by, "ssh-key.removed", &key.id, detail)).await
+    tx.record(Event::new(by, AuditKind::SshKeyRemoved, &key.id, detail)).await
 }
 
 /// One that is there and hasn't waited for too long.

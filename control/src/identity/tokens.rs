@@ -11,6 +11,7 @@ use crate::identity::{Identity, credentials};
 use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::model::view::{Page, Paging, Scope, TokenView};
@@ -99,7 +100,7 @@ impl Identity {
                     let message = "the token was taken back before";
                     return Err(Refusal::Conflict(message.to_owned()).into());
                 }
-                tx.record(Event::new(&actor, "token.revoked", &id, json!({}))).await?;
+                tx.record(Event::new(&actor, AuditKind::TokenRevoked, &id, json!({}))).await?;
                 tx.commit().await.map(drop)
             })
             .await
@@ -199,7 +200,7 @@ async fn mint(
         "resource": token.resource.to_string(), "uses": uses, "login": actor.login,
         "expires_at": token.expires_at.to_string(),
     });
-    tx.record(Event::new(actor, "token.minted", &token.id, detail)).await?;
+    tx.record(Event::new(actor, AuditKind::TokenMinted, &token.id, detail)).await?;
     Ok(Minted {
         token: format!("{PREFIX}{}_{}", token.id, secret.expose_secret()).into(),
         id: token.id,
@@ -220,7 +221,7 @@ async fn redeem(
     match usable(tx, &token, requested).await? {
         Ok(principal) => {
             let detail = json!({ "resource": token.resource.to_string() });
-            tx.record(Event::new(by, "token.redeemed", id, detail)).await?;
+            tx.record(Event::new(by, AuditKind::TokenRedeemed, id, detail)).await?;
             let authn = by_token(tx, id, device);
             Ok(Some(Redeemed { principal, authn }))
         }

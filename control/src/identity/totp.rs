@@ -15,6 +15,7 @@ use crate::identity::totp::codes::{TABLE, apps, takes_codes, use_code};
 use crate::identity::{Identity, challenge};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::model::high_water::Factor;
@@ -89,7 +90,8 @@ impl Identity {
                 let mut tx = identity.kernel.begin().await?;
                 let done = confirm_code(&mut tx, &actor, &code).await;
                 let by = By::from(&actor);
-                challenge::settle(tx, by, "totp.refused", "totp", Purpose::Administer, done).await
+                challenge::settle(tx, by, AuditKind::TotpRefused, "totp", Purpose::Administer, done)
+                    .await
             })
             .await
     }
@@ -112,7 +114,7 @@ impl Identity {
                     return Err(Refusal::NotFound("authenticator app").into());
                 }
                 tx.removed_factor(Factor::App(actor.principal.id.clone()));
-                tx.record(Event::new(&actor, "totp.removed", "totp", json!({}))).await?;
+                tx.record(Event::new(&actor, AuditKind::TotpRemoved, "totp", json!({}))).await?;
                 tx.commit().await.map(drop)
             })
             .await
@@ -134,6 +136,6 @@ async fn confirm_code(
     code: &SecretString,
 ) -> Result<(), Failure> {
     use_code(tx, &actor.principal.id, code, false).await?;
-    let event = Event::new(actor, "totp.added", "totp", json!({}));
+    let event = Event::new(actor, AuditKind::TotpAdded, "totp", json!({}));
     Ok(tx.record(event).await?)
 }

@@ -20,6 +20,7 @@ use crate::identity::{Identity, credentials};
 use crate::kernel::refusals::Refused;
 use crate::kernel::state::Transaction;
 use crate::model::actor::Asker;
+use crate::model::audit_kind::AuditKind;
 use crate::model::carrier::Carrier;
 use crate::model::error::{ControlError, Refusal, Rejection, StoreError, TooMany};
 use crate::model::event::{By, Event, clip};
@@ -109,7 +110,7 @@ impl Unfit {
             Self::Long => "long-lived-token",
             Self::Replayed => "replayed",
             Self::Worn => "shown-too-often",
-            Self::Rejected(why) => why.code(),
+            Self::Rejected(why) => why.code().name(),
         }
     }
 }
@@ -253,7 +254,8 @@ async fn exchange(
         "issuer": workload.issuer.as_str(), "subject": claims.subject, "token": claims.id,
         "source": source,
     });
-    tx.record(Event::new(By::Principal(id.clone()), "workload.exchanged", id, detail)).await?;
+    tx.record(Event::new(By::Principal(id.clone()), AuditKind::WorkloadExchanged, id, detail))
+        .await?;
     credentials::note_issued(tx, &issued.serial, id, Timestamp::from_millis(issued.not_after))?;
     // A token that its issuer signed is a proof, and names the one who shows it.
     risk::learn_place(tx, id, source, Some(&device)).await?;

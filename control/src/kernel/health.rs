@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::kernel::Kernel;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, StoreError};
 use crate::model::event::{By, Event};
 use crate::platform::clock;
@@ -90,7 +91,7 @@ impl Kernel {
         store::probe::write(tx.db(), now).await?;
         if let Some(since) = self.unwritable_since() {
             let detail = json!({ "since": since.to_string(), "cuts": pending });
-            tx.record(Event::new(By::Control, "store.writable", "control", detail)).await?;
+            tx.record(Event::new(By::Control, AuditKind::StoreWritable, "control", detail)).await?;
         }
         tx.commit().await.map(drop)
     }

@@ -18,11 +18,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use file::MarkFile;
 use policies::Timestamp;
 
-pub(crate) use file::read;
-
+use crate::model::audit_kind::AuditKind;
 use crate::model::high_water::{
     Fact, HIGH_WATER_FILE, HighWaterError, Known, Rollback, StorePoint,
 };
+
+pub(crate) use file::read;
 
 /// Compares a store with what is known of it. `digest` is that of the store's event at the known point.
 pub(crate) fn compare(
@@ -172,48 +173,104 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether an event only tells or gives. Losing one of these in a rollback brings nothing back, so the
+/// Whether an event only reports or gives. Losing one of these in a rollback brings nothing back, so the
 /// high-water mark follows with the next sweep; every other kind is in it before the act is answered.
-pub(crate) fn may_wait(kind: &str) -> bool {
-    matches!(
-        kind,
-        "session.opened"
-            | "session.ended"
-            | "session.proved"
-            | "connection.denied"
-            | "clock.jumped"
-            | "grant.given"
-            | "grant.opened"
-            | "grant.used"
-            | "grant.extended"
-            | "grant.ending"
-            | "request.asked"
-            | "request.approved"
-            | "request.edited"
-            | "request.escalated"
-            | "request.granted"
-            | "request.proved"
-            | "request.turn"
-            | "request.throttled"
-            | "token.minted"
-            | "token.redeemed"
-            | "token.refused"
-            | "bearer.redeemed"
-            | "step-up.asked"
-            | "step-up.wanted"
-            | "step-up.given"
-            | "step-up.refused"
-            | "login.signed-in"
-            | "login.refused"
-            | "link.refused"
-            | "code.refused"
-            | "passkey.added"
-            | "passkey.refused"
-            | "recording.read"
-            | "place.learned"
-            | "notification.dead"
-            | "workload.refused"
-    )
+#[expect(clippy::too_many_lines, reason = "one line for each kind of event")]
+pub(crate) fn may_wait(kind: AuditKind) -> bool {
+    match kind {
+        AuditKind::BearerRedeemed
+        | AuditKind::ClockJumped
+        | AuditKind::CodeRefused
+        | AuditKind::ConnectionDenied
+        | AuditKind::GrantEnding
+        | AuditKind::GrantExtended
+        | AuditKind::GrantGiven
+        | AuditKind::GrantOpened
+        | AuditKind::GrantUsed
+        | AuditKind::LinkRefused
+        | AuditKind::LoginRefused
+        | AuditKind::LoginSignedIn
+        | AuditKind::NotificationDead
+        | AuditKind::PasskeyAdded
+        | AuditKind::PasskeyRefused
+        | AuditKind::PlaceLearned
+        | AuditKind::RecordingRead
+        | AuditKind::RequestApproved
+        | AuditKind::RequestAsked
+        | AuditKind::RequestEdited
+        | AuditKind::RequestEscalated
+        | AuditKind::RequestGranted
+        | AuditKind::RequestProved
+        | AuditKind::RequestThrottled
+        | AuditKind::RequestTurn
+        | AuditKind::SessionEnded
+        | AuditKind::SessionOpened
+        | AuditKind::SessionProved
+        | AuditKind::StepUpAsked
+        | AuditKind::StepUpGiven
+        | AuditKind::StepUpRefused
+        | AuditKind::StepUpWanted
+        | AuditKind::TokenMinted
+        | AuditKind::TokenRedeemed
+        | AuditKind::TokenRefused
+        | AuditKind::WorkloadRefused => true,
+        AuditKind::BreakGlassUsed
+        | AuditKind::CertificateIssued
+        | AuditKind::ChannelOff
+        | AuditKind::ChannelOn
+        | AuditKind::ControlOpened
+        | AuditKind::DeviceConfirmed
+        | AuditKind::DeviceDenied
+        | AuditKind::DeviceSignedIn
+        | AuditKind::GrantEnded
+        | AuditKind::HoldConfirmed
+        | AuditKind::InventoryTaken
+        | AuditKind::InviteMade
+        | AuditKind::IssuerAvailable
+        | AuditKind::IssuerUnavailable
+        | AuditKind::LockLifted
+        | AuditKind::LockSet
+        | AuditKind::LoginEnded
+        | AuditKind::LoginProven
+        | AuditKind::LoginRotated
+        | AuditKind::LogoutByIssuer
+        | AuditKind::LogoutRefused
+        | AuditKind::NotificationAgain
+        | AuditKind::PasskeyRemoved
+        | AuditKind::PasskeyRenamed
+        | AuditKind::PersonChanged
+        | AuditKind::PersonLapsed
+        | AuditKind::PersonLearned
+        | AuditKind::PersonRefused
+        | AuditKind::RecordingBroken
+        | AuditKind::RecoveryAsked
+        | AuditKind::RecoveryDone
+        | AuditKind::RefusalsLeftOut
+        | AuditKind::RequestDenied
+        | AuditKind::RequestLapsed
+        | AuditKind::RequestWithdrawn
+        | AuditKind::ReviewDue
+        | AuditKind::ReviewOpened
+        | AuditKind::ReviewSigned
+        | AuditKind::RosterLearned
+        | AuditKind::RosterSilent
+        | AuditKind::RulesReconsidered
+        | AuditKind::SessionReconciled
+        | AuditKind::SshKeyAdded
+        | AuditKind::SshKeyConfirmed
+        | AuditKind::SshKeyRefused
+        | AuditKind::SshKeyRemoved
+        | AuditKind::StoreRolledBack
+        | AuditKind::StoreWritable
+        | AuditKind::TicketLearned
+        | AuditKind::TicketTold
+        | AuditKind::TicketsSilent
+        | AuditKind::TokenRevoked
+        | AuditKind::TotpAdded
+        | AuditKind::TotpRefused
+        | AuditKind::TotpRemoved
+        | AuditKind::WorkloadExchanged => false,
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::kernel::cuts::What;
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::store;
@@ -21,7 +22,7 @@ impl Transaction {
             "subject": lock.subject, "reason": lock.reason,
             "until": lock.until.map(|until| until.to_string()),
         });
-        self.record(Event::new(by, "lock.set", &lock.id, detail)).await?;
+        self.record(Event::new(by, AuditKind::LockSet, &lock.id, detail)).await?;
         self.news.locks.push(lock.clone());
         Ok(())
     }
@@ -35,7 +36,7 @@ impl Transaction {
         if !store::locks::lift(self.db(), id, now).await? {
             return Err(Refusal::NotFound("lock").into());
         }
-        self.record(Event::new(by, "lock.lifted", id, json!({}))).await?;
+        self.record(Event::new(by, AuditKind::LockLifted, id, json!({}))).await?;
         self.news.unlocked.push(id.clone());
         Ok(())
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::kernel::Kernel;
 use crate::kernel::refusals::{CountedBy, LeftOut, Noted, Refused};
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 
@@ -48,10 +49,10 @@ impl Kernel {
             let mut tx = kernel.begin().await?;
             for LeftOut { what, from, count, since } in due {
                 let detail = json!({
-                    "kind": what.kind(), "count": count, "since": since.to_string(),
+                    "kind": what.kind().name(), "count": count, "since": since.to_string(),
                     "until": now.to_string(),
                 });
-                let event = Event::new(By::Control, "refusals.left-out", from, detail);
+                let event = Event::new(By::Control, AuditKind::RefusalsLeftOut, from, detail);
                 tx.record(event).await?;
             }
             tx.commit().await.map(drop)

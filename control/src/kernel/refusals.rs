@@ -18,6 +18,8 @@ use accept::neighbourhood;
 use ipnet::IpNet;
 use policies::{PrincipalId, Timestamp, Ttl};
 
+use crate::model::audit_kind::AuditKind;
+
 /// How many of one kind and origin are written one by one.
 const AT_FIRST: u32 = 20;
 /// How long more of them are counted before a summary, at first and at most.
@@ -48,14 +50,14 @@ impl Refused {
         [Self::Link, Self::Login, Self::Logout, Self::Workload, Self::Connection, Self::Token];
 
     /// The kind of the event.
-    pub(crate) fn kind(self) -> &'static str {
+    pub(crate) fn kind(self) -> AuditKind {
         match self {
-            Self::Link => "link.refused",
-            Self::Login => "login.refused",
-            Self::Logout => "logout.refused",
-            Self::Workload => "workload.refused",
-            Self::Connection => "connection.denied",
-            Self::Token => "token.refused",
+            Self::Link => AuditKind::LinkRefused,
+            Self::Login => AuditKind::LoginRefused,
+            Self::Logout => AuditKind::LogoutRefused,
+            Self::Workload => AuditKind::WorkloadRefused,
+            Self::Connection => AuditKind::ConnectionDenied,
+            Self::Token => AuditKind::TokenRefused,
         }
     }
 }

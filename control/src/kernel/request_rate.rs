@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::kernel::Kernel;
 use crate::kernel::rate_limit::A_MINUTE;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal, TooMany};
 use crate::model::event::{By, Event};
 
@@ -34,7 +35,7 @@ impl Kernel {
             let mut tx = kernel.begin().await?;
             let detail = json!({ "a_minute": A_MINUTE, "refused_of_all_since": refused });
             let by = By::Principal(who.clone());
-            tx.record(Event::new(by, "request.throttled", &who, detail)).await?;
+            tx.record(Event::new(by, AuditKind::RequestThrottled, &who, detail)).await?;
             tx.commit().await.map(drop)
         })
         .await

@@ -68,6 +68,8 @@ impl Transaction {
     }
 
     pub(crate) async fn record(&mut self, event: Event) -> Result<(), ControlError> {
+        #[cfg(test)]
+        event.keeps_to_its_schema();
         self.newest = Some(store::audit::insert(self.db.db(), &event, self.now).await?);
         self.takes_away |= !may_wait(event.kind);
         let kernel = self.kernel.clone();

@@ -6,6 +6,7 @@ use policies::{
 };
 use thiserror::Error;
 
+use crate::model::error_code::ErrorCode;
 use crate::model::high_water::{HighWaterError, Rollback};
 use crate::model::issuer_url::IssuerError;
 use crate::model::unproven::Unproven;
@@ -243,29 +244,29 @@ impl Unreadable {
 }
 
 impl Rejection {
-    /// A short name of fixed wording.
+    /// Its name of fixed wording.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Unknown => "unknown-person",
-            Self::Disabled => "disabled",
-            Self::NoTarget(_) => "no-target",
-            Self::NoResource(_) => "no-resource",
-            Self::Locked(_) => "locked",
-            Self::Rules(_) => "not-permitted",
-            Self::NotCovered(_) => "not-covered",
-            Self::NobodyThere => "workload-step-up",
-            Self::Unsaid(Unsaid::Ticket { .. }) => "ticket-needed",
-            Self::Unsaid(Unsaid::Reason { .. }) => "reason-needed",
-            Self::NeedsApproval(_) => "no-grant",
+            Self::Unknown => ErrorCode::UnknownPerson,
+            Self::Disabled => ErrorCode::Disabled,
+            Self::NoTarget(_) => ErrorCode::NoTarget,
+            Self::NoResource(_) => ErrorCode::NoResource,
+            Self::Locked(_) => ErrorCode::Locked,
+            Self::Rules(_) => ErrorCode::NotPermitted,
+            Self::NotCovered(_) => ErrorCode::NotCovered,
+            Self::NobodyThere => ErrorCode::WorkloadStepUp,
+            Self::Unsaid(Unsaid::Ticket { .. }) => ErrorCode::TicketNeeded,
+            Self::Unsaid(Unsaid::Reason { .. }) => ErrorCode::ReasonNeeded,
+            Self::NeedsApproval(_) => ErrorCode::NoGrant,
         }
     }
 }
 
 impl ControlError {
-    /// A short name of fixed wording.
+    /// Its name of fixed wording.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ErrorCode {
         match self {
             Self::Refused(refusal) => refusal.code(),
             Self::Store(error) => error.code(),
@@ -276,62 +277,62 @@ impl ControlError {
 }
 
 impl Refusal {
-    /// A short name of fixed wording.
+    /// Its name of fixed wording.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::NotFound(_) => "not-found",
-            Self::Forbidden(_) => "forbidden",
+            Self::NotFound(_) => ErrorCode::NotFound,
+            Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::Rejected(rejection) => rejection.code(),
-            Self::StepUpNeeded { .. } => "step-up-needed",
-            Self::Unfit { .. } => "step-up-unfit",
-            Self::Conflict(_) => "conflict",
-            Self::Invalid(_) => "invalid",
+            Self::StepUpNeeded { .. } => ErrorCode::StepUpNeeded,
+            Self::Unfit { .. } => ErrorCode::StepUpUnfit,
+            Self::Conflict(_) => ErrorCode::Conflict,
+            Self::Invalid(_) => ErrorCode::Invalid,
             Self::TooMany(what) => what.code(),
-            Self::Unauthenticated => "unauthenticated",
-            Self::EnrolFirst => "enrol-first",
+            Self::Unauthenticated => ErrorCode::Unauthenticated,
+            Self::EnrolFirst => ErrorCode::EnrolFirst,
             Self::Unproven(why) => why.code(),
-            Self::Disbelieved(_) => "disbelieved",
+            Self::Disbelieved(_) => ErrorCode::Disbelieved,
         }
     }
 }
 
 impl TooMany {
-    fn code(self) -> &'static str {
+    fn code(self) -> ErrorCode {
         match self {
-            Self::Tries | Self::Requests(_) => "rate-limited",
-            Self::Waiting => "busy",
+            Self::Tries | Self::Requests(_) => ErrorCode::RateLimited,
+            Self::Waiting => ErrorCode::Busy,
         }
     }
 }
 
 impl StoreError {
-    fn code(&self) -> &'static str {
+    fn code(&self) -> ErrorCode {
         match self {
-            Self::Unwritable | Self::Postponed => "unwritable",
+            Self::Unwritable | Self::Postponed => ErrorCode::Unwritable,
             Self::Sql(_)
             | Self::Migrate(_)
             | Self::Unreadable(_)
             | Self::RolledBack(_)
-            | Self::HighWater(_) => "store",
+            | Self::HighWater(_) => ErrorCode::Store,
         }
     }
 }
 
 impl UpstreamError {
-    fn code(&self) -> &'static str {
+    fn code(&self) -> ErrorCode {
         match self {
-            Self::Issuer(_) | Self::Http(_) => "issuer-unavailable",
+            Self::Issuer(_) | Self::Http(_) => ErrorCode::IssuerUnavailable,
         }
     }
 }
 
 impl InternalError {
-    fn code(&self) -> &'static str {
+    fn code(&self) -> ErrorCode {
         match self {
-            Self::Issue(_) | Self::IssueSsh(_) => "issue",
-            Self::Vault(_) => "vault",
-            Self::Id(_) | Self::Broken => "broken",
+            Self::Issue(_) | Self::IssueSsh(_) => ErrorCode::Issue,
+            Self::Vault(_) => ErrorCode::Vault,
+            Self::Id(_) | Self::Broken => ErrorCode::Broken,
         }
     }
 }

@@ -9,13 +9,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 
 /// One event.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
     pub(crate) by: By,
-    /// As `request.asked`.
-    pub(crate) kind: &'static str,
+    pub(crate) kind: AuditKind,
     /// The id of what it happened to.
     pub(crate) subject: String,
     /// The rest; never a secret.
@@ -84,12 +84,28 @@ impl From<&Actor> for By {
 impl Event {
     pub(crate) fn new(
         by: impl Into<By>,
-        kind: &'static str,
+        kind: AuditKind,
         subject: impl ToString,
         detail: Value,
     ) -> Self {
         let (by, subject) = (by.into(), subject.to_string());
         Self { by, kind, subject, detail }
+    }
+}
+
+#[cfg(test)]
+impl Event {
+    /// Fails where the detail has a field that the schema of its kind doesn't list.
+    pub(crate) fn keeps_to_its_schema(&self) {
+        let listed = self.kind.schema().fields;
+        let fields = self.detail.as_object().expect("the detail is an object");
+        let strays: Vec<_> =
+            fields.keys().filter(|field| !listed.contains(&field.as_str())).collect();
+        assert!(
+            strays.is_empty(),
+            "{} has fields that its schema doesn't list: {strays:?}",
+            self.kind
+        );
     }
 }
 

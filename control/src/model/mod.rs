@@ -2,6 +2,7 @@
 
 pub(crate) mod actor;
 pub(crate) mod attestation;
+pub(crate) mod audit_kind;
 pub(crate) mod bearer;
 pub(crate) mod carrier;
 pub(crate) mod channel;
@@ -13,6 +14,7 @@ pub(crate) mod channel_webhook;
 pub(crate) mod context;
 pub(crate) mod credential;
 pub(crate) mod error;
+pub(crate) mod error_code;
 pub(crate) mod event;
 pub(crate) mod high_water;
 pub(crate) mod humans;

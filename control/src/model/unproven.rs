@@ -4,6 +4,8 @@ use certs::SshProofError;
 use thiserror::Error;
 use webauthn_rs::prelude::WebauthnError;
 
+use crate::model::error_code::ErrorCode;
+
 /// Why a touch or a code proves nothing here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Unproven {
@@ -72,42 +74,42 @@ pub enum Unproven {
 }
 
 impl Unproven {
-    /// A short name of fixed wording, as the audit log has it.
+    /// Its name of fixed wording, as the audit log has it.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub fn code(self) -> ErrorCode {
         match self {
-            Self::Unknown => "unknown-challenge",
-            Self::AnotherPerson => "another-person",
-            Self::AnotherSession => "another-session",
-            Self::Replayed => "replayed",
-            Self::Expired => "expired",
-            Self::WrongPurpose => "wrong-purpose",
-            Self::WrongStatement => "wrong-statement",
-            Self::WrongChallenge => "wrong-challenge",
-            Self::WrongOrigin => "wrong-origin",
-            Self::WrongParty => "wrong-party",
-            Self::UvMissing => "uv-missing",
-            Self::CounterRegressed => "counter-regressed",
-            Self::UnknownCredential => "unknown-credential",
-            Self::Known => "known-already",
-            Self::WrongSignature => "wrong-signature",
-            Self::Malformed => "malformed",
-            Self::WrongCode => "wrong-code",
-            Self::TooWeak => "too-weak",
-            Self::NotListed => "not-listed",
+            Self::Unknown => ErrorCode::UnknownChallenge,
+            Self::AnotherPerson => ErrorCode::AnotherPerson,
+            Self::AnotherSession => ErrorCode::AnotherSession,
+            Self::Replayed => ErrorCode::Replayed,
+            Self::Expired => ErrorCode::Expired,
+            Self::WrongPurpose => ErrorCode::WrongPurpose,
+            Self::WrongStatement => ErrorCode::WrongStatement,
+            Self::WrongChallenge => ErrorCode::WrongChallenge,
+            Self::WrongOrigin => ErrorCode::WrongOrigin,
+            Self::WrongParty => ErrorCode::WrongParty,
+            Self::UvMissing => ErrorCode::UvMissing,
+            Self::CounterRegressed => ErrorCode::CounterRegressed,
+            Self::UnknownCredential => ErrorCode::UnknownCredential,
+            Self::Known => ErrorCode::KnownAlready,
+            Self::WrongSignature => ErrorCode::WrongSignature,
+            Self::Malformed => ErrorCode::Malformed,
+            Self::WrongCode => ErrorCode::WrongCode,
+            Self::TooWeak => ErrorCode::TooWeak,
+            Self::NotListed => ErrorCode::NotListed,
             Self::SshKey(why) => ssh_code(why),
         }
     }
 }
 
-fn ssh_code(why: SshProofError) -> &'static str {
+fn ssh_code(why: SshProofError) -> ErrorCode {
     match why {
-        SshProofError::Malformed => "malformed",
-        SshProofError::Kind => "wrong-kind",
-        SshProofError::OtherKey => "another-key",
-        SshProofError::OtherNamespace => "wrong-namespace",
-        SshProofError::Signature => "wrong-signature",
-        SshProofError::NoTouch => "no-touch",
+        SshProofError::Malformed => ErrorCode::Malformed,
+        SshProofError::Kind => ErrorCode::WrongKind,
+        SshProofError::OtherKey => ErrorCode::AnotherKey,
+        SshProofError::OtherNamespace => ErrorCode::WrongNamespace,
+        SshProofError::Signature => ErrorCode::WrongSignature,
+        SshProofError::NoTouch => ErrorCode::NoTouch,
     }
 }
 

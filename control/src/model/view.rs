@@ -10,6 +10,7 @@ use policies::{
     Ttl, Words,
 };
 
+use crate::model::audit_kind::StoredKind;
 use crate::model::channel::ChannelName;
 use crate::model::error::Rejection;
 use crate::model::statement::Statement;
@@ -251,7 +252,7 @@ pub struct AuditView {
     /// Who did it: a principal, `operator`, `control` or `proxy:NAME`.
     pub actor: String,
     /// What happened, as `request.asked`.
-    pub kind: String,
+    pub kind: StoredKind,
     /// What it happened to.
     pub subject: String,
     /// The rest.

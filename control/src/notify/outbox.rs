@@ -11,6 +11,7 @@ use policies::{Grant, PrincipalId, Request, RequestState, Subject};
 use serde_json::Value;
 
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::channel::{Channel, Way};
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -90,37 +91,113 @@ async fn write(
     Ok(())
 }
 
+/// The message about an event; most kinds are no message.
+#[expect(clippy::too_many_lines, reason = "one line for each kind of event")]
 async fn news_of(tx: &mut Transaction, event: &Event) -> Result<Option<News>, ControlError> {
     let by = name_of(tx, &event.by);
     match event.kind {
-        "request.asked" | "request.proved" | "request.turn" => {
+        AuditKind::RequestAsked | AuditKind::RequestProved | AuditKind::RequestTurn => {
             let news = of_request(tx, Topic::RequestAsked, event).await?;
             Ok(news.filter(|(request, _)| waits(request)).map(|(_, news)| news))
         }
-        "request.edited" => {
+        AuditKind::RequestEdited => {
             let news = of_request(tx, Topic::RequestEdited, event).await?;
             Ok(news.filter(|(request, _)| waits(request)).map(|(_, news)| news))
         }
-        "request.escalated" => about_request(tx, Topic::RequestEscalated, event, None).await,
-        "request.approved" => about_request(tx, Topic::RequestApproved, event, by).await,
-        "request.denied" => about_request(tx, Topic::RequestDenied, event, by).await,
-        "request.withdrawn" => about_request(tx, Topic::RequestWithdrawn, event, None).await,
-        "request.lapsed" => about_request(tx, Topic::RequestLapsed, event, None).await,
-        "request.granted" => of_late_grant(tx, event).await,
-        "grant.given" => of_grant(tx, Topic::GrantGiven, event).await,
-        "grant.extended" => of_grant(tx, Topic::GrantExtended, event).await,
-        "grant.ending" => of_grant(tx, Topic::GrantEnding, event).await,
-        "grant.ended" => of_grant(tx, Topic::GrantEnded, event).await,
-        "break-glass.used" => of_break_glass(tx, Topic::BreakGlassUsed, event, by).await,
-        "review.opened" => of_break_glass(tx, Topic::ReviewOpened, event, None).await,
-        "review.due" => of_break_glass(tx, Topic::ReviewDue, event, None).await,
-        "review.signed" => of_break_glass(tx, Topic::ReviewSigned, event, by).await,
-        "lock.set" => Ok(of_lock(tx, event, by)),
-        "lock.lifted" => {
+        AuditKind::RequestEscalated => {
+            about_request(tx, Topic::RequestEscalated, event, None).await
+        }
+        AuditKind::RequestApproved => about_request(tx, Topic::RequestApproved, event, by).await,
+        AuditKind::RequestDenied => about_request(tx, Topic::RequestDenied, event, by).await,
+        AuditKind::RequestWithdrawn => {
+            about_request(tx, Topic::RequestWithdrawn, event, None).await
+        }
+        AuditKind::RequestLapsed => about_request(tx, Topic::RequestLapsed, event, None).await,
+        AuditKind::RequestGranted => of_late_grant(tx, event).await,
+        AuditKind::GrantGiven => of_grant(tx, Topic::GrantGiven, event).await,
+        AuditKind::GrantExtended => of_grant(tx, Topic::GrantExtended, event).await,
+        AuditKind::GrantEnding => of_grant(tx, Topic::GrantEnding, event).await,
+        AuditKind::GrantEnded => of_grant(tx, Topic::GrantEnded, event).await,
+        AuditKind::BreakGlassUsed => of_break_glass(tx, Topic::BreakGlassUsed, event, by).await,
+        AuditKind::ReviewOpened => of_break_glass(tx, Topic::ReviewOpened, event, None).await,
+        AuditKind::ReviewDue => of_break_glass(tx, Topic::ReviewDue, event, None).await,
+        AuditKind::ReviewSigned => of_break_glass(tx, Topic::ReviewSigned, event, by).await,
+        AuditKind::LockSet => Ok(of_lock(tx, event, by)),
+        AuditKind::LockLifted => {
             Ok(Some(for_admins(tx, Topic::LockLifted, Said { by, ..Said::default() })))
         }
-        "channel.off" => Ok(Some(for_admins(tx, Topic::ChannelOff, Said::default()))),
-        _ => Ok(None),
+        AuditKind::ChannelOff => Ok(Some(for_admins(tx, Topic::ChannelOff, Said::default()))),
+        AuditKind::BearerRedeemed
+        | AuditKind::CertificateIssued
+        | AuditKind::ChannelOn
+        | AuditKind::ClockJumped
+        | AuditKind::CodeRefused
+        | AuditKind::ConnectionDenied
+        | AuditKind::ControlOpened
+        | AuditKind::DeviceConfirmed
+        | AuditKind::DeviceDenied
+        | AuditKind::DeviceSignedIn
+        | AuditKind::GrantOpened
+        | AuditKind::GrantUsed
+        | AuditKind::HoldConfirmed
+        | AuditKind::InventoryTaken
+        | AuditKind::InviteMade
+        | AuditKind::IssuerAvailable
+        | AuditKind::IssuerUnavailable
+        | AuditKind::LinkRefused
+        | AuditKind::LoginEnded
+        | AuditKind::LoginProven
+        | AuditKind::LoginRefused
+        | AuditKind::LoginRotated
+        | AuditKind::LoginSignedIn
+        | AuditKind::LogoutByIssuer
+        | AuditKind::LogoutRefused
+        | AuditKind::NotificationAgain
+        | AuditKind::NotificationDead
+        | AuditKind::PasskeyAdded
+        | AuditKind::PasskeyRefused
+        | AuditKind::PasskeyRemoved
+        | AuditKind::PasskeyRenamed
+        | AuditKind::PersonChanged
+        | AuditKind::PersonLapsed
+        | AuditKind::PersonLearned
+        | AuditKind::PersonRefused
+        | AuditKind::PlaceLearned
+        | AuditKind::RecordingBroken
+        | AuditKind::RecordingRead
+        | AuditKind::RecoveryAsked
+        | AuditKind::RecoveryDone
+        | AuditKind::RefusalsLeftOut
+        | AuditKind::RequestThrottled
+        | AuditKind::RosterLearned
+        | AuditKind::RosterSilent
+        | AuditKind::RulesReconsidered
+        | AuditKind::SessionEnded
+        | AuditKind::SessionOpened
+        | AuditKind::SessionProved
+        | AuditKind::SessionReconciled
+        | AuditKind::SshKeyAdded
+        | AuditKind::SshKeyConfirmed
+        | AuditKind::SshKeyRefused
+        | AuditKind::SshKeyRemoved
+        | AuditKind::StepUpAsked
+        | AuditKind::StepUpGiven
+        | AuditKind::StepUpRefused
+        | AuditKind::StepUpWanted
+        | AuditKind::StoreRolledBack
+        | AuditKind::StoreWritable
+        | AuditKind::TicketLearned
+        | AuditKind::TicketTold
+        | AuditKind::TicketsSilent
+        | AuditKind::TokenMinted
+        | AuditKind::TokenRedeemed
+        | AuditKind::TokenRefused
+        | AuditKind::TokenRevoked
+        | AuditKind::TotpAdded
+        | AuditKind::TotpRefused
+        | AuditKind::TotpRemoved
+        | AuditKind::WorkloadExchanged
+        | AuditKind::WorkloadRefused => Ok(None),
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::channel::{Channel, ChannelName, ChannelView};
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::Event;
@@ -77,7 +78,7 @@ impl Notifier {
                     });
                 }
                 let detail = json!({ "replay": replay });
-                tx.record(Event::new(&actor, "notification.again", &id, detail)).await?;
+                tx.record(Event::new(&actor, AuditKind::NotificationAgain, &id, detail)).await?;
                 tx.told_somebody();
                 tx.commit().await.map(drop)
             })
@@ -98,7 +99,7 @@ impl Notifier {
                 let now = tx.now;
                 let count = outbox::revive_dead(tx.db(), now).await?;
                 let detail = json!({ "count": count });
-                tx.record(Event::new(&actor, "notification.again", "dead", detail)).await?;
+                tx.record(Event::new(&actor, AuditKind::NotificationAgain, "dead", detail)).await?;
                 tx.told_somebody();
                 tx.commit().await?;
                 Ok(count)
@@ -123,7 +124,7 @@ impl Notifier {
                         Refusal::Conflict(format!("the channel `{name}` is on already")).into()
                     );
                 }
-                tx.record(Event::new(&actor, "channel.on", &name, json!({}))).await?;
+                tx.record(Event::new(&actor, AuditKind::ChannelOn, &name, json!({}))).await?;
                 tx.told_somebody();
                 tx.commit().await.map(drop)
             })

@@ -6,6 +6,7 @@
 use policies::{Grant, GrantState, Review, Timestamp, Ttl};
 use serde_json::json;
 
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::topic::Topic;
@@ -39,7 +40,8 @@ impl Notifier {
                     let (id, Some(ends)) = (grant.id.as_str(), grant.deadline()) else { continue };
                     if outbox::remind(tx.db(), id, Topic::GrantEnding, ends).await? {
                         let detail = json!({ "ends": ends.to_string() });
-                        tx.record(Event::new(By::Control, "grant.ending", id, detail)).await?;
+                        tx.record(Event::new(By::Control, AuditKind::GrantEnding, id, detail))
+                            .await?;
                     }
                 }
                 for (review, round) in open {
@@ -48,7 +50,8 @@ impl Notifier {
                         let detail = json!({
                             "grant": review.grant, "groups": review.groups, "reason": review.reason,
                         });
-                        tx.record(Event::new(By::Control, "review.due", id, detail)).await?;
+                        tx.record(Event::new(By::Control, AuditKind::ReviewDue, id, detail))
+                            .await?;
                     }
                 }
                 tx.commit().await.map(drop)

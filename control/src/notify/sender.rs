@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::model::audit_kind::AuditKind;
 use crate::model::channel::{Channel, Way};
 use crate::model::channel_email::Letter as Mailed;
 use crate::model::error::ControlError;
@@ -203,12 +204,14 @@ impl Notifier {
                 let word = channel.as_ref().map_or("webhook", |channel| channel.way.word());
                 self.kernel.counts().notifications.count(word, "dead");
                 let detail = json!({ "channel": letter.channel.as_str(), "why": why });
-                tx.record(Event::new(By::Control, "notification.dead", &letter.id, detail)).await?;
+                tx.record(Event::new(By::Control, AuditKind::NotificationDead, &letter.id, detail))
+                    .await?;
             }
         }
         if gone && outbox::switch_off(tx.db(), letter.channel.as_str(), now).await? {
             let detail = json!({ "why": "the receiver is gone (410)" });
-            let event = Event::new(By::Control, "channel.off", letter.channel.as_str(), detail);
+            let event =
+                Event::new(By::Control, AuditKind::ChannelOff, letter.channel.as_str(), detail);
             tx.record(event).await?;
         }
         tx.commit().await.map(drop)

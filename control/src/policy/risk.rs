@@ -22,6 +22,7 @@ use sqlx::SqliteConnection;
 
 use crate::kernel::state::Transaction;
 use crate::model::actor::Asker;
+use crate::model::audit_kind::AuditKind;
 use crate::model::carrier::Carrier;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
@@ -117,7 +118,7 @@ async fn learn_one(
         return Ok(());
     }
     let detail = json!({ "kind": kind.word(), "what": what });
-    tx.record(Event::new(By::Principal(who.clone()), "place.learned", who, detail)).await
+    tx.record(Event::new(By::Principal(who.clone()), AuditKind::PlaceLearned, who, detail)).await
 }
 
 /// Counts a failure with something of somebody's.

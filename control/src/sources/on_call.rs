@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::reconsider;
+use crate::model::audit_kind::AuditKind;
 use crate::model::context::Heard;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
@@ -235,7 +236,7 @@ impl Sources {
                 tracing::warn!(error = &silence as &dyn std::error::Error, %name, "a roster is silent");
                 if followed.silent.insert(name.clone()) {
                     self.access
-                        .fell_silent("roster.silent", name.as_str(), &silence.to_string())
+                        .fell_silent(AuditKind::RosterSilent, name.as_str(), &silence.to_string())
                         .await?;
                 }
                 Ok(())
@@ -266,7 +267,7 @@ impl Sources {
                     let on_call = roster.on_call(now);
                     let reasons: Vec<String> = reasons.iter().map(|why| clip(why, 200)).collect();
                     let detail = json!({ "on_call": on_call, "unread": unread, "why": reasons });
-                    let event = Event::new(By::Control, "roster.learned", &name, detail);
+                    let event = Event::new(By::Control, AuditKind::RosterLearned, &name, detail);
                     tx.record(event).await?;
                 }
                 next.world.learned.rosters.insert(name, Heard { roster, at: now });

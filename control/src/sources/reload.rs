@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::access::reconsider;
 use crate::identity::oidc::people;
 use crate::identity::{logins, ssh_keys};
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, StoreError};
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
@@ -47,7 +48,7 @@ impl Sources {
                 logins::end_logins_of_strangers(&mut tx).await?;
                 let revoked: Vec<GrantId> = tx.ended().cloned().collect();
                 let detail = json!({ "revoked": revoked, "withdrawn": withdrawn });
-                let event = Event::new(By::Control, "inventory.taken", "inventory", detail);
+                let event = Event::new(By::Control, AuditKind::InventoryTaken, "inventory", detail);
                 tx.record(event).await?;
                 if !tx.commit_cut().await? {
                     sources.kernel.postponed().store(Some(postponed));

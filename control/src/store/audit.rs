@@ -20,10 +20,10 @@ pub(crate) async fn insert(
     let query = sqlx::query(
         "INSERT INTO audit (at, actor, kind, subject, detail) VALUES ($1, $2, $3, $4, $5)",
     );
-    let query = query.bind(at.millis()).bind(&actor).bind(event.kind);
+    let query = query.bind(at.millis()).bind(&actor).bind(event.kind.name());
     let done = query.bind(&event.subject).bind(&detail).execute(db).await?;
     let id = done.last_insert_rowid();
-    Ok((id, digest(id, at.millis(), [&actor, event.kind, &event.subject, &detail])))
+    Ok((id, digest(id, at.millis(), [&actor, event.kind.name(), &event.subject, &detail])))
 }
 
 /// The digest of an event, where there is one of this id.
@@ -80,7 +80,7 @@ type Row = (i64, i64, String, String, String, String);
 fn views(rows: Vec<Row>) -> Result<Vec<AuditView>, StoreError> {
     let views = rows.into_iter().map(|(id, at, actor, kind, subject, detail)| {
         let (at, detail) = (Timestamp::from_millis(at), from_json(&detail)?);
-        Ok(AuditView { id, at, actor, kind, subject, detail })
+        Ok(AuditView { id, at, actor, kind: kind.into(), subject, detail })
     });
     views.collect()
 }

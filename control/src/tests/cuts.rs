@@ -86,7 +86,7 @@ async fn what_a_proxy_knows_of_a_cut_that_the_store_lost_is_in_force_again() {
     assert_eq!(world.control.kernel.store_health().pending_cuts, 0);
     let log = world.control.kernel.audit(&actor("eve"), Paging::default()).await.unwrap();
     let late: Vec<_> = log.items.iter().rev().skip(before).collect();
-    let kinds: Vec<&str> = late.iter().map(|event| event.kind.as_str()).collect();
+    let kinds: Vec<&str> = late.iter().map(|event| event.kind.name()).collect();
     assert_eq!(kinds, ["grant.ended", "lock.set", "login.ended"]);
     for event in late {
         assert_eq!((event.at, event.actor.as_str()), (decided, "principal:eve"));

@@ -7,6 +7,7 @@ use policies::Method;
 use super::step_up::{TOUCH, begin_by, begin_in, granted, needs_touch, touch_and_go, touchy};
 use super::wait::{ask, waiting};
 use super::{World, actor};
+use crate::model::audit_kind::AuditKind;
 use crate::model::event::{By, Event};
 use crate::model::login::Origin;
 use crate::model::view::Paging;
@@ -15,7 +16,7 @@ const HERE: &str = "10.1.2.3:50001";
 const LOGIN: (Method, &str) = (Method::Link, "se-login");
 
 /// More events than any reader of the log takes at once.
-async fn flood(world: &World, kind: &'static str, subject: &str, detail: serde_json::Value) {
+async fn flood(world: &World, kind: AuditKind, subject: &str, detail: serde_json::Value) {
     let mut tx = world.control.kernel.begin().await.unwrap();
     for _ in 0..700 {
         let event = Event::new(By::Proxy("proxy-1".into()), kind, subject, detail.clone());
@@ -38,7 +39,8 @@ async fn proved_session(world: &World) -> String {
 async fn hundreds_of_events_about_a_session_do_not_make_it_forget_its_touch() {
     let world = touchy().await;
     let grant = proved_session(&world).await;
-    flood(&world, "session.noise", "se-proved", serde_json::json!({ "grant": grant })).await;
+    flood(&world, AuditKind::SessionOpened, "se-proved", serde_json::json!({ "grant": grant }))
+        .await;
     assert!(!needs_touch(&begin_in(&world, "se-proved", (&grant, HERE), LOGIN).await));
     assert!(needs_touch(&begin_by(&world, &grant, HERE, LOGIN.0, LOGIN.1).await));
 }
@@ -48,9 +50,9 @@ async fn events_that_say_so_prove_nothing() {
     let world = touchy().await;
     let grant = proved_session(&world).await;
     let detail = serde_json::json!({ "grant": grant, "step_up": { "id": "su-forged" } });
-    flood(&world, "session.proved", "se-forged", detail).await;
+    flood(&world, AuditKind::SessionProved, "se-forged", detail).await;
     assert!(needs_touch(&begin_in(&world, "se-forged", (&grant, HERE), LOGIN).await));
-    flood(&world, "login.signed-in", "ls-forged", serde_json::json!({})).await;
+    flood(&world, AuditKind::LoginSignedIn, "ls-forged", serde_json::json!({})).await;
     assert!(!world.control.identity.anybody_signed_in().await.unwrap());
 }
 
@@ -68,8 +70,9 @@ async fn the_first_sign_in_is_remembered_when_its_session_is_long_forgotten() {
 async fn what_an_older_version_had_in_its_log_alone_is_taken_over() {
     let world = touchy().await;
     let grant = proved_session(&world).await;
-    flood(&world, "session.noise", "se-proved", serde_json::json!({ "grant": grant })).await;
-    flood(&world, "login.signed-in", "ls-1", serde_json::json!({})).await;
+    flood(&world, AuditKind::SessionOpened, "se-proved", serde_json::json!({ "grant": grant }))
+        .await;
+    flood(&world, AuditKind::LoginSignedIn, "ls-1", serde_json::json!({})).await;
     for before in [
         "DROP TABLE proved_sessions",
         "DROP TABLE first_sign_in",

@@ -145,8 +145,8 @@ async fn reason<T: std::fmt::Debug>(
     kind: &str,
 ) -> &'static str {
     let Err(ControlError::Refused(Refusal::Unproven(why))) = refused else { panic!("{refused:?}") };
-    assert_eq!(world.newest(kind).await["reason"], why.code());
-    why.code()
+    assert_eq!(world.newest(kind).await["reason"], why.code().name());
+    why.code().name()
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod logins;
 mod notify;
 mod pending;
 mod reconcile;
+mod reference;
 mod refusals;
 mod reload;
 mod reminders;
@@ -157,7 +158,7 @@ impl World {
     pub(crate) async fn kinds(&self) -> Vec<String> {
         let paging = crate::model::view::Paging { cursor: None, limit: Some(200) };
         let page = self.control.kernel.audit(&actor("eve"), paging).await.unwrap();
-        page.items.into_iter().rev().map(|event| event.kind).collect()
+        page.items.into_iter().rev().map(|event| event.kind.to_string()).collect()
     }
 }
 

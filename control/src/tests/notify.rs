@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{RULES, World, actor, inventory};
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::channel::{Channel, Hook, Way};
 use crate::model::channel_bounds::Bounds;
 use crate::model::channel_email::{Mail, MailTls, Server};
@@ -220,7 +221,9 @@ async fn what_was_never_committed_is_told_to_nobody() {
     let world = World::told_by(vec![mail()]).await;
     let mut tx = world.control.kernel.begin().await.unwrap();
     let detail = json!({ "subject": Subject::Target("orders".parse().unwrap()), "reason": "r" });
-    tx.record(Event::new(By::Operator, "lock.set", "lk-aaaaaaaaaaaa", detail)).await.unwrap();
+    tx.record(Event::new(By::Operator, AuditKind::LockSet, "lk-aaaaaaaaaaaa", detail))
+        .await
+        .unwrap();
     assert_eq!(outbox::figures(tx.db()).await.unwrap().waiting, 1);
     drop(tx);
     assert!(world.letters().await.is_empty());

@@ -3,6 +3,7 @@ use policies::Ttl;
 use super::link::{opened, report};
 use super::{World, actor};
 use crate::access::{issue_grant, load, transitions};
+use crate::model::audit_kind::AuditKind;
 use crate::model::view::{Paging, Scope, SessionFilter};
 
 #[tokio::test]
@@ -88,9 +89,15 @@ async fn a_change_that_was_cut_short_is_pending_or_granted_but_never_both() {
         };
         let next = request.apply(approve, tx.now).unwrap();
         let by = &actor("carol");
-        transitions::put_request(&mut tx, &next, by, "request.approved", serde_json::json!({}))
-            .await
-            .unwrap();
+        transitions::put_request(
+            &mut tx,
+            &next,
+            by,
+            AuditKind::RequestApproved,
+            serde_json::json!({}),
+        )
+        .await
+        .unwrap();
         issue_grant::give(&mut tx, &next).await.unwrap();
     }
     assert_eq!(world.control.kernel.feed().live(), 0, "nothing is told before the commit");

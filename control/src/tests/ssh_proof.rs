@@ -32,7 +32,7 @@ impl World {
     async fn last_event(&self) -> (String, Value) {
         let paging = crate::model::view::Paging { cursor: None, limit: Some(1) };
         let page = self.control.kernel.audit(&super::actor("eve"), paging).await.unwrap();
-        (page.items[0].kind.clone(), page.items[0].detail.clone())
+        (page.items[0].kind.to_string(), page.items[0].detail.clone())
     }
 
     /// The word of the audit log for why an answer was refused.

@@ -15,6 +15,7 @@ use super::{facts, latest_in};
 use crate::access::Access;
 use crate::access::input::AccessRequestInput;
 use crate::model::actor::{Actor, Asker};
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
@@ -140,7 +141,7 @@ impl Access {
             "resource": resource.to_string(), "within": within, "rules": rules,
             "unusual": because, "told": format!("step-up asked because {why}"),
         });
-        let event = Event::new(By::Control, "step-up.wanted", &asker.principal, detail);
+        let event = Event::new(By::Control, AuditKind::StepUpWanted, &asker.principal, detail);
         let access = self.clone();
         self.kernel
             .to_the_end(async move {

@@ -66,7 +66,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Invalid,
         Self::Unauthenticated,
         Self::StepUpNeeded,
@@ -103,7 +103,7 @@ impl Kind {
         }
     }
 
-    fn slug(self) -> &'static str {
+    pub(crate) fn slug(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
             Self::Unauthenticated => "unauthenticated",
@@ -322,4 +322,42 @@ pub(crate) fn invalid(fault: impl ToString) -> Problem {
 /// What can't be written as JSON, as a problem.
 pub(crate) fn unwritable(cause: serde_json::Error) -> Problem {
     Problem::incident(Kind::Internal, &cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::model::error::Unreadable;
+    use crate::model::unproven::Unproven;
+
+    #[rstest]
+    #[case(Refusal::NotFound("grant"))]
+    #[case(Refusal::Forbidden(String::new()))]
+    #[case(Rejection::Unknown)]
+    #[case(Rejection::NotCovered(String::new()))]
+    #[case(Refusal::StepUpNeeded { url: String::new(), why: String::new() })]
+    #[case(Refusal::Conflict(String::new()))]
+    #[case(Refusal::Invalid(String::new()))]
+    #[case(TooMany::Tries)]
+    #[case(TooMany::Waiting)]
+    #[case(Refusal::Unauthenticated)]
+    #[case(Refusal::EnrolFirst)]
+    #[case(Unproven::Replayed)]
+    #[case(Refusal::Disbelieved(String::new()))]
+    #[case(sqlx::Error::PoolTimedOut)]
+    #[case(StoreError::Unwritable)]
+    #[case(InternalError::Broken)]
+    fn a_code_has_the_status_of_its_problem(#[case] error: impl Into<ControlError>) {
+        let error = error.into();
+        let code = error.code();
+        assert_eq!(Problem::from(error).status().as_u16(), code.status(), "{code}");
+    }
+
+    #[test]
+    fn what_the_store_holds_is_not_shown() {
+        let problem = Problem::from(ControlError::from(Unreadable::new("body", "secret")));
+        assert!(problem.incident.is_some() && !problem.detail.contains("secret"));
+    }
 }

@@ -13,6 +13,7 @@ use crate::identity::oidc::refusal::OidcRefusal;
 use crate::identity::{Identity, logins};
 use crate::kernel::refusals::Refused;
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event, clip};
 use crate::model::login::{LoginEnd, Which};
@@ -141,7 +142,7 @@ pub(super) async fn log_out(
     let detail = json!({
         "subject": short(&meant.subject), "sid": short(&meant.sid), "ended": ended,
     });
-    tx.record(Event::new(By::Control, "logout.by-issuer", name, detail)).await?;
+    tx.record(Event::new(By::Control, AuditKind::LogoutByIssuer, name, detail)).await?;
     Ok(ended.len())
 }
 

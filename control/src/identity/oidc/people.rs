@@ -15,6 +15,7 @@ use super::issuer::trust;
 use crate::identity::oidc::vouched::Vouched;
 use crate::identity::{Identity, logins};
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::inventory::Inventory;
@@ -125,7 +126,7 @@ pub(crate) async fn learn(
     if before.as_ref() == Some(&known) {
         return Ok(());
     }
-    let kind = if before.is_some() { "person.changed" } else { "person.learned" };
+    let kind = if before.is_some() { AuditKind::PersonChanged } else { AuditKind::PersonLearned };
     let detail = json!({
         "issuer": known.issuer, "subject": known.subject, "name": known.name,
         "groups": known.groups, "before": before.map(|before| before.groups),
@@ -146,8 +147,8 @@ pub(crate) async fn disown(
     let Some(known) = table::person(tx.db(), issuer, subject).await? else { return Ok(()) };
     let kind = match standing {
         Standing::Vouched => return Ok(()),
-        Standing::Refused => "person.refused",
-        Standing::Lapsed => "person.lapsed",
+        Standing::Refused => AuditKind::PersonRefused,
+        Standing::Lapsed => AuditKind::PersonLapsed,
     };
     let detail = json!({ "issuer": issuer, "subject": subject, "why": why });
     if let Some(principal) = judge_again(tx, &known, kind, detail).await? {
@@ -161,7 +162,7 @@ pub(crate) async fn disown(
 async fn judge_again(
     tx: &mut Transaction,
     known: &Known,
-    kind: &'static str,
+    kind: AuditKind,
     detail: serde_json::Value,
 ) -> Result<Option<PrincipalId>, ControlError> {
     let base = tx.kernel().configured();

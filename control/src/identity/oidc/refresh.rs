@@ -23,6 +23,7 @@ use crate::identity::Identity;
 use crate::identity::oidc::people;
 use crate::identity::oidc::refusal::OidcRefusal;
 use crate::identity::oidc::vouched::Vouched;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::issuer::Issuer;
@@ -258,9 +259,9 @@ impl Identity {
                     "reason": refusal.code(), "detail": refusal.to_string(),
                     "grace": issuer.refresh_grace,
                 });
-                ("issuer.unavailable", detail)
+                (AuditKind::IssuerUnavailable, detail)
             }
-            None => ("issuer.available", json!({})),
+            None => (AuditKind::IssuerAvailable, json!({})),
         };
         let mut tx = self.kernel.begin().await?;
         tx.record(Event::new(By::Control, kind, &issuer.name, detail)).await?;

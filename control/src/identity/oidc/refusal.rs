@@ -110,7 +110,7 @@ impl OidcRefusal {
             Self::Busy => "busy",
             Self::Disabled => "disabled",
             Self::Replayed => "replayed",
-            Self::Control(error) => error.code(),
+            Self::Control(error) => error.code().name(),
         }
     }
 

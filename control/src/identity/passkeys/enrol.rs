@@ -15,6 +15,7 @@ use crate::identity::proof::{Challenge, Failure, Proof};
 use crate::identity::{Identity, challenge, logins};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::login::Rank;
@@ -91,7 +92,7 @@ impl Identity {
                 crate::identity::challenge::settle(
                     tx,
                     by,
-                    "passkey.refused",
+                    AuditKind::PasskeyRefused,
                     &id,
                     Purpose::Administer,
                     enrolled,
@@ -174,7 +175,7 @@ async fn enrol(
     let detail = json!({
         "name": passkey.name, "challenge": asked.id, "credential": kept.credential(),
     });
-    tx.record(Event::new(actor, "passkey.added", &passkey.id, detail)).await?;
+    tx.record(Event::new(actor, AuditKind::PasskeyAdded, &passkey.id, detail)).await?;
     let token = logins::rotate(tx, &actor.login, Some((Rank::Full, Method::Passkey))).await?;
     Ok(Enrolled { passkey, token })
 }

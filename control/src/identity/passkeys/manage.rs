@@ -7,6 +7,7 @@ use crate::identity::Identity;
 use crate::identity::proof::Proof;
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::Event;
 use crate::model::high_water::Factor;
@@ -47,7 +48,8 @@ impl Identity {
                 if !store::passkeys::rename(tx.db(), &actor.principal.id, &id, &name).await? {
                     return Err(Refusal::NotFound("passkey").into());
                 }
-                let event = Event::new(&actor, "passkey.renamed", &id, json!({ "name": name }));
+                let event =
+                    Event::new(&actor, AuditKind::PasskeyRenamed, &id, json!({ "name": name }));
                 tx.record(event).await?;
                 tx.commit().await.map(drop)
             })
@@ -138,5 +140,5 @@ pub(crate) async fn remove_passkey(
     store::passkeys::remove(tx.db(), id).await?;
     tx.removed_factor(Factor::Passkey(id.to_owned()));
     let detail = json!({ "name": kept.view.name, "digest": agreed });
-    tx.record(Event::new(actor, "passkey.removed", id, detail)).await
+    tx.record(Event::new(actor, AuditKind::PasskeyRemoved, id, detail)).await
 }

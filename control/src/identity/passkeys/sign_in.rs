@@ -16,6 +16,7 @@ use crate::identity::proof::{Challenge, Failure, PATIENCE};
 use crate::identity::{Identity, logins};
 use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::state::Transaction;
+use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event, clip};
 use crate::model::login::{LoginSession, NewLogin, Origin, Rank};
@@ -64,7 +65,7 @@ impl Identity {
                         let counted = CountedBy::address(from);
                         if let Some(noted) = identity.kernel.admit_refusal(Refused::Login, counted)
                         {
-                            let detail = tried(&mut tx, why.code(), &answer, from).await?;
+                            let detail = tried(&mut tx, why.code().name(), &answer, from).await?;
                             let challenge = clip(&challenge, 64);
                             tx.note_refusal(noted, By::Control, challenge, detail).await?;
                         }
@@ -146,6 +147,6 @@ async fn sign_in_with_passkey(
         "nonce": challenge, "assertion": assertion,
     });
     let login = session.actor.login.clone();
-    tx.record(Event::new(&session.actor, "login.proven", login, detail)).await?;
+    tx.record(Event::new(&session.actor, AuditKind::LoginProven, login, detail)).await?;
     Ok(session)
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::people::Authn;
-use crate::evidence::timeline;
+use crate::evidence::timeline::describe::describe;
 use crate::model::view::{AuditView, SessionView};
 
 /// A session.
@@ -94,10 +94,10 @@ impl From<&AuditView> for AuditEvent {
             id: view.id,
             at: view.at.to_string(),
             actor: view.actor.clone(),
-            kind: view.kind.clone(),
+            kind: view.kind.to_string(),
             subject: view.subject.clone(),
             detail: view.detail.clone(),
-            told: timeline::words(view),
+            told: describe(view),
         }
     }
 }
