@@ -14,7 +14,7 @@ use crate::evidence::Evidence;
 use crate::evidence::reconcile::{Doubtful, UNKNOWN};
 use crate::gateway::Gateway;
 use crate::gateway::link::LinkService;
-use crate::gateway::pending_connections::Holds;
+use crate::gateway::pending_connections::PendingConnections;
 use crate::http::Control;
 use crate::identity::Identity;
 use crate::kernel::cuts::{Deed, KeptBy};
@@ -61,7 +61,7 @@ impl States {
 
 impl Hooks for States {
     fn recorded<'a>(&'a self, tx: &'a mut Transaction, event: &'a Event) -> Work<'a> {
-        Box::pin(outbox::tell(tx, event))
+        Box::pin(outbox::notify(tx, event))
     }
 
     fn redo<'a>(&'a self, tx: &'a mut Transaction, deed: Deed) -> Work<'a> {
@@ -104,10 +104,10 @@ impl Control {
         let journal = settings.database.with_extension("cuts");
         let (journal, kept) = Journal::open(&journal).map_err(sqlx::Error::Io)?;
         let mirror = recall(&store, &inventory, clock.now()).await?;
-        inventory.world.learned = context::recall(&store).await?.into();
+        inventory.context.learned = context::recall(&store).await?.into();
         let configured = Arc::new(inventory.clone());
         let counts = Counts::new()?;
-        let holds = Holds::new(counts.holds.clone());
+        let pending = PendingConnections::new(counts.holds.clone());
         let identity = Arc::new(identity::State::new(&settings, &clock)?);
         let states = States { identity, access: Arc::default() };
         let hooks = Box::new(states.clone());
@@ -123,7 +123,7 @@ impl Control {
             counts,
             hooks,
         })?;
-        let control = Self::of(kernel, &states, holds);
+        let control = Self::of(kernel, &states, pending);
         if let Some((why, known)) = lost {
             control.access.accept_rollback(why, known, epoch).await?;
         }
@@ -135,7 +135,7 @@ impl Control {
     }
 
     /// The layers on this kernel.
-    fn of(kernel: Kernel, states: &States, holds: Holds) -> Self {
+    fn of(kernel: Kernel, states: &States, pending: PendingConnections) -> Self {
         let (identity, access, sources) = states.on(&kernel);
         let evidence = Evidence { kernel: kernel.clone() };
         let gateway = Gateway {
@@ -143,7 +143,7 @@ impl Control {
             identity: identity.clone(),
             access: access.clone(),
             evidence: evidence.clone(),
-            own: Arc::new(gateway::State { holds }),
+            own: Arc::new(gateway::State { pending }),
         };
         let notifier = Notifier { kernel: kernel.clone() };
         Self { kernel, identity, access, evidence, notifier, sources, gateway }
@@ -188,7 +188,7 @@ impl Control {
             self.kernel.keep_checking_store(stop),
         );
         if let Err(error) = self.kernel.summarise_refusals(true).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "refusals aren't told");
+            tracing::error!(error = &error as &dyn std::error::Error, "refusals aren't recorded");
         }
         self.kernel.close().await;
     }
@@ -260,7 +260,7 @@ impl Control {
     }
 }
 
-/// What proxies were told last, from the store.
+/// What proxies received last, from the store.
 async fn recall(
     store: &Store,
     inventory: &Inventory,

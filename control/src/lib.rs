@@ -1,4 +1,4 @@
-//! The control plane: who may have what, who said so, and what every proxy is told about it.
+//! The control plane: who may have what, who said so, and what every proxy receives of it.
 //!
 //! A request flows downward through the files: it is asked and decided ([`Access::ask`]),
 //! approved, becomes a grant, and is published to the proxies (`kernel::feed`, `gateway`), whose reports
@@ -39,7 +39,7 @@ pub use access::edit::{Changes, Part};
 pub use access::input::{AccessRequestInput, Yes};
 pub use access::tickets_hook::Closed;
 pub use evidence::Evidence;
-pub use evidence::timeline::Story;
+pub use evidence::timeline::Timeline;
 pub use gateway::link::LinkService;
 pub use gateway::pending_connections::Said;
 pub use http::Control;
@@ -71,7 +71,7 @@ pub use model::channel::{
 pub use model::channel_bounds::Bounds;
 pub use model::channel_email::{Mail, MailFault, MailTls, Server};
 pub use model::channel_template::{TemplateFault, Templates};
-pub use model::context::World;
+pub use model::context::Context;
 pub use model::error::{
     ControlError, InternalError, Refusal, Rejection, StoreError, TooMany, Unreadable, UpstreamError,
 };
@@ -92,7 +92,7 @@ pub use model::tickets::{TicketSource, TicketUrl, TicketUrlError};
 pub use model::topic::{Topic, TopicError};
 pub use model::unproven::Unproven;
 pub use model::view::{
-    Asked, AuditView, GrantFilter, GrantView, LetterState, LetterView, LockView, LoginView, Page,
+    Asked, AuditView, GrantFilter, GrantView, LockView, LoginView, MessageState, MessageView, Page,
     Paging, PasskeyView, RecoveryView, RequestFilter, RequestView, ReviewView, Scope, SessionEnd,
     SessionFilter, SessionView, SshKeyView, Standing, TargetView, TokenView, Verdict,
 };

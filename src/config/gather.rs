@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use certs::UpstreamMode;
-use control::{Secrets, WebhookSecret, World};
+use control::{Context, Secrets, WebhookSecret};
 use policies::{Credential, IssuerName, Login, Target as Ready, TargetName, UpstreamTls};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -92,7 +92,7 @@ impl Gathered<'_> {
         Vec::new()
     }
 
-    pub(super) fn world(&mut self, organisation: &Organisation) -> World {
+    pub(super) fn context(&mut self, organisation: &Organisation) -> Context {
         let rosters = organisation.rosters.iter().map(|(name, roster)| {
             let from = match &roster.place {
                 Place::File(path) => control::Place::File(path.clone()),
@@ -111,7 +111,7 @@ impl Gathered<'_> {
             Arc::new(control::TicketSource { url, bearer, state, refresh, keep })
         });
         let calendar = Arc::new(organisation.calendar.clone());
-        World::new(calendar, rosters, tickets)
+        Context::new(calendar, rosters, tickets)
     }
 
     fn bearer(&mut self, file: Option<&Located<PathBuf>>) -> Option<SecretString> {

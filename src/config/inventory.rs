@@ -57,7 +57,7 @@ impl Config {
         });
         let channels: control::Shared<_> = channels.collect();
         let ticket_secrets = gathered.ticket_secrets(self.workflow.ticket_secret.as_ref());
-        let world = gathered.world(&self.organisation);
+        let context = gathered.context(&self.organisation);
         let Gathered { secrets, faults, .. } = gathered;
         Faults::none_in(faults)?;
         let Some(rules) = rules else {
@@ -86,7 +86,7 @@ impl Config {
             accounts,
             channels,
             workflow: self.workflow_with(ticket_secrets).into(),
-            world,
+            context,
             ssh_keys: self.ssh_keys().collect(),
         })
     }

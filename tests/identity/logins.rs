@@ -91,19 +91,20 @@ impl<'a> Browser<'a> {
         request.header("sec-fetch-site", "same-origin").send().await.unwrap()
     }
 
-    async fn seal(&self, path: &str) -> String {
-        field(&self.send(path, None).await.text().await.unwrap(), "seal")
+    async fn csrf_token(&self, path: &str) -> String {
+        field(&self.send(path, None).await.text().await.unwrap(), "csrf_token")
     }
 
     /// Types a code and reads what it belongs to.
     async fn looks(&self, code: &str) -> (u16, String) {
-        let seal = self.seal("/device").await;
-        let answer = self.send("/device", Some(&[("seal", &seal), ("code", code)])).await;
+        let csrf_token = self.csrf_token("/device").await;
+        let answer =
+            self.send("/device", Some(&[("csrf_token", &csrf_token), ("code", code)])).await;
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     async fn answers(&self, page: &str, path: &str) -> u16 {
-        let fields = ["seal", "code", "digest"].map(|name| (name, field(page, name)));
+        let fields = ["csrf_token", "code", "digest"].map(|name| (name, field(page, name)));
         let fields: Vec<(&str, &str)> =
             fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.send(path, Some(&fields)).await.status().as_u16()
@@ -168,7 +169,7 @@ async fn a_terminal_is_signed_in_by_a_browser_and_out_again_with_every_copy() {
         }
         tokio::task::yield_now().await;
     };
-    let told = control.evidence.story(&auditor, &opened).await.unwrap().told.join("\n");
+    let told = control.evidence.timeline(&auditor, &opened).await.unwrap().lines.join("\n");
     for part in [
         "alice signed in by link, with a browser",
         "that the terminal",

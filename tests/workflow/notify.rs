@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::support::{Bed, FOUR_EYES, Setup, private_folder};
-use control::{LetterState, Paging, WebhookHeaders, WebhookSecret, verify_webhook};
+use control::{MessageState, Paging, WebhookHeaders, WebhookSecret, verify_webhook};
 use policies::{PrincipalId, Timestamp};
 use postern::config::Config;
 use postern::doctor::{Level, examine};
@@ -319,9 +319,9 @@ async fn a_kill_between_the_sending_and_its_record_sends_the_same_again_and_lose
     let bob =
         control.identity.sign_in(&invite.code, control::Origin::default()).await.unwrap().actor;
     crate::support::until_some("the message is settled", async || {
-        let page = control.notifier.letters(&bob, None, Paging::default()).await.unwrap();
+        let page = control.notifier.messages(&bob, None, Paging::default()).await.unwrap();
         assert_eq!(page.items.len(), 1);
-        (page.items[0].state == LetterState::Sent).then_some(())
+        (page.items[0].state == MessageState::Sent).then_some(())
     })
     .await;
 }
@@ -342,7 +342,7 @@ async fn a_mailbox_that_is_gone_is_not_tried_again_and_a_wrong_password_is() {
         async move {
             let what = format!("the message to {whom} is {state}");
             crate::support::until_some(&what, async || {
-                let page = control.notifier.letters(&bob, None, Paging::default()).await.unwrap();
+                let page = control.notifier.messages(&bob, None, Paging::default()).await.unwrap();
                 let to = |id: &PrincipalId| id.as_str() == whom;
                 let mut letters = page.items.into_iter();
                 let found = letters.find(|letter| letter.recipient.as_ref().is_some_and(to));
@@ -351,18 +351,18 @@ async fn a_mailbox_that_is_gone_is_not_tried_again_and_a_wrong_password_is() {
             .await
         }
     };
-    let dead = settled(LetterState::Dead, "carol").await;
+    let dead = settled(MessageState::Dead, "carol").await;
     assert_eq!(dead.tries, 1);
     assert!(dead.fault.unwrap().contains("no such mailbox"));
-    settled(LetterState::Sent, "bob").await;
+    settled(MessageState::Sent, "bob").await;
 
     secrets.write("mail", "another password");
     bed.gateway.reload(&Config::load(&bed.config).unwrap()).await.unwrap();
     let control = bed.gateway.control();
     let lost =
-        control.notifier.letters(&bob, Some(LetterState::Sent), Paging::default()).await.unwrap();
+        control.notifier.messages(&bob, Some(MessageState::Sent), Paging::default()).await.unwrap();
     control.notifier.send_again(&bob, &lost.items[0].id, true).await.unwrap();
-    let waiting = settled(LetterState::Waiting, "bob").await;
+    let waiting = settled(MessageState::Waiting, "bob").await;
     let fault = waiting.fault.unwrap();
     assert!(fault.contains("535") && !fault.contains("password of"), "{fault}");
 }

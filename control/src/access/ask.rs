@@ -1,4 +1,4 @@
-//! Asking: what somebody has or waits for already is joined; else a wish becomes a request, by what
+//! Asking: what somebody has or waits for already is joined; else the input becomes a request, by what
 //! the rules say of all that it asks for.
 
 use std::net::IpAddr;
@@ -63,7 +63,7 @@ pub(crate) async fn ask(
     ask_anew(tx, asker, requested, (terms, proof), &unusual).await
 }
 
-/// The wish with its databases filled in, and everything that it asks for; nothing of that is
+/// The input with its databases filled in, and everything that it asks for; nothing of that is
 /// locked.
 fn complete(
     tx: &Transaction,
@@ -223,7 +223,7 @@ async fn stands_by(
     }
 }
 
-/// Whether a touch for this wish is one for that request: what it leaves out was not agreed to.
+/// Whether a step-up for this input is one for that request: what it leaves out was not agreed to.
 fn is_exactly(
     tx: &Transaction,
     request: &Request,
@@ -283,7 +283,7 @@ pub(crate) async fn taken(
     if request.is_pending() {
         return Ok((request, Vec::new()));
     }
-    let grants = issue_grant::give(tx, &request).await?;
+    let grants = issue_grant::issue(tx, &request).await?;
     Ok((request, grants))
 }
 
@@ -351,7 +351,7 @@ impl Access {
         waiting: Waiting,
     ) -> Result<Asked, ControlError> {
         check_text("a reason", &requested.reason, REASON_MAX)?;
-        self.kernel.paced(&asker.principal).await?;
+        self.kernel.limit_requests(&asker.principal).await?;
         self.look_up(requested.ticket.as_ref()).await?;
         let access = self.clone();
         self.kernel

@@ -67,7 +67,7 @@ impl Access {
         changes: Changes,
     ) -> Result<Asked, ControlError> {
         check_text("a reason", changes.reason.as_deref().unwrap_or_default(), REASON_MAX)?;
-        self.kernel.paced(&actor.principal.id).await?;
+        self.kernel.limit_requests(&actor.principal.id).await?;
         if let Part::Becomes(ticket) = &changes.ticket {
             self.look_up(Some(ticket)).await?;
         }
@@ -111,7 +111,7 @@ async fn edit(
     requests::outcome(tx, next).await
 }
 
-/// The wish that an edited request is. A time that has come doesn't have to come again.
+/// The input that an edited request is. A time that has come doesn't have to come again.
 fn changed(
     tx: &Transaction,
     request: &Request,

@@ -1,6 +1,6 @@
-//! Explaining: what the rules say of a wish before anybody asks, by the inventory in force.
+//! Explaining: what the rules say of an access request before anybody asks, by the inventory in force.
 //!
-//! Everybody may have their own wishes explained; admins and auditors anybody's. What would have to be
+//! Everybody may have their own requests explained; admins and auditors anybody's. What would have to be
 //! otherwise for another answer, and where in which folder a rule stands, is for those who oversee: it
 //! would show others how to get around a rule.
 
@@ -21,7 +21,7 @@ use crate::model::inventory::Inventory;
 use crate::policy::risk;
 
 impl Access {
-    /// What the rules say of this wish: of the actor's own, or of somebody else's.
+    /// What the rules say of this request: of the actor's own, or of somebody else's.
     ///
     /// # Errors
     /// Where the actor may not ask about them, or there is no such person, target, login or database.
@@ -36,7 +36,7 @@ impl Access {
         if !own {
             actor.must_oversee()?;
         }
-        self.kernel.paced(&actor.principal.id).await?;
+        self.kernel.limit_requests(&actor.principal.id).await?;
         let asker = who.filter(|_| !own).map_or_else(|| actor.asker(), stranger);
         let (now, inventory) = (self.kernel.now(), self.kernel.inventory());
         let risk = if own {
@@ -89,7 +89,7 @@ fn stranger(principal: PrincipalId) -> Asker {
     Asker { principal, device, carrier: Carrier::Session, credential, place, touch }
 }
 
-/// What somebody is told who doesn't oversee the rules.
+/// What somebody reads who doesn't oversee the rules.
 fn discreet(explanation: Explanation) -> Explanation {
     let rules = explanation.rules.into_iter().map(|mut rule| {
         let name = Path::new(&rule.place.file).file_name();
@@ -107,7 +107,7 @@ impl Inventory {
         facts: &Facts,
     ) -> Result<Explanation, ControlError> {
         let person = self.people.get(who).ok_or(Refusal::NotFound("person"))?;
-        let (world, calendar) = (self.seen_by_rules(), &self.world.calendar);
+        let (world, calendar) = (self.seen_by_rules(), &self.context.calendar);
         let clock = |now| calendar.local(now);
         let inquiry = Inquiry { book: &self.rules, world: &world, clock: &clock };
         let facts = self.informed(&person.principal, facts);
@@ -134,7 +134,7 @@ impl Inventory {
         let mapped = issuers.clone().filter_map(|issuer| issuer.groups.as_ref());
         let mapped = mapped.flat_map(|groups| groups.values().cloned());
         let elsewhere: BTreeSet<GroupName> =
-            mapped.chain(self.world.rosters.keys().cloned()).collect();
+            mapped.chain(self.context.rosters.keys().cloned()).collect();
         World {
             people: people.collect(),
             targets: (*self.targets).clone(),

@@ -34,7 +34,7 @@ impl Access {
             reason.as_deref().unwrap_or_default(),
             crate::access::input::REASON_MAX,
         )?;
-        self.kernel.paced(&actor.principal.id).await?;
+        self.kernel.limit_requests(&actor.principal.id).await?;
         let (access, asker, id) = (self.clone(), actor.asker(), id.clone());
         self.kernel
             .to_the_end(async move {

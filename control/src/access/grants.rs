@@ -89,7 +89,7 @@ impl Access {
         reason: String,
     ) -> Result<InForce<Grant>, ControlError> {
         let (access, actor, id) = (self.clone(), actor.clone(), id.clone());
-        let end = End::Revoked(told(&actor.principal.name, &reason));
+        let end = End::Revoked(describe(&actor.principal.name, &reason));
         self.kernel.to_the_end(async move { access.end_grant(&actor, &id, end).await }).await
     }
 
@@ -190,7 +190,7 @@ impl Access {
     }
 }
 
-fn told(name: &str, reason: &str) -> String {
+fn describe(name: &str, reason: &str) -> String {
     let reason = crate::model::event::clip(reason, 500);
     if reason.is_empty() { format!("by {name}") } else { format!("by {name}: {reason}") }
 }
@@ -220,7 +220,7 @@ async fn use_grant(
     if let Some(step_up) = touch {
         let (about, now) = ((&visit.session, &grant.id), tx.now);
         store::proofs::insert_session(tx.db(), about, &step_up.id, now).await?;
-        let detail = json!({ "grant": grant.id, "step_up": step_up::told(step_up) });
+        let detail = json!({ "grant": grant.id, "step_up": step_up::to_json(step_up) });
         let event = Event::new(holder(&grant), AuditKind::SessionProved, &visit.session, detail);
         tx.record(event).await?;
     }
@@ -347,7 +347,7 @@ fn is_vouched(visit: &Visit, asked: &Stored) -> bool {
 
 /// A step-up is wanted: because of what is unusual, where something is.
 fn told_why(mut error: ControlError, unusual: &Unusual) -> ControlError {
-    let because = unusual.told();
+    let because = unusual.describe();
     if let ControlError::Refused(Refusal::StepUpNeeded { why, .. }) = &mut error
         && !because.is_empty()
     {

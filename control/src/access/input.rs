@@ -29,7 +29,7 @@ pub struct AccessRequestInput {
 }
 
 impl AccessRequestInput {
-    /// A wish for this, of which nothing more is said.
+    /// A request for this, of which nothing more is said.
     #[must_use]
     pub fn new(resource: Resource) -> Self {
         Self {

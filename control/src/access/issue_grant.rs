@@ -28,7 +28,7 @@ pub(crate) fn can_be_extended(
 }
 
 /// Gives what a request asks for, since its terms are met.
-pub(crate) async fn give(
+pub(crate) async fn issue(
     tx: &mut Transaction,
     request: &Request,
 ) -> Result<Vec<Grant>, ControlError> {
@@ -44,7 +44,7 @@ pub(crate) async fn give(
     }
     let mut grants = Vec::new();
     for resource in request.resources() {
-        grants.push(give_one(tx, request, resource).await?);
+        grants.push(issue_one(tx, request, resource).await?);
     }
     Ok(grants)
 }
@@ -67,7 +67,7 @@ async fn lengthen(
 }
 
 /// What the audit log tells of a yes that nobody was asked for: the rules that had a say, and the
-/// facts that they looked at. Where people decided, they are told, and this is nothing.
+/// facts that they looked at. Where people decided, they are named, and this is nothing.
 async fn decided_by(
     tx: &mut Transaction,
     request: &Request,
@@ -82,7 +82,7 @@ async fn decided_by(
 }
 
 /// One of the things that a request asks for; what was given meanwhile stays as it is.
-async fn give_one(
+async fn issue_one(
     tx: &mut Transaction,
     request: &Request,
     resource: &Resource,

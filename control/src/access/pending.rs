@@ -57,7 +57,7 @@ pub(crate) async fn relax(
         return Ok(true);
     }
     transitions::put_request(tx, &next, By::Control, AuditKind::RequestGranted, detail).await?;
-    issue_grant::give(tx, &next).await?;
+    issue_grant::issue(tx, &next).await?;
     Ok(true)
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::access::input::{Answer, REASON_MAX, Yes};
 use crate::access::load::stored;
-use crate::access::step_up::{Wanted, check_given, told};
+use crate::access::step_up::{Wanted, check_given, to_json};
 use crate::access::{Access, issue_grant, load, step_up, transitions};
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
@@ -137,7 +137,7 @@ impl Access {
             within: request.terms.step_up,
             ..Wanted::new(actor, Purpose::Ask, request.subject())
         };
-        let shown = [statement::of_wish(&request, &name)];
+        let shown = [statement::of_request(&request, &name)];
         let step_up = check_given(&mut tx, &need, given, &shown).await?;
         let (next, _) = proved(&mut tx, &request, step_up).await?;
         tx.commit().await?;
@@ -166,7 +166,7 @@ async fn approve(
     request.may_decide(&by)?;
     let step_up =
         crate::access::step_up::for_approval(tx, actor, request, step_up.as_ref()).await?;
-    let proof = step_up.as_ref().map(step_up::told);
+    let proof = step_up.as_ref().map(step_up::to_json);
     let detail = json!({ "digest": digest, "shorten": shorten, "step_up": proof });
     let event = RequestEvent::Approve { by, digest, shorten, step_up };
     let next = request.apply(event, tx.now)?;
@@ -193,7 +193,7 @@ pub(crate) async fn outcome(
     if request.is_pending() {
         return Ok((request, Vec::new()));
     }
-    let grants = issue_grant::give(tx, &request).await?;
+    let grants = issue_grant::issue(tx, &request).await?;
     Ok((request, grants))
 }
 
@@ -216,7 +216,7 @@ pub(crate) async fn proved(
     request: &Request,
     step_up: StepUp,
 ) -> Result<Answer, ControlError> {
-    let detail = json!({ "step_up": told(&step_up) });
+    let detail = json!({ "step_up": to_json(&step_up) });
     let by = By::Principal(step_up.principal.clone());
     let next = request.apply(RequestEvent::StepUp { step_up }, tx.now)?;
     transitions::put_request(tx, &next, by, AuditKind::RequestProved, detail).await?;

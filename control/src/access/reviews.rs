@@ -136,7 +136,7 @@ pub(crate) async fn alarm(
 /// The groups whose approval the rules would have wanted without the emergency.
 fn would_approve(tx: &Transaction, request: &Request, grant: &Grant) -> BTreeSet<GroupName> {
     let facts = Facts { act: Act::Connect, ..Facts::new(tx.now, None).about(request) };
-    let judged = tx.inventory.judge(&grant.principal, &grant.resource, &facts);
-    let terms = judged.map(|(_, terms)| terms.approvals).unwrap_or_default();
+    let evaluated = tx.inventory.evaluate(&grant.principal, &grant.resource, &facts);
+    let terms = evaluated.map(|(_, terms)| terms.approvals).unwrap_or_default();
     terms.quorums().map(|quorum| quorum.group.clone()).collect()
 }

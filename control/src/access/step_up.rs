@@ -35,7 +35,7 @@ const UNRULED: Ttl = Ttl::from_secs(300);
 const REMEMBERED: Ttl = Ttl::from_secs(24 * 3_600);
 
 /// What audit events tell of a step-up: with which key, and what was agreed to.
-pub(crate) fn told(given: &StepUp) -> Value {
+pub(crate) fn to_json(given: &StepUp) -> Value {
     json!({
         "id": given.id, "kind": given.kind, "credential": given.credential,
         "digest": given.digest, "at": given.at.to_string(), "bound": given.bound,
@@ -136,7 +136,7 @@ pub(crate) enum Way {
 
 impl Inventory {
     /// How old a touch may be with which this person lets a connection go on, where the rules want
-    /// one. What they refuse is told to the connection, with why; it takes no touch.
+    /// one. What they refuse is reported to the connection, with why; it takes no touch.
     fn touch_for(&self, actor: &Actor, view: &HoldView, facts: &Facts) -> Option<Ttl> {
         let facts = Facts {
             ticket: view.ticket.clone(),
@@ -144,8 +144,8 @@ impl Inventory {
             ttl: view.ttl,
             ..facts.clone()
         };
-        let judged = self.judge(&actor.principal.id, &view.resource, &facts);
-        judged.ok().and_then(|(_, terms)| terms.step_up)
+        let evaluated = self.evaluate(&actor.principal.id, &view.resource, &facts);
+        evaluated.ok().and_then(|(_, terms)| terms.step_up)
     }
 }
 

@@ -67,7 +67,7 @@ impl Access {
     /// Forgets what is of no use any more.
     pub(crate) async fn forget(&self) {
         self.identity.forget();
-        self.kernel.pace().forget();
+        self.kernel.request_limits().forget();
         self.kernel.high_water().forget(self.kernel.now());
         let now = self.kernel.now().millis();
         let before = |span: Ttl| Timestamp::from_millis(now.saturating_sub(span.millis()));

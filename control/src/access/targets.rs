@@ -58,11 +58,11 @@ impl Access {
         let now = self.kernel.now();
         self.kernel.not_locked(asker, resource, now)?;
         let inventory = self.kernel.inventory();
-        let judged = inventory.judge(&asker.principal, resource, &Facts::new(now, None));
-        judged.map(|(_, terms)| terms)
+        let evaluated = inventory.evaluate(&asker.principal, resource, &Facts::new(now, None));
+        evaluated.map(|(_, terms)| terms)
     }
 
-    /// What the rules want to be told by somebody who asks for all of this, as far as they give it.
+    /// What the rules want to know from somebody who asks for all of this, as far as they give it.
     pub(crate) fn words(&self, actor: &Actor, wanted: &[Resource]) -> Words {
         let asker = actor.asker();
         let inventory = self.kernel.inventory();

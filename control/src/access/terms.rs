@@ -14,8 +14,8 @@ pub(crate) fn terms_of(
     all: &[Resource],
     facts: &Facts,
 ) -> Result<Terms, Rejection> {
-    let judge = |resource| tx.inventory.judge(&asker.principal, resource, facts);
-    let each = all.iter().map(|resource| judge(resource).map(|(_, terms)| terms));
+    let evaluate = |resource| tx.inventory.evaluate(&asker.principal, resource, facts);
+    let each = all.iter().map(|resource| evaluate(resource).map(|(_, terms)| terms));
     let mut sum: Option<Terms> = None;
     for terms in each {
         let terms = terms?;

@@ -22,7 +22,7 @@ impl Access {
     pub(crate) fn asked_source(&self) -> Option<Arc<crate::model::tickets::TicketSource>> {
         let inventory = self.kernel.inventory();
         let wanted = inventory.rules.reads("ticket_state");
-        inventory.world.tickets.clone().filter(|_| wanted)
+        inventory.context.tickets.clone().filter(|_| wanted)
     }
 
     /// Finds out how a ticket stands that somebody has just named, unless that is known.
@@ -33,7 +33,7 @@ impl Access {
         let (Some(ticket), Some(source)) = (ticket, self.asked_source()) else { return Ok(()) };
         let now = self.kernel.now();
         let inventory = self.kernel.inventory();
-        let known = inventory.world.learned.tickets.get(ticket).map(|standing| standing.at);
+        let known = inventory.context.learned.tickets.get(ticket).map(|standing| standing.at);
         if known.is_some_and(|at| now < at.after(source.refresh)) {
             return Ok(());
         }
@@ -122,7 +122,7 @@ pub(crate) async fn hear_of_ticket(
     let now = tx.now;
     learned::put(tx.db(), learned::Kind::Ticket, ticket.as_str(), &state, now).await?;
     let mut next = (*tx.inventory).clone();
-    let tickets = &mut next.world.learned.tickets;
+    let tickets = &mut next.context.learned.tickets;
     let standing = Standing { state: state.clone(), at: now };
     let before = tickets.insert(ticket.clone(), standing);
     if tickets.len() > MOST {

@@ -86,7 +86,7 @@ async fn hear(tx: &mut Transaction, id: &str, message: Message) -> Result<Closed
         "state": crate::model::event::clip(&state, 100), "ended": closed.ended,
         "withdrawn": closed.withdrawn, "message": id,
     });
-    tx.record(Event::new(By::Hook(SPEAKER), AuditKind::TicketTold, &ticket, detail)).await?;
+    tx.record(Event::new(By::Hook(SPEAKER), AuditKind::TicketReported, &ticket, detail)).await?;
     ticket_state::hear_of_ticket(tx, &ticket, Some(state), "its message").await?;
     Ok(closed)
 }

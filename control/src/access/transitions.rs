@@ -35,7 +35,7 @@ pub(crate) async fn add_request(
         "ticket": request.ticket, "act": request.act, "extends": request.extends,
         "starts_at": request.starts_at.map(|at| at.to_string()),
         "needs": needs, "rules": request.terms.rules, "digest": request.digest(),
-        "source": source, "step_up": request.step_up, "unusual": unusual.told(),
+        "source": source, "step_up": request.step_up, "unusual": unusual.describe(),
         "terms": request.terms, "on_call": facts.on_call, "ticket_state": facts.ticket_state,
         "risk": unusual.risk,
     });
@@ -116,7 +116,7 @@ pub(crate) async fn step_because(
     Ok(next)
 }
 
-/// What proxies hear of a grant. An end takes the wish for a later one with it.
+/// What proxies hear of a grant. An end withdraws the request for a later one.
 async fn announce(tx: &mut Transaction, grant: &Grant) -> Result<(), ControlError> {
     tx.news.leases.extend(grant.lease());
     if let GrantState::Ended { end, .. } = &grant.state {

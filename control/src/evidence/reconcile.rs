@@ -29,7 +29,7 @@ use crate::model::view::{SessionEnd, SessionView};
 use crate::store::sessions as rows;
 use crate::store::sessions::Stored;
 
-/// How a session ended that nobody told the end of.
+/// How a session ended of which no end was reported.
 pub(crate) const UNKNOWN: &str = "unknown";
 /// Files that were changed so long before the last comparison are looked at again, in seconds.
 const SLACK: i64 = 24 * 3_600;
@@ -137,10 +137,10 @@ async fn compare(
         return broken(tx, id, Some(kept), &why).await;
     }
     let end = match kept.session.ended {
-        Some(told) if !kept.assumed => SessionEnd {
-            statements: told.statements.max(proof.end.statements),
+        Some(reported) if !kept.assumed => SessionEnd {
+            statements: reported.statements.max(proof.end.statements),
             head: proof.end.head.clone(),
-            ..told
+            ..reported
         },
         Some(_) | None => proof.end.clone(),
     };

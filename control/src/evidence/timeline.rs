@@ -1,7 +1,7 @@
-//! What became of something, told from the audit log alone: for a session who it was, how they had
+//! What became of something, from the audit log alone: for a session who it was, how they had
 //! proved it, when and with which key or device, and whose approvals and step-ups let it in.
 //!
-//! The log names things by their ids. The story follows these from event to event, and tells each in
+//! The log names things by their ids. The timeline follows these from event to event, and describes each in
 //! plain words, oldest first; the events themselves come with it.
 
 pub(crate) mod describe;
@@ -18,19 +18,19 @@ use crate::model::error::{ControlError, Refusal};
 use crate::model::view::AuditView;
 use crate::store;
 
-/// How many things a story follows, so that it stays one.
+/// How many things a timeline follows, so that it stays one.
 const THINGS: usize = 40;
-/// How many events it tells at most.
+/// How many events it has at most.
 const EVENTS: i64 = 500;
 
 /// What became of something.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Story {
+pub struct Timeline {
     /// Of what.
     pub about: String,
     /// In plain words, oldest first.
-    pub told: Vec<String>,
-    /// The events that it is told from.
+    pub lines: Vec<String>,
+    /// The events that it is made from.
     pub events: Vec<AuditView>,
 }
 
@@ -40,7 +40,7 @@ impl Evidence {
     ///
     /// # Errors
     /// Where the actor is neither, or the log knows nothing of it.
-    pub async fn story(&self, actor: &Actor, about: &str) -> Result<Story, ControlError> {
+    pub async fn timeline(&self, actor: &Actor, about: &str) -> Result<Timeline, ControlError> {
         actor.must_oversee()?;
         let db = &mut *self.kernel.store().read().await?;
         let mut events = BTreeMap::new();
@@ -62,7 +62,7 @@ impl Evidence {
         let events: Vec<AuditView> = events.into_values().collect();
         let lines =
             events.iter().map(|event| format!("{}  {}", event.at, describe(event))).collect();
-        Ok(Story { about: about.to_owned(), told: lines, events })
+        Ok(Timeline { about: about.to_owned(), lines, events })
     }
 }
 

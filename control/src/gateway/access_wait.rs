@@ -1,4 +1,4 @@
-//! A connection asks for a grant, and waits for it where it wants to: the story that one call of
+//! A connection asks for a grant, and waits for it where it wants to: the flow that one call of
 //! `Ask` tells, from the code to the grant or the refusal.
 //!
 //! It ends with its caller: what isn't confirmed by then is dead, and what was asked by then in
@@ -42,35 +42,35 @@ pub(crate) struct Caller {
 
 type Events = mpsc::Sender<Result<v1::AskEvent, Status>>;
 
-/// Tells the story to its end, or until nobody listens.
+/// Tells the flow to its end, or until nobody listens.
 pub(crate) async fn serve(gateway: Gateway, caller: Caller, events: Events) {
-    let mut story = Story { gateway: &gateway, caller, events: &events };
+    let mut flow = AskFlow { gateway: &gateway, caller, events: &events };
     let ended = tokio::select! {
         () = events.closed() => return,
         () = gateway.kernel.closing().cancelled() => Err(refused("closing", "the gateway is shutting down")),
-        ended = story.tell() => ended,
+        ended = flow.run() => ended,
     };
     let last = match ended {
         Ok(granted) => Event::Granted(granted),
         Err(refused) => Event::Refused(refused),
     };
-    let _ = story.say(last).await;
+    let _ = flow.say(last).await;
 }
 
-struct Story<'a> {
+struct AskFlow<'a> {
     gateway: &'a Gateway,
     caller: Caller,
     events: &'a Events,
 }
 
-impl Story<'_> {
-    async fn tell(&mut self) -> Result<v1::Granted, v1::Refused> {
+impl AskFlow<'_> {
+    async fn run(&mut self) -> Result<v1::Granted, v1::Refused> {
         if self.caller.waiting == Waiting::No {
             let known = self.caller.identity.as_ref();
             let (principal, authn) = known.ok_or_else(|| self.unidentified())?;
             return self.at_once(self.known(principal, authn)).await;
         }
-        let entered = self.gateway.own.holds.enter(self.source());
+        let entered = self.gateway.own.pending.enter(self.source());
         let mut place = entered.map_err(|refusal| self.refusal(&refusal))?;
         let identity = self.caller.identity.as_ref();
         let asker = match identity.map(|(principal, authn)| self.known(principal, authn)) {
@@ -86,7 +86,7 @@ impl Story<'_> {
     /// Has a known person touch for this connection, where the rules want it and they didn't lately,
     /// or say on its page what their client had no way to say.
     async fn touched(&mut self, place: &mut Place, asker: Asker) -> Result<Asker, v1::Refused> {
-        let requested = self.wish();
+        let requested = self.input();
         let wants = async {
             let touch = self.gateway.access.wants_touch(&asker, &requested).await?;
             Ok(touch || self.gateway.access.lacks_words(&asker, &requested).await?.is_some())
@@ -99,7 +99,7 @@ impl Story<'_> {
     }
 
     async fn at_once(&self, asker: Asker) -> Result<v1::Granted, v1::Refused> {
-        let asked = self.gateway.access.ask_for(asker, self.wish(), Waiting::No).await;
+        let asked = self.gateway.access.ask_for(asker, self.input(), Waiting::No).await;
         let asked = asked.map_err(|error| self.why(&error))?;
         let (request, revision) = (&asked.request, asked.revision);
         let grant = asked.grant.ok_or_else(|| self.must_ask("approval is wanted"))?;
@@ -173,7 +173,7 @@ impl Story<'_> {
     async fn granted(&self, asker: Asker) -> Result<v1::Granted, v1::Refused> {
         // Listening begins before asking, so that no decision falls in between.
         let mut decided = self.gateway.kernel.decided().subscribe();
-        let asked = self.gateway.access.ask_for(asker, self.wish(), Waiting::Yes).await;
+        let asked = self.gateway.access.ask_for(asker, self.input(), Waiting::Yes).await;
         let asked = asked.map_err(|error| self.why(&error))?;
         if let Some(grant) = &asked.grant {
             return Ok(self.grant(grant, &asked.request, asked.revision));
@@ -224,7 +224,7 @@ impl Story<'_> {
                         == (&wanted.target, &wanted.login)
                 };
                 let grant = given.into_iter().find(named).ok_or_else(none)?;
-                let revision = self.gateway.kernel.told().await;
+                let revision = self.gateway.kernel.published_revision().await;
                 return Ok(Some(Ok(self.grant(&grant, &request, revision))));
             }
             RequestState::Denied { by, reason, .. } => {
@@ -266,7 +266,7 @@ impl Story<'_> {
         }
     }
 
-    fn wish(&self) -> AccessRequestInput {
+    fn input(&self) -> AccessRequestInput {
         AccessRequestInput {
             ttl: self.caller.ttl,
             reason: self.caller.reason.clone(),

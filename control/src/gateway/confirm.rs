@@ -19,7 +19,7 @@ impl Gateway {
     /// Whether a connection of this public name waits. It says nothing about the connection.
     #[must_use]
     pub fn hold_waits(&self, id: &str) -> bool {
-        self.own.holds.waits(id, self.kernel.now())
+        self.own.pending.waits(id, self.kernel.now())
     }
 
     /// The waiting connection of a code that somebody typed.
@@ -31,11 +31,11 @@ impl Gateway {
     }
 
     /// What waits under a code that somebody gave, and the code as it is kept. A code under which nothing
-    /// waits for them is a guess, and told of.
+    /// waits for them is a wrong guess, and recorded.
     async fn held(&self, actor: &Actor, code: &str) -> Result<(String, HoldView), ControlError> {
         self.identity.limits().code(&actor.principal.id)?;
         let held = ids::read_code(code).and_then(|code| {
-            let view = self.own.holds.view(&code, actor, self.kernel.now()).ok()?;
+            let view = self.own.pending.view(&code, actor, self.kernel.now()).ok()?;
             Some((code, view))
         });
         match held {
@@ -73,23 +73,23 @@ impl Gateway {
         code: &str,
         (digest, step_up): (&Digest, Option<&StepUpId>),
     ) -> Result<HoldView, ControlError> {
-        let shown = self.own.holds.view(code, actor, self.kernel.now())?;
+        let shown = self.own.pending.view(code, actor, self.kernel.now())?;
         if let Some(unsaid) = self.access.lacks(actor, &shown).await? {
             return Err(Rejection::Unsaid(unsaid).into());
         }
         let mut tx = self.kernel.begin().await?;
         tx.acting(actor)?;
-        let looked_at = self.own.holds.view(code, actor, tx.now)?;
+        let looked_at = self.own.pending.view(code, actor, tx.now)?;
         if looked_at.digest != *digest {
             return Err(Refusal::Conflict(ANOTHER.to_owned()).into());
         }
         let step_up = crate::access::step_up::for_hold(&mut tx, actor, &looked_at, step_up).await?;
-        let Hold { view, answer, .. } = self.own.holds.take(code, &looked_at)?;
+        let Hold { view, answer, .. } = self.own.pending.take(code, &looked_at)?;
         let detail = json!({
             "resource": view.resource.to_string(), "client": view.client,
             "application": view.application, "digest": digest, "reason": view.reason,
             "ticket": view.ticket,
-            "step_up": step_up.as_ref().map(step_up::told),
+            "step_up": step_up.as_ref().map(step_up::to_json),
         });
         tx.record(Event::new(actor, AuditKind::HoldConfirmed, &view.id, detail)).await?;
         tx.commit().await?;
@@ -116,6 +116,6 @@ impl Gateway {
         if looked_at.digest != *digest {
             return Err(Refusal::Conflict(ANOTHER.to_owned()).into());
         }
-        Ok(self.own.holds.say(&code, &looked_at, said)?)
+        Ok(self.own.pending.say(&code, &looked_at, said)?)
     }
 }

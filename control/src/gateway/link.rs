@@ -224,7 +224,7 @@ fn to_wire(credential: &Upstream) -> v1::Credential {
     v1::Credential { credential: Some(credential) }
 }
 
-/// Why an access token isn't taken is told where it was proven to be one.
+/// Why an access token isn't taken is reported where it was proven to be one.
 fn bearer_status(error: BearerError) -> Status {
     let message = error.to_string();
     match error {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::access::Access;
 use crate::evidence::Evidence;
-use crate::gateway::pending_connections::Holds;
+use crate::gateway::pending_connections::PendingConnections;
 use crate::identity::Identity;
 use crate::kernel::Kernel;
 
@@ -25,5 +25,5 @@ pub struct Gateway {
 
 /// What this layer alone uses.
 pub(crate) struct State {
-    pub(crate) holds: Holds,
+    pub(crate) pending: PendingConnections,
 }

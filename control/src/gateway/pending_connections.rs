@@ -27,7 +27,7 @@ const MOST: usize = 10_000;
 const MOST_EACH: usize = 100;
 
 /// All that wait.
-pub(crate) struct Holds {
+pub(crate) struct PendingConnections {
     table: Arc<Mutex<Table>>,
     waiting: IntGauge,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Place {
     offered: Option<(String, String)>,
 }
 
-impl Holds {
+impl PendingConnections {
     pub(crate) fn new(waiting: IntGauge) -> Self {
         let table = Arc::default();
         Self { table, waiting }
@@ -103,8 +103,8 @@ impl Holds {
     /// Whether a connection of this public name waits for its code.
     pub(super) fn waits(&self, id: &str, now: Timestamp) -> bool {
         let table = lock(&self.table);
-        let mut holds = table.by_code.values();
-        holds.any(|hold| hold.view.id == id && now < hold.view.expires_at)
+        let mut waiting = table.by_code.values();
+        waiting.any(|hold| hold.view.id == id && now < hold.view.expires_at)
     }
 
     /// What waits under this code, for whom it may be: from then on it is their login session's. To
@@ -196,7 +196,7 @@ pub(crate) fn digest(view: &HoldView) -> Digest {
         view.ticket.as_ref().map_or("", Ticket::as_str),
         &view.asked_at.millis().to_string(),
     ] {
-        // Lengths keep two different holds from running together into one text.
+        // Lengths keep two different connections from running together into one text.
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }

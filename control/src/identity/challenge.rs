@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::identity::Identity;
 use crate::identity::passkeys::{check, evidence};
-use crate::identity::proof::{Challenge, Factors, Failure, PATIENCE, Proof};
+use crate::identity::proof::{Challenge, Factors, Failure, Proof, TIMEOUT};
 use crate::identity::totp::codes;
 use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
@@ -171,7 +171,7 @@ pub(crate) fn asked(tx: &Transaction, actor: &Actor, statement: Statement) -> As
         principal: actor.principal.id.clone(),
         login: actor.login.clone(),
         nonce: rand::random::<[u8; 32]>().to_vec(),
-        expires_at: tx.now.after(PATIENCE),
+        expires_at: tx.now.after(TIMEOUT),
         used_at: None,
         statement,
     }

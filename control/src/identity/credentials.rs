@@ -148,7 +148,7 @@ pub(crate) async fn take_back(
         let lock = Lock {
             id: ids::fresh("lk")?,
             subject: Subject::Credential(credential),
-            reason: format!("it was taken back with its sign-in: {}", why.told()),
+            reason: format!("it was taken back with its sign-in: {}", why.describe()),
             by: whose.clone(),
             at: now,
             until: Some(brought.expires_at),

@@ -27,7 +27,7 @@ use crate::model::login::{AGENT_MAX, LoginSession, NewLogin, Origin, Rank};
 use crate::platform::ids;
 
 /// How long a code is good.
-const PATIENCE: Ttl = Ttl::from_secs(600);
+const TIMEOUT: Ttl = Ttl::from_secs(600);
 const SECRET: &str = "pdc_";
 
 /// A terminal's codes.
@@ -61,7 +61,7 @@ impl Identity {
             address: origin.address,
             agent: clip(&origin.agent, AGENT_MAX),
             asked_at: now,
-            expires_at: now.after(PATIENCE),
+            expires_at: now.after(TIMEOUT),
             digest: Digest::from(String::new()),
         };
         view.digest = digest(&view);
@@ -76,7 +76,7 @@ impl Identity {
             reader: None,
             answer: Answer::None,
         };
-        self.own.devices.enter(&ids::hash(&device_code), ask, now)?;
+        self.own.devices.insert(&ids::hash(&device_code), ask, now)?;
         Ok(Offered { device_code, user_code, expires_at, interval: INTERVAL })
     }
 
@@ -120,7 +120,7 @@ impl Identity {
         proof: Option<(&str, Proof)>,
     ) -> Result<DeviceView, ControlError> {
         let code = self.typed(actor, code)?;
-        let step_up = self.touched(actor, &code, proof).await?;
+        let step_up = self.step_up(actor, &code, proof).await?;
         let (identity, actor) = (self.clone(), actor.clone());
         self.kernel
             .to_the_end(async move {
@@ -133,7 +133,7 @@ impl Identity {
                     &actor,
                     AuditKind::DeviceConfirmed,
                     &view.id,
-                    told(&view, &actor, step_up.as_ref()),
+                    to_json(&view, &actor, step_up.as_ref()),
                 ))
                 .await?;
                 tx.commit().await?;
@@ -144,7 +144,7 @@ impl Identity {
     }
 
     /// The proof of somebody who has something to prove themselves with; none of others.
-    async fn touched(
+    async fn step_up(
         &self,
         actor: &Actor,
         code: &str,
@@ -183,7 +183,7 @@ impl Identity {
                     &actor,
                     AuditKind::DeviceDenied,
                     &view.id,
-                    told(&view, &actor, None),
+                    to_json(&view, &actor, None),
                 ))
                 .await?;
                 tx.commit().await.map(drop)
@@ -216,8 +216,8 @@ impl Identity {
     }
 }
 
-/// What the audit log tells of an answer.
-fn told(view: &DeviceView, actor: &Actor, step_up: Option<&StepUpId>) -> serde_json::Value {
+/// An answer as the audit log has it.
+fn to_json(view: &DeviceView, actor: &Actor, step_up: Option<&StepUpId>) -> serde_json::Value {
     json!({
         "device": view.device, "address": view.address, "agent": view.agent,
         "digest": view.digest, "login": actor.login, "step_up": step_up,

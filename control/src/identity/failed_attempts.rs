@@ -1,4 +1,4 @@
-//! What was tried and is no good: one-time links and typed codes, told in the audit log.
+//! What was tried and is no good: one-time links and typed codes, recorded in the audit log.
 //!
 //! Links are tried by anybody, within the bounds of `refusals.rs`. Whoever is signed in and types codes
 //! that nothing waits under is counted by their own name, and it counts as their failure.
@@ -28,7 +28,7 @@ impl Identity {
         what: &'static str,
     ) -> Result<T, ControlError> {
         let (identity, actor) = (self.clone(), actor.clone());
-        let counted = self.own.guesses.tell(&actor.principal.id);
+        let counted = self.own.failed_attempts.admit(&actor.principal.id);
         self.kernel
             .to_the_end(async move {
                 let mut tx = identity.kernel.begin().await?;

@@ -37,7 +37,7 @@ pub struct Invite {
 impl Identity {
     /// What an admin agrees to who makes a link for somebody.
     #[must_use]
-    pub fn invite_wish(&self, principal: &PrincipalId) -> Statement {
+    pub fn invite_statement(&self, principal: &PrincipalId) -> Statement {
         Statement {
             purpose: Purpose::Administer,
             subject: "invite".to_owned(),
@@ -80,7 +80,7 @@ impl Identity {
             let message = "a sign-in link for somebody takes a fresh touch of yours";
             return Err(self.kernel.step_up_needed("/invites", message));
         }
-        self.administer(actor, &self.invite_wish(principal), proven).await?;
+        self.administer(actor, &self.invite_statement(principal), proven).await?;
         self.invited(Some(actor), principal).await
     }
 

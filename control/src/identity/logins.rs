@@ -276,7 +276,7 @@ pub(crate) async fn open_login(
     store::logins::insert(tx.db(), &ids::hash(&token), &login).await?;
     store::proofs::insert_sign_in(tx.db(), now).await?;
     let actor = login.actor(&person);
-    tx.record(Event::new(&actor, AuditKind::LoginSignedIn, &login.id, told(&login))).await?;
+    tx.record(Event::new(&actor, AuditKind::LoginSignedIn, &login.id, to_json(&login))).await?;
     // Of a session that another let in, nobody has shown that its own place is theirs.
     if login.rank == Rank::Full && login.by.is_none() {
         risk::learn_place(tx, &login.principal, login.address, None).await?;
@@ -356,8 +356,8 @@ pub(crate) async fn end_logins_by_time(
     Ok(())
 }
 
-/// What the audit log tells of a sign-in.
-fn told(login: &LoginRecord) -> serde_json::Value {
+/// A sign-in as the audit log has it.
+fn to_json(login: &LoginRecord) -> serde_json::Value {
     let at_issuer = login.issuer.as_ref();
     json!({
         "method": login.method, "kind": login.kind.word(), "rank": login.rank.word(),

@@ -27,7 +27,7 @@ use crate::identity::issuers::Issuers;
 use crate::identity::oidc::outages::Outages;
 use crate::identity::passkeys::nonces::Nonces;
 use crate::identity::passkeys::party::Party;
-use crate::identity::rate_limits::{Exchanges, Flows, Guesses, Limits};
+use crate::identity::rate_limits::{ExchangeLimit, FailedAttempts, FlowLimit, Limits};
 use crate::kernel::Kernel;
 use crate::model::error::ControlError;
 use crate::model::settings::Settings;
@@ -45,13 +45,13 @@ pub(crate) struct State {
     pub(crate) issuers: Issuers,
     pub(crate) devices: Devices,
     pub(crate) outages: Outages,
-    pub(crate) flows: Flows,
+    pub(crate) flows: FlowLimit,
     pub(crate) limits: Limits,
-    pub(crate) guesses: Guesses,
+    pub(crate) failed_attempts: FailedAttempts,
     /// None where the public address has no host name: passkeys need one.
     pub(crate) party: Option<Party>,
     pub(crate) nonces: Nonces,
-    pub(crate) exchanges: Exchanges,
+    pub(crate) exchanges: ExchangeLimit,
 }
 
 impl State {
@@ -62,12 +62,12 @@ impl State {
             issuers: Issuers::new(clock.clone())?,
             devices: Devices::default(),
             outages: Outages::default(),
-            flows: Flows::new(),
+            flows: FlowLimit::new(),
             limits: Limits::new(),
-            guesses: Guesses::new(),
+            failed_attempts: FailedAttempts::new(),
             party: Party::of(&settings.public_url, settings.attestation.clone()),
             nonces: Nonces::new(),
-            exchanges: Exchanges::new(),
+            exchanges: ExchangeLimit::new(),
         })
     }
 }
@@ -81,7 +81,7 @@ impl Identity {
     /// Forgets tries that limit nobody any more.
     pub(crate) fn forget(&self) {
         self.own.limits.forget();
-        self.own.guesses.forget();
+        self.own.failed_attempts.forget();
         self.own.exchanges.forget();
         self.own.flows.forget();
     }

@@ -10,7 +10,7 @@ use crate::platform::ids::IdError;
 use crate::platform::vault::VaultError;
 
 /// How long somebody has to answer.
-pub(crate) const PATIENCE: Ttl = Ttl::from_secs(300);
+pub(crate) const TIMEOUT: Ttl = Ttl::from_secs(300);
 
 /// What a browser needs to prove a touch.
 #[derive(Debug, Clone, PartialEq)]

@@ -76,14 +76,14 @@ impl Limits {
     }
 }
 
-/// How many typed codes of each person are told.
-pub(crate) struct Guesses {
+/// How many wrong codes of each person are recorded.
+pub(crate) struct FailedAttempts {
     /// Ten at once, then one a minute.
     each: DefaultKeyedRateLimiter<PrincipalId>,
     left_out: AtomicU64,
 }
 
-impl Guesses {
+impl FailedAttempts {
     pub(crate) fn new() -> Self {
         let burst = NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::with_period(Duration::from_secs(60));
@@ -91,8 +91,8 @@ impl Guesses {
         Self { each: RateLimiter::keyed(quota), left_out: AtomicU64::new(0) }
     }
 
-    /// Whether this one is told: with how many were left out before it.
-    pub(super) fn tell(&self, whose: &PrincipalId) -> Option<u64> {
+    /// Whether this one is recorded: with how many were left out before it.
+    pub(super) fn admit(&self, whose: &PrincipalId) -> Option<u64> {
         if self.each.check_key(whose).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
             return None;
@@ -111,9 +111,9 @@ impl Guesses {
 pub(crate) const A_MINUTE: u32 = 600;
 
 /// How many tokens may be looked at, by network.
-pub(crate) struct Exchanges(pub(super) DefaultKeyedRateLimiter<Option<IpNet>>);
+pub(crate) struct ExchangeLimit(pub(super) DefaultKeyedRateLimiter<Option<IpNet>>);
 
-impl Exchanges {
+impl ExchangeLimit {
     pub(crate) fn new() -> Self {
         let most = NonZeroU32::new(A_MINUTE).unwrap_or(NonZeroU32::MIN);
         Self(RateLimiter::keyed(Quota::per_minute(most)))
@@ -129,9 +129,9 @@ impl Exchanges {
 pub(crate) const EACH: (u32, u32) = (100, 300);
 
 /// How often sign-ins begin, by network.
-pub(crate) struct Flows(pub(super) DefaultKeyedRateLimiter<Option<IpNet>>);
+pub(crate) struct FlowLimit(pub(super) DefaultKeyedRateLimiter<Option<IpNet>>);
 
-impl Flows {
+impl FlowLimit {
     pub(crate) fn new() -> Self {
         let of = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
         Self(RateLimiter::keyed(Quota::per_minute(of(EACH.0)).allow_burst(of(EACH.1))))
@@ -149,8 +149,8 @@ mod tests {
 
     #[test]
     fn few_codes_of_one_person_are_written_and_those_of_others_meanwhile() {
-        let guesses = Guesses::new();
-        let counted = |whose: &str| guesses.tell(&whose.parse().unwrap());
+        let attempts = FailedAttempts::new();
+        let counted = |whose: &str| attempts.admit(&whose.parse().unwrap());
         assert_eq!((0..1_000).filter(|_| counted("mallory").is_some()).count(), 10);
         assert_eq!(counted("bob"), Some(990));
     }

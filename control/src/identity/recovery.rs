@@ -24,14 +24,14 @@ use crate::platform::ids;
 use crate::store;
 
 /// How long a second person has to agree.
-const PATIENCE: Ttl = Ttl::from_secs(24 * 3_600);
+const TIMEOUT: Ttl = Ttl::from_secs(24 * 3_600);
 /// The longest reason, in letters.
 const REASON_MAX: usize = 500;
 
 impl Identity {
     /// What an admin agrees to who asks for a recovery.
     #[must_use]
-    pub fn recovery_wish(&self, principal: &PrincipalId, reason: &str) -> Statement {
+    pub fn recovery_statement(&self, principal: &PrincipalId, reason: &str) -> Statement {
         let line = |label: &str, text: &str| (label.to_owned(), text.to_owned());
         Statement {
             purpose: Purpose::Administer,
@@ -56,7 +56,7 @@ impl Identity {
         proven: Option<(&str, Proof)>,
     ) -> Result<RecoveryView, ControlError> {
         may_ask(&self.kernel.inventory(), actor, principal)?;
-        self.administer(actor, &self.recovery_wish(principal, reason), proven).await?;
+        self.administer(actor, &self.recovery_statement(principal, reason), proven).await?;
         let (identity, actor, principal) = (self.clone(), actor.clone(), principal.clone());
         let reason = clip(reason, REASON_MAX);
         self.kernel
@@ -71,7 +71,7 @@ impl Identity {
                     asked_by: by.into_principal().id,
                     reason,
                     asked_at: tx.now,
-                    expires_at: tx.now.after(PATIENCE),
+                    expires_at: tx.now.after(TIMEOUT),
                 };
                 store::recoveries::insert(tx.db(), &view).await?;
                 let detail = json!({ "principal": view.principal, "reason": view.reason });

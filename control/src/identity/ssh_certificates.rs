@@ -109,7 +109,7 @@ async fn certify_ssh(
     Ok(issued)
 }
 
-/// What is wrong with a key is told to the one who sent it.
+/// What is wrong with a key is reported to the one who sent it.
 fn refused(error: SshError) -> ControlError {
     match &error {
         SshError::PublicKey | SshError::Name { .. } => Refusal::Invalid(error.to_string()).into(),

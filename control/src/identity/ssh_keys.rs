@@ -39,7 +39,7 @@ const MOVED: Ttl = Ttl::from_secs(60);
 const CONFIGURATION: &str = "configuration";
 const DROPPED: &str = "the SSH key is no longer theirs in the configuration";
 /// How long a key waits for its person to agree.
-const PATIENCE: Ttl = Ttl::from_secs(3_600);
+const TIMEOUT: Ttl = Ttl::from_secs(3_600);
 
 impl Identity {
     /// SSH keys: the actor's own, or for those who oversee, everybody's. `Inbox` is read as `Mine`.
@@ -168,7 +168,7 @@ fn proper(name: &str) -> Result<String, Refusal> {
 }
 
 fn has_lapsed(key: &SshKeyView, now: Timestamp) -> bool {
-    key.confirmed_at.is_none() && key.added_at.after(PATIENCE) <= now
+    key.confirmed_at.is_none() && key.added_at.after(TIMEOUT) <= now
 }
 
 fn still_waits(key: &SshKeyView) -> Result<(), Refusal> {
@@ -229,7 +229,7 @@ async fn may_have_another(
     line: &str,
 ) -> Result<(), ControlError> {
     let (whose, now) = (&actor.principal.id, tx.now);
-    let since = Timestamp::from_millis(now.millis().saturating_sub(PATIENCE.millis()));
+    let since = Timestamp::from_millis(now.millis().saturating_sub(TIMEOUT.millis()));
     store::ssh_keys::lapse(tx.db(), whose, since).await?;
     let own = store::ssh_keys::list(tx.db(), Some(whose)).await?;
     if own.iter().any(|key| key.line == line) {

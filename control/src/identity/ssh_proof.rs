@@ -45,7 +45,7 @@ pub struct SshKeyChallenge {
     pub message: String,
     /// The fingerprint of the key, as OpenSSH shows it.
     pub fingerprint: String,
-    /// The file in which OpenSSH keeps such a key, unless it was told of another.
+    /// The file in which OpenSSH keeps such a key, unless another one was given.
     pub usual_file: &'static str,
     /// Until when it may be answered.
     pub expires_at: Timestamp,
@@ -144,7 +144,7 @@ fn site(address: &Url) -> String {
     address.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// What is signed: whose the key becomes, in words, and the challenge of the ceremony.
+/// What is signed: whose the key becomes, in words, and the challenge.
 fn message(gateway: &Url, asked: &Asked, fingerprint: &str) -> String {
     let challenge = URL_SAFE_NO_PAD.encode(asked.challenge());
     let (whose, site) = (&asked.principal, site(gateway));

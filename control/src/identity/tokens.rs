@@ -23,7 +23,7 @@ use crate::store::tokens::Stored;
 
 const PREFIX: &str = "pst_";
 
-/// A token, told once.
+/// A token, shown once.
 #[derive(Debug)]
 pub struct Minted {
     /// `pst_<id>_<secret>`. Only a digest of the secret is stored.
@@ -183,7 +183,7 @@ async fn mint(
     let person = tx.acting(actor)?;
     credentials::live_until(tx, &actor.login).await?;
     let facts = risk::assess_risk(tx, &actor.asker(), None).await?.facts(tx.now, None);
-    let (resource, _) = tx.inventory.judge(&person.principal.id, requested, &facts)?;
+    let (resource, _) = tx.inventory.evaluate(&person.principal.id, requested, &facts)?;
     let token = TokenView {
         id: ids::fresh_text("tk"),
         principal: person.principal.id,

@@ -58,7 +58,7 @@ pub(crate) struct Exchanged {
 /// Why a workload gets nothing.
 #[derive(Debug, Error)]
 pub(crate) enum ExchangeError {
-    /// The token, or who shows it, isn't accepted: told, and audited within bounds.
+    /// The token, or who shows it, isn't accepted: reported, and audited within bounds.
     #[error(transparent)]
     Refused(#[from] Unfit),
     /// Something failed.

@@ -1,4 +1,4 @@
-//! What proxies are told: a mirror of the leases, locks and targets, and the events that change it.
+//! What proxies receive: a mirror of the leases, locks and targets, and the events that change it.
 //!
 //! The mirror is changed and the event sent under one lock, and a snapshot is taken together with
 //! its subscription under the same lock: there is neither a gap nor an overlap between them.
@@ -54,7 +54,7 @@ pub(crate) struct News {
     pub(crate) gone: Vec<(GrantId, End)>,
     pub(crate) locks: Vec<Lock>,
     pub(crate) unlocked: Vec<LockId>,
-    /// All targets, where they changed; this is told by a snapshot.
+    /// All targets, where they changed; this goes out as a snapshot.
     pub(crate) targets: Option<Vec<Target>>,
     /// Cuts that the store doesn't have yet, sealed.
     pub(crate) unsettled: Vec<Vec<u8>>,

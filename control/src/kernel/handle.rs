@@ -17,7 +17,7 @@ use crate::kernel::cuts::Pending;
 use crate::kernel::feed::Feed;
 use crate::kernel::high_water::HighWater;
 use crate::kernel::metrics::Counts;
-use crate::kernel::rate_limit::Pace;
+use crate::kernel::rate_limit::RequestLimits;
 use crate::kernel::refusals::Refusals;
 use crate::kernel::state::{Kernel, Opened, State};
 use crate::model::error::{ControlError, InternalError};
@@ -53,7 +53,7 @@ impl Kernel {
             hooks: opened.hooks,
             vault: Vault::open(&settings.vault_key())?,
             refusals: Refusals::default(),
-            pace: Pace::new(),
+            request_limits: RequestLimits::new(),
             counts: opened.counts,
             http: Http::trusting(None)?,
             room: OnceLock::new(),
@@ -145,8 +145,8 @@ impl Kernel {
         &self.0.vault
     }
 
-    pub(crate) fn pace(&self) -> &Pace {
-        &self.0.pace
+    pub(crate) fn request_limits(&self) -> &RequestLimits {
+        &self.0.request_limits
     }
 
     pub(crate) fn counts(&self) -> &Counts {

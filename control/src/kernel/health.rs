@@ -1,6 +1,6 @@
 //! Whether control can write to its store: found out by writing, every few seconds and after a failure.
 //!
-//! Proxies are told that they may go on only while this works. When it works again, so does all else.
+//! Proxies may go on only while this works. When it works again, so does all else.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::platform::clock;
 use crate::store;
 
 /// The longest that a write may take before the store counts as one that can't be written.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// How soon it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -71,7 +71,7 @@ impl Kernel {
         let kernel = self.clone();
         let probe = self.to_the_end(async move { kernel.probe().await });
         let mut probe = std::pin::pin!(probe);
-        let result = match tokio::time::timeout(PATIENCE, &mut probe).await {
+        let result = match tokio::time::timeout(TIMEOUT, &mut probe).await {
             Ok(result) => result,
             Err(_) => {
                 self.unwritable(&"a write did not end in time");

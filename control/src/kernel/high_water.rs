@@ -42,7 +42,7 @@ pub(crate) fn compare(
     if store.epoch < point.epoch {
         return Err(Rollback::Epoch { found: store.epoch, known: point.epoch });
     }
-    // An older store was accepted, and the process was killed before the file told of it.
+    // An older store was accepted, and the process was killed before the file had it.
     if store.epoch > point.epoch {
         return Ok(());
     }
@@ -58,7 +58,7 @@ pub(crate) fn compare(
     Ok(())
 }
 
-/// Writes the high-water mark of a store that was restored from a backup. The first start then wants to be told
+/// Writes the high-water mark of a store that was restored from a backup. The first start then wants to hear
 /// that what happened after `made_at` is lost; without it, nothing happened since.
 ///
 /// # Errors
@@ -263,7 +263,7 @@ pub(crate) fn may_wait(kind: AuditKind) -> bool {
         | AuditKind::StoreRolledBack
         | AuditKind::StoreWritable
         | AuditKind::TicketLearned
-        | AuditKind::TicketTold
+        | AuditKind::TicketReported
         | AuditKind::TicketsSilent
         | AuditKind::TokenRevoked
         | AuditKind::TotpAdded

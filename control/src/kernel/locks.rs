@@ -1,4 +1,4 @@
-//! Locks as they are written and told, and whom a lock on a group means.
+//! Locks as they are written and published, and whom a lock on a group means.
 
 use policies::{Lock, LockId};
 use serde_json::json;

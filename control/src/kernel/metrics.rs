@@ -13,13 +13,13 @@ pub(crate) struct Counts {
     pub(crate) requests: IntCounterVec,
     pub(crate) holds: IntGauge,
     pub(crate) source_failures: IntCounterVec,
-    pub(crate) notifications: Told,
+    pub(crate) notifications: NotificationCounts,
     pub(crate) store_writable: IntGauge,
     pub(super) cuts_pending: IntGauge,
 }
 
 /// What is counted of messages to people.
-pub(crate) struct Told {
+pub(crate) struct NotificationCounts {
     pub(super) total: IntCounterVec,
     pub(super) waiting: IntGauge,
     pub(super) dead: IntGauge,
@@ -45,7 +45,7 @@ impl Counts {
             requests: IntCounterVec::new(outcomes, &["outcome"]).map_err(broken)?,
             holds: gauge("postern_holds_waiting", "Connections that wait for a person's act.")?,
             source_failures: IntCounterVec::new(failures, &["source"]).map_err(broken)?,
-            notifications: Told::new()?,
+            notifications: NotificationCounts::new()?,
             store_writable: gauge(
                 "postern_store_writable",
                 "Whether control can write to its store: 1 where it can, 0 where it can't.",
@@ -58,7 +58,7 @@ impl Counts {
     }
 }
 
-impl Told {
+impl NotificationCounts {
     fn new() -> Result<Self, ControlError> {
         let broken = |error: prometheus::Error| Refusal::Invalid(error.to_string());
         let gauge = |name: &str, help: &str| IntGauge::new(name, help).map_err(broken);

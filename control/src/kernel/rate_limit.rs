@@ -19,13 +19,13 @@ const AT_ONCE: u32 = 300;
 const SILENCE: Duration = Duration::from_secs(600);
 
 /// How often people ask.
-pub(crate) struct Pace {
+pub(crate) struct RequestLimits {
     pub(super) each: DefaultKeyedRateLimiter<PrincipalId>,
-    pub(super) told: DefaultKeyedRateLimiter<PrincipalId>,
+    pub(super) recorded: DefaultKeyedRateLimiter<PrincipalId>,
     pub(super) refused: AtomicU64,
 }
 
-impl Pace {
+impl RequestLimits {
     pub(crate) fn new() -> Self {
         let number = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
         let once = Quota::with_period(SILENCE).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
@@ -33,7 +33,7 @@ impl Pace {
             each: RateLimiter::keyed(
                 Quota::per_minute(number(A_MINUTE)).allow_burst(number(AT_ONCE)),
             ),
-            told: RateLimiter::keyed(once),
+            recorded: RateLimiter::keyed(once),
             refused: AtomicU64::new(0),
         }
     }
@@ -42,7 +42,7 @@ impl Pace {
     pub(crate) fn forget(&self) {
         self.each.retain_recent();
         self.each.shrink_to_fit();
-        self.told.retain_recent();
-        self.told.shrink_to_fit();
+        self.recorded.retain_recent();
+        self.recorded.shrink_to_fit();
     }
 }

@@ -12,24 +12,24 @@ use crate::model::error::{ControlError, Refusal, TooMany};
 use crate::model::event::{By, Event};
 
 impl Kernel {
-    /// Counts one wish of somebody's.
+    /// Counts one access request of somebody's.
     ///
     /// # Errors
     /// Where they have had too many.
-    pub(crate) async fn paced(&self, who: &PrincipalId) -> Result<(), ControlError> {
-        let pace = &self.0.pace;
-        if pace.each.check_key(who).is_ok() {
+    pub(crate) async fn limit_requests(&self, who: &PrincipalId) -> Result<(), ControlError> {
+        let limits = &self.0.request_limits;
+        if limits.each.check_key(who).is_ok() {
             return Ok(());
         }
-        let refused = pace.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        if pace.told.check_key(who).is_ok() {
-            pace.refused.fetch_sub(refused, Ordering::Relaxed);
-            self.tell_of_haste(who.clone(), refused).await?;
+        let refused = limits.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if limits.recorded.check_key(who).is_ok() {
+            limits.refused.fetch_sub(refused, Ordering::Relaxed);
+            self.record_excess(who.clone(), refused).await?;
         }
         Err(Refusal::TooMany(TooMany::Requests(A_MINUTE)).into())
     }
 
-    async fn tell_of_haste(&self, who: PrincipalId, refused: u64) -> Result<(), ControlError> {
+    async fn record_excess(&self, who: PrincipalId, refused: u64) -> Result<(), ControlError> {
         let kernel = self.clone();
         self.to_the_end(async move {
             let mut tx = kernel.begin().await?;

@@ -16,7 +16,7 @@ use crate::kernel::cuts::{Deed, Pending};
 use crate::kernel::feed::{Feed, Mirror, News};
 use crate::kernel::high_water::HighWater;
 use crate::kernel::metrics::Counts;
-use crate::kernel::rate_limit::Pace;
+use crate::kernel::rate_limit::RequestLimits;
 use crate::kernel::refusals::Refusals;
 use crate::model::error::ControlError;
 use crate::model::event::Event;
@@ -60,7 +60,7 @@ pub(super) struct State {
     pub(super) hooks: Box<dyn Hooks>,
     pub(super) vault: Vault,
     pub(super) refusals: Refusals,
-    pub(super) pace: Pace,
+    pub(super) request_limits: RequestLimits,
     pub(super) counts: Counts,
     /// What sources outside are asked with.
     pub(super) http: Http,
@@ -121,8 +121,8 @@ pub(crate) struct Transaction {
     pub(crate) touched: Vec<(RequestId, &'static str)>,
     /// What it takes away.
     pub(super) deeds: Vec<Deed>,
-    /// Whether somebody is to be told something.
-    pub(super) letters: bool,
+    /// Whether there are messages for the sender.
+    pub(super) has_messages: bool,
     /// What the high-water mark takes in, with the newest event, and whether before the answer.
     pub(super) facts: Vec<Fact>,
     pub(super) newest: Option<(i64, String)>,

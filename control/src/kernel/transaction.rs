@@ -39,7 +39,7 @@ impl Kernel {
             news: News::default(),
             touched: Vec::new(),
             deeds: Vec::new(),
-            letters: false,
+            has_messages: false,
             facts: Vec::new(),
             newest: None,
             takes_away: false,
@@ -51,8 +51,8 @@ impl Kernel {
         Ok(tx)
     }
 
-    /// The feed's revision, once everything that is committed by now has been told.
-    pub(crate) async fn told(&self) -> u64 {
+    /// The feed's revision, once everything that is committed by now is published.
+    pub(crate) async fn published_revision(&self) -> u64 {
         let _turn = self.0.store.turn().await;
         self.0.feed.revision()
     }
@@ -82,8 +82,8 @@ impl Transaction {
     }
 
     /// Wakes the sender after the commit.
-    pub(crate) fn told_somebody(&mut self) {
-        self.letters = true;
+    pub(crate) fn wake_sender(&mut self) {
+        self.has_messages = true;
     }
 
     /// Puts another inventory in force with the commit.
@@ -121,20 +121,20 @@ impl Transaction {
         self.deeds.push(Deed::new(by, what));
     }
 
-    /// Forgets what there is to tell, which was told before, but for this.
+    /// Forgets what there is to publish, which was published before, but for this.
     pub(crate) fn forget_news(&mut self, but: News) {
         let before = std::mem::replace(&mut self.news, but);
         self.facts.extend(before.locks.into_iter().map(Fact::Locked));
         self.deeds.clear();
     }
 
-    /// Commits, then tells: the revision by which the feed has told of it.
+    /// Commits, then publishes: the revision by which the feed has it.
     pub(crate) async fn commit(mut self) -> Result<u64, ControlError> {
         let written = self.write_all().await?;
         Ok(self.publish(written).await)
     }
 
-    /// Commits, then tells. Where the store fails, what the change takes away is told and kept, and
+    /// Commits, then publishes. Where the store fails, what the change takes away is published and kept, and
     /// nothing else of it happens: then this is false.
     pub(crate) async fn commit_cut(mut self) -> Result<bool, ControlError> {
         match self.write_all().await {
@@ -191,7 +191,7 @@ impl Transaction {
             // An error only says that nobody waits.
             let _ = shared.decided.send(id);
         }
-        if self.letters {
+        if self.has_messages {
             shared.outbox.notify_one();
         }
         shared.counts.requests_pending.set(pending);

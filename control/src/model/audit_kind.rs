@@ -241,7 +241,7 @@ kinds! {
         ["since", "cuts"];
     TicketLearned = "ticket.learned", "ticket", "The state of a ticket is known, and is news.",
         ["state", "by"];
-    TicketTold = "ticket.told", "ticket", "The ticket system reported the state of a ticket.",
+    TicketReported = "ticket.told", "ticket", "The ticket system reported the state of a ticket.",
         ["state", "ended", "withdrawn", "message"];
     TicketsSilent = "tickets.silent", "ticket system", "The ticket system can't be asked.", ["why"];
     TokenMinted = "token.minted", "token", "A token for one resource was made.",

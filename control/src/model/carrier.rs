@@ -1,8 +1,8 @@
-//! What a wish comes on, as far as it can be recognised again.
+//! On what an access request comes, as far as it can be recognised again.
 
 use policies::{Authn, DeviceId, Method};
 
-/// On what a wish comes, as far as it can be told again.
+/// On what it comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Carrier {
     /// A login session, which somebody proved themselves to open.

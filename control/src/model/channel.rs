@@ -1,4 +1,4 @@
-//! A channel: one way by which people are told, as the configuration says.
+//! A channel: one way by which people are notified, as the configuration says.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -29,7 +29,7 @@ pub struct ChannelName(String);
 #[error("`{0}` is not the name of a channel: it has 1 to 40 lower-case letters, digits and dashes")]
 pub struct ChannelNameError(String);
 
-/// One way by which people are told.
+/// One way by which people are notified.
 #[derive(Debug, Clone)]
 pub struct Channel {
     /// Its name.
@@ -48,7 +48,7 @@ pub struct Channel {
     pub way: Way,
 }
 
-/// By what people are told.
+/// By what people are notified.
 #[derive(Debug, Clone)]
 pub enum Way {
     /// A program of theirs, by signed JSON.

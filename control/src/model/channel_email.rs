@@ -166,7 +166,7 @@ impl Mail {
         Ok::<_, SendFault>(format!("{} takes mail, {encrypted}", self.place()))
     }
 
-    pub(crate) async fn send(&self, letter: &Letter<'_>) -> Outcome {
+    pub(crate) async fn send(&self, letter: &OutgoingMail<'_>) -> Outcome {
         match self.delivered(letter).await {
             Ok(()) => Outcome::Sent,
             Err(fault) if fault.is_for_good() => Outcome::Never(chain(&fault)),
@@ -174,7 +174,7 @@ impl Mail {
         }
     }
 
-    async fn delivered(&self, letter: &Letter<'_>) -> Result<(), SendFault> {
+    async fn delivered(&self, letter: &OutgoingMail<'_>) -> Result<(), SendFault> {
         let message = self.message(letter)?;
         let mut server = self.connect(letter.our_host).await?;
         let sent = server.send(message.envelope(), &message.formatted()).await;
@@ -184,8 +184,8 @@ impl Mail {
         Ok(())
     }
 
-    fn message(&self, letter: &Letter<'_>) -> Result<Message, SendFault> {
-        let Letter { id, to, name, notice, templates, our_host } = letter;
+    fn message(&self, letter: &OutgoingMail<'_>) -> Result<Message, SendFault> {
+        let OutgoingMail { id, to, name, notice, templates, our_host } = letter;
         let to = Mailbox::new(Some(clip(name, 100)), to.address()?);
         let (text, html) =
             (templates.render(Part::Text, notice)?, templates.render(Part::Html, notice)?);
@@ -202,7 +202,7 @@ impl Mail {
 }
 
 /// One mail.
-pub(crate) struct Letter<'a> {
+pub(crate) struct OutgoingMail<'a> {
     pub(crate) id: &'a str,
     pub(crate) to: &'a Email,
     pub(crate) name: &'a str,
@@ -266,7 +266,7 @@ mod tests {
         notice.said.name = Some(name.to_owned());
         notice.said.reason = Some(reason.to_owned());
         let mail = mail("localhost", MailTls::Off, "Postern <postern@example.com>").unwrap();
-        let letter = Letter {
+        let letter = OutgoingMail {
             id: "msg-aaaaaaaaaaaa",
             to: &"bob@example.com".parse().unwrap(),
             name,

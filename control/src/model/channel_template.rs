@@ -146,7 +146,7 @@ impl Templates {
         let rendered = self.engine.get_template(name);
         let rendered = rendered.and_then(|template| template.render(given(notice)));
         let text = rendered.map_err(|error| {
-            let (line, why) = told(&error);
+            let (line, why) = describe(&error);
             TemplateFault::Fails { name: name.to_owned(), topic: notice.topic, line, why }
         })?;
         Ok(match part {
@@ -211,7 +211,7 @@ pub(crate) fn slack_text(text: &str) -> String {
 
 fn add(engine: &mut Environment<'static>, name: &str, text: &str) -> Result<(), TemplateFault> {
     engine.add_template_owned(name.to_owned(), text.to_owned()).map_err(|error| {
-        let (line, why) = told(&error);
+        let (line, why) = describe(&error);
         TemplateFault::Unreadable { name: name.to_owned(), line, why }
     })
 }
@@ -256,7 +256,7 @@ fn given(notice: &Notice) -> Value {
 }
 
 /// What is wrong, and at which line.
-fn told(error: &Error) -> (Option<usize>, String) {
+fn describe(error: &Error) -> (Option<usize>, String) {
     let mut why = error.kind().to_string();
     if let Some(detail) = error.detail() {
         // Writing to a string never fails.

@@ -1,4 +1,4 @@
-//! What rules may know of the world outside, and where it is learned.
+//! What rules may know of the context, and where it is learned.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use crate::model::on_call::RosterSource;
 use crate::model::tickets::{Standing, TicketSource};
 use crate::platform::shared::Shared;
 
-/// What rules may know of the world outside.
+/// What rules may know of the context.
 #[derive(Debug, Clone, Default)]
-pub struct World {
+pub struct Context {
     /// The organisation's clock.
     pub calendar: Arc<Calendar>,
     /// Where it is learned who is on call, by the group that they are in then.
@@ -31,8 +31,8 @@ pub(crate) struct Learned {
     pub(crate) duty: BTreeSet<(GroupName, PrincipalId)>,
 }
 
-impl World {
-    /// A world of which nothing was learned yet.
+impl Context {
+    /// A context of which nothing was learned yet.
     #[must_use]
     pub fn new(
         calendar: Arc<Calendar>,

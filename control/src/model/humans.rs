@@ -12,11 +12,11 @@ use crate::model::workflow::{Workflow, root};
 
 impl Inventory {
     /// The one identity that stands for all of a person's: as the configuration says, and as their
-    /// mailbox does. That somebody is told at one address under two names says that they don't
+    /// mailbox does. That somebody is notified at one address under two names says that they don't
     /// decide for themselves; it gives neither of them anything that the other has.
     pub(crate) fn human<'a>(&'a self, id: &'a PrincipalId) -> &'a PrincipalId {
         let first = self.workflow.same_as.get(id).unwrap_or(id);
-        self.world.learned.namesakes.get(first).unwrap_or(first)
+        self.context.learned.namesakes.get(first).unwrap_or(first)
     }
 
     /// Whether both are identities of one person.
@@ -35,7 +35,7 @@ impl Inventory {
         than: impl IntoIterator<Item = &'a PrincipalId>,
     ) -> Result<OtherHuman, SameHuman> {
         let than: BTreeSet<PrincipalId> = than.into_iter().cloned().collect();
-        let known = self.workflow.same_as.keys().chain(self.world.learned.namesakes.keys());
+        let known = self.workflow.same_as.keys().chain(self.context.learned.namesakes.keys());
         let all = known.chain(&than).chain([self.human(&principal.id)]);
         let same = all.filter(|id| self.same_human(id, &principal.id));
         let identities = same.cloned().collect();
@@ -63,9 +63,9 @@ impl Inventory {
     /// This inventory, knowing which of its people have one mailbox; whether that is news.
     pub(crate) fn acquainted(mut self) -> (Self, bool) {
         let namesakes = self.of_one_mailbox();
-        let news = namesakes != self.world.learned.namesakes;
+        let news = namesakes != self.context.learned.namesakes;
         if news {
-            self.world.learned.namesakes = namesakes;
+            self.context.learned.namesakes = namesakes;
         }
         (self, news)
     }

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 
 use crate::model::bearer::Bearer;
 use crate::model::channel::{Channel, ChannelName};
-use crate::model::context::World;
+use crate::model::context::Context;
 use crate::model::error::{ControlError, Refusal, Rejection};
 use crate::model::issuer::Issuer;
 use crate::model::people::People;
@@ -42,12 +42,12 @@ pub struct Inventory {
     pub issuers: Shared<BTreeMap<IssuerName, Issuer>>,
     /// People of the configuration by their issuer and its name of them.
     pub accounts: Shared<BTreeMap<(IssuerName, String), PrincipalId>>,
-    /// By what people are told.
+    /// By what people are notified.
     pub channels: Shared<BTreeMap<ChannelName, Channel>>,
     /// How requests go their way.
     pub workflow: Shared<Workflow>,
-    /// What rules may know of the world outside.
-    pub world: World,
+    /// What rules may know of the context.
+    pub context: Context,
     /// Whose registered SSH key this is: each as OpenSSH writes one, without a comment.
     pub ssh_keys: Shared<BTreeMap<String, PrincipalId>>,
 }
@@ -159,7 +159,7 @@ impl Inventory {
         self.people.get(id).map_or_else(|| id.to_string(), |person| person.principal.name.clone())
     }
 
-    /// The target, and the wish with its database filled in.
+    /// The target, and the resource with its database filled in.
     pub(crate) fn resolve(&self, requested: &Resource) -> Result<(&Target, Resource), Rejection> {
         let target = self
             .targets

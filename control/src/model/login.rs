@@ -80,7 +80,7 @@ impl LoginEnd {
 
     /// In words for people.
     #[must_use]
-    pub fn told(self) -> &'static str {
+    pub fn describe(self) -> &'static str {
         match self {
             Self::SignedOut => "signed out",
             Self::Ended => "ended from elsewhere",

@@ -1,4 +1,4 @@
-//! What people are told of one event, in the project's words.
+//! What people read of one event.
 //!
 //! A notice is made of the request, grant or lock itself and never of what an event's detail happens to
 //! hold: no confirm code, link that signs in, token, address or proof can slip in. What somebody else
@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 use crate::model::event::clip;
 use crate::model::topic::Topic;
 
-/// How much of a text that somebody wrote is told.
+/// How much of a text that somebody wrote is shown.
 const LONGEST_TEXT: usize = 500;
 
-/// What people are told of one event.
+/// What people read of one event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Notice {
@@ -273,7 +273,7 @@ mod tests {
     fn what_somebody_wrote_is_cut_and_kept_on_one_line() {
         assert_eq!(text("  \n "), None);
         assert_eq!(text("a\r\nBcc: b").as_deref(), Some("a  Bcc: b"));
-        assert_eq!(text(&"é".repeat(9_000)).map(|told| told.chars().count()), Some(500));
+        assert_eq!(text(&"é".repeat(9_000)).map(|text| text.chars().count()), Some(500));
     }
 }
 

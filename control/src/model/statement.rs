@@ -45,7 +45,7 @@ pub(crate) fn of_approval(request: &Request, name: &str) -> Statement {
 }
 
 /// One's own request, as the one who asks is to stand by it.
-pub(crate) fn of_wish(request: &Request, name: &str) -> Statement {
+pub(crate) fn of_request(request: &Request, name: &str) -> Statement {
     statement(Purpose::Ask, request.subject(), asked(request, name))
 }
 

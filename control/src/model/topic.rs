@@ -1,4 +1,4 @@
-//! What people can be told of, and which of it a channel wants.
+//! What people can be notified of, and which of it a channel wants.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A kind of event that people can be told of.
+/// A kind of event that people can be notified of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "&'static str", try_from = "String")]
 pub enum Topic {

@@ -1,11 +1,11 @@
-//! What is unusual about a wish.
+//! What is unusual about an access request or a connection.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use policies::{DeviceId, Facts, PrincipalId, Risk, Timestamp};
 
-/// What is unusual about a wish, and what of it can be named.
+/// What is unusual about it, and what of it can be named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unusual {
     pub(crate) risk: Risk,
@@ -21,7 +21,7 @@ impl Unusual {
     }
 
     /// In words for people, as `network 203.0.113.0/24 is new for alice`.
-    pub(crate) fn told(&self) -> Vec<String> {
+    pub(crate) fn describe(&self) -> Vec<String> {
         self.parts().into_iter().map(|(_, message)| message).collect()
     }
 

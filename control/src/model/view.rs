@@ -317,7 +317,7 @@ pub struct Asked {
     pub grant: Option<Grant>,
     /// Those of what else was asked for.
     pub also: Vec<Grant>,
-    /// The feed has told of all this by this revision.
+    /// The feed has published all this by this revision.
     pub revision: u64,
 }
 
@@ -452,7 +452,7 @@ impl SshKeyView {
 
 /// Where a message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LetterState {
+pub enum MessageState {
     /// It is still to be taken.
     Waiting,
     /// Somebody took it.
@@ -463,7 +463,7 @@ pub enum LetterState {
 
 /// A message, without what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LetterView {
+pub struct MessageView {
     /// Its id, the same in every try.
     pub id: String,
     /// By which channel.
@@ -477,7 +477,7 @@ pub struct LetterView {
     /// Since when.
     pub written_at: Timestamp,
     /// Where it stands.
-    pub state: LetterState,
+    pub state: MessageState,
     /// How often it was tried.
     pub tries: u32,
     /// When it is tried next, where it waits.
@@ -488,7 +488,7 @@ pub struct LetterView {
     pub fault: Option<String>,
 }
 
-impl LetterState {
+impl MessageState {
     /// One word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -500,13 +500,13 @@ impl LetterState {
     }
 }
 
-impl fmt::Display for LetterState {
+impl fmt::Display for MessageState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
 }
 
-impl FromStr for LetterState {
+impl FromStr for MessageState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

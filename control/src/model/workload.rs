@@ -13,7 +13,7 @@ use crate::model::issuer_url::IssuerUrl;
 pub struct Workload {
     /// Who signs its tokens.
     pub issuer: IssuerUrl,
-    /// Whom its tokens are for: this gateway, by the name that its issuer is told.
+    /// Whom its tokens are for: this gateway, by the name that its issuer has.
     pub audience: String,
     /// What its tokens say. There is at least one claim.
     pub claims: BTreeMap<String, Pattern>,

@@ -1,7 +1,7 @@
-//! Puts what people are to be told of a change into the outbox, in the transaction of the change itself:
+//! Puts the messages about a change into the outbox, in the transaction of the change itself:
 //! either both happened, or neither.
 //!
-//! Who is told follows from the event: those who can decide, the one whose access it is, or the admins;
+//! Who is notified follows from the event: those who can decide, the one whose access it is, or the admins;
 //! never the one who did it, and nobody who is shut out. A channel may leave topics out, and may be for
 //! some groups only.
 
@@ -25,7 +25,7 @@ use crate::platform::ids;
 use crate::policy::evaluate::needs;
 use crate::store;
 use crate::store::outbox;
-use crate::store::outbox::Letter;
+use crate::store::outbox::Message;
 
 /// What those hear of a request who can decide on it; the rest is for the one who asks.
 const FOR_DECIDERS: [Topic; 4] =
@@ -41,7 +41,7 @@ struct News {
 }
 
 /// Writes a message for each channel and recipient that this event is for.
-pub(crate) async fn tell(tx: &mut Transaction, event: &Event) -> Result<(), ControlError> {
+pub(crate) async fn notify(tx: &mut Transaction, event: &Event) -> Result<(), ControlError> {
     if tx.inventory.channels.is_empty() {
         return Ok(());
     }
@@ -84,10 +84,10 @@ async fn write(
         to,
     };
     let id = ids::fresh_text("msg");
-    let letter = Letter { id, channel: channel.name.clone(), recipient, tries: 0, notice };
+    let message = Message { id, channel: channel.name.clone(), recipient, tries: 0, notice };
     let now = tx.now;
-    outbox::insert(tx.db(), &letter, now).await?;
-    tx.told_somebody();
+    outbox::insert(tx.db(), &message, now).await?;
+    tx.wake_sender();
     Ok(())
 }
 
@@ -187,7 +187,7 @@ async fn news_of(tx: &mut Transaction, event: &Event) -> Result<Option<News>, Co
         | AuditKind::StoreRolledBack
         | AuditKind::StoreWritable
         | AuditKind::TicketLearned
-        | AuditKind::TicketTold
+        | AuditKind::TicketReported
         | AuditKind::TicketsSilent
         | AuditKind::TokenMinted
         | AuditKind::TokenRedeemed

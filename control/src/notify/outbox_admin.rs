@@ -9,24 +9,24 @@ use crate::model::error::{ControlError, Refusal};
 use crate::model::event::Event;
 use crate::model::notice::{Notice, Said};
 use crate::model::topic::Topic;
-use crate::model::view::{LetterState, LetterView, Page, Paging};
+use crate::model::view::{MessageState, MessageView, Page, Paging};
 use crate::notify::Notifier;
 use crate::platform::backoff::Outcome;
 use crate::platform::ids;
 use crate::store::outbox;
-use crate::store::outbox::Letter;
+use crate::store::outbox::Message;
 
 impl Notifier {
     /// Messages in one state or in any, the newest first: for admins.
     ///
     /// # Errors
     /// Where the actor is none.
-    pub async fn letters(
+    pub async fn messages(
         &self,
         actor: &Actor,
-        state: Option<LetterState>,
+        state: Option<MessageState>,
         paging: Paging,
-    ) -> Result<Page<LetterView>, ControlError> {
+    ) -> Result<Page<MessageView>, ControlError> {
         must_administer(actor)?;
         Ok(outbox::page(&mut *self.kernel.store().read().await?, state, paging).await?)
     }
@@ -79,7 +79,7 @@ impl Notifier {
                 }
                 let detail = json!({ "replay": replay });
                 tx.record(Event::new(&actor, AuditKind::NotificationAgain, &id, detail)).await?;
-                tx.told_somebody();
+                tx.wake_sender();
                 tx.commit().await.map(drop)
             })
             .await
@@ -100,7 +100,7 @@ impl Notifier {
                 let count = outbox::revive_dead(tx.db(), now).await?;
                 let detail = json!({ "count": count });
                 tx.record(Event::new(&actor, AuditKind::NotificationAgain, "dead", detail)).await?;
-                tx.told_somebody();
+                tx.wake_sender();
                 tx.commit().await?;
                 Ok(count)
             })
@@ -125,7 +125,7 @@ impl Notifier {
                     );
                 }
                 tx.record(Event::new(&actor, AuditKind::ChannelOn, &name, json!({}))).await?;
-                tx.told_somebody();
+                tx.wake_sender();
                 tx.commit().await.map(drop)
             })
             .await
@@ -140,8 +140,8 @@ impl Notifier {
     pub async fn test_channel(&self, actor: &Actor, name: &str) -> Result<(), ControlError> {
         must_administer(actor)?;
         let channel = self.channel(name)?;
-        let letter = self.test_letter(actor, &channel);
-        match self.try_once(&channel, &letter).await {
+        let message = self.test_message(actor, &channel);
+        match self.try_once(&channel, &message).await {
             Outcome::Sent => Ok(()),
             Outcome::Later(why, _) | Outcome::Never(why) => {
                 Err(Refusal::Conflict(format!("the test was not taken: {why}")).into())
@@ -153,7 +153,7 @@ impl Notifier {
         }
     }
 
-    fn test_letter(&self, actor: &Actor, channel: &Channel) -> Letter {
+    fn test_message(&self, actor: &Actor, channel: &Channel) -> Message {
         let whose = actor.principal.id.clone();
         let said = Said {
             person: Some(whose.clone()),
@@ -171,7 +171,7 @@ impl Notifier {
             to: vec![whose.clone()],
         };
         let (id, channel) = (ids::fresh_text("msg"), channel.name.clone());
-        Letter { id, channel, recipient: Some(whose), tries: 0, notice }
+        Message { id, channel, recipient: Some(whose), tries: 0, notice }
     }
 
     fn channel(&self, name: &str) -> Result<Channel, Refusal> {

@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::audit_kind::AuditKind;
 use crate::model::channel::{Channel, Way};
-use crate::model::channel_email::Letter as Mailed;
+use crate::model::channel_email::OutgoingMail;
 use crate::model::error::ControlError;
 use crate::model::event::{By, Event};
 use crate::model::{channel_slack, channel_webhook};
 use crate::notify::Notifier;
 use crate::platform::backoff::{Next, Outcome};
 use crate::store::outbox;
-use crate::store::outbox::Letter;
+use crate::store::outbox::Message;
 
 /// How many messages of one channel are under way at once.
 const AT_ONCE: usize = 4;
@@ -110,15 +110,15 @@ impl Notifier {
     }
 
     async fn send_some(&self, channel: &str) -> Result<usize, ControlError> {
-        let letters = {
+        let messages = {
             let db = &mut *self.kernel.store().read().await?;
             if outbox::off(db).await?.iter().any(|(name, _)| name == channel) {
                 return Ok(0);
             }
             outbox::due(db, channel, self.kernel.now(), BATCH).await?
         };
-        let count = letters.len();
-        let sending = letters.into_iter().map(|letter| self.send_one(letter));
+        let count = messages.len();
+        let sending = messages.into_iter().map(|message| self.send_one(message));
         let mut sending = futures_util::stream::iter(sending).buffer_unordered(AT_ONCE);
         while let Some(sent) = sending.next().await {
             sent?;
@@ -126,11 +126,11 @@ impl Notifier {
         Ok(count)
     }
 
-    async fn send_one(&self, letter: Letter) -> Result<(), ControlError> {
+    async fn send_one(&self, message: Message) -> Result<(), ControlError> {
         let inventory = self.kernel.inventory();
-        let channel = inventory.channels.get(&letter.channel);
+        let channel = inventory.channels.get(&message.channel);
         let outcome = match channel {
-            Some(channel) => self.try_once(channel, &letter).await,
+            Some(channel) => self.try_once(channel, &message).await,
             None => Outcome::Never("there is no such channel any more".to_owned()),
         };
         if let Some(channel) = channel {
@@ -139,35 +139,35 @@ impl Notifier {
         }
         let notifier = self.clone();
         let channel = channel.cloned();
-        self.kernel.to_the_end(async move { notifier.keep(letter, channel, outcome).await }).await
+        self.kernel.to_the_end(async move { notifier.keep(message, channel, outcome).await }).await
     }
 
     /// One try, which ends in time whatever the other side does.
-    pub(super) async fn try_once(&self, channel: &Channel, letter: &Letter) -> Outcome {
-        let sending = self.send(channel, letter);
+    pub(super) async fn try_once(&self, channel: &Channel, message: &Message) -> Outcome {
+        let sending = self.send(channel, message);
         let slow = || Outcome::Later("it did not answer in time".to_owned(), None);
         tokio::time::timeout(channel.deadline(), sending).await.unwrap_or_else(|_| slow())
     }
 
-    async fn send(&self, channel: &Channel, letter: &Letter) -> Outcome {
-        let notice = &letter.notice;
+    async fn send(&self, channel: &Channel, message: &Message) -> Outcome {
+        let notice = &message.notice;
         match &channel.way {
             Way::Webhook(hook) => {
-                channel_webhook::send(hook, &letter.id, notice, self.kernel.now()).await
+                channel_webhook::send(hook, &message.id, notice, self.kernel.now()).await
             }
             Way::Slack(hook) => channel_slack::send(hook, &channel.templates, notice).await,
             Way::Email(mail) => {
                 let inventory = self.kernel.inventory();
-                let known = letter.recipient.as_ref();
+                let known = message.recipient.as_ref();
                 let known = known.and_then(|id| Some((inventory.email(id)?, inventory.name(id))));
                 let Some((to, name)) = known else {
                     return Outcome::Never(
                         "nobody is there by this name with an e-mail address".into(),
                     );
                 };
-                let (id, templates) = (&letter.id, &channel.templates);
+                let (id, templates) = (&message.id, &channel.templates);
                 let our_host = &self.mail_host();
-                mail.send(&Mailed { id, to, name: &name, notice, templates, our_host }).await
+                mail.send(&OutgoingMail { id, to, name: &name, notice, templates, our_host }).await
             }
         }
     }
@@ -180,7 +180,7 @@ impl Notifier {
     /// Writes down what a try came to.
     async fn keep(
         &self,
-        letter: Letter,
+        message: Message,
         channel: Option<Channel>,
         outcome: Outcome,
     ) -> Result<(), ControlError> {
@@ -188,30 +188,37 @@ impl Notifier {
         let now = tx.now;
         let gone = outcome == Outcome::Gone;
         let next = match &channel {
-            Some(channel) => channel.patience.after(letter.tries + 1, outcome, now, rand::random()),
+            Some(channel) => {
+                channel.patience.after(message.tries + 1, outcome, now, rand::random())
+            }
             None => Next::Dead { why: "there is no such channel any more".to_owned() },
         };
         let db = tx.db();
         match next {
-            Next::Settled => outbox::settle(db, &letter.id, now).await?,
+            Next::Settled => outbox::settle(db, &message.id, now).await?,
             Next::Again { at, why } => {
-                tracing::warn!(channel = %letter.channel, message = letter.id, why, "not told yet");
-                outbox::put_off(db, &letter.id, at, &why).await?;
+                tracing::warn!(channel = %message.channel, message = message.id, why, "a message is not delivered yet");
+                outbox::put_off(db, &message.id, at, &why).await?;
             }
             Next::Dead { why } => {
-                tracing::error!(channel = %letter.channel, message = letter.id, why, "never told");
-                outbox::bury(db, &letter.id, now, &why).await?;
+                tracing::error!(channel = %message.channel, message = message.id, why, "a message is never delivered");
+                outbox::bury(db, &message.id, now, &why).await?;
                 let word = channel.as_ref().map_or("webhook", |channel| channel.way.word());
                 self.kernel.counts().notifications.count(word, "dead");
-                let detail = json!({ "channel": letter.channel.as_str(), "why": why });
-                tx.record(Event::new(By::Control, AuditKind::NotificationDead, &letter.id, detail))
-                    .await?;
+                let detail = json!({ "channel": message.channel.as_str(), "why": why });
+                tx.record(Event::new(
+                    By::Control,
+                    AuditKind::NotificationDead,
+                    &message.id,
+                    detail,
+                ))
+                .await?;
             }
         }
-        if gone && outbox::switch_off(tx.db(), letter.channel.as_str(), now).await? {
+        if gone && outbox::switch_off(tx.db(), message.channel.as_str(), now).await? {
             let detail = json!({ "why": "the receiver is gone (410)" });
             let event =
-                Event::new(By::Control, AuditKind::ChannelOff, letter.channel.as_str(), detail);
+                Event::new(By::Control, AuditKind::ChannelOff, message.channel.as_str(), detail);
             tx.record(event).await?;
         }
         tx.commit().await.map(drop)

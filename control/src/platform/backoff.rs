@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience = Patience { attempts: 5, first_pause: Ttl::from_secs(5) };
+    const TIMEOUT: Patience = Patience { attempts: 5, first_pause: Ttl::from_secs(5) };
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
     fn later() -> Outcome {
@@ -80,25 +80,25 @@ mod tests {
         for (tried, least, most) in
             [(1, 2_500, 5_000), (2, 5_000, 10_000), (4, 20_000, 40_000), (60, 3_600_000, 7_200_000)]
         {
-            assert_eq!(PATIENCE.pause(tried, 0).millis(), least);
-            assert_eq!(PATIENCE.pause(tried, u32::MAX).millis(), most);
+            assert_eq!(TIMEOUT.pause(tried, 0).millis(), least);
+            assert_eq!(TIMEOUT.pause(tried, u32::MAX).millis(), most);
         }
     }
 
     #[test]
     fn a_message_is_dead_after_its_last_try_and_not_before() {
-        assert!(matches!(PATIENCE.after(4, later(), NOW, 7), Next::Again { .. }));
-        assert!(matches!(PATIENCE.after(5, later(), NOW, 7), Next::Dead { .. }));
+        assert!(matches!(TIMEOUT.after(4, later(), NOW, 7), Next::Again { .. }));
+        assert!(matches!(TIMEOUT.after(5, later(), NOW, 7), Next::Dead { .. }));
         let never = Outcome::Never("nobody has this address".into());
-        assert!(matches!(PATIENCE.after(1, never, NOW, 7), Next::Dead { .. }));
-        assert!(matches!(PATIENCE.after(1, Outcome::Gone, NOW, 7), Next::Dead { .. }));
-        assert_eq!(PATIENCE.after(5, Outcome::Sent, NOW, 7), Next::Settled);
+        assert!(matches!(TIMEOUT.after(1, never, NOW, 7), Next::Dead { .. }));
+        assert!(matches!(TIMEOUT.after(1, Outcome::Gone, NOW, 7), Next::Dead { .. }));
+        assert_eq!(TIMEOUT.after(5, Outcome::Sent, NOW, 7), Next::Settled);
     }
 
     #[test]
     fn a_receiver_may_ask_for_a_longer_pause_and_not_for_a_shorter_one() {
         let wished = |secs| Outcome::Later("busy".into(), Some(Ttl::from_secs(secs)));
-        let at = |outcome| match PATIENCE.after(1, outcome, NOW, u32::MAX) {
+        let at = |outcome| match TIMEOUT.after(1, outcome, NOW, u32::MAX) {
             Next::Again { at, .. } => at.millis() - NOW.millis(),
             Next::Settled | Next::Dead { .. } => 0,
         };

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// What RFC 5321 lets an address be long.
 const LONGEST: usize = 254;
 
-/// An e-mail address in plain ASCII. It is where somebody is told things, and never who they are.
+/// An e-mail address in plain ASCII. It is where somebody is notified, and never who they are.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Email(String);
 

@@ -206,7 +206,7 @@ impl Outbound {
         Ok(Answer { status: response.status(), retry_after: retry_after(response.headers()) })
     }
 
-    /// Whether somebody answers at the root of this address, where nothing is told.
+    /// Whether somebody answers at the root of this address, where nothing is sent.
     pub(crate) async fn knock(&self, url: &Url) -> Result<StatusCode, PostFault> {
         self.reach.admits(url)?;
         let mut root = url.clone();

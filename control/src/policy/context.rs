@@ -1,14 +1,14 @@
-//! What rules may know of the world outside: the organisation's clock, who is on call, and how tickets
+//! What rules may know of the context: the organisation's clock, who is on call, and how tickets
 //! stand.
 //!
 //! The configuration says where each is learned from; what was learned is a part of the inventory in
 //! force. Whoever is on call is in the group of that roster, and nobody else is, whatever an issuer
-//! says: so a roster can be permitted something, be asked to approve, and be told of it. What a source
+//! says: so a roster can be permitted something, be asked to approve, and be notified of it. What a source
 //! hasn't confirmed for too long is not known any more.
 
 use policies::{Facts, GroupName, Principal, PrincipalId, Timestamp};
 
-use crate::model::context::{Heard, Learned, World};
+use crate::model::context::{Context, Heard, Learned};
 use crate::model::error::ControlError;
 use crate::model::inventory::Inventory;
 use crate::model::tickets::Standing;
@@ -29,9 +29,9 @@ pub(crate) async fn recall(store: &Store) -> Result<Learned, ControlError> {
 }
 
 impl Inventory {
-    /// The facts, with what the world says about them.
+    /// The facts, with what the context says about them.
     pub(crate) fn informed(&self, principal: &Principal, facts: &Facts) -> Facts {
-        let World { calendar, rosters, learned, .. } = &self.world;
+        let Context { calendar, rosters, learned, .. } = &self.context;
         let standing = facts.ticket.as_ref().and_then(|ticket| learned.tickets.get(ticket));
         let state = standing.filter(|standing| self.is_fresh(standing, facts.now));
         Facts {
@@ -44,21 +44,21 @@ impl Inventory {
 
     /// What is known of a ticket holds for a while; without a source to ask, until the next word.
     fn is_fresh(&self, standing: &Standing, now: Timestamp) -> bool {
-        let source = self.world.tickets.as_ref();
+        let source = self.context.tickets.as_ref();
         source.is_none_or(|source| now < standing.at.after(source.keep))
     }
 
     /// The same, with everybody in the groups of the rosters that they are on call by now.
     pub(crate) fn attended(mut self, now: Timestamp) -> Self {
-        let duty = self.world.rosters.iter().flat_map(|(name, source)| {
-            let heard = self.world.learned.rosters.get(name);
+        let duty = self.context.rosters.iter().flat_map(|(name, source)| {
+            let heard = self.context.learned.rosters.get(name);
             let heard = heard.filter(|heard| now < heard.at.after(source.keep));
             let on_call = heard.map(|heard| heard.roster.on_call(now)).unwrap_or_default();
             on_call.into_iter().map(|who| (name.clone(), who.clone())).collect::<Vec<_>>()
         });
         let duty = duty.collect();
-        self.world.learned.duty = duty;
-        if !self.world.rosters.is_empty() {
+        self.context.learned.duty = duty;
+        if !self.context.rosters.is_empty() {
             let all: Vec<PrincipalId> = self.people.iter().map(|(id, _)| id.clone()).collect();
             all.iter().for_each(|id| self.call_up(id));
         }
@@ -67,7 +67,7 @@ impl Inventory {
 
     /// Puts one person into the groups of those rosters that have them on call, and out of the others.
     pub(crate) fn call_up(&mut self, id: &PrincipalId) {
-        let World { rosters, learned, .. } = &self.world;
+        let Context { rosters, learned, .. } = &self.context;
         let Some(person) = self.people.get(id) else { return };
         let (on, off): (Vec<GroupName>, Vec<GroupName>) = rosters
             .keys()
@@ -86,7 +86,7 @@ impl Inventory {
 
     /// The next instant at which something may be decided differently by the clock alone.
     pub(crate) fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let World { calendar, rosters, learned, tickets } = &self.world;
+        let Context { calendar, rosters, learned, tickets } = &self.context;
         let clock = self.rules.next_change(calendar, now);
         let turns = rosters.iter().flat_map(|(name, source)| {
             let heard = learned.rosters.get(name).into_iter();

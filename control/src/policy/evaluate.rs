@@ -12,7 +12,7 @@ use crate::model::inventory::Inventory;
 
 impl Inventory {
     /// What it takes for this person to have this, with the database filled in.
-    pub(crate) fn judge(
+    pub(crate) fn evaluate(
         &self,
         id: &PrincipalId,
         requested: &Resource,
@@ -49,7 +49,7 @@ impl Inventory {
         let facts = facts.clone().about(request);
         let mut terms = Terms::default();
         for resource in request.resources() {
-            terms = terms.and(self.judge(&request.principal, resource, &facts)?.1);
+            terms = terms.and(self.evaluate(&request.principal, resource, &facts)?.1);
         }
         terms.said(request.ticket.as_ref(), &request.reason).map_err(Rejection::Unsaid)?;
         if !request.terms.approvals.covers(&terms.approvals) {
@@ -73,7 +73,7 @@ impl Inventory {
         facts: &Facts,
     ) -> Result<Terms, Rejection> {
         let facts = facts.clone().about(request);
-        let (_, terms) = self.judge(&request.principal, &grant.resource, &facts)?;
+        let (_, terms) = self.evaluate(&request.principal, &grant.resource, &facts)?;
         terms.said(request.ticket.as_ref(), &request.reason).map_err(Rejection::Unsaid)?;
         if !self.is_approved(request, &terms.approvals) {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));

@@ -1,4 +1,4 @@
-//! What is unusual about somebody's wish, for rules to weigh: a network or a device that they never
+//! What is unusual about an access request or a connection, for rules to evaluate: a network or a device that they never
 //! came by, and how often it failed lately with something of theirs.
 //!
 //! Only acts that somebody proved teach what is usual: a sign-in where they are, and a connection that
@@ -10,7 +10,7 @@
 //! certificate of theirs that is real and of no use any more. Whoever knows a name, or the public part
 //! of a passkey, raises nothing, so that strangers can't shut anybody out by a rule on failures.
 //!
-//! What runs is never judged by this anew: a grant is reviewed by what was unusual when it was asked
+//! What runs is never evaluated by this anew: a grant is reviewed by what was unusual when it was asked
 //! for ([`Transaction::facts_of`]), and each connection by what is unusual about it.
 
 use std::net::IpAddr;
@@ -39,7 +39,7 @@ const MOST: i64 = 64;
 /// How many failures of one person are counted.
 const FAILURES: i64 = 100;
 
-/// Weighs what is unusual about a wish of somebody's, from there.
+/// What is unusual about a connection or request of somebody's, from there.
 pub(crate) async fn assess(
     db: &mut SqliteConnection,
     asker: &Asker,
@@ -79,7 +79,7 @@ fn before(now: Timestamp, span: Ttl) -> Timestamp {
     Timestamp::from_millis(now.millis().saturating_sub(span.millis()))
 }
 
-/// What is unusual about a wish of somebody's, from there.
+/// The same, in a transaction.
 pub(crate) async fn assess_risk(
     tx: &mut Transaction,
     asker: &Asker,

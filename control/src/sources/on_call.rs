@@ -200,7 +200,7 @@ impl Sources {
     pub(crate) async fn follow_rosters(&self, followed: &mut Followed) {
         let inventory = self.kernel.inventory();
         let now = self.kernel.now();
-        for (name, source) in inventory.world.rosters.iter() {
+        for (name, source) in inventory.context.rosters.iter() {
             if followed.next.get(name).is_some_and(|next| now < *next) {
                 continue;
             }
@@ -210,7 +210,7 @@ impl Sources {
                 tracing::error!(error = &error as &dyn std::error::Error, %name, "a roster failed");
             }
         }
-        followed.next.retain(|name, _| inventory.world.rosters.contains_key(name));
+        followed.next.retain(|name, _| inventory.context.rosters.contains_key(name));
     }
 
     async fn hear(
@@ -221,7 +221,7 @@ impl Sources {
         followed: &mut Followed,
     ) -> Result<(), ControlError> {
         let text = source.from.read(self.kernel.http()).await;
-        let zone = inventory.world.calendar.zone().clone();
+        let zone = inventory.context.calendar.zone().clone();
         let read = match text {
             Ok(text) => source.read_apart(text, zone, self.kernel.now()).await,
             Err(silence) => Err(silence),
@@ -258,9 +258,9 @@ impl Sources {
                 let mut tx = sources.kernel.begin().await?;
                 let mut next = (*tx.inventory).clone();
                 // A reload may have taken the roster away meanwhile.
-                let Some(source) = next.world.rosters.get(&name) else { return Ok(()) };
+                let Some(source) = next.context.rosters.get(&name) else { return Ok(()) };
                 let (now, keep) = (tx.now, source.keep);
-                let before = next.world.learned.rosters.get(&name);
+                let before = next.context.learned.rosters.get(&name);
                 let same = before.is_some_and(|it| it.roster == roster && now < it.at.after(keep));
                 learned::put(tx.db(), Kind::Roster, name.as_str(), &roster, now).await?;
                 if !same || back {
@@ -270,7 +270,7 @@ impl Sources {
                     let event = Event::new(By::Control, AuditKind::RosterLearned, &name, detail);
                     tx.record(event).await?;
                 }
-                next.world.learned.rosters.insert(name, Heard { roster, at: now });
+                next.context.learned.rosters.insert(name, Heard { roster, at: now });
                 if same {
                     tx.know(std::sync::Arc::new(next));
                 } else {

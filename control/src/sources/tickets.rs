@@ -17,7 +17,7 @@ impl Sources {
     /// Follows the tickets that something hangs on until `stop`.
     pub(crate) async fn keep_following_tickets(&self, stop: CancellationToken) {
         loop {
-            let source = self.kernel.inventory().world.tickets.clone();
+            let source = self.kernel.inventory().context.tickets.clone();
             let pause = source.as_ref().map_or(Ttl::from_secs(60), |source| source.refresh);
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -9,7 +9,7 @@ pub(crate) async fn revision(db: &mut SqliteConnection) -> Result<u64, StoreErro
     Ok(query.fetch_one(db).await?.cast_unsigned())
 }
 
-/// The next revision: after the last one in the store, and after what was told without it.
+/// The next revision: after the last one in the store, and after what was published without it.
 pub(crate) async fn next_revision(
     db: &mut SqliteConnection,
     message: u64,

@@ -1,4 +1,4 @@
-//! The outbox: what people are to be told, until somebody took it.
+//! The outbox: messages to people, until somebody took them.
 
 use policies::{Grant, PrincipalId, Timestamp};
 use sqlx::SqliteConnection;
@@ -8,11 +8,11 @@ use crate::model::channel::ChannelName;
 use crate::model::error::StoreError;
 use crate::model::notice::Notice;
 use crate::model::topic::Topic;
-use crate::model::view::{LetterState, LetterView, Page, Paging};
+use crate::model::view::{MessageState, MessageView, Page, Paging};
 
 /// A message for one channel and recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Letter {
+pub(crate) struct Message {
     pub(crate) id: String,
     pub(crate) channel: ChannelName,
     pub(crate) recipient: Option<PrincipalId>,
@@ -32,7 +32,7 @@ pub(crate) struct Figures {
 
 pub(crate) async fn insert(
     db: &mut SqliteConnection,
-    letter: &Letter,
+    message: &Message,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
@@ -40,13 +40,13 @@ pub(crate) async fn insert(
          (id, channel, recipient, topic, about, written_at, state, due_at, notice) \
          VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $6, $7)",
     )
-    .bind(&letter.id)
-    .bind(letter.channel.as_str())
-    .bind(letter.recipient.as_ref().map(PrincipalId::as_str))
-    .bind(letter.notice.topic.word())
-    .bind(&letter.notice.about)
+    .bind(&message.id)
+    .bind(message.channel.as_str())
+    .bind(message.recipient.as_ref().map(PrincipalId::as_str))
+    .bind(message.notice.topic.word())
+    .bind(&message.notice.about)
     .bind(now.millis())
-    .bind(to_json(&letter.notice)?)
+    .bind(to_json(&message.notice)?)
     .execute(db)
     .await?;
     Ok(())
@@ -60,15 +60,15 @@ pub(crate) async fn due(
     channel: &str,
     now: Timestamp,
     at_most: i64,
-) -> Result<Vec<Letter>, StoreError> {
+) -> Result<Vec<Message>, StoreError> {
     let query = sqlx::query_as(
         "SELECT id, channel, recipient, tries, notice FROM outbox \
          WHERE state = 'waiting' AND channel = $1 AND due_at <= $2 ORDER BY due_at, seq LIMIT $3",
     );
     let rows: Vec<DueRow> =
         query.bind(channel).bind(now.millis()).bind(at_most).fetch_all(db).await?;
-    let letters = rows.into_iter().map(|(id, channel, recipient, tries, notice)| {
-        Ok(Letter {
+    let messages = rows.into_iter().map(|(id, channel, recipient, tries, notice)| {
+        Ok(Message {
             id,
             channel: parse("channel", &channel)?,
             recipient: recipient.map(|text| parse("recipient", &text)).transpose()?,
@@ -76,7 +76,7 @@ pub(crate) async fn due(
             notice: from_json(&notice)?,
         })
     });
-    letters.collect()
+    messages.collect()
 }
 
 /// When each channel has something to send next.
@@ -209,29 +209,29 @@ type ViewRow = (
 /// Messages in one state or in any, the newest first.
 pub(crate) async fn page(
     db: &mut SqliteConnection,
-    state: Option<LetterState>,
+    state: Option<MessageState>,
     paging: Paging,
-) -> Result<Page<LetterView>, StoreError> {
+) -> Result<Page<MessageView>, StoreError> {
     let rows: Vec<ViewRow> = sqlx::query_as(
         "SELECT seq, id, channel, recipient, topic, about, written_at, state, tries, due_at, \
          settled_at, fault FROM outbox WHERE seq < $1 AND ($2 IS NULL OR state = $2) \
          ORDER BY seq DESC LIMIT $3",
     )
     .bind(paging.before())
-    .bind(state.map(LetterState::word))
+    .bind(state.map(MessageState::word))
     .bind(paging.size())
     .fetch_all(db)
     .await?;
     let next = paging.next(rows.len(), rows.last().map(|row| row.0));
-    let items: Result<Vec<LetterView>, StoreError> = rows.into_iter().map(view).collect();
+    let items: Result<Vec<MessageView>, StoreError> = rows.into_iter().map(view).collect();
     Ok(Page { items: items?, next })
 }
 
-fn view(row: ViewRow) -> Result<LetterView, StoreError> {
+fn view(row: ViewRow) -> Result<MessageView, StoreError> {
     let (_, id, channel, recipient, topic, about, written_at, state, tries, due_at, settled, fault) =
         row;
     let topic: Topic = parse("topic", &topic)?;
-    Ok(LetterView {
+    Ok(MessageView {
         id,
         channel: parse("channel", &channel)?,
         recipient: recipient.map(|text| parse("recipient", &text)).transpose()?,

@@ -10,6 +10,7 @@ use policies::{Calendar, GrantState, RuleBook, Source, Ttl};
 use super::workflow::{digest, rules, state, used, world};
 use super::{START, World, actor, inventory};
 use crate::access::input::Yes;
+use crate::model::context::Context;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::inventory::Inventory;
 use crate::model::person::Person;
@@ -113,10 +114,9 @@ fn by_night() -> Inventory {
     let source = Source { name: "night.cedar".into(), text: text.into() };
     let windows = vec!["Mon-Fri 22:00-06:00".parse().unwrap()];
     let calendar = Arc::new(Calendar::new(jiff::tz::TimeZone::UTC, windows, []));
-    let world =
-        crate::model::context::World { calendar, ..crate::model::context::World::default() };
+    let context = Context { calendar, ..Context::default() };
     let rules = RuleBook::load(&[source]).unwrap().into();
-    Inventory { rules, world, ..inventory(super::RULES) }
+    Inventory { rules, context, ..inventory(super::RULES) }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use policies::{Act, Purpose, RequestId, StepUp, StepUpKind};
 
 use super::workflow::{state, world};
-use super::{World, actor, wish};
+use super::{World, access_to, actor};
 use crate::access::input::AccessRequestInput;
 use crate::identity::challenge;
 use crate::model::error::{ControlError, Refusal};
@@ -11,10 +11,10 @@ use crate::model::statement;
 use crate::model::view::{Asked, Paging};
 use crate::platform::ids;
 
-/// A touch as a ceremony leaves it, with which somebody stands by their request.
+/// A step-up as it is kept, with which somebody stands by their request.
 pub(super) async fn stand_by(world: &World, who: &str, id: &RequestId) {
     let request = world.control.access.request(&actor("eve"), id).await.unwrap().request;
-    let shown = statement::of_wish(&request, "Alice");
+    let shown = statement::of_request(&request, "Alice");
     let mut tx = world.control.kernel.begin().await.unwrap();
     let step_up = StepUp {
         id: ids::fresh("su").unwrap(),
@@ -33,8 +33,11 @@ pub(super) async fn stand_by(world: &World, who: &str, id: &RequestId) {
 }
 
 pub(super) async fn emergency(world: &World, reason: &str) -> Result<Asked, ControlError> {
-    let ask =
-        AccessRequestInput { act: Act::BreakGlass, reason: reason.into(), ..wish("app_rw@orders") };
+    let ask = AccessRequestInput {
+        act: Act::BreakGlass,
+        reason: reason.into(),
+        ..access_to("app_rw@orders")
+    };
     world.control.access.ask(&actor("alice"), ask).await
 }
 
@@ -44,7 +47,11 @@ async fn an_emergency_takes_a_touch_and_a_reason_and_nobody_else() {
     assert_eq!(emergency(&world, "down").await.unwrap_err().code(), "reason-needed");
     let pending = world.ask("alice", "app_rw@orders").await.unwrap().request.id;
     let asked = emergency(&world, "the shop is down").await.unwrap();
-    assert_eq!(state(&world, &pending).await, "withdrawn", "it doesn't wait behind another wish");
+    assert_eq!(
+        state(&world, &pending).await,
+        "withdrawn",
+        "it doesn't wait behind another request"
+    );
     assert!(asked.grant.is_none() && asked.request.is_pending(), "never without a touch");
     stand_by(&world, "alice", &asked.request.id).await;
     let view = world.control.access.request(&actor("alice"), &asked.request.id).await.unwrap();
@@ -56,7 +63,7 @@ async fn an_emergency_takes_a_touch_and_a_reason_and_nobody_else() {
     let nobody = AccessRequestInput {
         act: Act::BreakGlass,
         reason: "the shop is down".into(),
-        ..wish("app_rw@orders")
+        ..access_to("app_rw@orders")
     };
     let refused = world.control.access.ask(&actor("mallory"), nobody).await.unwrap_err();
     assert_eq!(refused.code(), "not-permitted");

@@ -107,14 +107,14 @@ async fn no_change_falls_between_a_snapshot_and_its_deltas() {
             for _ in 0..40 {
                 let asked = control
                     .access
-                    .ask(&actor("alice"), super::wish("app_ro@orders"))
+                    .ask(&actor("alice"), super::access_to("app_ro@orders"))
                     .await
                     .unwrap();
                 control.access.done(&actor("alice"), &asked.grant.unwrap().id).await.unwrap();
             }
             control
                 .access
-                .ask(&actor("alice"), super::wish("app_ro@orders"))
+                .ask(&actor("alice"), super::access_to("app_ro@orders"))
                 .await
                 .unwrap()
                 .revision

@@ -4,7 +4,7 @@ use policies::PrincipalId;
 
 use super::emergencies::{emergency, stand_by};
 use super::workflow::{digest, rules};
-use super::{World, actor, wish};
+use super::{World, access_to, actor};
 use crate::access::edit::Changes;
 use crate::access::input::Yes;
 use crate::model::actor::Actor;
@@ -108,7 +108,7 @@ impl FourEyes {
                 world.approve(who, &asked.request.id).await.map(drop)
             }
             Self::ApproveASecondTime => {
-                let asked = control.access.ask(&actor("carol"), wish("app_rw@orders")).await?;
+                let asked = control.access.ask(&actor("carol"), access_to("app_rw@orders")).await?;
                 world.approve(FIRST, &asked.request.id).await?;
                 world.approve(who, &asked.request.id).await.map(drop)
             }

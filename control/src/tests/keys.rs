@@ -1,4 +1,4 @@
-//! Passkeys and the ceremony, with an authenticator in software: what is taken, and that each thing
+//! Passkeys, with an authenticator in software: what is taken, and that each thing
 //! that isn't leaves its own word in the audit log.
 
 use base64::Engine as _;

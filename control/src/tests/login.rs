@@ -212,14 +212,17 @@ async fn an_admin_who_has_a_passkey_makes_links_by_it() {
         matches!(untouched, Err(ControlError::Refused(Refusal::StepUpNeeded { .. }))),
         "{untouched:?}"
     );
-    let requested = world.control.identity.invite_wish(&"carol".parse().unwrap());
+    let requested = world.control.identity.invite_statement(&"carol".parse().unwrap());
     let challenge = world.control.identity.challenge(&eve, &requested).await.unwrap();
     let proof = crate::identity::proof::Proof::Passkey(key.touch(&challenge));
     let swapped =
         world.control.identity.invite_by(&eve, &alice, Some((&challenge.id, proof))).await;
     assert!(swapped.is_err(), "{swapped:?}");
-    let challenge =
-        world.control.identity.challenge(&eve, &world.control.identity.invite_wish(&alice)).await;
+    let challenge = world
+        .control
+        .identity
+        .challenge(&eve, &world.control.identity.invite_statement(&alice))
+        .await;
     let challenge = challenge.unwrap();
     let proof = crate::identity::proof::Proof::Passkey(key.touch(&challenge));
     world.control.identity.invite_by(&eve, &alice, Some((&challenge.id, proof))).await.unwrap();

@@ -121,7 +121,7 @@ impl World {
     }
 
     pub(crate) async fn ask(&self, who: &str, what: &str) -> Result<Asked, ControlError> {
-        self.control.access.ask(&actor(who), wish(what)).await
+        self.control.access.ask(&actor(who), access_to(what)).await
     }
 
     pub(crate) async fn approve(
@@ -222,7 +222,7 @@ pub(crate) fn inventory(rules: &str) -> Inventory {
             ..crate::model::workflow::Workflow::default()
         }
         .into(),
-        world: crate::model::context::World::default(),
+        context: crate::model::context::Context::default(),
         ssh_keys: Shared::default(),
     }
 }
@@ -285,6 +285,6 @@ pub(crate) fn actor(id: &str) -> Actor {
     }
 }
 
-pub(crate) fn wish(what: &str) -> AccessRequestInput {
+pub(crate) fn access_to(what: &str) -> AccessRequestInput {
     AccessRequestInput::new(what.parse().unwrap())
 }

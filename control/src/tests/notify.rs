@@ -25,7 +25,7 @@ use crate::model::channel_template::Templates;
 use crate::model::error::{ControlError, Refusal};
 use crate::model::event::{By, Event};
 use crate::model::topic::Topic;
-use crate::model::view::{LetterState, LetterView, Paging};
+use crate::model::view::{MessageState, MessageView, Paging};
 use crate::platform::backoff::Patience;
 use crate::platform::outbound::Reach;
 use crate::platform::webhook_signature::{WebhookHeaders, WebhookSecret, verify_webhook};
@@ -154,12 +154,12 @@ impl World {
     }
 
     /// What stands in the outbox, oldest first.
-    async fn letters(&self) -> Vec<LetterView> {
+    async fn messages(&self) -> Vec<MessageView> {
         let mut page = Vec::new();
         let mut cursor = None;
         loop {
             let paging = Paging { cursor, limit: Some(200) };
-            let next = self.control.notifier.letters(&actor("eve"), None, paging).await.unwrap();
+            let next = self.control.notifier.messages(&actor("eve"), None, paging).await.unwrap();
             page.extend(next.items);
             cursor = next.next;
             if cursor.is_none() {
@@ -169,19 +169,20 @@ impl World {
         }
     }
 
-    async fn states(&self) -> Vec<LetterState> {
-        self.letters().await.into_iter().map(|letter| letter.state).collect()
+    async fn states(&self) -> Vec<MessageState> {
+        self.messages().await.into_iter().map(|message| message.state).collect()
     }
 
-    /// Who was told of what, without the crowd of DBAs.
-    pub(super) async fn told(&self) -> Vec<(Topic, String)> {
-        let letters = self.letters().await.into_iter();
-        let messages = letters.map(|letter| (letter.topic, letter.recipient.unwrap().to_string()));
+    /// Who was notified of what, without the crowd of DBAs.
+    pub(super) async fn notified(&self) -> Vec<(Topic, String)> {
+        let messages = self.messages().await.into_iter();
+        let messages =
+            messages.map(|message| (message.topic, message.recipient.unwrap().to_string()));
         messages.filter(|(_, who)| !who.starts_with("dba-")).collect()
     }
 }
 
-pub(super) fn told(pairs: &[(Topic, &str)]) -> Vec<(Topic, String)> {
+pub(super) fn pairs_of(pairs: &[(Topic, &str)]) -> Vec<(Topic, String)> {
     pairs.iter().map(|(topic, who)| (*topic, (*who).to_owned())).collect()
 }
 
@@ -190,7 +191,7 @@ async fn a_change_is_told_signed_to_whom_it_may_concern() {
     let (mut receiver, secret) = (Receiver::start().await, secret());
     let world = World::told_by(vec![hook("ops", &receiver.url(), &secret)]).await;
     let asked = world.ask("alice", "app_rw@orders").await.unwrap();
-    assert_eq!(world.states().await, [LetterState::Waiting]);
+    assert_eq!(world.states().await, [MessageState::Waiting]);
     world.control.notifier.send_due().await;
     let came = receiver.came();
     let [message] = &came[..] else { panic!("{} messages", came.len()) };
@@ -211,7 +212,7 @@ async fn a_change_is_told_signed_to_whom_it_may_concern() {
     let url = format!("https://gate.example.com/r/{}", asked.request.id);
     assert_eq!(body["data"]["url"], url);
     assert!(body["data"]["to"].as_array().unwrap().contains(&json!("bob")));
-    assert_eq!(world.states().await, [LetterState::Sent]);
+    assert_eq!(world.states().await, [MessageState::Sent]);
     world.control.notifier.send_due().await;
     assert!(receiver.came().is_empty(), "it was sent twice");
 }
@@ -226,29 +227,33 @@ async fn what_was_never_committed_is_told_to_nobody() {
         .unwrap();
     assert_eq!(outbox::figures(tx.db()).await.unwrap().waiting, 1);
     drop(tx);
-    assert!(world.letters().await.is_empty());
+    assert!(world.messages().await.is_empty());
 }
 
 #[tokio::test]
 async fn each_hears_what_concerns_them_and_nobody_of_their_own_doing() {
     let world = World::told_by(vec![mail()]).await;
     let asked = world.ask("alice", "app_rw@orders").await.unwrap();
-    let to_deciders = told(&[(Topic::RequestAsked, "bob"), (Topic::RequestAsked, "carol")]);
-    assert_eq!(world.told().await, to_deciders);
+    let to_deciders = pairs_of(&[(Topic::RequestAsked, "bob"), (Topic::RequestAsked, "carol")]);
+    assert_eq!(world.notified().await, to_deciders);
     world.approve("bob", &asked.request.id).await.unwrap();
     let grant = world.approve("carol", &asked.request.id).await.unwrap().unwrap();
     world.control.access.revoke(&actor("bob"), &grant.id, "closed".into()).await.unwrap();
-    let to_alice = told(&[
+    let to_alice = pairs_of(&[
         (Topic::RequestApproved, "alice"),
         (Topic::RequestApproved, "alice"),
         (Topic::GrantGiven, "alice"),
         (Topic::GrantEnded, "alice"),
     ]);
-    assert_eq!(world.told().await[2..], to_alice);
+    assert_eq!(world.notified().await[2..], to_alice);
 
     let own = world.read_grant().await;
     world.control.access.done(&actor("alice"), &own.id).await.unwrap();
-    assert_eq!(world.told().await.len(), 6, "somebody was told of what they did themselves");
+    assert_eq!(
+        world.notified().await.len(),
+        6,
+        "somebody was notified of what they did themselves"
+    );
 }
 
 #[tokio::test]
@@ -258,20 +263,20 @@ async fn a_no_a_lapse_and_a_lock_are_told() {
     let of = |messages: Vec<(Topic, String)>| messages.into_iter().skip(2).collect::<Vec<_>>();
     // Bob is a DBA himself, and doesn't hear of his own request.
     let asked_of = [(Topic::RequestAsked, "alice-admin"), (Topic::RequestAsked, "carol")];
-    assert_eq!(world.told().await, told(&asked_of));
+    assert_eq!(world.notified().await, pairs_of(&asked_of));
     let denied =
         world.control.access.deny(&actor("carol"), &asked.request.id, "not today".into()).await;
     assert!(matches!(denied.unwrap().state, RequestState::Denied { .. }));
-    assert_eq!(of(world.told().await), told(&[(Topic::RequestDenied, "bob")]));
+    assert_eq!(of(world.notified().await), pairs_of(&[(Topic::RequestDenied, "bob")]));
     world.ask("bob", "app_rw@orders").await.unwrap();
     world.pass(1_800);
     world.control.access.sweep().await.unwrap();
-    assert_eq!(world.told().await.last(), told(&[(Topic::RequestLapsed, "bob")]).last());
-    let before = world.told().await.len();
+    assert_eq!(world.notified().await.last(), pairs_of(&[(Topic::RequestLapsed, "bob")]).last());
+    let before = world.notified().await.len();
     let lock = Subject::Target("orders".parse().unwrap());
     world.control.access.lock(&actor("eve"), lock, "incident".into(), None).await.unwrap();
     // Eve is the only admin, and set it.
-    assert_eq!(world.told().await.len(), before);
+    assert_eq!(world.notified().await.len(), before);
 }
 
 #[tokio::test]
@@ -287,9 +292,9 @@ async fn a_channel_tells_only_what_it_is_for() {
     let world = World::told_by(vec![dba, denials]).await;
     let asked = world.ask("alice", "app_rw@orders").await.unwrap();
     world.control.access.deny(&actor("bob"), &asked.request.id, "no".into()).await.unwrap();
-    let letters = world.letters().await.into_iter();
+    let messages = world.messages().await.into_iter();
     let messages: Vec<_> =
-        letters.map(|letter| (letter.channel.to_string(), letter.topic)).collect();
+        messages.map(|message| (message.channel.to_string(), message.topic)).collect();
     let expected =
         [("dba".to_owned(), Topic::RequestAsked), ("denials".to_owned(), Topic::RequestDenied)];
     assert_eq!(messages, expected);
@@ -304,15 +309,15 @@ async fn a_request_that_is_dropped_or_given_by_itself_is_told_to_the_one_who_ask
         next
     };
     let id = world.ask("alice", "app_rw@orders").await.unwrap().request.id;
-    let before = world.told().await.len();
+    let before = world.notified().await.len();
     world.control.sources.reload(with(&RULES.replace("2 of dba", "3 of dba"))).await.unwrap();
     assert_eq!(super::workflow::state(&world, &id).await, "withdrawn");
-    let heard = world.told().await[before..].to_vec();
+    let heard = world.notified().await[before..].to_vec();
     assert!(heard.contains(&(Topic::RequestWithdrawn, "alice".to_owned())), "{heard:?}");
     world.ask("alice", "app_rw@orders").await.unwrap();
     let free = RULES.replace("@approvals(\"2 of dba\")", "");
     world.control.sources.reload(with(&free)).await.unwrap();
-    assert_eq!(world.told().await.last().unwrap(), &(Topic::GrantGiven, "alice".to_owned()));
+    assert_eq!(world.notified().await.last().unwrap(), &(Topic::GrantGiven, "alice".to_owned()));
 }
 
 #[tokio::test]
@@ -321,7 +326,7 @@ async fn no_message_holds_an_address_a_code_or_a_digest() {
     let requested = crate::access::input::AccessRequestInput {
         source: Some("10.1.2.3".parse().unwrap()),
         reason: "ticket 12".into(),
-        ..super::wish("app_rw@orders")
+        ..super::access_to("app_rw@orders")
     };
     let asked = world.control.access.ask(&actor("alice"), requested).await.unwrap();
     let kept: Vec<String> = sqlx::query_scalar("SELECT notice FROM outbox")
@@ -347,7 +352,7 @@ async fn messages_are_the_admins_business() {
     for who in ["alice", "bob"] {
         let who: Actor = actor(who);
         let control = &world.control;
-        assert!(refused(control.notifier.letters(&who, None, Paging::default()).await.map(drop)));
+        assert!(refused(control.notifier.messages(&who, None, Paging::default()).await.map(drop)));
         assert!(refused(control.notifier.channels(&who).await.map(drop)));
         assert!(refused(control.notifier.send_again(&who, "msg-aaaaaaaaaaaa", true).await));
         assert!(refused(control.notifier.test_channel(&who, "mail").await));
@@ -368,5 +373,5 @@ async fn a_test_is_sent_at_once_and_says_what_went_wrong() {
     assert_eq!(came[1].json()["data"]["id"], "test-of-ops");
     let none = world.control.notifier.test_channel(&eve, "nothing").await;
     assert!(matches!(none, Err(ControlError::Refused(Refusal::NotFound(_)))), "{none:?}");
-    assert!(world.letters().await.is_empty(), "a test is not kept");
+    assert!(world.messages().await.is_empty(), "a test is not kept");
 }

@@ -8,7 +8,7 @@ use policies::{Calendar, GroupName, RuleBook, Source, Subject, Ttl};
 
 use super::wait::{ask, next, waiting};
 use super::workflow::{state, used};
-use super::{World, actor, inventory, wish};
+use super::{World, access_to, actor, inventory};
 use crate::access::input::AccessRequestInput;
 use crate::access::ticket_state;
 use crate::model::inventory::Inventory;
@@ -31,20 +31,20 @@ const RULES: &str = r#"
     when { context has ticket_state && context.ticket_state == "closed" };
 "#;
 
-fn ruled(rules: &str, world: crate::model::context::World) -> Inventory {
+fn ruled(rules: &str, context: crate::model::context::Context) -> Inventory {
     let source = Source { name: "rules.cedar".into(), text: rules.into() };
     let rules = RuleBook::load(&[source]).unwrap().into();
-    Inventory { rules, world, ..inventory(super::RULES) }
+    Inventory { rules, context, ..inventory(super::RULES) }
 }
 
 /// The clock stands at 08:00 of a Friday; work begins at 08:20 and ends at 08:50.
-fn hours() -> crate::model::context::World {
+fn hours() -> crate::model::context::Context {
     let windows = vec!["Fri 08:20-08:50".parse().unwrap()];
     let calendar = Arc::new(Calendar::new(jiff::tz::TimeZone::UTC, windows, []));
-    crate::model::context::World { calendar, ..crate::model::context::World::default() }
+    crate::model::context::Context { calendar, ..crate::model::context::Context::default() }
 }
 
-async fn world(outside: crate::model::context::World) -> World {
+async fn world(outside: crate::model::context::Context) -> World {
     let world = World::new().await;
     world.control.sources.reload(ruled(RULES, outside)).await.unwrap();
     world
@@ -89,10 +89,10 @@ async fn what_waits_when_working_hours_begin_is_given_by_itself_and_the_connecti
 
 #[tokio::test]
 async fn a_ticket_that_is_approved_gives_what_waits_for_it_and_one_that_closes_takes_it_back() {
-    let world = world(crate::model::context::World::default()).await;
+    let world = world(crate::model::context::Context::default()).await;
     let about = |ticket: &str, what: &str| AccessRequestInput {
         ticket: Some(ticket.parse().unwrap()),
-        ..wish(what)
+        ..access_to(what)
     };
     let alice = actor("alice");
     let good =
@@ -117,14 +117,14 @@ async fn a_ticket_that_is_approved_gives_what_waits_for_it_and_one_that_closes_t
 
 #[tokio::test]
 async fn a_connection_whose_request_the_rules_no_longer_give_is_told_why() {
-    let world = world(crate::model::context::World::default()).await;
+    let world = world(crate::model::context::Context::default()).await;
     let mut events = ask(&world, waiting(Some("alice"), "app_rw@orders")).await;
     let Event::Asked(_) = next(&mut events).await else { panic!() };
     let stricter = format!("{RULES}\n@id(\"the freeze\") forbid (principal, action, resource);");
     let reloaded = world
         .control
         .sources
-        .reload(ruled(&stricter, crate::model::context::World::default()))
+        .reload(ruled(&stricter, crate::model::context::Context::default()))
         .await
         .unwrap();
     assert_eq!(reloaded.withdrawn.len(), 1);
@@ -144,9 +144,11 @@ async fn whoever_comes_on_call_gets_what_they_wait_for() {
         keep: Ttl::from_secs(600),
     };
     let rosters = BTreeMap::from([(GroupName::new("duty").unwrap(), source)]).into();
-    let world =
-        world(crate::model::context::World { rosters, ..crate::model::context::World::default() })
-            .await;
+    let world = world(crate::model::context::Context {
+        rosters,
+        ..crate::model::context::Context::default()
+    })
+    .await;
     let mine = world.ask("alice", "app_ro@orders").await.unwrap().request.id;
     let theirs = world.ask("bob", "app_ro@orders").await.unwrap().request.id;
     std::fs::write(&file, r#"{"on_call": ["alice"]}"#).unwrap();
@@ -163,7 +165,7 @@ async fn what_is_locked_or_waits_for_a_touch_is_not_given_by_itself() {
         forbid (principal, action == Action::"connect", resource);
     "#;
     let world = World::new().await;
-    let of = |rules: &str| ruled(rules, crate::model::context::World::default());
+    let of = |rules: &str| ruled(rules, crate::model::context::Context::default());
     world.control.sources.reload(of(TOUCH)).await.unwrap();
     let id = world.ask("alice", "app_ro@orders").await.unwrap().request.id;
     let touch = TOUCH.replace("@approvals(\"1 of leads\")", "");

@@ -6,7 +6,7 @@ use policies::GrantState;
 use serde_json::json;
 
 use super::emergencies::{emergency, stand_by};
-use super::notify::{Receiver, hook, mail, secret, told};
+use super::notify::{Receiver, hook, mail, pairs_of, secret};
 use super::workflow::{rules, used};
 use super::{World, actor};
 use crate::model::channel::Channel;
@@ -17,7 +17,7 @@ use crate::model::view::Paging;
 async fn an_access_that_ends_soon_is_announced_once() {
     let world = World::told_by(vec![mail()]).await;
     let grant = world.write_grant().await;
-    let before = world.told().await.len();
+    let before = world.notified().await.len();
     let visit = crate::access::grants::Visit {
         session: "se-aaaaaaaaaaaa".parse().unwrap(),
         authn: None,
@@ -25,12 +25,12 @@ async fn an_access_that_ends_soon_is_announced_once() {
     };
     world.control.access.begin(&grant.id, visit).await.unwrap();
     world.control.notifier.remind().await.unwrap();
-    assert_eq!(world.told().await.len(), before, "too early");
+    assert_eq!(world.notified().await.len(), before, "too early");
     world.pass(3_600 - 600);
     for _ in 0..3 {
         world.control.notifier.remind().await.unwrap();
     }
-    assert_eq!(world.told().await[before..], told(&[(Topic::GrantEnding, "alice")]));
+    assert_eq!(world.notified().await[before..], pairs_of(&[(Topic::GrantEnding, "alice")]));
     let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
     assert!(matches!(view.grant.state, GrantState::Active { .. }));
 }
@@ -76,7 +76,7 @@ async fn an_open_review_is_reminded_of_each_day_until_somebody_signs_it() {
         for _ in 0..2 {
             world.control.notifier.remind().await.unwrap();
         }
-        heard = world.told().await;
+        heard = world.notified().await;
         let bob = heard.iter().filter(|(_, who)| who == "bob").count();
         assert_eq!(bob, rounds, "one reminder a day, and not one for each day that nobody looked");
     }
@@ -84,5 +84,5 @@ async fn an_open_review_is_reminded_of_each_day_until_somebody_signs_it() {
     world.control.access.sign_review(&actor("bob"), &review.id, "read it".into()).await.unwrap();
     world.pass(2 * DAY);
     world.control.notifier.remind().await.unwrap();
-    assert_eq!(world.told().await.len(), heard.len(), "what is signed is no news");
+    assert_eq!(world.notified().await.len(), heard.len(), "what is signed is no news");
 }

@@ -1,6 +1,6 @@
 use policies::Ttl;
 
-use super::{World, actor, wish};
+use super::{World, access_to, actor};
 use crate::access::input::AccessRequestInput;
 use crate::model::error::{ControlError, Refusal, StoreError};
 use crate::model::view::{Paging, RequestFilter, Scope};
@@ -32,7 +32,7 @@ async fn a_second_ask_joins_the_pending_request_and_another_one_is_told_of_it() 
     let first = world.ask("alice", "app_rw@orders").await.unwrap();
     let again = world.ask("alice", "app_rw@orders").await.unwrap();
     assert_eq!(again.request.id, first.request.id);
-    let other = AccessRequestInput { reason: "order 7".into(), ..wish("app_rw@orders") };
+    let other = AccessRequestInput { reason: "order 7".into(), ..access_to("app_rw@orders") };
     let refused = world.control.access.ask(&actor("alice"), other).await;
     assert!(matches!(refused, Err(ControlError::Refused(Refusal::Conflict(_)))), "{refused:?}");
 }
@@ -51,7 +51,7 @@ async fn what_no_rule_permits_is_refused_and_leaves_no_trace() {
     }
     let outside = AccessRequestInput {
         source: Some("203.0.113.9".parse().unwrap()),
-        ..wish("app_ro@orders")
+        ..access_to("app_ro@orders")
     };
     let refused = world.control.access.ask(&actor("alice"), outside).await.unwrap_err();
     assert!(refused.to_string().contains("never from outside"), "{refused}");
@@ -164,7 +164,7 @@ async fn a_change_runs_to_its_end_when_its_caller_leaves() {
     assert!(left.is_err());
     drop(turn);
     world.control.kernel.close().await;
-    assert_eq!(world.control.kernel.feed().live(), 1, "committed, and told");
+    assert_eq!(world.control.kernel.feed().live(), 1, "committed, and published");
 }
 
 #[tokio::test]

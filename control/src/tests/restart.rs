@@ -98,9 +98,9 @@ async fn a_change_that_was_cut_short_is_pending_or_granted_but_never_both() {
         )
         .await
         .unwrap();
-        issue_grant::give(&mut tx, &next).await.unwrap();
+        issue_grant::issue(&mut tx, &next).await.unwrap();
     }
-    assert_eq!(world.control.kernel.feed().live(), 0, "nothing is told before the commit");
+    assert_eq!(world.control.kernel.feed().live(), 0, "nothing is published before the commit");
     let world = world.reopened().await;
     let view = world.control.access.request(&actor("eve"), &asked.id).await.unwrap();
     assert!(view.request.is_pending() && view.grants.is_empty());

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::step_up::{begin_by, granted, needs_touch, touch_and_go};
 use super::wait::{ask, next, waiting};
-use super::{START, World, actor, inventory, wish};
+use super::{START, World, access_to, actor, inventory};
 use crate::access::input::AccessRequestInput;
 use crate::gateway::pending_connections::Said;
 use crate::identity::logins;
@@ -248,7 +248,7 @@ async fn an_approved_connection_teaches_where_it_was_asked_from_and_nowhere_else
     let asked = world
         .control
         .access
-        .ask(&actor("alice"), AccessRequestInput { source, ..wish("app_rw@orders") })
+        .ask(&actor("alice"), AccessRequestInput { source, ..access_to("app_rw@orders") })
         .await;
     let id = asked.unwrap().request.id;
     world.approve("bob", &id).await.unwrap();
@@ -270,7 +270,7 @@ async fn a_live_grant_is_judged_by_what_was_unusual_when_it_was_asked_for() {
     let asked = world
         .control
         .access
-        .ask(&actor("alice"), AccessRequestInput { source, ..wish("app_ro@orders") })
+        .ask(&actor("alice"), AccessRequestInput { source, ..access_to("app_ro@orders") })
         .await;
     let grant = asked.unwrap().grant.unwrap();
     sqlx::query("DELETE FROM seen").execute(&mut world.raw().await).await.unwrap();
@@ -290,7 +290,7 @@ async fn a_live_grant_is_judged_by_what_was_unusual_when_it_was_asked_for() {
 async fn a_request_says_what_was_unusual_about_it() {
     let world = World::new().await;
     let source = Some("10.1.2.3".parse().unwrap());
-    let requested = AccessRequestInput { source, ..wish("app_rw@orders") };
+    let requested = AccessRequestInput { source, ..access_to("app_rw@orders") };
     world.control.access.ask(&actor("alice"), requested).await.unwrap();
     let asked = details(&world, "request.asked").await;
     assert_eq!(asked[0]["unusual"][0], "network 10.1.2.0/24 is new for alice");

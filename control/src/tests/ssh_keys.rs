@@ -68,7 +68,7 @@ impl World {
     }
 }
 
-fn told<T: std::fmt::Debug>(refused: Result<T, ControlError>) -> String {
+fn message_of<T: std::fmt::Debug>(refused: Result<T, ControlError>) -> String {
     refused.unwrap_err().to_string()
 }
 
@@ -108,7 +108,7 @@ async fn whoever_has_a_passkey_agrees_with_a_touch_before_a_key_opens_anything()
     world.control.identity.confirm_ssh_key(&alice, &key.id, &challenge.id, proof).await.unwrap();
     assert_eq!(world.holder(&pair).await.as_deref(), Some("alice"));
     let again = world.control.identity.ssh_key_addition(&alice, &key.id).await;
-    assert!(told(again).contains("already"));
+    assert!(message_of(again).contains("already"));
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn a_key_that_nobody_agreed_to_lapses_and_is_free_again() {
     let (alice, _) = world.enrolled("alice").await;
     let pair = fresh();
     let key = world.register(&alice, &pair).await.unwrap();
-    assert!(told(world.register(&alice, &pair).await).contains("waits for you"));
+    assert!(message_of(world.register(&alice, &pair).await).contains("waits for you"));
     world.pass(3_600);
     assert!(world.keys(&alice).await.is_empty());
     let late = world.control.identity.ssh_key_addition(&alice, &key.id).await;
@@ -152,7 +152,7 @@ async fn a_key_is_one_persons_and_one_that_only_waits_keeps_nobody_out() {
     assert_eq!(world.holder(&pair).await.as_deref(), Some("alice"));
     for who in ["alice", "bob"] {
         let actor = world.signed_in(who).await.actor;
-        let refused = told(world.register(&actor, &pair).await);
+        let refused = message_of(world.register(&actor, &pair).await);
         assert!(refused.contains("registered already"), "{refused}");
     }
     let refused = world.control.identity.remove_ssh_key(&alice, &hers.id).await;
@@ -176,7 +176,7 @@ async fn a_removed_key_opens_nothing_cuts_what_it_opened_and_never_comes_back() 
     assert!(locks.iter().any(|view| view.lock.subject == credential), "{locks:?}");
     for who in ["alice", "bob"] {
         let actor = world.signed_in(who).await.actor;
-        let refused = told(world.register(&actor, &pair).await);
+        let refused = message_of(world.register(&actor, &pair).await);
         assert!(refused.contains("was removed"), "{refused}");
     }
 }
@@ -291,7 +291,7 @@ async fn what_is_no_key_of_a_kind_that_is_taken_is_refused(
     let alice = world.signed_in("alice").await.actor;
     let refused = world.control.identity.ask_for_ssh_key(&alice, line).await;
     assert!(matches!(refused, Err(ControlError::Refused(Refusal::Invalid(_)))), "{refused:?}");
-    let message = told(refused);
+    let message = message_of(refused);
     assert!(message.contains(expected), "{message}");
 }
 
@@ -307,6 +307,6 @@ async fn nobody_keeps_more_keys_than_they_may() {
         store::ssh_keys::insert(tx.db(), &key).await.unwrap();
     }
     tx.commit().await.unwrap();
-    let refused = told(world.register(&alice, &fresh()).await);
+    let refused = message_of(world.register(&alice, &fresh()).await);
     assert!(refused.contains("32 keys"), "{refused}");
 }

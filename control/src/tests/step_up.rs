@@ -37,7 +37,7 @@ pub(super) async fn touchy() -> World {
     world
 }
 
-/// A touch as a ceremony leaves it.
+/// A step-up as it is kept.
 async fn give(
     world: &World,
     who: &str,
@@ -65,7 +65,7 @@ async fn give(
 async fn touch_request(world: &World, who: &str, purpose: Purpose, id: &RequestId) -> StepUpId {
     let request = world.control.access.request(&actor("eve"), id).await.unwrap().request;
     let shown = match purpose {
-        Purpose::Ask => statement::of_wish(&request, "Alice"),
+        Purpose::Ask => statement::of_request(&request, "Alice"),
         Purpose::SignIn | Purpose::Approve | Purpose::Connect | Purpose::Administer => {
             statement::of_approval(&request, "Alice")
         }

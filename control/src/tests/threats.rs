@@ -9,7 +9,7 @@ use super::emergencies::{emergency, stand_by};
 use super::tickets::{CLOSED, Tickets};
 use super::wait::service;
 use super::workflow::{digest, used, world};
-use super::{World, actor, inventory, wish};
+use super::{World, access_to, actor, inventory};
 use crate::access::input::Yes;
 use crate::model::error::{ControlError, Refusal, TooMany};
 use crate::model::view::Paging;
@@ -134,7 +134,7 @@ async fn an_extension_that_races_the_end_comes_before_it_or_not_at_all() {
         world.control.access.sweep().await.unwrap();
         let view = world.control.access.grant(&actor("alice"), &grant.id).await.unwrap();
         assert!(matches!(view.grant.state, GrantState::Ended { .. }), "{view:?}");
-        assert_eq!(world.control.kernel.feed().live(), 0, "proxies are told of the end");
+        assert_eq!(world.control.kernel.feed().live(), 0, "proxies hear of the end");
         let late = world.control.access.extend(&actor("alice"), &grant.id, None, None).await;
         assert!(matches!(late, Err(ControlError::Refused(Refusal::Conflict(_)))), "{late:?}");
     }
@@ -171,7 +171,7 @@ async fn a_hundred_thousand_requests_of_one_person_keep_nobody_else_waiting() {
     let alice = actor("alice");
     let (mut taken, mut refused) = (0_u32, 0_u32);
     for number in 0..100_000 {
-        match world.control.access.ask(&alice, wish("app_rw@orders")).await {
+        match world.control.access.ask(&alice, access_to("app_rw@orders")).await {
             Ok(asked) => {
                 world.control.access.withdraw(&alice, &asked.request.id).await.unwrap();
                 taken += 1;
@@ -204,13 +204,13 @@ async fn a_hundred_thousand_requests_of_one_person_keep_nobody_else_waiting() {
 async fn who_asks_too_often_has_nothing_explained_either() {
     let world = World::new().await;
     let alice = actor("alice");
-    while world.control.kernel.paced(&alice.principal.id).await.is_ok() {}
-    let explained = world.control.access.explain(&alice, None, wish("app_ro@orders")).await;
+    while world.control.kernel.limit_requests(&alice.principal.id).await.is_ok() {}
+    let explained = world.control.access.explain(&alice, None, access_to("app_ro@orders")).await;
     assert!(
         matches!(explained, Err(ControlError::Refused(Refusal::TooMany(TooMany::Requests(_))))),
         "{explained:?}"
     );
-    world.control.access.explain(&actor("bob"), None, wish("app_ro@orders")).await.unwrap();
+    world.control.access.explain(&actor("bob"), None, access_to("app_ro@orders")).await.unwrap();
 }
 
 #[tokio::test]

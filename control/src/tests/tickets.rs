@@ -4,7 +4,7 @@ use policies::{GrantState, Timestamp, Ttl};
 use secrecy::ExposeSecret;
 
 use super::workflow::{rules, state, world};
-use super::{World, actor, wish};
+use super::{World, access_to, actor};
 use crate::access::input::AccessRequestInput;
 use crate::model::error::{ControlError, Refusal};
 use crate::platform::webhook_signature::{
@@ -48,7 +48,7 @@ async fn a_ticket_that_is_closed_ends_what_was_given_for_it() {
     let world = &tickets.world;
     let about = |ticket: &str, what: &str| AccessRequestInput {
         ticket: Some(ticket.parse().unwrap()),
-        ..wish(what)
+        ..access_to(what)
     };
     let alice = actor("alice");
     let grant = world.control.access.ask(&alice, about("OPS-12", "app_ro@orders")).await.unwrap();
@@ -72,8 +72,10 @@ async fn a_ticket_that_is_closed_ends_what_was_given_for_it() {
 async fn a_message_that_is_forged_stale_or_replayed_changes_nothing() {
     let tickets = Tickets::new().await;
     let world = &tickets.world;
-    let ask =
-        AccessRequestInput { ticket: Some("OPS-12".parse().unwrap()), ..wish("app_ro@orders") };
+    let ask = AccessRequestInput {
+        ticket: Some("OPS-12".parse().unwrap()),
+        ..access_to("app_ro@orders")
+    };
     world.control.access.ask(&actor("alice"), ask).await.unwrap();
     let now = world.control.kernel.now();
     let ago = Timestamp::from_millis(now.millis() - 301_000);

@@ -96,7 +96,7 @@ async fn a_connection_that_says_enough_or_has_a_grant_is_not_held() {
     let mut events = ask(&world, waiting(Some("alice"), "app_rw@orders")).await;
     let Event::Granted(second) = next(&mut events).await else { panic!() };
     assert_eq!(first.grant, second.grant);
-    // Whose client can't wait is told how to say it.
+    // Whose client can't wait reads how to say it.
     let at_once = ::link::v1::AskRequest { wait: false, ..waiting(Some("bob"), "app_rw@orders") };
     let mut events = ask(&world, at_once).await;
     let Event::Refused(refused) = next(&mut events).await else { panic!() };

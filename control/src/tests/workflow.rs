@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use policies::{GrantState, GroupName, RequestId, Subject, Ttl};
 
-use super::{World, actor, inventory, wish};
+use super::{World, access_to, actor, inventory};
 use crate::access::edit::{Changes, Part};
 use crate::access::input::{AccessRequestInput, Yes};
 use crate::access::transitions;
@@ -91,7 +91,7 @@ async fn an_edit_can_leave_out_the_ticket_and_the_start_and_waits_anew() {
     let world = world().await;
     let starts_at = Some(world.control.kernel.now().after(Ttl::from_secs(7_200)));
     let ticket = Some("OPS-12".parse().unwrap());
-    let ask = AccessRequestInput { starts_at, ticket, ..wish("app_rw@orders") };
+    let ask = AccessRequestInput { starts_at, ticket, ..access_to("app_rw@orders") };
     let asked = world.control.access.ask(&actor("alice"), ask).await.unwrap().request;
     world.pass(1_500);
     let same = world.control.access.edit(&actor("alice"), &asked.id, Changes::default()).await;
@@ -164,14 +164,14 @@ async fn those_who_take_too_long_are_stood_in_for() {
     assert!(reloaded.revoked.is_empty(), "{reloaded:?}");
     let escalated = world.kinds().await;
     let count = escalated.iter().filter(|kind| *kind == "request.escalated").count();
-    assert_eq!(count, 1, "others are told once");
+    assert_eq!(count, 1, "others are notified once");
 }
 
 #[tokio::test]
 async fn what_begins_later_waits_for_its_time() {
     let world = world().await;
     let starts_at = Some(world.control.kernel.now().after(Ttl::from_secs(3_600)));
-    let ask = AccessRequestInput { starts_at, ..wish("app_cert@orders") };
+    let ask = AccessRequestInput { starts_at, ..access_to("app_cert@orders") };
     let grant =
         world.control.access.ask(&actor("alice"), ask.clone()).await.unwrap().grant.unwrap();
     assert_eq!(grant.state.word(), "scheduled");
@@ -244,7 +244,7 @@ async fn an_extension_takes_the_approvals_of_the_rules_and_dies_with_its_grant()
     let asked = world.control.access.extend(&alice, &grant.id, half, None).await.unwrap();
     assert!(asked.grant.is_none() && asked.request.is_pending());
     let again = world.control.access.extend(&alice, &grant.id, half, None).await.unwrap();
-    assert_eq!(again.request.id, asked.request.id, "a second wish joins the first");
+    assert_eq!(again.request.id, asked.request.id, "a second request joins the first");
     let id = asked.request.id;
     assert!(world.approve("alice-admin", &id).await.is_err());
     world.approve("lena", &id).await.unwrap();
@@ -268,7 +268,7 @@ async fn an_extension_takes_the_approvals_of_the_rules_and_dies_with_its_grant()
 async fn a_bundle_is_approved_as_one_and_granted_each() {
     let world = world().await;
     let also = vec!["app_rw@orders".parse().unwrap(), "app_cert@orders".parse().unwrap()];
-    let both = AccessRequestInput { also, ..wish("app_ro@orders/reporting") };
+    let both = AccessRequestInput { also, ..access_to("app_ro@orders/reporting") };
     let asked = world.control.access.ask(&actor("alice"), both.clone()).await.unwrap();
     assert!(asked.grant.is_none());
     let id = asked.request.id.clone();

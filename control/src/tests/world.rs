@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use policies::{Calendar, GroupName, RuleBook, Source, Ttl};
 
-use super::{World, actor, inventory, wish};
+use super::{World, access_to, actor, inventory};
 use crate::Control;
 use crate::access::input::AccessRequestInput;
 use crate::access::ticket_state;
@@ -33,22 +33,22 @@ const RULES: &str = r#"
     when { context.login == "app_cert" && !(context has ticket_state && context.ticket_state == "open") };
 "#;
 
-fn ruled(world: crate::model::context::World) -> Inventory {
+fn ruled(context: crate::model::context::Context) -> Inventory {
     let source = Source { name: "rules.cedar".into(), text: RULES.into() };
     let rules = RuleBook::load(&[source]).unwrap().into();
-    Inventory { rules, world, ..inventory(super::RULES) }
+    Inventory { rules, context, ..inventory(super::RULES) }
 }
 
-fn hours(windows: &[&str]) -> crate::model::context::World {
+fn hours(windows: &[&str]) -> crate::model::context::Context {
     let windows = windows.iter().map(|text| text.parse().unwrap()).collect();
     let calendar = Calendar::new(jiff::tz::TimeZone::UTC, windows, []);
-    crate::model::context::World {
+    crate::model::context::Context {
         calendar: Arc::new(calendar),
-        ..crate::model::context::World::default()
+        ..crate::model::context::Context::default()
     }
 }
 
-fn rostered(file: &Path) -> crate::model::context::World {
+fn rostered(file: &Path) -> crate::model::context::Context {
     let duty = GroupName::new("duty").unwrap();
     let source = RosterSource {
         from: Place::File(file.to_owned()),
@@ -56,17 +56,17 @@ fn rostered(file: &Path) -> crate::model::context::World {
         refresh: Ttl::from_secs(60),
         keep: Ttl::from_secs(600),
     };
-    crate::model::context::World {
+    crate::model::context::Context {
         rosters: BTreeMap::from([(duty, source)]).into(),
-        ..crate::model::context::World::default()
+        ..crate::model::context::Context::default()
     }
 }
 
 /// What the audit log says of why this was given, and how its story tells it.
 async fn given_by(world: &World, id: &policies::GrantId) -> (serde_json::Value, String) {
-    let story = world.control.evidence.story(&actor("eve"), id.as_str()).await.unwrap();
+    let story = world.control.evidence.timeline(&actor("eve"), id.as_str()).await.unwrap();
     let given = story.events.iter().find(|event| event.kind == "grant.given").unwrap();
-    let message = story.told.iter().find(|line| line.contains(" was given to ")).unwrap();
+    let message = story.lines.iter().find(|line| line.contains(" was given to ")).unwrap();
     (given.detail["decided_by"].clone(), message.clone())
 }
 
@@ -167,11 +167,11 @@ async fn a_roster_that_falls_silent_holds_for_a_while_and_then_puts_nobody_on_ca
 #[tokio::test]
 async fn a_refusal_says_which_ticket_or_reason_is_wanted_and_how_to_give_it() {
     let world = World::new().await;
-    world.control.sources.reload(ruled(crate::model::context::World::default())).await.unwrap();
+    world.control.sources.reload(ruled(crate::model::context::Context::default())).await.unwrap();
     let ask = |ticket: Option<&str>, reason: &str| AccessRequestInput {
         ticket: ticket.map(|ticket| ticket.parse().unwrap()),
         reason: reason.into(),
-        ..wish("app_rw@orders")
+        ..access_to("app_rw@orders")
     };
     for (ticket, reason, message) in [
         (None, "fix the order", "`OPS-[0-9]+`"),
@@ -198,9 +198,9 @@ async fn a_refusal_says_which_ticket_or_reason_is_wanted_and_how_to_give_it() {
 #[tokio::test]
 async fn a_grant_ends_when_its_ticket_closes() {
     let world = World::new().await;
-    world.control.sources.reload(ruled(crate::model::context::World::default())).await.unwrap();
+    world.control.sources.reload(ruled(crate::model::context::Context::default())).await.unwrap();
     let ticket: policies::Ticket = "OPS-7".parse().unwrap();
-    let ask = AccessRequestInput { ticket: Some(ticket.clone()), ..wish("app_cert@orders") };
+    let ask = AccessRequestInput { ticket: Some(ticket.clone()), ..access_to("app_cert@orders") };
     let refused = world.control.access.ask(&actor("alice"), ask.clone()).await.unwrap_err();
     let forbidden = |refused: &ControlError| {
         matches!(
@@ -223,7 +223,7 @@ async fn a_grant_ends_when_its_ticket_closes() {
     let (by, message) = given_by(&world, &grant.id).await;
     assert_eq!(by["facts"]["ticket_state"], "open", "{by}");
     assert_eq!(by["stood_aside"][0]["rule"], "closed tickets open nothing", "{by}");
-    assert!(by["facts"].get("reason").is_none(), "only what rules looked at is told: {by}");
+    assert!(by["facts"].get("reason").is_none(), "only what rules looked at is recorded: {by}");
     assert!(message.contains("ticket_state open"), "{message}");
     hear("open").await;
     assert_ne!(end_of(&world.control, &grant.id).await, "ended");
@@ -247,11 +247,13 @@ async fn a_tracker_that_is_down_means_that_nobody_knows() {
     world
         .control
         .sources
-        .reload(ruled(crate::model::context::World { tickets, ..Default::default() }))
+        .reload(ruled(crate::model::context::Context { tickets, ..Default::default() }))
         .await
         .unwrap();
-    let ask =
-        AccessRequestInput { ticket: Some("OPS-7".parse().unwrap()), ..wish("app_cert@orders") };
+    let ask = AccessRequestInput {
+        ticket: Some("OPS-7".parse().unwrap()),
+        ..access_to("app_cert@orders")
+    };
     for _ in 0..2 {
         let refused = world.control.access.ask(&actor("alice"), ask.clone()).await.unwrap_err();
         assert!(refused.to_string().contains("closed tickets open nothing"), "{refused}");

@@ -13,28 +13,28 @@ async fn a_form_from_elsewhere_does_nothing() {
     let request = world.asked(&alice, "app_rw", "").await["request"].clone();
     let id = request["id"].as_str().unwrap();
     let (bob, dave) = (Browser::of(&world, "bob").await, Browser::of(&world, "dave").await);
-    let (seal, other) = (bob.seal().await, dave.seal().await);
+    let (csrf_token, other) = (bob.csrf_token().await, dave.csrf_token().await);
     let path = format!("/requests/{id}/approve");
     let digest = request["digest"].as_str().unwrap();
-    let form = |seal: &str| format!("seal={seal}&digest={digest}");
+    let form = |csrf_token: &str| format!("csrf_token={csrf_token}&digest={digest}");
     let own: &[_] = &[("sec-fetch-site", "same-origin")];
-    for (seal, headers) in [
-        (&seal, &[][..]),
-        (&seal, &[("origin", "null")]),
-        (&seal, &[("origin", "https://evil.example.com")]),
-        (&seal, &[("sec-fetch-site", "cross-site")]),
-        (&seal, &[("sec-fetch-site", "same-site"), ("origin", "https://gate.example.com")]),
+    for (csrf_token, headers) in [
+        (&csrf_token, &[][..]),
+        (&csrf_token, &[("origin", "null")]),
+        (&csrf_token, &[("origin", "https://evil.example.com")]),
+        (&csrf_token, &[("sec-fetch-site", "cross-site")]),
+        (&csrf_token, &[("sec-fetch-site", "same-site"), ("origin", "https://gate.example.com")]),
         (&other, own),
         (&String::new(), own),
     ] {
-        let answer = bob.post_as(&path, &form(seal), headers).await;
+        let answer = bob.post_as(&path, &form(csrf_token), headers).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}: {}", answer.text);
     }
     let sealless = bob.post_as(&path, &format!("digest={digest}"), own).await;
     assert_eq!(sealless.status, StatusCode::BAD_REQUEST);
     let shown = world.call(&alice, &format!("GET /requests/{id}"), Value::Null).await.json();
     assert_eq!(shown["state"], "pending");
-    let answer = bob.post_as(&path, &form(&seal), own).await;
+    let answer = bob.post_as(&path, &form(&csrf_token), own).await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/"));
 }
 
@@ -112,10 +112,10 @@ async fn every_form_of_the_pages_wants_our_own_page_and_a_login() {
     let (alice, nobody) = (Browser::of(&world, "alice").await, Browser::stranger(&world));
     for path in FORMS {
         let cross = [("sec-fetch-site", "cross-site")];
-        let answer = alice.post_as(path, "seal=x", &cross).await;
+        let answer = alice.post_as(path, "csrf_token=x", &cross).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
-        assert_eq!(alice.post(path, "seal=x").await.status, StatusCode::FORBIDDEN, "{path}");
-        let answer = nobody.post(path, "seal=x").await;
+        assert_eq!(alice.post(path, "csrf_token=x").await.status, StatusCode::FORBIDDEN, "{path}");
+        let answer = nobody.post(path, "csrf_token=x").await;
         assert!(answer.header("location").starts_with("/login"), "{path}: {}", answer.text);
     }
     let form = format!("code={}", world.code("dave").await);

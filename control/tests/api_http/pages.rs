@@ -51,9 +51,9 @@ impl<'a> Browser<'a> {
         self.world.send(from("192.0.2.7:40000", request)).await
     }
 
-    /// The seal that the forms of this login carry.
-    pub(crate) async fn seal(&self) -> String {
-        field(&self.get("/").await.text, "seal")
+    /// The csrf_token that the forms of this login carry.
+    pub(crate) async fn csrf_token(&self) -> String {
+        field(&self.get("/").await.text, "csrf_token")
     }
 }
 
@@ -152,7 +152,7 @@ async fn what_others_say_is_shown_as_text() {
     let bob = Browser::of(&world, "bob").await;
     let (_waits, confirm) = world.hold("192.0.2.9:1", XSS, XSS).await;
     let place = confirm.url.rsplit_once("/c/").unwrap().1.to_owned();
-    let look = format!("seal={}&code={}", bob.seal().await, confirm.code);
+    let look = format!("csrf_token={}&code={}", bob.csrf_token().await, confirm.code);
     for page in [
         bob.get("/").await,
         bob.post(&format!("/c/{place}"), &look).await,
@@ -202,27 +202,27 @@ async fn access_is_decided_and_given_back_on_the_first_page() {
     let id = ask("first").await;
     let page = bob.get("/").await.text;
     assert!(page.contains(&id) && page.contains("first"), "{page}");
-    let (seal, digest) = (field(&page, "seal"), field(&page, "digest"));
-    let wrong = format!("seal={seal}&digest={digest}&shorten=soon");
+    let (csrf_token, digest) = (field(&page, "csrf_token"), field(&page, "digest"));
+    let wrong = format!("csrf_token={csrf_token}&digest={digest}&shorten=soon");
     let answer = bob.post(&format!("/requests/{id}/approve"), &wrong).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
-    let yes = format!("seal={seal}&digest={digest}&shorten=20m");
+    let yes = format!("csrf_token={csrf_token}&digest={digest}&shorten=20m");
     let answer = bob.post(&format!("/requests/{id}/approve"), &yes).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     let page = alice.get("/").await.text;
     assert!(page.contains("app_rw@orders/shop") && page.contains("20m"), "{page}");
     let grants = world.call(&token, "GET /grants?live=true", Value::Null).await.json();
     let done = format!("/grants/{}/done", grants["items"][0]["id"].as_str().unwrap());
-    let seal = format!("seal={}", alice.seal().await);
-    assert_eq!(alice.post(&done, &seal).await.status, StatusCode::SEE_OTHER);
-    assert_eq!(alice.post(&done, &seal).await.status, StatusCode::CONFLICT);
+    let csrf_token = format!("csrf_token={}", alice.csrf_token().await);
+    assert_eq!(alice.post(&done, &csrf_token).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(alice.post(&done, &csrf_token).await.status, StatusCode::CONFLICT);
 
     let id = ask("second").await;
-    let no = format!("seal={}&reason=later", bob.seal().await);
+    let no = format!("csrf_token={}&reason=later", bob.csrf_token().await);
     assert_eq!(bob.post(&format!("/requests/{id}/deny"), &no).await.status, StatusCode::SEE_OTHER);
     let id = ask("third").await;
-    let answer = alice.post(&format!("/requests/{id}/withdraw"), &seal).await;
+    let answer = alice.post(&format!("/requests/{id}/withdraw"), &csrf_token).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
     assert!(!alice.get("/").await.text.contains(&id));
 }
@@ -231,7 +231,7 @@ async fn access_is_decided_and_given_back_on_the_first_page() {
 async fn a_connection_is_confirmed_by_who_types_its_code_and_reads_it() {
     let world = World::new().await;
     let alice = Browser::of(&world, "alice").await;
-    let seal = alice.seal().await;
+    let csrf_token = alice.csrf_token().await;
     let (mut waits, confirm) = world.hold("192.0.2.7:50000", "psql", "a look").await;
     let (_others, other) = world.hold("192.0.2.8:50000", "pgcli", "").await;
     let path = format!("/c/{}", confirm.url.rsplit_once("/c/").unwrap().1);
@@ -241,10 +241,10 @@ async fn a_connection_is_confirmed_by_who_types_its_code_and_reads_it() {
     assert_eq!(page.status, StatusCode::OK, "{}", page.text);
     assert!(!page.text.contains("orders") && !page.text.contains("psql"), "{}", page.text);
     // Another connection's code doesn't fit here.
-    let form = format!("seal={seal}&code={}", other.code);
+    let form = format!("csrf_token={csrf_token}&code={}", other.code);
     assert_eq!(alice.post(&path, &form).await.status, StatusCode::NOT_FOUND);
 
-    let form = format!("seal={seal}&code={}", confirm.code);
+    let form = format!("csrf_token={csrf_token}&code={}", confirm.code);
     let page = alice.post(&path, &form).await;
     for described in
         ["Alice &lt;b&gt; (alice)", "orders", "app_ro", "shop", "192.0.2.7", "psql", "a look"]
@@ -252,11 +252,11 @@ async fn a_connection_is_confirmed_by_who_types_its_code_and_reads_it() {
         assert!(page.text.contains(described), "{described}: {}", page.text);
     }
     assert!(!page.text.contains("another address"), "{}", page.text);
-    let stale = format!("seal={seal}&code={}&digest=other", confirm.code);
+    let stale = format!("csrf_token={csrf_token}&code={}&digest=other", confirm.code);
     let answer = alice.post(&format!("{path}/confirm"), &stale).await;
     assert_eq!(answer.status, StatusCode::CONFLICT);
     let digest = field(&page.text, "digest");
-    let yes = format!("seal={seal}&code={}&digest={digest}", confirm.code);
+    let yes = format!("csrf_token={csrf_token}&code={}&digest={digest}", confirm.code);
     let answer = alice.post(&format!("{path}/confirm"), &yes).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     assert!(waits.message().await.unwrap().is_some());
@@ -270,7 +270,7 @@ async fn a_connection_from_elsewhere_comes_with_a_warning() {
     for client in ["192.0.2.99:50000", "pipe"] {
         let (_waits, confirm) = world.hold(client, "psql", "").await;
         let path = format!("/c/{}", confirm.url.rsplit_once("/c/").unwrap().1);
-        let form = format!("seal={}&code={}", alice.seal().await, confirm.code);
+        let form = format!("csrf_token={}&code={}", alice.csrf_token().await, confirm.code);
         let claims = [("sec-fetch-site", "same-origin"), ("x-forwarded-for", "192.0.2.99")];
         let page = alice.post_as(&path, &form, &claims).await;
         assert!(page.text.contains("another address"), "{client}: {}", page.text);
@@ -284,14 +284,14 @@ async fn admins_find_the_page_that_makes_links_and_nobody_else_makes_one() {
     assert!(carol.get("/").await.text.contains("href=\"/invites\""));
     assert!(!bob.get("/").await.text.contains("href=\"/invites\""));
     assert_eq!(carol.get("/invites").await.status, StatusCode::OK);
-    let form = |seal: &str, whom: &str| format!("seal={seal}&principal={whom}");
-    let refused = bob.post("/invites", &form(&bob.seal().await, "alice")).await;
+    let form = |csrf_token: &str, whom: &str| format!("csrf_token={csrf_token}&principal={whom}");
+    let refused = bob.post("/invites", &form(&bob.csrf_token().await, "alice")).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
     for (whom, status) in [("carol", 403), ("nobody", 404), ("a%07b", 400)] {
-        let answer = carol.post("/invites", &form(&carol.seal().await, whom)).await;
+        let answer = carol.post("/invites", &form(&carol.csrf_token().await, whom)).await;
         assert_eq!(answer.status.as_u16(), status, "{whom}: {}", answer.text);
     }
-    let made = carol.post("/invites", &form(&carol.seal().await, "alice")).await;
+    let made = carol.post("/invites", &form(&carol.csrf_token().await, "alice")).await;
     let (_, rest) = made.text.split_once("/login#").unwrap();
     let code = rest.split('<').next().unwrap();
     let nobody = Browser::stranger(&world);
@@ -303,7 +303,7 @@ async fn admins_find_the_page_that_makes_links_and_nobody_else_makes_one() {
 async fn signing_out_ends_the_login() {
     let world = World::new().await;
     let alice = Browser::of(&world, "alice").await;
-    let form = format!("seal={}", alice.seal().await);
+    let form = format!("csrf_token={}", alice.csrf_token().await);
     let answer = alice.post("/logout", &form).await;
     assert!(answer.header("set-cookie").contains("Max-Age=0"), "{:?}", answer.headers);
     assert_eq!(alice.get("/").await.header("location"), "/login");
@@ -313,9 +313,9 @@ async fn signing_out_ends_the_login() {
 async fn a_long_form_is_refused() {
     let world = World::new().await;
     let alice = Browser::of(&world, "alice").await;
-    let form = format!("seal={}", "a".repeat(1 << 20));
+    let form = format!("csrf_token={}", "a".repeat(1 << 20));
     assert_eq!(alice.post("/logout", &form).await.status, StatusCode::PAYLOAD_TOO_LARGE);
-    let unknown = format!("seal={}&nonsense=1", alice.seal().await);
+    let unknown = format!("csrf_token={}&nonsense=1", alice.csrf_token().await);
     assert_eq!(alice.post("/logout", &unknown).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(world.call("", "GET /health", json!(null)).await.status, 200);
 }
@@ -348,7 +348,7 @@ async fn one_sees_and_ends_where_one_is_signed_in() {
     let mine = (control::Scope::Mine, Some(true));
     let own = world.control.identity.logins(&actor, mine, control::Paging::default());
     let newest = own.await.unwrap().items[1].id.clone();
-    let form = format!("seal={}", alice.seal().await);
+    let form = format!("csrf_token={}", alice.csrf_token().await);
     let answer = alice.post(&format!("/logins/{newest}/end"), &form).await;
     assert_eq!(answer.header("location"), "/logins");
     assert_eq!(other.get("/").await.header("location"), "/login");
@@ -377,7 +377,11 @@ async fn a_terminal_elsewhere_comes_with_a_warning_and_polls_as_the_standard_say
         world.call("", "POST /device/token", poll.clone()).await.json()["error"],
         "slow_down"
     );
-    let form = format!("seal={}&code={}", alice.seal().await, codes["user_code"].as_str().unwrap());
+    let form = format!(
+        "csrf_token={}&code={}",
+        alice.csrf_token().await,
+        codes["user_code"].as_str().unwrap()
+    );
     let page = alice.post("/device", &form).await.text;
     // Whose address isn't known is somewhere else.
     for part in ["another address", "laptop-7", "Nobody who helps you", "unknown"] {
@@ -401,9 +405,9 @@ async fn access_is_asked_for_said_otherwise_and_extended_without_script() {
     let alice = Browser::of(&world, "alice").await;
     let page = alice.get("/ask").await;
     assert!(page.text.contains("app_rw@orders") && !page.text.contains("<script"));
-    let seal = alice.seal().await;
+    let csrf_token = alice.csrf_token().await;
     let form = format!(
-        "seal={seal}&resource=app_rw%40orders%0D%0Aapp_ro%40orders&span=20m&reason=order+7"
+        "csrf_token={csrf_token}&resource=app_rw%40orders%0D%0Aapp_ro%40orders&span=20m&reason=order+7"
     );
     let answer = alice.post("/ask", &form).await;
     let shown = answer.header("location").to_owned();
@@ -412,11 +416,11 @@ async fn access_is_asked_for_said_otherwise_and_extended_without_script() {
     assert!(page.text.contains("app_rw@orders/shop + app_ro@orders/shop"), "{}", page.text);
     let edit = format!("/requests/{}/edit", shown.trim_start_matches("/r/"));
     let hostile = "%3Cimg%20src%3Dx%20onerror%3Dalert(2)%3E";
-    let other = format!("seal={seal}&span=10m&reason={hostile}&ticket=OPS-12");
+    let other = format!("csrf_token={csrf_token}&span=10m&reason={hostile}&ticket=OPS-12");
     assert_eq!(alice.post(&edit, &other).await.status, StatusCode::SEE_OTHER);
     let page = alice.get(&shown).await;
     assert!(page.text.contains("OPS-12") && !page.text.contains("<img"), "{}", page.text);
-    let empty = format!("seal={seal}&resource=");
+    let empty = format!("csrf_token={csrf_token}&resource=");
     assert_eq!(alice.post("/ask", &empty).await.status, StatusCode::BAD_REQUEST);
     let reviews = alice.get("/reviews").await;
     assert!(reviews.text.contains("Nothing."), "{}", reviews.text);

@@ -343,7 +343,7 @@ fn inventory() -> Inventory {
         accounts: Shared::default(),
         channels: Shared::default(),
         workflow: Shared::default(),
-        world: control::World::default(),
+        context: control::Context::default(),
         ssh_keys: Shared::default(),
     }
 }

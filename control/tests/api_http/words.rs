@@ -1,4 +1,4 @@
-//! The forms say what the rules want to be told, before and after somebody sends them.
+//! The forms say what the rules want to know, before and after somebody sends them.
 
 use axum::http::StatusCode;
 use link::v1::ask_event::Event;
@@ -28,8 +28,10 @@ async fn the_form_says_what_the_rules_want_to_be_told_and_keeps_what_was_typed()
     assert!(!hostile.contains("<script>alert"), "{hostile}");
 
     let form = |ticket: &str, reason: &str| {
-        let seal = field(&page, "seal");
-        format!("seal={seal}&resource=reports%40orders&span=20m&ticket={ticket}&reason={reason}")
+        let csrf_token = field(&page, "csrf_token");
+        format!(
+            "csrf_token={csrf_token}&resource=reports%40orders&span=20m&ticket={ticket}&reason={reason}"
+        )
     };
     for (ticket, reason, message) in [
         ("", "the+monthly+figures", "OPS-[0-9]+"),
@@ -52,7 +54,7 @@ async fn a_waiting_connection_is_told_of_on_its_page_and_goes_on_with_it() {
     let alice = Browser::of(&world, "alice").await;
     let (mut waits, held) = world.hold_at("reports", "192.0.2.7:50000", "ssh", "").await;
     let path = format!("/c/{}", held.url.rsplit_once("/c/").unwrap().1);
-    let start = format!("seal={}&code={}", alice.seal().await, held.code);
+    let start = format!("csrf_token={}&code={}", alice.csrf_token().await, held.code);
     let page = alice.post(&path, &start).await;
     assert!(page.text.contains("What is it for?"), "{}", page.text);
     assert!(!page.text.contains("Yes, this is my connection"), "{}", page.text);
@@ -116,7 +118,10 @@ async fn an_edit_by_the_form_leaves_out_what_is_empty() {
     let page = alice.get(&format!("/r/{id}")).await.text;
     assert!(page.contains("value=\"OPS-7\""), "{page}");
     assert!(page.contains("name=\"starts_at\"") && page.contains("value=\"2027-01-15T10:00"));
-    let form = format!("seal={}&span=30m&reason=later&ticket=&starts_at=", field(&page, "seal"));
+    let form = format!(
+        "csrf_token={}&span=30m&reason=later&ticket=&starts_at=",
+        field(&page, "csrf_token")
+    );
     let answer = alice.post(&format!("/requests/{id}/edit"), &form).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     let edited = world.call(&token, &format!("GET /requests/{id}"), Value::Null).await.json();

@@ -139,8 +139,10 @@ async fn a_logout_at_the_issuer_ends_login_sessions_at_once() {
     }
     // Signed out here, the browser is led to the issuer's own goodbye.
     let home = other.get(&gate(&bed)).await;
-    let seal = home.body.split("name=\"seal\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-    let seen = other.post(&gate(&bed).join("/logout").unwrap(), &[("seal", seal)]).await;
+    let csrf_token =
+        home.body.split("name=\"csrf_token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let seen =
+        other.post(&gate(&bed).join("/logout").unwrap(), &[("csrf_token", csrf_token)]).await;
     let onward = seen.headers.get("refresh").unwrap().to_str().unwrap().to_owned();
     let there = format!("0; url={}/session/end?client_id=postern", provider.url);
     assert!(onward.starts_with(&there), "{onward}");

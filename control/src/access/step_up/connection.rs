@@ -36,8 +36,8 @@ struct Case {
 
 impl Case {
     fn terms(&self, asker: &Asker, facts: &Facts) -> Option<Terms> {
-        let judged = self.inventory.judge(&asker.principal, &self.resource, facts).ok();
-        judged.map(|(_, terms)| terms)
+        let evaluated = self.inventory.evaluate(&asker.principal, &self.resource, facts).ok();
+        evaluated.map(|(_, terms)| terms)
     }
 }
 
@@ -70,7 +70,7 @@ impl Access {
         Ok(Case { inventory, resource, standing, given, unusual, facts })
     }
 
-    /// Whether a connection has to be touched for before it goes on. What the rules refuse is told
+    /// Whether a connection has to be touched for before it goes on. What the rules refuse is reported
     /// when it is asked for; it takes no touch. Where it has to be, the audit log tells why.
     pub(crate) async fn wants_touch(
         &self,
@@ -96,7 +96,7 @@ impl Access {
         self.wanted(asker, &case.resource, (wanted, rules), because).await.map(|()| true)
     }
 
-    /// What the rules want to be told before a connection goes on, and weren't. Nothing is lacking of
+    /// What the rules want to know before a connection goes on, and weren't. Nothing is lacking of
     /// what its person has or waits for already.
     pub(crate) async fn lacks_words(
         &self,

@@ -287,7 +287,7 @@ fn known(kind: K, event: &AuditView, who: &str) -> String {
             field("cuts")
         ),
         K::TicketLearned => format!("ticket {it} is {}, by {}", field("state"), field("by")),
-        K::TicketTold => format!("ticket {it} was reported to be {}", field("state")),
+        K::TicketReported => format!("ticket {it} was reported to be {}", field("state")),
         K::TicketsSilent => format!("the ticket system can't be asked: {}", field("why")),
         K::TokenMinted => {
             format!("{who} made token {it} for {} in {}", field("resource"), field("login"))

@@ -37,24 +37,26 @@ pub(crate) async fn list(
 
 /// What became of something.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Story {
+#[schema(as = Story)]
+pub(crate) struct Timeline {
     about: String,
     /// In plain words, oldest first.
-    told: Vec<String>,
-    /// The events that it is told from.
+    #[serde(rename = "told")]
+    lines: Vec<String>,
+    /// The events that it is made from.
     events: Vec<wire::AuditEvent>,
 }
 
 /// Tells what became of a session, a grant, a request, a login session, a certificate or a person:
 /// who it was, how and when they proved it, and whose approvals let them in. For auditors and admins.
 #[utoipa::path(get, path = "/audit/{id}", tag = "audit", params(("id" = String, Path)),
-    responses((status = 200, body = Story), Problems))]
+    responses((status = 200, body = Timeline), Problems))]
 pub(crate) async fn story(
     State(api): State<Api>,
     Caller(actor): Caller,
     At(id): At<String>,
-) -> Result<Json<Story>, Problem> {
-    let story = api.control.evidence.story(&actor, &id).await?;
-    let events = story.events.iter().map(wire::AuditEvent::from).collect();
-    Ok(Json(Story { about: story.about, told: story.told, events }))
+) -> Result<Json<Timeline>, Problem> {
+    let timeline = api.control.evidence.timeline(&actor, &id).await?;
+    let events = timeline.events.iter().map(wire::AuditEvent::from).collect();
+    Ok(Json(Timeline { about: timeline.about, lines: timeline.lines, events }))
 }

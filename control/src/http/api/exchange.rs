@@ -88,12 +88,12 @@ pub(crate) async fn exchange(
 ) -> Result<Json<Issued>, OauthError> {
     let Filled(form) = form.map_err(|problem| OauthError::of(&problem))?;
     front.bounds.sign_in(source).map_err(|problem| OauthError::of(&problem))?;
-    let requested = wish(form, source)?;
+    let requested = input(form, source)?;
     let exchanged = front.exchange(requested).await?;
     Ok(Json(issued(&front, exchanged)))
 }
 
-fn wish(form: Exchange, source: Source) -> Result<TokenExchangeInput, OauthError> {
+fn input(form: Exchange, source: Source) -> Result<TokenExchangeInput, OauthError> {
     let invalid = |why: String| OauthError::new(StatusCode::BAD_REQUEST, "invalid_request", &why);
     if form.grant_type != GRANT {
         let why = format!("`grant_type` has to be {GRANT}");

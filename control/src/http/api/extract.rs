@@ -1,4 +1,4 @@
-//! What a request carries, parsed at the edge, with every fault told as a [`Problem`].
+//! What a request carries, parsed at the edge, with every fault as a [`Problem`].
 //!
 //! Bodies are bounded in size; `arrival` bounds the time that they take.
 

@@ -3,7 +3,7 @@
 //!
 //! The log names the method, the matched route and the status; never a path, a query string, a
 //! header or a body, since sign-in codes and tokens travel there. Behind the shield a change runs
-//! to its end even where its caller has gone away, since a change that is half told is worse than
+//! to its end even where its caller has gone away, since a change that is half published is worse than
 //! one that nobody waits for; a read is dropped with its caller. A panic ends one request.
 
 use std::hash::Hash;
@@ -25,7 +25,7 @@ use super::error::{Kind, Problem};
 use super::places::{Claimant, Place, Places, Recognised};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many addresses are remembered before those that are quiet are forgotten.
 const ADDRESSES: usize = 10_000;
@@ -174,9 +174,9 @@ async fn shielded(place: Place, request: Request, next: Next) -> Response {
     };
     let task = tokio::spawn(work.in_current_span());
     let outcome = if reads {
-        tokio::time::timeout(PATIENCE, AbortOnDropHandle::new(task)).await
+        tokio::time::timeout(TIMEOUT, AbortOnDropHandle::new(task)).await
     } else {
-        tokio::time::timeout(PATIENCE, task).await
+        tokio::time::timeout(TIMEOUT, task).await
     };
     match outcome {
         Ok(Ok(response)) => response,

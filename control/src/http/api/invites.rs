@@ -32,14 +32,14 @@ pub(crate) struct InviteInput {
 }
 
 /// Asks for the touch that an invitation takes of an admin who has a passkey.
-#[utoipa::path(post, path = "/invites/wish", tag = "invites", request_body = InviteInput,
+#[utoipa::path(post, path = "/invites/wish", operation_id = "wish", tag = "invites", request_body = InviteInput,
     responses((status = 200, body = ToProve), Problems))]
-pub(crate) async fn wish(
+pub(crate) async fn statement(
     State(api): State<Api>,
     Caller(actor): Caller,
     Body(requested): Body<InviteInput>,
 ) -> Result<Json<ToProve>, Problem> {
-    let statement = api.control.identity.invite_wish(&requested.principal);
+    let statement = api.control.identity.invite_statement(&requested.principal);
     to_prove(&api, &actor, statement).await
 }
 

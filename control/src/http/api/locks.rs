@@ -31,7 +31,7 @@ pub(crate) struct Locking {
     /// `principal:alice`, `group:contractors`, `device:laptop-7`, `target:orders` or `login:app_rw@orders`.
     #[schema(value_type = String, example = "principal:alice")]
     subject: Subject,
-    /// The locked are told.
+    /// The locked read it.
     reason: String,
     /// For how long; without, until it is lifted.
     #[serde(rename = "for")]

@@ -112,7 +112,7 @@ pub(super) fn resources() -> (Router<Api>, Document) {
         .routes(routes!(notifications::test))
         .routes(routes!(notifications::switch_on))
         .routes(routes!(invites::invite))
-        .routes(routes!(invites::wish));
+        .routes(routes!(invites::statement));
     OpenApiRouter::with_openapi(Described::openapi()).nest("/api/v1", v1).split_for_parts()
 }
 

@@ -13,7 +13,7 @@ use super::page::{Listed, paging};
 use super::wire;
 use crate::http::api::error::invalid;
 use crate::http::api::state::Api;
-use crate::model::view::LetterState;
+use crate::model::view::MessageState;
 
 /// Which messages to list.
 #[derive(Deserialize, IntoParams)]
@@ -35,10 +35,10 @@ pub(crate) async fn list(
     Caller(actor): Caller,
     Asked(query): Asked<Query>,
 ) -> Result<Json<Listed<wire::Notification>>, Problem> {
-    let state = query.state.as_deref().map(str::parse::<LetterState>);
+    let state = query.state.as_deref().map(str::parse::<MessageState>);
     let state = state.transpose().map_err(invalid)?;
     let paging = paging(query.cursor.as_deref(), query.limit)?;
-    let page = api.control.notifier.letters(&actor, state, paging).await?;
+    let page = api.control.notifier.messages(&actor, state, paging).await?;
     Ok(Json(Listed::of(&page)))
 }
 

@@ -1,7 +1,7 @@
 //! Idempotency keys: a request that is sent again with the same key gets the first answer again.
 //!
 //! Answers live in memory for a day, 10,000 in all and 500 a person, oldest out first. A restart
-//! or an eviction forgets them, and then asking again is still harmless: control gives the pending
+//! or an eviction forgets them, and then asking again changes nothing: control gives the pending
 //! request or the live grant that is already there instead of a second one. Only a success is kept,
 //! since a refusal has changed nothing.
 
@@ -195,7 +195,7 @@ mod tests {
         )])
     }
 
-    fn told(turn: Result<Turn<'_>, Problem>) -> String {
+    fn describe(turn: Result<Turn<'_>, Problem>) -> String {
         match turn {
             Ok(Turn::First(_)) => "first".into(),
             Ok(Turn::Again(answer)) => answer.to_string(),
@@ -206,7 +206,7 @@ mod tests {
     fn keep(replays: &Replays, who: &PrincipalId, key: &str, now: i64) {
         match replays.turn(who, &headers(key), b"a", at(now)) {
             Ok(Turn::First(claim)) => claim.keep(&json!(1)),
-            other => panic!("{}", told(other)),
+            other => panic!("{}", describe(other)),
         }
     }
 
@@ -223,7 +223,7 @@ mod tests {
             (&alice, "k", b"a", 86_399, "1"),
             (&alice, "k", b"a", 86_400, "first"),
         ] {
-            assert_eq!(told(replays.turn(who, &headers(key), body, at(now))), expected);
+            assert_eq!(describe(replays.turn(who, &headers(key), body, at(now))), expected);
         }
     }
 
@@ -233,9 +233,9 @@ mod tests {
         let alice = "alice".parse().unwrap();
         let turn = || replays.turn(&alice, &headers("k"), b"a", at(0));
         let claim = turn();
-        assert_eq!(told(turn()), "409");
+        assert_eq!(describe(turn()), "409");
         drop(claim);
-        assert_eq!(told(turn()), "first");
+        assert_eq!(describe(turn()), "first");
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
         }
         assert_eq!(replays.kept().order.len(), ANSWERS_EACH + 1);
         assert_eq!(replays.kept().entries.len(), ANSWERS_EACH + 1);
-        assert_eq!(told(replays.turn(&bob, &headers("b"), b"a", at(1))), "1");
+        assert_eq!(describe(replays.turn(&bob, &headers("b"), b"a", at(1))), "1");
     }
 
     #[test]
@@ -256,7 +256,7 @@ mod tests {
         let replays = Replays::new();
         let alice = "alice".parse().unwrap();
         for key in ["", &"k".repeat(KEY_MAX + 1)] {
-            assert_eq!(told(replays.turn(&alice, &headers(key), b"a", at(0))), "400");
+            assert_eq!(describe(replays.turn(&alice, &headers(key), b"a", at(0))), "400");
         }
     }
 }

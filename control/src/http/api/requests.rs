@@ -205,7 +205,7 @@ pub(crate) async fn approve(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Because {
-    /// Those whom it concerns are told.
+    /// Those whom it concerns read it.
     pub(crate) reason: String,
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Query {
     login: String,
     /// The database; without, the target's default.
     database: Option<String>,
-    /// Whose wish it is; without, one's own. Only admins and auditors ask about others.
+    /// Whose request it is; without, one's own. Only admins and auditors ask about others.
     who: Option<String>,
     /// For how long; without, as long as the target's default.
     #[param(value_type = Option<String>)]
@@ -45,7 +45,7 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    fn wish(&self, target: &str) -> Result<(Option<PrincipalId>, AccessRequestInput), Problem> {
+    fn input(&self, target: &str) -> Result<(Option<PrincipalId>, AccessRequestInput), Problem> {
         let target = TargetName::new(target).map_err(super::error::invalid)?;
         let login = Login::new(&self.login).map_err(super::error::invalid)?;
         let database = self.database.as_deref().map(Database::new).transpose();
@@ -68,7 +68,7 @@ impl Query {
 /// Says in plain words whether a login of a target can be had, what it takes, which rules say so, who
 /// could approve, and when the rules would end it.
 ///
-/// Nothing is asked for by this. Only admins and auditors are told what would have to be otherwise.
+/// Nothing is asked for by this. Only admins and auditors read what would have to be otherwise.
 #[utoipa::path(get, path = "/targets/{id}/explain", tag = "targets",
     params(("id" = String, Path, description = "The target"), Query),
     responses((status = 200, body = wire::Explanation), Problems))]
@@ -78,6 +78,6 @@ pub(crate) async fn explain(
     At(target): At<String>,
     Asked(query): Asked<Query>,
 ) -> Result<Json<wire::Explanation>, Problem> {
-    let (who, requested) = query.wish(&target)?;
+    let (who, requested) = query.input(&target)?;
     Ok(Json(api.control.access.explain(&actor, who, requested).await?.into()))
 }

@@ -45,7 +45,7 @@ fn form(api: &Api, visitor: &Visitor, draft: &Draft, wrong: Option<&Problem>) ->
     });
     let body = notice
         .raw("<form class=\"card\" method=\"post\" action=\"/ask\">")
-        .piece(&hidden("seal", &visitor.seal()))
+        .piece(&hidden("csrf_token", &visitor.csrf_token()))
         .raw(
             "<label class=\"wide\">What, one a line<textarea name=\"resource\" required rows=\"3\"",
         )
@@ -104,7 +104,7 @@ fn takes(login: &LoginView) -> String {
 }
 
 /// The form by which somebody says their own request otherwise.
-pub(super) fn edit_form(view: &RequestView, seal: &str) -> Markup {
+pub(super) fn edit_form(view: &RequestView, csrf_token: &str) -> Markup {
     let request = &view.request;
     let draft = Draft {
         span: request.ttl.to_string(),
@@ -118,18 +118,18 @@ pub(super) fn edit_form(view: &RequestView, seal: &str) -> Markup {
         .raw(" is asked again.</p><form class=\"card\" method=\"post\" action=\"/requests/")
         .text(&request.id)
         .raw("/edit\">")
-        .piece(&hidden("seal", seal))
+        .piece(&hidden("csrf_token", csrf_token))
         .piece(&words::all(&draft, &request.terms.words()))
         .raw("<button>Change it</button></form></details>")
 }
 
 /// The form by which somebody asks for more time.
-pub(super) fn longer_form(grant: &GrantId, seal: &str) -> Markup {
+pub(super) fn longer_form(grant: &GrantId, csrf_token: &str) -> Markup {
     Markup::new()
         .raw("<form method=\"post\" action=\"/grants/")
         .text(grant)
         .raw("/extend\">")
-        .piece(&hidden("seal", seal))
+        .piece(&hidden("csrf_token", csrf_token))
         .raw("<label>Longer, by<input name=\"span\" placeholder=\"30m\" maxlength=\"20\"")
         .raw(" autocomplete=\"off\"></label><button class=\"plain\">Extend it</button></form>")
 }

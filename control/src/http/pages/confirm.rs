@@ -9,10 +9,10 @@ use axum::extract::State;
 use policies::{Digest, Purpose, Unsaid, Words};
 
 use super::ask::optional;
+use super::challenge_form::Form;
 use super::markup::Markup;
 use super::session::{Act, Visitor};
-use super::touch::Form;
-use super::{request, touch, words};
+use super::{challenge_form, request, words};
 use crate::access::step_up::Way;
 use crate::gateway::pending_connections::Said;
 use crate::http::api::error::{Kind, Problem};
@@ -52,7 +52,7 @@ fn form(id: &str, verb: &'static str, visitor: &Visitor) -> Markup {
         .raw("<form class=\"card\" method=\"post\" action=\"/c/")
         .text(id)
         .raw(verb)
-        .piece(&hidden("seal", &visitor.seal()))
+        .piece(&hidden("csrf_token", &visitor.csrf_token()))
 }
 
 pub(super) async fn look(
@@ -69,7 +69,7 @@ pub(super) async fn look(
     reading(&api, &visitor, &view, (&fields.code, source)).await
 }
 
-/// The connection as it reads: to be confirmed, once all is said that the rules want to be told.
+/// The connection as it reads: to be confirmed, once all is said that the rules want to know.
 async fn reading(
     api: &Api,
     visitor: &Visitor,
@@ -79,14 +79,14 @@ async fn reading(
     let actor = &visitor.actor;
     let shown = statement::of_hold(view, actor, view.comes_from_elsewhere(source.0));
     let fields = Markup::new()
-        .piece(&hidden("seal", &visitor.seal()))
+        .piece(&hidden("csrf_token", &visitor.csrf_token()))
         .piece(&hidden("code", code))
         .piece(&hidden("digest", &view.digest.to_string()));
     let words = api.control.access.words(actor, std::slice::from_ref(&view.resource));
     let say = saying(view, &fields, &words);
     if let Some(unsaid) = api.control.access.lacks(actor, view).await? {
         let body = warning(view, source)
-            .piece(&touch::shown(&shown))
+            .piece(&challenge_form::shown(&shown))
             .piece(&wanted(view, &unsaid))
             .piece(&say);
         return Ok(Page::new("What is it for?", body).of(visitor));
@@ -95,8 +95,8 @@ async fn reading(
     let agree = Form { action: &action, fields, button: "Yes, this is my connection" };
     let act = match api.control.access.way_for(actor, view).await? {
         Way::Touch => request::agree(api, visitor, &shown, &agree).await?,
-        Way::Enrol => touch::shown(&shown).piece(&request::enrol()),
-        Way::Click => touch::shown(&shown).piece(&click(&agree)),
+        Way::Enrol => challenge_form::shown(&shown).piece(&request::enrol()),
+        Way::Click => challenge_form::shown(&shown).piece(&click(&agree)),
     };
     let body = warning(view, source)
         .piece(&act)

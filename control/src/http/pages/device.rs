@@ -7,10 +7,10 @@
 use axum::extract::State;
 use policies::Digest;
 
+use super::challenge_form;
+use super::challenge_form::Form;
 use super::markup::Markup;
 use super::session::{Act, Visitor};
-use super::touch;
-use super::touch::Form;
 use crate::http::api::guard::Source;
 use crate::http::api::state::Api;
 use crate::http::pages::page::{Page, Turned, hidden};
@@ -19,7 +19,7 @@ use crate::identity::devices::table::DeviceView;
 pub(super) async fn ask(visitor: Visitor) -> Page {
     let body = Markup::new()
         .raw("<form class=\"card\" method=\"post\" action=\"/device\">")
-        .piece(&hidden("seal", &visitor.seal()))
+        .piece(&hidden("csrf_token", &visitor.csrf_token()))
         .raw("<label>The code that your terminal shows")
         .raw("<input class=\"code\" name=\"code\" required autofocus autocomplete=\"off\"")
         .raw(" autocapitalize=\"characters\" spellcheck=\"false\" placeholder=\"XXXX-XXXX\"")
@@ -43,7 +43,7 @@ pub(super) async fn look(
     let actor = &visitor.actor;
     let view = api.control.identity.device_by_code(actor, &fields.code).await?;
     let statement = view.statement(actor);
-    let both = hidden("seal", &visitor.seal()).piece(&hidden("code", &fields.code));
+    let both = hidden("csrf_token", &visitor.csrf_token()).piece(&hidden("code", &fields.code));
     let no = Markup::new()
         .raw("<form method=\"post\" action=\"/device/deny\">")
         .piece(&both)
@@ -51,13 +51,13 @@ pub(super) async fn look(
         .piece(&hint());
     let fields = both.piece(&hidden("digest", &view.digest.to_string()));
     let form = Form { action: "/device/confirm", fields, button: "Yes, this is my terminal" };
-    let head = warning(&view, source).piece(&touch::shown(&statement));
+    let head = warning(&view, source).piece(&challenge_form::shown(&statement));
     if !api.control.identity.factors(&actor.principal.id).await?.any() {
         let body = head.piece(&clicked(&form)).piece(&no);
         return Ok(Page::new("Is this your terminal?", body).of(&visitor));
     }
     let challenge = api.control.identity.challenge(actor, &statement).await?;
-    let body = head.piece(&touch::prove(&challenge, &form)).piece(&no);
+    let body = head.piece(&challenge_form::prove(&challenge, &form)).piece(&no);
     Ok(Page::new("Is this your terminal?", body).of(&visitor).with_script())
 }
 

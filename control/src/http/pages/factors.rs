@@ -3,11 +3,11 @@
 use policies::Timestamp;
 
 use crate::http::api::state::Api;
+use crate::http::pages::challenge_form;
+use crate::http::pages::challenge_form::Form;
 use crate::http::pages::markup::Markup;
 use crate::http::pages::page::{Page, Turned};
 use crate::http::pages::session::Visitor;
-use crate::http::pages::touch;
-use crate::http::pages::touch::Form;
 use crate::model::statement::Statement;
 
 /// A row that says when a key was used last.
@@ -26,6 +26,6 @@ pub(super) async fn agree(
     form: Form<'_>,
 ) -> Result<Page, Turned> {
     let challenge = api.control.identity.challenge(&visitor.actor, statement).await?;
-    let body = touch::shown(statement).piece(&touch::prove(&challenge, &form));
+    let body = challenge_form::shown(statement).piece(&challenge_form::prove(&challenge, &form));
     Ok(Page::new("Is this what you want?", body).of(visitor).with_script())
 }

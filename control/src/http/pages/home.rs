@@ -29,17 +29,17 @@ pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Pag
     let grants = api.control.access.grants(actor, live, first).await?;
     let mine = api.control.access.requests(actor, pending(Scope::Mine), first).await?;
     let inbox = api.control.access.requests(actor, pending(Scope::Inbox), first).await?;
-    let (seal, now) = (visitor.seal(), api.control.kernel.now());
+    let (csrf_token, now) = (visitor.csrf_token(), api.control.kernel.now());
     let touch = api.control.identity.factors(&actor.principal.id).await?.any();
     let body = who(&visitor)
         .piece(&section(("Waiting for my verdict", "Nothing."), &inbox.items, |view| {
-            asked(view, touch, &seal, now)
+            asked(view, touch, &csrf_token, now)
         }))
         .piece(&section(("What I can use now", NOTHING_YET), &grants.items, |view| {
-            granted(view, &seal, now)
+            granted(view, &csrf_token, now)
         }))
         .piece(&section(("What I asked for", "Nothing."), &mine.items, |view| {
-            waiting(view, &seal, now)
+            waiting(view, &csrf_token, now)
         }));
     Ok(Page::new("My access", body).of(&visitor))
 }
@@ -75,7 +75,7 @@ fn section<T>(
         .fold(head, |page, item| page.raw("<div class=\"card\">").piece(&card(item)).raw("</div>"))
 }
 
-fn granted(view: &GrantView, seal: &str, now: Timestamp) -> Markup {
+fn granted(view: &GrantView, csrf_token: &str, now: Timestamp) -> Markup {
     let grant = &view.grant;
     let head =
         Markup::new().raw("<h3>").text(&grant.resource).raw("</h3><dl>").row("For", grant.ttl);
@@ -93,7 +93,7 @@ fn granted(view: &GrantView, seal: &str, now: Timestamp) -> Markup {
     };
     let list = list.raw("</dl>");
     let list = match &grant.state {
-        GrantState::Active { .. } => list.piece(&longer_form(&grant.id, seal)),
+        GrantState::Active { .. } => list.piece(&longer_form(&grant.id, csrf_token)),
         GrantState::Scheduled { .. } | GrantState::Granted { .. } | GrantState::Ended { .. } => {
             list
         }
@@ -101,7 +101,7 @@ fn granted(view: &GrantView, seal: &str, now: Timestamp) -> Markup {
     list.raw("<form method=\"post\" action=\"/grants/")
         .text(&grant.id)
         .raw("/done\">")
-        .piece(&hidden("seal", seal))
+        .piece(&hidden("csrf_token", csrf_token))
         .raw("<button class=\"plain\">I am done</button></form>")
 }
 
@@ -149,7 +149,7 @@ fn takes(view: &RequestView) -> String {
     format!("{needs} ({} missing{said}{others})", view.missing)
 }
 
-fn waiting(view: &RequestView, seal: &str, now: Timestamp) -> Markup {
+fn waiting(view: &RequestView, csrf_token: &str, now: Timestamp) -> Markup {
     let page = described(view, now);
     let page = if view.request.state == RequestState::NeedsStepUp {
         page.raw("<p class=\"warn\">Nobody is asked yet: <a href=\"/r/")
@@ -158,44 +158,44 @@ fn waiting(view: &RequestView, seal: &str, now: Timestamp) -> Markup {
     } else {
         page
     };
-    page.piece(&edit_form(view, seal))
-        .piece(&form_of(&view.request.id, "/withdraw\">", seal))
+    page.piece(&edit_form(view, csrf_token))
+        .piece(&form_of(&view.request.id, "/withdraw\">", csrf_token))
         .raw("<button class=\"plain\">Take it back</button></form>")
 }
 
 /// What takes a touch is decided on a page of its own.
-fn asked(view: &RequestView, touch: bool, seal: &str, now: Timestamp) -> Markup {
+fn asked(view: &RequestView, touch: bool, csrf_token: &str, now: Timestamp) -> Markup {
     if touch || view.request.terms.step_up.is_some() {
         return described(view, now)
             .raw("<p><a href=\"/r/")
             .text(&view.request.id)
             .raw("\">Decide on it</a></p>");
     }
-    described(view, now).piece(&verdict(view, seal)).piece(&denial(view, seal))
+    described(view, now).piece(&verdict(view, csrf_token)).piece(&denial(view, csrf_token))
 }
 
 /// Two forms, so that the return key in the one for a no can't say yes.
-pub(super) fn verdict(view: &RequestView, seal: &str) -> Markup {
+pub(super) fn verdict(view: &RequestView, csrf_token: &str) -> Markup {
     let digest = view.request.digest().to_string();
-    form_of(&view.request.id, "/approve\">", seal)
+    form_of(&view.request.id, "/approve\">", csrf_token)
         .piece(&hidden("digest", &digest))
         .raw("<label>Shorter, if you like<input name=\"shorten\" placeholder=\"30m\"")
         .raw(" maxlength=\"20\" autocomplete=\"off\"></label><button>Approve</button></form>")
 }
 
 /// The form for a no.
-pub(super) fn denial(view: &RequestView, seal: &str) -> Markup {
-    form_of(&view.request.id, "/deny\">", seal)
+pub(super) fn denial(view: &RequestView, csrf_token: &str) -> Markup {
+    form_of(&view.request.id, "/deny\">", csrf_token)
         .raw("<label>Why not<input name=\"reason\" required maxlength=\"500\"></label>")
         .raw("<button class=\"stop\">Deny</button></form>")
 }
 
-pub(super) fn form_of(id: &RequestId, verb: &'static str, seal: &str) -> Markup {
+pub(super) fn form_of(id: &RequestId, verb: &'static str, csrf_token: &str) -> Markup {
     Markup::new()
         .raw("<form method=\"post\" action=\"/requests/")
         .text(id)
         .raw(verb)
-        .piece(&hidden("seal", seal))
+        .piece(&hidden("csrf_token", csrf_token))
 }
 
 pub(super) async fn approve(

@@ -4,9 +4,9 @@ use axum::extract::State;
 use policies::PrincipalId;
 use secrecy::ExposeSecret;
 
+use super::challenge_form::Form;
 use super::markup::Markup;
 use super::session::{Act, Visitor};
-use super::touch::Form;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::state::Api;
 use crate::http::pages::factors::agree;
@@ -19,7 +19,7 @@ pub(super) async fn show(visitor: Visitor) -> Result<Page, Turned> {
     }
     let body = Markup::new()
         .raw("<form class=\"card\" method=\"post\" action=\"/invites\">")
-        .piece(&hidden("seal", &visitor.seal()))
+        .piece(&hidden("csrf_token", &visitor.csrf_token()))
         .raw("<label>For whom<input name=\"principal\" required maxlength=\"200\"")
         .raw(" autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\"></label>")
         .raw("<button>Make a sign-in link</button></form>");
@@ -35,8 +35,9 @@ pub(super) async fn make(
     let whom = whom.map_err(|fault| Problem::new(Kind::Invalid, fault.to_string()))?;
     if fields.challenge.is_empty() && api.control.identity.factors(&actor.principal.id).await?.any()
     {
-        let statement = api.control.identity.invite_wish(&whom);
-        let carried = hidden("seal", &visitor.seal()).piece(&hidden("principal", whom.as_str()));
+        let statement = api.control.identity.invite_statement(&whom);
+        let carried =
+            hidden("csrf_token", &visitor.csrf_token()).piece(&hidden("principal", whom.as_str()));
         let form = Form { action: "/invites", fields: carried, button: "Make the link" };
         return agree(&api, &visitor, &statement, form).await;
     }

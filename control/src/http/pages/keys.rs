@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use secrecy::ExposeSecret;
 
+use super::challenge_form::{Form, Operation};
 use super::markup::Markup;
 use super::session::{Act, Enrollee, Enrolling, Fields, Visitor};
-use super::touch::{Ceremony, Form};
-use super::{ssh_keys, touch};
+use super::{challenge_form, ssh_keys};
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
 use crate::http::api::state::Api;
@@ -25,12 +25,13 @@ pub(super) async fn show(
 ) -> Result<Page, Turned> {
     let keys = api.control.identity.passkeys(&visitor.actor).await?;
     let factors = api.control.identity.factors(&visitor.actor.principal.id).await?;
-    let seal = visitor.seal();
+    let csrf_token = visitor.csrf_token();
     let head = if keys.is_empty() { none_yet() } else { Markup::new() };
-    let list = keys.iter().fold(head, |page, key| page.piece(&card(key, keys.len() > 1, &seal)));
-    let body = list.piece(&plain("/keys/add\">", &seal, "Add a passkey"));
+    let list =
+        keys.iter().fold(head, |page, key| page.piece(&card(key, keys.len() > 1, &csrf_token)));
+    let body = list.piece(&plain("/keys/add\">", &csrf_token, "Add a passkey"));
     let body = if api.control.kernel.settings().totp {
-        body.piece(&app(factors.totp, &seal))
+        body.piece(&app(factors.totp, &csrf_token))
     } else {
         body
     };
@@ -45,7 +46,7 @@ fn none_yet() -> Markup {
         .raw(" it out of you.</p>")
 }
 
-fn card(key: &PasskeyView, removable: bool, seal: &str) -> Markup {
+fn card(key: &PasskeyView, removable: bool, csrf_token: &str) -> Markup {
     let card = Markup::new()
         .raw("<div class=\"card\"><h2 class=\"name\">")
         .text(&key.name)
@@ -53,12 +54,12 @@ fn card(key: &PasskeyView, removable: bool, seal: &str) -> Markup {
         .moment("Added", key.added_at)
         .piece(&last_used(key.used_at))
         .raw("</dl>")
-        .piece(&of_key(key, "/rename\">", seal))
+        .piece(&of_key(key, "/rename\">", csrf_token))
         .raw("<label>Name<input name=\"name\" required maxlength=\"64\" autocomplete=\"off\" value=\"")
         .text(&key.name)
         .raw("\"></label><button class=\"plain\">Rename</button></form>");
     let card = if removable {
-        card.piece(&of_key(key, "/remove\">", seal))
+        card.piece(&of_key(key, "/remove\">", csrf_token))
             .raw("<button class=\"stop\">Remove</button></form>")
     } else {
         card.raw("<p class=\"quiet\">Your only passkey can't be removed.</p>")
@@ -66,37 +67,37 @@ fn card(key: &PasskeyView, removable: bool, seal: &str) -> Markup {
     card.raw("</div>")
 }
 
-fn of_key(key: &PasskeyView, verb: &'static str, seal: &str) -> Markup {
+fn of_key(key: &PasskeyView, verb: &'static str, csrf_token: &str) -> Markup {
     Markup::new()
         .raw("<form method=\"post\" action=\"/keys/")
         .text(&key.id)
         .raw(verb)
-        .piece(&hidden("seal", seal))
+        .piece(&hidden("csrf_token", csrf_token))
 }
 
-fn plain(action: &'static str, seal: &str, button: &'static str) -> Markup {
+fn plain(action: &'static str, csrf_token: &str, button: &'static str) -> Markup {
     Markup::new()
         .raw("<form method=\"post\" action=\"")
         .raw(action)
-        .piece(&hidden("seal", seal))
+        .piece(&hidden("csrf_token", csrf_token))
         .raw("<button>")
         .raw(button)
         .raw("</button></form>")
 }
 
-fn app(there: bool, seal: &str) -> Markup {
+fn app(there: bool, csrf_token: &str) -> Markup {
     let section = Markup::new().raw("<h2>Authenticator app</h2>").raw(
         "<p class=\"quiet\">Its codes are weaker than a passkey: somebody can talk you out of one.</p>",
     );
     if there {
-        section.piece(&plain("/keys/totp/remove\">", seal, "Remove the app"))
+        section.piece(&plain("/keys/totp/remove\">", csrf_token, "Remove the app"))
     } else {
-        section.piece(&plain("/keys/totp/add\">", seal, "Add an app"))
+        section.piece(&plain("/keys/totp/add\">", csrf_token, "Add an app"))
     }
 }
 
-fn sealed(visitor: &Visitor) -> Markup {
-    hidden("seal", &visitor.seal())
+fn check_csrf_token(visitor: &Visitor) -> Markup {
+    hidden("csrf_token", &visitor.csrf_token())
 }
 
 /// Whether the person still has to prove themselves before this is done.
@@ -112,7 +113,7 @@ pub(super) async fn add(
     if unproven(&api, &visitor, &fields).await? {
         let statement = api.control.identity.passkey_addition(&visitor.actor);
         let button = "Confirm with a passkey that I have";
-        let form = Form { action: "/keys/add", fields: sealed(&visitor), button };
+        let form = Form { action: "/keys/add", fields: check_csrf_token(&visitor), button };
         return agree(&api, &visitor, &statement, form).await;
     }
     let challenge = fields.challenge.clone();
@@ -122,12 +123,12 @@ pub(super) async fn add(
     if touched {
         visitor.raise(&api).await?;
     }
-    let fields = sealed(&visitor)
+    let fields = check_csrf_token(&visitor)
         .raw("<label>What to call it<input name=\"name\" required maxlength=\"64\"")
         .raw(" autocomplete=\"off\" autofocus placeholder=\"my laptop\"></label>");
     let form = Form { action: "/keys/register", fields, button: "Make the passkey" };
     let options = challenge.options.unwrap_or_default();
-    let body = touch::touched(Ceremony::Create, &challenge.id, &options, &form);
+    let body = challenge_form::passkey_form(Operation::Create, &challenge.id, &options, &form);
     Ok(Page::new("A new passkey", body).of(&visitor).with_script())
 }
 
@@ -166,7 +167,7 @@ pub(super) async fn remove(
         let statement = api.control.identity.passkey_removal(&visitor.actor, &id).await?;
         let action = format!("/keys/{id}/remove");
         let button = "Remove it";
-        let form = Form { action: &action, fields: sealed(&visitor), button };
+        let form = Form { action: &action, fields: check_csrf_token(&visitor), button };
         return Ok(agree(&api, &visitor, &statement, form).await?.into_response());
     };
     api.control.identity.remove_passkey(&visitor.actor, &id, &fields.challenge, proof).await?;
@@ -180,7 +181,8 @@ pub(super) async fn add_app(
 ) -> Result<Page, Turned> {
     if unproven(&api, &visitor, &fields).await? {
         let statement = api.control.identity.totp_addition(&visitor.actor);
-        let form = Form { action: "/keys/totp/add", fields: sealed(&visitor), button: "Add it" };
+        let form =
+            Form { action: "/keys/totp/add", fields: check_csrf_token(&visitor), button: "Add it" };
         return agree(&api, &visitor, &statement, form).await;
     }
     let challenge = fields.challenge.clone();
@@ -197,7 +199,7 @@ pub(super) async fn add_app(
         .raw("<p><code class=\"secret\">")
         .text(fresh.secret.expose_secret())
         .raw("</code></p></div><form class=\"card\" method=\"post\" action=\"/keys/totp/confirm\">")
-        .piece(&sealed(&visitor))
+        .piece(&check_csrf_token(&visitor))
         .raw("<label>The code that the app shows<input class=\"code\" name=\"totp\" required")
         .raw(" inputmode=\"numeric\" autocomplete=\"one-time-code\" maxlength=\"10\"></label>")
         .raw("<button>Confirm the app</button></form>");
@@ -217,7 +219,7 @@ pub(super) async fn remove_app(
     if unproven(&api, &visitor, &fields).await? {
         let statement = api.control.identity.totp_removal(&visitor.actor);
         let button = "Remove the app";
-        let form = Form { action: "/keys/totp/remove", fields: sealed(&visitor), button };
+        let form = Form { action: "/keys/totp/remove", fields: check_csrf_token(&visitor), button };
         return Ok(agree(&api, &visitor, &statement, form).await?.into_response());
     }
     let challenge = fields.challenge.clone();

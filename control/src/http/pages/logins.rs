@@ -16,21 +16,21 @@ use crate::model::view::{Paging, Scope};
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
     let mine = (Scope::Mine, Some(true));
     let logins = api.control.identity.logins(&visitor.actor, mine, Paging::default()).await?;
-    let seal = visitor.seal();
+    let csrf_token = visitor.csrf_token();
     let intro = Markup::new()
         .raw("<p class=\"quiet\">Ending one ends its certificates and tokens, too,")
         .raw(" and cuts what runs by them.</p>");
     let body = logins.items.iter().fold(intro, |page, login| {
-        page.raw("<div class=\"card\">").piece(&card(login, &visitor, &seal)).raw("</div>")
+        page.raw("<div class=\"card\">").piece(&card(login, &visitor, &csrf_token)).raw("</div>")
     });
     let body = body
         .raw("<form method=\"post\" action=\"/logins/end\">")
-        .piece(&hidden("seal", &seal))
+        .piece(&hidden("csrf_token", &csrf_token))
         .raw("<button class=\"stop\">Sign out everywhere</button></form>");
     Ok(Page::new("Where I am signed in", body).of(&visitor))
 }
 
-fn card(login: &LoginRecord, visitor: &Visitor, seal: &str) -> Markup {
+fn card(login: &LoginRecord, visitor: &Visitor, csrf_token: &str) -> Markup {
     let kind = match login.kind {
         LoginKind::Browser => "A browser",
         LoginKind::Terminal => "A terminal",
@@ -53,7 +53,7 @@ fn card(login: &LoginRecord, visitor: &Visitor, seal: &str) -> Markup {
         .raw("</dl><form method=\"post\" action=\"/logins/")
         .text(&login.id)
         .raw("/end\">")
-        .piece(&hidden("seal", seal))
+        .piece(&hidden("csrf_token", csrf_token))
         .raw("<button class=\"plain\">End it</button></form>")
 }
 

@@ -6,6 +6,7 @@
 //! `confirm` (a connection that waits). No address acts by itself: whatever changes something is a form that a person sends.
 
 mod ask;
+mod challenge_form;
 mod confirm;
 mod device;
 mod factors;
@@ -24,7 +25,7 @@ mod session;
 mod sessions;
 mod sign_in;
 mod ssh_keys;
-mod touch;
+
 mod words;
 
 use axum::Router;
@@ -83,7 +84,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/channels/{name}/on", post(notifications::switch_on))
         .route("/recovery", get(recovery::show).post(recovery::ask))
         .route("/recovery/{id}", get(recovery::look).post(recovery::consent))
-        .route("/assets/passkey.js", get(touch::script))
+        .route("/assets/passkey.js", get(challenge_form::script))
         .route("/oidc/{issuer}/login", post(oidc::begin))
         .route("/oidc/{issuer}/callback", get(oidc::finish))
         .route("/oidc/{issuer}/backchannel", post(oidc::back_channel))

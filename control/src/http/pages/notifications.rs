@@ -10,24 +10,30 @@ use crate::http::api::extract::At;
 use crate::http::api::state::Api;
 use crate::http::pages::page::{Page, Turned, hidden};
 use crate::model::channel::ChannelView;
-use crate::model::view::{LetterState, LetterView, Paging};
+use crate::model::view::{MessageState, MessageView, Paging};
 
-const NO_CHANNELS: &str = "None, so nobody is told of anything: sections <code>[notify.NAME]</code> of the configuration name them.";
+const NO_CHANNELS: &str = "None, so nobody is notified of anything: sections <code>[notify.NAME]</code> of the configuration name them.";
 
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
     let actor = &visitor.actor;
     let channels = api.control.notifier.channels(actor).await?;
     let dead =
-        api.control.notifier.letters(actor, Some(LetterState::Dead), Paging::default()).await?;
-    let waiting =
-        api.control.notifier.letters(actor, Some(LetterState::Waiting), Paging::default()).await?;
-    let seal = visitor.seal();
+        api.control.notifier.messages(actor, Some(MessageState::Dead), Paging::default()).await?;
+    let waiting = api
+        .control
+        .notifier
+        .messages(actor, Some(MessageState::Waiting), Paging::default())
+        .await?;
+    let csrf_token = visitor.csrf_token();
     let body = Markup::new()
-        .piece(&section("Channels", NO_CHANNELS, &channels, |view| channel(view, &seal)))
-        .piece(&section("Nobody took these", "None.", &dead.items, |view| letter(view, &seal)));
-    let body = if dead.items.is_empty() { body } else { body.piece(&send_all(&seal)) };
-    let body = body
-        .piece(&section("Still to be taken", "None.", &waiting.items, |view| letter(view, &seal)));
+        .piece(&section("Channels", NO_CHANNELS, &channels, |view| channel(view, &csrf_token)))
+        .piece(&section("Nobody took these", "None.", &dead.items, |view| {
+            letter(view, &csrf_token)
+        }));
+    let body = if dead.items.is_empty() { body } else { body.piece(&send_all(&csrf_token)) };
+    let body = body.piece(&section("Still to be taken", "None.", &waiting.items, |view| {
+        letter(view, &csrf_token)
+    }));
     Ok(Page::new("Notifications", body).of(&visitor))
 }
 
@@ -46,7 +52,7 @@ fn section<T>(
         .fold(head, |page, item| page.raw("<div class=\"card\">").piece(&card(item)).raw("</div>"))
 }
 
-fn channel(view: &ChannelView, seal: &str) -> Markup {
+fn channel(view: &ChannelView, csrf_token: &str) -> Markup {
     let list = Markup::new()
         .raw("<h3>")
         .text(&view.name)
@@ -57,13 +63,13 @@ fn channel(view: &ChannelView, seal: &str) -> Markup {
         Some(since) => list
             .moment("Off since", since)
             .raw("</dl>")
-            .piece(&button("/channels/", &view.name, "/on", seal))
+            .piece(&button("/channels/", &view.name, "/on", csrf_token))
             .raw("Switch it on</button></form>"),
         None => list.raw("</dl>"),
     }
 }
 
-fn letter(view: &LetterView, seal: &str) -> Markup {
+fn letter(view: &MessageView, csrf_token: &str) -> Markup {
     let list = Markup::new()
         .raw("<h3>")
         .text(view.topic)
@@ -80,7 +86,7 @@ fn letter(view: &LetterView, seal: &str) -> Markup {
         None => list,
     };
     list.raw("</dl>")
-        .piece(&button("/notifications/", &view.id, "/retry", seal))
+        .piece(&button("/notifications/", &view.id, "/retry", csrf_token))
         .raw("Send it now</button></form>")
 }
 
@@ -89,7 +95,7 @@ fn button(
     before: &'static str,
     id: impl std::fmt::Display,
     after: &'static str,
-    seal: &str,
+    csrf_token: &str,
 ) -> Markup {
     Markup::new()
         .raw("<form method=\"post\" action=\"")
@@ -97,14 +103,14 @@ fn button(
         .text(id)
         .raw(after)
         .raw("\">")
-        .piece(&hidden("seal", seal))
+        .piece(&hidden("csrf_token", csrf_token))
         .raw("<button class=\"plain\">")
 }
 
-fn send_all(seal: &str) -> Markup {
+fn send_all(csrf_token: &str) -> Markup {
     Markup::new()
         .raw("<form method=\"post\" action=\"/notifications/retry\">")
-        .piece(&hidden("seal", seal))
+        .piece(&hidden("csrf_token", csrf_token))
         .raw("<button>Send all of these again</button></form>")
 }
 

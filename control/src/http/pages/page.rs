@@ -10,7 +10,7 @@ use crate::model::actor::Actor;
 /// Nothing is loaded but our style sheet, and forms go nowhere but here.
 pub(super) const CSP: &str = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// The same where a ceremony is: our one script runs it.
+/// The same where a passkey is used: our one script does it.
 pub(super) const CSP_WITH_SCRIPT: &str = "default-src 'none'; script-src 'self'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Everybody's pages.
@@ -51,11 +51,11 @@ impl Page {
         let head = if self.script { head.raw(script) } else { head };
         let head = head.raw("</head><body><header><a href=\"/\">Postern</a>");
         let head = match &self.actor {
-            Some((actor, seal)) => offices(actor, head.raw("<nav>").raw(LINKS))
+            Some((actor, csrf_token)) => offices(actor, head.raw("<nav>").raw(LINKS))
                 .raw("</nav><span>")
                 .text(&actor.principal.name)
                 .raw("</span><form method=\"post\" action=\"/logout\">")
-                .piece(&hidden("seal", seal))
+                .piece(&hidden("csrf_token", csrf_token))
                 .raw("<button class=\"plain\">Sign out</button></form>"),
             None => head,
         };

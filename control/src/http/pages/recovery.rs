@@ -5,10 +5,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use policies::PrincipalId;
 use secrecy::ExposeSecret;
 
+use super::challenge_form;
+use super::challenge_form::Form;
 use super::markup::Markup;
 use super::session::{Act, Fields, Visitor};
-use super::touch;
-use super::touch::Form;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
 use crate::http::api::state::Api;
@@ -30,7 +30,7 @@ pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Pag
 }
 
 fn card(view: &RecoveryView) -> Markup {
-    touch::shown(&view.statement())
+    challenge_form::shown(&view.statement())
         .raw("<p><a href=\"/recovery/")
         .text(&view.id)
         .raw("\">Look at it, and agree or not</a></p>")
@@ -40,7 +40,7 @@ fn asking(visitor: &Visitor) -> Markup {
     Markup::new()
         .raw("<h2>Somebody has lost every key</h2>")
         .raw("<form class=\"card\" method=\"post\" action=\"/recovery\">")
-        .piece(&hidden("seal", &visitor.seal()))
+        .piece(&hidden("csrf_token", &visitor.csrf_token()))
         .raw("<label>Who<input name=\"principal\" required maxlength=\"200\" autocomplete=\"off\"")
         .raw(" autocapitalize=\"none\" spellcheck=\"false\"></label>")
         .raw("<label>Why, and how you know that it is them")
@@ -56,8 +56,8 @@ pub(super) async fn ask(
     let whom: PrincipalId = fields.principal.trim().parse().map_err(|fault| invalid(&fault))?;
     if fields.challenge.is_empty() && api.control.identity.factors(&actor.principal.id).await?.any()
     {
-        let statement = api.control.identity.recovery_wish(&whom, &fields.reason);
-        let carried = hidden("seal", &visitor.seal())
+        let statement = api.control.identity.recovery_statement(&whom, &fields.reason);
+        let carried = hidden("csrf_token", &visitor.csrf_token())
             .piece(&hidden("principal", whom.as_str()))
             .piece(&hidden("reason", &fields.reason));
         let form = Form { action: "/recovery", fields: carried, button: "Ask for it" };
@@ -90,12 +90,12 @@ pub(super) async fn look(
 ) -> Result<Page, Turned> {
     let view = api.control.identity.recovery(&visitor.actor, &known(id)?).await?;
     let action = format!("/recovery/{}", view.id);
-    let fields = hidden("seal", &visitor.seal());
+    let fields = hidden("csrf_token", &visitor.csrf_token());
     if api.control.identity.factors(&visitor.actor.principal.id).await?.any() {
         let form = Form { action: &action, fields, button: "Agree, and remove them" };
         return agree(&api, &visitor, &view.statement(), form).await;
     }
-    let body = touch::shown(&view.statement())
+    let body = challenge_form::shown(&view.statement())
         .raw("<form method=\"post\" action=\"")
         .text(&action)
         .raw("\">")

@@ -8,11 +8,11 @@ use axum::response::{IntoResponse, Redirect};
 use policies::{Purpose, RequestId, RequestState};
 
 use super::ask::edit_form;
+use super::challenge_form;
+use super::challenge_form::Form;
 use super::home::{denial, described, form_of, verdict};
 use super::markup::Markup;
 use super::session::{Act, Visitor};
-use super::touch;
-use super::touch::Form;
 use crate::access::step_up::Way;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
@@ -41,7 +41,7 @@ pub(super) async fn show(
         }
         (RequestState::NeedsApproval { .. }, false) if view.may_decide => Markup::new()
             .raw("<p class=\"quiet\">It doesn't wait for your yes now. You may say no.</p>")
-            .piece(&denial(&view, &visitor.seal())),
+            .piece(&denial(&view, &visitor.csrf_token())),
         (state, _) => {
             Markup::new().raw("<p class=\"quiet\">It is ").text(state.word()).raw(".</p>")
         }
@@ -53,9 +53,9 @@ pub(super) async fn show(
 }
 
 async fn stand_by(api: &Api, visitor: &Visitor, view: &RequestView) -> Result<Markup, Turned> {
-    let shown = statement::of_wish(&view.request, &view.name);
+    let shown = statement::of_request(&view.request, &view.name);
     let action = format!("/r/{}/prove", view.request.id);
-    let fields = hidden("seal", &visitor.seal());
+    let fields = hidden("csrf_token", &visitor.csrf_token());
     let form = Form { action: &action, fields, button: "Yes, I ask for this" };
     let way = api.control.access.way(&visitor.actor, view.request.terms.step_up).await?;
     match way {
@@ -66,15 +66,15 @@ async fn stand_by(api: &Api, visitor: &Visitor, view: &RequestView) -> Result<Ma
 
 async fn decide(api: &Api, visitor: &Visitor, view: &RequestView) -> Result<Markup, Turned> {
     let request = &view.request;
-    let seal = visitor.seal();
+    let csrf_token = visitor.csrf_token();
     let shown = statement::of_approval(request, &view.name);
     let way = api.control.access.way(&visitor.actor, request.terms.step_up).await?;
     let yes = match way {
-        Way::Click => verdict(view, &seal),
+        Way::Click => verdict(view, &csrf_token),
         Way::Enrol => enrol(),
         Way::Touch => {
             let action = format!("/requests/{}/approve", request.id);
-            let fields = hidden("seal", &seal)
+            let fields = hidden("csrf_token", &csrf_token)
                 .piece(&hidden("digest", &request.digest().to_string()))
                 .raw("<label>Shorter, if you like<input name=\"shorten\" placeholder=\"30m\"")
                 .raw(" maxlength=\"20\" autocomplete=\"off\"></label>");
@@ -82,7 +82,7 @@ async fn decide(api: &Api, visitor: &Visitor, view: &RequestView) -> Result<Mark
             agree(api, visitor, &shown, &form).await?
         }
     };
-    Ok(yes.piece(&denial(view, &seal)))
+    Ok(yes.piece(&denial(view, &csrf_token)))
 }
 
 /// The statement, and the forms by which somebody agrees to it with a touch.
@@ -93,7 +93,7 @@ pub(super) async fn agree(
     form: &Form<'_>,
 ) -> Result<Markup, Turned> {
     let challenge = api.control.identity.challenge(&visitor.actor, shown).await?;
-    Ok(touch::shown(shown).piece(&touch::prove(&challenge, form)))
+    Ok(challenge_form::shown(shown).piece(&challenge_form::prove(&challenge, form)))
 }
 
 /// For who has nothing to prove themselves with where the rules want it.
@@ -104,9 +104,9 @@ pub(super) fn enrol() -> Markup {
 }
 
 fn withdrawal(view: &RequestView, visitor: &Visitor) -> Markup {
-    let seal = visitor.seal();
-    edit_form(view, &seal)
-        .piece(&form_of(&view.request.id, "/withdraw\">", &seal))
+    let csrf_token = visitor.csrf_token();
+    edit_form(view, &csrf_token)
+        .piece(&form_of(&view.request.id, "/withdraw\">", &csrf_token))
         .raw("<button class=\"plain\">Take it back</button></form>")
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn prove(
     let At(id) = id?;
     let actor = &visitor.actor;
     let view = api.control.access.request(actor, &id).await?;
-    let shown = statement::of_wish(&view.request, &view.name);
+    let shown = statement::of_request(&view.request, &view.name);
     let challenge = fields.challenge.clone();
     let proof = fields.proof().ok_or_else(unproved)?;
     let digest = shown.digest();

@@ -14,18 +14,18 @@ use crate::model::view::{Paging, ReviewView};
 
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
     let page = api.control.access.reviews(&visitor.actor, true, Paging::default()).await?;
-    let seal = visitor.seal();
+    let csrf_token = visitor.csrf_token();
     let intro = Markup::new()
         .raw("<p class=\"quiet\">What was done without approval stays open until somebody else has")
         .raw(" looked at its sessions and says what they found.</p>");
     let body = page.items.iter().fold(intro, |body, view| {
-        body.raw("<div class=\"card\">").piece(&card(view, &seal)).raw("</div>")
+        body.raw("<div class=\"card\">").piece(&card(view, &csrf_token)).raw("</div>")
     });
     let body = if page.items.is_empty() { body.raw("<p>Nothing.</p>") } else { body };
     Ok(Page::new("Reviews", body).of(&visitor))
 }
 
-fn card(view: &ReviewView, seal: &str) -> Markup {
+fn card(view: &ReviewView, csrf_token: &str) -> Markup {
     let review = &view.review;
     let list = Markup::new()
         .raw("<h3>")
@@ -36,7 +36,9 @@ fn card(view: &ReviewView, seal: &str) -> Markup {
         .moment("Since", review.opened_at)
         .row("Grant", &review.grant);
     match &review.state {
-        ReviewState::Open if view.may_sign => list.raw("</dl>").piece(&form(&review.id, seal)),
+        ReviewState::Open if view.may_sign => {
+            list.raw("</dl>").piece(&form(&review.id, csrf_token))
+        }
         ReviewState::Open => list.row("State", "open").raw("</dl>"),
         ReviewState::Signed { by, note, at } => {
             list.row("Signed by", by).moment("At", *at).row("Found", note).raw("</dl>")
@@ -44,12 +46,12 @@ fn card(view: &ReviewView, seal: &str) -> Markup {
     }
 }
 
-fn form(id: &ReviewId, seal: &str) -> Markup {
+fn form(id: &ReviewId, csrf_token: &str) -> Markup {
     Markup::new()
         .raw("<form method=\"post\" action=\"/reviews/")
         .text(id)
         .raw("/sign\">")
-        .piece(&hidden("seal", seal))
+        .piece(&hidden("csrf_token", csrf_token))
         .raw("<label>What I found<input name=\"reason\" required maxlength=\"2000\"></label>")
         .raw("<button>Sign</button></form>")
 }

@@ -2,7 +2,7 @@
 //!
 //! A browser keeps the login token in a cookie that no script can read and that is bound to our
 //! host. A form acts only where three things agree: the browser says that our own page sent it, the
-//! cookie is good, and the form carries the seal that belongs to this very login.
+//! cookie is good, and the form carries the csrf_token that belongs to this very login.
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -44,7 +44,7 @@ pub(super) struct Visitor {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fields {
-    seal: String,
+    csrf_token: String,
     #[serde(default)]
     pub(super) code: String,
     #[serde(default)]
@@ -124,17 +124,17 @@ impl Visitor {
         self.fresh.clone().map(|cookie| [(header::SET_COOKIE, cookie)])
     }
 
-    /// The seal of this login's forms. It says nothing about the token, and nobody without the
+    /// The csrf_token of this login's forms. It says nothing about the token, and nobody without the
     /// token can make it.
-    pub(super) fn seal(&self) -> String {
+    pub(super) fn csrf_token(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(b"postern form v1\0");
         hash.update(self.token.expose_secret());
         URL_SAFE_NO_PAD.encode(hash.finalize())
     }
 
-    fn sealed(&self, fields: &Fields) -> Result<(), Problem> {
-        let same = self.seal().as_bytes().ct_eq(fields.seal.as_bytes());
+    fn check_csrf_token(&self, fields: &Fields) -> Result<(), Problem> {
+        let same = self.csrf_token().as_bytes().ct_eq(fields.csrf_token.as_bytes());
         if bool::from(same) {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl Visitor {
 impl Page {
     /// With the name of the one who looks, and a way out.
     pub(super) fn of(self, visitor: &Visitor) -> Self {
-        let actor = Some((visitor.actor.clone(), visitor.seal()));
+        let actor = Some((visitor.actor.clone(), visitor.csrf_token()));
         Self { actor, notice: visitor.notice, cookie: visitor.cookie(), ..self }
     }
 }
@@ -181,7 +181,7 @@ impl FromRequest<Api> for Act {
 impl Act {
     async fn read(visitor: Visitor, request: Request, api: &Api) -> Result<Self, Turned> {
         let Filled(fields) = Filled::<Fields>::from_request(request, api).await?;
-        visitor.sealed(&fields)?;
+        visitor.check_csrf_token(&fields)?;
         Ok(Self { visitor, fields })
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::markup::Markup;
 use super::session::{Act, ours, public_url, sent, set_cookie};
-use super::{oidc, touch};
+use super::{challenge_form, oidc};
 use crate::http::api::error::Problem;
 use crate::http::api::extract::{Asked, Filled};
 use crate::http::api::front::Front;
@@ -75,8 +75,8 @@ fn passkey(front: &Front, link: &Link) -> Markup {
     let challenge = front.sign_in_challenge().ok();
     let fields = hidden("next", Next::of(&link.next).path());
     let button = "Sign in with a passkey";
-    let form = touch::Form { action: "/login/passkey", fields, button };
-    challenge.map_or_else(Markup::new, |challenge| touch::prove(&challenge, &form))
+    let form = challenge_form::Form { action: "/login/passkey", fields, button };
+    challenge.map_or_else(Markup::new, |challenge| challenge_form::prove(&challenge, &form))
 }
 
 pub(super) async fn sign_in(

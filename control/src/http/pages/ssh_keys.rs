@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 
+use super::challenge_form::Form;
 use super::markup::Markup;
 use super::session::{Act, Fields, Visitor};
-use super::touch::Form;
 use crate::http::api::error::{Kind, Problem};
 use crate::http::api::extract::At;
 use crate::http::api::state::Api;
@@ -21,16 +21,16 @@ pub(super) async fn section(api: &Api, visitor: &Visitor) -> Result<Markup, Cont
         return Ok(Markup::new());
     }
     let keys = api.control.identity.ssh_keys(&visitor.actor, Scope::Mine).await?;
-    let seal = visitor.seal();
+    let csrf_token = visitor.csrf_token();
     let head = Markup::new().raw("<h2>SSH keys</h2><p class=\"quiet\">With one of these, ").raw(
         "<code>ssh</code> needs no certificate of <code>postern login</code>. Whoever has the \
          private key is you, so add only keys of your own.</p>",
     );
-    let list = keys.iter().fold(head, |page, key| page.piece(&card(key, &seal)));
-    Ok(list.piece(&form(&seal)))
+    let list = keys.iter().fold(head, |page, key| page.piece(&card(key, &csrf_token)));
+    Ok(list.piece(&form(&csrf_token)))
 }
 
-fn card(key: &SshKeyView, seal: &str) -> Markup {
+fn card(key: &SshKeyView, csrf_token: &str) -> Markup {
     let card = Markup::new()
         .raw("<div class=\"card\"><h2 class=\"name\">")
         .text(&key.name)
@@ -49,25 +49,25 @@ fn card(key: &SshKeyView, seal: &str) -> Markup {
         card.raw(
             "</dl><p class=\"warn\">It opens nothing yet. Agree to it only if you added it.</p>",
         )
-        .piece(&of_key(key, "/confirm\">", seal))
+        .piece(&of_key(key, "/confirm\">", csrf_token))
         .raw("<button>Look at it and agree</button></form>")
     };
-    card.piece(&of_key(key, "/remove\">", seal))
+    card.piece(&of_key(key, "/remove\">", csrf_token))
         .raw("<button class=\"stop\">Remove for good</button></form></div>")
 }
 
-fn of_key(key: &SshKeyView, verb: &'static str, seal: &str) -> Markup {
+fn of_key(key: &SshKeyView, verb: &'static str, csrf_token: &str) -> Markup {
     Markup::new()
         .raw("<form method=\"post\" action=\"/keys/ssh/")
         .text(&key.id)
         .raw(verb)
-        .piece(&hidden("seal", seal))
+        .piece(&hidden("csrf_token", csrf_token))
 }
 
-fn form(seal: &str) -> Markup {
+fn form(csrf_token: &str) -> Markup {
     Markup::new()
         .raw("<form class=\"card\" method=\"post\" action=\"/keys/ssh/add\">")
-        .piece(&hidden("seal", seal))
+        .piece(&hidden("csrf_token", csrf_token))
         .raw("<label>What to call it<input name=\"name\" required maxlength=\"64\"")
         .raw(" autocomplete=\"off\" placeholder=\"my laptop\"></label>")
         .raw("<label class=\"wide\">Public key: the line of a file such as ~/.ssh/id_ed25519.pub")
@@ -98,7 +98,7 @@ fn signing(asked: &SshKeyChallenge, name: &str, visitor: &Visitor) -> Markup {
         .raw("</code></p><p class=\"quiet\">Where it can't ask for the passphrase, run")
         .raw(" <code>ssh-add</code> first. <code>postern keys add</code> does all this by itself.</p>")
         .raw("</div><form class=\"card\" method=\"post\" action=\"/keys/ssh/prove\">")
-        .piece(&hidden("seal", &visitor.seal()))
+        .piece(&hidden("csrf_token", &visitor.csrf_token()))
         .piece(&hidden("challenge", &asked.id))
         .piece(&hidden("name", name))
         .raw("<label class=\"wide\">What it prints<textarea name=\"signature\" required rows=\"7\"")
@@ -123,7 +123,7 @@ pub(super) async fn prove(
 async fn ask(api: &Api, visitor: &Visitor, id: &str) -> Result<Response, Turned> {
     let statement = api.control.identity.ssh_key_addition(&visitor.actor, id).await?;
     let action = format!("/keys/ssh/{id}/confirm");
-    let fields = hidden("seal", &visitor.seal());
+    let fields = hidden("csrf_token", &visitor.csrf_token());
     let form = Form { action: &action, fields, button: "Add this key" };
     Ok(agree(api, visitor, &statement, form).await?.into_response())
 }

@@ -1,4 +1,4 @@
-//! Fields for what somebody asks with. Where the rules want to be told something, the field says so before
+//! Fields for what somebody asks with. Where the rules want to know something, the field says so before
 //! the form is sent; whether it is right is for the server to say.
 
 use policies::Words;

@@ -108,7 +108,7 @@ impl Devices {
 
     /// Lets a terminal wait. Where all places are taken, the oldest of the network with the most makes
     /// room, so that a few networks can't keep out everybody else.
-    pub(super) fn enter(
+    pub(super) fn insert(
         &self,
         device_code: &Hash,
         ask: Ask,

@@ -2,7 +2,7 @@
 //!
 //! A [`Token`] is what a text says; nothing of it is used until [`Token::verify`] has found a key of
 //! the issuer for an algorithm of our list, the signature good, and every claim what is expected.
-//! Every time is judged by the one `now` that is handed in, with a small allowance for clocks.
+//! Every time is evaluated by the one `now` that is handed in, with a small allowance for clocks.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

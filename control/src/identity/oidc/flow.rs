@@ -92,7 +92,7 @@ impl Identity {
         address: Option<IpAddr>,
     ) -> Result<Begun, OidcRefusal> {
         let begun = self.set_out(issuer, next, address).await;
-        self.told_if_refused(issuer, address, begun).await
+        self.record_refusal(issuer, address, begun).await
     }
 
     /// Finishes a sign-in with what the browser brought back: whatever fails, it is used up.
@@ -105,7 +105,7 @@ impl Identity {
     ) -> Result<Finished, OidcRefusal> {
         let address = origin.address;
         let finished = self.come_back(issuer, cookie, answer, origin).await;
-        self.told_if_refused(issuer, address, finished).await
+        self.record_refusal(issuer, address, finished).await
     }
 
     async fn set_out(
@@ -161,7 +161,7 @@ impl Identity {
         let code = answer.code_of(issuer, wants_iss)?;
         let asking = Asking::new(issuer, &self.own.issuers, &metadata, &self.callback(name))?;
         let vouched = asking.redeem(code, &bond(cookie, state)).await?;
-        let session = self.enter(issuer.clone(), vouched, origin).await?;
+        let session = self.open_session(issuer.clone(), vouched, origin).await?;
         Ok(Finished { session, next: flow.next })
     }
 
@@ -183,7 +183,7 @@ impl Identity {
     }
 
     /// Takes in what the issuer says, and opens a session.
-    async fn enter(
+    async fn open_session(
         &self,
         issuer: Issuer,
         vouched: Vouched,
@@ -220,8 +220,8 @@ impl Identity {
         session.await?.ok_or(OidcRefusal::Disabled)
     }
 
-    /// Writes a refusal down before it is told.
-    async fn told_if_refused<T>(
+    /// Records a refusal before it is shown.
+    async fn record_refusal<T>(
         &self,
         issuer: &IssuerName,
         address: Option<IpAddr>,

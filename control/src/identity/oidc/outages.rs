@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use policies::IssuerName;
 
-/// Issuers that couldn't be asked the last time, so that an outage is told once.
+/// Issuers that couldn't be asked the last time, so that an outage is reported once.
 #[derive(Default)]
 pub(crate) struct Outages(Mutex<BTreeSet<IssuerName>>);
 

@@ -2,7 +2,7 @@
 //!
 //! The store keeps what an issuer said of each, by issuer and subject; the configuration says what
 //! that means. Both together make the inventory in force, again whenever either changes, and what
-//! somebody loses by it ends at once: grants are judged again, live sessions cut.
+//! somebody loses by it ends at once: grants are evaluated again, live sessions cut.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -131,7 +131,7 @@ pub(crate) async fn learn(
         "issuer": known.issuer, "subject": known.subject, "name": known.name,
         "groups": known.groups, "before": before.map(|before| before.groups),
     });
-    judge_again(tx, &known, kind, detail).await.map(drop)
+    evaluate_again(tx, &known, kind, detail).await.map(drop)
 }
 
 /// Takes away what followed from an issuer's word that no longer holds: login sessions and
@@ -151,7 +151,7 @@ pub(crate) async fn disown(
         Standing::Lapsed => AuditKind::PersonLapsed,
     };
     let detail = json!({ "issuer": issuer, "subject": subject, "why": why });
-    if let Some(principal) = judge_again(tx, &known, kind, detail).await? {
+    if let Some(principal) = evaluate_again(tx, &known, kind, detail).await? {
         let which = Which::Of(&principal);
         logins::end_logins(tx, which, LoginEnd::IssuerRefused, By::Control).await?;
     }
@@ -159,7 +159,7 @@ pub(crate) async fn disown(
 }
 
 /// Puts what is known of this person by now in force, and reviews all that they hold.
-async fn judge_again(
+async fn evaluate_again(
     tx: &mut Transaction,
     known: &Known,
     kind: AuditKind,
@@ -183,7 +183,7 @@ async fn judge_again(
 
 /// What was learned so far stays known under another configuration.
 pub(crate) fn remember(tx: &Transaction, next: &mut Inventory) {
-    next.world.learned = tx.inventory.world.learned.clone();
+    next.context.learned = tx.inventory.context.learned.clone();
 }
 
 /// Which row of its table somebody's refresh token is bound to.

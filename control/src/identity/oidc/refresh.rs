@@ -155,7 +155,7 @@ impl Identity {
         Ok(())
     }
 
-    /// Asks about one person and writes down what comes of it, even where control is told to stop
+    /// Asks about one person and writes down what comes of it, even where control is asked to stop
     /// meanwhile: a refresh token is good once, and the next one must not get lost.
     async fn ask_about(&self, issuer: Arc<Issuer>, due: Due) -> Result<Answered, ControlError> {
         let identity = self.clone();

@@ -1,4 +1,4 @@
-//! Why a sign-in with an issuer, or a word of it, is refused: what is told, written down, and advised.
+//! Why a sign-in with an issuer, or a message of it, is refused: what is shown, recorded, and advised.
 
 use policies::IssuerName;
 use thiserror::Error;

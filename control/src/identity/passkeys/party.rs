@@ -1,4 +1,4 @@
-//! The relying party: what browsers are told, and how their answers are checked.
+//! The relying party: what browsers are asked, and how their answers are checked.
 //!
 //! The library draws its challenges by lot. Ours are bound to what the person saw, so that both the
 //! options and the library's own state are given ours in place of the drawn one; what is checked,
@@ -47,7 +47,7 @@ impl Party {
         Some(Self { webauthn, roots })
     }
 
-    /// What a browser is told, for a touch of one of these keys.
+    /// What a browser is asked, for a step-up by one of these keys.
     pub(crate) fn options(
         &self,
         keys: &[Passkey],
@@ -77,7 +77,7 @@ impl Party {
         Ok(self.webauthn.finish_passkey_authentication(answer, &state)?)
     }
 
-    /// What a browser is told, for a new key.
+    /// What a browser is asked, for a new key.
     pub(crate) fn enrolment(
         &self,
         owner: Owner<'_>,

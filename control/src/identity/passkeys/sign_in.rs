@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::identity::passkeys::{check, evidence, party};
-use crate::identity::proof::{Challenge, Failure, PATIENCE};
+use crate::identity::proof::{Challenge, Failure, TIMEOUT};
 use crate::identity::{Identity, logins};
 use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::state::Transaction;
@@ -37,7 +37,7 @@ impl Identity {
             id: URL_SAFE_NO_PAD.encode(&nonce),
             options: Some(self.party()?.open_options(&challenge)?),
             totp: false,
-            expires_at: now.after(PATIENCE),
+            expires_at: now.after(TIMEOUT),
         })
     }
 
@@ -118,7 +118,7 @@ async fn sign_in_with_passkey(
 ) -> Result<LoginSession, Failure> {
     let nonce = URL_SAFE_NO_PAD.decode(challenge).map_err(|_| Unproven::Unknown)?;
     let made_at = identity.own.nonces.read(&nonce).ok_or(Unproven::Unknown)?;
-    let expires_at = made_at.after(PATIENCE);
+    let expires_at = made_at.after(TIMEOUT);
     if tx.now >= expires_at || tx.now < made_at {
         return Err(Unproven::Expired.into());
     }

@@ -15,7 +15,7 @@ const MOST_BYTES: u64 = 256 << 20;
 const SMALL_BYTES: u64 = 256 << 10;
 
 /// Reads what a file knows; none where there is no file. A last line that a kill tore is left out: it
-/// told of nothing that had been answered.
+/// had nothing that had been answered.
 pub(crate) fn read(path: &Path) -> Result<Result<Option<Known>, Rollback>, HighWaterError> {
     let mut text = String::new();
     match File::open(path) {

@@ -31,7 +31,7 @@ use crate::sources::icalendar::moment::When;
 const MOST_EVENTS: usize = 5_000;
 /// How long reading a feed may take. One rule that never comes true takes a fraction of it.
 const LONGEST: Duration = Duration::from_secs(2);
-/// How many reasons are told, and how long a name of an event is in them.
+/// How many reasons are kept, and how long a name of an event is in them.
 const MOST_REASONS: usize = 5;
 const LONGEST_UID: usize = 60;
 

@@ -35,7 +35,7 @@ fn event_of(uid: &str, fields: &str) -> String {
     format!("BEGIN:VEVENT\r\nUID:{uid}\r\n{fields}\r\nEND:VEVENT\r\n")
 }
 
-fn told(feed: &Feed) -> Vec<String> {
+fn to_lines(feed: &Feed) -> Vec<String> {
     let turns = feed.turns.iter();
     let lines = turns.map(|turn| format!("{} {} {}", turn.names.join("+"), turn.from, turn.until));
     let mut lines: Vec<String> = lines.map(|line| line.replace(":00.000Z", "")).collect();
@@ -49,7 +49,7 @@ const DAILY: &str = "SUMMARY:alice\r\nDTSTART;TZID=Europe/Berlin:20261120T080000
 
 #[test]
 fn turns_are_read_in_their_zones() {
-    let on_call = told(&feed(&[
+    let on_call = to_lines(&feed(&[
         event("SUMMARY:alice\r\nDTSTART:20261120T080000Z\r\nDTEND:20261120T200000Z"),
         event("SUMMARY:on call\r\nATTENDEE;CN=\"Bob: B\":mailto:bob@exam\r\n ple.com\r\nDTSTART;TZID=America/New_York:20261120T080000\r\nDURATION:PT12H"),
         event("SUMMARY:carol\r\nDTSTART;VALUE=DATE:20261121\r\nDTEND;VALUE=DATE:20261122"),
@@ -71,12 +71,15 @@ fn turns_are_read_in_their_zones() {
 fn a_name_may_be_folded_behind_a_space() {
     let fields =
         "SUMMARY:Carol \r\n Jones\\, MD\r\nDTSTART:20261120T080000Z\r\nDTEND:20261120T200000Z";
-    assert_eq!(told(&feed(&event(fields))), ["Carol Jones, MD 2026-11-20T08:00 2026-11-20T20:00"]);
+    assert_eq!(
+        to_lines(&feed(&event(fields))),
+        ["Carol Jones, MD 2026-11-20T08:00 2026-11-20T20:00"]
+    );
 }
 
 #[test]
 fn turns_that_repeat_by_day_or_week_are_read_with_their_exceptions() {
-    let on_call = told(&feed(&event(
+    let on_call = to_lines(&feed(&event(
         "SUMMARY:alice\r\nDTSTART;TZID=Europe/Berlin:20261019T220000\r\n\
          DTEND;TZID=Europe/Berlin:20261020T060000\r\nRRULE:FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,WE;COUNT=6\r\n\
          EXDATE;TZID=Europe/Berlin:20261104T220000",
@@ -112,7 +115,7 @@ fn rules_of_months_and_years_and_weeks_that_begin_otherwise_are_read() {
         let feed = feed(&event(&fields));
         let expected: Vec<String> =
             expected.iter().map(|day| format!("2026-11-{day:02}")).collect();
-        let found = told(&feed).into_iter().map(|line| line["a ".len()..][..10].to_owned());
+        let found = to_lines(&feed).into_iter().map(|line| line["a ".len()..][..10].to_owned());
         assert_eq!((found.collect::<Vec<_>>(), feed.unread), (expected, 0), "{rule}");
     }
 }
@@ -138,7 +141,7 @@ fn whoever_was_swapped_out_is_not_on_call_and_whoever_came_in_is() {
                 "bob 2026-11-21T07:00 2026-11-21T15:00",
             ];
             assert_eq!(
-                (told(&feed).as_slice(), feed.unread),
+                (to_lines(&feed).as_slice(), feed.unread),
                 (&expected.map(String::from)[..], 0),
                 "{why}"
             );
@@ -153,7 +156,7 @@ fn changed(fields: &str) -> String {
 
 #[test]
 fn a_turn_that_was_moved_or_cancelled_does_not_count_where_it_was() {
-    let alone = |fields: &str| told(&feed(&(event(DAILY) + &changed(fields)))).len();
+    let alone = |fields: &str| to_lines(&feed(&(event(DAILY) + &changed(fields)))).len();
     let bob = "SUMMARY:bob\r\nDURATION:PT1H\r\nDTSTART:";
     assert_eq!(alone("STATUS:CANCELLED"), 3);
     assert_eq!(alone(&format!("{bob}20261215T080000Z")), 3, "out of the time that is asked about");
@@ -161,7 +164,7 @@ fn a_turn_that_was_moved_or_cancelled_does_not_count_where_it_was() {
     let moved_in =
         "SUMMARY:alice\r\nDTSTART:20260101T080000Z\r\nDURATION:PT1H\r\nRRULE:FREQ=DAILY;COUNT=2";
     let into = "RECURRENCE-ID:20260102T080000Z\r\nSUMMARY:bob\r\nDTSTART:20261105T080000Z\r\nDURATION:PT1H";
-    let on_call = told(&feed(&(event(moved_in) + &event(into))));
+    let on_call = to_lines(&feed(&(event(moved_in) + &event(into))));
     assert_eq!(on_call, ["bob 2026-11-05T08:00 2026-11-05T09:00"]);
 }
 
@@ -171,13 +174,13 @@ fn the_newest_of_several_revisions_counts() {
     let carol = "DTSTART:20261121T080000Z\r\nDURATION:PT1H\r\nSUMMARY:carol";
     let (old, new) = (changed(bob), changed(&format!("{carol}\r\nSEQUENCE:2")));
     for changes in [old.clone() + &new, new + &old] {
-        let on_call = told(&feed(&(event(DAILY) + &changes)));
+        let on_call = to_lines(&feed(&(event(DAILY) + &changes)));
         assert_eq!(on_call.len(), 4);
         assert!(on_call.iter().any(|it| it.starts_with("carol")), "{on_call:?}");
     }
     let cancelled = format!("{DAILY}\r\nSEQUENCE:3\r\nSTATUS:CANCELLED");
-    assert_eq!(told(&feed(&(event(DAILY) + &event(&cancelled) + &changed(bob)))), [""; 0]);
-    let alone = told(&feed(&changed(bob)));
+    assert_eq!(to_lines(&feed(&(event(DAILY) + &event(&cancelled) + &changed(bob)))), [""; 0]);
+    let alone = to_lines(&feed(&changed(bob)));
     assert_eq!(alone, ["bob 2026-11-21T08:00 2026-11-21T09:00"], "a change without its series");
 }
 
@@ -217,8 +220,8 @@ fn dates_one_by_one_and_periods_are_added_and_taken_away() {
         "alice 2026-11-11T08:00 2026-11-11T11:00",
         "alice 2026-11-12T08:00 2026-11-12T10:00",
     ];
-    assert_eq!((told(&read).as_slice(), read.unread), (&expected.map(String::from)[..], 0));
-    let days = told(&feed(&event(
+    assert_eq!((to_lines(&read).as_slice(), read.unread), (&expected.map(String::from)[..], 0));
+    let days = to_lines(&feed(&event(
         "SUMMARY:bob\r\nDTSTART;VALUE=DATE:20261105\r\nRDATE;VALUE=DATE:20261107\r\nEXDATE;VALUE=DATE:20261105",
     )));
     assert_eq!(days, ["bob 2026-11-06T23:00 2026-11-07T23:00"]);
@@ -332,7 +335,7 @@ fn what_is_no_calendar_is_refused_and_a_line_that_is_none_is_counted() {
     let fields = "DESCRIPTION;X=\"open:first\r\nand a second\r\nATTENDEE;CN=Bob\r\nSUMMARY:alice\r\n\
         DTSTART:20261120T080000Z\r\nDURATION:PT1H";
     let feed = feed(&event(fields));
-    assert_eq!(told(&feed), ["alice 2026-11-20T08:00 2026-11-20T09:00"]);
+    assert_eq!(to_lines(&feed), ["alice 2026-11-20T08:00 2026-11-20T09:00"]);
     assert_eq!(feed.unread, 3);
 }
 

@@ -20,21 +20,21 @@ async fn what_fails_waits_longer_keeps_its_id_and_is_dead_after_its_last_try() {
     let ids: BTreeSet<String> =
         first.into_iter().chain(receiver.came()).map(|message| message.id).collect();
     assert_eq!(ids.len(), 1, "{ids:?}");
-    let [letter] = &world.letters().await[..] else { panic!() };
-    assert_eq!((letter.state, letter.tries), (LetterState::Dead, 3));
-    assert_eq!(letter.fault.as_deref(), Some("it answered 503 Service Unavailable"));
+    let [message] = &world.messages().await[..] else { panic!() };
+    assert_eq!((message.state, message.tries), (MessageState::Dead, 3));
+    assert_eq!(message.fault.as_deref(), Some("it answered 503 Service Unavailable"));
     assert!(world.kinds().await.contains(&"notification.dead".to_owned()));
 
-    world.control.notifier.send_again(&actor("eve"), &letter.id, false).await.unwrap();
+    world.control.notifier.send_again(&actor("eve"), &message.id, false).await.unwrap();
     world.control.notifier.send_due().await;
     let again = receiver.came();
-    assert_eq!((again.len(), &again[0].id), (1, &letter.id));
-    assert_eq!(world.states().await, [LetterState::Sent]);
-    let taken = world.control.notifier.send_again(&actor("eve"), &letter.id, false).await;
+    assert_eq!((again.len(), &again[0].id), (1, &message.id));
+    assert_eq!(world.states().await, [MessageState::Sent]);
+    let taken = world.control.notifier.send_again(&actor("eve"), &message.id, false).await;
     assert!(matches!(taken, Err(ControlError::Refused(Refusal::Conflict(_)))), "{taken:?}");
-    world.control.notifier.send_again(&actor("eve"), &letter.id, true).await.unwrap();
+    world.control.notifier.send_again(&actor("eve"), &message.id, true).await.unwrap();
     world.control.notifier.send_due().await;
-    assert_eq!(receiver.came()[0].id, letter.id, "a replay has its old id");
+    assert_eq!(receiver.came()[0].id, message.id, "a replay has its old id");
 }
 
 #[tokio::test]
@@ -49,12 +49,12 @@ async fn all_dead_messages_are_sent_again_at_once() {
     world.ask("alice", "app_rw@orders").await.unwrap();
     world.ask("bob", "app_rw@orders").await.unwrap();
     world.control.notifier.send_due().await;
-    assert_eq!(world.states().await, [LetterState::Dead; 2]);
+    assert_eq!(world.states().await, [MessageState::Dead; 2]);
     let plain = world.control.notifier.send_all_again(&actor("alice")).await;
     assert!(matches!(plain, Err(ControlError::Refused(Refusal::Forbidden(_)))), "{plain:?}");
     assert_eq!(world.control.notifier.send_all_again(&actor("eve")).await.unwrap(), 2);
     world.control.notifier.send_due().await;
-    assert_eq!((receiver.came().len(), world.states().await), (4, vec![LetterState::Sent; 2]));
+    assert_eq!((receiver.came().len(), world.states().await), (4, vec![MessageState::Sent; 2]));
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn a_redirect_is_not_followed() {
     world.ask("alice", "app_rw@orders").await.unwrap();
     world.control.notifier.send_due().await;
     assert_eq!((receiver.came().len(), elsewhere.came().len()), (1, 0));
-    let fault = world.letters().await[0].fault.clone().unwrap();
+    let fault = world.messages().await[0].fault.clone().unwrap();
     assert!(fault.contains("redirects are not followed"), "{fault}");
 }
 
@@ -78,7 +78,7 @@ async fn a_private_address_is_not_connected_to_unless_it_is_meant() {
     let world = World::told_by(vec![channel("ops", Way::Webhook(guarded))]).await;
     world.ask("alice", "app_rw@orders").await.unwrap();
     world.control.notifier.send_due().await;
-    let fault = world.letters().await[0].fault.clone().unwrap();
+    let fault = world.messages().await[0].fault.clone().unwrap();
     assert!(fault.contains("`allow_private = true`"), "{fault}");
     assert!(receiver.came().is_empty());
 }
@@ -111,9 +111,9 @@ async fn a_receiver_that_is_gone_is_left_alone_until_an_admin_says_otherwise() {
     world.control.notifier.switch_channel_on(&actor("eve"), "ops").await.unwrap();
     let again = world.control.notifier.switch_channel_on(&actor("eve"), "ops").await;
     assert!(matches!(again, Err(ControlError::Refused(Refusal::Conflict(_)))), "{again:?}");
-    let bobs = world.letters().await.len();
+    let bobs = world.messages().await.len();
     world.ask("bob", "app_ro@orders").await.unwrap();
-    assert!(world.letters().await.len() > bobs);
+    assert!(world.messages().await.len() > bobs);
     world.control.notifier.send_due().await;
     assert_eq!(receiver.came().len(), 1);
 }
@@ -144,11 +144,11 @@ async fn a_receiver_that_hangs_keeps_neither_a_request_nor_another_channel_waiti
     );
     stop.cancel();
     sending.await.unwrap();
-    let waiting = world.letters().await.into_iter();
-    let waiting = waiting.filter(|letter| letter.channel.as_str() == "a-hangs");
+    let waiting = world.messages().await.into_iter();
+    let waiting = waiting.filter(|message| message.channel.as_str() == "a-hangs");
     assert!(
         waiting.clone().count() == 2
-            && waiting.clone().all(|letter| letter.state == LetterState::Waiting)
+            && waiting.clone().all(|message| message.state == MessageState::Waiting)
     );
 }
 
@@ -157,7 +157,7 @@ async fn what_waits_outlives_a_kill() {
     let (mut receiver, secret) = (Receiver::start().await, secret());
     let world = World::told_by(vec![hook("ops", &receiver.url(), &secret)]).await;
     world.ask("alice", "app_rw@orders").await.unwrap();
-    let id = world.letters().await[0].id.clone();
+    let id = world.messages().await[0].id.clone();
     let world = world.reopened().await;
     world.set(vec![hook("ops", &receiver.url(), &secret)]).await;
     world.control.notifier.send_due().await;
@@ -171,7 +171,7 @@ async fn a_channel_that_was_removed_leaves_dead_messages_behind() {
     world.ask("alice", "app_rw@orders").await.unwrap();
     world.set(Vec::new()).await;
     world.control.notifier.send_due().await;
-    assert_eq!(world.states().await, [LetterState::Dead]);
+    assert_eq!(world.states().await, [MessageState::Dead]);
 }
 
 #[tokio::test]
@@ -181,9 +181,9 @@ async fn what_a_receiver_refuses_is_dead_at_once_and_what_it_puts_off_comes_when
     receiver.answers(&[422]);
     world.ask("alice", "app_rw@orders").await.unwrap();
     world.control.notifier.send_due().await;
-    let [letter] = &world.letters().await[..] else { panic!() };
-    assert_eq!((letter.state, letter.tries), (LetterState::Dead, 1));
-    assert!(letter.fault.as_ref().unwrap().contains("422"), "{letter:?}");
+    let [message] = &world.messages().await[..] else { panic!() };
+    assert_eq!((message.state, message.tries), (MessageState::Dead, 1));
+    assert!(message.fault.as_ref().unwrap().contains("422"), "{message:?}");
     assert_eq!(receiver.came().len(), 1);
 
     let long = "86400".to_owned();

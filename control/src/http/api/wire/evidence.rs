@@ -85,7 +85,8 @@ pub(crate) struct AuditEvent {
     #[schema(value_type = Object)]
     detail: serde_json::Value,
     /// All of it in plain words, for people: programs go by the rest.
-    told: String,
+    #[serde(rename = "told")]
+    text: String,
 }
 
 impl From<&AuditView> for AuditEvent {
@@ -97,7 +98,7 @@ impl From<&AuditView> for AuditEvent {
             kind: view.kind.to_string(),
             subject: view.subject.clone(),
             detail: view.detail.clone(),
-            told: describe(view),
+            text: describe(view),
         }
     }
 }

@@ -1,13 +1,13 @@
-//! What the rules say of a wish.
+//! What the rules say of an access request.
 
 use policies as domain;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What the rules say of a wish, in plain words.
+/// What the rules say of an access request, in plain words.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Explanation {
-    /// Whose wish it is.
+    /// Whose request it is.
     #[schema(example = "alice")]
     who: String,
     /// How people call them.
@@ -70,7 +70,7 @@ pub(crate) struct RulesEnd {
     /// The same by the organisation's clock.
     #[schema(example = "Fri 18:00")]
     when: String,
-    /// What comes of the same wish then.
+    /// What comes of the same request then.
     why: String,
 }
 

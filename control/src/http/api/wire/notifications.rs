@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::model::channel::ChannelView;
-use crate::model::view::LetterView;
+use crate::model::view::MessageView;
 
 /// A message, without what it says.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,8 +36,8 @@ pub(crate) struct Notification {
     fault: Option<String>,
 }
 
-impl From<&LetterView> for Notification {
-    fn from(view: &LetterView) -> Self {
+impl From<&MessageView> for Notification {
+    fn from(view: &MessageView) -> Self {
         let waits = view.settled_at.is_none();
         Self {
             id: view.id.clone(),
@@ -55,7 +55,7 @@ impl From<&LetterView> for Notification {
     }
 }
 
-/// A channel by which people are told.
+/// A channel by which people are notified.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Channel {
     name: String,

@@ -1,6 +1,6 @@
 //! Forms that take a touch: whoever has a passkey proves themselves, by WebAuthn or a code.
 //!
-//! The page works without script but for the ceremony itself, which `/assets/passkey.js` runs: it
+//! The page works without script but for the passkey itself, which `/assets/passkey.js` runs: it
 //! reads the options from the form, and puts what the authenticator says into the field `proof`.
 
 use axum::http::header;
@@ -14,9 +14,9 @@ use crate::model::statement::Statement;
 
 const SCRIPT: &str = include_str!("passkey.js");
 
-/// Which ceremony a form runs.
+/// What a form asks of the passkey.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Ceremony {
+pub(super) enum Operation {
     /// Make a passkey.
     Create,
     /// Use one.
@@ -27,7 +27,7 @@ pub(super) enum Ceremony {
 pub(super) struct Form<'a> {
     /// Where it is sent to.
     pub(super) action: &'a str,
-    /// What else it carries, such as the seal; markup of fields.
+    /// What else it carries, such as the csrf_token; markup of fields.
     pub(super) fields: Markup,
     /// What its button says.
     pub(super) button: &'static str,
@@ -55,14 +55,14 @@ pub(super) fn shown(statement: &Statement) -> Markup {
 /// The forms by which somebody answers a challenge: with a passkey, with a code, or either.
 pub(super) fn prove(challenge: &Challenge, form: &Form<'_>) -> Markup {
     let touch = challenge.options.as_ref();
-    let touch = touch.map(|options| touched(Ceremony::Get, &challenge.id, options, form));
+    let touch = touch.map(|options| passkey_form(Operation::Get, &challenge.id, options, form));
     let typed = challenge.totp.then(|| typed(&challenge.id, form));
     [touch, typed].into_iter().flatten().fold(Markup::new(), |all, one| all.piece(&one))
 }
 
-/// The form that runs a ceremony and sends what came of it.
-pub(super) fn touched(
-    ceremony: Ceremony,
+/// The form that uses a passkey and sends what came of it.
+pub(super) fn passkey_form(
+    operation: Operation,
     challenge: &str,
     options: &Value,
     form: &Form<'_>,
@@ -71,9 +71,9 @@ pub(super) fn touched(
         .raw("<form class=\"card\" method=\"post\" action=\"")
         .text(form.action)
         .raw("\" data-webauthn=\"")
-        .raw(match ceremony {
-            Ceremony::Create => "create",
-            Ceremony::Get => "get",
+        .raw(match operation {
+            Operation::Create => "create",
+            Operation::Get => "get",
         })
         .raw("\" data-options=\"")
         .text(options)
