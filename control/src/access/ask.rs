@@ -60,7 +60,7 @@ pub(crate) async fn ask(
     if waiting == Waiting::No && !terms.approvals.is_empty() {
         return Err(Rejection::NeedsApproval(needs(&terms.approvals)).into());
     }
-    ask_anew(tx, asker, requested, (terms, proof), &unusual).await
+    ask_anew(tx, asker, requested, terms, proof, &unusual).await
 }
 
 /// The input with its databases filled in, and everything that it asks for; nothing of that is
@@ -241,7 +241,8 @@ async fn ask_anew(
     tx: &mut Transaction,
     asker: &Asker,
     requested: AccessRequestInput,
-    (terms, proof): (Terms, Option<StepUp>),
+    terms: Terms,
+    proof: Option<StepUp>,
     unusual: &Unusual,
 ) -> Result<Answer, ControlError> {
     let ttl = match requested.ttl {
@@ -252,7 +253,7 @@ async fn ask_anew(
         requested;
     let extends = None;
     let wanted = Wanted { resource, also, ttl, reason, ticket, act, starts_at, extends };
-    let request = posed(tx, asker, wanted, (terms, proof.as_ref()))?;
+    let request = posed(tx, asker, wanted, terms, proof.as_ref())?;
     taken(tx, request, source, unusual).await
 }
 
@@ -261,7 +262,8 @@ pub(crate) fn posed(
     tx: &Transaction,
     asker: &Asker,
     wanted: Wanted,
-    (terms, proof): (Terms, Option<&StepUp>),
+    terms: Terms,
+    proof: Option<&StepUp>,
 ) -> Result<Request, ControlError> {
     let patience = tx.kernel().settings().request_patience;
     let id = ids::fresh("rq")?;

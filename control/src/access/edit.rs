@@ -95,7 +95,7 @@ async fn edit(
         return Err(RequestError::NotTheirs.into());
     }
     let requested = changed(tx, &request, changes, source)?;
-    let terms = judged_anew(tx, &actor.asker(), &request, (&requested, risk)).await?;
+    let terms = judged_anew(tx, &actor.asker(), &request, &requested, risk).await?;
     let AccessRequestInput { ttl, reason, ticket, starts_at, .. } = requested;
     let edit = Edit { ttl: ttl.unwrap_or(request.ttl), reason, ticket, starts_at };
     let (by, patience) = (request.principal.clone(), tx.kernel().settings().request_patience);
@@ -142,7 +142,8 @@ async fn judged_anew(
     tx: &mut Transaction,
     asker: &Asker,
     request: &Request,
-    (requested, risk): (&AccessRequestInput, Risk),
+    requested: &AccessRequestInput,
+    risk: Risk,
 ) -> Result<Terms, ControlError> {
     let all: Vec<Resource> = request.resources().cloned().collect();
     // What was unusual when it was asked stays so.

@@ -39,7 +39,7 @@ impl Access {
         self.kernel
             .to_the_end(async move {
                 let mut tx = access.kernel.begin().await?;
-                let answer = ask_longer(&mut tx, &asker, &id, (ttl, reason)).await?;
+                let answer = ask_longer(&mut tx, &asker, &id, ttl, reason).await?;
                 let revision = tx.commit().await?;
                 Ok(Asked::new(answer, revision))
             })
@@ -51,7 +51,8 @@ async fn ask_longer(
     tx: &mut Transaction,
     asker: &Asker,
     id: &GrantId,
-    (ttl, reason): (Option<Ttl>, Option<String>),
+    ttl: Option<Ttl>,
+    reason: Option<String>,
 ) -> Result<Answer, ControlError> {
     tx.inventory.person(&asker.principal)?;
     let grant = load::granted(tx, id).await?;
@@ -91,7 +92,7 @@ async fn ask_longer(
     let ttl = requested.ttl.unwrap_or(grant.ttl);
     let (starts_at, extends) = (None, Some(grant.id));
     let wanted = Wanted { resource, also, ttl, reason, ticket, act, starts_at, extends };
-    let request = ask::posed(tx, asker, wanted, (terms, None))?;
+    let request = ask::posed(tx, asker, wanted, terms, None)?;
     ask::taken(tx, request, source, &unusual).await
 }
 

@@ -116,7 +116,7 @@ impl Access {
         let mut tx = self.kernel.begin_anyway().await?;
         let grant = granted(&mut tx, id).await?;
         let (inventory, now) = (Arc::clone(&tx.inventory), tx.now);
-        self.may_end(tx.db(), (&inventory, now), actor, (&grant, &end)).await?;
+        self.may_end(tx.db(), &inventory, now, actor, &grant, &end).await?;
         let value = transitions::step(&mut tx, &grant, GrantEvent::End(end), actor).await?;
         let durable = tx.commit_cut().await?;
         Ok(InForce { value, durable })
@@ -135,7 +135,7 @@ impl Access {
         let mut db = self.kernel.store().read().await?;
         let found = store::grants::find(&mut db, id).await?;
         let grant = self.kernel.cuts().apply_to(found.ok_or(Refusal::NotFound("grant"))?);
-        self.may_end(&mut db, (&inventory, now), actor, (&grant, &end)).await?;
+        self.may_end(&mut db, &inventory, now, actor, &grant, &end).await?;
         let value = grant.apply(GrantEvent::End(end.clone()), now)?;
         let what = What::Grant { grant: value.id.clone(), end };
         self.kernel.cut_now(now, vec![Deed::new(actor.into(), what)], error).await?;
@@ -145,9 +145,11 @@ impl Access {
     async fn may_end(
         &self,
         db: &mut SqliteConnection,
-        (inventory, now): (&Inventory, Timestamp),
+        inventory: &Inventory,
+        now: Timestamp,
         actor: &Actor,
-        (grant, end): (&Grant, &End),
+        grant: &Grant,
+        end: &End,
     ) -> Result<(), ControlError> {
         let own = grant.principal == actor.principal.id;
         if *end == End::Done {
@@ -218,8 +220,8 @@ async fn use_grant(
         touch => touch.map_err(|error| told_why(error, &unusual))?,
     };
     if let Some(step_up) = touch {
-        let (about, now) = ((&visit.session, &grant.id), tx.now);
-        store::proofs::insert_session(tx.db(), about, &step_up.id, now).await?;
+        let (session, now) = (&visit.session, tx.now);
+        store::proofs::insert_session(tx.db(), session, &grant.id, &step_up.id, now).await?;
         let detail = json!({ "grant": grant.id, "step_up": step_up::to_json(step_up) });
         let event = Event::new(holder(&grant), AuditKind::SessionProved, &visit.session, detail);
         tx.record(event).await?;
@@ -231,7 +233,7 @@ async fn use_grant(
         };
         risk::learn_place(tx, &grant.principal, visit.source, device).await?;
     }
-    let rights = rights(tx, &grant, &stored.request, &terms, (&facts, given.as_ref()));
+    let rights = rights(tx, &grant, &stored.request, &terms, &facts, given.as_ref());
     // What a touch opened, if only in part, is asked about again the next time, and so is what
     // hangs on what is usual.
     let weighed = tx.inventory.rules.weighs_risk();
@@ -255,7 +257,8 @@ fn rights(
     grant: &Grant,
     request: &Request,
     terms: &Terms,
-    (facts, given): (&Facts, Option<&StepUp>),
+    facts: &Facts,
+    given: Option<&StepUp>,
 ) -> Rights {
     let mut rights = Rights { record: terms.record.clone(), ..Rights::default() };
     let target = tx.inventory.targets.get(&grant.resource.target);

@@ -44,7 +44,7 @@ impl Access {
         let db = &mut *self.kernel.store().read().await?;
         let (before, size) = (paging.before(), paging.size());
         let rows = if filter.scope == Scope::Inbox {
-            self.inbox(store::requests::pending(db).await?, actor, (before, size))
+            self.inbox(store::requests::pending(db).await?, actor, before, size)
         } else {
             let state = filter.state.map(crate::model::view::Standing::word);
             store::requests::list(db, whose, state, before, size).await?
@@ -83,7 +83,7 @@ impl Access {
     }
 
     /// What waits for this person's yes.
-    fn inbox(&self, rows: Vec<Stored>, actor: &Actor, (before, size): (i64, i64)) -> Vec<Stored> {
+    fn inbox(&self, rows: Vec<Stored>, actor: &Actor, before: i64, size: i64) -> Vec<Stored> {
         let inventory = self.kernel.inventory();
         let rows = rows.into_iter().filter(|row| row.seq < before);
         let asked = rows.filter(|row| {

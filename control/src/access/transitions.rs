@@ -21,8 +21,8 @@ pub(crate) async fn add_request(
     unusual: &Unusual,
 ) -> Result<(), ControlError> {
     let escalates_at = tx.inventory.escalates_at(request);
-    let beside = (source, unusual.risk, escalates_at);
-    store::requests::insert(tx.db(), request, beside).await?;
+    let risk = unusual.risk;
+    store::requests::insert(tx.db(), request, source, risk, escalates_at).await?;
     let by = By::Principal(request.principal.clone());
     let needs: Vec<String> = request.terms.approvals.told();
     let facts = unusual.facts(request.judged_at(tx.now), source).about(request);

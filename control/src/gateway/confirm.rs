@@ -61,7 +61,7 @@ impl Gateway {
         let (gateway, actor) = (self.clone(), actor.clone());
         self.kernel
             .to_the_end(async move {
-                let confirmed = gateway.confirmed(&actor, &code, (&digest, step_up.as_ref())).await;
+                let confirmed = gateway.confirmed(&actor, &code, &digest, step_up.as_ref()).await;
                 gateway.access.audited(&actor, confirmed).await
             })
             .await
@@ -71,7 +71,8 @@ impl Gateway {
         &self,
         actor: &Actor,
         code: &str,
-        (digest, step_up): (&Digest, Option<&StepUpId>),
+        digest: &Digest,
+        step_up: Option<&StepUpId>,
     ) -> Result<HoldView, ControlError> {
         let shown = self.own.pending.view(code, actor, self.kernel.now())?;
         if let Some(unsaid) = self.access.lacks(actor, &shown).await? {

@@ -84,8 +84,8 @@ pub(crate) async fn certify(
     let issued = settings.authority.issue_person(&wanted, csr, tx.now.millis())?;
     let (now, expires_at) = (tx.now, Timestamp::from_millis(issued.not_after));
     let brought = Brought { id: issued.serial.clone(), expires_at };
-    let whose = (&person.principal.id, Some(&actor.login), Some(device));
-    store::credentials::insert(tx.db(), &brought, whose, now).await?;
+    let (whose, login) = (&person.principal.id, Some(&actor.login));
+    store::credentials::insert(tx.db(), &brought, whose, login, Some(device), now).await?;
     note_issued(tx, &brought.id, &person.principal.id, expires_at)?;
     let detail = json!({
         "principal": person.principal.id, "device": device, "login": actor.login,

@@ -150,7 +150,8 @@ impl Identity {
     pub async fn logins(
         &self,
         actor: &Actor,
-        (scope, live): (Scope, Option<bool>),
+        scope: Scope,
+        live: Option<bool>,
         paging: Paging,
     ) -> Result<Page<LoginRecord>, ControlError> {
         let whose = match scope {
@@ -158,8 +159,7 @@ impl Identity {
             Scope::All => actor.must_oversee().map(|()| None)?,
         };
         let db = &mut *self.kernel.store().read().await?;
-        let wanted = (whose, live);
-        let rows = store::logins::list(db, wanted, paging.before(), paging.size()).await?;
+        let rows = store::logins::list(db, whose, live, paging.before(), paging.size()).await?;
         let next = paging.next(rows.len(), rows.last().map(|row| row.seq));
         let items = rows.into_iter().map(|row| row.login).collect();
         Ok(Page { items, next })

@@ -98,8 +98,8 @@ async fn certify_ssh(
     let issued = issued.map_err(refused)?;
     let (now, expires_at) = (tx.now, Timestamp::from_millis(issued.not_after));
     let brought = Brought { id: issued.evidence(), expires_at };
-    let whose = (&person.principal.id, Some(&actor.login), Some(device));
-    store::credentials::insert(tx.db(), &brought, whose, now).await?;
+    let (whose, login) = (&person.principal.id, Some(&actor.login));
+    store::credentials::insert(tx.db(), &brought, whose, login, Some(device), now).await?;
     credentials::note_issued(tx, &brought.id, &person.principal.id, expires_at)?;
     let detail = json!({
         "principal": person.principal.id, "device": device, "login": actor.login,

@@ -344,7 +344,7 @@ pub(crate) async fn cut_off(
     key: &SshKeyView,
 ) -> Result<(), ControlError> {
     let (by, why) = (actor.principal.id.clone(), "the SSH key was removed");
-    tx.add_lock(&key_lock(tx, &key.fingerprint, by, (why, CUT))?).await
+    tx.add_lock(&key_lock(tx, &key.fingerprint, by, why, CUT)?).await
 }
 
 /// Cuts what was opened with keys that the configuration had and has no more. What it has again opens
@@ -367,7 +367,7 @@ pub(crate) async fn follow_listed_keys(
         }
         let fingerprint = certs::key_fingerprint(line).map_err(InternalError::IssueSsh)?;
         let by = store::parse("principal", CONFIGURATION)?;
-        let lock = key_lock(tx, &fingerprint, by, (DROPPED, span))?;
+        let lock = key_lock(tx, &fingerprint, by, DROPPED, span)?;
         tx.add_lock_by(By::Control, &lock).await?;
     }
     Ok(())
@@ -396,7 +396,8 @@ fn key_lock(
     tx: &Transaction,
     fingerprint: &str,
     by: PrincipalId,
-    (why, span): (&str, Ttl),
+    why: &str,
+    span: Ttl,
 ) -> Result<Lock, ControlError> {
     let credential: CredentialId = store::parse("credential", fingerprint)?;
     Ok(Lock {

@@ -194,8 +194,8 @@ async fn mint(
         revoked_at: None,
     };
     let secret = ids::fresh_secret("");
-    let whose = (&actor.login, actor.authn.device.as_ref());
-    store::tokens::insert(tx.db(), &token, whose, &ids::hash(&secret)).await?;
+    let device = actor.authn.device.as_ref();
+    store::tokens::insert(tx.db(), &token, &actor.login, device, &ids::hash(&secret)).await?;
     let detail = json!({
         "resource": token.resource.to_string(), "uses": uses, "login": actor.login,
         "expires_at": token.expires_at.to_string(),

@@ -61,7 +61,7 @@ pub(crate) async fn notify(tx: &mut Transaction, event: &Event) -> Result<(), Co
             continue;
         }
         for (recipient, to) in addressed(channel, &inventory, &news.to) {
-            write(tx, channel, recipient, &news, (&event.subject, to)).await?;
+            write(tx, channel, recipient, &news, &event.subject, to).await?;
         }
     }
     Ok(())
@@ -72,7 +72,8 @@ async fn write(
     channel: &Channel,
     recipient: Option<PrincipalId>,
     news: &News,
-    (about, to): (&str, Vec<PrincipalId>),
+    about: &str,
+    to: Vec<PrincipalId>,
 ) -> Result<(), ControlError> {
     let url = format!("{}{}", tx.kernel().settings().base_url(), news.page);
     let notice = Notice {

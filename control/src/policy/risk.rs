@@ -50,14 +50,14 @@ pub(crate) async fn assess(
     let network = source.map(neighbourhood);
     // Where nothing connects yet there is no network; the connection will be asked about its own.
     let new_network = match network {
-        Some(network) => !knows(db, who, (Kind::Network, &network.to_string()), now).await?,
+        Some(network) => !knows(db, who, Kind::Network, &network.to_string(), now).await?,
         None => false,
     };
     let (device, new_device) = match &asker.carrier {
         Carrier::Session => (None, false),
         Carrier::Unnamed => (None, true),
         Carrier::Device(device) => {
-            let known = knows(db, who, (Kind::Device, device.as_str()), now).await?;
+            let known = knows(db, who, Kind::Device, device.as_str(), now).await?;
             (Some(device.clone()), !known)
         }
     };
@@ -69,10 +69,11 @@ pub(crate) async fn assess(
 async fn knows(
     db: &mut SqliteConnection,
     who: &PrincipalId,
-    what: (Kind, &str),
+    kind: Kind,
+    what: &str,
     now: Timestamp,
 ) -> Result<bool, ControlError> {
-    Ok(store::risk::knows(db, who, what, before(now, REMEMBERED)).await?)
+    Ok(store::risk::knows(db, who, kind, what, before(now, REMEMBERED)).await?)
 }
 
 fn before(now: Timestamp, span: Ttl) -> Timestamp {
@@ -112,8 +113,8 @@ async fn learn_one(
     what: &str,
 ) -> Result<(), ControlError> {
     let now = tx.now;
-    let known = knows(tx.db(), who, (kind, what), now).await?;
-    store::risk::learn(tx.db(), who, (kind, what), now, MOST).await?;
+    let known = knows(tx.db(), who, kind, what, now).await?;
+    store::risk::learn(tx.db(), who, kind, what, now, MOST).await?;
     if known {
         return Ok(());
     }

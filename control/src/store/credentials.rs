@@ -9,7 +9,9 @@ use crate::model::error::StoreError;
 pub(crate) async fn insert(
     db: &mut SqliteConnection,
     certificate: &Brought,
-    (principal, login, device): (&PrincipalId, Option<&LoginId>, Option<&DeviceId>),
+    principal: &PrincipalId,
+    login: Option<&LoginId>,
+    device: Option<&DeviceId>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(

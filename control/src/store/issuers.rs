@@ -113,7 +113,8 @@ pub(crate) async fn person(
 pub(crate) async fn put_person(
     db: &mut SqliteConnection,
     known: &Known,
-    (vouched_at, next_at): (Timestamp, Timestamp),
+    vouched_at: Timestamp,
+    next_at: Timestamp,
     refresh_token: Option<&[u8]>,
 ) -> Result<(), StoreError> {
     sqlx::query(

@@ -212,7 +212,8 @@ pub(crate) async fn people(db: &mut SqliteConnection) -> Result<Vec<PrincipalId>
 /// Sessions, newest first.
 pub(crate) async fn list(
     db: &mut SqliteConnection,
-    (whose, live): (Option<&PrincipalId>, Option<bool>),
+    whose: Option<&PrincipalId>,
+    live: Option<bool>,
     before: i64,
     most: i64,
 ) -> Result<Vec<Stored>, StoreError> {

@@ -8,7 +8,8 @@ use crate::model::error::StoreError;
 /// Keeps that a step-up let this session use a grant. The first one stays.
 pub(crate) async fn insert_session(
     db: &mut SqliteConnection,
-    (session, grant): (&SessionId, &GrantId),
+    session: &SessionId,
+    grant: &GrantId,
     step_up: &StepUpId,
     at: Timestamp,
 ) -> Result<(), StoreError> {

@@ -36,7 +36,9 @@ fn read_all(rows: Vec<Row>) -> Result<Vec<Stored>, StoreError> {
 pub(crate) async fn insert(
     db: &mut SqliteConnection,
     request: &Request,
-    (source, risk, escalates_at): (Option<IpAddr>, Risk, Option<Timestamp>),
+    source: Option<IpAddr>,
+    risk: Risk,
+    escalates_at: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     let unusual = (risk != Risk::default()).then(|| to_json(&risk)).transpose()?;
     sqlx::query(

@@ -10,7 +10,8 @@ use crate::model::place::Kind;
 pub(crate) async fn knows(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
-    (kind, what): (Kind, &str),
+    kind: Kind,
+    what: &str,
     since: Timestamp,
 ) -> Result<bool, StoreError> {
     let query = sqlx::query_scalar(
@@ -25,7 +26,8 @@ pub(crate) async fn knows(
 pub(crate) async fn learn(
     db: &mut SqliteConnection,
     principal: &PrincipalId,
-    (kind, what): (Kind, &str),
+    kind: Kind,
+    what: &str,
     now: Timestamp,
     most: i64,
 ) -> Result<(), StoreError> {

@@ -41,7 +41,8 @@ fn read(row: Row) -> Result<Stored, StoreError> {
 pub(crate) async fn insert(
     db: &mut SqliteConnection,
     token: &TokenView,
-    (login, device): (&LoginId, Option<&DeviceId>),
+    login: &LoginId,
+    device: Option<&DeviceId>,
     digest: &Hash,
 ) -> Result<(), StoreError> {
     sqlx::query(

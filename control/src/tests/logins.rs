@@ -79,7 +79,7 @@ async fn a_browser_that_is_left_alone_is_signed_out_and_one_in_use_is_not() {
     assert!(control.identity.authenticate(&terminal.token, terminal.kind).await.is_ok());
     let over = control
         .identity
-        .logins(&idle.actor, (Scope::Mine, Some(false)), Paging::default())
+        .logins(&idle.actor, Scope::Mine, Some(false), Paging::default())
         .await
         .unwrap();
     let ended: Vec<_> =
@@ -105,7 +105,7 @@ async fn a_terminal_that_is_left_alone_is_signed_out_and_one_in_use_is_not() {
     assert!(control.identity.authenticate(&used.token, used.kind).await.is_ok());
     let over = control
         .identity
-        .logins(&idle.actor, (Scope::Mine, Some(false)), Paging::default())
+        .logins(&idle.actor, Scope::Mine, Some(false), Paging::default())
         .await
         .unwrap();
     assert_eq!(over.items[0].ended.unwrap().why, LoginEnd::Idle);

@@ -345,8 +345,8 @@ async fn one_sees_and_ends_where_one_is_signed_in() {
     assert_eq!(page.matches("A browser").count(), 2, "{page}");
     assert_eq!(page.matches("(this one)").count(), 1, "{page}");
     let actor = signed_in(&world).await;
-    let mine = (control::Scope::Mine, Some(true));
-    let own = world.control.identity.logins(&actor, mine, control::Paging::default());
+    let (mine, live) = (control::Scope::Mine, Some(true));
+    let own = world.control.identity.logins(&actor, mine, live, control::Paging::default());
     let newest = own.await.unwrap().items[1].id.clone();
     let form = format!("csrf_token={}", alice.csrf_token().await);
     let answer = alice.post(&format!("/logins/{newest}/end"), &form).await;

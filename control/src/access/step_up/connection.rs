@@ -93,7 +93,7 @@ impl Access {
             within(&facts).is_some_and(|(within, _)| within <= wanted)
         };
         let because = if asks(Risk::default()) { Vec::new() } else { case.unusual.because(asks) };
-        self.wanted(asker, &case.resource, (wanted, rules), because).await.map(|()| true)
+        self.wanted(asker, &case.resource, wanted, rules, because).await.map(|()| true)
     }
 
     /// What the rules want to know before a connection goes on, and weren't. Nothing is lacking of
@@ -133,7 +133,8 @@ impl Access {
         &self,
         asker: &Asker,
         resource: &Resource,
-        (within, rules): (Ttl, Vec<String>),
+        within: Ttl,
+        rules: Vec<String>,
         because: Vec<String>,
     ) -> Result<(), ControlError> {
         let why = if because.is_empty() { rules.join(", ") } else { because.join(", ") };

@@ -22,7 +22,7 @@ pub(crate) async fn list(
     Asked(query): Asked<Lasting>,
 ) -> Result<Json<Listed<wire::LoginSession>>, Problem> {
     let (scope, live, paging) = query.read()?;
-    let page = api.control.identity.logins(&actor, (scope, live), paging).await?;
+    let page = api.control.identity.logins(&actor, scope, live, paging).await?;
     Ok(Json(Listed::of(&page)))
 }
 

@@ -66,7 +66,7 @@ pub(super) async fn look(
     if view.id != id {
         return Err(gone().into());
     }
-    reading(&api, &visitor, &view, (&fields.code, source)).await
+    reading(&api, &visitor, &view, &fields.code, source).await
 }
 
 /// The connection as it reads: to be confirmed, once all is said that the rules want to know.
@@ -74,7 +74,8 @@ async fn reading(
     api: &Api,
     visitor: &Visitor,
     view: &HoldView,
-    (code, source): (&str, Source),
+    code: &str,
+    source: Source,
 ) -> Result<Page, Turned> {
     let actor = &visitor.actor;
     let shown = statement::of_hold(view, actor, view.comes_from_elsewhere(source.0));
@@ -145,7 +146,7 @@ pub(super) async fn say(
     let said = Said { ticket: optional(&fields.ticket)?, reason: fields.reason };
     let digest = Digest::from(fields.digest);
     let view = api.control.gateway.say(actor, &fields.code, &digest, said).await?;
-    reading(&api, &visitor, &view, (&fields.code, source)).await
+    reading(&api, &visitor, &view, &fields.code, source).await
 }
 
 fn click(form: &Form<'_>) -> Markup {

@@ -32,13 +32,13 @@ pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Pag
     let (csrf_token, now) = (visitor.csrf_token(), api.control.kernel.now());
     let touch = api.control.identity.factors(&actor.principal.id).await?.any();
     let body = who(&visitor)
-        .piece(&section(("Waiting for my verdict", "Nothing."), &inbox.items, |view| {
+        .piece(&section("Waiting for my verdict", "Nothing.", &inbox.items, |view| {
             asked(view, touch, &csrf_token, now)
         }))
-        .piece(&section(("What I can use now", NOTHING_YET), &grants.items, |view| {
+        .piece(&section("What I can use now", NOTHING_YET, &grants.items, |view| {
             granted(view, &csrf_token, now)
         }))
-        .piece(&section(("What I asked for", "Nothing."), &mine.items, |view| {
+        .piece(&section("What I asked for", "Nothing.", &mine.items, |view| {
             waiting(view, &csrf_token, now)
         }));
     Ok(Page::new("My access", body).of(&visitor))
@@ -62,7 +62,8 @@ fn who(visitor: &Visitor) -> Markup {
 }
 
 fn section<T>(
-    (title, none): (&'static str, &'static str),
+    title: &'static str,
+    none: &'static str,
     items: &[T],
     card: impl Fn(&T) -> Markup,
 ) -> Markup {

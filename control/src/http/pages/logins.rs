@@ -14,8 +14,11 @@ use crate::model::login::{LoginKind, LoginRecord};
 use crate::model::view::{Paging, Scope};
 
 pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Page, Turned> {
-    let mine = (Scope::Mine, Some(true));
-    let logins = api.control.identity.logins(&visitor.actor, mine, Paging::default()).await?;
+    let logins = api
+        .control
+        .identity
+        .logins(&visitor.actor, Scope::Mine, Some(true), Paging::default())
+        .await?;
     let csrf_token = visitor.csrf_token();
     let intro = Markup::new()
         .raw("<p class=\"quiet\">Ending one ends its certificates and tokens, too,")

@@ -18,13 +18,14 @@ pub(super) struct Draft {
 
 /// All that is said besides what is asked for.
 pub(super) fn all(draft: &Draft, words: &Words) -> Markup {
-    plain("For how long", "span", ("1h", 20), &draft.span)
+    plain("For how long", "span", "1h", 20, &draft.span)
         .piece(&reason(&draft.reason, words))
         .piece(&ticket(&draft.ticket, words))
         .piece(&plain(
             "From when on, if not at once",
             "starts_at",
-            ("2h, or 2026-03-01T22:00:00Z", 40),
+            "2h, or 2026-03-01T22:00:00Z",
+            40,
             &draft.starts_at,
         ))
 }
@@ -60,7 +61,8 @@ pub(super) fn ticket(filled: &str, words: &Words) -> Markup {
 fn plain(
     label: &'static str,
     name: &'static str,
-    (example, most): (&'static str, u32),
+    example: &'static str,
+    most: u32,
     filled: &str,
 ) -> Markup {
     let field = Markup::new()

@@ -122,7 +122,7 @@ pub(crate) async fn learn(
         vault.wrap(TABLE, &row, token.expose_secret().as_bytes())
     });
     let (now, next) = (tx.now, tx.now.after(issuer.refresh));
-    table::put_person(tx.db(), &known, (now, next), token.transpose()?.as_deref()).await?;
+    table::put_person(tx.db(), &known, now, next, token.transpose()?.as_deref()).await?;
     if before.as_ref() == Some(&known) {
         return Ok(());
     }
