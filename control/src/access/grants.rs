@@ -193,7 +193,7 @@ impl Access {
 }
 
 fn describe(name: &str, reason: &str) -> String {
-    let reason = crate::model::event::clip(reason, 500);
+    let reason = crate::platform::sanitize::clip(reason, 500);
     if reason.is_empty() { format!("by {name}") } else { format!("by {name}: {reason}") }
 }
 

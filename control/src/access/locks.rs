@@ -35,7 +35,7 @@ impl Access {
                     id: ids::fresh("lk")?,
                     members: BTreeSet::new(),
                     subject,
-                    reason: crate::model::event::clip(&reason, 500),
+                    reason: crate::platform::sanitize::clip(&reason, 500),
                     by: actor.principal.id.clone(),
                     at: access.kernel.now(),
                     until,

@@ -83,7 +83,7 @@ async fn hear(tx: &mut Transaction, id: &str, message: Message) -> Result<Closed
     let is_over = OVER.contains(&state.to_lowercase().as_str());
     let closed = if is_over { close(tx, &ticket).await? } else { nothing() };
     let detail = json!({
-        "state": crate::model::event::clip(&state, 100), "ended": closed.ended,
+        "state": crate::platform::sanitize::clip(&state, 100), "ended": closed.ended,
         "withdrawn": closed.withdrawn, "message": id,
     });
     tx.record(Event::new(By::Hook(SPEAKER), AuditKind::TicketReported, &ticket, detail)).await?;

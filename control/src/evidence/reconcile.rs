@@ -24,8 +24,9 @@ use crate::evidence::sessions::{ID_MAX, TEXT_MAX};
 use crate::kernel::state::Transaction;
 use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, InternalError};
-use crate::model::event::{By, Event, clip};
+use crate::model::event::{By, Event};
 use crate::model::view::{SessionEnd, SessionView};
+use crate::platform::sanitize::clip;
 use crate::store::sessions as rows;
 use crate::store::sessions::Stored;
 

@@ -19,7 +19,7 @@ use crate::identity::bearer::{BearerError, Discovery};
 use crate::identity::tokens::Redeemed;
 use crate::kernel::cuts::KeptBy;
 use crate::model::error::{ControlError, Refusal, StoreError};
-use crate::model::event::clip;
+use crate::platform::sanitize::clip;
 
 /// How many events may wait for a slow proxy before it lags behind the feed.
 const OUTBOX: usize = 64;

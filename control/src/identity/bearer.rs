@@ -22,8 +22,9 @@ use crate::kernel::state::Transaction;
 use crate::model::audit_kind::AuditKind;
 use crate::model::bearer::Bearer;
 use crate::model::error::{ControlError, Rejection, StoreError};
-use crate::model::event::{Event, clip};
+use crate::model::event::Event;
 use crate::platform::ids;
+use crate::platform::sanitize::clip;
 
 /// Where clients get access tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -219,7 +219,7 @@ pub(crate) async fn refuse(
     challenge: &str,
     detail: Value,
 ) -> Result<(), ControlError> {
-    let challenge = crate::model::event::clip(challenge, 64);
+    let challenge = crate::platform::sanitize::clip(challenge, 64);
     tx.record(Event::new(by, kind, challenge, detail)).await?;
     tx.commit().await.map(drop)
 }

@@ -22,9 +22,10 @@ use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
-use crate::model::event::{Event, clip};
+use crate::model::event::Event;
 use crate::model::login::{AGENT_MAX, LoginSession, NewLogin, Origin, Rank};
 use crate::platform::ids;
+use crate::platform::sanitize::clip;
 
 /// How long a code is good.
 const TIMEOUT: Ttl = Ttl::from_secs(600);

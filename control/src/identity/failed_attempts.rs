@@ -11,9 +11,10 @@ use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
-use crate::model::event::{By, Event, clip};
+use crate::model::event::{By, Event};
 use crate::model::login::{AGENT_MAX, Origin};
 use crate::platform::ids;
+use crate::platform::sanitize::clip;
 use crate::policy::risk;
 use crate::store;
 

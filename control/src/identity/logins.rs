@@ -16,12 +16,13 @@ use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal, StoreError};
-use crate::model::event::{By, Event, clip};
+use crate::model::event::{By, Event};
 use crate::model::login::{
     AGENT_MAX, LoginEnd, LoginKind, LoginRecord, LoginSession, NewLogin, Rank, Which,
 };
 use crate::model::view::{Page, Paging, Scope};
 use crate::platform::ids;
+use crate::platform::sanitize::clip;
 use crate::policy::risk;
 use crate::store;
 

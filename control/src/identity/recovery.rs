@@ -14,13 +14,14 @@ use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
-use crate::model::event::{By, Event, clip};
+use crate::model::event::{By, Event};
 use crate::model::high_water::Factor;
 use crate::model::inventory::Inventory;
 use crate::model::login::{LoginEnd, Which};
 use crate::model::statement::Statement;
 use crate::model::view::{RecoveryView, SshKeyView};
 use crate::platform::ids;
+use crate::platform::sanitize::clip;
 use crate::store;
 
 /// How long a second person has to agree.

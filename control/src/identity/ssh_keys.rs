@@ -19,12 +19,13 @@ use crate::kernel::state::Transaction;
 use crate::model::actor::Actor;
 use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, InternalError, Refusal};
-use crate::model::event::{By, Event, clip};
+use crate::model::event::{By, Event};
 use crate::model::high_water::Factor;
 use crate::model::inventory::Inventory;
 use crate::model::statement::Statement;
 use crate::model::view::{Scope, SshKeyView};
 use crate::platform::ids;
+use crate::platform::sanitize::clip;
 use crate::store;
 
 /// The longest name of a key, in letters.

@@ -26,5 +26,5 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = one.source();
     }
-    crate::model::event::clip(&message, 300)
+    crate::platform::sanitize::clip(&message, 300)
 }

@@ -22,11 +22,11 @@ use thiserror::Error;
 
 use crate::model::channel_bounds::{Bounds, chain};
 use crate::model::channel_template::{Part, TemplateFault, Templates};
-use crate::model::event::clip;
 use crate::model::notice::Notice;
 use crate::platform::backoff::Outcome;
 use crate::platform::email_address::{Email, EmailError};
 use crate::platform::outbound::{AddressFault, Reach};
+use crate::platform::sanitize::clip;
 
 /// A mail server, and how it is spoken to.
 #[derive(Clone)]

@@ -6,16 +6,17 @@
 //! Slack's markup, so that nobody's reason becomes markup, a link or a call to everybody.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, context};
 use thiserror::Error as ThisError;
 
-use crate::model::event::clip;
 use crate::model::notice::Notice;
 use crate::model::topic::Topic;
+use crate::platform::sanitize::clip;
 
 const OURS: [(Part, &str); 4] = [
     (Part::Subject, include_str!("templates/subject.txt")),

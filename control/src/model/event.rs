@@ -109,12 +109,6 @@ impl Event {
     }
 }
 
-/// The beginning of a text that a stranger chose, on one line.
-pub(crate) fn clip(text: &str, most: usize) -> String {
-    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
-    text.chars().take(most).map(plain).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,10 +120,5 @@ mod tests {
             (person.to_string().as_str(), By::Control.to_string().as_str()),
             ("principal:control", "control")
         );
-    }
-
-    #[test]
-    fn a_strangers_text_is_short_and_on_one_line() {
-        assert_eq!(clip("a\nb\u{1b}[31m\0é", 6), "a b [3");
     }
 }

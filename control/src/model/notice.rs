@@ -8,8 +8,8 @@ use policies::{Grant, GrantState, PrincipalId, Request, RequestState, Timestamp,
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::model::event::clip;
 use crate::model::topic::Topic;
+use crate::platform::sanitize::clip;
 
 /// How much of a text that somebody wrote is shown.
 const LONGEST_TEXT: usize = 500;

@@ -7,6 +7,7 @@ pub(crate) mod error_chain;
 pub(crate) mod http_client;
 pub(crate) mod ids;
 pub(crate) mod outbound;
+pub(crate) mod sanitize;
 pub(crate) mod shared;
 pub(crate) mod vault;
 pub(crate) mod webhook_signature;

@@ -3,9 +3,12 @@
 //! [`Markup::raw`] takes text that stands in this program; everything else, wherever it is from,
 //! passes [`Markup::text`], which is fit for element content and for quoted attributes.
 
-use std::fmt::{self, Write};
+use std::fmt;
+use std::fmt::Write;
 
 use policies::Timestamp;
+
+use crate::platform::sanitize::misleads;
 
 /// A piece of HTML.
 #[derive(Debug, Default)]
@@ -89,15 +92,6 @@ impl Write for Escape<'_> {
         }
         Ok(())
     }
-}
-
-/// Controls, and what turns the direction of text around: a reason could look like another.
-fn misleads(letter: char) -> bool {
-    let turns = matches!(
-        letter,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
-    );
-    turns || (letter.is_control() && letter != '\n' && letter != '\t')
 }
 
 #[cfg(test)]

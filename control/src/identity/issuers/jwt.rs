@@ -192,8 +192,9 @@ impl<'t> Token<'t> {
     }
 
     fn signed(&self, keys: &Keys) -> Result<(), JwtError> {
-        let algorithm = accepted(&self.header.alg)
-            .ok_or_else(|| JwtError::Algorithm(crate::model::event::clip(&self.header.alg, 32)))?;
+        let algorithm = accepted(&self.header.alg).ok_or_else(|| {
+            JwtError::Algorithm(crate::platform::sanitize::clip(&self.header.alg, 32))
+        })?;
         let key = keys.find(self.header.kid.as_deref(), algorithm).ok_or(JwtError::UnknownKey)?;
         let message = self.message.as_bytes();
         match jsonwebtoken::crypto::verify(self.signature, message, key, algorithm) {

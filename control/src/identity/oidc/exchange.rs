@@ -25,10 +25,10 @@ use url::Url;
 use crate::identity::issuers::{Claims, Expect, Issuers, Metadata, Typ};
 use crate::identity::oidc::refusal::OidcRefusal;
 use crate::identity::oidc::vouched::Vouched;
-use crate::model::event::clip;
 use crate::model::issuer::Issuer;
 use crate::platform::email_address::Email;
 use crate::platform::http_client::{Http, HttpError};
+use crate::platform::sanitize::clip;
 
 /// An id token comes straight from the issuer: it can't be old.
 const ID_TOKEN_AGE: Ttl = Ttl::from_secs(5 * 60);

@@ -25,12 +25,12 @@ use crate::identity::oidc::vouched::Vouched;
 use crate::identity::{Identity, logins};
 use crate::kernel::refusals::Refused;
 use crate::model::error::ControlError;
-use crate::model::event::clip;
 use crate::model::inventory::Inventory;
 use crate::model::issuer::Issuer;
 use crate::model::login::{AtIssuer, LoginSession, NewLogin, Origin, Rank};
 use crate::platform::ids;
 use crate::platform::ids::Hash;
+use crate::platform::sanitize::clip;
 use crate::store::issuers as table;
 use crate::store::issuers::Flow;
 

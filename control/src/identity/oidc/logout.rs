@@ -15,9 +15,10 @@ use crate::kernel::refusals::Refused;
 use crate::kernel::state::Transaction;
 use crate::model::audit_kind::AuditKind;
 use crate::model::error::ControlError;
-use crate::model::event::{By, Event, clip};
+use crate::model::event::{By, Event};
 use crate::model::login::{LoginEnd, Which};
 use crate::platform::ids;
+use crate::platform::sanitize::clip;
 use crate::store;
 use crate::store::issuers as table;
 

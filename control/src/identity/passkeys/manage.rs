@@ -119,7 +119,7 @@ pub(crate) fn not_the_last(count: usize) -> Result<(), Refusal> {
 
 /// A name that people gave, on one line.
 pub(crate) fn proper(name: &str) -> Result<String, Refusal> {
-    let name = crate::model::event::clip(name.trim(), NAME_MAX + 1);
+    let name = crate::platform::sanitize::clip(name.trim(), NAME_MAX + 1);
     if name.is_empty() || name.chars().count() > NAME_MAX {
         let message = format!("give the passkey a name of at most {NAME_MAX} letters");
         return Err(Refusal::Invalid(message));

@@ -18,10 +18,11 @@ use crate::kernel::refusals::{CountedBy, Refused};
 use crate::kernel::state::Transaction;
 use crate::model::audit_kind::AuditKind;
 use crate::model::error::{ControlError, Refusal};
-use crate::model::event::{By, Event, clip};
+use crate::model::event::{By, Event};
 use crate::model::login::{LoginSession, NewLogin, Origin, Rank};
 use crate::model::statement::Statement;
 use crate::model::unproven::Unproven;
+use crate::platform::sanitize::clip;
 use crate::store;
 
 impl Identity {
