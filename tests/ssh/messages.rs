@@ -57,7 +57,7 @@ async fn an_ssh_that_can_say_nothing_says_it_on_its_page_and_goes_on_once_approv
     assert_eq!(out, "in\n", "{errors}");
     let bob = bed.actor("bob").await;
     let log = bed.gateway.control().kernel.audit(&bob, Paging::default()).await.unwrap();
-    let said = log.items.iter().map(|event| (event.kind.as_str(), event.detail.to_string()));
+    let said = log.items.iter().map(|event| (event.kind.name(), event.detail.to_string()));
     let mut said = said.filter(|(_, detail)| detail.contains("the monthly figures"));
     assert!(said.any(|(kind, detail)| kind == "request.asked" && detail.contains("OPS-7")));
 }

@@ -125,5 +125,5 @@ async fn events(apart: &Apart) -> Vec<(String, Value)> {
     let paging = control::Paging { cursor: None, limit: Some(200) };
     let page = control.kernel.audit(&bob, paging).await.unwrap();
     again.shutdown(Duration::from_secs(10)).await;
-    page.items.into_iter().map(|event| (event.kind, event.detail)).collect()
+    page.items.into_iter().map(|event| (event.kind.to_string(), event.detail)).collect()
 }
