@@ -392,6 +392,7 @@ fn proxy_settings(
             per_address: count(limits.per_address),
             per_network: unbounded.per_network.max(count(limits.per_address)),
             handshake: limits.handshake.duration(),
+            keepalive: limits.keepalive.duration(),
             ..unbounded
         },
     }

@@ -14,4 +14,4 @@ pub use limits::{AtWork, Bounds, Limits, Refused, Slot, Stranger};
 pub use network::{neighbourhood, network};
 pub use recent::Recent;
 pub use run::accept_all;
-pub use socket::{bind, prepare};
+pub use socket::{KEEPALIVE, bind, keep_alive, prepare};

@@ -9,10 +9,11 @@ use tokio::net::TcpStream;
 
 /// How many connections the kernel keeps for us.
 const BACKLOG: i32 = 1_024;
-/// The first probe of a silent peer, and the span between probes.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
-/// How long sent bytes may go unacknowledged. The kernel counts a closed window as such, too, and a
-/// person may look at a page of rows for minutes.
+/// When a silent peer gets its first probe.
+pub const KEEPALIVE: Duration = Duration::from_secs(60);
+/// So many probes without an answer, each a quarter of that later, show that the peer is gone.
+const PROBES: u32 = 4;
+/// How long bytes of HTTP that were sent may go unacknowledged. The kernel counts a closed window as such, too.
 const USER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Listeners on this address, one for each worker. Port 0 is any, the same for all.
@@ -40,22 +41,45 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
     Ok(socket.into())
 }
 
-/// Sets a connection that was accepted: no delay of small messages, and an end where the other side is
-/// gone.
+/// Sets a connection of HTTP that was accepted: it ends where the other side is gone, or reads nothing.
 ///
 /// # Errors
 /// Where the connection is gone by now.
 pub fn prepare(stream: &TcpStream) -> io::Result<()> {
+    keep_alive(stream, KEEPALIVE)?;
+    SockRef::from(stream).set_tcp_user_timeout(Some(USER_TIMEOUT))
+}
+
+/// Sets a connection of a session, at either side of it: no delay of small messages, and an end where the other side
+/// is gone, which is first asked after this time. One that is there and doesn't read keeps its connection.
+///
+/// # Errors
+/// Where the connection is gone by now.
+pub fn keep_alive(stream: &TcpStream, first: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    let (first, between) = KEEPALIVE;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(first).with_interval(between))?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+    let between = (first / PROBES).max(Duration::from_secs(1));
+    let keepalive = TcpKeepalive::new().with_time(first.max(between)).with_interval(between);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive.with_retries(PROBES))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_session_has_probes_and_no_bound_on_how_long_its_peer_reads_nothing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        keep_alive(&stream, Duration::from_secs(80)).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(80));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(20));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), PROBES);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+        prepare(&stream).unwrap();
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+    }
 
     #[test]
     fn workers_share_an_address_and_nobody_else_does() {

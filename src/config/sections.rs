@@ -13,6 +13,7 @@ use super::read::{Field, Located, Section, Value};
 
 const STATE: &str = "/var/lib/postern";
 const HANDSHAKE: Ttl = Ttl::from_secs(15);
+const KEEPALIVE: Ttl = Ttl::from_secs(60);
 const LONGEST_BANNER: usize = 4 * 1024;
 
 /// Who the gateway is, and where it keeps things.
@@ -134,6 +135,8 @@ pub struct Limits {
     pub per_address: u32,
     /// How long a client may take to say who it is.
     pub handshake: Ttl,
+    /// When a silent side of a session is asked whether it is still there.
+    pub keepalive: Ttl,
     /// How long a connection waits for a person.
     pub hold: Ttl,
 }
@@ -369,6 +372,7 @@ pub(super) fn limits(mut section: Section<'_>) -> Limits {
         connections,
         per_address,
         handshake: section.take_or("handshake", HANDSHAKE),
+        keepalive: section.take_or("keepalive", KEEPALIVE),
         hold: section.take_or("hold", minutes(10)),
     };
     section.finish();

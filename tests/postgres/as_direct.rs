@@ -162,3 +162,27 @@ async fn what_a_client_says_goes_on_while_answers_stream() {
     drop(stream);
     until("the target's session ends", || bed.upstream_sessions() == 0).await;
 }
+
+/// The timers of the connections of this process that are established, with this text in their line.
+fn timers(place: &str) -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let of = table.lines().filter(|line| line.contains(place) && line.contains(" 01 "));
+    of.filter_map(|line| line.split_whitespace().nth(5).map(ToOwned::to_owned)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_of_a_session_are_asked_whether_they_are_still_there() {
+    let bed = Bed::start().await;
+    bed.grant("app_rw@orders", "10m").await;
+    let files = bed.files("alice").await;
+    let (_stream, _) = session(&bed, &files, "app_rw", "orders").await;
+    let (gate, target) = (bed.port(), bed.cluster.port());
+    // The local side of what the gateway accepted, and the remote side of what it dialled.
+    for place in [format!(": 0100007F:{gate:04X} "), format!(" 0100007F:{target:04X} 01 ")] {
+        until("its timer is that of keep-alive", || {
+            let timers = timers(&place);
+            !timers.is_empty() && timers.iter().all(|timer| timer.starts_with("02:"))
+        })
+        .await;
+    }
+}

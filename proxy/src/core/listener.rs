@@ -57,7 +57,7 @@ impl<P: Protocol> Server<P> {
         let Some(slot) = self.plane.limits.enter(peer) else {
             return;
         };
-        if let Err(error) = accept::prepare(&stream) {
+        if let Err(error) = accept::keep_alive(&stream, self.plane.settings.limits.keepalive) {
             tracing::debug!(%error, "the connection was gone before it began");
             return;
         }

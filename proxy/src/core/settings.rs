@@ -99,6 +99,8 @@ pub struct LimitSettings {
     pub per_network: usize,
     /// From accept to authentication, in all.
     pub handshake: Duration,
+    /// When a silent side of a session is asked whether it is still there.
+    pub keepalive: Duration,
     /// Connections that wait for a person.
     pub pending: usize,
     /// Connections of one address that wait for a person.
@@ -113,6 +115,7 @@ impl Default for LimitSettings {
             per_address: 256,
             per_network: 2_000,
             handshake: Duration::from_secs(15),
+            keepalive: accept::KEEPALIVE,
             pending: 1_000,
             pending_per_address: 32,
         }

@@ -50,7 +50,8 @@ impl CancelRoute {
     }
 
     async fn send(&self) -> Result<(), DialError> {
-        let (mut stream, _) = connect(&self.target, self.connector.as_ref()).await?;
+        let (mut stream, _) =
+            connect(&self.target, self.connector.as_ref(), accept::KEEPALIVE).await?;
         let mut request = BytesMut::new();
         request.put_u32(u32::try_from(self.secret.len() + 12).unwrap_or(u32::MAX));
         request.put_u32(80_877_102);

@@ -70,7 +70,8 @@ struct Caller {
 
 impl Postgres {
     pub(crate) fn new(plane: Arc<Plane>) -> Self {
-        Self { plane, keys: Arc::default(), connectors: Default::default() }
+        let connectors = upstream::Connectors::new(plane.settings.limits.keepalive);
+        Self { plane, keys: Arc::default(), connectors }
     }
 }
 

@@ -56,12 +56,18 @@ pub(super) struct Greeting {
 }
 
 /// Prepared TLS settings of targets without a client certificate, so that roots are read once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connectors {
     prepared: DashMap<TargetName, (Arc<Target>, Option<Connector>)>,
+    /// When a silent target is asked whether it is still there.
+    keepalive: Duration,
 }
 
 impl Connectors {
+    pub(super) fn new(keepalive: Duration) -> Self {
+        Self { prepared: DashMap::new(), keepalive }
+    }
+
     /// For a cancel, which needs no identity; none where the target takes no TLS, or none can be had.
     pub(super) fn anonymous(&self, target: &Arc<Target>) -> Option<Connector> {
         self.prepared(target).unwrap_or_else(|error| {
@@ -156,7 +162,8 @@ async fn sign_in(
     more: Option<(&str, &str)>,
 ) -> Result<Upstream, DialError> {
     let connector = connectors.connector(call.target, call.credential)?;
-    let (mut stream, binding) = connect(call.target, connector.as_ref()).await?;
+    let (mut stream, binding) =
+        connect(call.target, connector.as_ref(), connectors.keepalive).await?;
     send(&mut stream, &startup(call, more)).await?;
     authenticate(&mut stream, call, binding).await?;
     let greeting = greeting(&mut stream).await?;
@@ -167,10 +174,11 @@ async fn sign_in(
 pub(super) async fn connect(
     target: &Target,
     connector: Option<&Connector>,
+    keepalive: Duration,
 ) -> Result<(Stream, Option<Vec<u8>>), DialError> {
     let tcp = TcpStream::connect((target.host.as_str(), target.port)).await;
     let mut tcp = tcp.map_err(DialError::Unreachable)?;
-    tcp.set_nodelay(true).map_err(DialError::Unreachable)?;
+    accept::keep_alive(&tcp, keepalive).map_err(DialError::Unreachable)?;
     let Some(connector) = connector else {
         return Ok((Stream::Plain(ReadAhead::new(tcp)), None));
     };

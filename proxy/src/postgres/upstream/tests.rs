@@ -87,7 +87,7 @@ impl Fake {
             replication: None,
             credential: &credential,
         };
-        let outcome = dial(&Connectors::default(), &call).await;
+        let outcome = dial(&Connectors::new(accept::KEEPALIVE), &call).await;
         (outcome, self.given.await.unwrap())
     }
 }

@@ -116,7 +116,7 @@ async fn connect(call: &Call<'_>) -> Result<Upstream, DialError> {
     let expected = target.ssh.as_ref().ok_or(DialError::NotSsh)?;
     let address = (target.host.as_str(), target.port);
     let stream = TcpStream::connect(address).await.map_err(DialError::Unreachable)?;
-    stream.set_nodelay(true).map_err(DialError::Unreachable)?;
+    accept::keep_alive(&stream, KEEPALIVE).map_err(DialError::Unreachable)?;
     let cut = CancellationToken::new();
     // However this ends, the library's task ends with it.
     let guard = cut.clone().drop_guard();
