@@ -91,7 +91,8 @@ impl Connection<'_> {
             caller.target.recording.binds
         };
         let keep = Keep { binds, whole: session.records(Record::Data) };
-        let relay = Box::new(Relay::new(caller.stream, &hello, stream, recorder, keep));
+        let (client, strings) = (caller.stream, greeting.strings);
+        let relay = Box::new(Relay::new(client, &hello, stream, recorder, keep, strings));
         let outside = Outside {
             connectors: &self.postgres.connectors,
             target: &caller.target,
