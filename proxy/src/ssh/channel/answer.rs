@@ -35,7 +35,7 @@ pub(in crate::ssh) struct Asked<T> {
 
 impl Answer {
     /// Whether it isn't refused here.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(test)]
     pub(in crate::ssh) fn is_taken(&self) -> bool {
         !matches!(self, Self::Refused)
     }
