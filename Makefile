@@ -16,7 +16,7 @@ demo: ## Run a whole gateway here, with a real Postgres behind it and lines to p
 	$(CARGO) build $(CARGO_FLAGS) --bin postern
 	@$(CARGO) run $(CARGO_FLAGS) --quiet --bin postern -- demo
 
-demo-script: ## Let the demo play its story by itself, and check every step
+demo-script: ## Let the demo run by itself, and check every step
 	@tests/tools/install --demo
 	$(CARGO) build $(CARGO_FLAGS) --bin postern
 	@$(CARGO) run $(CARGO_FLAGS) --quiet --bin postern -- demo --script

@@ -1,6 +1,6 @@
 //! Lease lookup and decision, while control's news comes in.
 //!
-//! What is timed is what a start-up pays: its wish was parsed just now, so the names are in the
+//! What is timed is what a start-up pays: its request was parsed just now, so the names are in the
 //! nearest cache and parsing them isn't timed; its lease lies anywhere. Every lease of the table is
 //! asked for in turn, so that no cache holds what comes next, with the allocator of the program.
 //!
@@ -22,16 +22,16 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
-use policies::{End, Knock, Lease, LeaseKey, Term, Timestamp, Ttl};
+use policies::{AdmissionQuery, End, Lease, LeaseKey, Term, Timestamp, Ttl};
 use proxy::{Clock, Delta, Leases, Snapshot};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 const DAY: Ttl = Ttl::from_secs(86_400);
-/// How many wishes the second reader keeps ready.
+/// How many requests the second reader keeps ready.
 const READY: usize = 65_536;
-/// How many wishes are parsed ahead of the admissions that are timed: few enough to stay at hand.
+/// How many requests are parsed ahead of the admissions that are timed: few enough to stay at hand.
 const PARSED: u64 = 32;
 /// Admissions of which the percentiles are taken.
 const TIMED: usize = 400_000;
@@ -69,7 +69,7 @@ fn asked(turn: usize, size: usize) -> usize {
 }
 
 fn admit(leases: &Leases, key: &LeaseKey) -> bool {
-    leases.admit(&Knock { key, device: None, credential: None }).is_ok()
+    leases.admit(&AdmissionQuery { key, device: None, credential: None }).is_ok()
 }
 
 /// Threads that work beside what is measured, until they are dropped.
@@ -104,8 +104,9 @@ impl Beside {
             revision += 1;
             let (number, generation) =
                 (turn % size, turn / size + usize::try_from(revision).unwrap());
-            let gone =
-                leases.admit(&Knock { key: &key(number), device: None, credential: None }).unwrap();
+            let gone = leases
+                .admit(&AdmissionQuery { key: &key(number), device: None, credential: None })
+                .unwrap();
             let delta = Delta {
                 gone: vec![(gone.grant().clone(), End::Done)],
                 leases: vec![lease(number, generation)],

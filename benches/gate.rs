@@ -57,7 +57,7 @@ fn main() -> Result<()> {
         runtime.block_on(gateway.shutdown(Duration::from_secs(5)));
         return Ok(());
     }
-    tell(&cluster, &gateway, &signed_in)?;
+    print_addresses(&cluster, &gateway, &signed_in)?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     runtime.block_on(gateway.shutdown(Duration::from_secs(5)));
     Ok(())
@@ -144,12 +144,12 @@ async fn sign_in(gateway: &Gateway, folder: &Path) -> Result<SignedIn> {
     let device = "laptop".parse()?;
     let issued = control.identity.issue_certificate(&actor, &request.csr_pem, &device);
     let issued = issued.await?;
-    let wish = control::AccessRequestInput {
+    let input = control::AccessRequestInput {
         ttl: Some("2h".parse()?),
         reason: "a bench".to_owned(),
         ..control::AccessRequestInput::new("app@bench/bench".parse()?)
     };
-    let grant = control.access.ask(&actor, wish).await?.grant.context("no grant")?;
+    let grant = control.access.ask(&actor, input).await?.grant.context("no grant")?;
     let files = SignedIn {
         cert: folder.join("client.crt"),
         key: folder.join("client.key"),
@@ -162,7 +162,7 @@ async fn sign_in(gateway: &Gateway, folder: &Path) -> Result<SignedIn> {
     Ok(files)
 }
 
-fn tell(cluster: &Cluster, gateway: &Gateway, signed_in: &SignedIn) -> Result<()> {
+fn print_addresses(cluster: &Cluster, gateway: &Gateway, signed_in: &SignedIn) -> Result<()> {
     let port = gateway.postgres_addr().context("it doesn't listen")?.port();
     let scram = cluster.psql("select rolpassword from pg_authid where rolname = 'app'")?;
     let SignedIn { cert, key, ca, .. } = signed_in;

@@ -108,7 +108,7 @@ struct Shape {
     json: bool,
 }
 
-/// Why a command did not do what it was told.
+/// Why a command failed.
 #[derive(Debug, Error)]
 enum Failure {
     #[error(transparent)]
@@ -192,7 +192,7 @@ impl Failure {
                  hold, and the log says what to check",
             ),
             Self::Up(_) => {
-                Some("`postern doctor` looks for what is wrong, and says how to mend it")
+                Some("`postern doctor` looks for what is wrong, and says how to fix it")
             }
             Self::Closed
             | Self::Demo(_)
@@ -206,7 +206,7 @@ impl Failure {
         }
     }
 
-    fn tell(&self) -> ExitCode {
+    fn report(&self) -> ExitCode {
         if !matches!(self, Self::Closed) {
             terminal::note(&format!("postern: {}", plain_lines(&chain(self))));
         }
@@ -260,7 +260,7 @@ impl Cli {
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => failure.tell(),
+            Err(failure) => failure.report(),
         }
     }
 }

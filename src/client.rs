@@ -118,7 +118,7 @@ impl Client {
         Ok(items)
     }
 
-    /// Acts. `key` makes sending it again harmless.
+    /// Acts. With a `key`, sending it again does nothing more.
     ///
     /// # Errors
     /// Where the gateway can't be reached or says no.

@@ -1,14 +1,14 @@
 //! `postern demo`: a whole gateway with a real Postgres and a real sshd behind it, in one private
 //! temporary folder.
 //!
-//! [`interactive`] sets the scene and prints lines to paste, until Ctrl-C. [`script`] sets the same
-//! scene and plays the story by itself, with the real psql and ssh and this very program as child processes,
-//! and fails at the first step that isn't as told. Both remove everything at their end.
+//! [`interactive`] starts the sandbox and prints lines to paste, until Ctrl-C. [`script`] starts the same
+//! sandbox and runs the steps by itself, with the real psql and ssh and this very program as child processes,
+//! and fails at the first step that fails. Both remove everything at their end.
 
+mod command_line;
 mod lines;
-mod player;
-mod scene;
-mod story;
+mod sandbox;
+mod steps;
 
 use std::io;
 use std::pin::pin;
@@ -19,7 +19,7 @@ use crate::client::{ClientError, HomeError};
 use crate::config::{Faults, LogFormat};
 use crate::up::{Signals, UpError};
 use crate::{telemetry, terminal, throwaway};
-use scene::Scene;
+use sandbox::Sandbox;
 
 /// Why the demo can't go on.
 #[derive(Debug, Error)]
@@ -62,9 +62,9 @@ pub enum DemoError {
     /// The gateway listens nowhere.
     #[error("the demo's gateway listens nowhere for Postgres clients")]
     Nowhere,
-    /// A step of the story is not as told.
-    #[error("not as told: {step}\n  expected: {expected}\n  came:     {came}")]
-    Story {
+    /// A step of the demo failed.
+    #[error("step failed: {step}\n  expected: {expected}\n  came:     {came}")]
+    Step {
         /// Which step.
         step: String,
         /// What should have come.
@@ -81,45 +81,45 @@ impl DemoError {
     }
 }
 
-/// Sets the scene, prints what to paste, and waits for Ctrl-C.
+/// Starts the sandbox, prints what to paste, and waits for Ctrl-C.
 ///
 /// # Errors
-/// Whatever keeps the scene from standing.
+/// Whatever keeps the sandbox from starting.
 pub async fn interactive() -> Result<(), DemoError> {
     terminal::note("starting a Postgres, a host and a gateway in front of them …");
-    let (scene, mut signals) = set().await?;
-    let links = [scene.link("alice").await?, scene.link("bob").await?];
+    let (sandbox, mut signals) = start().await?;
+    let links = [sandbox.link("alice").await?, sandbox.link("bob").await?];
     // Where nobody reads the lines any more, the gateway is still there to be used.
-    let _ = terminal::print(&lines::to_paste(&scene, &links));
+    let _ = terminal::print(&lines::to_paste(&sandbox, &links));
     signals.stop().await;
     terminal::note("\nending; everything is removed");
-    scene.strike().await;
+    sandbox.remove().await;
     Ok(())
 }
 
-/// Sets the scene and plays the story.
+/// Starts the sandbox and runs the steps.
 ///
 /// # Errors
-/// The first step that isn't as told, or whatever keeps the scene from standing.
+/// The first step that failed, or whatever keeps the sandbox from starting.
 pub async fn script() -> Result<(), DemoError> {
-    let (scene, mut signals) = set().await?;
+    let (sandbox, mut signals) = start().await?;
     let outcome = tokio::select! {
-        outcome = story::play(&scene) => outcome,
+        outcome = steps::run(&sandbox) => outcome,
         () = signals.stop() => Err(DemoError::Broken),
     };
-    scene.strike().await;
+    sandbox.remove().await;
     outcome
 }
 
-/// Sets the scene. A signal meanwhile lets it stand first, so that it can be taken down whole.
-async fn set() -> Result<(Scene, Signals), DemoError> {
+/// Sets the sandbox. A signal meanwhile lets it stand first, so that it can be taken down whole.
+async fn start() -> Result<(Sandbox, Signals), DemoError> {
     telemetry::start(LogFormat::Text, "error");
     let mut signals = Signals::listen().map_err(DemoError::io("listen for signals"))?;
-    let mut setting = pin!(Scene::set());
+    let mut setting = pin!(Sandbox::start());
     tokio::select! {
-        scene = &mut setting => Ok((scene?, signals)),
+        sandbox = &mut setting => Ok((sandbox?, signals)),
         () = signals.stop() => {
-            setting.await?.strike().await;
+            setting.await?.remove().await;
             Err(DemoError::Broken)
         }
     }

@@ -1,9 +1,9 @@
-//! `postern doctor`: what is wrong with a set-up, and how to mend it.
+//! `postern doctor`: what is wrong with a set-up, and how to fix it.
 //!
 //! It looks at everything that `postern up` will need, from the configuration to a sign-in at each
 //! target, and goes on after a fault. It changes nothing: folders that are missing are not made,
 //! and a gateway that runs is left alone. `machine` looks at this machine, `issuer` at whom people
-//! sign in with, `channel` at how they are told, `target` at what stands behind the gateway, over the few messages of the protocol in `sign_in`.
+//! sign in with, `channel` at how messages reach them, `target` at what stands behind the gateway, over the few messages of the protocol in `sign_in`.
 
 mod channel;
 mod issuer;
@@ -106,12 +106,12 @@ pub async fn examine(config_path: &Path) -> Vec<Finding> {
     let now = Clock::system().now();
     let mut findings =
         vec![Finding::ok("configuration", format!("{} can be read", config_path.display()))];
-    let (inventory, told) = inventory(&config);
-    findings.extend(told);
+    let (inventory, more) = inventory(&config);
+    findings.extend(more);
     findings.extend(machine::folders(&config.gateway));
     findings.extend(recordings(&config).await);
-    let (authority, told) = machine::authority(&config.gateway, now);
-    findings.extend(told);
+    let (authority, more) = machine::authority(&config.gateway, now);
+    findings.extend(more);
     findings.extend(identities(&config, now));
     findings.push(machine::descriptors(&config.limits));
     let authority = authority.map(Arc::new);
@@ -234,16 +234,16 @@ pub fn render(findings: &[Finding], colour: bool) -> String {
         let _ = writeln!(text, "  {level} {}: {detail}", finding.title);
         if let Some(remedy) = &finding.remedy {
             let remedy = remedy.replace('\n', "\n           ");
-            let _ = writeln!(text, "           to mend it: {remedy}");
+            let _ = writeln!(text, "           to fix it: {remedy}");
         }
     }
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (faults, warnings) = (count(Level::Fault), count(Level::Warning));
-    let told = |many: usize, what: &str| match many {
+    let count = |many: usize, what: &str| match many {
         1 => format!("1 {what}"),
         many => format!("{many} {what}s"),
     };
-    let _ = writeln!(text, "{}, {}", told(faults, "fault"), told(warnings, "warning"));
+    let _ = writeln!(text, "{}, {}", count(faults, "fault"), count(warnings, "warning"));
     text
 }
 
@@ -267,14 +267,14 @@ mod tests {
             Finding::warning("people", "nobody is an admin", "write `admin = true`"),
             Finding::fault("state", "it is not writable\nby us", "run `chown`"),
         ];
-        let told = "  ok       policies: 3 rules\n\
+        let expected = "  ok       policies: 3 rules\n\
                     \x20 warning  people: nobody is an admin\n\
-                    \x20          to mend it: write `admin = true`\n\
+                    \x20          to fix it: write `admin = true`\n\
                     \x20 fault    state: it is not writable\n\
                     \x20          by us\n\
-                    \x20          to mend it: run `chown`\n\
+                    \x20          to fix it: run `chown`\n\
                     1 fault, 1 warning\n";
-        assert_eq!(render(&findings, false), told);
+        assert_eq!(render(&findings, false), expected);
         assert!(render(&findings, true).contains("\u{1b}[31mfault"));
         assert_eq!(worst(&findings), Level::Fault);
         assert_eq!(worst(&[]), Level::Ok);

@@ -1,6 +1,6 @@
 //! The log of the process, on standard error: for people, or one JSON object a line.
 //!
-//! The filter is `POSTERN_LOG`, or else what the configuration says. What strangers say stands in events
+//! The filter is `POSTERN_LOG`, or else what the configuration says. What clients send stands in events
 //! too, and stays within its line: nothing in it begins another line or tells a terminal what to do.
 
 use std::borrow::Cow;
@@ -65,9 +65,9 @@ fn misleads(letter: char) -> bool {
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut told: Vec<String> = causes.map(ToString::to_string).collect();
-    told.dedup();
-    told.join(": ")
+    let mut messages: Vec<String> = causes.map(ToString::to_string).collect();
+    messages.dedup();
+    messages.join(": ")
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_strangers_say_stays_on_one_line_of_the_log() {
+    fn what_clients_send_stays_on_one_line_of_the_log() {
         let hostile = "psql\n2026-01-01T00:00:00Z  INFO postern: alice was granted everything\r\u{1b}]0;x\u{7}\
                        \u{9b}2J\u{202e}\u{2028}\"}\n{\"level\":\"INFO\"";
         let kept = Kept::default();

@@ -2,12 +2,12 @@
 //!
 //! Statements, reasons, client names and server messages come from others. Whatever of that is
 //! printed passes [`plain`] or [`plain_lines`] first, JSON passes [`json`], the output of a terminal passes
-//! `Harmless`.
+//! `Sanitizer`.
 
 #[cfg(test)]
 mod fuzz;
-mod harmless;
 mod plain;
+mod sanitize;
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -16,9 +16,9 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
-pub(crate) use harmless::Harmless;
 use plain::acts;
 pub use plain::{plain, plain_lines};
+pub(crate) use sanitize::Sanitizer;
 
 /// A value as indented JSON in which every such character is escaped.
 #[must_use]

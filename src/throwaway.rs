@@ -11,9 +11,9 @@
 //! [`Sshd`] is the same for SSH.
 
 mod layout;
-mod leash;
 mod programs;
 mod sshd;
+mod supervisor;
 
 use std::fs;
 use std::io::{self, Seek, Write};
@@ -24,9 +24,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use layout::Layout;
-use leash::Leash;
 use programs::Programs;
 pub use sshd::{SshOptions, Sshd};
+use supervisor::Supervisor;
 
 /// The superuser of every throwaway cluster, reachable over its private socket only.
 pub const SUPERUSER: &str = "postgres";
@@ -70,7 +70,7 @@ pub struct Cluster {
     programs: Programs,
     port: u16,
     // INVARIANT: dropped before the folder.
-    _leash: Leash,
+    _supervisor: Supervisor,
     layout: Layout,
 }
 
@@ -92,10 +92,10 @@ impl Cluster {
     fn start_at(port: u16, programs: &Programs, options: &Options) -> Result<Self, Error> {
         let layout = Layout::create(port, options)?;
         let (folder, account) = (layout.folder(), layout.account());
-        let mut leash = Leash::start(SUPERVISOR, folder, programs.folder(), account)?;
+        let mut supervisor = Supervisor::start(SUPERVISOR, folder, programs.folder(), account)?;
         let pid_file = layout.pid_file();
-        leash.wait(|| is_ready(&pid_file), |log| Error::Server { log })?;
-        Ok(Self { programs: programs.clone(), port, _leash: leash, layout })
+        supervisor.wait(|| is_ready(&pid_file), |log| Error::Server { log })?;
+        Ok(Self { programs: programs.clone(), port, _supervisor: supervisor, layout })
     }
 
     /// The port on 127.0.0.1, where TLS is required.

@@ -204,15 +204,15 @@ impl Gateway {
     }
 
     /// Stops: ends all sessions, waits for them for at most so long, then stops the rest.
-    pub async fn shutdown(mut self, patience: Duration) {
+    pub async fn shutdown(mut self, limit: Duration) {
         let (proxy, stop, tasks) = (self.proxy.take(), self.stop.clone(), self.tasks.clone());
         let ending = async move {
             if let Some(proxy) = proxy {
-                proxy.drain(patience).await;
+                proxy.drain(limit).await;
             }
             stop.cancel();
             tasks.close();
-            if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
+            if tokio::time::timeout(limit, tasks.wait()).await.is_err() {
                 tracing::warn!("some tasks did not end in time");
             }
         };
@@ -267,7 +267,7 @@ async fn begin(config: Config, accept_rollback: bool) -> Result<Gateway, UpError
         ssh.map(|authority| control::Ssh { authority, gateway: reached_at(&config, &ssh_addrs) });
     let settings = control::Settings {
         accept_rollback,
-        ..control_settings(&config, &tls, (attestation, ssh), &api_url, &postgres)
+        ..control_settings(&config, &tls, attestation, ssh, &api_url, &postgres)
     };
     let control = Control::open(settings, inventory, clock).await?;
     control.kernel.metrics(&registry);
@@ -401,7 +401,8 @@ fn proxy_settings(
 fn control_settings(
     config: &Config,
     tls: &Tls,
-    (attestation, ssh): (Option<control::AttestationRoots>, Option<control::Ssh>),
+    attestation: Option<control::AttestationRoots>,
+    ssh: Option<control::Ssh>,
     public_url: &Url,
     postgres: &[SocketAddr],
 ) -> control::Settings {

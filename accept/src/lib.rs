@@ -10,7 +10,7 @@ mod recent;
 mod run;
 mod socket;
 
-pub use limits::{AtWork, Bounds, Limits, Refused, Slot, Stranger};
+pub use limits::{AtWork, Bounds, Limits, Refused, Slot, Unauthenticated};
 pub use network::{neighbourhood, network};
 pub use recent::Recent;
 pub use run::accept_all;

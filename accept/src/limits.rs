@@ -90,9 +90,9 @@ pub struct Slot {
     known: Arc<AtomicBool>,
 }
 
-/// Whether a connection still hasn't authenticated, for whoever doesn't have its slot.
+/// Watches whether a connection has authenticated, for code that doesn't have its slot.
 #[derive(Debug)]
-pub struct Stranger {
+pub struct Unauthenticated {
     evicted: CancellationToken,
     known: Arc<AtomicBool>,
 }
@@ -167,13 +167,13 @@ impl Slot {
 
     /// To watch it while it hasn't authenticated.
     #[must_use]
-    pub fn stranger(&self) -> Stranger {
+    pub fn unauthenticated(&self) -> Unauthenticated {
         let (evicted, known) = (self.evicted.clone(), Arc::clone(&self.known));
-        Stranger { evicted, known }
+        Unauthenticated { evicted, known }
     }
 }
 
-impl Stranger {
+impl Unauthenticated {
     /// Resolves when it has to make room.
     pub async fn evicted(&self) {
         self.evicted.cancelled().await;

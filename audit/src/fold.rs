@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::event::{Event, Kind, Text, Value};
 use crate::names::{Names, Weight};
 use crate::prepared::{Portal, Prepared, Shown, values_weight};
-use crate::renamings::{Renames, Renamings};
+use crate::renamings::{Renamed, Renames, Renamings};
 use crate::statements::{Copied, MAX_OUTCOMES, MAX_OUTSTANDING, MAX_SHOWN, Outcome, Statement};
 
 mod copies;
@@ -184,7 +184,7 @@ impl Fold {
     fn portal(&self, name: &Text<'static>) -> Option<Portal> {
         let known = self.portals.find(name);
         let renamed = since(&self.renamed_portals, name, known.map(|portal| portal.renamings));
-        if known.is_none() && renamed.0.is_empty() && !renamed.1 {
+        if known.is_none() && renamed.texts.is_empty() && !renamed.forgotten {
             return None;
         }
         let mut portal = known.cloned().unwrap_or_else(Portal::unknown);
@@ -340,9 +340,9 @@ impl Waiting {
 }
 
 /// The texts that may have renamed something since; none could rename what has no name.
-fn since(renamings: &Renamings, name: &Text<'_>, known: Option<u64>) -> (Vec<Shown>, bool) {
+fn since(renamings: &Renamings, name: &Text<'_>, known: Option<u64>) -> Renamed {
     if name.as_bytes().is_empty() {
-        return (Vec::new(), false);
+        return Renamed::default();
     }
     renamings.since(known.unwrap_or(0))
 }

@@ -96,8 +96,8 @@ pub fn statements(bytes: &[u8]) {
         assert!(shown <= 3 * MAX_SHOWN && statement.outcomes.len() <= MAX_OUTCOMES);
         assert!(statement.complete || statement.outcomes.is_empty());
     }
-    let told: Vec<u64> = folded.iter().map(|statement| statement.n).collect();
-    assert!(parts || told == sent, "{told:?} of {sent:?}");
+    let numbers: Vec<u64> = folded.iter().map(|statement| statement.n).collect();
+    assert!(parts || numbers == sent, "{numbers:?} of {sent:?}");
 }
 
 /// The masked text is the same however it comes in pieces; it has what stood there and stars, nothing else; and
@@ -143,34 +143,34 @@ fn masked(text: &[u8], size: usize) -> Vec<u8> {
 /// Every byte that was typed is accounted for, those that are kept were shown, and little is held.
 pub fn echo(bytes: &[u8]) {
     let mut echo = Echo::default();
-    let (mut typed, mut shown, mut told) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut typed, mut shown, mut decided) = (Vec::new(), Vec::new(), Vec::new());
     for (what, piece) in steps(bytes) {
         // A paste, or the output of a program, is longer than a step.
         let piece = piece.repeat(if what & 2 == 0 { 1 } else { 256 });
         if what & 1 == 0 {
             typed.extend_from_slice(&piece);
-            told.extend(echo.typed(&piece));
+            decided.extend(echo.typed(&piece));
         } else {
             shown.extend_from_slice(&piece);
-            told.extend(echo.wrote(&piece));
+            decided.extend(echo.wrote(&piece));
         }
         assert!(echo.held() <= HELD_MAX);
     }
-    told.extend(echo.finish());
+    decided.extend(echo.finish());
     let mut rest = &typed[..];
-    for value in &told {
+    for value in &decided {
         let length = match value {
             Value::Omitted(bytes) => usize::try_from(*bytes).unwrap_or(usize::MAX),
             Value::Text(text) => kept(text.as_bytes(), rest, &shown),
             Value::Bytes(bytes) => kept(bytes, rest, &shown),
             Value::Null | Value::Hashed { .. } | Value::Cut { .. } => {
-                unreachable!("nothing else is told")
+                unreachable!("there is no other kind")
             }
         };
         rest = rest.get(length..).unwrap_or_default();
     }
-    let told = told.iter().map(weight).sum::<usize>();
-    assert_eq!(told, typed.len());
+    let weights = decided.iter().map(weight).sum::<usize>();
+    assert_eq!(weights, typed.len());
 }
 
 /// A line that is kept is the next that was typed, and the target showed it.
@@ -216,12 +216,12 @@ pub fn cast(bytes: &[u8]) {
     let closed = Ssh::Closed { ch: 1, bytes_in: 0, bytes_out: 0 };
     lines += &cast.lines(&Event { t: u64::MAX, kind: Kind::Ssh(closed) });
     shown += &String::from_utf8_lossy(&since);
-    assert_eq!(told(&lines), shown);
+    assert_eq!(output_of(&lines), shown);
 }
 
 /// The output in an export, after a look at its form.
-fn told(lines: &str) -> String {
-    let mut told = String::new();
+fn output_of(lines: &str) -> String {
+    let mut output = String::new();
     for (at, line) in lines.lines().enumerate() {
         let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else {
             unreachable!("a line is JSON: {line}")
@@ -229,10 +229,10 @@ fn told(lines: &str) -> String {
         assert_eq!(line.is_object(), at == 0, "the header comes first and once");
         let field = |at: usize| line.get(at).and_then(serde_json::Value::as_str);
         if field(1) == Some("o") {
-            told += field(2).unwrap_or_default();
+            output += field(2).unwrap_or_default();
         }
     }
-    told
+    output
 }
 
 #[cfg(test)]

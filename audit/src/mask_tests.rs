@@ -520,7 +520,7 @@ const EXECUTED: &[&str] = &[
     "do $$ begin for password in (select 'drop') loop execute password; end loop; end $$",
     "do $$ begin foreach password in array array['drop'] loop execute password; end loop; end $$",
     "do $$ begin select into password 'drop'; execute password; end $$",
-    // SQL that is put together: where a literal of it begins can't be told from here.
+    // SQL that is put together: where a literal of it begins is not known from here.
     "do $$ begin v := format('alter role y password ''; drop table x; --'''); execute 'select ''' || v; end $$",
     "do $$ begin execute 'select ''' || v || 'alter role y password ''; drop table x; --'''; end $$",
     "do $$ begin execute 'select ''' || quote_literal('a') || ' alter role y password ''; drop table x; --'''; end $$",

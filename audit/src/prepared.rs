@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::event::{Text, Value};
 use crate::names::Weight;
-use crate::renamings::Renames;
+use crate::renamings::{Renamed, Renames};
 use crate::statements::Alternative;
 
 /// The most earlier texts that are kept of one name.
@@ -76,22 +76,18 @@ pub(crate) struct Portal {
 
 impl Shown {
     /// Text that does nothing to names.
-    pub(crate) fn harmless(text: Arc<str>) -> Shown {
+    pub(crate) fn unambiguous(text: Arc<str>) -> Shown {
         Shown { text, truncated: false, renames: Renames::default() }
     }
 }
 
 impl Prepared {
     /// What a Parse makes of its name.
-    pub(crate) fn over(
-        previous: Option<&Prepared>,
-        (renamed, forgotten): (Vec<Shown>, bool),
-        shown: Shown,
-    ) -> Prepared {
+    pub(crate) fn over(previous: Option<&Prepared>, renamed: Renamed, shown: Shown) -> Prepared {
         let mut new = Prepared {
             shown,
             earlier: Vec::new(),
-            more: forgotten,
+            more: renamed.forgotten,
             doubts_before: 0,
             renamings: 0,
         };
@@ -100,7 +96,7 @@ impl Prepared {
             new.earlier.clone_from(&previous.earlier);
             new.earlier.push(previous.shown.clone());
         }
-        new.earlier.extend(renamed);
+        new.earlier.extend(renamed.texts);
         new.earlier.retain(|earlier| earlier.text != new.shown.text);
         new.more |= new.earlier.len() > MAX_EARLIER;
         new.earlier.truncate(MAX_EARLIER);
@@ -137,15 +133,15 @@ impl Portal {
     }
 
     /// Adds what SQL may have let the name stand for since.
-    pub(crate) fn rename(&mut self, (renamed, forgotten): (Vec<Shown>, bool), with_values: bool) {
+    pub(crate) fn rename(&mut self, renamed: Renamed, with_values: bool) {
         let values = if with_values { Arc::clone(&self.values) } else { Arc::from([]) };
         let id = self.id;
-        self.renamed.extend(renamed.into_iter().map(|shown| Candidate {
+        self.renamed.extend(renamed.texts.into_iter().map(|shown| Candidate {
             id,
             shown: Some(shown),
             values: Arc::clone(&values),
         }));
-        self.more |= forgotten;
+        self.more |= renamed.forgotten;
     }
 
     /// Keeps what the name stood for before this Bind.

@@ -54,20 +54,30 @@ pub struct Mentions {
     may_run_any: bool,
 }
 
-/// A word, and its length.
-type Word = (u128, u32);
+/// A word in lower case, as the last bytes of a number.
+#[derive(Clone, Copy)]
+struct Word {
+    bytes: u128,
+    length: u32,
+}
 
-const PREPARE: Word = (u128::from_be_bytes(*b"\0\0\0\0\0\0\0\0\0prepare"), 7);
+impl Word {
+    const fn new(bytes: [u8; 16], length: u32) -> Self {
+        Self { bytes: u128::from_be_bytes(bytes), length }
+    }
+}
+
+const PREPARE: Word = Word::new(*b"\0\0\0\0\0\0\0\0\0prepare", 7);
 /// These may begin within what looks like a longer name: behind the `\n` of an escaped string.
 const ANYWHERE: [Word; 3] = [
-    (u128::from_be_bytes(*b"\0\0\0\0\0\0\0\0\0execute"), 7),
-    (u128::from_be_bytes(*b"\0\0\0\0\0\0\0\0function"), 8),
-    (u128::from_be_bytes(*b"\0\0\0\0\0\0\0procedure"), 9),
+    Word::new(*b"\0\0\0\0\0\0\0\0\0execute", 7),
+    Word::new(*b"\0\0\0\0\0\0\0\0function", 8),
+    Word::new(*b"\0\0\0\0\0\0\0procedure", 9),
 ];
 /// These are too short for that. They begin a statement, which one of the others would have to put together.
 const ALONE: [Word; 2] = [
-    (u128::from_be_bytes(*b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0do"), 2),
-    (u128::from_be_bytes(*b"\0\0\0\0\0\0\0\0\0\0\0\0call"), 4),
+    Word::new(*b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0do", 2),
+    Word::new(*b"\0\0\0\0\0\0\0\0\0\0\0\0call", 4),
 ];
 
 impl Mentions {
@@ -104,12 +114,12 @@ impl Mentions {
     }
 }
 
-fn ends_with(last: u128, (word, length): Word) -> bool {
-    last & ((1_u128 << (8 * length)) - 1) == word
+fn ends_with(last: u128, word: Word) -> bool {
+    last & ((1_u128 << (8 * word.length)) - 1) == word.bytes
 }
 
 fn ends_with_alone(last: u128, word: Word) -> bool {
-    let before = u8::try_from((last >> (8 * word.1)) & 0xff).unwrap_or_default();
+    let before = u8::try_from((last >> (8 * word.length)) & 0xff).unwrap_or_default();
     ends_with(last, word) && !is_of_name(before)
 }
 
@@ -136,11 +146,20 @@ impl Renamings {
     }
 
     /// Those since there were so many, and whether some are no longer known.
-    pub(crate) fn since(&self, count: u64) -> (Vec<Shown>, bool) {
+    pub(crate) fn since(&self, count: u64) -> Renamed {
         let since = self.texts.iter().filter(|(number, _)| *number > count);
-        let shown = since.map(|(_, text)| Shown::harmless(Arc::clone(text))).collect();
-        (shown, self.forgotten > count)
+        let texts = since.map(|(_, text)| Shown::unambiguous(Arc::clone(text))).collect();
+        Renamed { texts, forgotten: self.forgotten > count }
     }
+}
+
+/// What may have given a name another meaning.
+#[derive(Default)]
+pub(crate) struct Renamed {
+    /// The texts.
+    pub(crate) texts: Vec<Shown>,
+    /// Whether some are no longer known.
+    pub(crate) forgotten: bool,
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What happens in an SSH session, as it stands in a recording.
 //!
-//! One recording is one connection. Its channels are told apart by `ch`, the number that the gateway gave
+//! One recording is one connection. Its channels differ by `ch`, the number that the gateway gave
 //! each, from 0. What a client asks for is recorded before it goes on, what the target answers before the
 //! client reads it. The bytes of a terminal are kept as the target showed them, those of other channels as
 //! streams, whole up to a bound ([`stream`]). File operations are in [`mod@file`], the terminal as asciicast in

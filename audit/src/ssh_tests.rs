@@ -16,7 +16,7 @@ fn cases() -> Vec<(Ssh<'static>, String)> {
         from: "127.0.0.1".into(),
         from_port: 4000,
     };
-    let said = [
+    let pairs = [
         (
             Ssh::Opened { ch: 0, channel: Channel::Session },
             r#""opened","ch":0,"channel":"session""#,
@@ -48,7 +48,7 @@ fn cases() -> Vec<(Ssh<'static>, String)> {
         ),
         (Ssh::Listen { address: "/run/s".into(), port: None }, r#""listen","address":"/run/s""#),
     ];
-    let mut cases: Vec<_> = said.map(|(event, json)| (event, json.to_owned())).into();
+    let mut cases: Vec<_> = pairs.map(|(event, json)| (event, json.to_owned())).into();
     let transfer = Transfer { read: Some(moved), written: Some(holes), refused: 1, cut: true };
     cases.push((
         Ssh::FileClosed { ch: 1, n: 2, transfer },
@@ -78,9 +78,9 @@ fn cases() -> Vec<(Ssh<'static>, String)> {
 
 #[test]
 fn events_have_the_json_that_the_format_promises() {
-    for (ssh, said) in cases() {
+    for (ssh, pairs) in cases() {
         let event = Event { t: 7, kind: Kind::Ssh(ssh) };
-        let json = format!(r#"{{"t":7,"e":"ssh","ssh":{said}}}"#);
+        let json = format!(r#"{{"t":7,"e":"ssh","ssh":{pairs}}}"#);
         assert_eq!(serde_json::to_string(&event).unwrap(), json);
         assert_eq!(serde_json::from_str::<Event<'static>>(&json).unwrap(), event);
     }

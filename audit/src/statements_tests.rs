@@ -162,7 +162,7 @@ fn a_statement_known_to_be_taken_stays_beyond_doubt() {
 fn nobody_can_pass_one_statement_off_as_another_by_a_parse_that_is_skipped() {
     let decoy = |recovered: Vec<Event<'static>>| {
         let mut events = vec![parse("", "secret"), parse("x", "garbage"), failed(0)];
-        events.push(parse("", "harmless"));
+        events.push(parse("", "innocuous"));
         events.extend(recovered);
         events.extend([bind("", "", "1"), execute(1, ""), done(1, "SELECT 1")]);
         fold(events).pop().unwrap()
@@ -175,7 +175,7 @@ fn nobody_can_pass_one_statement_off_as_another_by_a_parse_that_is_skipped() {
 fn nobody_can_pass_one_portal_off_as_another() {
     let rows = fold(vec![
         parse("s", "secret"),
-        parse("h", "harmless"),
+        parse("h", "innocuous"),
         query(1, "begin"),
         done(1, "BEGIN"),
         bind("p", "s", "1"),
@@ -189,7 +189,7 @@ fn nobody_can_pass_one_portal_off_as_another() {
         execute(4, "p"),
         done(4, "SELECT 1"),
     ]);
-    assert_eq!((rows[3].text.as_deref(), others(&rows[3])), (Some("harmless"), vec!["secret"]));
+    assert_eq!((rows[3].text.as_deref(), others(&rows[3])), (Some("innocuous"), vec!["secret"]));
     assert_eq!(rows[3].otherwise[0].values[..], [Value::Text("1".into())]);
     let skipped = fold(vec![
         parse("s", "secret"),
@@ -223,7 +223,7 @@ fn what_was_sent_after_the_recovery_is_beyond_doubt() {
 fn sql_that_gives_names_a_meaning_leaves_them_in_doubt() {
     let prepare = "deallocate s; PREPARE s as secret";
     let run = |renaming: Vec<Event<'static>>, statement: &'static str, portal: &'static str| {
-        let mut events = vec![parse(statement, "harmless")];
+        let mut events = vec![parse(statement, "innocuous")];
         events.extend([bind(portal, statement, "0"), execute(1, portal), done(1, "A")]);
         events.extend(renaming);
         events.extend([bind(portal, statement, "0"), execute(9, portal), done(9, "A")]);
@@ -236,7 +236,7 @@ fn sql_that_gives_names_a_meaning_leaves_them_in_doubt() {
     anew.push(parse("s", "anew"));
     assert_eq!(others(&run(anew.clone(), "s", "")), [""; 0]);
     anew.extend([failed(0), at(Kind::Recovered)]);
-    assert_eq!(others(&run(anew, "s", "")), ["harmless", prepare]);
+    assert_eq!(others(&run(anew, "s", "")), ["innocuous", prepare]);
     let extended = vec![parse("", prepare), bind("", "", "0"), execute(2, ""), done(2, "PREPARE")];
     assert_eq!(others(&run(extended, "s", "")), [prepare]);
     let unseen = "do $$ begin execute 'prep' || 'are s as select 2'; end $$";
@@ -245,7 +245,7 @@ fn sql_that_gives_names_a_meaning_leaves_them_in_doubt() {
     let declare = "close p; declare p cursor for secret";
     let cursor = |portal: &'static str| {
         let events = vec![
-            parse("s", "harmless"),
+            parse("s", "innocuous"),
             bind(portal, "s", "0"),
             query(1, declare),
             done(1, "DECLARE"),

@@ -10,7 +10,7 @@ use crate::{DeviceId, LeaseKey, Lock, Term, Timestamp};
 
 /// An identified connection that wants in.
 #[derive(Debug, Clone, Copy)]
-pub struct Knock<'a> {
+pub struct AdmissionQuery<'a> {
     /// Who, and what for.
     pub key: &'a LeaseKey,
     /// The device that the proof of identity belongs to, where it has one.
@@ -72,13 +72,13 @@ impl Denial {
 
 /// Decides on one connection.
 ///
-/// `held` is the present term of the lease under exactly the knock's key; `fresh_until` is the end of
+/// `held` is the present term of the lease under exactly the query's key; `fresh_until` is the end of
 /// the feed's own lease.
 ///
 /// # Errors
 /// Whatever keeps the connection out.
 pub fn admit<'l>(
-    knock: &Knock<'_>,
+    query: &AdmissionQuery<'_>,
     held: Option<Term>,
     locks: impl IntoIterator<Item = &'l Lock>,
     fresh_until: Timestamp,
@@ -87,14 +87,14 @@ pub fn admit<'l>(
     if now >= fresh_until {
         return Err(Denial::Stale);
     }
-    if let Some(lock) = locks.into_iter().find(|lock| lock.blocks(knock, now)) {
+    if let Some(lock) = locks.into_iter().find(|lock| lock.blocks(query, now)) {
         return Err(Denial::Locked(lock.reason.clone()));
     }
     let term = held.ok_or(Denial::NoGrant)?;
     if now >= term.deadline() {
         return Err(Denial::Expired);
     }
-    Ok(Admission { key: knock.key.clone(), term })
+    Ok(Admission { key: query.key.clone(), term })
 }
 
 #[cfg(test)]
@@ -133,8 +133,8 @@ mod tests {
     #[case(Term::Until(at(9_999)), 1_000, "stale")]
     fn only_a_live_lease_lets_in(#[case] term: Term, #[case] now: i64, #[case] expected: &str) {
         let key = key();
-        let knock = Knock { key: &key, device: None, credential: None };
-        let verdict = admit(&knock, Some(term), [], at(1_000), at(now));
+        let query = AdmissionQuery { key: &key, device: None, credential: None };
+        let verdict = admit(&query, Some(term), [], at(1_000), at(now));
         assert_eq!(verdict.map_or_else(|denial| denial.code(), |_| "in"), expected);
     }
 
@@ -157,16 +157,16 @@ mod tests {
     ) {
         let key = key();
         let device = DeviceId::new("laptop").unwrap();
-        let knock = Knock { key: &key, device: Some(&device), credential: None };
+        let query = AdmissionQuery { key: &key, device: Some(&device), credential: None };
         let locks = [lock(subject, until)];
-        let verdict = admit(&knock, Some(Term::Until(at(100))), &locks, at(1_000), at(10));
+        let verdict = admit(&query, Some(Term::Until(at(100))), &locks, at(1_000), at(10));
         assert_eq!(verdict.map_or_else(|denial| denial.code(), |_| "in"), expected);
     }
 
     #[test]
     fn without_a_lease_nobody_is_let_in() {
         let key = key();
-        let knock = Knock { key: &key, device: None, credential: None };
-        assert_eq!(admit(&knock, None, [], at(1), at(0)), Err(Denial::NoGrant));
+        let query = AdmissionQuery { key: &key, device: None, credential: None };
+        assert_eq!(admit(&query, None, [], at(1), at(0)), Err(Denial::NoGrant));
     }
 }

@@ -39,7 +39,7 @@ pub struct RuleView<'b> {
 
 /// A name that a rule speaks of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Spoken {
+pub enum Mention {
     /// An entity: its type, such as `Group`, and its id.
     Entity(String, String),
     /// A text that a fact is compared with: the fact, such as `login` or `step_up.kind`, and the text.
@@ -101,7 +101,7 @@ impl<'b> RuleView<'b> {
 
     /// Every name that it speaks of.
     #[must_use]
-    pub fn speaks_of(&self) -> BTreeSet<Spoken> {
+    pub fn mentions(&self) -> BTreeSet<Mention> {
         let mut found = BTreeSet::new();
         walk(self.json(), &mut |part| spoken(part, &mut found));
         found
@@ -109,13 +109,13 @@ impl<'b> RuleView<'b> {
 
     /// The groups that it speaks of.
     pub(crate) fn groups(&self) -> BTreeSet<GroupName> {
-        let spoken = self.speaks_of().into_iter().filter_map(|spoken| match spoken {
-            Spoken::Entity(kind, id) if kind == "Group" => GroupName::new(&id).ok(),
-            Spoken::Entity(..)
-            | Spoken::Fact(..)
-            | Spoken::Label(..)
-            | Spoken::Network(_)
-            | Spoken::Span(_) => None,
+        let spoken = self.mentions().into_iter().filter_map(|spoken| match spoken {
+            Mention::Entity(kind, id) if kind == "Group" => GroupName::new(&id).ok(),
+            Mention::Entity(..)
+            | Mention::Fact(..)
+            | Mention::Label(..)
+            | Mention::Network(_)
+            | Mention::Span(_) => None,
         });
         spoken.collect()
     }
@@ -147,8 +147,8 @@ impl RuleBook {
 
     /// Every name that any rule speaks of.
     #[must_use]
-    pub fn speaks_of(&self) -> BTreeSet<Spoken> {
-        self.views().iter().flat_map(RuleView::speaks_of).collect()
+    pub fn mentions(&self) -> BTreeSet<Mention> {
+        self.views().iter().flat_map(RuleView::mentions).collect()
     }
 
     /// The facts that any rule asks for.
@@ -170,13 +170,13 @@ fn walk(value: &Value, look: &mut impl FnMut(&Value)) {
     }
 }
 
-fn spoken(part: &Value, found: &mut BTreeSet<Spoken>) {
+fn spoken(part: &Value, found: &mut BTreeSet<Mention>) {
     let text = |key: &str| part.get(key).and_then(Value::as_str).map(str::to_owned);
     if let (Some(kind), Some(id)) = (text("type"), text("id")) {
-        found.insert(Spoken::Entity(kind, id));
+        found.insert(Mention::Entity(kind, id));
     }
     for (function, name) in
-        [("ip", Spoken::Network as fn(String) -> Spoken), ("duration", Spoken::Span)]
+        [("ip", Mention::Network as fn(String) -> Mention), ("duration", Mention::Span)]
     {
         let argument = part.get(function).and_then(|arguments| arguments.get(0));
         found.extend(argument.and_then(literal).map(name));
@@ -189,16 +189,16 @@ fn spoken(part: &Value, found: &mut BTreeSet<Spoken>) {
         }
     }
     if let Some(key) = part.get("hasTag").and_then(|sides| sides.get("right")).and_then(literal) {
-        found.insert(Spoken::Label(key, None));
+        found.insert(Mention::Label(key, None));
     }
 }
 
 /// What is compared, where one side is a fact or a label and the other side has texts.
-fn compared(asked: &Value, with: &Value) -> Vec<Spoken> {
+fn compared(asked: &Value, with: &Value) -> Vec<Mention> {
     let tag = asked.get("getTag").and_then(|sides| sides.get("right")).and_then(literal);
     let of = |text: String| match (&tag, path(asked)) {
-        (Some(key), _) => Some(Spoken::Label(key.clone(), Some(text))),
-        (None, Some(fact)) => Some(Spoken::Fact(fact, text)),
+        (Some(key), _) => Some(Mention::Label(key.clone(), Some(text))),
+        (None, Some(fact)) => Some(Mention::Fact(fact, text)),
         (None, None) => None,
     };
     texts(with).into_iter().filter_map(of).collect()
@@ -256,12 +256,12 @@ mod tests {
             "// A comment.\npermit (principal, action, resource);\n\n  @id(\"four eyes\")\n  \
              @description(\"two look\") @approvals(\"2 of dba\")\n  forbid (principal, action, resource);",
         );
-        let told: Vec<_> = book
+        let found: Vec<_> = book
             .views()
             .iter()
             .map(|view| format!("{} {} {:?}", view.place(), view.title(), view.description()))
             .collect();
-        assert_eq!(told, ["a.cedar:2 a.cedar:2 None", "a.cedar:4 four eyes Some(\"two look\")"]);
+        assert_eq!(found, ["a.cedar:2 a.cedar:2 None", "a.cedar:4 four eyes Some(\"two look\")"]);
         let views = book.views();
         assert!(views[0].permits() && !views[1].permits() && !views[1].is_absolute());
     }
@@ -281,8 +281,8 @@ mod tests {
                    || context.ttl <= duration("4h") || context.working_hours
                };"#,
         );
-        let entity = |kind: &str, id: &str| Spoken::Entity(kind.into(), id.into());
-        let fact = |name: &str, text: &str| Spoken::Fact(name.into(), text.into());
+        let entity = |kind: &str, id: &str| Mention::Entity(kind.into(), id.into());
+        let fact = |name: &str, text: &str| Mention::Fact(name.into(), text.into());
         let expected = BTreeSet::from([
             entity("Group", "dba"),
             entity("Action", "connect"),
@@ -292,12 +292,12 @@ mod tests {
             fact("login", "app_rw"),
             fact("database", "shop"),
             fact("step_up.kind", "passkey"),
-            Spoken::Label("team".into(), None),
-            Spoken::Label("team".into(), Some("shop".into())),
-            Spoken::Network("10.0.0.0/8".into()),
-            Spoken::Span("4h".into()),
+            Mention::Label("team".into(), None),
+            Mention::Label("team".into(), Some("shop".into())),
+            Mention::Network("10.0.0.0/8".into()),
+            Mention::Span("4h".into()),
         ]);
-        assert_eq!(book.speaks_of(), expected);
+        assert_eq!(book.mentions(), expected);
         let asked: Vec<_> = book.asks_for().into_iter().collect();
         assert_eq!(asked, ["database", "login", "source", "step_up", "ttl", "working_hours"]);
     }

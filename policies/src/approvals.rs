@@ -71,14 +71,14 @@ impl Approvals {
 
     /// The quorums as a list for people: what begins a later stage says `then`.
     #[must_use]
-    pub fn told(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let stages = self.0.iter().enumerate();
-        let told = stages.flat_map(|(stage, quorums)| {
+        let lines = stages.flat_map(|(stage, quorums)| {
             quorums.iter().enumerate().map(move |(place, quorum)| {
                 if stage > 0 && place == 0 { format!("then {quorum}") } else { quorum.to_string() }
             })
         });
-        told.collect()
+        lines.collect()
     }
 
     /// Whether somebody in these groups is asked at all, in any stage.

@@ -43,7 +43,7 @@ pub struct Fineness {
     pub day: bool,
     /// At the hour.
     pub hour: bool,
-    /// At the minute, or at something that can't be told from outside.
+    /// At the minute, or at something that is not known from outside.
     pub minute: bool,
 }
 

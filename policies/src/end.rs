@@ -96,7 +96,7 @@ impl End {
 }
 
 impl fmt::Display for End {
-    /// What the person at the other side is told.
+    /// What the client reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sentence = match self {
             Self::Closed => "the client closed the connection",

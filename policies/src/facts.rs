@@ -1,4 +1,4 @@
-//! Facts: what rules may ask about somebody's wish and the moment of it.
+//! Facts: what rules may ask about a request and its moment.
 //!
 //! All of them are gathered by whoever asks the rules; nothing is looked up in here. A fact that
 //! nobody could find out is absent, or what is least favourable.
@@ -51,7 +51,7 @@ pub enum Act {
     BreakGlass,
 }
 
-/// What is unusual about somebody's wish. By default, nothing is.
+/// What is unusual about a request. By default, nothing is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Risk {
     /// They have never come from this network.

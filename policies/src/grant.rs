@@ -189,7 +189,7 @@ impl Grant {
             }
             (GrantEvent::Extend { .. }, GrantState::Granted { .. }) => Err(GrantError::Unused),
             (GrantEvent::Extend { request, by, limit }, GrantState::Active { since, ends }) => {
-                self.extended(request, (*since, *ends), (by, limit), now)
+                self.extended(request, *since, *ends, by, limit, now)
             }
         }
     }
@@ -198,12 +198,14 @@ impl Grant {
     fn extended(
         &self,
         request: RequestId,
-        (since, ends): (Timestamp, Timestamp),
-        (by, limit): (Ttl, Option<Ttl>),
+        since: Timestamp,
+        ends: Timestamp,
+        by: Ttl,
+        limit: Option<Ttl>,
         now: Timestamp,
     ) -> Result<Self, GrantError> {
-        let wish = ends.after(by);
-        let later = limit.map_or(wish, |limit| wish.min(now.after(limit)));
+        let end = ends.after(by);
+        let later = limit.map_or(end, |limit| end.min(now.after(limit)));
         if later <= ends {
             return Err(GrantError::Longest(limit.unwrap_or(by)));
         }

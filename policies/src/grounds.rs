@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::anatomy::RuleView;
-use crate::lint::maybe::{Certain, Wish, applies};
+use crate::lint::partial::{AccessRequest, Certain, applies};
 use crate::{Act, Facts, GroupName, Principal, Refusal, Resource, RuleBook, Target};
 
 /// The rules that had a say, and what they looked at.
@@ -62,12 +62,13 @@ impl RuleBook {
     ) -> Result<Grounds, Refusal> {
         let applying = self.applying(principal, target, resource, facts);
         let applying = applying.map_err(Refusal::Faulty)?;
-        let wish = Wish { principal, target, resource, act: facts.act, certain: Certain::Things };
+        let request =
+            AccessRequest { principal, target, resource, act: facts.act, certain: Certain::Things };
         let aside: Vec<RuleView<'_>> = self
             .views()
             .into_iter()
             .filter(|view| !view.permits() && !applying.iter().any(|other| other.id == view.id))
-            .filter(|view| applies(view.json(), wish) != Some(false))
+            .filter(|view| applies(view.json(), request) != Some(false))
             .collect();
         let (permits, met): (Vec<&RuleView<'_>>, Vec<_>) =
             applying.iter().partition(|view| view.permits());
@@ -104,8 +105,8 @@ fn value(name: &str, target: &Target, resource: &Resource, facts: &Facts) -> Opt
         "minute" => json!(local.minute),
         "source" => json!(facts.source.map(|source| source.to_canonical())),
         "step_up" => {
-            let told = |(kind, age): (crate::StepUpKind, crate::Ttl)| json!({ "kind": kind.word(), "age": age });
-            facts.step_up.map_or(Value::Null, told)
+            let to_json = |(kind, age): (crate::StepUpKind, crate::Ttl)| json!({ "kind": kind.word(), "age": age });
+            facts.step_up.map_or(Value::Null, to_json)
         }
         "channel" => json!(facts.channel.map(|channel| channel.word())),
         "on_call" => json!(facts.on_call),
@@ -149,7 +150,7 @@ mod tests {
         forbid (principal in Group::"contractors", action, resource) unless { context.on_call };
     "#;
 
-    fn grounds(groups: &str, wish: &str, facts: &Facts) -> Grounds {
+    fn grounds(groups: &str, resource: &str, facts: &Facts) -> Grounds {
         let source = Source { name: "a.cedar".into(), text: RULES.into() };
         let book = RuleBook::load(&[source]).unwrap();
         let principal = Principal {
@@ -157,7 +158,7 @@ mod tests {
             name: "Alice".into(),
             groups: groups.split_whitespace().map(|name| GroupName::new(name).unwrap()).collect(),
         };
-        book.grounds(&principal, &orders(), &wish.parse().unwrap(), facts).unwrap()
+        book.grounds(&principal, &orders(), &resource.parse().unwrap(), facts).unwrap()
     }
 
     fn facts() -> Facts {
@@ -174,13 +175,13 @@ mod tests {
     #[case("engineering", "app_ro@orders/shop", &["working_hours", "ttl"], "engineering")]
     #[case("engineering on-call", "app_ro@orders/shop", &["working_hours", "ttl"], "engineering on-call")]
     #[case("engineering", "app_rw@orders/shop", &["working_hours", "ttl", "login"], "engineering")]
-    fn what_had_a_say_is_told_with_the_facts_that_it_looked_at(
+    fn rules_that_decided_are_listed_with_the_facts_that_they_read(
         #[case] groups: &str,
-        #[case] wish: &str,
+        #[case] resource: &str,
         #[case] asked: &[&str],
         #[case] named: &str,
     ) {
-        let found = grounds(groups, wish, &facts());
+        let found = grounds(groups, resource, &facts());
         assert_eq!(titles(&found.permitted_by), ["engineers ask"]);
         assert_eq!(found.permitted_by[0].at, "a.cedar:2");
         assert!(asked.iter().all(|fact| found.facts.contains_key(*fact)), "{found:?}");
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_met_is_told_apart_from_what_stood_aside() {
+    fn what_was_met_differs_from_what_stood_aside() {
         let ticket = crate::Ticket::new("OPS-1").ok();
         let facts = Facts {
             ttl: Some(Ttl::from_secs(900)),
@@ -217,17 +218,17 @@ mod tests {
     }
 
     #[test]
-    fn every_fact_that_rules_may_look_at_can_be_told() {
-        let told = SCHEMA.split_once("type Facts = {").unwrap().1.split_once("\n};").unwrap().0;
-        let lines = told.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    fn every_fact_of_the_schema_has_a_value() {
+        let fields = SCHEMA.split_once("type Facts = {").unwrap().1.split_once("\n};").unwrap().0;
+        let lines = fields.lines().map(str::trim).filter(|line| !line.starts_with("//"));
         let names: Vec<&str> = lines
             .filter_map(|line| line.split_once(':'))
             .map(|(name, _)| name.trim_end_matches('?'))
             .collect();
         assert!(names.len() >= 19, "{names:?}");
-        let wish: Resource = "app_ro@orders/shop".parse().unwrap();
+        let resource: Resource = "app_ro@orders/shop".parse().unwrap();
         for name in names {
-            assert!(value(name, &orders(), &wish, &facts()).is_some(), "{name}");
+            assert!(value(name, &orders(), &resource, &facts()).is_some(), "{name}");
         }
     }
 }

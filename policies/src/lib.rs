@@ -12,6 +12,7 @@ mod anatomy;
 mod approvals;
 mod calendar;
 mod decide;
+mod directory;
 mod end;
 mod explain;
 mod facts;
@@ -39,17 +40,17 @@ mod step_up;
 mod target;
 mod terms;
 mod time;
-mod world;
 
-pub use admit::{Admission, Denial, Knock, admit};
-pub use anatomy::{Place, RuleView, Spoken};
+pub use admit::{Admission, AdmissionQuery, Denial, admit};
+pub use anatomy::{Mention, Place, RuleView};
 pub use approvals::{Approvals, ApprovalsError, Progress};
 pub use calendar::{Calendar, Day, Fineness, Holiday, HolidayError, Local, Window, WindowError};
 pub use decide::Decision;
+pub use directory::{Directory, Member};
 pub use end::End;
 pub use explain::{
     Approvers, Cited, Course, Denied, Ends, Explanation, Inquiry, InquiryError, Otherwise, TIMES,
-    Verdict, told,
+    Verdict, summary,
 };
 pub use facts::{Act, Facts, Risk};
 pub use grant::{Grant, GrantError, GrantEvent, GrantState};
@@ -78,6 +79,5 @@ pub use target::{
     Binds, Credential, Hold, Kind, Partition, Recording, Resource, ResourceError, Target,
     UpstreamTls, WeakAuth,
 };
-pub use terms::{Refusal, Terms, Unsaid, Words};
+pub use terms::{MissingInput, Refusal, RequiredInput, Terms};
 pub use time::{Timestamp, TimestampError, Ttl, TtlError};
-pub use world::{Member, World};

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CredentialId, DeviceId, GroupName, Knock, LockId, Login, PrincipalId, TargetName, Timestamp,
+    AdmissionQuery, CredentialId, DeviceId, GroupName, LockId, Login, PrincipalId, TargetName,
+    Timestamp,
 };
 
 /// Blocks a principal, a group, a device, a credential, a target or a login of a target.
@@ -17,7 +18,7 @@ pub struct Lock {
     pub id: LockId,
     /// What it blocks.
     pub subject: Subject,
-    /// Why; the blocked are told.
+    /// Why; clients that it blocks read it.
     pub reason: String,
     /// Who set it.
     pub by: PrincipalId,
@@ -52,14 +53,14 @@ pub enum Subject {
 impl Lock {
     /// Whether it blocks this connection now.
     #[must_use]
-    pub fn blocks(&self, knock: &Knock<'_>, now: Timestamp) -> bool {
-        let resource = &knock.key.resource;
+    pub fn blocks(&self, query: &AdmissionQuery<'_>, now: Timestamp) -> bool {
+        let resource = &query.key.resource;
         self.until.is_none_or(|until| now < until)
             && match &self.subject {
-                Subject::Principal(id) => *id == knock.key.principal,
-                Subject::Group(_) => self.members.contains(&knock.key.principal),
-                Subject::Device(id) => knock.device == Some(id),
-                Subject::Credential(id) => knock.credential == Some(id.as_str()),
+                Subject::Principal(id) => *id == query.key.principal,
+                Subject::Group(_) => self.members.contains(&query.key.principal),
+                Subject::Device(id) => query.device == Some(id),
+                Subject::Credential(id) => query.credential == Some(id.as_str()),
                 Subject::Target(name) => *name == resource.target,
                 Subject::Login(target, login) => {
                     *target == resource.target && *login == resource.login
@@ -91,8 +92,8 @@ impl FromStr for Subject {
             Some(("device", id)) => id.parse().map(Self::Device),
             Some(("credential", id)) => id.parse().map(Self::Credential),
             Some(("target", name)) => name.parse().map(Self::Target),
-            Some(("login", wish)) => {
-                let (login, target) = wish.rsplit_once('@').ok_or_else(|| form(text))?;
+            Some(("login", login_at_target)) => {
+                let (login, target) = login_at_target.rsplit_once('@').ok_or_else(|| form(text))?;
                 login.parse().and_then(|login| Ok(Self::Login(target.parse()?, login)))
             }
             _ => return Err(form(text)),

@@ -152,8 +152,8 @@ impl FromStr for TicketPattern {
 
 /// The library draws where the fault is; what it is stands last.
 fn last_line(error: &regex::Error) -> String {
-    let told = error.to_string();
-    told.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    let message = error.to_string();
+    message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 impl TryFrom<String> for TicketPattern {

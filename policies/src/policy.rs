@@ -83,7 +83,7 @@ pub struct RuleBook {
     pub(crate) rules: BTreeMap<PolicyId, Rule>,
     /// What all of them read.
     pub(crate) reads: Reads,
-    /// What is allowed, but hardly meant.
+    /// What is allowed, but probably a mistake.
     pub(crate) doubts: Vec<Finding>,
 }
 
@@ -120,10 +120,10 @@ impl RuleBook {
         self.rules.is_empty()
     }
 
-    /// Whether a rule weighs what is unusual about a wish: then an answer about one connection says
+    /// Whether a rule reads what is unusual about a request (its risk): then an answer about one connection says
     /// little about the next.
     #[must_use]
-    pub fn weighs_risk(&self) -> bool {
+    pub fn reads_risk(&self) -> bool {
         RISKS.iter().any(|fact| self.reads(fact))
     }
 
@@ -186,7 +186,7 @@ impl Draft {
             (self.book.rules.get(&id), warning.to_string())
         });
         let doubts: Vec<Finding> =
-            doubts.filter_map(|(rule, told)| Some(Finding::doubt(rule?, &told))).collect();
+            doubts.filter_map(|(rule, warning)| Some(Finding::doubt(rule?, &warning))).collect();
         self.book.doubts.extend(doubts);
     }
 
@@ -205,9 +205,9 @@ impl Draft {
             Err(message) => return self.fault(source, offset, message),
         };
         if !obligations.approvals.is_empty() && is_only_break_glass(policy) {
-            let told = "`@approvals` on a rule about emergencies alone would hold nobody: in an emergency \
+            let refusal = "`@approvals` on a rule about emergencies alone would hold nobody: in an emergency \
                         nobody is asked";
-            return self.fault(source, offset, told.to_owned());
+            return self.fault(source, offset, refusal.to_owned());
         }
         let json = policy.to_json().unwrap_or(Value::Null);
         self.book.reads.add(&Reads::of(&json));
@@ -244,18 +244,18 @@ impl Draft {
 }
 
 /// The same of every action and kind of target: the schema says the same of all of them.
-fn of_all_kinds(told: &str) -> String {
+fn of_all_kinds(message: &str) -> String {
     let acts =
         [Act::Connect, Act::BreakGlass].map(|act| format!(" for Action::\"{}\"", act.word()));
     let kinds = ["Database", "Host", "Service"].map(|kind| format!(" on entity type `{kind}`"));
     let parts = acts.iter().chain(&kinds);
-    parts.fold(told.to_owned(), |told, part| told.replace(part.as_str(), ""))
+    parts.fold(message.to_owned(), |message, part| message.replace(part.as_str(), ""))
 }
 
 /// What the library says of a rule, without the number of its own that it names it by.
-pub(crate) fn without_number(told: &str) -> &str {
-    let named = told.split_once("`, ").filter(|(lead, _)| lead.starts_with("for policy `"));
-    named.map_or(told, |(_, message)| message)
+pub(crate) fn without_number(message: &str) -> &str {
+    let named = message.split_once("`, ").filter(|(lead, _)| lead.starts_with("for policy `"));
+    named.map_or(message, |(_, rest)| rest)
 }
 
 /// Whether a policy speaks of emergencies by name, so that nobody permits them by accident.
@@ -316,17 +316,17 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_told_with_file_line_and_column() {
+    fn a_fault_is_reported_with_file_line_and_column() {
         let text = "permit (principal, action, resource);\npermit (principal, action, resource";
         assert!(refusal(text).starts_with("access.cedar:2:"), "{}", refusal(text));
     }
 
     #[test]
-    fn all_faults_are_told_together() {
+    fn all_faults_are_reported_together() {
         let text = "permit (principal in Crew::\"a\", action, resource);\n\
                     @approval(\"1 of dba\")\nforbid (principal, action, resource);\n";
-        let told = refusal(text);
-        assert!(told.contains("Crew") && told.contains("@approval"), "{told}");
+        let message = refusal(text);
+        assert!(message.contains("Crew") && message.contains("@approval"), "{message}");
     }
 
     #[test]
@@ -393,14 +393,14 @@ mod tests {
     }
 
     #[test]
-    fn a_book_knows_whether_it_weighs_what_is_unusual() {
+    fn a_book_knows_whether_it_reads_the_risk() {
         let plain = "permit (principal, action, resource);";
-        assert!(!load(plain).unwrap().weighs_risk());
+        assert!(!load(plain).unwrap().reads_risk());
         for name in RISKS {
             let says = if name == "failed_attempts" { " > 3" } else { "" };
             let rule =
                 format!("forbid (principal, action, resource) when {{ context.{name}{says} }};");
-            assert!(load(&rule).unwrap().weighs_risk(), "{name}");
+            assert!(load(&rule).unwrap().reads_risk(), "{name}");
         }
     }
 

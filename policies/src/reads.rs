@@ -21,7 +21,7 @@ pub(crate) struct Reads {
     pub(crate) facts: BTreeSet<String>,
     /// Instants that the moment is compared with.
     dates: BTreeSet<Timestamp>,
-    /// Whether the moment is used in a way that can't be told from outside.
+    /// Whether the moment is used in a way that is not known from outside.
     computes_time: bool,
 }
 

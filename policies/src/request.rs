@@ -111,7 +111,8 @@ impl Request {
         wanted: Wanted,
         terms: Terms,
         step_up: Option<&StepUp>,
-        (now, patience): (Timestamp, Ttl),
+        now: Timestamp,
+        timeout: Ttl,
     ) -> Self {
         let Wanted { resource, also, ttl, reason, ticket, act, starts_at, extends } = wanted;
         let ttl = terms.limit.map_or(ttl, |limit| ttl.min(limit));
@@ -130,7 +131,7 @@ impl Request {
             terms,
             met: None,
             asked_at: now,
-            lapses_at: now.after(patience),
+            lapses_at: now.after(timeout),
             moved_at: None,
             shortened: None,
             escalated: BTreeMap::new(),
@@ -160,7 +161,7 @@ impl Request {
 
     /// The time that its rules are asked about: when it is to begin, or else now.
     #[must_use]
-    pub fn judged_at(&self, now: Timestamp) -> Timestamp {
+    pub fn evaluated_at(&self, now: Timestamp) -> Timestamp {
         self.starts_at.map_or(now, |starts| starts.max(now))
     }
 
@@ -196,13 +197,13 @@ impl Request {
                 let by = by.into_principal().id;
                 Ok(self.over(RequestState::Denied { by, reason, at: now }))
             }
-            RequestEvent::StepUp { step_up } => self.touched(&step_up, now),
+            RequestEvent::StepUp { step_up } => self.stepped_up(&step_up, now),
             RequestEvent::Approve { by, digest, shorten, step_up } => {
-                self.approved(by, (digest, shorten), step_up.as_ref(), now)
+                self.approved(by, digest, shorten, step_up.as_ref(), now)
             }
-            RequestEvent::Edit { by, edit, terms, patience } => {
+            RequestEvent::Edit { by, edit, terms, timeout } => {
                 self.is_theirs(&by)?;
-                self.edited(edit, terms, (now, patience))
+                self.edited(edit, terms, now, timeout)
             }
             RequestEvent::Escalate { to } => self.escalated_to(to, now),
         }
@@ -216,13 +217,14 @@ impl Request {
         if *by == self.principal { Ok(()) } else { Err(RequestError::NotTheirs) }
     }
 
-    /// Another text to decide on: every yes is taken back, and so is the touch that it was asked with.
+    /// Another text to decide on: every yes is taken back, and so is the step-up that it was asked with.
     /// Who has to read it anew has as long for it as for the first one.
     fn edited(
         &self,
         edit: Edit,
         terms: Terms,
-        (now, patience): (Timestamp, Ttl),
+        now: Timestamp,
+        timeout: Ttl,
     ) -> Result<Self, RequestError> {
         let Edit { ttl, reason, ticket, starts_at } = edit;
         if (ttl, &reason, &ticket, starts_at)
@@ -238,7 +240,7 @@ impl Request {
             starts_at,
             terms,
             edits: self.edits.saturating_add(1),
-            lapses_at: now.after(patience),
+            lapses_at: now.after(timeout),
             moved_at: Some(now),
             shortened: None,
             escalated: BTreeMap::new(),
@@ -253,9 +255,10 @@ impl Request {
     /// reads as it did.
     fn relaxed(&self, terms: Terms, now: Timestamp) -> Result<Self, RequestError> {
         let approvals = self.state.approvals().to_vec();
-        let touched = self.step_up.is_some() && approvals.iter().all(|yes| yes.step_up.is_some());
+        let stepped_up =
+            self.step_up.is_some() && approvals.iter().all(|yes| yes.step_up.is_some());
         let met = Self { terms, ..self.clone() };
-        if met.missing(&approvals) > 0 || (met.terms.step_up.is_some() && !touched) {
+        if met.missing(&approvals) > 0 || (met.terms.step_up.is_some() && !stepped_up) {
             return Err(RequestError::Lacking);
         }
         let state = RequestState::Granted { at: now, approvals };

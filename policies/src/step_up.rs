@@ -1,7 +1,7 @@
 //! A step-up: fresh, stronger proof by one person for one act (RFC 9470).
 //!
 //! It belongs to a person, a purpose, a thing, and, at the moment of use, to the certificate or address
-//! of one connection. A touch that was given for one of them serves no other, however fresh it is.
+//! of one connection. A step-up for one of them serves no other, however fresh it is.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -38,7 +38,7 @@ pub enum Purpose {
     Administer,
 }
 
-/// Where a touch is good, written `certificate:5f3a` or `address:203.0.113.9`.
+/// Where a step-up is good, written `certificate:5f3a` or `address:203.0.113.9`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Bound {
@@ -66,7 +66,7 @@ pub struct StepUp {
     pub at: Timestamp,
     /// Where it is good, for connections.
     pub bound: Option<Bound>,
-    /// The public id of what was touched; never a secret.
+    /// The public id of the authenticator; never a secret.
     pub credential: String,
     /// The digest of the statement that was shown and agreed to.
     pub digest: Digest,
@@ -151,7 +151,7 @@ impl Purpose {
         }
     }
 
-    /// Whoever touched for a connection has thereby asked for it too.
+    /// A step-up for a connection counts for the request for it, too.
     fn covers(self, wanted: Self) -> bool {
         self == wanted || (self == Self::Connect && wanted == Self::Ask)
     }
@@ -241,7 +241,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    pub(crate) fn touch(by: &str, purpose: Purpose, subject: &str, at: Timestamp) -> StepUp {
+    pub(crate) fn step_up(by: &str, purpose: Purpose, subject: &str, at: Timestamp) -> StepUp {
         StepUp {
             id: StepUpId::new("su-1").unwrap(),
             principal: PrincipalId::new(by).unwrap(),
@@ -297,7 +297,7 @@ pub(crate) mod tests {
         #[case] expected: Result<(), StepUpError>,
     ) {
         let at = Timestamp::from_millis(1_000_000);
-        let given = touch("alice", Purpose::Connect, "a@o", at);
+        let given = step_up("alice", Purpose::Connect, "a@o", at);
         let (principal, bound) = (PrincipalId::new(who).unwrap(), bound.parse().unwrap());
         let within = Ttl::from_secs(300);
         let need = Need { principal: &principal, purpose, subject, bound: Some(&bound), within };
@@ -308,7 +308,7 @@ pub(crate) mod tests {
     #[test]
     fn a_connection_that_is_nowhere_is_served_by_nothing() {
         let at = Timestamp::from_millis(0);
-        let given = StepUp { bound: None, ..touch("alice", Purpose::Connect, "a@o", at) };
+        let given = StepUp { bound: None, ..step_up("alice", Purpose::Connect, "a@o", at) };
         let principal = PrincipalId::new("alice").unwrap();
         let need = Need {
             principal: &principal,

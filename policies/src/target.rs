@@ -184,7 +184,7 @@ pub struct Resource {
     pub database: Option<Database>,
 }
 
-/// Why a text, or a wish, names no resource.
+/// Why a text, or a request, names no resource.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ResourceError {
     /// Not of the form `login@target[/database]`.
@@ -218,7 +218,7 @@ impl Target {
         self.databases.first()
     }
 
-    /// Checks the wish against what this target has, and fills in the default database.
+    /// Checks what is asked for against what this target has, and fills in the default database.
     ///
     /// # Errors
     /// Where the login or the database isn't one of this target's, to the byte.
@@ -232,7 +232,7 @@ impl Target {
             return Err(ResourceError::UnknownLogin { target, login });
         }
         let database = database.or_else(|| self.default_database()).cloned();
-        if let Some(unknown) = database.as_ref().filter(|wish| !self.databases.contains(wish)) {
+        if let Some(unknown) = database.as_ref().filter(|name| !self.databases.contains(name)) {
             let (target, database) = (self.name.clone(), unknown.clone());
             return Err(ResourceError::UnknownDatabase { target, database });
         }

@@ -56,7 +56,7 @@ pub enum Refusal {
 
 /// What the one who asks has to say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Words {
+pub struct RequiredInput {
     /// What the ticket has to look like, all of these; none where no ticket is wanted.
     pub tickets: BTreeSet<TicketPattern>,
     /// How many characters the reason has at least; none where no reason is wanted.
@@ -65,7 +65,7 @@ pub struct Words {
 
 /// Something that the one who asks has to say, and didn't.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Unsaid {
+pub enum MissingInput {
     /// No ticket, or none that looks as it has to.
     #[error(
         "{}: name one with `postern request --ticket`, or `-c postern.ticket=…` in the connection's \
@@ -149,32 +149,32 @@ impl Terms {
 
     /// What the one who asks has to say.
     #[must_use]
-    pub fn words(&self) -> Words {
-        Words { tickets: self.tickets.clone(), reason: self.reason }
+    pub fn required_input(&self) -> RequiredInput {
+        RequiredInput { tickets: self.tickets.clone(), reason: self.reason }
     }
 
     /// Whether the one who asks has said all that they have to.
     ///
     /// # Errors
     /// What is missing, and how it is given.
-    pub fn said(&self, ticket: Option<&Ticket>, reason: &str) -> Result<(), Unsaid> {
+    pub fn check_input(&self, ticket: Option<&Ticket>, reason: &str) -> Result<(), MissingInput> {
         let fits = |ticket: &Ticket| self.tickets.iter().all(|pattern| pattern.fits(ticket));
         if !self.tickets.is_empty() && !ticket.is_some_and(fits) {
             let patterns = self.tickets.iter().map(|pattern| format!("`{pattern}`"));
             let wanted = patterns.collect::<Vec<_>>().join(" and ");
             let given =
                 ticket.map_or_else(|| "none was named".to_owned(), |it| format!("`{it}` doesn't"));
-            return Err(Unsaid::Ticket { wanted, given });
+            return Err(MissingInput::Ticket { wanted, given });
         }
         let given = reason.trim().chars().count();
         match self.reason.filter(|wanted| usize::try_from(*wanted).is_ok_and(|most| given < most)) {
-            Some(wanted) => Err(Unsaid::Reason { wanted, given }),
+            Some(wanted) => Err(MissingInput::Reason { wanted, given }),
             None => Ok(()),
         }
     }
 }
 
-impl Unsaid {
+impl MissingInput {
     /// What is wanted and what was given, for who has a form before them.
     #[must_use]
     pub fn wanted(&self) -> String {
@@ -189,7 +189,7 @@ impl Unsaid {
     }
 }
 
-impl Words {
+impl RequiredInput {
     /// Whether nothing has to be said.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -236,16 +236,16 @@ mod tests {
         #[case] reason: Option<u32>,
         #[case] ticket: Option<&str>,
         #[case] given: &str,
-        #[case] told: &str,
+        #[case] expected: &str,
     ) {
         let tickets = tickets.iter().map(|text| text.parse().unwrap()).collect();
         let terms = Terms { tickets, reason, ..Terms::default() };
         let ticket = ticket.map(|text| Ticket::new(text).unwrap());
-        match terms.said(ticket.as_ref(), given) {
-            Ok(()) => assert_eq!(told, ""),
+        match terms.check_input(ticket.as_ref(), given) {
+            Ok(()) => assert_eq!(expected, ""),
             Err(unsaid) => {
                 let unsaid = unsaid.to_string();
-                assert!(!told.is_empty() && unsaid.contains(told), "{unsaid}");
+                assert!(!expected.is_empty() && unsaid.contains(expected), "{unsaid}");
                 assert!(unsaid.contains("postern request --") && unsaid.contains("-c postern."));
             }
         }

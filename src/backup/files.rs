@@ -88,7 +88,8 @@ fn pour(
 /// Copies files of a folder that `wanted` names, and lists them; none where there is no folder. A link to a
 /// file, as containers mount a configuration, is copied as that file.
 pub(super) fn copy_folder(
-    (from, to): (&Path, &Path),
+    from: &Path,
+    to: &Path,
     listed_as: &str,
     wanted: impl Fn(&Path) -> bool,
 ) -> Result<Vec<Entry>, FileError> {

@@ -57,8 +57,8 @@ pub async fn make(
     files.extend(keys(config, root)?);
     files.extend(configuration(config, root)?);
     if with_recordings {
-        let pair = (&*config.gateway.recordings, &*root.join(RECORDINGS));
-        files.extend(copy_folder(pair, RECORDINGS, |path| has_ending(path, "rec"))?);
+        let (from, to) = (&config.gateway.recordings, root.join(RECORDINGS));
+        files.extend(copy_folder(from, &to, RECORDINGS, |path| has_ending(path, "rec"))?);
     }
     files.sort_by(|one, other| one.path.cmp(&other.path));
     let manifest = Manifest::new(now, store, files);
@@ -83,7 +83,7 @@ fn keys(config: &Config, root: &Path) -> Result<Vec<Entry>, BackupError> {
     let state = &config.gateway.state;
     let to = root.join(STATE).join(AUTHORITY);
     let listed = format!("{STATE}/{AUTHORITY}");
-    let mut files = copy_folder((&state.join(AUTHORITY), &to), &listed, is_no_remainder)?;
+    let mut files = copy_folder(&state.join(AUTHORITY), &to, &listed, is_no_remainder)?;
     let vault = state.join(VAULT_KEY);
     if vault.is_file() {
         files.push(one(&vault, root, &format!("{STATE}/{VAULT_KEY}"))?);
@@ -97,7 +97,7 @@ fn configuration(config: &Config, root: &Path) -> Result<Vec<Entry>, BackupError
     let mut files = vec![one(&config.file, root, &format!("{CONFIG}/postern.toml"))?];
     let (to, listed) = (root.join(CONFIG).join("policies"), format!("{CONFIG}/policies"));
     let is_rule = |path: &Path| has_ending(path, "cedar") || has_ending(path, "toml");
-    files.extend(copy_folder((&config.policies.value, &to), &listed, is_rule)?);
+    files.extend(copy_folder(&config.policies.value, &to, &listed, is_rule)?);
     Ok(files)
 }
 

@@ -96,17 +96,17 @@ impl Manifest {
     }
 
     fn read(path: &Path) -> Result<Self, String> {
-        let told = |why: &dyn std::fmt::Display| format!("`{MANIFEST}`: {why}");
-        let size = path.symlink_metadata().map_err(|error| told(&error))?;
+        let fault = |why: &dyn std::fmt::Display| format!("`{MANIFEST}`: {why}");
+        let size = path.symlink_metadata().map_err(|error| fault(&error))?;
         if !size.is_file() || size.len() > MOST_BYTES {
-            return Err(told(&"it is not a file of at most 256 MiB"));
+            return Err(fault(&"it is not a file of at most 256 MiB"));
         }
-        let bytes = fs::read(path).map_err(|error| told(&error))?;
-        let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| told(&error))?;
+        let bytes = fs::read(path).map_err(|error| fault(&error))?;
+        let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| fault(&error))?;
         match manifest.format {
             FORMAT => Ok(manifest),
             other => {
-                Err(told(&format!("it is of format {other}, and this program reads {FORMAT}")))
+                Err(fault(&format!("it is of format {other}, and this program reads {FORMAT}")))
             }
         }
     }
@@ -128,12 +128,12 @@ fn check_path(path: &str) -> Result<(), String> {
 
 /// Every file below a folder. Links are listed like files, so that none goes unseen.
 fn list(folder: &Path, prefix: &str, into: &mut Vec<String>) -> Result<(), String> {
-    let told = |error| format!("`{}`: {error}", folder.display());
-    for entry in fs::read_dir(folder).map_err(told)? {
-        let path = entry.map_err(told)?.path();
+    let fault = |error| format!("`{}`: {error}", folder.display());
+    for entry in fs::read_dir(folder).map_err(fault)? {
+        let path = entry.map_err(fault)?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = format!("{prefix}{}", name.unwrap_or_default());
-        if path.symlink_metadata().map_err(told)?.is_dir() {
+        if path.symlink_metadata().map_err(fault)?.is_dir() {
             list(&path, &format!("{name}/"), into)?;
         } else {
             into.push(name);

@@ -14,7 +14,7 @@ const MOST: usize = 200;
 /// So much of what can't be had is named.
 const NAMED: usize = 5;
 
-/// List what you can reach, your grants and requests, and what waits for your verdict
+/// List what you can reach, your grants and requests, and what waits for your decision
 #[derive(Debug, Args)]
 pub(super) struct Ls {
     #[command(flatten)]
@@ -24,7 +24,7 @@ pub(super) struct Ls {
 /// Ask for access ahead of a connection
 #[derive(Debug, Args)]
 pub(super) struct Request {
-    /// LOGIN@TARGET or LOGIN@TARGET/DATABASE; of several, one verdict counts for all
+    /// LOGIN@TARGET or LOGIN@TARGET/DATABASE; of several, one decision counts for all
     #[arg(required = true)]
     resources: Vec<Resource>,
     /// For how long, such as 1h
@@ -39,7 +39,7 @@ pub(super) struct Request {
     /// From when on: a span from now such as 2h, or 2026-03-01T22:00:00Z
     #[arg(long, value_name = "WHEN")]
     at: Option<String>,
-    /// It is an emergency: without approval, never without a touch, and reviewed afterwards
+    /// It is an emergency: without approval, never without a step-up, and reviewed afterwards
     #[arg(long)]
     break_glass: bool,
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub(super) struct Done {
 /// Make a token for the password field of a client that knows nothing else
 ///
 /// The token alone is printed to standard output: PGPASSWORD=$(postern token app_ro@orders). psql never
-/// asks for a password, since somebody sits there who can confirm, unless it is told to by
+/// asks for a password, since somebody sits there who can confirm, unless it is made to by
 /// PGOPTIONS='-c postern.auth=token'.
 #[derive(Debug, Args)]
 pub(super) struct Token {
@@ -138,7 +138,7 @@ pub(super) struct Grant {
 
 impl Grant {
     /// Until when, in words.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn term(&self) -> String {
         if let Some(starts_at) = &self.starts_at {
             return format!("{} from {} on", self.ttl, moment(starts_at));
         }
@@ -167,7 +167,7 @@ impl Ls {
             let text = reachable(&read::<Vec<Target>>(&targets)?)
                 + &granted(&read_all(&grants)?)
                 + &asked("Waiting for others", &read_all(&requests)?)
-                + &asked("Waiting for your verdict", &read_all(&inbox)?);
+                + &asked("Waiting for your decision", &read_all(&inbox)?);
             Ok(if text.is_empty() { "nothing can be asked for here\n".into() } else { text })
         })
     }
@@ -221,7 +221,7 @@ impl Login {
 fn granted(grants: &[Grant]) -> String {
     let rows: Vec<_> = grants
         .iter()
-        .map(|grant| vec![grant.id.clone(), grant.resource.clone(), grant.told()])
+        .map(|grant| vec![grant.id.clone(), grant.resource.clone(), grant.term()])
         .collect();
     section("Granted to you", &["grant", "what", "how long"], &rows)
 }
@@ -254,12 +254,12 @@ impl Request {
         });
         let key = uuid::Uuid::new_v4().to_string();
         let answer = client()?.post(&["requests"], &body, Some(&key)).await?;
-        show(self.shape, &answer, || told(&answer))
+        show(self.shape, &answer, || outcome(&answer))
     }
 }
 
 /// What became of a request, in words.
-pub(super) fn told(answer: &Value) -> Result<String, Failure> {
+pub(super) fn outcome(answer: &Value) -> Result<String, Failure> {
     let asked: Asked = read(answer.get("request").unwrap_or(answer))?;
     let also = answer.get("also").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let given = answer.get("grant").filter(|grant| grant.is_object());
@@ -267,8 +267,8 @@ pub(super) fn told(answer: &Value) -> Result<String, Failure> {
     if !given.is_empty() {
         let verb = if asked.extends.is_some() { "extended" } else { "granted" };
         let lines = given.iter().map(|grant| {
-            let (resource, told) = (plain(&grant.resource), grant.told());
-            format!("{verb} {resource}, {told} ({})\n", plain(&grant.id))
+            let (resource, term) = (plain(&grant.resource), grant.term());
+            format!("{verb} {resource}, {term} ({})\n", plain(&grant.id))
         });
         return Ok(lines.collect());
     }
@@ -289,7 +289,7 @@ impl Withdraw {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let path = ["requests", self.id.as_str(), "withdraw"];
         let answer = client()?.post(&path, &Value::Null, None).await?;
-        show(self.shape, &answer, || told(&answer))
+        show(self.shape, &answer, || outcome(&answer))
     }
 }
 
@@ -314,8 +314,9 @@ pub(super) async fn only_grant(client: &Client) -> Result<String, Failure> {
         several => {
             let named = |grant: &Grant| format!("{} ({})", grant.id, grant.resource);
             let named: Vec<String> = several.iter().map(named).collect();
-            let told = format!("you have several live grants, so name one: {}", named.join(", "));
-            Err(Failure::Conflict(plain(&told)))
+            let message =
+                format!("you have several live grants, so name one: {}", named.join(", "));
+            Err(Failure::Conflict(plain(&message)))
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::terminal::{self, moment, plain};
 
 /// Read the audit log, newest first, or what it tells of one thing
 ///
-/// Every event is told in words; `--json` has all that is known of it.
+/// Every event is described in words; `--json` has all that is known of it.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Audit {
@@ -43,7 +43,7 @@ pub(super) struct Lock {
     /// principal:NAME, group:NAME, device:ID, target:NAME or login:LOGIN@TARGET
     #[arg(value_parser = subject)]
     subject: Subject,
-    /// Why; the locked are told
+    /// Why; the locked read it
     #[arg(long)]
     reason: String,
     /// For how long, such as 8h; without, until it is lifted
@@ -85,7 +85,8 @@ struct Event {
     id: i64,
     at: String,
     kind: String,
-    told: String,
+    #[serde(rename = "told")]
+    summary: String,
 }
 
 impl Audit {
@@ -106,21 +107,22 @@ impl AuditShow {
     async fn run(self) -> Result<(), Failure> {
         let answer = client()?.get(&["audit", &self.about], &[]).await?;
         show(self.shape, &answer, || {
-            let story: Story = read(&answer)?;
-            let lines = story.told.iter().map(|line| format!("{}\n", plain(line)));
+            let timeline: Timeline = read(&answer)?;
+            let lines = timeline.lines.iter().map(|line| format!("{}\n", plain(line)));
             Ok(lines.collect())
         })
     }
 }
 
 #[derive(Deserialize)]
-struct Story {
-    told: Vec<String>,
+struct Timeline {
+    #[serde(rename = "told")]
+    lines: Vec<String>,
 }
 
 impl Event {
     fn row(&self) -> Vec<String> {
-        vec![self.id.to_string(), moment(&self.at), self.kind.clone(), self.told.clone()]
+        vec![self.id.to_string(), moment(&self.at), self.kind.clone(), self.summary.clone()]
     }
 }
 

@@ -58,7 +58,7 @@ impl Backup {
         let now = Clock::system().now();
         let made = backup::make(&config, &self.to, self.recordings, now).await?;
         let Made { folder, manifest } = &made;
-        show(self.shape, &told(manifest), || {
+        show(self.shape, &to_json(manifest), || {
             Ok(format!(
                 "{} holds {}.\nIt holds the gateway's private keys: keep it encrypted, and away from the \
                  gateway.\n",
@@ -73,7 +73,7 @@ impl Restore {
     pub(super) async fn run(self) -> Result<(), Failure> {
         if self.check {
             let manifest = backup::check(&self.from).await?;
-            return show(self.shape, &told(&manifest), || {
+            return show(self.shape, &to_json(&manifest), || {
                 Ok(format!("{} is whole: {}.\n", self.from.display(), describe(&manifest)))
             });
         }
@@ -81,7 +81,7 @@ impl Restore {
         let way = Way { replace: self.replace, up_to_date: self.up_to_date };
         let now = Clock::system().now();
         let restored = backup::restore(&config, &self.from, way, now).await?;
-        show(self.shape, &told(&restored.manifest), || Ok(self.report(&config, &restored)))
+        show(self.shape, &to_json(&restored.manifest), || Ok(self.report(&config, &restored)))
     }
 
     fn report(&self, config: &Config, restored: &Restored) -> String {
@@ -119,7 +119,7 @@ fn describe(manifest: &Manifest) -> String {
     )
 }
 
-fn told(manifest: &Manifest) -> serde_json::Value {
+fn to_json(manifest: &Manifest) -> serde_json::Value {
     json!({
         "made_at": manifest.made_at.to_string(), "version": manifest.version,
         "files": manifest.count(), "bytes": manifest.bytes(), "store": manifest.store,

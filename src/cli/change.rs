@@ -4,7 +4,7 @@ use clap::Args;
 use policies::{GrantId, RequestId, Ticket, Ttl};
 use serde_json::json;
 
-use super::access::{only_grant, told};
+use super::access::{only_grant, outcome};
 use super::{Failure, Shape, client, show};
 
 /// Change a request of yours while it waits; whoever has said yes is asked again
@@ -36,7 +36,7 @@ pub(super) struct Edit {
 
 /// Ask for more time on a grant of yours, before its end
 ///
-/// The same rules decide as when you asked: where they want approval or a touch, they want it again.
+/// The same rules decide as when you asked: where they want approval or a step-up, they want it again.
 #[derive(Debug, Args)]
 pub(super) struct Extend {
     /// The grant; may be left out where there is only one
@@ -58,7 +58,7 @@ impl Edit {
             "no_ticket": self.no_ticket, "at_once": self.now,
         });
         let answer = client()?.post(&["requests", self.id.as_str(), "edit"], &body, None).await?;
-        show(self.shape, &answer, || told(&answer))
+        show(self.shape, &answer, || outcome(&answer))
     }
 }
 
@@ -71,6 +71,6 @@ impl Extend {
         };
         let body = json!({ "ttl": self.span, "reason": self.reason });
         let answer = client.post(&["grants", &id, "extend"], &body, None).await?;
-        show(self.shape, &answer, || told(&answer))
+        show(self.shape, &answer, || outcome(&answer))
     }
 }

@@ -46,17 +46,17 @@ impl Confirm {
         let code = json!({ "code": self.code });
         let mut hold: Hold = read(&client.post(&["holds", "lookup"], &code, None).await?)?;
         if self.reason.is_some() || self.ticket.is_some() {
-            let said = json!({
+            let body = json!({
                 "code": self.code, "digest": hold.digest,
                 "reason": self.reason.as_ref().unwrap_or(&hold.reason),
                 "ticket": self.ticket.as_ref().map(Ticket::as_str).or(hold.ticket.as_deref()),
             });
-            hold = read(&client.post(&["holds", "say"], &said, None).await?)?;
+            hold = read(&client.post(&["holds", "say"], &body, None).await?)?;
         }
         terminal::note(&hold.statement());
         agree("Is this connection yours?", self.yes)?;
-        let said = json!({ "code": self.code, "digest": hold.digest });
-        let answer = client.post(&["holds", "confirm"], &said, None).await?;
+        let body = json!({ "code": self.code, "digest": hold.digest });
+        let answer = client.post(&["holds", "confirm"], &body, None).await?;
         show(self.shape, &answer, || {
             Ok(format!("confirmed: the connection to {} goes on as you\n", plain(&hold.resource)))
         })

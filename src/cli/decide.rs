@@ -4,7 +4,7 @@ use clap::Args;
 use policies::{GrantId, RequestId, Ttl};
 use serde_json::json;
 
-use super::access::{Asked, told};
+use super::access::{Asked, outcome};
 use super::{Failure, Shape, agree, client, facts, read, show};
 use crate::terminal::{self, moment};
 
@@ -28,7 +28,7 @@ pub(super) struct Approve {
 pub(super) struct Deny {
     /// The request
     id: RequestId,
-    /// Why; the one who asks is told
+    /// Why; the one who asks reads it
     #[arg(long)]
     reason: String,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub(super) struct Deny {
 pub(super) struct Revoke {
     /// The grant
     id: GrantId,
-    /// Why; the holder is told
+    /// Why; the holder reads it
     #[arg(long)]
     reason: String,
     #[command(flatten)]
@@ -58,7 +58,7 @@ impl Approve {
         let body = json!({ "digest": asked.digest, "shorten": self.shorten });
         let path = ["requests", self.id.as_str(), "approve"];
         let answer = client.post(&path, &body, None).await?;
-        show(self.shape, &answer, || told(&answer))
+        show(self.shape, &answer, || outcome(&answer))
     }
 }
 
@@ -84,7 +84,7 @@ impl Deny {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let path = ["requests", self.id.as_str(), "deny"];
         let answer = client()?.post(&path, &json!({ "reason": self.reason }), None).await?;
-        show(self.shape, &answer, || told(&answer))
+        show(self.shape, &answer, || outcome(&answer))
     }
 }
 

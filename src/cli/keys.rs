@@ -98,8 +98,8 @@ async fn add(file: &Path, name: Option<String>, shape: Shape) -> Result<(), Fail
     let offer = json!({ "public_key": line });
     let wanted = read(&client.post(&["ssh-keys", "challenge"], &offer, None).await?)?;
     let signature = sign::sign(&wanted, &gateway, file).await?;
-    let wish = json!({ "challenge": wanted.challenge, "signature": signature, "name": name });
-    let answer = client.post(&["ssh-keys"], &wish, None).await?;
+    let body = json!({ "challenge": wanted.challenge, "signature": signature, "name": name });
+    let answer = client.post(&["ssh-keys"], &body, None).await?;
     show(shape, &answer, || {
         let Added { key, confirm_at } = read(&answer)?;
         let (name, print) = (plain(&key.name), plain(&key.fingerprint));
@@ -135,11 +135,11 @@ fn public_key(file: &Path) -> Result<String, Failure> {
     let opened = std::fs::File::open(file).map_err(Failure::io(action.clone()))?;
     opened.take(LONGEST).read_to_string(&mut text).map_err(Failure::io(action))?;
     if text.contains("PRIVATE KEY") {
-        let told = format!(
+        let message = format!(
             "{} holds a private key, which nobody else may see: name the file beside it that ends in .pub",
             file.display()
         );
-        return Err(Failure::Usage(told));
+        return Err(Failure::Usage(message));
     }
     Ok(text.trim().to_owned())
 }

@@ -193,12 +193,12 @@ fn services(home: &Home) -> String {
 impl Logout {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let home = Home::find()?;
-        let told = match Client::signed_in(&home) {
+        let answer = match Client::signed_in(&home) {
             Ok(client) => client.post(&["logout"], &Value::Null, None).await.map(drop),
             Err(error) => Err(error),
         };
         home.forget()?;
-        match told {
+        match answer {
             Ok(()) => {
                 Ok(terminal::print("signed out: token and certificate are dead, and removed\n")?)
             }
@@ -211,7 +211,7 @@ impl Logout {
             }
             Err(error) => {
                 terminal::note(
-                    "the gateway was not told, so a copy of the token or the certificate is good \
+                    "the gateway does not know, so a copy of the token or the certificate is good \
                      until it ends by itself; an admin can end it with `postern logins`:",
                 );
                 Err(error.into())
@@ -230,8 +230,8 @@ mod tests {
     fn an_address_without_a_scheme_is_told_with_one() {
         assert!(address("https://gate.example.com").is_ok());
         for text in ["gate.example.com", "gate.example.com:7443", "/", ""] {
-            let told = address(text).unwrap_err();
-            assert!(told.contains(&format!("`https://{text}`")), "{told}");
+            let message = address(text).unwrap_err();
+            assert!(message.contains(&format!("`https://{text}`")), "{message}");
         }
     }
 

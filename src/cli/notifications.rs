@@ -1,4 +1,4 @@
-//! For admins: `notifications`: what people were told, what nobody took, and a test of each channel.
+//! For admins: `notifications`: the messages to people, which of them failed, and a test of each channel.
 
 use clap::{Args, Subcommand};
 use control::WebhookSecret;
@@ -54,7 +54,7 @@ struct Replay {
     id: String,
 }
 
-/// List the channels by which people are told
+/// List the channels that messages go out by
 #[derive(Debug, Args)]
 struct Channels {
     #[command(flatten)]

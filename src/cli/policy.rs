@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use policies::Timestamp;
 
 use super::Failure;
-use crate::policy::{Folder, Scene};
+use crate::policy::{Folder, PolicyContext};
 
 /// Write rules: check them, test them, and see what they mean
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ enum Command {
 
 /// Which configuration rules are read with.
 #[derive(Debug, Args)]
-struct World {
+struct ContextArgs {
     /// The configuration; without, `postern.toml` beside the rules or above them
     #[arg(long, value_name = "FILE", env = "POSTERN_CONFIG")]
     config: Option<PathBuf>,
@@ -52,17 +52,17 @@ impl Policy {
     }
 }
 
-impl World {
-    fn scene(&self, beside: Option<&Path>) -> Result<Scene, Failure> {
-        Ok(Scene::find(self.config.as_deref(), beside)?)
+impl ContextArgs {
+    fn load(&self, beside: Option<&Path>) -> Result<PolicyContext, Failure> {
+        Ok(PolicyContext::find(self.config.as_deref(), beside)?)
     }
 
-    /// A folder of rules and its scene: the one that is named, or the one of the configuration.
-    fn rules(&self, folder: Option<&Path>) -> Result<(Folder, Scene), Failure> {
-        let scene = self.scene(folder)?;
-        let place = folder.map(Path::to_owned).or_else(|| scene.policies.clone());
+    /// A folder of rules and their context: the one that is named, or the one of the configuration.
+    fn rules(&self, folder: Option<&Path>) -> Result<(Folder, PolicyContext), Failure> {
+        let context = self.load(folder)?;
+        let place = folder.map(Path::to_owned).or_else(|| context.policies.clone());
         let place = place.ok_or_else(|| Failure::Usage("name the folder of the rules".into()))?;
-        Ok((Folder::load(&place)?, scene))
+        Ok((Folder::load(&place)?, context))
     }
 }
 

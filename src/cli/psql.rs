@@ -36,7 +36,7 @@ pub(super) struct Psql {
     /// The ticket that it is for, such as OPS-12
     #[arg(long)]
     ticket: Option<Ticket>,
-    /// What psql is told
+    /// Arguments of psql
     #[arg(last = true)]
     arguments: Vec<String>,
 }

@@ -2,7 +2,7 @@
 //!
 //! A session over Postgres is shown as statements, one over SSH as commands, file operations, what the
 //! terminal showed, and the streams of programs without one. All of that was written by others, and is made
-//! harmless.
+//! cleaned of control sequences.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, IsTerminal, Seek, Stdout, Write};
@@ -17,7 +17,7 @@ use policies::SessionId;
 
 use super::{Failure, Shape, client};
 use crate::terminal::{Paint, json_text};
-use ssh::Teller;
+use ssh::SshRenderer;
 pub(super) use style::proof;
 use style::{Closing, List, Style};
 
@@ -40,7 +40,7 @@ pub(super) struct Replay {
     /// Play the terminal in time, so many times as fast; pauses are cut to two seconds
     #[arg(long, value_name = "TIMES", value_parser = speed, conflicts_with = "json")]
     speed: Option<f64>,
-    /// Write the terminal as asciicast v2, for other players; it is as it was, and not made harmless
+    /// Write the terminal as asciicast v2, for other players; it is as it was, with every control sequence
     #[arg(long, conflicts_with_all = ["json", "speed"])]
     asciicast: bool,
     /// The channel to write, where it is not the first with a terminal
@@ -66,8 +66,8 @@ impl Replay {
         match tail {
             Tail::Sealed | Tail::Open | Tail::Torn { .. } => Ok(()),
             Tail::Broken { offset: 0 } => {
-                let told = "this is no recording, or its very beginning was changed";
-                Err(Failure::Failed(told.into()))
+                let message = "this is no recording, or its very beginning was changed";
+                Err(Failure::Failed(message.into()))
             }
             Tail::Broken { offset } => Err(Failure::Failed(format!(
                 "the recording is damaged or was changed at byte {offset}"
@@ -143,7 +143,7 @@ struct Playback {
     style: Style,
     shown: u64,
     list: List,
-    teller: Teller,
+    renderer: SshRenderer,
     speed: Option<f64>,
     /// When the event before this one happened.
     before: u64,
@@ -151,9 +151,9 @@ struct Playback {
 
 impl Playback {
     fn new(style: Style, speed: Option<f64>) -> Self {
-        let teller = Teller::new(Paint::for_stdout(), io::stdout().is_terminal());
+        let renderer = SshRenderer::new(Paint::for_stdout(), io::stdout().is_terminal());
         let out = BufWriter::new(io::stdout());
-        Self { out, style, shown: 0, list: List::Statements, teller, speed, before: 0 }
+        Self { out, style, shown: 0, list: List::Statements, renderer, speed, before: 0 }
     }
 
     fn play(mut self, mut reader: Reader<BufReader<File>>) -> Result<Tail, Failure> {
@@ -174,7 +174,7 @@ impl Playback {
         }
         fold.finish();
         self.release(&mut fold)?;
-        let left = self.teller.finish();
+        let left = self.renderer.finish();
         self.print(left)?;
         let (list, shown) = (self.list, self.shown);
         let tail = reader.tail().unwrap_or(Tail::Broken { offset: 0 });
@@ -195,7 +195,7 @@ impl Playback {
     fn ssh(&mut self, event: &Event<'_>, ssh: &Ssh<'_>) -> Result<(), Failure> {
         let text = match self.style {
             Style::Json => self.list.item(&serde_json::json!(event), self.shown == 0),
-            Style::Text(_) => self.teller.tell(event.t, ssh),
+            Style::Text(_) => self.renderer.render(event.t, ssh),
         };
         self.shown += 1;
         self.wait(event.t)?;

@@ -58,7 +58,7 @@ impl Sessions {
         let client = client()?;
         if let Some(id) = &self.id {
             let session = client.get(&["sessions", id.as_str()], &[]).await?;
-            return show(self.shape, &session, || Ok(read::<Session>(&session)?.told()));
+            return show(self.shape, &session, || Ok(read::<Session>(&session)?.describe()));
         }
         let mut query = vec![("scope", if self.all { "all" } else { "mine" })];
         if self.live {
@@ -101,11 +101,11 @@ impl Session {
         if self.live { "live".into() } else { self.end.clone().unwrap_or_else(|| "ended".into()) }
     }
 
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         let detail = self.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
         let ended = self.ended_at.as_deref().map(moment).unwrap_or_default();
-        // What is counted is told at the end.
-        let counted = |told: String| if self.live { String::new() } else { told };
+        // The counts come at the end.
+        let counted = |number: String| if self.live { String::new() } else { number };
         let bytes = counted(format!("{} in, {} out", self.bytes_in, self.bytes_out));
         let rows = [
             ("session", self.id.clone()),

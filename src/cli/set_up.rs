@@ -54,7 +54,7 @@ enum Format {
 /// Run a whole gateway here, with a real Postgres behind it and lines to paste
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// Play the story with the real psql, check every step, and end
+    /// Run each step with the real psql and ssh, check it, and end
     #[arg(long)]
     script: bool,
 }

@@ -24,7 +24,7 @@ pub struct Waiting {
     client: Client,
     url: Url,
     device: DeviceId,
-    wish: NewRequest,
+    key_request: NewRequest,
     codes: Codes,
 }
 
@@ -42,11 +42,11 @@ struct Codes {
 /// # Errors
 /// Where the gateway can't be reached or says no.
 pub async fn begin(home: &Home, url: Url, ca_pem: Option<&[u8]>) -> Result<Waiting, ClientError> {
-    let (device, wish) = (device(home)?, NewRequest::generate()?);
+    let (device, key_request) = (device(home)?, NewRequest::generate()?);
     let client = Client::anonymous(&url, ca_pem)?;
-    let body = json!({ "device": device.as_str(), "csr": wish.csr_pem });
+    let body = json!({ "device": device.as_str(), "csr": key_request.csr_pem });
     let codes = understood(client.post(&["device"], &body, None).await?)?;
-    Ok(Waiting { client, url, device, wish, codes })
+    Ok(Waiting { client, url, device, key_request, codes })
 }
 
 impl Waiting {
@@ -81,7 +81,7 @@ impl Waiting {
             tokio::time::sleep(Duration::from_secs(interval)).await;
             match self.client.post(&["device", "token"], &body, None).await {
                 Ok(answer) => {
-                    let (url, device, key) = (self.url, self.device, self.wish.key_pem);
+                    let (url, device, key) = (self.url, self.device, self.key_request.key_pem);
                     return save(home, Fresh { url, device, key, answer });
                 }
                 Err(error) => match Reply::of(error)? {
@@ -133,14 +133,14 @@ mod tests {
 
     #[test]
     fn a_terminal_asks_again_where_it_should_and_nowhere_else() {
-        let told = |error: &str| {
+        let parsed = |error: &str| {
             let body = format!(r#"{{"error":"{error}","detail":"d","title":"t"}}"#);
             Reply::of(ClientError::Problem(Problem::read(400, body.as_bytes())))
         };
-        assert_eq!(told("authorization_pending").unwrap(), Reply::Pending);
-        assert_eq!(told("slow_down").unwrap(), Reply::SlowDown);
-        assert!(matches!(told("access_denied"), Err(ClientError::Disowned)));
-        assert!(matches!(told("expired_token"), Err(ClientError::Unanswered)));
-        assert!(matches!(told("server_error"), Err(ClientError::Problem(_))));
+        assert_eq!(parsed("authorization_pending").unwrap(), Reply::Pending);
+        assert_eq!(parsed("slow_down").unwrap(), Reply::SlowDown);
+        assert!(matches!(parsed("access_denied"), Err(ClientError::Disowned)));
+        assert!(matches!(parsed("expired_token"), Err(ClientError::Unanswered)));
+        assert!(matches!(parsed("server_error"), Err(ClientError::Problem(_))));
     }
 }

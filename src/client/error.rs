@@ -56,7 +56,7 @@ pub enum ClientError {
 
 /// A refusal as the gateway words it (RFC 9457, or RFC 6749 where a token is exchanged).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Error)]
-#[error("{}", self.told())]
+#[error("{}", self.message())]
 pub struct Problem {
     /// The HTTP status.
     #[serde(default)]
@@ -89,7 +89,7 @@ impl Problem {
     }
 
     /// The detail says it all where we did something wrong; where the gateway did, its title says so.
-    fn told(&self) -> String {
+    fn message(&self) -> String {
         let (title, detail) = (plain(&self.title), plain(&self.detail));
         match (title.is_empty(), detail.is_empty()) {
             (_, true) => title,

@@ -60,12 +60,12 @@ struct Target {
 /// Where the gateway can't be reached or says no, or nothing can be saved.
 pub async fn login(home: &Home, offer: Offer) -> Result<Session, ClientError> {
     let device = device(home)?;
-    let wish = NewRequest::generate()?;
+    let key_request = NewRequest::generate()?;
     let client = Client::anonymous(&offer.url, offer.ca_pem.as_deref())?;
     let code = offer.code.expose_secret();
-    let body = json!({ "code": code, "device": device.as_str(), "csr": wish.csr_pem });
+    let body = json!({ "code": code, "device": device.as_str(), "csr": key_request.csr_pem });
     let answer = client.post(&["login"], &body, None).await?;
-    save(home, Fresh { url: offer.url, device, key: wish.key_pem, answer })
+    save(home, Fresh { url: offer.url, device, key: key_request.key_pem, answer })
 }
 
 /// What a gateway answered to somebody who has just signed in, and the key that they made for it.
@@ -112,11 +112,11 @@ pub async fn renew(home: &Home, now: jiff::Timestamp) -> Result<Session, ClientE
     if until.is_some_and(|until: jiff::Timestamp| until.duration_since(now) > SOON) {
         return Ok(session);
     }
-    let wish = NewRequest::generate()?;
-    let body = json!({ "csr": wish.csr_pem, "device": session.device.as_str() });
+    let key_request = NewRequest::generate()?;
+    let body = json!({ "csr": key_request.csr_pem, "device": session.device.as_str() });
     let answer = Client::signed_in(home)?.post(&["certificate"], &body, None).await?;
     let certificate: Certificate = understood(answer)?;
-    home.save_certificate(&wish.key_pem, &certificate.pem)?;
+    home.save_certificate(&key_request.key_pem, &certificate.pem)?;
     let session = Session { certificate_until: Some(certificate.not_after), ..session };
     home.save(&session)?;
     Ok(session)

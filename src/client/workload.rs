@@ -46,7 +46,7 @@ struct Target {
 /// # Errors
 /// Where the gateway can't be reached or says no, or nothing can be saved.
 pub async fn exchange(home: &Home, proof: &Proof) -> Result<String, ClientError> {
-    let wish = request(home)?;
+    let new_key = request(home)?;
     let client = Client::anonymous(&proof.url, proof.ca_pem.as_deref())?;
     let fields = [
         ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
@@ -54,12 +54,12 @@ pub async fn exchange(home: &Home, proof: &Proof) -> Result<String, ClientError>
         ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
         ("requested_token_type", "urn:postern:token-type:client-certificate"),
         ("workload", &proof.workload),
-        ("csr", &wish.csr_pem),
+        ("csr", &new_key.csr_pem),
     ];
     let issued: Issued = understood(client.send_form(&["token-exchange"], &fields).await?)?;
     let gateway = issued.gateway.map(checked).transpose()?;
     home.save_authority(&issued.ca_pem)?;
-    home.save_certificate(&wish.key_pem, &issued.access_token)?;
+    home.save_certificate(&new_key.key_pem, &issued.access_token)?;
     if let Some(gateway) = &gateway {
         let targets = issued.targets.into_iter().map(|target| (target.name, target.databases));
         home.save_services(gateway, &targets.collect::<Vec<_>>())?;

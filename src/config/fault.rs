@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, where, and how to mend it.
+//! What is wrong with a configuration, where, and how to fix it.
 //!
 //! A [`Fault`] points at a [`Site`]: file, line, column, and the line itself with a caret. A
 //! [`Faults`] is never one fault out of several: whoever reads a configuration reports all that is
@@ -95,7 +95,7 @@ impl Fault {
 
     /// The fault with what to do about it.
     #[must_use]
-    pub fn mend(mut self, remedy: impl Into<String>) -> Self {
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
@@ -108,7 +108,7 @@ impl fmt::Display for Fault {
             write!(f, "\n{spot}")?;
         }
         match &self.remedy {
-            Some(remedy) => write!(f, "\n  to mend it: {remedy}"),
+            Some(remedy) => write!(f, "\n  to fix it: {remedy}"),
             None => Ok(()),
         }
     }
@@ -194,10 +194,10 @@ mod tests {
     #[test]
     fn a_fault_shows_place_line_caret_and_remedy() {
         let site = Site::at(&"postern.toml".into(), 12, 5, 3, "\tab üüü = 1");
-        let fault = Fault::new(site, "`üüü` is no key").mend("remove it");
-        let told = "postern.toml:12:5: `üüü` is no key\n  \
-                    12 |  ab üüü = 1\n     |     ^^^\n  to mend it: remove it";
-        assert_eq!(fault.to_string(), told);
+        let fault = Fault::new(site, "`üüü` is no key").with_remedy("remove it");
+        let expected = "postern.toml:12:5: `üüü` is no key\n  \
+                    12 |  ab üüü = 1\n     |     ^^^\n  to fix it: remove it";
+        assert_eq!(fault.to_string(), expected);
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Field for SocketAddr {
                 "`{}` is not an IP address and a port",
                 text.chars().take(80).collect::<String>().escape_debug()
             );
-            value.fault_to_mend(message, address_advice(text));
+            value.fault_with_remedy(message, address_advice(text));
         }
         parsed
     }
@@ -142,7 +142,7 @@ impl Field for Endpoint {
         if endpoint.is_none() {
             let message = format!("`{}` is not a host and a port", text.escape_debug());
             let remedy = "write it as `db.internal:5432`, `10.0.0.7:5432` or `[2001:db8::7]:5432`";
-            value.fault_to_mend(message, remedy);
+            value.fault_with_remedy(message, remedy);
         }
         endpoint
     }
@@ -198,7 +198,7 @@ impl Field for GatewayHost {
         let message = format!("`{}` is not the gateway's host name", text.escape_debug());
         let remedy = "write a DNS name in lower case such as `gate.example.com`: targets get names \
                       below it";
-        value.fault_to_mend(message, remedy);
+        value.fault_with_remedy(message, remedy);
         None
     }
 }
@@ -214,7 +214,7 @@ impl Field for Url {
             Err(error) => error.to_string(),
         };
         let message = format!("`{}` can't be used: {problem}", text.escape_debug());
-        value.fault_to_mend(message, "write it as `https://gate.example.com`");
+        value.fault_with_remedy(message, "write it as `https://gate.example.com`");
         None
     }
 }
@@ -288,7 +288,7 @@ pub(super) fn unknown_word(value: Value<'_>, word: &str, known: &[&'static str])
             _ => format!("write one of `{listed}`"),
         },
     };
-    value.fault_to_mend(message, mended);
+    value.fault_with_remedy(message, mended);
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use control::{AttestationRoots, Inventory, Secrets, WebhookSecret};
 use policies::{IssuerName, Principal, PrincipalId, Quorum};
 
 use super::fault::{Fault, Faults};
-use super::gather::Gathered;
+use super::resolve::Resolver;
 use super::rules::rules;
 use super::secrets::{self, Environment};
 use super::sections::{ApiTls, IdentityFiles};
@@ -39,26 +39,26 @@ impl Config {
     /// Everything that is wrong with them.
     pub fn inventory_in(&self, environment: &Environment) -> Result<Inventory, Faults> {
         let mut faults = Vec::new();
-        let rules = rules(&self.policies, &self.world(), &mut faults);
-        let mut gathered = Gathered { environment, secrets: Secrets::default(), faults };
+        let rules = rules(&self.policies, &self.directory(), &mut faults);
+        let mut resolver = Resolver { environment, secrets: Secrets::default(), faults };
         let mut targets = control::Shared::<BTreeMap<_, _>>::default();
         for (name, target) in &self.targets {
-            let ready = gathered.target(target);
+            let ready = resolver.target(target);
             targets.insert(name.clone(), ready);
         }
         let issuers = self.issuers.iter().map(|(name, issuer)| {
-            let ready = gathered.issuer(name, issuer);
+            let ready = resolver.issuer(name, issuer);
             (name.clone(), ready)
         });
         let issuers: control::Shared<_> = issuers.collect();
         let channels = self.channels.iter().filter_map(|(name, channel)| {
-            let ready = gathered.channel(name, channel)?;
+            let ready = resolver.channel(name, channel)?;
             Some((name.clone(), ready))
         });
         let channels: control::Shared<_> = channels.collect();
-        let ticket_secrets = gathered.ticket_secrets(self.workflow.ticket_secret.as_ref());
-        let context = gathered.context(&self.organisation);
-        let Gathered { secrets, faults, .. } = gathered;
+        let ticket_secrets = resolver.ticket_secrets(self.workflow.ticket_secret.as_ref());
+        let context = resolver.context(&self.organisation);
+        let Resolver { secrets, faults, .. } = resolver;
         Faults::none_in(faults)?;
         let Some(rules) = rules else {
             return Err(Fault::new(self.policies.site.clone(), "there are no rules").into());
@@ -144,8 +144,8 @@ impl Config {
     pub fn attestation_roots(&self) -> Result<Option<AttestationRoots>, Faults> {
         let Some(file) = &self.passkeys.roots else { return Ok(None) };
         let fault = |why: String| {
-            let told = format!("`{}`: {why}", file.value.display());
-            Fault::new(file.site.clone(), told).mend("name a file of certificates in PEM")
+            let message = format!("`{}`: {why}", file.value.display());
+            Fault::new(file.site.clone(), message).with_remedy("name a file of certificates in PEM")
         };
         let text =
             std::fs::read_to_string(&file.value).map_err(|error| fault(error.to_string()))?;
@@ -163,16 +163,16 @@ impl Config {
         ))
     }
 
-    /// What is allowed, but hardly meant.
+    /// What is allowed, but probably a mistake.
     #[must_use]
     pub fn warnings(&self, inventory: &Inventory) -> Vec<String> {
-        let (world, rosters) = (self.world(), &self.organisation.rosters);
+        let (directory, rosters) = (self.directory(), &self.organisation.rosters);
         let quorums = inventory.rules.quorums();
         let open = quorums.filter(|(_, quorum)| {
-            world.is_open(&quorum.group) && !rosters.contains_key(&quorum.group)
+            directory.is_open(&quorum.group) && !rosters.contains_key(&quorum.group)
         });
         let few = open.filter_map(|(rule, Quorum { group, count })| {
-            let there = world.members(group);
+            let there = directory.members(group);
             (there < usize::from(*count)).then(|| {
                 format!(
                     "rule `{rule}` wants {count} of {group}, and the configuration has {there} of \

@@ -138,7 +138,7 @@ fn bearer(section: &mut Section<'_>, client_id: Option<&str>) -> Option<Bearer> 
     let (audience, scope) = (section.value("bearer_audience"), section.value("bearer_scope"));
     let Some(named) = audience else {
         if let Some(scope) = scope {
-            scope.fault_to_mend(
+            scope.fault_with_remedy(
                 "`bearer_scope` counts for nothing without `bearer_audience`",
                 "write that too, or remove this",
             );
@@ -147,7 +147,7 @@ fn bearer(section: &mut Section<'_>, client_id: Option<&str>) -> Option<Bearer> 
     };
     let audience = String::read(named)?;
     if client_id == Some(audience.as_str()) {
-        named.fault_to_mend(
+        named.fault_with_remedy(
             "`bearer_audience` is the `client_id`, so that id tokens would pass for access tokens",
             "give the gateway a name of its own as a resource at the issuer, such as \
              `bearer_audience = \"https://gate.example.com\"`",
@@ -162,7 +162,7 @@ fn client_secret(section: &mut Section<'_>, base: &Path) -> Option<ClientSecret>
     let (file, variable) =
         (section.value("client_secret_file"), section.value("client_secret_env"));
     if let (Some(_), Some(second)) = (file, variable) {
-        second.fault_to_mend(
+        second.fault_with_remedy(
             "the secret stands in two places",
             "remove `client_secret_env` or `client_secret_file`",
         );
@@ -200,18 +200,18 @@ pub(super) fn check(
         if before.is_some_and(|name| issuers.keys().any(|issuer| issuer.as_str() == name)) {
             let message = format!("`{id}` is how the issuer's people are called");
             let remedy = "give the person a key without the issuer's name, and name their `oidc`";
-            document.put(Fault::new(person.site.clone(), message).mend(remedy));
+            document.put(Fault::new(person.site.clone(), message).with_remedy(remedy));
         }
         let Some(account) = &person.value.oidc else { continue };
         if !issuers.contains_key(&account.value.issuer) {
             let message = format!("there is no [issuers.{}]", account.value.issuer);
             let remedy = "name one of `[issuers]`, or add it";
-            document.put(Fault::new(account.site.clone(), message).mend(remedy));
+            document.put(Fault::new(account.site.clone(), message).with_remedy(remedy));
         }
         if !taken.insert((&account.value.issuer, &account.value.subject)) {
             let message = "another person is this subject already";
             let remedy = "one account is one person: remove one of the two";
-            document.put(Fault::new(account.site.clone(), message).mend(remedy));
+            document.put(Fault::new(account.site.clone(), message).with_remedy(remedy));
         }
     }
 }
@@ -223,7 +223,7 @@ fn once_each(issuers: &BTreeMap<IssuerName, Issuer>, document: &Document<'_>) {
         if let Some(other) = seen.insert(&issuer.url.value, name) {
             let message = format!("[issuers.{other}] has this address already");
             let remedy = "one issuer has one name here: remove one of the two sections";
-            document.put(Fault::new(issuer.url.site.clone(), message).mend(remedy));
+            document.put(Fault::new(issuer.url.site.clone(), message).with_remedy(remedy));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One `postern.toml`: what `postern up` is told.
+//! One `postern.toml`: what `postern up` reads.
 //!
 //! A text becomes a [`Config`] or [`Faults`], never a bit of both: unknown keys are refused, and
 //! everything that is wrong is reported at once, each with its line. [`Config::load`] looks at the
@@ -8,15 +8,16 @@
 //!
 //! `read` is the machinery, `fields`, `sections` and `target` say what there is to be read.
 
+mod directory;
 mod fault;
 mod fields;
-mod gather;
 mod inventory;
 mod issuer;
 mod nearest;
 mod notify;
 mod organisation;
 mod read;
+mod resolve;
 mod rules;
 mod secrets;
 mod sections;
@@ -24,7 +25,6 @@ mod ssh;
 mod target;
 mod workflow;
 mod workload;
-mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -99,7 +99,7 @@ pub struct Config {
     pub issuers: BTreeMap<IssuerName, Issuer>,
     /// The targets.
     pub targets: BTreeMap<TargetName, Target>,
-    /// By what people are told.
+    /// The channels that messages go out by.
     pub channels: BTreeMap<ChannelName, Channel>,
     /// Its clock, who is on call, and where its tickets are.
     pub organisation: Organisation,
@@ -211,7 +211,7 @@ impl Config {
 fn read_text(path: &Path) -> Result<String, Faults> {
     let fault = |message: String| {
         Fault::new(Site::file(&path.display().to_string()), message)
-            .mend("name another file with `--config`, or mend this one")
+            .with_remedy("name another file with `--config`, or fix this one")
     };
     let size =
         std::fs::metadata(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
@@ -325,7 +325,7 @@ fn once_each<'a>(
                 false => format!("{} is taken already by {}", listener.value, other.value),
             };
             let fault = Fault::new(listener.site.clone(), message);
-            document.put(fault.mend("give each listener a port of its own"));
+            document.put(fault.with_remedy("give each listener a port of its own"));
         }
         seen.push(listener);
     }

@@ -1,4 +1,4 @@
-//! `[notify.NAME]`: by what people are told, and of what.
+//! `[notify.NAME]`: the channels that messages go out by, and which messages.
 //!
 //! What is a secret (the address of a Slack webhook, a signing secret, a password) stands in a file of its
 //! own, and is read with the rest of the inventory, at the start and on every reload.
@@ -17,8 +17,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::Config;
 use super::fault::Fault;
 use super::fields::Endpoint;
-use super::gather::Gathered;
 use super::read::{Located, Section, Value};
+use super::resolve::Resolver;
 use super::sections::path;
 
 const ATTEMPTS: u32 = 15;
@@ -57,7 +57,7 @@ pub struct Channel {
     pub means: Located<Means>,
 }
 
-/// By what people are told.
+/// A channel that messages go out by.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Means {
     /// Signed JSON to a program.
@@ -178,7 +178,7 @@ fn timeout(value: Value<'_>) -> Option<Ttl> {
 fn webhook(section: &mut Section<'_>, base: &Path) -> Option<Means> {
     let (written, file) = (section.value("url"), section.value("url_file"));
     if let (Some(_), Some(second)) = (written, file) {
-        second.fault_to_mend("the address stands in two places", "remove `url` or `url_file`");
+        second.fault_with_remedy("the address stands in two places", "remove `url` or `url_file`");
     }
     if written.is_none() && file.is_none() {
         section.missing("`url` is missing", "url = \"https://hooks.example.com/postern\"");
@@ -192,7 +192,7 @@ fn webhook(section: &mut Section<'_>, base: &Path) -> Option<Means> {
 
 fn slack(section: &mut Section<'_>, base: &Path) -> Option<Means> {
     if let Some(value) = section.value("url") {
-        value.fault_to_mend(
+        value.fault_with_remedy(
             "whoever knows the address of a Slack webhook can write there: it is a secret",
             "write it to a file that only the gateway's user may read, and name that with `url_file`",
         );
@@ -237,7 +237,7 @@ fn email(section: &mut Section<'_>, base: &Path) -> Option<Means> {
     Some(Means::Email { host, port: port.unwrap_or(usual), tls, from: from?, sign_in })
 }
 
-impl Gathered<'_> {
+impl Resolver<'_> {
     /// The channel with all that it names. A fault is put down, and leaves none.
     pub(super) fn channel(
         &mut self,
@@ -308,9 +308,9 @@ impl Gathered<'_> {
         match secrets {
             Ok(secrets) if (1..=MOST_SECRETS).contains(&secrets.len()) => Ok(secrets),
             Ok(_) => {
-                let told = format!("{what} holds none, or more than {MOST_SECRETS} secrets");
+                let message = format!("{what} holds none, or more than {MOST_SECRETS} secrets");
                 let remedy = "write the one that `postern notifications secret` prints into it";
-                Err(Fault::new(file.site.clone(), told).mend(remedy))
+                Err(Fault::new(file.site.clone(), message).with_remedy(remedy))
             }
             Err(error) => Err(Fault::new(file.site.clone(), format!("{what}: {error}"))),
         }

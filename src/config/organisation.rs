@@ -110,7 +110,8 @@ fn zone(value: Value<'_>) -> Option<jiff::tz::TimeZone> {
     let zone = jiff::tz::TimeZone::get(name).ok();
     if zone.is_none() {
         let message = format!("there is no zone `{}`", name.escape_debug());
-        value.fault_to_mend(message, "write a name of the tz database, such as `Europe/Berlin`");
+        value
+            .fault_with_remedy(message, "write a name of the tz database, such as `Europe/Berlin`");
     }
     zone
 }
@@ -128,7 +129,7 @@ fn roster(mut section: Section<'_>, base: &Path) -> Option<Roster> {
         (Some(file), None) => path(file, base).map(|path| Place::File(path.value)),
         (None, Some(url)) => address(url).map(|url| Place::Web(url, bearer)),
         (Some(_), Some(second)) => {
-            second.fault_to_mend("the roster is in two places", "remove `url` or `file`");
+            second.fault_with_remedy("the roster is in two places", "remove `url` or `file`");
             None
         }
         (None, None) => {
@@ -147,7 +148,10 @@ fn tickets(mut section: Section<'_>, base: &Path) -> Option<Tickets> {
     let bearer = section.value("bearer_file").and_then(|value| path(value, base));
     let state = section.value("state").map(pointer);
     if state.is_none() {
-        section.missing("where a ticket's state is isn't said", "state = \"/fields/status/name\"");
+        section.missing(
+            "where a ticket's state is is not configured",
+            "state = \"/fields/status/name\"",
+        );
     }
     let (refresh, keep) = spans(&mut section);
     section.finish();
@@ -161,7 +165,7 @@ fn pointer(value: Value<'_>) -> Option<String> {
         return Some(text);
     }
     let message = format!("`{}` is not a JSON pointer", text.escape_debug());
-    value.fault_to_mend(message, "write it as `/fields/status/name`");
+    value.fault_with_remedy(message, "write it as `/fields/status/name`");
     None
 }
 
@@ -204,7 +208,7 @@ fn fits(value: Value<'_>, url: &Url) -> bool {
     if !encrypted {
         value.fault("`https` is wanted, since what is learned from there decides who gets in");
     } else if !bare {
-        value.fault_to_mend("the address holds a name or a password", "use `bearer_file`");
+        value.fault_with_remedy("the address holds a name or a password", "use `bearer_file`");
     }
     encrypted && bare
 }
@@ -221,7 +225,7 @@ pub(super) fn check(
                 format!("`{group}` is a roster, so nobody is in it by being written down");
             let remedy =
                 format!("take it out of the groups of `{id}`, or rename [rosters.{group}]");
-            document.put(Fault::new(person.site.clone(), message).mend(remedy));
+            document.put(Fault::new(person.site.clone(), message).with_remedy(remedy));
         }
     }
 }

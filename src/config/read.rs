@@ -117,8 +117,8 @@ impl<'d> Value<'d> {
         self.document.fault(self.spanned.span(), message);
     }
 
-    pub(super) fn fault_to_mend(self, message: impl Into<String>, remedy: impl Into<String>) {
-        self.document.put(Fault::new(self.site(), message).mend(remedy));
+    pub(super) fn fault_with_remedy(self, message: impl Into<String>, remedy: impl Into<String>) {
+        self.document.put(Fault::new(self.site(), message).with_remedy(remedy));
     }
 
     /// Faults a value of another type than wanted.
@@ -337,7 +337,7 @@ impl<'d> Section<'d> {
     pub(super) fn missing(&self, message: impl Into<String>, example: &str) {
         let message = format!("{} in [{}]", message.into(), self.path);
         self.document
-            .put(Fault::new(self.site(), message).mend(format!("write `{example}` there")));
+            .put(Fault::new(self.site(), message).with_remedy(format!("write `{example}` there")));
     }
 
     /// Faults what nobody asked for.
@@ -349,7 +349,7 @@ impl<'d> Section<'d> {
             };
             let message = format!("unknown key `{}` {place}", key.escape_debug());
             let fault = Fault::new(self.document.site(span.clone()), message);
-            self.document.put(fault.mend(self.advice(key)));
+            self.document.put(fault.with_remedy(self.advice(key)));
         }
     }
 

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use policies::{Finding, Level, RuleBook, Source, World};
+use policies::{Directory, Finding, Level, RuleBook, Source};
 
 use super::fault::{Fault, Site};
 use super::read::Located;
@@ -15,7 +15,7 @@ use super::read::Located;
 /// Loads every `*.cedar` of the folder, in the order of their names.
 pub(super) fn rules(
     folder: &Located<PathBuf>,
-    world: &World,
+    directory: &Directory,
     faults: &mut Vec<Fault>,
 ) -> Option<RuleBook> {
     let sources = match policy_sources(&folder.value) {
@@ -23,13 +23,13 @@ pub(super) fn rules(
         Err((path, error)) => {
             let message = format!("cannot read `{}`: {error}", path.display());
             let remedy = "policies are the `*.cedar` files of the folder that `[policies]` names";
-            faults.push(Fault::new(folder.site.clone(), message).mend(remedy));
+            faults.push(Fault::new(folder.site.clone(), message).with_remedy(remedy));
             return None;
         }
     };
     match RuleBook::load(&sources) {
         Ok(rules) => {
-            let found = rules.unmet(world).into_iter();
+            let found = rules.unmet(directory).into_iter();
             let never = found.filter(|finding| finding.level == Level::Error);
             faults.extend(never.map(|finding| unmet(&sources, finding)));
             Some(rules)
@@ -45,7 +45,8 @@ pub(super) fn rules(
 fn unmet(sources: &[Source], finding: Finding) -> Fault {
     let Finding { place, message, remedy, .. } = finding;
     let (file, line, column) = (place.file, place.line, place.column);
-    policy_fault(sources, policies::PolicyFault { file, line, column, message }).mend(&remedy)
+    policy_fault(sources, policies::PolicyFault { file, line, column, message })
+        .with_remedy(&remedy)
 }
 
 /// A fault of a rule, with the line that it is in.

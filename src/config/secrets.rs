@@ -59,7 +59,7 @@ impl Environment {
         let what = format!("environment variable `{}`", name.value);
         let value = self.get(&name.value).ok_or_else(|| {
             Fault::new(name.site.clone(), format!("{what} is not set"))
-                .mend("set it for this process, or name a file instead")
+                .with_remedy("set it for this process, or name a file instead")
         })?;
         password(value.expose_secret(), &what, &name.site)
     }
@@ -95,7 +95,7 @@ pub(super) fn roots(file: &Located<PathBuf>) -> Result<String, Fault> {
     let unusable = || {
         let path = file.value.display();
         Fault::new(file.site.clone(), format!("`{path}` holds no usable certificate in PEM"))
-            .mend("put the certificate of whoever signed the other side's into it")
+            .with_remedy("put the certificate of whoever signed the other side's into it")
     };
     certs::roots_from_pem(&pem).map_err(|_| unusable())?;
     String::from_utf8(pem).map_err(|_| unusable())
@@ -115,7 +115,7 @@ fn password(text: &str, what: &str, site: &Site) -> Result<SecretString, Fault> 
         return Ok(line.into());
     };
     let fault = Fault::new(site.clone(), format!("{what} {problem}"));
-    Err(fault.mend("it holds the one password or secret, and nothing else"))
+    Err(fault.with_remedy("it holds the one password or secret, and nothing else"))
 }
 
 /// A listener's own certificate and key.
@@ -148,11 +148,13 @@ fn path_of(error: &StoreError) -> &Path {
     }
 }
 
-/// A file that can't be read: the error names it, and says how to mend its permissions.
+/// A file that can't be read: the error names it, and says how to fix its permissions.
 fn stored(site: &Site, error: &StoreError) -> Fault {
     match error {
         StoreError::Io { source, .. } => Fault::new(site.clone(), format!("{error}: {source}"))
-            .mend("paths are read from the folder of this file, as the user that runs the gateway"),
+            .with_remedy(
+                "paths are read from the folder of this file, as the user that runs the gateway",
+            ),
         StoreError::OpenToOthers { .. }
         | StoreError::OpenFolder { .. }
         | StoreError::SymbolicLink { .. }

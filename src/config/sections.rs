@@ -1,4 +1,4 @@
-//! What the gateway itself is told: everything in `postern.toml` but people and targets.
+//! The sections about the gateway itself: everything in `postern.toml` but people and targets.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -237,11 +237,12 @@ pub(super) fn ssh(mut section: Section<'_>) -> Ssh {
 fn banner(value: Value<'_>) -> Option<String> {
     let text = String::read(value)?;
     if text.len() > LONGEST_BANNER {
-        value.fault_to_mend("this is too long", format!("write at most {LONGEST_BANNER} bytes"));
+        value
+            .fault_with_remedy("this is too long", format!("write at most {LONGEST_BANNER} bytes"));
         return None;
     }
     if text.chars().any(|letter| letter.is_control() && letter != '\n') {
-        value.fault_to_mend("this has control characters", "write plain lines of text");
+        value.fault_with_remedy("this has control characters", "write plain lines of text");
         return None;
     }
     Some(text.trim_end().lines().map(|line| format!("{line}\r\n")).collect())
@@ -253,7 +254,10 @@ fn addresses(value: Value<'_>) -> Vec<Located<SocketAddr>> {
     }
     let items: Vec<Value<'_>> = value.items("a list such as `[\"127.0.0.1:5432\"]`").collect();
     if items.is_empty() && value.raw().is_array() {
-        value.fault_to_mend("there is nowhere to listen", "write `listen = [\"127.0.0.1:5432\"]`");
+        value.fault_with_remedy(
+            "there is nowhere to listen",
+            "write `listen = [\"127.0.0.1:5432\"]`",
+        );
     }
     items.into_iter().filter_map(Located::read).collect()
 }
@@ -268,11 +272,11 @@ fn identity(section: &mut Section<'_>, base: &Path) -> Option<IdentityFiles> {
             Some(IdentityFiles { certificate: certificate?, key: key? })
         }
         (Some(alone), None) => {
-            alone.fault_to_mend("`certificate` needs its `key`", "write `key = \"tls.key\"`");
+            alone.fault_with_remedy("`certificate` needs its `key`", "write `key = \"tls.key\"`");
             None
         }
         (None, Some(alone)) => {
-            alone.fault_to_mend(
+            alone.fault_with_remedy(
                 "`key` needs its `certificate`",
                 "write `certificate = \"tls.pem\"`",
             );
@@ -306,7 +310,7 @@ fn api_tls(value: Value<'_>, listen: SocketAddr, base: &Path) -> Option<ApiTls> 
         WordOrTable::Word("authority") => Some(ApiTls::Authority),
         WordOrTable::Word("off") if listen.ip().is_loopback() => Some(ApiTls::Off),
         WordOrTable::Word("off") => {
-            value.fault_to_mend(
+            value.fault_with_remedy(
                 format!("`off` would show sign-ins to everybody on the way to {listen}"),
                 "listen on `127.0.0.1:7080` behind a proxy that does TLS, or write `authority`",
             );
@@ -354,7 +358,7 @@ fn filter(value: Value<'_>) -> Option<String> {
     if tracing_subscriber::EnvFilter::try_new(&text).is_ok() {
         return Some(text);
     }
-    value.fault_to_mend(
+    value.fault_with_remedy(
         format!("`{text}` doesn't say which log lines are wanted"),
         "write a level such as `info`, or `info,proxy=debug`",
     );
@@ -415,7 +419,7 @@ pub(super) fn sign_in(mut section: Section<'_>) -> SignIn {
         token_max: most.and_then(Ttl::read).unwrap_or(minutes(24 * 60)),
     };
     if let Some(most) = most.filter(|_| sign_in.token > sign_in.token_max) {
-        most.fault_to_mend(
+        most.fault_with_remedy(
             format!("`token_max` is shorter than `token`, {}", sign_in.token),
             format!("write at least `token_max = \"{}\"`", sign_in.token),
         );
@@ -431,13 +435,13 @@ pub(super) fn passkeys(mut section: Section<'_>, base: &Path) -> Passkeys {
     let given = section.value("attestation_roots");
     let roots = given.and_then(|value| path(value, base));
     if let (Some(true), Some(value), None) = (listed, policy, given) {
-        value.fault_to_mend(
+        value.fault_with_remedy(
             "`listed` wants the certificates of the makers",
             "name their file with `attestation_roots`, or write `attestation = \"none\"`",
         );
     }
     if let Some(value) = given.filter(|_| listed != Some(true)) {
-        value.fault_to_mend(
+        value.fault_with_remedy(
             "`attestation_roots` counts for nothing without `attestation = \"listed\"`",
             "write that too, or remove this",
         );

@@ -70,7 +70,7 @@ fn read(section: &mut Section<'_>) -> Ssh {
     if host_keys.is_empty() && host_authorities.is_empty() {
         section.missing(
             "nothing says how to recognise the target",
-            "host_keys = [\"ssh-ed25519 AAAA…\"]`, as `ssh-keyscan` and its owner tell, or \
+            "host_keys = [\"ssh-ed25519 AAAA…\"]`, as `ssh-keyscan` and its owner show, or \
              `host_authorities = [\"ssh-ed25519 AAAA…\"]",
         );
     }
@@ -93,7 +93,7 @@ fn folders(value: Value<'_>) -> Vec<String> {
         if is_plain {
             found.push(folder);
         } else {
-            item.fault_to_mend("this is no absolute path", "write one such as `/srv/files`");
+            item.fault_with_remedy("this is no absolute path", "write one such as `/srv/files`");
         }
     }
     found
@@ -112,12 +112,12 @@ pub(super) fn persons(
 ) -> Vec<String> {
     let mut found = Vec::new();
     for (item, key) in keys(value, "write the line as it is in `~/.ssh/id_ed25519.pub`") {
-        let mend = "write an Ed25519, ECDSA or security key: `ssh-keygen -t ed25519` makes one";
+        let remedy = "write an Ed25519, ECDSA or security key: `ssh-keygen -t ed25519` makes one";
         if key.starts_with("ssh-rsa ") || key.starts_with("ssh-dss ") {
-            item.fault_to_mend("keys of this kind are not taken", mend);
+            item.fault_with_remedy("keys of this kind are not taken", remedy);
         } else if let Some(other) = all.insert(key.clone(), id.clone()) {
-            let mend = "give each person keys of their own";
-            item.fault_to_mend(format!("this is a key of `{other}` already"), mend);
+            let remedy = "give each person keys of their own";
+            item.fault_with_remedy(format!("this is a key of `{other}` already"), remedy);
         } else {
             found.push(key);
         }
@@ -133,7 +133,7 @@ fn keys<'v>(value: Option<Value<'v>>, file: &str) -> Vec<(Value<'v>, String)> {
         let Some(line) = String::read(item) else { continue };
         match certs::read_public_key(&line) {
             Ok(key) => found.push((item, key)),
-            Err(_) => item.fault_to_mend("this is no public key in OpenSSH's format", file),
+            Err(_) => item.fault_with_remedy("this is no public key in OpenSSH's format", file),
         }
     }
     found
@@ -148,7 +148,7 @@ fn channels(value: Value<'_>) -> BTreeSet<Channel> {
             }
             Some(Err(unknown)) => {
                 let words = Channel::ALL.map(Channel::word).join("`, `");
-                item.fault_to_mend(unknown.to_string(), format!("there are `{words}`"));
+                item.fault_with_remedy(unknown.to_string(), format!("there are `{words}`"));
             }
             None => {}
         }

@@ -110,7 +110,7 @@ pub(super) fn target(
     section.finish();
     let off = tls_read.as_ref().is_some_and(|tls| tls.mode == UpstreamMode::Off);
     if let Some(value) = tls.filter(|_| off && logins.values().any(|s| *s == Secret::Certificate)) {
-        value.fault_to_mend(
+        value.fault_with_remedy(
             "a login with a certificate needs TLS",
             "write another `tls`, or give the login a `password_file`",
         );
@@ -176,7 +176,7 @@ fn read_weak_auth(value: Value<'_>, verified: bool) -> BTreeSet<WeakAuth> {
     let items = value.items("a list such as `[\"md5\"]`").filter_map(|item| {
         let way = item.choice(&known)?;
         if way.is_clear() && !verified {
-            item.fault_to_mend(
+            item.fault_with_remedy(
                 "this sends the password to whoever answers",
                 "write `tls = \"verify-full\"` or \"verify-ca\"",
             );
@@ -216,7 +216,7 @@ fn tls_table(mut table: Section<'_>, base: &Path) -> Option<Tls> {
     for (value, read) in [(roots, verifies), (name, mode == UpstreamMode::VerifyFull)] {
         if let Some(value) = value.filter(|_| !read) {
             let message = format!("`{mode}` doesn't look at this");
-            value.fault_to_mend(message, "remove it, or write `mode = \"verify-full\"`");
+            value.fault_with_remedy(message, "remove it, or write `mode = \"verify-full\"`");
         }
     }
     Some(Tls {
@@ -232,7 +232,7 @@ fn server_name(value: Value<'_>) -> Option<String> {
         return Some(text);
     }
     let message = format!("`{}` is no name that a certificate carries", text.escape_debug());
-    value.fault_to_mend(message, "write a DNS name or an IP address");
+    value.fault_with_remedy(message, "write a DNS name or an IP address");
     None
 }
 
@@ -260,7 +260,7 @@ fn databases(section: &mut Section<'_>) -> Vec<Database> {
     }
     let is_empty = value.raw().as_array().is_some_and(|array| array.is_empty());
     if is_empty {
-        value.fault_to_mend("a target has at least one database", format!("write `{example}`"));
+        value.fault_with_remedy("a target has at least one database", format!("write `{example}`"));
     }
     found
 }
@@ -308,7 +308,7 @@ fn certificate_only(value: Value<'_>) -> Option<Secret> {
     if bool::read(value)? {
         return Some(Secret::Certificate);
     }
-    value.fault_to_mend(
+    value.fault_with_remedy(
         "`false` leaves the login without a credential",
         "write `certificate = true`, or name a `password_file`",
     );

@@ -10,7 +10,7 @@ use super::sections::path;
 use super::{Fault, Person};
 
 /// How long those who are asked have, where nobody says.
-const PATIENCE: Ttl = Ttl::from_secs(600);
+const ESCALATE_AFTER: Ttl = Ttl::from_secs(600);
 
 /// How requests go their way.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,7 @@ pub(super) fn workflow(mut section: Section<'_>, base: &Path) -> Workflow {
         named.filter_map(|(from, _, _, value)| Some((from.clone(), other(&from, value)?)));
     let workflow = Workflow {
         escalate_to: escalate_to.collect(),
-        escalate_after: section.take_or("escalate_after", PATIENCE),
+        escalate_after: section.take_or("escalate_after", ESCALATE_AFTER),
         ticket_secret: section.value("ticket_secret_file").and_then(|value| path(value, base)),
     };
     section.finish();
@@ -39,8 +39,8 @@ pub(super) fn workflow(mut section: Section<'_>, base: &Path) -> Workflow {
 fn other(from: &GroupName, value: Value<'_>) -> Option<GroupName> {
     let to = GroupName::read(value)?;
     if to == *from {
-        let told = format!("members of `{from}` can't stand in for themselves");
-        value.fault_to_mend(told, "name the group that is to be asked next");
+        let message = format!("members of `{from}` can't stand in for themselves");
+        value.fault_with_remedy(message, "name the group that is to be asked next");
         return None;
     }
     Some(to)
@@ -53,9 +53,10 @@ pub(super) fn check(people: &BTreeMap<PrincipalId, Located<Person>>, document: &
         let known = people.get(&first.value);
         let is_first = known.is_some_and(|known| known.value.same_as.is_none());
         if !is_first || first.value == *id {
-            let told = format!("`{id}` can't be the same person as `{}`", first.value);
-            let fault = Fault::new(first.site.clone(), told);
-            document.put(fault.mend("name the first identity, a person who has no `same_as`"));
+            let message = format!("`{id}` can't be the same person as `{}`", first.value);
+            let fault = Fault::new(first.site.clone(), message);
+            document
+                .put(fault.with_remedy("name the first identity, a person who has no `same_as`"));
         }
     }
 }

@@ -99,7 +99,7 @@ fn certificate_ttl(value: Value<'_>) -> Option<Ttl> {
     if (SHORTEST..=LONGEST).contains(&ttl) {
         return Some(ttl);
     }
-    value.fault_to_mend(
+    value.fault_with_remedy(
         format!("a workload's certificate lasts from {SHORTEST} to {LONGEST}"),
         format!("write `certificate_ttl = \"{TTL}\"`: a workload gets the next one by itself"),
     );
@@ -113,7 +113,7 @@ impl Field for Pattern {
             Ok(pattern) => Some(pattern),
             Err(error) => {
                 let message = format!("`{}` can't be used: {error}", text.escape_debug());
-                value.fault_to_mend(
+                value.fault_with_remedy(
                     message,
                     "write the whole value, or end it as in `repo:example/*`",
                 );

@@ -1,4 +1,4 @@
-//! Whether people can be told: each channel is connected to as a message would be, and told nothing.
+//! Whether messages reach people: each channel is connected to as for a message, and none is sent.
 
 use control::Inventory;
 use tokio::task::JoinSet;
@@ -17,9 +17,9 @@ pub(super) async fn channels(inventory: &Inventory, our_host: &str) -> Vec<Findi
     let findings = found.into_iter().map(|(name, probed)| {
         let title = format!("channel {name}");
         match probed {
-            Ok(told) => Finding::ok(title, told),
+            Ok(message) => Finding::ok(title, message),
             Err(why) => {
-                let remedy = "let this machine reach it, or mend its section in [notify]";
+                let remedy = "let this machine reach it, or fix its section in [notify]";
                 Finding::fault(title, why, remedy)
             }
         }

@@ -30,7 +30,7 @@ async fn look(issuer: &Issuer, base: &str) -> Vec<Finding> {
     let callback = format!("{base}/oidc/{}/callback", issuer.name);
     let there = format!("{} answers; it has to know `{callback}` as our redirect", issuer.url);
     let doubts = probe.doubts.into_iter().map(|doubt| {
-        let remedy = "see what the issuer can be set to; what it lacks is told in SECURITY.md";
+        let remedy = "see what the issuer can be set to; SECURITY.md says what is lost without it";
         Finding::warning(title.clone(), doubt, remedy)
     });
     std::iter::once(Finding::ok(title.clone(), there)).chain(doubts).collect()

@@ -24,7 +24,7 @@ const SOON: Ttl = Ttl::from_secs(21 * 24 * 3600);
 const DESCRIPTORS_A_SESSION: u64 = 2;
 /// Pages, API and metrics have connections of their own.
 const DESCRIPTORS_TO_SPARE: u64 = 4_500;
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The folders of state and recordings.
 pub(super) fn folders(gateway: &Gateway) -> Vec<Finding> {
@@ -212,7 +212,7 @@ fn refused(title: String, address: SocketAddr, error: &std::io::Error) -> Findin
     Finding::fault(title, format!("{address}: {error}"), remedy)
 }
 
-/// Where somebody listens already: the gateway itself, or a stranger?
+/// Where somebody listens already: the gateway itself, or another program?
 async fn in_use(
     title: String,
     address: SocketAddr,
@@ -245,7 +245,7 @@ async fn presents_our_certificate(address: SocketAddr, authority: &Authority) ->
     let Ok(Some(connector)) = tls.connector("localhost", None) else {
         return false;
     };
-    matches!(timeout(PATIENCE, secure(address, &connector)).await, Ok(Ok(_)))
+    matches!(timeout(TIMEOUT, secure(address, &connector)).await, Ok(Ok(_)))
 }
 
 #[cfg(test)]

@@ -61,19 +61,19 @@ fn quotas(
 ) -> Vec<Finding> {
     let (total, quota) = (found.total(), settings.spool_quota.of(whole));
     let all = format!("all take {} of {}", Rounded(total), Rounded(quota));
-    let mut findings = vec![judged(total, quota, all, folder, "nobody opens a new session")];
+    let mut findings = vec![quota_finding(total, quota, all, folder, "nobody opens a new session")];
     let quota = settings.principal_quota.of(whole);
     let mut largest: Vec<_> = found.by_principal.iter().collect();
     largest.sort_by_key(|(principal, used)| (std::cmp::Reverse(**used), *principal));
     let near = largest.into_iter().filter(|(_, used)| is_near(**used, quota));
     findings.extend(near.take(NAMED).map(|(principal, used)| {
         let detail = format!("those of {principal} take {} of {}", Rounded(*used), Rounded(quota));
-        judged(*used, quota, detail, folder, &format!("{principal} opens no new session"))
+        quota_finding(*used, quota, detail, folder, &format!("{principal} opens no new session"))
     }));
     findings
 }
 
-fn judged(used: u64, quota: u64, detail: String, folder: &Path, effect: &str) -> Finding {
+fn quota_finding(used: u64, quota: u64, detail: String, folder: &Path, effect: &str) -> Finding {
     let remedy = format!(
         "move files of ended sessions from `{}` elsewhere (`postern sessions` lists them), or raise \
          the quota in [recording]",
@@ -113,14 +113,14 @@ mod tests {
         };
         let found = SpoolUse { by_principal, unowned: 0 };
         let findings = quotas(&found, Path::new("/srv/recordings"), &settings, 1 << 40);
-        let told: Vec<_> =
+        let messages: Vec<_> =
             findings.iter().map(|finding| (finding.level, finding.detail.as_str())).collect();
         let expected = [
             (Level::Ok, "all take 3.6KiB of 1MiB"),
             (Level::Fault, "those of alice take 1.9KiB of 1.9KiB: alice opens no new session"),
             (Level::Warning, "those of bob take 1.6KiB of 1.9KiB"),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(messages, expected);
         assert!(findings[1].remedy.as_ref().unwrap().contains("`/srv/recordings`"));
     }
 }

@@ -223,7 +223,7 @@ fn refused(body: &ErrorResponseBody) -> Trouble {
     Trouble::Refused { code, message }
 }
 
-/// What a stranger says is printed without what a terminal would act on.
+/// What an unknown server sends is printed without what a terminal would act on.
 fn code_and_message(mut fields: ErrorFields<'_>) -> (String, String) {
     let (mut code, mut message) = (String::new(), String::new());
     while let Ok(Some(field)) = fields.next() {

@@ -16,9 +16,9 @@ use tokio::time::timeout;
 use super::Finding;
 use super::sign_in::{Attempt, Trouble, Welcome, binding, secure};
 
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// A sign-in is several round trips, and the server may have to start a process.
-const SIGN_IN_PATIENCE: Duration = Duration::from_secs(10);
+const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(10);
 const CERTIFICATE_TTL: Ttl = Ttl::from_secs(300);
 
 /// A target, and what it takes to sign in there.
@@ -51,14 +51,14 @@ impl<'a> Visit<'a> {
             // Its key and its logins are tried by the first session.
             Kind::Ssh => return findings,
         }
-        let (tls, told) = match self.tls(address).await {
+        let (tls, finding) = match self.tls(address).await {
             Ok(found) => found,
             Err(finding) => {
                 findings.push(finding);
                 return findings;
             }
         };
-        findings.push(told);
+        findings.push(finding);
         for (login, credential) in &self.target.logins {
             let signed_in = self.sign_in(address, tls.as_ref(), login, *credential).await;
             findings.push(signed_in);
@@ -77,13 +77,13 @@ impl<'a> Visit<'a> {
     /// An address of the target that takes connections.
     async fn reach(&self) -> Result<SocketAddr, Finding> {
         let (host, port) = (self.target.host.as_str(), self.target.port);
-        let remedy = "mend the target's `address`, or this machine's DNS";
-        let found = in_time(PATIENCE, tokio::net::lookup_host((host, port))).await;
+        let remedy = "fix the target's `address`, or this machine's DNS";
+        let found = in_time(TIMEOUT, tokio::net::lookup_host((host, port))).await;
         let addresses = found
             .map_err(|why| self.fault(format!("`{host}` can't be looked up: {why}"), remedy))?;
         let mut problem = "it has no address".to_owned();
         for address in addresses {
-            match in_time(PATIENCE, TcpStream::connect(address)).await {
+            match in_time(TIMEOUT, TcpStream::connect(address)).await {
                 Ok(_) => return Ok(address),
                 Err(why) => problem = format!("{address} doesn't answer: {why}"),
             }
@@ -99,9 +99,9 @@ impl<'a> Visit<'a> {
         let Some(connector) = self.connector(&tls, None)? else {
             return Ok((None, self.unencrypted(address)));
         };
-        let handshake = in_time(PATIENCE, secure(address, &connector)).await;
+        let handshake = in_time(TIMEOUT, secure(address, &connector)).await;
         handshake.map_err(|why| self.fault(why, self.tls_remedy(tls.mode)))?;
-        let told = match tls.mode {
+        let finding = match tls.mode {
             UpstreamMode::InsecureNoVerify => Finding::warning(
                 self.title(),
                 "TLS works, but nobody verifies with whom",
@@ -111,7 +111,7 @@ impl<'a> Visit<'a> {
                 Finding::ok(self.title(), format!("TLS is good ({})", tls.mode))
             }
         };
-        Ok((Some(tls), told))
+        Ok((Some(tls), finding))
     }
 
     fn unencrypted(&self, address: SocketAddr) -> Finding {
@@ -158,7 +158,7 @@ impl<'a> Visit<'a> {
         };
         let roots = match pem {
             Some(pem) => certs::roots_from_pem(pem.as_bytes())
-                .map_err(|error| self.fault(error.to_string(), "mend the file of `roots`"))?,
+                .map_err(|error| self.fault(error.to_string(), "fix the file of `roots`"))?,
             None => system_roots(),
         };
         Ok(UpstreamTls { mode, server_name: name, roots, alpn: Vec::new() })
@@ -198,7 +198,7 @@ impl<'a> Visit<'a> {
             password: self.secrets.get(&self.target.name, login),
             binding: None,
         };
-        let tried = in_time(SIGN_IN_PATIENCE, attempt.over(address, connector)).await;
+        let tried = in_time(SIGN_IN_TIMEOUT, attempt.over(address, connector)).await;
         match tried {
             Ok(Welcome::Checked) => Finding::ok(title, "it signs in"),
             Ok(Welcome::Unasked) if credential == Credential::Certificate => {
@@ -266,13 +266,13 @@ impl Attempt<'_> {
 
 /// The answer, or why there was none in time.
 async fn in_time<T, E: std::fmt::Display>(
-    patience: Duration,
+    limit: Duration,
     answer: impl Future<Output = Result<T, E>>,
 ) -> Result<T, String> {
-    match timeout(patience, answer).await {
+    match timeout(limit, answer).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {}", Ttl::from_secs(patience.as_secs()))),
+        Err(_) => Err(format!("no answer within {}", Ttl::from_secs(limit.as_secs()))),
     }
 }
 

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use policies::{
-    Act, Denied, Facts, Inquiry, PrincipalId, Resource, RuleBook, Spoken, TIMES, Terms, Timestamp,
+    Act, Denied, Facts, Inquiry, Mention, PrincipalId, Resource, RuleBook, TIMES, Terms, Timestamp,
 };
 use serde::Serialize;
 use thiserror::Error;
 
-use super::Scene;
+use super::PolicyContext;
 
 /// More questions than this are too many.
 const MOST: usize = 200_000;
@@ -98,39 +98,40 @@ type Outcome = Result<Terms, Denied>;
 pub fn differ(
     old: &RuleBook,
     new: &RuleBook,
-    scene: &Scene,
+    context: &PolicyContext,
     focus: &Focus,
     now: Timestamp,
 ) -> Result<Comparison, TooMany> {
-    let situations = situations([old, new], scene, now);
-    let people: Vec<&PrincipalId> = scene
-        .world
+    let situations = situations([old, new], context, now);
+    let people: Vec<&PrincipalId> = context
+        .directory
         .people
         .keys()
         .filter(|id| focus.who.is_empty() || focus.who.contains(*id))
         .collect();
-    let wishes: Vec<Resource> = scene
-        .world
+    let resources: Vec<Resource> = context
+        .directory
         .resources()
-        .map(|(_, wish)| wish)
-        .filter(|wish| focus.targets.is_empty() || focus.targets.contains(&wish.target))
+        .map(|(_, resource)| resource)
+        .filter(|resource| focus.targets.is_empty() || focus.targets.contains(&resource.target))
         .collect();
-    let asked = people.len().saturating_mul(wishes.len()).saturating_mul(situations.len());
+    let asked = people.len().saturating_mul(resources.len()).saturating_mul(situations.len());
     if asked > MOST {
         return Err(TooMany(asked));
     }
-    let clock = |now| scene.local(now);
-    let ask = |book, who: &PrincipalId, wish: &Resource, facts: &Facts| {
-        let inquiry = Inquiry { book, world: &scene.world, clock: &clock };
-        inquiry.outcome(who, wish, facts.clone())
+    let clock = |now| context.local(now);
+    let ask = |book, who: &PrincipalId, resource: &Resource, facts: &Facts| {
+        let inquiry = Inquiry { book, directory: &context.directory, clock: &clock };
+        inquiry.outcome(who, resource, facts.clone())
     };
     let mut found = Found::new();
     for who in people {
-        for wish in &wishes {
+        for resource in &resources {
             for (situation, facts) in &situations {
-                let (before, after) = (ask(old, who, wish, facts), ask(new, who, wish, facts));
+                let (before, after) =
+                    (ask(old, who, resource, facts), ask(new, who, resource, facts));
                 if let Some(effect) = effect(&before, &after) {
-                    let key = (effect, wish.to_string(), words(&before), words(&after));
+                    let key = (effect, resource.to_string(), words(&before), words(&after));
                     found.entry((key, who.clone())).or_default().push(situation.clone());
                 }
             }
@@ -176,24 +177,28 @@ pub(super) fn effect(before: &Outcome, after: &Outcome) -> Option<Effect> {
 
 pub(super) fn words(outcome: &Outcome) -> String {
     match outcome {
-        Ok(terms) => policies::told(terms),
+        Ok(terms) => policies::summary(terms),
         Err(denied) => format!("denied: {denied}"),
     }
 }
 
 /// The situations that either set of rules may tell apart.
-fn situations(books: [&RuleBook; 2], scene: &Scene, now: Timestamp) -> Vec<(String, Facts)> {
+fn situations(
+    books: [&RuleBook; 2],
+    context: &PolicyContext,
+    now: Timestamp,
+) -> Vec<(String, Facts)> {
     let asked: BTreeSet<String> = books.iter().flat_map(|book| book.asks_for()).collect();
-    let spoken: BTreeSet<Spoken> = books.iter().flat_map(|book| book.speaks_of()).collect();
+    let spoken: BTreeSet<Mention> = books.iter().flat_map(|book| book.mentions()).collect();
     let mut found = Vec::new();
-    for (when, facts) in moments(&asked, scene, now) {
+    for (when, facts) in moments(&asked, context, now) {
         if asked.contains("on_call") {
             let when = if when == ORDINARILY { "on call" } else { &format!("{when}, on call") };
             found.push((when.to_owned(), Facts { on_call: true, ..facts.clone() }));
         }
         found.push((when.to_owned(), facts));
     }
-    let emergency = Spoken::Entity("Action".to_owned(), Act::BreakGlass.word().to_owned());
+    let emergency = Mention::Entity("Action".to_owned(), Act::BreakGlass.word().to_owned());
     if spoken.contains(&emergency) {
         let last = found.last().map(|(_, facts)| facts.clone());
         let facts = last.map(|facts| Facts { act: Act::BreakGlass, ..facts });
@@ -203,15 +208,19 @@ fn situations(books: [&RuleBook; 2], scene: &Scene, now: Timestamp) -> Vec<(Stri
 }
 
 /// Now, or a moment within working hours and one outside of them, where rules ask for the time.
-fn moments(asked: &BTreeSet<String>, scene: &Scene, now: Timestamp) -> Vec<(&'static str, Facts)> {
-    let facts = |at| Facts { local: scene.local(at), ..Facts::new(at, None) };
+fn moments(
+    asked: &BTreeSet<String>,
+    context: &PolicyContext,
+    now: Timestamp,
+) -> Vec<(&'static str, Facts)> {
+    let facts = |at| Facts { local: context.local(at), ..Facts::new(at, None) };
     if !TIMES.iter().any(|fact| asked.contains(*fact)) {
         return vec![(ORDINARILY, facts(now))];
     }
     let moment = |working: bool| {
         let mut week =
             (0..QUARTERS).map(|nth| Timestamp::from_millis(now.millis() + nth * QUARTER));
-        week.find(|at| scene.local(*at).working_hours == working)
+        week.find(|at| context.local(*at).working_hours == working)
     };
     let day = moment(true).map(|at| ("in working hours", facts(at)));
     let night = moment(false).map(|at| ("outside working hours", facts(at)));

@@ -26,7 +26,7 @@ impl Folder {
         let sources = policy_sources(path).map_err(|(blamed, error)| {
             let site = Site::file(&blamed.display().to_string());
             let remedy = "rules are the `*.cedar` files of a folder: name the folder";
-            Fault::new(site, format!("cannot be read: {error}")).mend(remedy)
+            Fault::new(site, format!("cannot be read: {error}")).with_remedy(remedy)
         })?;
         let book = RuleBook::load(&sources).map_err(|refused| {
             let faults = refused.0.into_iter().map(|fault| policy_fault(&sources, fault)).collect();
@@ -47,7 +47,7 @@ impl Folder {
     /// A finding as a fault, with the line at which its rule begins.
     #[must_use]
     pub fn fault(&self, finding: &Finding) -> Fault {
-        Fault::new(self.site(&finding.place), &finding.message).mend(&finding.remedy)
+        Fault::new(self.site(&finding.place), &finding.message).with_remedy(&finding.remedy)
     }
 
     fn site(&self, place: &Place) -> Site {

@@ -14,7 +14,7 @@ use policies::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Scene;
+use super::PolicyContext;
 use super::differ::{Effect, effect, words};
 
 /// An event of the audit log, as the API shows it.
@@ -39,11 +39,20 @@ pub struct Past {
     id: String,
     at: Timestamp,
     who: PrincipalId,
-    wishes: Vec<Resource>,
+    resources: Vec<Resource>,
     facts: Facts,
     /// What it took, where the log says.
     took: Option<Terms>,
     became: String,
+}
+
+/// The requests of the audit log.
+#[derive(Debug, Clone)]
+pub struct Requests {
+    /// Those that can be asked again, oldest first.
+    known: Vec<Past>,
+    /// How many can't.
+    unclear: usize,
 }
 
 /// What the log says of how it was asked.
@@ -109,9 +118,9 @@ pub struct Replay {
     pub changed: Vec<Changed>,
 }
 
-/// The requests that the events tell of, oldest first, and how many of them can't be read.
+/// The requests that the events are about.
 #[must_use]
-pub fn requests(events: &[Event], scene: &Scene) -> (Vec<Past>, usize) {
+pub fn requests(events: &[Event], context: &PolicyContext) -> Requests {
     let mut became = BTreeMap::new();
     let mut oldest: Vec<&Event> = events.iter().collect();
     oldest.sort_by_key(|event| instant(&event.at));
@@ -121,11 +130,11 @@ pub fn requests(events: &[Event], scene: &Scene) -> (Vec<Past>, usize) {
         }
     }
     let asked = oldest.iter().filter(|event| event.kind == AuditKind::RequestAsked.name());
-    let read: Vec<Option<Past>> = asked.map(|event| past(event, scene, &became)).collect();
+    let read: Vec<Option<Past>> = asked.map(|event| past(event, context, &became)).collect();
     let all = read.len();
     let known: Vec<Past> = read.into_iter().flatten().collect();
     let unclear = all - known.len();
-    (known, unclear)
+    Requests { known, unclear }
 }
 
 /// Which request an event decides, and how.
@@ -143,12 +152,16 @@ fn fate(event: &Event) -> Option<(String, &'static str)> {
     Some((event.subject.clone(), word))
 }
 
-fn past(event: &Event, scene: &Scene, became: &BTreeMap<String, &'static str>) -> Option<Past> {
+fn past(
+    event: &Event,
+    context: &PolicyContext,
+    became: &BTreeMap<String, &'static str>,
+) -> Option<Past> {
     let asked = Asked::deserialize(&event.detail).ok()?;
     let at = instant(&event.at)?;
     let who = PrincipalId::new(event.actor.strip_prefix("principal:")?).ok()?;
     let facts = Facts {
-        local: scene.local(at),
+        local: context.local(at),
         act: asked.act,
         ticket: asked.ticket,
         reason: asked.reason,
@@ -159,8 +172,8 @@ fn past(event: &Event, scene: &Scene, became: &BTreeMap<String, &'static str>) -
         ..Facts::new(at, asked.source)
     };
     let became = became.get(&event.subject).copied().unwrap_or("undecided").to_owned();
-    let (id, wishes, took) = (event.subject.clone(), asked.resource.0, asked.terms);
-    Some(Past { id, at, who, wishes, facts, took, became })
+    let (id, resources, took) = (event.subject.clone(), asked.resource.0, asked.terms);
+    Some(Past { id, at, who, resources, facts, took, became })
 }
 
 /// A moment as the log writes it.
@@ -174,19 +187,20 @@ pub fn instant(text: &str) -> Option<Timestamp> {
 /// else what the log says.
 #[must_use]
 pub fn replay(
-    (known, unclear): (Vec<Past>, usize),
+    requests: Requests,
     in_force: Option<&RuleBook>,
     rules: &RuleBook,
-    scene: &Scene,
+    context: &PolicyContext,
 ) -> Replay {
-    let clock = |now| scene.local(now);
+    let clock = |now| context.local(now);
     let ask = |book, past: &Past| {
-        let inquiry = Inquiry { book, world: &scene.world, clock: &clock };
-        let each = past.wishes.iter();
-        let each = each.map(|wish| inquiry.outcome(&past.who, wish, past.facts.clone()));
+        let inquiry = Inquiry { book, directory: &context.directory, clock: &clock };
+        let each = past.resources.iter();
+        let each = each.map(|resource| inquiry.outcome(&past.who, resource, past.facts.clone()));
         let all: Result<Vec<Terms>, Denied> = each.collect();
         all.map(|all| all.into_iter().reduce(Terms::and).unwrap_or_default())
     };
+    let Requests { known, unclear } = requests;
     let mut replay = Replay { asked: 0, unclear, changed: Vec::new() };
     for past in known {
         let before: Result<Terms, Denied> = match (in_force, past.took.clone()) {
@@ -203,7 +217,7 @@ pub fn replay(
             request: past.id,
             at: past.at.to_string(),
             who: past.who,
-            resource: written(&past.wishes),
+            resource: written(&past.resources),
             effect,
             before: words(&before),
             after: words(&after),
@@ -214,7 +228,7 @@ pub fn replay(
 }
 
 /// What was asked for as one, as one text.
-fn written(wishes: &[Resource]) -> String {
-    let all: Vec<String> = wishes.iter().map(ToString::to_string).collect();
+fn written(resources: &[Resource]) -> String {
+    let all: Vec<String> = resources.iter().map(ToString::to_string).collect();
     all.join(" + ")
 }

@@ -1,27 +1,28 @@
 //! What is promised of text that others wrote, for `tests/fuzz` to try to break. The inputs in
 //! `tests/fuzz/seeds` are tests here.
 
-use super::harmless::{Harmless, UNDO};
 use super::plain::acts;
+use super::sanitize::{Sanitizer, UNDO};
 
 #[cfg(test)]
 #[path = "../../tests/fuzz/seeds.rs"]
 mod seeds;
 
 /// Whatever was written to somebody else's terminal, here only what may pass comes out.
-pub(crate) fn harmless(bytes: &[u8]) {
+pub(crate) fn sanitize(bytes: &[u8]) {
     let Some((cut, rest)) = bytes.split_first() else { return };
     let text = String::from_utf8_lossy(rest);
     let cut = text.char_indices().nth(usize::from(*cut)).map_or(text.len(), |(at, _)| at);
-    is_harmless(text.split_at(cut));
+    let (first, second) = text.split_at(cut);
+    check_in_two_pieces(first, second);
 }
 
 /// The same for a text that comes in two pieces.
-pub(crate) fn is_harmless((first, second): (&str, &str)) {
+pub(crate) fn check_in_two_pieces(first: &str, second: &str) {
     let text = [first, second].concat();
-    let mut cut = Harmless::new(true);
+    let mut cut = Sanitizer::new(true);
     let cut = cut.push(first) + &cut.push(second) + &cut.finish();
-    let mut whole = Harmless::new(true);
+    let mut whole = Sanitizer::new(true);
     let shown = whole.push(&text) + &whole.finish();
     assert_eq!(cut, shown);
     let shown = shown.strip_suffix(UNDO).expect("what may have passed is undone");
@@ -30,7 +31,7 @@ pub(crate) fn is_harmless((first, second): (&str, &str)) {
         !left.contains(|it| acts(it) && !matches!(it, '\n' | '\t' | '\r' | '\u{8}')),
         "{left:?}"
     );
-    let mut plain = Harmless::new(false);
+    let mut plain = Sanitizer::new(false);
     let left = plain.push(&text) + &plain.finish();
     assert!(!left.contains(|it| acts(it) && !matches!(it, '\n' | '\t')), "{left:?}");
 }
@@ -57,6 +58,6 @@ fn without_what_may_pass(mut text: &str) -> String {
 mod tests {
     #[test]
     fn every_seed_holds() {
-        super::seeds::each("harmless", super::harmless);
+        super::seeds::each("sanitize", super::sanitize);
     }
 }

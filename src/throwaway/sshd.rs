@@ -14,7 +14,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::layout::{Account, account_for, private_folder};
-use super::leash::Leash;
+use super::supervisor::Supervisor;
 use super::{Error, PORT_ATTEMPTS, free_port, programs};
 
 const SUPERVISOR: &str = include_str!("supervise_sshd.sh");
@@ -55,7 +55,7 @@ pub struct Sshd {
     port: u16,
     host_key: String,
     // INVARIANT: dropped before the folder.
-    _leash: Leash,
+    _supervisor: Supervisor,
     folder: TempDir,
 }
 
@@ -84,12 +84,12 @@ impl Sshd {
         let host_key = fs::read_to_string(place.path("host_key.pub"))
             .map_err(Error::io("read the host key"))?;
         place.fill(port, options).map_err(Error::io("fill the private folder"))?;
-        let mut leash = Leash::start(SUPERVISOR, folder.path(), program, account)?;
+        let mut supervisor = Supervisor::start(SUPERVISOR, folder.path(), program, account)?;
         let log = folder.path().join("log");
         let listens =
             || fs::read_to_string(&log).is_ok_and(|log| log.contains("Server listening on"));
-        leash.wait(listens, |log| Error::Sshd { log })?;
-        Ok(Self { port, host_key: host_key.trim().to_owned(), _leash: leash, folder })
+        supervisor.wait(listens, |log| Error::Sshd { log })?;
+        Ok(Self { port, host_key: host_key.trim().to_owned(), _supervisor: supervisor, folder })
     }
 
     /// The port on 127.0.0.1.
@@ -276,8 +276,8 @@ mod tests {
 
         let asked = ssh(&sshd, folder.path(), "deploy", &mine).arg("whoami; pwd; id -u").output();
         let asked = asked.unwrap();
-        let said = String::from_utf8(asked.stdout).unwrap();
-        let answer = said.trim().rsplit_once('\n');
+        let output = String::from_utf8(asked.stdout).unwrap();
+        let answer = output.trim().rsplit_once('\n');
         let (names, uid) =
             answer.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&asked.stderr)));
         assert_eq!(names, format!("deploy\n{}", sshd.home().display()));

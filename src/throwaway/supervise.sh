@@ -1,5 +1,5 @@
 # Runs one throwaway PostgreSQL server: `sh -c … postern-throwaway FOLDER BIN`.
-# Standard input is the leash: it never carries anything, and when it ends, the server and FOLDER go.
+# Standard input ties this script to its starter: it never carries anything, and when it ends, the server and FOLDER go.
 exec 3<&0 </dev/null
 folder=$1 bin=$2 server='' watcher=''
 

@@ -1,5 +1,5 @@
 # Runs one throwaway sshd: `sh -c … postern-throwaway FOLDER SSHD`.
-# Standard input is the leash: it never carries anything, and when it ends, the server, its connections
+# Standard input ties this script to its starter: it never carries anything, and when it ends, the server, its connections
 # and FOLDER go.
 exec 3<&0 </dev/null
 folder=$1 sshd=$2 server='' watcher=''

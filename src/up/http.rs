@@ -145,7 +145,7 @@ impl Connection {
         B: Body + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let place = self.slot.stranger();
+        let place = self.slot.unauthenticated();
         let serving = async {
             let Some(tls) = tls else {
                 return self.run(stream, make).await;
@@ -175,8 +175,8 @@ impl Connection {
         let heard = AtomicBool::new(false);
         let served = {
             let io = TokioIo::new(Heard { io: &mut stream, heard: &heard });
-            let told = &heard;
-            let answer = service_fn(move |request| self.answer(service.clone(), request, told));
+            let heard_by = &heard;
+            let answer = service_fn(move |request| self.answer(service.clone(), request, heard_by));
             let mut connection = pin!(
                 http1::Builder::new()
                     .timer(TokioTimer::new())

@@ -15,7 +15,7 @@ use crate::telemetry::{self, chain};
 use crate::terminal;
 
 /// How long sessions and requests may take to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the command line says beyond the configuration.
 #[derive(Debug)]
@@ -47,12 +47,12 @@ pub async fn run(start: Start, config: Config) -> Result<(), UpError> {
         tracing::warn!("{warning}");
     }
     invite(&gateway, &config, &start).await?;
-    while signals.next().await == Told::Reload {
+    while signals.next().await == SignalRequest::Reload {
         reload(&gateway, &start.file, &config).await;
     }
     tracing::info!("draining; a second signal ends the process at once");
     tokio::select! {
-        () = gateway.shutdown(PATIENCE) => tracing::info!("the gateway is down"),
+        () = gateway.shutdown(TIMEOUT) => tracing::info!("the gateway is down"),
         () = signals.stop() => tracing::warn!("ended at once, before all sessions had ended"),
     }
     Ok(())
@@ -152,9 +152,9 @@ async fn reloaded(
     Ok(reloaded)
 }
 
-/// What a signal told.
+/// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum SignalRequest {
     Reload,
     Stop,
 }
@@ -175,11 +175,11 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> SignalRequest {
         tokio::select! {
-            _ = self.hang_up.recv() => Told::Reload,
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hang_up.recv() => SignalRequest::Reload,
+            _ = self.terminate.recv() => SignalRequest::Stop,
+            _ = self.interrupt.recv() => SignalRequest::Stop,
         }
     }
 

@@ -15,7 +15,7 @@ struct Person {
 }
 
 /// Exit code, output and errors.
-type Said = (i32, String, String);
+type Output = (i32, String, String);
 
 impl Person {
     async fn signed_in(bed: &Bed, name: &str) -> Self {
@@ -29,11 +29,11 @@ impl Person {
         person
     }
 
-    async fn run(&self, args: &[&str]) -> Said {
+    async fn run(&self, args: &[&str]) -> Output {
         self.run_with(args, "").await
     }
 
-    async fn run_with(&self, args: &[&str], typed: &str) -> Said {
+    async fn run_with(&self, args: &[&str], typed: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
         command.args(args).env("POSTERN_HOME", &self.home);
         command.env("NO_COLOR", "1").stdin(Stdio::piped());

@@ -133,7 +133,7 @@ fn good_rules_are_fine_and_a_warning_fails_only_where_it_is_to() {
 #[test]
 fn what_the_gateway_would_refuse_is_shown_where_it_stands() {
     let desk = Desk::new();
-    for (text, place, told) in [
+    for (text, place, expected) in [
         ("permit (principal, action, resource)\n", "bad.cedar:", "unexpected"),
         (
             "permit (principal, action == Action::\"connect\", resource)\nwhen { context.logn == \"a\" };\n",
@@ -146,7 +146,7 @@ fn what_the_gateway_would_refuse_is_shown_where_it_stands() {
         desk.write("policies/bad.cedar", text);
         let (code, out, errors) = desk.policy(&["check", "policies"]);
         assert_eq!(code, 2, "{out}{errors}");
-        assert!(out.contains(place) && out.contains(told) && out.contains('^'), "{out}");
+        assert!(out.contains(place) && out.contains(expected) && out.contains('^'), "{out}");
         assert!(errors.contains("1 error"), "{errors}");
     }
 }
@@ -154,7 +154,7 @@ fn what_the_gateway_would_refuse_is_shown_where_it_stands() {
 #[test]
 fn obligations_that_nobody_can_meet_are_errors() {
     let desk = Desk::new();
-    for (wanted, told) in [
+    for (wanted, expected) in [
         ("1 of leads", "nobody who could approve is in group `leads`"),
         ("3 of dba", "only 2 who could approve are in group `dba`"),
         ("2 of dba, 2 of engineering", "not enough distinct people"),
@@ -164,7 +164,7 @@ fn obligations_that_nobody_can_meet_are_errors() {
         let (code, found) = desk.json(&["check"]);
         assert_eq!(code, 2, "{found}");
         let error = &found["errors"][0];
-        assert!(error["message"].as_str().unwrap().contains(told), "{found}");
+        assert!(error["message"].as_str().unwrap().contains(expected), "{found}");
         assert_eq!((&error["line"], &error["column"]), (&json!(1), &json!(1)), "{found}");
     }
     desk.write(
@@ -173,9 +173,9 @@ fn obligations_that_nobody_can_meet_are_errors() {
     );
     let (code, found) = desk.json(&["check"]);
     assert_eq!(code, 0, "{found}");
-    let told = found["warnings"].to_string();
+    let warnings = found["warnings"].to_string();
     // Nothing permits Carol anything, so that she lacks nobody.
-    assert!(told.contains("can't be had by `bob`:"), "{told}");
+    assert!(warnings.contains("can't be had by `bob`:"), "{warnings}");
 }
 
 #[test]
@@ -190,11 +190,14 @@ fn a_permit_in_the_shadow_of_an_absolute_rule_is_told() {
     );
     let (code, found) = desk.json(&["check"]);
     assert_eq!(code, 0, "{found}");
-    let told = found["warnings"].to_string();
-    assert!(told.contains("all that `readers` permits is forbidden by `no-readers`"), "{told}");
+    let warnings = found["warnings"].to_string();
     assert!(
-        !told.contains("`engineers`"),
-        "what gets through elsewhere isn't in the shadow: {told}"
+        warnings.contains("all that `readers` permits is forbidden by `no-readers`"),
+        "{warnings}"
+    );
+    assert!(
+        !warnings.contains("`engineers`"),
+        "what gets through elsewhere isn't in the shadow: {warnings}"
     );
 }
 
@@ -219,9 +222,9 @@ fn a_case_that_fails_shows_what_was_said_and_what_came_of_it() {
     desk.write("policies/cases.toml", CASES);
     let (code, out, errors) = desk.policy(&["test"]);
     assert_eq!(code, 1, "{out}{errors}");
-    let told = "policies/cases.toml:8: writing takes a DBA\n      approvals: 1 of dba\n    \
-                - limit: 2h\n    + limit: 1h\n      said by: four-eyes\n";
-    assert!(out.contains(told), "{out}");
+    let expected = "policies/cases.toml:8: writing takes a DBA\n      approvals: 1 of dba\n    \
+                - limit: 2h\n    + limit: 1h\n      decided by: four-eyes\n";
+    assert!(out.contains(expected), "{out}");
     assert!(
         out.contains("1 of 2 cases") && errors.contains("1 of 2 cases failed"),
         "{out}{errors}"
@@ -235,7 +238,7 @@ fn a_case_that_fails_shows_what_was_said_and_what_came_of_it() {
 fn a_table_that_cannot_be_read_is_no_test_that_passes() {
     let desk = Desk::new();
     assert_eq!(desk.policy(&["test"]).0, 2, "no cases are no success");
-    for (text, told) in [
+    for (text, expected) in [
         (
             "[[case]]\nsays = \"a\"\nlogin = \"x\"\nalow = true\n",
             "cases.toml:4:1: unknown field `alow`",
@@ -246,7 +249,7 @@ fn a_table_that_cannot_be_read_is_no_test_that_passes() {
         desk.write("policies/cases.toml", text);
         let (code, out, errors) = desk.policy(&["test"]);
         assert_eq!(code, 2, "{out}{errors}");
-        assert!(errors.contains(told), "{errors}");
+        assert!(errors.contains(expected), "{errors}");
     }
     desk.write("policies/cases.toml", CASES);
     desk.write("policies/bad.cedar", "permit");
@@ -258,7 +261,7 @@ fn an_explanation_says_what_it_takes_which_rule_says_so_and_who_could_approve() 
     let desk = Desk::new();
     let (code, out, errors) = desk.policy(&["explain", "bob", "app_rw@orders"]);
     assert_eq!((code, errors.as_str()), (0, ""), "{out}");
-    for told in [
+    for expected in [
         "bob can have app_rw@orders/shop: 1 of dba must approve, 1h at most",
         "1 of dba: carol (carol)\n",
         "four-eyes (policies/access.cedar:5): production takes a DBA",
@@ -266,7 +269,7 @@ fn an_explanation_says_what_it_takes_which_rule_says_so_and_who_could_approve() 
         "as `app_ro`: nobody has to be asked",
         "not in group `engineering`: no rule permits it",
     ] {
-        assert!(out.contains(told), "{told}\n{out}");
+        assert!(out.contains(expected), "{expected}\n{out}");
     }
     assert!(!out.contains("bob (bob)"), "nobody approves their own request: {out}");
     let (code, explained) = desk.json(&["explain", "alice", "app_ro@orders"]);
@@ -318,12 +321,12 @@ fn a_comparison_says_who_gains_who_loses_and_whose_terms_change() {
     desk.write("new/access.cedar", &changed);
     let (code, out, errors) = desk.policy(&["diff", "policies", "new"]);
     assert_eq!(code, 1, "{out}{errors}");
-    for told in [
+    for expected in [
         "gains   app_ro@orders/shop  carol\n    - denied: no rule permits it\n    + nobody has to be asked\n",
         "loses   app_rw@orders/shop  alice\n",
         "changes app_rw@orders/shop  bob\n    - 1 of dba must approve, 1h at most\n    + 2 of dba must approve, 1h at most\n",
     ] {
-        assert!(out.contains(told), "{told}\n{out}");
+        assert!(out.contains(expected), "{expected}\n{out}");
     }
     let (code, found) = desk.json(&["diff", "policies", "new", "--who", "alice"]);
     assert_eq!((code, found["differences"].as_array().unwrap().len()), (1, 2), "{found}");
@@ -334,9 +337,9 @@ fn a_comparison_says_who_gains_who_loses_and_whose_terms_change() {
 fn the_requests_of_the_past_are_asked_again() {
     let desk = Desk::new();
     let now = jiff::Timestamp::now().to_string();
-    let asked = |id: &str, who: &str, wish: &str| {
+    let asked = |id: &str, who: &str, what: &str| {
         json!({ "id": 1, "at": now, "actor": format!("principal:{who}"), "kind": "request.asked",
-            "subject": id, "detail": { "resource": wish, "ttl": "1h", "reason": "" } })
+            "subject": id, "detail": { "resource": what, "ttl": "1h", "reason": "" } })
     };
     let given = json!({ "id": 2, "at": now, "actor": "control", "kind": "grant.given",
         "subject": "gr-1", "detail": { "request": "rq-1" } });

@@ -16,7 +16,7 @@ fn statements(path: &Path) -> Vec<Statement> {
 }
 
 /// Each statement's text, with the tags and SQLSTATEs of its outcomes.
-fn told(path: &Path) -> Vec<(String, Vec<String>)> {
+fn outcomes(path: &Path) -> Vec<(String, Vec<String>)> {
     let all = statements(path).into_iter().map(|statement| {
         assert!(!statement.unknown, "{statement:?}");
         let outcomes = statement.outcomes.into_iter();
@@ -83,9 +83,12 @@ async fn a_copy_that_fails_before_its_client_knows_shifts_no_outcome() {
     // The Sync within the COPY was read behind the failure, so that it is answered too.
     assert_eq!(seen(&ready(&mut stream, 3).await), ["22012", "SELECT 1"]);
     send(&mut stream, &framed(Some(b'X'), b"")).await;
-    let told = told(&sealed(&bed).await);
+    let statements = outcomes(&sealed(&bed).await);
     let outcome = |text: &str| {
-        told.iter().find(|(told, _)| told.contains(text)).map(|(_, outcomes)| outcomes.join(","))
+        statements
+            .iter()
+            .find(|(sql, _)| sql.contains(text))
+            .map(|(_, outcomes)| outcomes.join(","))
     };
     assert_eq!(outcome("copy nums").as_deref(), Some("22P02"));
     assert_eq!(outcome("1 / 0").as_deref(), Some("22012"));
@@ -187,8 +190,9 @@ async fn outcomes_are_what_the_client_saw_wherever_a_statement_fails() {
         all.extend(answers);
     }
     send(&mut stream, &framed(Some(b'X'), b"")).await;
-    let told = told(&sealed(&bed).await);
-    let recorded: Vec<String> = told.iter().flat_map(|(_, outcomes)| outcomes.clone()).collect();
+    let statements = outcomes(&sealed(&bed).await);
+    let recorded: Vec<String> =
+        statements.iter().flat_map(|(_, outcomes)| outcomes.clone()).collect();
     assert_eq!(recorded, all, "in the same order");
     for (text, outcome) in [
         ("-- simple", "22P02"),
@@ -201,8 +205,10 @@ async fn outcomes_are_what_the_client_saw_wherever_a_statement_fails() {
         ("'next'", "SELECT 1"),
         ("'last'", "SELECT 1"),
     ] {
-        let all: Vec<_> =
-            told.iter().filter(|(told, _)| told.ends_with(text) || told.contains(text)).collect();
+        let all: Vec<_> = statements
+            .iter()
+            .filter(|(sql, _)| sql.ends_with(text) || sql.contains(text))
+            .collect();
         assert!(all.iter().any(|(_, outcomes)| outcomes.join(",") == outcome), "{text}: {all:?}");
     }
 }

@@ -60,7 +60,7 @@ async fn statements_are_recorded_with_rows_bytes_and_sqlstate() {
     let path = sealed(&bed).await;
     let reader = Reader::new(BufReader::new(File::open(&path).unwrap()));
     let all: Vec<_> = Statements::new(reader).map(Result::unwrap).collect();
-    let told: Vec<String> = all
+    let lines: Vec<String> = all
         .iter()
         .map(|statement| {
             let outcome = &statement.outcomes[0];
@@ -74,15 +74,19 @@ async fn statements_are_recorded_with_rows_bytes_and_sqlstate() {
         })
         .collect();
     assert!(
-        told.iter().any(|line| line.contains("insert into t") && line.contains("INSERT 0 7 7")),
-        "{told:#?}"
+        lines.iter().any(|line| line.contains("insert into t") && line.contains("INSERT 0 7 7")),
+        "{lines:#?}"
     );
     assert!(
-        told.iter()
+        lines
+            .iter()
             .any(|line| line.starts_with("select a from t |") && line.contains("SELECT 7 7")),
-        "{told:#?}"
+        "{lines:#?}"
     );
-    assert!(told.iter().any(|line| line.contains("1 / 0") && line.contains("22012")), "{told:#?}");
+    assert!(
+        lines.iter().any(|line| line.contains("1 / 0") && line.contains("22012")),
+        "{lines:#?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -423,7 +427,7 @@ async fn outcomes_belong_to_their_statements_whatever_failed_before() {
     send(&mut stream, &framed(Some(b'X'), b"")).await;
     let path = sealed(&bed).await;
     let reader = Reader::new(BufReader::new(File::open(&path).unwrap()));
-    let told: Vec<String> = Statements::new(reader)
+    let lines: Vec<String> = Statements::new(reader)
         .map(Result::unwrap)
         .map(|statement| {
             let text = statement.text.as_deref().unwrap_or_default().to_owned();
@@ -433,8 +437,8 @@ async fn outcomes_belong_to_their_statements_whatever_failed_before() {
             format!("{text}: {}", how.unwrap_or_default())
         })
         .collect();
-    assert!(told.contains(&"create table t (n int): CREATE TABLE".to_owned()), "{told:#?}");
-    assert!(told.contains(&"select 1 / 0: 22012".to_owned()), "{told:#?}");
-    assert!(told.contains(&"skipped: ".to_owned()), "{told:#?}");
-    assert!(told.contains(&"insert into t values (1), (2): INSERT 0 2".to_owned()), "{told:#?}");
+    assert!(lines.contains(&"create table t (n int): CREATE TABLE".to_owned()), "{lines:#?}");
+    assert!(lines.contains(&"select 1 / 0: 22012".to_owned()), "{lines:#?}");
+    assert!(lines.contains(&"skipped: ".to_owned()), "{lines:#?}");
+    assert!(lines.contains(&"insert into t values (1), (2): INSERT 0 2".to_owned()), "{lines:#?}");
 }

@@ -13,14 +13,14 @@ fn four_eyes() -> Setup {
 }
 
 /// What a psql says on its error stream, line by line as it comes.
-struct Told(Receiver<String>);
+struct Lines(Receiver<String>);
 
-impl Told {
+impl Lines {
     fn by(errors: ChildStderr) -> Self {
-        let (told, lines) = sync_channel(100);
+        let (sender, lines) = sync_channel(100);
         std::thread::spawn(move || {
             for line in BufReader::new(errors).lines().map_while(Result::ok) {
-                let _ = told.send(line);
+                let _ = sender.send(line);
             }
         });
         Self(lines)
@@ -38,11 +38,11 @@ impl Told {
     }
 }
 
-fn held_psql(bed: &Bed, options: &str) -> (Child, Told) {
+fn held_psql(bed: &Bed, options: &str) -> (Child, Lines) {
     let conninfo = format!("{} {options}", bed.token_conninfo("app_rw", "orders"));
     let mut child = psql(&conninfo).args(["-Atq", "-c", "select 'through'"]).spawn().unwrap();
-    let told = Told::by(child.stderr.take().unwrap());
-    (child, told)
+    let lines = Lines::by(child.stderr.take().unwrap());
+    (child, lines)
 }
 
 fn code_in(line: &str) -> String {
@@ -59,14 +59,14 @@ fn out(mut child: Child) -> (bool, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn opening_the_connection_is_the_request_and_it_goes_on_when_approved() {
     let bed = Bed::with(four_eyes()).await;
-    let (child, told) = held_psql(&bed, "");
-    let code = code_in(&told.line_with("confirm code"));
+    let (child, lines) = held_psql(&bed, "");
+    let code = code_in(&lines.line_with("confirm code"));
     let (alice, bob) = (bed.actor("alice").await, bed.actor("bob").await);
     let control = bed.gateway.control();
     let seen = control.gateway.hold_by_code(&alice, &code).await.unwrap();
     control.gateway.confirm(&alice, &code, seen.digest.clone(), None).await.unwrap();
-    told.line_with("confirmed by Alice");
-    let asked = told.line_with("needs 1 of dba");
+    lines.line_with("confirmed by Alice");
+    let asked = lines.line_with("needs 1 of dba");
     let request = asked
         .split_whitespace()
         .find(|word| word.starts_with("rq-"))
@@ -77,15 +77,15 @@ async fn opening_the_connection_is_the_request_and_it_goes_on_when_approved() {
     let shown = control.access.request(&bob, &request).await.unwrap();
     let yes = control::Yes { digest: shown.request.digest(), shorten: None, step_up: None };
     control.access.approve(&bob, &request, yes).await.unwrap();
-    told.line_with("approved by Bob");
+    lines.line_with("approved by Bob");
     assert_eq!(out(child), (true, "through".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_while_waiting_takes_its_code_with_it() {
     let bed = Bed::with(four_eyes()).await;
-    let (mut child, told) = held_psql(&bed, "");
-    let code = code_in(&told.line_with("confirm code"));
+    let (mut child, lines) = held_psql(&bed, "");
+    let code = code_in(&lines.line_with("confirm code"));
     child.kill().unwrap();
     child.wait().unwrap();
     let alice = bed.actor("alice").await;

@@ -42,8 +42,8 @@ impl<'a> Shell<'a> {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let page = lines.next().unwrap().unwrap();
         assert!(page.ends_with("/device"), "{page}");
-        let told = lines.next().unwrap().unwrap();
-        let code = told.split_whitespace().nth(2).unwrap().to_owned();
+        let line = lines.next().unwrap().unwrap();
+        let code = line.split_whitespace().nth(2).unwrap().to_owned();
         // Nobody reads on, and the process shall not mind.
         std::thread::spawn(move || lines.for_each(drop));
         (child, code)
@@ -169,7 +169,8 @@ async fn a_terminal_is_signed_in_by_a_browser_and_out_again_with_every_copy() {
         }
         tokio::task::yield_now().await;
     };
-    let told = control.evidence.timeline(&auditor, &opened).await.unwrap().lines.join("\n");
+    let timeline =
+        control.evidence.timeline(&auditor, &opened).await.unwrap().lines.join("\n");
     for part in [
         "alice signed in by link, with a browser",
         "that the terminal",
@@ -180,7 +181,7 @@ async fn a_terminal_is_signed_in_by_a_browser_and_out_again_with_every_copy() {
         "without asking anybody",
         "identified by certificate ",
     ] {
-        assert!(told.contains(part), "{part} is missing:\n{told}");
+        assert!(timeline.contains(part), "{part} is missing:\n{timeline}");
     }
 
     // A thief copies everything, and a session runs while its person signs out.
@@ -235,8 +236,8 @@ async fn an_admin_ends_somebodys_sign_ins_from_elsewhere() {
     let (_, page) = admin.looks(&code).await;
     assert_eq!(admin.answers(&page, "/device/confirm").await, 200);
     assert_eq!(tokio::task::spawn_blocking(|| ends(child)).await.unwrap().0, Some(0));
-    let told = bob.does(&["logins", "--everywhere", "--of", "alice"]).await;
-    assert!(told.trim().ends_with(": 2"), "{told}");
+    let output = bob.does(&["logins", "--everywhere", "--of", "alice"]).await;
+    assert!(output.trim().ends_with(": 2"), "{output}");
     let (ok, _, errors) = run(shell.postern(&["ls"])).await;
     assert!(!ok && errors.contains("sign in again"), "{errors}");
     let home = browser.send("/", None).await;

@@ -73,9 +73,9 @@ async fn conninfo(bed: &Bed, actor: &control::Actor) -> String {
     let control = bed.gateway.control();
     let resource: Resource = "app_rw@orders/shop".parse().unwrap();
     let (ttl, reason) = (Some("10m".parse().unwrap()), "a test".to_owned());
-    let wish =
+    let input =
         control::AccessRequestInput { ttl, reason, ..control::AccessRequestInput::new(resource) };
-    control.access.ask(actor, wish).await.unwrap().grant.expect("the rules ask for nobody");
+    control.access.ask(actor, input).await.unwrap().grant.expect("the rules ask for nobody");
     let request = certs::NewRequest::generate().unwrap();
     let device = DeviceId::new("laptop").unwrap();
     let issued =
@@ -107,9 +107,9 @@ async fn a_person_of_an_issuer_signs_in_and_their_groups_open_psql() {
     let (good, output, errors) = run(command).await;
     assert!(good && output.trim() == "42", "{output}{errors}");
     let opened = events(&bed, "login.signed-in").await;
-    let told = opened.iter().find(|event| event["detail"]["method"] == "oidc").unwrap();
+    let event = opened.iter().find(|event| event["detail"]["method"] == "oidc").unwrap();
     assert_eq!(
-        (&told["detail"]["issuer"], &told["detail"]["subject"]),
+        (&event["detail"]["issuer"], &event["detail"]["subject"]),
         (&json!("corp"), &json!("a-1"))
     );
 }
@@ -137,11 +137,11 @@ async fn a_second_account_of_the_same_mailbox_approves_nothing() {
     let bed = bed(FOUR_EYES, &section).await;
     let control = bed.gateway.control();
     let asker = bed.actor("alice").await;
-    let wish = control::AccessRequestInput {
+    let input = control::AccessRequestInput {
         reason: "a test".to_owned(),
         ..control::AccessRequestInput::new("app_ro@orders/shop".parse().unwrap())
     };
-    let request = control.access.ask(&asker, wish).await.unwrap().request;
+    let request = control.access.ask(&asker, input).await.unwrap().request;
     let approve = async |account: &str, email: &str| {
         provider.set("account", account).await;
         provider.set("groups", "idp-dba").await;
@@ -385,27 +385,27 @@ async fn libpq_18_comes_in_with_an_access_token_of_the_issuer_as_who_signed_in_w
     let bed = bed(crate::support::OPEN, &provider.section("corp", more)).await;
     let show = async |token: &str| libpq::connect(&bed, &provider.url, libpq::OAUTH, token).await;
     let token = provider.access_token("https://gate.example.com").await;
-    let (done, told) = show(&token).await;
+    let (done, message) = show(&token).await;
     assert!(
-        !done && told.contains("sign in once with the browser"),
-        "nobody is made of it: {told}"
+        !done && message.contains("sign in once with the browser"),
+        "nobody is made of it: {message}"
     );
     let mut browser = Browser::default();
     browser.sign_in(&gate(&bed), "corp").await;
-    let (done, told) = show(&token).await;
+    let (done, message) = show(&token).await;
     let place = format!("{}/.well-known/openid-configuration", provider.url);
     let asked = format!("asked for a token of {place} for openid postern\n");
-    assert!(done && told.starts_with(&asked) && told.trim().ends_with("app_ro"), "{told}");
+    assert!(done && message.starts_with(&asked) && message.trim().ends_with("app_ro"), "{message}");
     let redeemed = event(&bed, "bearer.redeemed").await;
     assert_eq!(redeemed["detail"]["subject"], "a-1");
     let other = provider.access_token("https://other.example.com").await;
-    let (done, told) = show(&other).await;
-    assert!(!done && told.contains("for somebody else"), "{told}");
+    let (done, message) = show(&other).await;
+    assert!(!done && message.contains("for somebody else"), "{message}");
     // What the issuer no longer vouches for is of no use, however long its token lasts.
     provider.set("disable", "a-1").await;
     event(&bed, "person.refused").await;
-    let (done, told) = show(&token).await;
-    assert!(!done, "{told}");
+    let (done, message) = show(&token).await;
+    assert!(!done, "{message}");
 }
 
 /// Puts the configuration in force with this change.
@@ -435,8 +435,9 @@ async fn an_issuer_with_an_authority_of_its_own_is_believed_by_that_one_alone() 
     let mut browser = Browser::default();
     let seen = browser.post(&button, &[("next", "/")]).await;
     refused(&bed, &browser, &seen, "issuer-unavailable").await;
-    let told = events(&bed, "login.refused").await.remove(0);
-    assert!(told["detail"]["detail"].as_str().unwrap().contains("certificate"), "{told}");
+    let refusal = events(&bed, "login.refused").await.remove(0);
+    let detail = refusal["detail"]["detail"].as_str().unwrap();
+    assert!(detail.contains("certificate"), "{refusal}");
     // Discovery, keys, token and userinfo, and then refresh.
     changed(&bed, "userinfo = true", own).await;
     browser.sign_in(&gate(&bed), "corp").await;

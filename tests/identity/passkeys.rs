@@ -1,4 +1,4 @@
-//! Passkeys in a real browser: register, sign in, and prove a touch.
+//! Passkeys in a real browser: register, sign in, and step up.
 
 use std::process::Stdio;
 
@@ -20,7 +20,7 @@ async fn a_passkey_is_registered_and_signs_in_by_itself() {
     assert!(seen.title.starts_with("My access") && seen.text.contains("Alice"), "{seen:?}");
     assert_eq!(bed.events("login.proven").await.len(), 1);
 
-    // Another one takes a touch, and the same authenticator doesn't hold two.
+    // Another one takes a step-up, and the same authenticator doesn't hold two.
     browser.go(&format!("{}keys", bed.gateway.api_url())).await;
     let seen = browser.press("Add a passkey").await;
     assert!(seen.text.contains("Add a passkey") && seen.text.contains("Alice"), "{seen:?}");
@@ -76,7 +76,7 @@ async fn whoever_has_no_passkey_is_told_so() {
 }
 
 /// Reads what psql tells until a line has this in it.
-async fn told(lines: &mut Lines<BufReader<ChildStderr>>, what: &str) -> String {
+async fn line_with(lines: &mut Lines<BufReader<ChildStderr>>, what: &str) -> String {
     while let Some(line) = lines.next_line().await.unwrap() {
         if line.contains(what) {
             return line;
@@ -90,7 +90,7 @@ fn word_after(line: &str, word: &str) -> String {
     words.nth(1).unwrap().trim_end_matches([':', ',']).to_owned()
 }
 
-/// The whole story: stock psql waits, two people touch their keys, and the query runs.
+/// The whole journey: stock psql waits, two people use their passkeys, and the query runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_psql_goes_on_after_two_touches() {
     let bed = Bed::with(Setup { rules: crate::support::FOUR_EYES, ..Setup::default() }).await;
@@ -102,7 +102,7 @@ async fn a_waiting_psql_goes_on_after_two_touches() {
     psql.args(["-Atq", "-c", "select 'through'"]);
     let mut psql = tokio::process::Command::from(psql).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(psql.stderr.take().unwrap()).lines();
-    let line = told(&mut lines, "confirm code").await;
+    let line = line_with(&mut lines, "confirm code").await;
     let (code, url) = (word_after(&line, "code"), word_after(&line, "at"));
     alice.go(&url).await;
     alice.fill("The code that your terminal shows", &code).await;
@@ -111,23 +111,23 @@ async fn a_waiting_psql_goes_on_after_two_touches() {
     let seen = alice.press("Yes, this is my connection").await;
     assert!(seen.title.starts_with("Confirmed"), "{seen:?}");
 
-    let line = told(&mut lines, "needs 1 of dba").await;
+    let line = line_with(&mut lines, "needs 1 of dba").await;
     let request = line.split_whitespace().find(|word| word.starts_with("rq-")).unwrap();
     let request = request.trim_end_matches(':');
     let seen = carol.go(&format!("{}r/{request}", bed.gateway.api_url())).await;
     assert!(seen.text.contains("Alice"), "{seen:?}");
     carol.press("Approve").await;
-    told(&mut lines, "approved by Carol").await;
+    line_with(&mut lines, "approved by Carol").await;
     let output = psql.wait_with_output().await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "through");
 
     let given = bed.events("step-up.given").await;
-    let purposes: Vec<&str> = given.iter().filter_map(|told| told["purpose"].as_str()).collect();
+    let purposes: Vec<&str> = given.iter().filter_map(|event| event["purpose"].as_str()).collect();
     assert_eq!(purposes, ["approve", "connect"]);
-    let proven = |told: &Value| told["evidence"]["assertion"]["signature"].is_string();
+    let proven = |event: &Value| event["evidence"]["assertion"]["signature"].is_string();
     assert!(given.iter().all(proven), "{given:?}");
 
-    // Each touch gave its browser another token, as each registration had; both are still in.
+    // Each step-up gave its browser another token, as each registration had; both are still in.
     assert_eq!(bed.events("login.rotated").await.len(), 4);
     for browser in [&mut alice, &mut carol] {
         let seen = browser.go(bed.gateway.api_url().as_str()).await;

@@ -1,4 +1,4 @@
-//! A connection from where its person has never been: held once for their touch, by a real psql.
+//! A connection from where its person has never been: held once for a step-up, by a real psql.
 
 use std::net::SocketAddr;
 
@@ -8,11 +8,11 @@ use tokio::net::{TcpListener, TcpSocket};
 use crate::support::browser::Browser;
 use crate::support::{Bed, Files, Setup, psql, run};
 
-/// Engineers may have all, but from a strange network they have to touch.
+/// Engineers may have all, but from a strange network they have to step up.
 const STRANGE: &str = r#"
 @id("engineers")
 permit (principal in Group::"engineering", action == Action::"connect", resource is Database);
-@id("strange networks take a touch") @step_up("5m")
+@id("new networks take a step-up") @step_up("5m")
 forbid (principal, action == Action::"connect", resource) when { context.new_network };
 "#;
 
@@ -79,7 +79,7 @@ async fn a_psql_from_a_strange_network_is_held_once_and_then_let_through() {
     let output = held.wait_with_output().await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "through");
 
-    // Another certificate of hers, for which nobody has touched, comes from the same network.
+    // Another certificate of hers, for which nobody has stepped up, comes from the same network.
     let (ok, out, errors) = at_once(&bed, &desk, cafe).await;
     assert!(ok && out.trim() == "through", "{out}{errors}");
     let (ok, _, errors) = at_once(&bed, &desk, hotel).await;
@@ -87,6 +87,6 @@ async fn a_psql_from_a_strange_network_is_held_once_and_then_let_through() {
 
     let wanted = bed.events("step-up.wanted").await;
     assert_eq!(wanted.len(), 1, "{wanted:?}");
-    let told = wanted[0]["told"].as_str().unwrap();
-    assert_eq!(told, "step-up asked because network 127.0.1.0/24 is new for alice");
+    let summary = wanted[0]["told"].as_str().unwrap();
+    assert_eq!(summary, "step-up asked because network 127.0.1.0/24 is new for alice");
 }

@@ -77,8 +77,8 @@ fn form<'a>(workload: &'a str, token: &'a str, csr: &'a str) -> Vec<(&'a str, &'
 
 /// The files of a workload that had its token exchanged.
 async fn files(bed: &Bed, workload: &str, token: &str) -> Files {
-    let wish = certs::NewRequest::generate().unwrap();
-    let asked = exchange(bed, &form(workload, token, &wish.csr_pem)).await;
+    let key_request = certs::NewRequest::generate().unwrap();
+    let asked = exchange(bed, &form(workload, token, &key_request.csr_pem)).await;
     assert_eq!(asked.status, 200, "{}", asked.body);
     assert_eq!(asked.body["issued_token_type"], "urn:postern:token-type:client-certificate");
     assert_eq!(asked.body["token_type"], "N_A");
@@ -86,7 +86,8 @@ async fn files(bed: &Bed, workload: &str, token: &str) -> Files {
     certs::store::create_private_dir(&folder).unwrap();
     let of = |name: &str| folder.join(name);
     let files = Files { cert: of("client.crt"), key: of("client.key"), ca: of("ca.crt") };
-    certs::store::write_private(&files.key, wish.key_pem.expose_secret().as_bytes()).unwrap();
+    certs::store::write_private(&files.key, key_request.key_pem.expose_secret().as_bytes())
+        .unwrap();
     std::fs::write(&files.cert, asked.body["access_token"].as_str().unwrap()).unwrap();
     std::fs::write(&files.ca, asked.body["ca_pem"].as_str().unwrap()).unwrap();
     files
@@ -111,8 +112,8 @@ async fn a_workload_reaches_a_target_under_the_same_rules_as_people() {
     let (done, out, errors) = run(command).await;
     assert!(done, "{errors}");
     assert_eq!(out.trim(), "app_ro");
-    let told = audited(&bed, "workload.exchanged").await;
-    let (subject, detail) = &told[0];
+    let events = audited(&bed, "workload.exchanged").await;
+    let (subject, detail) = &events[0];
     assert_eq!(subject, "ci");
     assert_eq!(detail["subject"], BRANCH);
     assert_eq!(detail["token"], "job-1");
@@ -138,18 +139,18 @@ async fn a_workload_that_has_to_be_approved_is_refused_until_people_say_yes() {
     assert!(!done && errors.contains("1 of dba"), "{errors}");
 }
 
-/// The same as for people, but production takes a touch.
-const TOUCH: &str = r#"
+/// The same as for people, but production takes a step-up.
+const STEP_UP: &str = r#"
 @id("engineers")
 permit (principal in Group::"engineering", action == Action::"connect", resource is Database);
-@id("a touch") @step_up("5m")
+@id("a step-up") @step_up("5m")
 forbid (principal, action == Action::"connect", resource in Env::"prod");
 "#;
 
 #[tokio::test]
 async fn where_a_touch_is_wanted_a_workload_is_denied_with_the_reason() {
     let signer = Signer::start().await;
-    let bed = bed(&signer, TOUCH).await;
+    let bed = bed(&signer, STEP_UP).await;
     let files = files(&bed, "ci", &job(&signer)).await;
     let mut command = psql(&bed.conninfo(&files, "app_ro", "orders"));
     command.args(["-Atc", "select 1"]);
@@ -175,8 +176,8 @@ async fn a_workload_that_is_taken_out_of_the_configuration_is_out() {
     bed.gateway.reload(&Config::load(&bed.config).unwrap()).await.unwrap();
     let (done, _, errors) = connect().await;
     assert!(!done && errors.contains("not known"), "{errors}");
-    let wish = certs::NewRequest::generate().unwrap();
-    let asked = exchange(&bed, &form("ci", &job(&signer), &wish.csr_pem)).await;
+    let key_request = certs::NewRequest::generate().unwrap();
+    let asked = exchange(&bed, &form("ci", &job(&signer), &key_request.csr_pem)).await;
     assert_eq!(asked.error(), "invalid_grant");
 }
 
@@ -185,7 +186,7 @@ async fn what_is_not_the_workloads_own_token_is_refused_and_audited() {
     let signer = Signer::start().await;
     let other = Signer::start().await;
     let bed = bed(&signer, crate::support::OPEN).await;
-    let wish = certs::NewRequest::generate().unwrap();
+    let key_request = certs::NewRequest::generate().unwrap();
     let with = |name: &str, value: Value| {
         let mut claims = json!({ "sub": BRANCH, "environment": "prod" });
         claims[name] = value;
@@ -215,16 +216,16 @@ async fn what_is_not_the_workloads_own_token_is_refused_and_audited() {
         (confused, "wrong-algorithm"),
         ("nonsense".to_owned(), "malformed-token"),
     ] {
-        let asked = exchange(&bed, &form("ci", &token, &wish.csr_pem)).await;
+        let asked = exchange(&bed, &form("ci", &token, &key_request.csr_pem)).await;
         assert_eq!(asked.error(), "invalid_grant", "{why}");
         let (subject, detail) = audited(&bed, "workload.refused").await.remove(0);
         assert_eq!((subject.as_str(), detail["why"].as_str()), ("ci", Some(why)), "{detail}");
     }
     for workload in ["nobody", "alice", ""] {
-        let asked = exchange(&bed, &form(workload, &job(&signer), &wish.csr_pem)).await;
+        let asked = exchange(&bed, &form(workload, &job(&signer), &key_request.csr_pem)).await;
         assert_eq!(asked.error(), "invalid_grant", "{workload}");
     }
-    let asked = exchange(&bed, &form("nightly", &job(&signer), &wish.csr_pem)).await;
+    let asked = exchange(&bed, &form("nightly", &job(&signer), &key_request.csr_pem)).await;
     assert_eq!(asked.error(), "invalid_grant", "another workload of the same issuer");
     assert!(audited(&bed, "workload.exchanged").await.is_empty());
 }
@@ -249,8 +250,8 @@ async fn a_copied_token_is_of_no_use_for_another_key() {
 async fn what_is_no_token_exchange_is_told_so_in_the_words_of_oauth() {
     let signer = Signer::start().await;
     let bed = bed(&signer, crate::support::OPEN).await;
-    let (token, wish) = (job(&signer), certs::NewRequest::generate().unwrap());
-    let good = form("ci", &token, &wish.csr_pem);
+    let (token, key_request) = (job(&signer), certs::NewRequest::generate().unwrap());
+    let good = form("ci", &token, &key_request.csr_pem);
     let with = |name: &'static str, value: &'static str| {
         let mut form: Vec<_> = good.iter().copied().filter(|(key, _)| *key != name).collect();
         form.push((name, value));

@@ -11,7 +11,7 @@ use postern::up::{Gateway, UpError};
 use serde_json::{Value, json};
 
 use super::small::{Small, actor};
-use crate::support::apart::Apart;
+use crate::support::gateway_process::GatewayProcess;
 use crate::support::{Bed, Setup, psql, run, until};
 
 async fn cli(args: &[&str]) -> (bool, String, String) {
@@ -29,11 +29,11 @@ async fn live_grants(gateway: &Gateway) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_under_load_restores_to_the_same_grants_and_an_audit_log_that_goes_on() {
-    let apart = Apart::new(Setup::default(), &["app_rw@orders", "app_ro@orders"]).await;
-    let gateway = apart.start().await;
+    let process = GatewayProcess::new(Setup::default(), &["app_rw@orders", "app_ro@orders"]).await;
+    let gateway = process.start().await;
     let load: Vec<_> = (0..4)
         .map(|_| {
-            let conninfo = apart.conninfo.clone();
+            let conninfo = process.conninfo.clone();
             tokio::spawn(async move {
                 loop {
                     let mut command = psql(&conninfo);
@@ -43,15 +43,15 @@ async fn a_backup_under_load_restores_to_the_same_grants_and_an_audit_log_that_g
             })
         })
         .collect();
-    let config = apart.config.to_str().unwrap();
+    let config = process.config.to_str().unwrap();
     for number in 0..3 {
-        let to = apart.folder.path().join(format!("backup-{number}"));
+        let to = process.folder.path().join(format!("backup-{number}"));
         let to = to.to_str().unwrap();
         let (ok, out, errors) =
             cli(&["backup", "--config", config, "--recordings", "--json", to]).await;
         assert!(ok, "{out}{errors}");
-        let told: Value = serde_json::from_str(&out).unwrap();
-        assert!(told["store"]["event"].as_i64().unwrap() > 0, "{told}");
+        let answer: Value = serde_json::from_str(&out).unwrap();
+        assert!(answer["store"]["event"].as_i64().unwrap() > 0, "{answer}");
         let (ok, out, errors) = cli(&["restore", "--check", to]).await;
         assert!(ok, "{out}{errors}");
     }
@@ -60,16 +60,16 @@ async fn a_backup_under_load_restores_to_the_same_grants_and_an_audit_log_that_g
 
     // Another machine: nothing but the configuration and its secrets is there.
     let text = std::fs::read_to_string(config).unwrap();
-    let state = apart.folder.path().join("state").display().to_string();
-    let fresh = apart.folder.path().join("fresh.toml");
+    let state = process.folder.path().join("state").display().to_string();
+    let fresh = process.folder.path().join("fresh.toml");
     std::fs::write(&fresh, text.replace(&state, &format!("{state}-fresh"))).unwrap();
     let fresh = fresh.to_str().unwrap();
-    let backup = apart.folder.path().join("backup-2");
+    let backup = process.folder.path().join("backup-2");
     let backup = backup.to_str().unwrap();
     let (ok, out, errors) = cli(&["restore", "--config", fresh, "--up-to-date", backup]).await;
     assert!(ok, "{out}{errors}");
     let again = Gateway::start(&Config::load(Path::new(fresh)).unwrap()).await.unwrap();
-    let mut command = psql(&apart.conninfo);
+    let mut command = psql(&process.conninfo);
     command.args(["-Atc", "select 'through'"]);
     let (ok, out, errors) = run(command).await;
     assert!(ok && out.trim() == "through", "{errors}");
@@ -92,7 +92,7 @@ async fn a_backup_under_load_restores_to_the_same_grants_and_an_audit_log_that_g
     again.shutdown(Duration::from_secs(10)).await;
 }
 
-/// As `cp` of an old database over the newer one, which no restore is told of.
+/// As `cp` of an old database over the newer one, which no restore knows of.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_database_is_refused_and_nothing_revoked_comes_back_with_it() {
     let bed = Bed::start().await;
@@ -138,8 +138,8 @@ async fn an_older_database_is_refused_and_nothing_revoked_comes_back_with_it() {
     assert!(matches!(why, Rollback::Older { .. }), "{why}");
     let (ok, _, errors) = cli(&["up", "--config", config.to_str().unwrap()]).await;
     assert!(!ok);
-    for told in ["went back in time", "older copy", "--accept-rollback", "come back"] {
-        assert!(errors.contains(told), "{told}: {errors}");
+    for expected in ["went back in time", "older copy", "--accept-rollback", "come back"] {
+        assert!(errors.contains(expected), "{expected}: {errors}");
     }
 
     let gateway = Gateway::start_as(&loaded, true).await.unwrap();
@@ -197,8 +197,8 @@ async fn a_kill_at_any_moment_is_never_taken_for_a_rollback() {
         let working = async {
             for number in 0.. {
                 let subject = format!("principal:somebody-{round}-{number}");
-                let wish = json!({ "subject": subject, "reason": "a test" });
-                let Some(lock) = running.post("api/v1/locks", &wish).await else { return };
+                let body = json!({ "subject": subject, "reason": "a test" });
+                let Some(lock) = running.post("api/v1/locks", &body).await else { return };
                 done.lock().unwrap().push(lock["id"].as_str().unwrap().to_owned());
             }
         };
@@ -342,7 +342,7 @@ async fn a_restore_takes_a_folder_whole_and_keeps_what_was_there() {
     assert!(locks.iter().any(|view| view.lock.id == lock.id), "{locks:?}");
     gateway.shutdown(Duration::from_secs(10)).await;
 
-    // Where nothing is known of a later time, the start wants to be told that it is lost.
+    // Where nothing is known of a later time, the start wants a confirmation that it is lost.
     let fresh = small.with_state("fresh");
     let fresh = fresh.to_str().unwrap();
     let out = small.does(&["restore", "--config", fresh, backup]).await;

@@ -59,13 +59,13 @@ async fn starts(small: &Small, line: &str) {
     let mut command = small.postern(&args);
     let mut child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
     until_some("the gateway is up", async || {
-        let told = fs::read_to_string(&log).unwrap();
-        assert!(child.try_wait().unwrap().is_none(), "`{line}`: {told}");
-        told.contains("the gateway is up").then_some(())
+        let output = fs::read_to_string(&log).unwrap();
+        assert!(child.try_wait().unwrap().is_none(), "`{line}`: {output}");
+        output.contains("the gateway is up").then_some(())
     })
     .await;
-    let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert!(told.success());
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
     until_some("it has ended", async || child.try_wait().unwrap()).await;
 }
 

@@ -33,7 +33,7 @@ fn parsed(text: &str) -> Config {
 }
 
 /// The first line of each fault: place and message.
-fn told(faults: &Faults) -> Vec<String> {
+fn messages(faults: &Faults) -> Vec<String> {
     let first = |fault: &postern::config::Fault| format!("{}: {}", fault.site, fault.message);
     faults.all().iter().map(first).collect()
 }

@@ -1,4 +1,4 @@
-//! The demo plays its whole story by itself, with the real `psql`, and checks every step.
+//! The demo runs all of its steps by itself, with the real `psql`, and checks every step.
 
 use std::process::{Command, Stdio};
 
@@ -16,7 +16,7 @@ async fn the_demo_tells_its_story_and_every_step_is_as_told() {
         "the command ran",
         "the file is here",
         "cut in the middle",
-        "as told",
+        "All steps passed",
     ] {
         assert!(out.contains(step), "{step}: {out}");
     }

@@ -58,8 +58,8 @@ fn the_systemd_unit_is_valid_and_hardened() {
         read("deploy/postern.service").replace("/usr/bin/postern", env!("CARGO_BIN_EXE_postern"));
     fs::write(&unit, text).unwrap();
 
-    let said = accepted(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
-    assert!(!said.contains("postern.service"), "{said}");
+    let output = accepted(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
+    assert!(!output.contains("postern.service"), "{output}");
     // In tenths, of 100 for a unit without any protection.
     accepted(
         Command::new("systemd-analyze")
@@ -182,11 +182,11 @@ fn accepted(command: &mut Command) -> String {
     let output = command.output();
     let output = output
         .unwrap_or_else(|error| panic!("{command:?}: {error}; `make test` installs what it needs"));
-    let said = [output.stdout, output.stderr]
+    let printed = [output.stdout, output.stderr]
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .concat();
-    assert!(output.status.success(), "{command:?} said:\n{said}");
-    said
+    assert!(output.status.success(), "{command:?} said:\n{printed}");
+    printed
 }
 
 fn dashboard() -> Value {

@@ -220,7 +220,7 @@ async fn an_issuer_that_is_weak_or_calls_itself_otherwise_is_found() {
     let doubts = findings.iter().filter(|finding| finding.level == Level::Warning);
     let doubts: Vec<&str> = doubts.map(|finding| finding.detail.as_str()).collect();
     for doubt in ["endpoints for people", "PKCE", "RFC 9207", "logouts", "no userinfo endpoint"] {
-        assert!(doubts.iter().any(|told| told.contains(doubt)), "{doubt}: {doubts:#?}");
+        assert!(doubts.iter().any(|found| found.contains(doubt)), "{doubt}: {doubts:#?}");
     }
     let findings = place.examined(&section(&format!("{}/", signer.url))).await;
     let fault = found(&findings, "issuer corp", Level::Fault);

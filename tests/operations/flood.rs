@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 /// signed in from one network.
 const FLOOD: u32 = 1_600;
 /// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Connections that say nothing, and come again whenever they are closed.
 struct Attack {
@@ -63,7 +63,7 @@ impl Admin {
         let client = reqwest::Client::builder()
             .local_address(IpAddr::V4(at))
             .pool_max_idle_per_host(0)
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .build()
             .unwrap();
         let base = format!("http://{}/api/v1", bed.gateway.api_addr());
@@ -89,8 +89,8 @@ impl Admin {
         let request = self.client.post(url).bearer_auth(&self.token);
         let answer = request.json(&json!({ "reason": "an attack" })).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
-        let told = self.get(&format!("grants/{grant}")).await;
-        assert_eq!(told["state"], "ended", "{told}");
+        let found = self.get(&format!("grants/{grant}")).await;
+        assert_eq!(found["state"], "ended", "{found}");
     }
 }
 

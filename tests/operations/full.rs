@@ -7,11 +7,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::apart::Apart;
+use crate::support::gateway_process::GatewayProcess;
 use crate::support::raw::{query, read_until, send};
 use crate::support::{Setup, psql, run, until_some};
 
-/// Runs the gateway, and does what it is told on standard input. Where it may mount, its state is on a
+/// Runs the gateway, and follows commands on standard input. Where it may mount, its state is on a
 /// file system of its own that is filled; otherwise a limit makes its writes fail.
 const SUPERVISOR: &str = r#"
 state=$1; shift
@@ -43,7 +43,7 @@ struct Confined {
 }
 
 impl Confined {
-    fn start(apart: &Apart) -> Self {
+    fn start(process: &GatewayProcess) -> Self {
         let mut namespace = Command::new("unshare");
         namespace.args(["--user", "--map-root-user", "--mount", "true"]);
         let mut command = match namespace.status().is_ok_and(|status| status.success()) {
@@ -54,10 +54,10 @@ impl Confined {
             }
             false => Command::new("sh"),
         };
-        command.args(["-c", SUPERVISOR, "sh"]).arg(apart.folder.path().join("state"));
-        command.arg(env!("CARGO_BIN_EXE_postern")).args(["up", "--config"]).arg(&apart.config);
+        command.args(["-c", SUPERVISOR, "sh"]).arg(process.folder.path().join("state"));
+        command.arg(env!("CARGO_BIN_EXE_postern")).args(["up", "--config"]).arg(&process.config);
         command.env_remove("POSTERN_LOG").stdin(Stdio::piped()).stdout(Stdio::piped());
-        command.stderr(std::fs::File::create(apart.folder.path().join("log")).unwrap());
+        command.stderr(std::fs::File::create(process.folder.path().join("log")).unwrap());
         let mut supervisor = command.spawn().unwrap();
         let hear = BufReader::new(supervisor.stdout.take().unwrap());
         let say = supervisor.stdin.take();
@@ -68,7 +68,7 @@ impl Confined {
     }
 
     /// Has the disk filled, or room made.
-    fn tell(&mut self, word: &str) {
+    fn command(&mut self, word: &str) {
         writeln!(self.say.as_mut().unwrap(), "{word}").unwrap();
         assert_eq!(self.line(), word);
     }
@@ -92,9 +92,9 @@ impl Drop for Confined {
 struct Bob(PathBuf);
 
 impl Bob {
-    async fn signed_in(apart: &Apart) -> Self {
-        let bob = Self(apart.folder.path().join("home-bob"));
-        let (ok, out, errors) = bob.run(&["login", "--link"], &apart.bob).await;
+    async fn signed_in(process: &GatewayProcess) -> Self {
+        let bob = Self(process.folder.path().join("home-bob"));
+        let (ok, out, errors) = bob.run(&["login", "--link"], &process.bob).await;
         assert!(ok, "{out}{errors}");
         bob
     }
@@ -116,8 +116,8 @@ impl Bob {
     }
 }
 
-async fn health(apart: &Apart, status: u16) -> Value {
-    let url = format!("{}api/v1/health", apart.url);
+async fn health(process: &GatewayProcess, status: u16) -> Value {
+    let url = format!("{}api/v1/health", process.url);
     until_some(&format!("the health is {status}"), async || {
         let answer = reqwest::get(&url).await.ok()?;
         (answer.status() == status).then_some(answer.json::<Value>().await.ok()?)
@@ -125,8 +125,8 @@ async fn health(apart: &Apart, status: u16) -> Value {
     .await
 }
 
-async fn through(apart: &Apart) -> (bool, String) {
-    let mut command = psql(&apart.conninfo.replace("user=app_rw", "user=app_ro"));
+async fn through(process: &GatewayProcess) -> (bool, String) {
+    let mut command = psql(&process.conninfo.replace("user=app_rw", "user=app_ro"));
     command.args(["-Atc", "select 'through'"]);
     let (ok, out, errors) = run(command).await;
     (ok, format!("{out}{errors}"))
@@ -134,12 +134,14 @@ async fn through(apart: &Apart) -> (bool, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_keeps_no_revoke_from_cutting_and_lets_nobody_in_unwritten() {
-    let mut apart = Apart::new(Setup::default(), &["app_rw@orders", "app_ro@orders"]).await;
-    apart.recordings_elsewhere();
-    let mut gateway = Confined::start(&apart);
-    until_some("the gateway serves", async || through(&apart).await.0.then_some(())).await;
-    let bob = Bob::signed_in(&apart).await;
-    let (mut revoked, mut locked) = (apart.session("app_rw").await, apart.session("app_ro").await);
+    let mut process =
+        GatewayProcess::new(Setup::default(), &["app_rw@orders", "app_ro@orders"]).await;
+    process.recordings_elsewhere();
+    let mut gateway = Confined::start(&process);
+    until_some("the gateway serves", async || through(&process).await.0.then_some(())).await;
+    let bob = Bob::signed_in(&process).await;
+    let (mut revoked, mut locked) =
+        (process.session("app_rw").await, process.session("app_ro").await);
     for session in [&mut revoked, &mut locked] {
         send(session, &query("select 1")).await;
         read_until(session, b'Z').await;
@@ -152,10 +154,10 @@ async fn a_full_disk_keeps_no_revoke_from_cutting_and_lets_nobody_in_unwritten()
     };
     let (grant, before) = (of("app_rw@orders"), sessions.as_array().unwrap().len());
 
-    gateway.tell("fill");
-    health(&apart, 503).await;
-    let (ok, told) = through(&apart).await;
-    assert!(!ok && told.contains("control"), "{told}");
+    gateway.command("fill");
+    health(&process, 503).await;
+    let (ok, output) = through(&process).await;
+    assert!(!ok && output.contains("control"), "{output}");
     let (ok, out, errors) = bob.run(&["revoke", &grant, "--reason", "incident 7"], "").await;
     assert!(ok && errors.contains("not yet durable"), "{out}{errors}");
     assert!(last_words(&mut revoked).await.contains("incident 7"));
@@ -163,18 +165,18 @@ async fn a_full_disk_keeps_no_revoke_from_cutting_and_lets_nobody_in_unwritten()
         bob.run(&["lock", "principal:alice", "--reason", "incident 8"], "").await;
     assert!(ok && errors.contains("not yet durable"), "{out}{errors}");
     assert!(last_words(&mut locked).await.contains("incident 8"));
-    let (ok, told) = through(&apart).await;
-    assert!(!ok, "{told}");
+    let (ok, output) = through(&process).await;
+    assert!(!ok, "{output}");
 
-    gateway.tell("free");
-    health(&apart, 200).await;
+    gateway.command("free");
+    health(&process, 200).await;
     let locks = bob.json(&["locks"]).await;
     let lock = locks[0]["id"].as_str().unwrap();
-    let (ok, told) = through(&apart).await;
-    assert!(!ok && told.contains("incident 8"), "{told}");
+    let (ok, output) = through(&process).await;
+    assert!(!ok && output.contains("incident 8"), "{output}");
     let (ok, out, errors) = bob.run(&["unlock", lock], "").await;
     assert!(ok, "{out}{errors}");
-    until_some("all goes on", async || through(&apart).await.0.then_some(())).await;
+    until_some("all goes on", async || through(&process).await.0.then_some(())).await;
 
     let events = bob.json(&["audit"]).await;
     let place = |kind: &str| {
@@ -190,7 +192,7 @@ async fn a_full_disk_keeps_no_revoke_from_cutting_and_lets_nobody_in_unwritten()
         (sessions.as_array().unwrap().len() > before).then(|| sessions.to_string())
     })
     .await;
-    for recording in apart.recordings() {
+    for recording in process.recordings() {
         assert!(sessions.contains(&recording), "{recording} has no row");
     }
 }

@@ -31,9 +31,9 @@ async fn look(allow: bool) -> (String, u32, u32, String) {
     let log = small.path("log");
     let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
     until_some("the gateway is up", async || {
-        let told = std::fs::read_to_string(&log).unwrap();
-        assert!(child.try_wait().unwrap().is_none(), "{told}");
-        told.contains("the gateway is up").then_some(())
+        let output = std::fs::read_to_string(&log).unwrap();
+        assert!(child.try_wait().unwrap().is_none(), "{output}");
+        output.contains("the gateway is up").then_some(())
     })
     .await;
     let process = format!("/proc/{}", child.id());
@@ -41,10 +41,10 @@ async fn look(allow: bool) -> (String, u32, u32, String) {
     let owner = std::fs::metadata(format!("{process}/mem")).unwrap().uid();
     let limits = std::fs::read_to_string(format!("{process}/limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    let (core, told) = (core.to_owned(), std::fs::read_to_string(&log).unwrap());
+    let (core, output) = (core.to_owned(), std::fs::read_to_string(&log).unwrap());
     child.kill().unwrap();
     child.wait().unwrap();
-    (told, own, owner, core)
+    (output, own, owner, core)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,9 +58,9 @@ async fn a_running_gateway_leaves_no_core_dump_and_lets_no_process_of_its_user_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_profiles_it_may_ask_for_dumps_and_is_warned() {
-    let (told, own, owner, _) = look(true).await;
+    let (output, own, owner, _) = look(true).await;
     assert_eq!(owner, own);
-    assert!(told.contains("POSTERN_ALLOW_DUMPS=1"), "{told}");
+    assert!(output.contains("POSTERN_ALLOW_DUMPS=1"), "{output}");
 }
 
 /// An RSA private key leaks through the time that it takes (RUSTSEC-2023-0071), so none is loaded.

@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::apart::Apart;
+use crate::support::gateway_process::GatewayProcess;
 use crate::support::raw::{query, read_until, send};
 use crate::support::{Setup, psql, until};
 use audit::{Kind, Reader, Summary, Tail};
 use postern::up::Gateway;
 
-async fn apart() -> Apart {
-    Apart::new(Setup::default(), &["app_rw@orders"]).await
+async fn process() -> GatewayProcess {
+    GatewayProcess::new(Setup::default(), &["app_rw@orders"]).await
 }
 
-fn newest_recording(apart: &Apart) -> PathBuf {
-    let folder = apart.folder.path().join("state/recordings");
+fn newest_recording(process: &GatewayProcess) -> PathBuf {
+    let folder = process.folder.path().join("state/recordings");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     files.max_by_key(|path| path.metadata().unwrap().created().unwrap()).unwrap()
 }
@@ -42,9 +42,9 @@ async fn replay(path: &Path) -> (bool, String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_statement_that_the_target_got_before_a_kill_is_in_the_recording() {
-    let apart = apart().await;
-    let mut gateway = apart.start().await;
-    let mut stream = apart.session("app_rw").await;
+    let process = process().await;
+    let mut gateway = process.start().await;
+    let mut stream = process.session("app_rw").await;
     send(&mut stream, &query("create table t (n int)")).await;
     read_until(&mut stream, b'Z').await;
     let writer = tokio::spawn(async move {
@@ -71,7 +71,7 @@ async fn every_statement_that_the_target_got_before_a_kill_is_in_the_recording()
         let _ = crate::support::raw::read(&mut stream).await;
     });
     until("half of them are in", || {
-        apart
+        process
             .cluster
             .psql_in("shop", "select count(*) from t")
             .unwrap()
@@ -83,9 +83,9 @@ async fn every_statement_that_the_target_got_before_a_kill_is_in_the_recording()
     .await;
     gateway.kill_9();
     writer.await.unwrap();
-    until("the target has no session left", || apart.upstream_sessions() == "0").await;
-    let got = apart.cluster.psql_in("shop", "select n from t").unwrap();
-    let path = newest_recording(&apart);
+    until("the target has no session left", || process.upstream_sessions() == "0").await;
+    let got = process.cluster.psql_in("shop", "select n from t").unwrap();
+    let path = newest_recording(&process);
     let recorded = recorded(&path);
     for n in got.lines() {
         assert!(
@@ -101,22 +101,22 @@ async fn every_statement_that_the_target_got_before_a_kill_is_in_the_recording()
     let length = path.metadata().unwrap().len();
     OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 7).unwrap();
     let (_, out, errors) = replay(&path).await;
-    let told = format!("{out}{errors}");
-    assert!(told.contains("torn") && told.contains("byte"), "{told}");
+    let output = format!("{out}{errors}");
+    assert!(output.contains("torn") && output.contains("byte"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_the_grant_is_still_good_and_no_session_stays_live() {
-    let apart = apart().await;
-    let mut gateway = apart.start().await;
-    let mut stream = apart.session("app_rw").await;
+    let process = process().await;
+    let mut gateway = process.start().await;
+    let mut stream = process.session("app_rw").await;
     send(&mut stream, &query("select pg_sleep(600)")).await;
-    until("it runs", || apart.upstream_sessions() == "1").await;
+    until("it runs", || process.upstream_sessions() == "1").await;
     // The register hears of the session within a moment; then the gateway is gone.
     gateway.kill_9();
     drop(stream);
-    until("the target noticed that nobody listens", || apart.upstream_sessions() == "0").await;
-    let config = postern::config::Config::load(&apart.config).unwrap();
+    until("the target noticed that nobody listens", || process.upstream_sessions() == "0").await;
+    let config = postern::config::Config::load(&process.config).unwrap();
     let again = Gateway::start(&config).await.unwrap();
     let bob = {
         let control = again.control();
@@ -135,11 +135,11 @@ async fn after_a_kill_the_grant_is_still_good_and_no_session_stays_live() {
     let live =
         again.control().evidence.sessions(&bob, filter, control::Paging::default()).await.unwrap();
     assert!(live.items.is_empty(), "{:?}", live.items);
-    let mut command = psql(&apart.conninfo);
+    let mut command = psql(&process.conninfo);
     command.args(["-Atc", "select 'through'"]);
     let (ok, out, errors) = crate::support::run(command).await;
     assert!(ok && out.trim() == "through", "{errors}");
-    until("the target has no session left", || apart.upstream_sessions() == "0").await;
+    until("the target has no session left", || process.upstream_sessions() == "0").await;
     again.shutdown(Duration::from_secs(10)).await;
 }
 
@@ -159,11 +159,11 @@ fn summaries(folder: &Path) -> BTreeMap<String, Summary> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_the_register_is_what_the_recordings_prove() {
-    let apart = apart().await;
-    let mut gateway = apart.start().await;
+    let process = process().await;
+    let mut gateway = process.start().await;
     let mut streams = Vec::new();
     for session in 1..=3 {
-        let mut stream = apart.session("app_rw").await;
+        let mut stream = process.session("app_rw").await;
         for _ in 0..session {
             send(&mut stream, &query("select 1")).await;
             read_until(&mut stream, b'Z').await;
@@ -172,7 +172,7 @@ async fn after_a_kill_the_register_is_what_the_recordings_prove() {
     }
     gateway.kill_9();
     drop(streams);
-    let folder = apart.folder.path().join("state/recordings");
+    let folder = process.folder.path().join("state/recordings");
     // The kill tore the last frame of one, and somebody tampered with another.
     let open: Vec<_> = summaries(&folder).into_iter().filter(|(_, it)| it.end.is_none()).collect();
     assert_eq!(open.len(), 3);
@@ -184,7 +184,7 @@ async fn after_a_kill_the_register_is_what_the_recordings_prove() {
     bytes[last] ^= 1;
     std::fs::write(file(1), bytes).unwrap();
 
-    let config = postern::config::Config::load(&apart.config).unwrap();
+    let config = postern::config::Config::load(&process.config).unwrap();
     let again = Gateway::start(&config).await.unwrap();
     let control = again.control();
     let bob = policies::PrincipalId::new("bob").unwrap();
@@ -221,17 +221,18 @@ async fn after_a_kill_the_register_is_what_the_recordings_prove() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_neither_in_the_log_nor_in_the_arguments_or_environment() {
-    let apart = apart().await;
-    let gateway = apart.start().await;
-    let mut stream = apart.session("app_rw").await;
+    let process = process().await;
+    let gateway = process.start().await;
+    let mut stream = process.session("app_rw").await;
     send(
         &mut stream,
         &query("select 'a' as canary_statement; alter role app_rw password 'canary-new'"),
     )
     .await;
     read_until(&mut stream, b'Z').await;
-    let process = PathBuf::from(format!("/proc/{}", gateway.id()));
-    for path in [process.join("cmdline"), process.join("environ"), apart.folder.path().join("log")]
+    let proc_dir = PathBuf::from(format!("/proc/{}", gateway.id()));
+    for path in
+        [proc_dir.join("cmdline"), proc_dir.join("environ"), process.folder.path().join("log")]
     {
         let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
         for secret in

@@ -11,7 +11,7 @@ use audit::{Kind, Reader, Summary, Tail};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::apart::{Apart, Killed};
+use crate::support::gateway_process::{GatewayProcess, Killed};
 use crate::support::raw::{Message, Tls, closes, query, read, read_until, send};
 use crate::support::{Bed, Setup, psql, run, until, until_some};
 
@@ -109,43 +109,46 @@ async fn a_session_that_fills_its_quota_ends_and_its_person_connects_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quotas_count_what_was_there_before_a_restart() {
-    let apart =
-        Apart::new(setup("principal_quota = \"64KiB\"\nreserve = \"1MiB\""), &["app_rw@orders"])
-            .await;
-    let mut gateway = apart.start().await;
-    let (ok, _, errors) = run(filling(&apart.conninfo, 10)).await;
+    let process = GatewayProcess::new(
+        setup("principal_quota = \"64KiB\"\nreserve = \"1MiB\""),
+        &["app_rw@orders"],
+    )
+    .await;
+    let mut gateway = process.start().await;
+    let (ok, _, errors) = run(filling(&process.conninfo, 10)).await;
     assert!(!ok && errors.contains("your recordings take"), "{errors}");
     gateway.kill_9();
-    let config = postern::config::Config::load(&apart.config).unwrap();
+    let config = postern::config::Config::load(&process.config).unwrap();
     let again = postern::up::Gateway::start(&config).await.unwrap();
-    let (ok, _, errors) = run(one(&apart.conninfo)).await;
+    let (ok, _, errors) = run(one(&process.conninfo)).await;
     assert!(!ok && errors.contains("your recordings take"), "{errors}");
     again.shutdown(std::time::Duration::from_secs(10)).await;
 }
 
 /// A gateway in a process of its own whose recordings have a small file system of their own.
 struct Small {
-    apart: Apart,
+    process: GatewayProcess,
     gateway: Killed,
 }
 
 impl Small {
     /// The file system is mounted in a name space of that process.
     async fn start(size: &str, recording: &str) -> Self {
-        let apart = Apart::new(setup(recording), &["app_rw@orders", "app_ro@orders"]).await;
-        let folder = apart.folder.path().join("state/recordings");
+        let process =
+            GatewayProcess::new(setup(recording), &["app_rw@orders", "app_ro@orders"]).await;
+        let folder = process.folder.path().join("state/recordings");
         let user = if rustix::process::geteuid().is_root() { "" } else { "--map-root-user" };
         let before = format!(
             "exec unshare --mount {user} sh -c 'mount -t tmpfs -o size={size},mode=700 tmpfs {} && exec \"$@\"' sh \"$@\"; ",
             folder.display()
         );
-        let gateway = apart.start_with(&before, &["--invite", "bob"]).await;
-        Self { apart, gateway }
+        let gateway = process.start_with(&before, &["--invite", "bob"]).await;
+        Self { process, gateway }
     }
 
     /// The folder of recordings, as that process sees it.
     fn recordings(&self) -> PathBuf {
-        let folder = self.apart.folder.path().join("state/recordings");
+        let folder = self.process.folder.path().join("state/recordings");
         let root = PathBuf::from(format!("/proc/{}/root", self.gateway.id()));
         root.join(folder.strip_prefix("/").unwrap())
     }
@@ -175,9 +178,9 @@ impl Small {
 
     /// Signs bob in, as his link would.
     async fn admin(&self) -> Admin {
-        let url = self.apart.url.trim_end_matches('/').to_owned();
+        let url = self.process.url.trim_end_matches('/').to_owned();
         let code = until_some("the link is printed", async || {
-            let out = std::fs::read_to_string(self.apart.folder.path().join("out")).unwrap();
+            let out = std::fs::read_to_string(self.process.folder.path().join("out")).unwrap();
             let link = out.split("login#").nth(1)?;
             Some(link.split_whitespace().next()?.to_owned())
         })
@@ -242,10 +245,10 @@ async fn a_full_disk_passes_nothing_unrecorded_and_space_brings_all_back_without
         Small::start("2m", "reserve = \"1B\"\nprincipal_quota = \"100%\"\nspool_quota = \"100%\"")
             .await;
     let admin = small.admin().await;
-    let mut writer = small.apart.session("app_rw").await;
-    let mut other = small.apart.session("app_rw").await;
-    let mut revoked = small.apart.session("app_ro").await;
-    let mut locked = small.apart.session("app_rw").await;
+    let mut writer = small.process.session("app_rw").await;
+    let mut other = small.process.session("app_rw").await;
+    let mut revoked = small.process.session("app_ro").await;
+    let mut locked = small.process.session("app_rw").await;
     send(&mut writer, &query("create table t (n int, x text)")).await;
     read_until(&mut writer, b'Z').await;
 
@@ -260,14 +263,14 @@ async fn a_full_disk_passes_nothing_unrecorded_and_space_brings_all_back_without
     // Another session may use up what its last page has; then it ends, too.
     let error = until_cut(&mut other, || insert(&mut n, 500)).await;
     assert!(error.field(b'M').contains("no more room to record"), "{error:?}");
-    let got = small.apart.cluster.psql_in("shop", "select n from t").unwrap();
+    let got = small.process.cluster.psql_in("shop", "select n from t").unwrap();
     let recorded = small.statements();
     assert!(got.lines().count() >= 5);
     for n in got.lines() {
         let start = format!("insert into t values ({n}, ");
         assert!(recorded.iter().any(|text| text.starts_with(&start)), "{n} is not recorded");
     }
-    let (ok, _, errors) = run(one(&small.apart.conninfo)).await;
+    let (ok, _, errors) = run(one(&small.process.conninfo)).await;
     assert!(!ok && errors.contains("ask an admin to free space"), "{errors}");
 
     let grants = admin.get("grants?scope=all").await;
@@ -282,7 +285,7 @@ async fn a_full_disk_passes_nothing_unrecorded_and_space_brings_all_back_without
     let error = read_until(&mut locked, b'E').await.pop().unwrap();
     assert!(error.field(b'M').contains("locked"), "{error:?}");
     assert!(closes(&mut locked, std::time::Duration::from_secs(10)).await);
-    until("the target has no session left", || small.apart.upstream_sessions() == "0").await;
+    until("the target has no session left", || small.process.upstream_sessions() == "0").await;
 
     for entry in std::fs::read_dir(small.recordings()).unwrap() {
         let path = entry.unwrap().path();
@@ -291,7 +294,7 @@ async fn a_full_disk_passes_nothing_unrecorded_and_space_brings_all_back_without
         }
     }
     admin.delete(&format!("locks/{}", lock["id"].as_str().unwrap())).await;
-    until_some("all works again", async || run(one(&small.apart.conninfo)).await.0.then_some(()))
+    until_some("all works again", async || run(one(&small.process.conninfo)).await.0.then_some(()))
         .await;
 }
 
@@ -299,7 +302,7 @@ async fn a_full_disk_passes_nothing_unrecorded_and_space_brings_all_back_without
 async fn below_the_reserve_no_session_begins_then_live_ones_end_and_space_brings_all_back() {
     let small = Small::start("32m", "reserve = \"8MiB\"").await;
     let admin = small.admin().await;
-    let mut live = small.apart.session("app_rw").await;
+    let mut live = small.process.session("app_rw").await;
     let filler = small.recordings().join("filler");
     let fill = |mebibytes: usize| std::fs::write(&filler, vec![1; mebibytes << 20]).unwrap();
     let mut statement = async || {
@@ -315,13 +318,13 @@ async fn below_the_reserve_no_session_begins_then_live_ones_end_and_space_brings
     };
 
     fill(26);
-    let (ok, _, errors) = run(one(&small.apart.conninfo)).await;
+    let (ok, _, errors) = run(one(&small.process.conninfo)).await;
     assert!(!ok && errors.contains("which is below its reserve of 8MiB"), "{errors}");
     assert_eq!(statement().await, None, "a live session goes on");
     fill(30);
     let ended = until_some("the live session ends", async || statement().await).await;
     assert!(ended.contains("which is below its reserve of 8MiB; ask an admin"), "{ended}");
-    until("the log says so", || small.apart.log().contains("no session can begin until")).await;
+    until("the log says so", || small.process.log().contains("no session can begin until")).await;
 
     let health = async |status: &str| {
         until_some("health says so", async || {
@@ -333,6 +336,6 @@ async fn below_the_reserve_no_session_begins_then_live_ones_end_and_space_brings
 
     std::fs::remove_file(&filler).unwrap();
     health("ok").await;
-    let (ok, out, errors) = run(one(&small.apart.conninfo)).await;
+    let (ok, out, errors) = run(one(&small.process.conninfo)).await;
     assert!(ok && out.trim() == "through", "{errors}");
 }

@@ -185,8 +185,8 @@ impl Running {
     /// Has it drain and end.
     pub async fn stop(mut self) {
         let id = self.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(told.success());
+        let killed = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(killed.success());
         until_some("it has ended", async || self.child.try_wait().unwrap()).await;
     }
 }

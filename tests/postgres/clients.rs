@@ -237,10 +237,10 @@ async fn notifications_come_from_the_target_with_its_real_process_id() {
     let (ok, out, errors) = run(command).await;
     assert!(ok, "{errors}");
     let pid = out.lines().next().unwrap();
-    let told = format!(
+    let expected = format!(
         "Asynchronous notification \"news\" with payload \"hello\" received from server process with PID {pid}."
     );
-    assert!(out.contains(&told), "{out}");
+    assert!(out.contains(&expected), "{out}");
 }
 
 /// Runs a script of another language against the gateway with a token, and expects its `ok`.

@@ -30,10 +30,10 @@ async fn libpq_18_discovers_the_issuer_and_comes_in_with_its_token() {
     let signer = Signer::start().await;
     let bed = bed(&signer, "").await;
     let good = token(&signer, &json!({ "sub": "a1", "jti": "t-1" }));
-    let (done, told) = libpq(&bed, &signer, OPENED, &good).await;
+    let (done, output) = libpq(&bed, &signer, OPENED, &good).await;
     let place = format!("{}/.well-known/openid-configuration", signer.url);
     let asked = format!("asked for a token of {place} for openid postern\n");
-    assert!(done && told.starts_with(&asked) && told.trim().ends_with("app_ro"), "{told}");
+    assert!(done && output.starts_with(&asked) && output.trim().ends_with("app_ro"), "{output}");
     let overseer = bed.actor("bob").await;
     let paging = || control::Paging { cursor: None, limit: Some(200) };
     let filter = control::SessionFilter { scope: control::Scope::All, ..Default::default() };
@@ -53,8 +53,8 @@ async fn a_listener_may_ask_everybody_for_a_token() {
     let signer = Signer::start().await;
     let bed = bed(&signer, "auth = \"oauth\"").await;
     let good = token(&signer, &json!({ "sub": "a1" }));
-    let (done, told) = libpq(&bed, &signer, "", &good).await;
-    assert!(done, "{told}");
+    let (done, output) = libpq(&bed, &signer, "", &good).await;
+    assert!(done, "{output}");
 }
 
 #[tokio::test]
@@ -72,8 +72,11 @@ async fn an_access_token_that_is_not_for_us_is_refused_with_a_hint() {
         (token(&other, &json!({ "sub": "a1", "iss": signer.url })), "not one of an issuer"),
         ("opaque".to_owned(), "not one of an issuer"),
     ] {
-        let (done, told) = libpq(&bed, &signer, OPENED, &bad).await;
-        assert!(!done && told.contains(why) && told.contains("Get one for this gateway"), "{told}");
+        let (done, output) = libpq(&bed, &signer, OPENED, &bad).await;
+        assert!(
+            !done && output.contains(why) && output.contains("Get one for this gateway"),
+            "{output}"
+        );
     }
 }
 
@@ -118,7 +121,7 @@ async fn whoever_keeps_a_bad_token_s_refusal_unacknowledged_keeps_a_strangers_pl
         let length = i32::try_from(response.len()).unwrap().to_be_bytes();
         let body = [b"OAUTHBEARER\0", &length[..], response.as_bytes()].concat();
         send(&mut stream, &framed(Some(b'p'), &body)).await;
-        assert_eq!(read(&mut stream).await.unwrap().kind, b'R', "told of the issuer");
+        assert_eq!(read(&mut stream).await.unwrap().kind, b'R', "the answer names the issuer");
         silent.push(stream);
     }
     let mut stream = secure(&bed, None).await;

@@ -1,4 +1,4 @@
-//! Hostile and broken targets: nothing is given away, everything is bounded, the client is told.
+//! Hostile and broken targets: nothing is given away, everything is bounded, the client reads why.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -156,9 +156,12 @@ async fn a_hostile_target_gets_no_credential_and_the_client_a_clear_error(
     let error = read_error(&mut stream).await;
     assert!(sqlstate.is_empty() || error.field(b'C') == sqlstate, "{error:?}");
     assert!(error.field(b'M').contains(words), "{}", error.field(b'M'));
-    let told = String::from_utf8_lossy(&error.body);
-    assert!(!told.contains("127.0.0.1") && !told.contains("localhost"), "an address was told");
-    assert!(!told.contains(SECRET_RW), "the password was told");
+    let message = String::from_utf8_lossy(&error.body);
+    assert!(
+        !message.contains("127.0.0.1") && !message.contains("localhost"),
+        "an address was shown"
+    );
+    assert!(!message.contains(SECRET_RW), "the password was shown");
     assert!(!given.load(Ordering::SeqCst), "a credential was given");
 }
 
@@ -233,8 +236,8 @@ async fn a_target_that_is_down_is_named_and_its_address_is_not() {
     send(&mut stream, &startup(0x0003_0000, &[("user", "app_rw"), ("database", "orders")])).await;
     let error = read_error(&mut stream).await;
     assert_eq!(error.field(b'C'), "08006");
-    let told = format!("{}{}", error.field(b'M'), error.field(b'H'));
-    assert!(told.contains("target orders") && !told.contains(&port.to_string()), "{told}");
+    let message = format!("{}{}", error.field(b'M'), error.field(b'H'));
+    assert!(message.contains("target orders") && !message.contains(&port.to_string()), "{message}");
     assert!(bed.metric("postern_upstream_failures_total", "orders").await >= 1.0);
 }
 

@@ -114,7 +114,7 @@ impl SshBed {
         self.gateway.ssh_addrs()[0].port()
     }
 
-    /// What is asked for, as `ssh` is told.
+    /// What is asked for, as `ssh` takes it.
     pub fn place(&self) -> String {
         format!("{LOGIN}@web-1@127.0.0.1")
     }
@@ -133,13 +133,13 @@ impl SshBed {
     pub async fn grant(&self, ttl: &str) -> Grant {
         let resource: Resource = format!("{LOGIN}@web-1").parse().unwrap();
         let ttl = Some(ttl.parse().unwrap());
-        let wish = AccessRequestInput {
+        let input = AccessRequestInput {
             ttl,
             reason: "a test".to_owned(),
             ..AccessRequestInput::new(resource)
         };
         let actor = self.actor("alice").await;
-        let asked = self.gateway.control().access.ask(&actor, wish).await.unwrap();
+        let asked = self.gateway.control().access.ask(&actor, input).await.unwrap();
         asked.grant.expect("the rules ask for nobody")
     }
 

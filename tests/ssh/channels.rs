@@ -26,20 +26,20 @@ async fn the_rules_decide_which_channels_a_grant_opens() {
     let up = bed.scp("alice", &[], &here, &bed.remote(&bed.at_home("there"))).await;
     let (ok, _, errors) = run(up).await;
     assert!(ok, "{errors}");
-    let told = |kind: &str| format!("the rules do not let this grant open {kind}");
+    let message = |kind: &str| format!("the rules do not let this grant open {kind}");
     let (ok, _, errors) = run(bed.ssh("alice", &["echo in"]).await).await;
-    assert!(!ok && errors.contains(&told("exec")), "{errors}");
+    assert!(!ok && errors.contains(&message("exec")), "{errors}");
     let mut shell = bed.ssh("alice", &[]).await;
     shell.arg(bed.place());
     let (ok, _, errors) = run(shell).await;
-    assert!(!ok && errors.contains(&told("shell")), "{errors}");
+    assert!(!ok && errors.contains(&message("shell")), "{errors}");
     let mut forward = bed.ssh("alice", &[]).await;
     forward.args(["-W", "127.0.0.1:1"]).arg(bed.place());
     let (ok, _, errors) = run(forward).await;
-    assert!(!ok && errors.contains(&told("direct-tcpip")), "{errors}");
+    assert!(!ok && errors.contains(&message("direct-tcpip")), "{errors}");
     until("the refusals stand in the recording", || {
         let events = bed.events();
-        ["exec", "shell", "direct-tcpip"].iter().all(|kind| kept(&events, &told(kind)))
+        ["exec", "shell", "direct-tcpip"].iter().all(|kind| kept(&events, &message(kind)))
     })
     .await;
 }

@@ -8,7 +8,7 @@ use crate::bed::{LOGIN, SshBed, kept};
 use crate::running::Running;
 use crate::support::{run, until};
 
-/// `ssh` and its options, as `rsync` and `git` are told.
+/// `ssh` and its options, as `rsync` and `git` take them.
 async fn shell_line(bed: &SshBed) -> String {
     let command = bed.ssh("alice", &[]).await;
     let words = command.get_args().map(|word| format!("'{}'", word.to_str().unwrap()));
@@ -137,8 +137,8 @@ async fn ansible_copies_files_and_runs_modules() {
     let copy = format!("src={} dest=copied", bed.file("source").display());
     assert!(ok(ansible(&["-m", "copy", "-a", &copy])).await.contains("CHANGED"));
     assert_eq!(std::fs::read_to_string(bed.at_home("copied")).unwrap(), "by ansible\n");
-    let said = ok(ansible(&["-m", "command", "-a", "cat copied"])).await;
-    assert!(said.contains("by ansible"), "{said}");
+    let output = ok(ansible(&["-m", "command", "-a", "cat copied"])).await;
+    assert!(output.contains("by ansible"), "{output}");
     until("its files stand in the recording", || kept(&bed.events(), "AnsiballZ_")).await;
 }
 
@@ -164,8 +164,8 @@ async fn an_editor_starts_its_server_and_talks_to_it_over_many_connections() {
         threading.Thread(target=leave).start()\n\
         server.serve_forever()\n";
     editor.types(&format!("cat > server.py <<'END'\n{server}END\nexec python3 server.py\n")).await;
-    let told = editor.says(" =\n").await;
-    let port = told.split_whitespace().nth(2).unwrap().parse::<u16>().unwrap();
+    let output = editor.says(" =\n").await;
+    let port = output.split_whitespace().nth(2).unwrap().parse::<u16>().unwrap();
     let mut talks = tokio::task::JoinSet::new();
     for n in 0..16 {
         talks.spawn_blocking(move || socks(local, port, &format!("hello {n}\n")));

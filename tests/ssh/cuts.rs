@@ -117,9 +117,9 @@ async fn what_ends_a_grant_cuts_shell_command_upload_and_forward_in_the_middle(#
         let (status, _, errors) = running.end().await;
         assert_ne!(status, Some(0), "{what}");
         assert!(errors.contains(by.words()), "{what}: {errors}");
-        let told = errors.contains("This session ends in 10s");
+        let warned = errors.contains("This session ends in 10s");
         let reads = what == "shell" || what == "command";
-        assert_eq!(told, by == By::Expiry && (reads || what == "upload"), "{what}: {errors}");
+        assert_eq!(warned, by == By::Expiry && (reads || what == "upload"), "{what}: {errors}");
     }
     echoing.join().unwrap();
     until("all four have their end in the recording", || {

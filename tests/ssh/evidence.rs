@@ -8,8 +8,8 @@ use audit::ssh::Ssh;
 use audit::{Kind, Reader};
 use postern::up::Gateway;
 
-use crate::apart::Apart;
 use crate::bed::{SshBed, kept};
+use crate::gateway_process::GatewayProcess;
 use crate::running::Running;
 use crate::support::{run, until};
 
@@ -30,19 +30,19 @@ async fn an_ssh_that_can_not_be_recorded_is_refused_and_nothing_of_it_passes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_ends_where_the_disk_takes_no_more_and_its_user_reads_why() {
-    let apart = Apart::of(SshBed::start().await).await;
+    let process = GatewayProcess::of(SshBed::start().await).await;
     // No file of the gateway may grow beyond 8 MiB, and a write that would says so.
-    let _gateway = apart.start("trap '' XFSZ; ulimit -f 16384; ").await;
-    let mut command = apart.ssh(&[]);
+    let _gateway = process.start("trap '' XFSZ; ulimit -f 16384; ").await;
+    let mut command = process.ssh(&[]);
     command.arg("-tt").arg("echo ready; read go; yes unrecorded");
     let mut ssh = Running::start(command);
     ssh.says("ready").await;
     ssh.types("go\n").await;
     let (_, out, errors) = ssh.end().await;
     assert!(errors.contains("Nothing passes unrecorded"), "{errors}");
-    let recording = std::fs::metadata(apart.newest_recording()).unwrap().len();
+    let recording = std::fs::metadata(process.newest_recording()).unwrap().len();
     assert!(out.len() as u64 <= recording, "{} bytes of {recording}", out.len());
-    let (ok, out, errors) = run(apart.ssh(&["echo next"])).await;
+    let (ok, out, errors) = run(process.ssh(&["echo next"])).await;
     assert!(ok && out == "next\n", "another recording has room: {errors}");
 }
 
@@ -69,12 +69,12 @@ async fn all_that_a_fast_terminal_shows_is_in_the_recording() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_target_got_before_a_kill_is_in_the_recording_and_nothing_stays_behind() {
-    let apart = Apart::of(SshBed::start().await).await;
-    let mut gateway = apart.start("").await;
-    let done = apart.sshd.home().join("done");
+    let process = GatewayProcess::of(SshBed::start().await).await;
+    let mut gateway = process.start("").await;
+    let done = process.sshd.home().join("done");
     let script =
         format!("n=0; while read word; do n=$((n+1)); echo $word >> {}; done", done.display());
-    let mut command = apart.ssh(&[]);
+    let mut command = process.ssh(&[]);
     command.arg("-tt").arg(&script);
     let mut ssh = Running::start(command);
     let count = || std::fs::read_to_string(&done).map_or(0, |text| text.lines().count());
@@ -88,16 +88,16 @@ async fn what_the_target_got_before_a_kill_is_in_the_recording_and_nothing_stays
     ssh.end().await;
     // What is behind the gateway ends: the loop reads no more words.
     until("the target has nobody left", || !runs(&script)).await;
-    let events = apart.events();
+    let events = process.events();
     for word in std::fs::read_to_string(&done).unwrap().lines() {
         assert!(kept(&events, word), "{word} is not in the recording");
     }
     let mut replay = std::process::Command::new(env!("CARGO_BIN_EXE_postern"));
-    replay.args(["replay", "--file"]).arg(apart.newest_recording());
+    replay.args(["replay", "--file"]).arg(process.newest_recording());
     let (_, out, errors) = run(replay).await;
     assert!(format!("{out}{errors}").contains("word-50"), "{out}{errors}");
 
-    let config = postern::config::Config::load(&apart.config).unwrap();
+    let config = postern::config::Config::load(&process.config).unwrap();
     let again = Gateway::start(&config).await.unwrap();
     let control = again.control();
     let invite = control.identity.invite(None, &"bob".parse().unwrap()).await.unwrap();
@@ -124,11 +124,11 @@ fn runs(words: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_key_shows_in_logs_recordings_state_arguments_or_environment() {
-    let apart = Apart::of(SshBed::start().await).await;
-    let gateway = apart.start("").await;
-    let (ok, _, errors) = run(apart.ssh(&["echo in"])).await;
+    let process = GatewayProcess::of(SshBed::start().await).await;
+    let gateway = process.start("").await;
+    let (ok, _, errors) = run(process.ssh(&["echo in"])).await;
     assert!(ok, "{errors}");
-    let mut command = apart.ssh(&[]);
+    let mut command = process.ssh(&[]);
     command.arg("-tt").arg("stty -echo; echo ready; read x; echo got it");
     let mut ssh = Running::start(command);
     ssh.says("ready").await;
@@ -139,14 +139,14 @@ async fn no_key_shows_in_logs_recordings_state_arguments_or_environment() {
         let text = std::fs::read_to_string(path).unwrap();
         text.lines().nth(3).unwrap().to_owned()
     };
-    let authority = apart.folder.path().join("state/authority");
+    let authority = process.folder.path().join("state/authority");
     let mut secrets = vec!["canary-typed".to_owned()];
     for name in ["ssh_people_ca", "ssh_login_ca", "ssh_host_ca"] {
         secrets.push(private(authority.join(name)));
     }
-    let process = PathBuf::from(format!("/proc/{}", gateway.0.id()));
-    let mut places = vec![apart.log(), process.join("cmdline"), process.join("environ")];
-    let mut folders = vec![apart.folder.path().join("state")];
+    let proc_dir = PathBuf::from(format!("/proc/{}", gateway.0.id()));
+    let mut places = vec![process.log(), proc_dir.join("cmdline"), proc_dir.join("environ")];
+    let mut folders = vec![process.folder.path().join("state")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

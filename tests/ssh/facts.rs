@@ -45,7 +45,7 @@ async fn a_second_connection_near_the_end_prolongs_nothing() {
     let grant = bed.grant("12s").await;
     let mut first = Running::start(bed.ssh("alice", &["echo in; cat"]).await);
     first.says("in\n").await;
-    // The user is told when ten seconds are left.
+    // The user reads a warning when ten seconds are left.
     first.warns("ends in 10s").await;
     let mut second = Running::start(bed.ssh("alice", &["echo in; cat"]).await);
     second.says("in\n").await;

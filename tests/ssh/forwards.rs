@@ -97,8 +97,8 @@ async fn a_target_may_listen_for_the_client_and_what_connects_is_recorded() {
     let bed = open_bed().await;
     let service = tcp_service();
     let mut ssh = staying(&bed, &["-R", &format!("0:127.0.0.1:{service}")]).await;
-    let told = ssh.warning("Allocated port ").await;
-    let port: u16 = told.split_once(' ').unwrap().0.parse().unwrap();
+    let warning = ssh.warning("Allocated port ").await;
+    let port: u16 = warning.split_once(' ').unwrap().0.parse().unwrap();
     ssh.says("up").await;
     for _ in 0..3 {
         assert_eq!(asks_port(port).await, "HELLO");
@@ -121,8 +121,8 @@ async fn a_target_opens_so_many_channels_at_once_and_no_more() {
     let bed = open_bed().await;
     let service = tcp_service();
     let mut ssh = staying(&bed, &["-R", &format!("0:127.0.0.1:{service}")]).await;
-    let told = ssh.warning("Allocated port ").await;
-    let port: u16 = told.split_once(' ').unwrap().0.parse().unwrap();
+    let warning = ssh.warning("Allocated port ").await;
+    let port: u16 = warning.split_once(' ').unwrap().0.parse().unwrap();
     ssh.says("up").await;
     let opened = || count(&bed, r#""channel":"forwarded_tcpip""#);
     let mut held = Vec::new();
@@ -299,10 +299,10 @@ async fn a_display_is_lent_where_it_may_be() {
     command.env("DISPLAY", format!("127.0.0.1:{number}")).arg("-Y").arg(bed.place());
     command.arg("echo at $DISPLAY; xauth -q list $DISPLAY; echo up; cat");
     let mut ssh = Running::start(command);
-    let told = ssh.says("up").await;
-    let at = told.lines().next().unwrap().rsplit_once(':').unwrap().1;
+    let output = ssh.says("up").await;
+    let at = output.lines().next().unwrap().rsplit_once(':').unwrap().1;
     let port = 6_000 + at.split('.').next().unwrap().parse::<u16>().unwrap();
-    let cookie = told.lines().find_map(|line| line.split("MIT-MAGIC-COOKIE-1").nth(1)).unwrap();
+    let cookie = output.lines().find_map(|line| line.split("MIT-MAGIC-COOKIE-1").nth(1)).unwrap();
     let words = hello(cookie.trim());
     let length = words.len();
     let mut program = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -356,8 +356,8 @@ async fn what_a_target_may_not_open_is_refused_in_words_and_stands_in_the_record
                 command.arg("echo [$SSH_AUTH_SOCK$DISPLAY]");
             }
             let (_, out, errors) = run(command).await;
-            let told = errors.lines().any(|line| line.contains(kind) && line.contains(why));
-            assert!(told, "{kind}: {errors}");
+            let refused = errors.lines().any(|line| line.contains(kind) && line.contains(why));
+            assert!(refused, "{kind}: {errors}");
             assert!(out.is_empty() || out == "[]\n", "{kind}: {out}");
             until("the refusal stands in the recording", || {
                 bed.events().iter().any(|line| {

@@ -89,8 +89,8 @@ async fn who_leaves_within_a_connection_that_stays_takes_the_code_along() {
     let bed = SshBed::with("", WORDS).await;
     let jumps = Jumps::begin(&bed, bed.identity("alice").await).await;
     let mut inner = Running::start(jumps.inner());
-    let told = inner.warning("confirm code ").await;
-    let id = told.split_once("/c/").unwrap().1.split_whitespace().next().unwrap();
+    let warning = inner.warning("confirm code ").await;
+    let id = warning.split_once("/c/").unwrap().1.split_whitespace().next().unwrap();
     let control = bed.gateway.control();
     assert!(control.gateway.hold_waits(id));
     drop(inner);

@@ -12,7 +12,6 @@
 )]
 
 mod agent;
-mod apart;
 mod as_direct;
 mod bed;
 mod channels;
@@ -23,6 +22,7 @@ mod facts;
 mod files;
 mod flow;
 mod forwards;
+mod gateway_process;
 mod jumps;
 mod keys;
 mod messages;

@@ -32,8 +32,8 @@ async fn signed_in(bed: &SshBed, name: &str) -> Browser {
 async fn an_ssh_that_can_say_nothing_says_it_on_its_page_and_goes_on_once_approved() {
     let bed = SshBed::with("", RULES).await;
     let mut ssh = Running::start(bed.ssh("alice", &["echo in"]).await);
-    let told = ssh.warning("confirm code ").await;
-    let (code, rest) = told.split_once(" at ").unwrap();
+    let warning = ssh.warning("confirm code ").await;
+    let (code, rest) = warning.split_once(" at ").unwrap();
     let mut page = signed_in(&bed, "alice").await;
     page.go(rest.split_whitespace().next().unwrap()).await;
     page.fill("The code that your terminal shows", code).await;
@@ -57,7 +57,7 @@ async fn an_ssh_that_can_say_nothing_says_it_on_its_page_and_goes_on_once_approv
     assert_eq!(out, "in\n", "{errors}");
     let bob = bed.actor("bob").await;
     let log = bed.gateway.control().kernel.audit(&bob, Paging::default()).await.unwrap();
-    let said = log.items.iter().map(|event| (event.kind.name(), event.detail.to_string()));
-    let mut said = said.filter(|(_, detail)| detail.contains("the monthly figures"));
-    assert!(said.any(|(kind, detail)| kind == "request.asked" && detail.contains("OPS-7")));
+    let details = log.items.iter().map(|event| (event.kind.name(), event.detail.to_string()));
+    let mut details = details.filter(|(_, detail)| detail.contains("the monthly figures"));
+    assert!(details.any(|(kind, detail)| kind == "request.asked" && detail.contains("OPS-7")));
 }

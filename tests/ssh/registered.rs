@@ -71,7 +71,7 @@ async fn a_key_that_a_person_registered_opens_the_gateway_until_it_is_removed() 
     assert!(added.starts_with("work (SHA256:"), "{added}");
     let (_, out, errors) = run(with_key(&bed, &key, "echo in")).await;
     assert_eq!(out, "in\n", "{errors}");
-    let used = until_some("its use is told", async || {
+    let used = until_some("its use is recorded", async || {
         let keys = shell.keys().await;
         keys["items"][0]["used_at"].as_str().map(ToOwned::to_owned)
     });

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use crate::apart::Apart;
 use crate::bed::{Setup, SshBed, kept};
+use crate::gateway_process::GatewayProcess;
 use crate::running::Running;
 use crate::support::{run, until, until_some};
 
@@ -27,22 +27,23 @@ async fn an_ssh_session_that_fills_its_quota_ends_with_the_reason() {
 async fn on_a_full_disk_no_ssh_session_goes_on_unrecorded_and_space_brings_all_back() {
     let quotas =
         "[recording]\nreserve = \"1B\"\nprincipal_quota = \"100%\"\nspool_quota = \"100%\"";
-    let apart = Apart::of(SshBed::made(Setup { more: quotas, ..Setup::default() }).await).await;
-    let folder = apart.folder.path().join("state/recordings");
+    let process =
+        GatewayProcess::of(SshBed::made(Setup { more: quotas, ..Setup::default() }).await).await;
+    let folder = process.folder.path().join("state/recordings");
     let user = if rustix::process::geteuid().is_root() { "" } else { "--map-root-user" };
     let before = format!(
         "exec unshare --mount {user} sh -c 'mount -t tmpfs -o size=2m,mode=700 tmpfs {} && exec \"$@\"' sh \"$@\"; ",
         folder.display()
     );
-    let gateway = apart.start(&before).await;
+    let gateway = process.start(&before).await;
     let root = PathBuf::from(format!("/proc/{}/root", gateway.0.id()));
     let recordings = root.join(folder.strip_prefix("/").unwrap());
 
-    let mut quiet = apart.ssh(&[]);
+    let mut quiet = process.ssh(&[]);
     quiet.arg("-tt").arg("echo ready; read go; yes unrecorded");
     let mut quiet = Running::start(quiet);
     quiet.says("ready").await;
-    let mut filling = apart.ssh(&[]);
+    let mut filling = process.ssh(&[]);
     filling.arg("-tt").arg("yes unrecorded");
     let (ok, _, errors) = run(filling).await;
     assert!(!ok && errors.contains("there is no more room to record the session"), "{errors}");
@@ -50,8 +51,8 @@ async fn on_a_full_disk_no_ssh_session_goes_on_unrecorded_and_space_brings_all_b
     quiet.types("go\n").await;
     let (_, _, errors) = quiet.end().await;
     assert!(errors.contains("there is no more room to record the session"), "{errors}");
-    let canary = apart.sshd.home().join("canary");
-    let (ok, _, errors) = run(apart.ssh(&[&format!("touch {}", canary.display())])).await;
+    let canary = process.sshd.home().join("canary");
+    let (ok, _, errors) = run(process.ssh(&[&format!("touch {}", canary.display())])).await;
     assert!(!ok && errors.contains("free space"), "{errors}");
     assert!(!canary.exists());
 
@@ -61,5 +62,5 @@ async fn on_a_full_disk_no_ssh_session_goes_on_unrecorded_and_space_brings_all_b
             std::fs::remove_file(path).unwrap();
         }
     }
-    until_some("all works again", async || run(apart.ssh(&["true"])).await.0.then_some(())).await;
+    until_some("all works again", async || run(process.ssh(&["true"])).await.0.then_some(())).await;
 }

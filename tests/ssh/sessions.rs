@@ -40,8 +40,8 @@ async fn without_a_grant_nobody_comes_in_and_is_told_what_to_do() {
 async fn a_connection_that_waits_goes_on_by_itself_when_the_person_has_confirmed() {
     let bed = SshBed::start().await;
     let mut ssh = Running::start(bed.ssh_as(None, &["echo in"]));
-    let told = ssh.warning("confirm code ").await;
-    let (code, _) = told.split_once(' ').unwrap();
+    let warning = ssh.warning("confirm code ").await;
+    let (code, _) = warning.split_once(' ').unwrap();
     bed.confirm("alice", code).await;
     let (_, out, errors) = ssh.end().await;
     assert_eq!(out, "in\n", "{errors}");

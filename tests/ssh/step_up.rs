@@ -1,14 +1,14 @@
-//! Connections for which the rules want a fresh touch: they wait for it, and go on.
+//! Connections for which the rules want a fresh step-up: they wait for it, and go on.
 
 use crate::bed::{OPEN, SshBed};
 use crate::running::Running;
 use crate::support::browser::Browser;
 use crate::support::{run, until};
 
-/// Engineers may have every host, after a touch for this very connection.
-const TOUCH: &str = r#"
+/// Engineers may have every host, after a step-up for this very connection.
+const STEP_UP: &str = r#"
 permit (principal in Group::"engineering", action == Action::"connect", resource is Host);
-@id("a touch") @step_up("5m")
+@id("a step-up") @step_up("5m")
 forbid (principal, action == Action::"connect", resource);
 "#;
 
@@ -22,8 +22,8 @@ async fn with_passkey(bed: &SshBed) -> Browser {
 }
 
 /// Confirms the connection that waits, on the page that it names.
-async fn touches(person: &mut Browser, told: &str) {
-    let (code, rest) = told.split_once(" at ").unwrap();
+async fn steps_up(person: &mut Browser, warning: &str) {
+    let (code, rest) = warning.split_once(" at ").unwrap();
     let url = rest.split_whitespace().next().unwrap();
     person.go(url).await;
     person.fill("The code that your terminal shows", code).await;
@@ -41,23 +41,23 @@ async fn from(bed: &SshBed, device: &str, command_line: &str) -> Running {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ssh_for_which_the_rules_want_a_touch_waits_for_it_and_goes_on() {
-    let bed = SshBed::with("", TOUCH).await;
+    let bed = SshBed::with("", STEP_UP).await;
     let mut alice = with_passkey(&bed).await;
 
     let mut first = from(&bed, "laptop", "echo in; read word; echo $word").await;
-    let told = first.warning("confirm code ").await;
-    touches(&mut alice, &told).await;
+    let warning = first.warning("confirm code ").await;
+    steps_up(&mut alice, &warning).await;
     first.says("in\n").await;
-    // The same certificate again, while the touch is fresh.
+    // The same certificate again, while the step-up is fresh.
     let (_, out, errors) = from(&bed, "laptop", "echo again").await.end().await;
     assert_eq!(out, "again\n", "{errors}");
 
-    // The grant is there, but nobody touched for that one.
+    // The grant is there, but nobody stepped up for that one.
     let mut other = from(&bed, "desk", "echo there").await;
     other.warns("deploy on web-1 takes a fresh touch of yours").await;
-    let told = other.warning("confirm code ").await;
+    let warning = other.warning("confirm code ").await;
     assert!(!bed.target_log().contains("there"));
-    touches(&mut alice, &told).await;
+    steps_up(&mut alice, &warning).await;
     let (_, out, errors) = other.end().await;
     assert_eq!(out, "there\n", "{errors}");
     first.types("still here\n").await;
@@ -66,11 +66,11 @@ async fn an_ssh_for_which_the_rules_want_a_touch_waits_for_it_and_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_grant_ends_an_ssh_that_waits_for_a_touch() {
-    let bed = SshBed::with("", TOUCH).await;
+    let bed = SshBed::with("", STEP_UP).await;
     let mut alice = with_passkey(&bed).await;
     let mut first = from(&bed, "laptop", "echo in; cat").await;
-    let told = first.warning("confirm code ").await;
-    touches(&mut alice, &told).await;
+    let warning = first.warning("confirm code ").await;
+    steps_up(&mut alice, &warning).await;
     first.says("in\n").await;
     let mut other = from(&bed, "desk", "echo there").await;
     other.warns("takes a fresh touch of yours").await;
@@ -89,7 +89,7 @@ async fn a_revoked_grant_ends_an_ssh_that_waits_for_a_touch() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nothing_may_wait_the_way_to_a_touch_is_told() {
-    let bed = SshBed::with("hold = \"never\"", TOUCH).await;
+    let bed = SshBed::with("hold = \"never\"", STEP_UP).await;
     let (ok, _, errors) = run(bed.ssh("alice", &["true"]).await).await;
     assert!(!ok && errors.contains("no live grant"), "{errors}");
     assert!(!bed.target_log().contains("Accepted"));
@@ -100,8 +100,8 @@ async fn a_jump_without_any_key_waits_at_the_target_that_it_leads_to() {
     let bed = SshBed::with("", OPEN).await;
     let nobody = "PubkeyAuthentication no";
     let mut ssh = Running::start(bed.jump_with(nobody, "web-1", "echo in"));
-    let told = ssh.warning("confirm code ").await;
-    let (code, _) = told.split_once(' ').unwrap();
+    let warning = ssh.warning("confirm code ").await;
+    let (code, _) = warning.split_once(' ').unwrap();
     bed.confirm("alice", code).await;
     let (_, out, errors) = ssh.end().await;
     assert_eq!(out, "in\n", "{errors}");

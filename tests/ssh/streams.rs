@@ -50,13 +50,13 @@ impl Recorded {
             };
             self.channels.insert(ch, kind);
         } else if let Ssh::Output { ch, data } = ssh {
-            self.keep((ch, Stream::Output), data.as_bytes());
+            self.keep(ch, Stream::Output, data.as_bytes());
         } else if let Ssh::Stderr { ch, data } = ssh {
-            self.keep((ch, Stream::Stderr), data.as_bytes());
+            self.keep(ch, Stream::Stderr, data.as_bytes());
         } else if let Ssh::Input { ch, data: Value::Text(data) } = ssh {
-            self.keep((ch, Stream::Input), data.as_bytes());
+            self.keep(ch, Stream::Input, data.as_bytes());
         } else if let Ssh::Input { ch, data: Value::Bytes(data) } = ssh {
-            self.keep((ch, Stream::Input), &data);
+            self.keep(ch, Stream::Input, &data);
         } else if let Ssh::StreamCut { ch, stream, kept } = ssh {
             assert_eq!(self.of_stream(ch, stream).len() as u64, kept, "it is said at the place");
             self.cut.insert((ch, stream), kept);
@@ -65,7 +65,8 @@ impl Recorded {
         }
     }
 
-    fn keep(&mut self, of: (u32, Stream), bytes: &[u8]) {
+    fn keep(&mut self, ch: u32, stream: Stream, bytes: &[u8]) {
+        let of = (ch, stream);
         assert!(!self.cut.contains_key(&of), "nothing is kept behind the cut");
         self.kept.entry(of).or_default().extend_from_slice(bytes);
     }
@@ -126,7 +127,7 @@ async fn a_script_without_a_terminal_stands_in_the_recording_with_all_that_it_sa
     assert_eq!(recorded.first(Stream::Output), output.stdout);
     let errors = recorded.first(Stream::Stderr);
     assert!(contains(errors, b"to the errors\n"), "{recorded:?}");
-    assert!(!contains(recorded.first(Stream::Output), b"to the errors"), "they are told apart");
+    assert!(!contains(recorded.first(Stream::Output), b"to the errors"), "they are kept apart");
     assert!(recorded.cut.is_empty() && recorded.digests.is_empty(), "all of it is kept");
 }
 
@@ -150,14 +151,14 @@ async fn a_stream_passes_byte_for_byte_and_is_recorded_whole_up_to_its_bound() {
     let mut replay = Command::new(env!("CARGO_BIN_EXE_postern"));
     let mut folder = std::fs::read_dir(bed.file("state/recordings")).unwrap();
     replay.args(["replay", "--file"]).arg(folder.next().unwrap().unwrap().path());
-    let (_, told, errors) = run(replay).await;
+    let (_, output, errors) = run(replay).await;
     let sha256 = Digest::of(&sent);
     for wanted in [
         "stdin: beyond its first 65536 bytes only a digest is kept".to_owned(),
         format!("stdout: 5000000 bytes, sha256 {sha256}"),
         format!("stderr: 5000000 bytes, sha256 {sha256}"),
     ] {
-        assert!(told.contains(&wanted), "{wanted}: {errors}");
+        assert!(output.contains(&wanted), "{wanted}: {errors}");
     }
 }
 
@@ -181,11 +182,14 @@ async fn a_rule_that_wants_input_keeps_all_of_it_without_a_terminal_too() {
     let whole = (sent.len() as u64, Digest::of(&sent));
     assert_eq!(recorded.digests.get(&(0, Stream::Output)), Some(&whole));
     assert_eq!(recorded.digests.get(&(0, Stream::Input)), None);
-    let (alice, wish) =
+    let (alice, resource) =
         (bed.actor("alice").await, AccessRequestInput::new("deploy@web-1".parse().unwrap()));
-    let told = bed.gateway.control().access.explain(&alice, None, wish).await.unwrap();
-    let told = serde_json::to_string(&told).unwrap();
-    assert!(told.contains("all of the standard input of programs without a terminal"), "{told}");
+    let explanation = bed.gateway.control().access.explain(&alice, None, resource).await.unwrap();
+    let explanation = serde_json::to_string(&explanation).unwrap();
+    assert!(
+        explanation.contains("all of the standard input of programs without a terminal"),
+        "{explanation}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -113,9 +113,9 @@ fn scripts() -> Vec<(String, Vec<u8>)> {
 /// Says the next thing to everybody who connects, and listens until they hang up.
 async fn serve(listener: TcpListener, script: Arc<Mutex<Vec<u8>>>) {
     while let Ok((mut stream, _)) = listener.accept().await {
-        let said = script.lock().unwrap().clone();
+        let bytes = script.lock().unwrap().clone();
         tokio::spawn(async move {
-            let _ = stream.write_all(&[b"SSH-2.0-Hostile\r\n", &said[..]].concat()).await;
+            let _ = stream.write_all(&[b"SSH-2.0-Hostile\r\n", &bytes[..]].concat()).await;
             let _ = stream.read_to_end(&mut Vec::new()).await;
         });
     }
@@ -136,9 +136,9 @@ async fn ssh_to(bed: &SshBed, target: &str, options: &[&str]) -> Command {
 }
 
 async fn grant(bed: &SshBed, target: &str) {
-    let wish = control::AccessRequestInput::new(format!("{LOGIN}@{target}").parse().unwrap());
+    let input = control::AccessRequestInput::new(format!("{LOGIN}@{target}").parse().unwrap());
     let alice = bed.actor("alice").await;
-    let asked = bed.gateway.control().access.ask(&alice, wish).await.unwrap();
+    let asked = bed.gateway.control().access.ask(&alice, input).await.unwrap();
     assert!(asked.grant.is_some());
 }
 
@@ -155,8 +155,8 @@ async fn a_hostile_target_ends_its_own_session_alone() {
     grant(&bed, "web-2").await;
     let mut other = Running::start(bed.ssh("alice", &["echo up; cat"]).await);
     other.says("up").await;
-    for (name, said) in scripts() {
-        *script.lock().unwrap() = said;
+    for (name, bytes) in scripts() {
+        *script.lock().unwrap() = bytes;
         let (ok, out, errors) = run(ssh_to(&bed, "web-2", &[]).await).await;
         assert!(!ok && out.is_empty(), "{name}: {out}");
         assert!(errors.contains("postern: "), "{name}: the user reads why: {errors}");

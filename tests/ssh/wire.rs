@@ -19,9 +19,9 @@ async fn answer(bed: &SshBed, bytes: &[u8]) -> String {
     let mut stream = connect(bed).await;
     // Who is turned away in the middle of it may not get it all out.
     let _ = stream.write_all(bytes).await;
-    let mut told = Vec::new();
-    let _ = stream.read_to_end(&mut told).await;
-    String::from_utf8_lossy(&told).into_owned()
+    let mut received = Vec::new();
+    let _ = stream.read_to_end(&mut received).await;
+    String::from_utf8_lossy(&received).into_owned()
 }
 
 /// A first packet that offers these methods of key exchange.
@@ -44,10 +44,10 @@ fn offer(methods: &str) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_can_not_keep_the_first_packets_from_being_cut_is_turned_away_and_told_why() {
     let bed = SshBed::start().await;
-    let told = answer(&bed, &offer("curve25519-sha256,ext-info-c")).await;
-    assert!(told.starts_with("SSH-2.0-Postern\r\n"), "{told:?}");
-    assert!(told.contains("Terrapin"), "{told:?}");
-    assert!(!told.contains("OpenSSH_"), "no version is told: {told:?}");
+    let received = answer(&bed, &offer("curve25519-sha256,ext-info-c")).await;
+    assert!(received.starts_with("SSH-2.0-Postern\r\n"), "{received:?}");
+    assert!(received.contains("Terrapin"), "{received:?}");
+    assert!(!received.contains("OpenSSH_"), "no version is shown: {received:?}");
 }
 
 #[rstest]
@@ -61,8 +61,8 @@ async fn who_can_not_keep_the_first_packets_from_being_cut_is_turned_away_and_to
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_speak_as_the_protocol_says_is_let_go(#[case] bytes: Vec<u8>) {
     let bed = SshBed::start().await;
-    let told = answer(&bed, &bytes).await;
-    assert!(told.len() < 8_192, "{} bytes of answer", told.len());
+    let received = answer(&bed, &bytes).await;
+    assert!(received.len() < 8_192, "{} bytes of answer", received.len());
     bed.grant("1h").await;
     let (_, out, errors) = run(bed.ssh("alice", &["echo in"]).await).await;
     assert_eq!(out, "in\n", "others are served: {errors}");
@@ -82,8 +82,8 @@ async fn silence_and_half_sentences_end_at_the_deadline_while_others_are_served(
     let (_, out, errors) = run(bed.ssh("alice", &["echo in"]).await).await;
     assert_eq!(out, "in\n", "{errors}");
     for mut stream in silent {
-        let mut told = Vec::new();
-        let _ = stream.read_to_end(&mut told).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
     }
 }
 

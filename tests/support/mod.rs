@@ -14,8 +14,8 @@
     reason = "a test that can't go on has failed"
 )]
 
-pub mod apart;
 pub mod browser;
+pub mod gateway_process;
 pub mod issuer;
 pub mod libpq;
 pub mod pages;
@@ -150,12 +150,12 @@ impl Bed {
 
     pub async fn ask(&self, name: &str, resource: &str, ttl: &str) -> control::Asked {
         let actor = self.actor(name).await;
-        let wish = AccessRequestInput {
+        let input = AccessRequestInput {
             ttl: Some(ttl.parse::<Ttl>().unwrap()),
             reason: "a test".to_owned(),
             ..AccessRequestInput::new(resource.parse::<Resource>().unwrap())
         };
-        self.gateway.control().access.ask(&actor, wish).await.unwrap()
+        self.gateway.control().access.ask(&actor, input).await.unwrap()
     }
 
     /// A token of alice's.

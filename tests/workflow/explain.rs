@@ -1,5 +1,5 @@
-//! What the rules say, asked of a gateway that runs: what a wish would take, and what other rules would
-//! have made of the wishes of the past.
+//! What the rules say, asked of a gateway that runs: what a request would take, and what other rules would
+//! have made of the requests of the past.
 
 use std::process::{Command, Stdio};
 
@@ -72,14 +72,14 @@ async fn a_gateway_explains_its_rules_and_asks_others_about_its_past() {
 
     let (code, out, errors) = alice.does(&["explain", "app_rw@orders", "--for", "20m"]).await;
     assert_eq!(code, 0, "{errors}");
-    for told in [
+    for expected in [
         "Alice can have app_rw@orders/shop: 1 of dba must approve, 1h at most",
         "1 of dba: Bob (bob), Carol (carol)\n",
         "four eyes (access.cedar:6): whoever writes has a DBA look",
     ] {
-        assert!(out.contains(told), "{told}\n{out}");
+        assert!(out.contains(expected), "{expected}\n{out}");
     }
-    assert!(!out.contains("otherwise") && !out.contains("would end it"), "{out}");
+    assert!(!out.contains("change the answer") && !out.contains("would end it"), "{out}");
     let (_, out, _) = alice.does(&["explain", "app_rw@orders", "--for", "45m"]).await;
     assert!(
         out.contains("The rules would end it") && out.contains("forbidden by the freeze"),
@@ -116,7 +116,7 @@ async fn a_gateway_explains_its_rules_and_asks_others_about_its_past() {
     std::fs::write(bed.folder.path().join("policies/access.cedar"), changed).unwrap();
     let (code, found) = bob.json(&simulate).await;
     assert_eq!((code, found["asked"].clone()), (1, json!(3)), "{found}");
-    let told = found["changed"].as_array().unwrap().iter().map(|changed| {
+    let lines = found["changed"].as_array().unwrap().iter().map(|changed| {
         let part = |name: &str| changed[name].as_str().unwrap();
         format!(
             "{}: {} - {} + {} ({})",
@@ -128,7 +128,7 @@ async fn a_gateway_explains_its_rules_and_asks_others_about_its_past() {
         )
     });
     assert_eq!(
-        told.collect::<Vec<_>>(),
+        lines.collect::<Vec<_>>(),
         [
             "changes: app_rw@orders/shop - 1 of dba must approve, 1h at most + 2 of dba must approve, 1h at most (undecided)",
             "changes: app_ro@orders/reporting + app_rw@orders/reporting - 1 of dba must approve, 1h at most + nobody has to be asked (undecided)",

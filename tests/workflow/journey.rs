@@ -88,9 +88,9 @@ impl<'a> Shell<'a> {
     async fn cannot(&self, args: &[&str]) -> (i32, String) {
         let mut command = self.postern(args);
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{args:?} was done");
-        (output.status.code().unwrap(), told)
+        (output.status.code().unwrap(), errors)
     }
 
     fn files(&self) -> Files {
@@ -107,7 +107,7 @@ impl<'a> Shell<'a> {
 }
 
 /// What the gateway answers to a message of the system of tickets.
-async fn tell(bed: &Bed, secret: &str, id: &str, body: &'static str) -> u16 {
+async fn post_ticket_event(bed: &Bed, secret: &str, id: &str, body: &'static str) -> u16 {
     let now = bed.gateway.control().kernel.now();
     let signature = sign_webhook(&[secret.parse().unwrap()], id, now, body.as_bytes());
     let url = bed.gateway.api_url().join("api/v1/hooks/tickets").unwrap();
@@ -119,13 +119,13 @@ async fn tell(bed: &Bed, secret: &str, id: &str, body: &'static str) -> u16 {
 }
 
 /// The next line that says this.
-async fn line_with(lines: &mut Lines<BufReader<ChildStderr>>, told: &str) -> String {
+async fn line_with(lines: &mut Lines<BufReader<ChildStderr>>, part: &str) -> String {
     while let Some(line) = lines.next_line().await.unwrap() {
-        if line.contains(told) {
+        if line.contains(part) {
             return line;
         }
     }
-    panic!("psql never said `{told}`");
+    panic!("psql never said `{part}`");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,15 +140,15 @@ async fn a_stock_psql_that_can_say_nothing_says_it_elsewhere_and_goes_on_with_it
     let line = line_with(&mut lines, "confirm code").await;
     let mut words = line.split_whitespace().skip_while(|word| *word != "code").skip(1);
     let code = words.next().unwrap().trim_end_matches([':', ',']);
-    let (exit, told) = alice.cannot(&["confirm", code, "--yes"]).await;
-    assert!(exit != 0 && told.contains("OPS-[0-9]+"), "{told}");
-    let said = ["--ticket", "OPS-7", "--reason", "the monthly figures"];
-    let confirmed = alice.does(&[&["confirm", code, "--yes"][..], &said].concat()).await;
+    let (exit, errors) = alice.cannot(&["confirm", code, "--yes"]).await;
+    assert!(exit != 0 && errors.contains("OPS-[0-9]+"), "{errors}");
+    let options = ["--ticket", "OPS-7", "--reason", "the monthly figures"];
+    let confirmed = alice.does(&[&["confirm", code, "--yes"][..], &options].concat()).await;
     assert_eq!(confirmed["ticket"], "OPS-7");
     line_with(&mut lines, "needs 1 of dba").await;
 
     let approved = r#"{"ticket":"OPS-7","state":"approved"}"#;
-    assert_eq!(tell(&bed, &secret, "msg_1", approved).await, 200);
+    assert_eq!(post_ticket_event(&bed, &secret, "msg_1", approved).await, 200);
     let output = waiting.wait_with_output().await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "through");
     assert_eq!(bed.events("request.granted").await.len(), 1);
@@ -170,11 +170,11 @@ async fn stages_an_edit_an_extension_and_the_end() {
         alice.does(&["request", "app_rw@orders", "--for", "2h", "--reason", "order 7"]).await;
     let request = text(&asked["request"]["id"]);
     assert_eq!(asked["request"]["needs"], json!(["1 of leads", "then 1 of dba"]));
-    let (code, told) = bob.cannot(&["approve", &request, "--yes"]).await;
-    assert!(code == 6 && told.contains("1 of leads"), "{told}");
+    let (code, message) = bob.cannot(&["approve", &request, "--yes"]).await;
+    assert!(code == 6 && message.contains("1 of leads"), "{message}");
     let second = Shell::of(&bed, "alice-admin").await;
-    let (code, told) = second.cannot(&["approve", &request, "--yes"]).await;
-    assert!(code == 4 && told.contains("whatever name"), "{told}");
+    let (code, message) = second.cannot(&["approve", &request, "--yes"]).await;
+    assert!(code == 4 && message.contains("whatever name"), "{message}");
     erin.does(&["approve", &request, "--yes"]).await;
 
     let edited = alice.does(&["edit", &request, "--for", "20m", "--reason", "order 8"]).await;
@@ -184,8 +184,8 @@ async fn stages_an_edit_an_extension_and_the_end() {
     let grant = text(&granted["grant"]["id"]);
     assert_eq!(granted["grant"]["ttl"], "20m");
 
-    let (code, told) = alice.cannot(&["extend", "--for", "10m"]).await;
-    assert!(code == 6 && told.contains("not been used"), "{told}");
+    let (code, message) = alice.cannot(&["extend", "--for", "10m"]).await;
+    assert!(code == 6 && message.contains("not been used"), "{message}");
     let (ok, out, errors) = alice.psql("app_rw", "select 'in'").await;
     assert!(ok && out.trim() == "in", "{errors}");
     let ends = |grant: &Value| text(&grant["ends"]).parse::<Timestamp>().unwrap();
@@ -271,9 +271,9 @@ async fn a_ticket_that_is_closed_cuts_what_was_given_for_it() {
     let (mut stream, _) = session(&bed, &alice.files(), "app_ro", "orders").await;
     send(&mut stream, &query("select pg_sleep(600)")).await;
     let body = r#"{"ticket":"OPS-12","state":"closed"}"#;
-    assert_eq!(tell(&bed, &fresh(), "msg_1", body).await, 401, "another's secret");
-    assert_eq!(tell(&bed, &secret, "msg_1", body).await, 200);
-    assert_eq!(tell(&bed, &secret, "msg_1", body).await, 409, "a message counts once");
+    assert_eq!(post_ticket_event(&bed, &fresh(), "msg_1", body).await, 401, "another's secret");
+    assert_eq!(post_ticket_event(&bed, &secret, "msg_1", body).await, 200);
+    assert_eq!(post_ticket_event(&bed, &secret, "msg_1", body).await, 409, "a message counts once");
     let error = read_error(&mut stream).await;
     assert!(error.field(b'M').contains("given back"), "{error:?}");
 }
@@ -286,7 +286,7 @@ async fn an_emergency_takes_a_touch_and_its_review_somebody_else() {
     let args = [&["request", "app_rw@orders", "--break-glass"][..], &why].concat();
     let asked = alice.does(&args).await;
     let request = text(&asked["request"]["id"]);
-    assert!(asked["grant"].is_null(), "never without a touch");
+    assert!(asked["grant"].is_null(), "never without a step-up");
     let page = text(&asked["request"]["prove_at"]);
 
     let mut browser = Browser::open().await;
@@ -309,8 +309,8 @@ async fn an_emergency_takes_a_touch_and_its_review_somebody_else() {
     let grant = text(&grants[0]["id"]);
     let review = text(&bob.does(&["reviews"]).await[0]["id"]);
     let sign = ["reviews", "sign", review.as_str(), "--note", "read it all"];
-    let (code, told) = bob.cannot(&sign).await;
-    assert!(code == 6 && told.contains("once it has ended"), "{told}");
+    let (code, errors) = bob.cannot(&sign).await;
+    assert!(code == 6 && errors.contains("once it has ended"), "{errors}");
     alice.does(&["done", &grant]).await;
     let (code, _) = alice.cannot(&sign).await;
     assert_eq!(code, 4, "nobody signs for themselves");
@@ -326,10 +326,10 @@ async fn the_end_is_counted_down_in_band_with_the_way_to_extend() {
     let granted = alice.does(&["request", "app_ro@orders", "--for", "12s"]).await;
     let grant = text(&granted["grant"]["id"]);
     let (mut stream, _) = session(&bed, &alice.files(), "app_ro", "orders").await;
-    let told = read(&mut stream).await.unwrap();
-    assert_eq!(told.kind, b'N');
-    let told = told.field(b'M');
-    assert!(told.contains("ends in 10s") && told.contains(&grant), "{told}");
+    let notice = read(&mut stream).await.unwrap();
+    assert_eq!(notice.kind, b'N');
+    let message = notice.field(b'M');
+    assert!(message.contains("ends in 10s") && message.contains(&grant), "{message}");
     alice.does(&["extend", "--for", "20m"]).await;
     send(&mut stream, &query("select 1")).await;
     read_until(&mut stream, b'Z').await;

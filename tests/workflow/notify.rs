@@ -1,4 +1,4 @@
-//! People are told: by webhooks, Slack and mail, once at least, whatever fails in between.
+//! Messages reach people by webhooks, Slack and mail, at least once, whatever fails in between.
 mod receiver;
 
 use std::io::Write;
@@ -78,8 +78,8 @@ impl Person {
         let person = Self { home: bed.folder.path().join(format!("home-{name}")) };
         let id = PrincipalId::new(name).unwrap();
         let invite = bed.gateway.control().identity.invite(None, &id).await.unwrap();
-        let (code, said) = person.run(&["login", "--link"], invite.url.expose_secret()).await;
-        assert_eq!(code, 0, "{said}");
+        let (code, text) = person.run(&["login", "--link"], invite.url.expose_secret()).await;
+        assert_eq!(code, 0, "{text}");
         person
     }
 
@@ -94,14 +94,14 @@ impl Person {
             child.wait_with_output().unwrap()
         });
         let output = done.await.unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
     }
 
     async fn does(&self, args: &[&str]) -> String {
-        let (code, said) = self.run(args, "").await;
-        assert_eq!(code, 0, "{args:?}: {said}");
-        said
+        let (code, text) = self.run(args, "").await;
+        assert_eq!(code, 0, "{args:?}: {text}");
+        text
     }
 
     async fn json(&self, args: &[&str]) -> Value {
@@ -111,9 +111,9 @@ impl Person {
 }
 
 /// The request's id in what a command printed.
-fn request_in(said: &str) -> String {
-    let at = said.find("rq-").unwrap_or_else(|| panic!("no request: {said}"));
-    said[at..at + 15].to_owned()
+fn request_in(text: &str) -> String {
+    let at = text.find("rq-").unwrap_or_else(|| panic!("no request: {text}"));
+    text[at..at + 15].to_owned()
 }
 
 fn mail_section(secrets: &Secrets, mail: &MailServer, folder: &Path) -> String {
@@ -152,12 +152,12 @@ async fn a_request_is_told_by_webhook_slack_and_mail_and_its_end_to_the_one_who_
 
     let delivery = ops.next().await;
     secrets.verify(&delivery);
-    let told = delivery.json();
+    let body = delivery.json();
     assert_eq!(
-        (&told["type"], &told["data"]["url"]),
+        (&body["type"], &body["data"]["url"]),
         (&"request.asked".into(), &page.as_str().into())
     );
-    assert_eq!(told["data"]["reason"], reason);
+    assert_eq!(body["data"]["reason"], reason);
     delivery.answer(204);
 
     let posted = slack.next().await;
@@ -222,15 +222,15 @@ async fn a_receiver_that_was_down_is_told_later_and_what_it_never_took_by_an_adm
     }
     assert_eq!((&dead[0]["id"], &dead[0]["tries"]), (&lost_id.as_str().into(), &1.into()));
     assert_eq!(dead[0]["fault"], "it answered 500 Internal Server Error");
-    let (code, said) = alice.run(&["notifications"], "").await;
-    assert_eq!(code, 4, "{said}");
+    let (code, text) = alice.run(&["notifications"], "").await;
+    assert_eq!(code, 4, "{text}");
     assert!(bob.does(&["notifications", "retry", "--all"]).await.contains("1 are sent again"));
     let taken = frail.next().await;
     assert_eq!(taken.id(), lost_id);
     taken.answer(200);
     until_settled(&bob).await;
-    let (code, said) = bob.run(&["notifications", "retry", &lost_id], "").await;
-    assert!(code == 6 && said.contains("replay it"), "{said}");
+    let (code, text) = bob.run(&["notifications", "retry", &lost_id], "").await;
+    assert!(code == 6 && text.contains("replay it"), "{text}");
     bob.does(&["notifications", "replay", &lost_id]).await;
     let replayed = frail.next().await;
     assert_eq!(replayed.id(), lost_id);
@@ -263,9 +263,9 @@ async fn until_settled(admin: &Person) {
 }
 
 /// A gateway in a process of its own, which ends with its test.
-struct Apart(Child);
+struct GatewayProcess(Child);
 
-impl Apart {
+impl GatewayProcess {
     fn start(config: &Path) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_postern"))
             .args(["up", "--config"])
@@ -283,7 +283,7 @@ impl Apart {
     }
 }
 
-impl Drop for Apart {
+impl Drop for GatewayProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -301,7 +301,7 @@ async fn a_kill_between_the_sending_and_its_record_sends_the_same_again_and_lose
     gateway.shutdown(Duration::from_secs(10)).await;
 
     for _ in 0..3 {
-        let running = Apart::start(&config);
+        let running = GatewayProcess::start(&config);
         let taken = ops.next().await;
         assert_eq!(taken.id(), id);
         // It has it, and the gateway never hears so.
@@ -411,17 +411,17 @@ async fn no_secret_of_a_channel_shows_in_logs_lists_or_errors() {
     let bed = bed(section).await;
     bed.ask("alice", "app_rw@orders", "30m").await;
     let bob = Person::signed_in(&bed, "bob").await;
-    let mut said = String::new();
+    let mut text = String::new();
     for _ in 0..100 {
-        said = bob.does(&["notifications"]).await;
-        if said.contains("dead") {
+        text = bob.does(&["notifications"]).await;
+        if text.contains("dead") {
             break;
         }
     }
-    assert!(said.contains("it can't be reached"), "{said}");
+    assert!(text.contains("it can't be reached"), "{text}");
     let (code, failed) = bob.run(&["notifications", "test", "chat"], "").await;
     assert_eq!(code, 6, "{failed}");
-    let shown = said + &failed + &bob.does(&["notifications", "channels"]).await;
+    let shown = text + &failed + &bob.does(&["notifications", "channels"]).await;
     assert!(!shown.contains("canary") && !shown.contains("services"), "{shown}");
     assert!(
         !format!("{:?}", bed.gateway.control().notifier.channels(&bed.actor("bob").await).await)

@@ -1,5 +1,5 @@
 //! Fifty approvers race on one request while it is withdrawn, and the gateway is killed in the middle:
-//! one outcome, what was acknowledged is there, and the audit log tells the same story.
+//! one outcome, what was acknowledged is there, and the audit log says the same.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ forbid (principal, action == Action::"connect", resource);
 const APPROVERS: usize = 50;
 
 /// A gateway in a process of its own, and everybody's login tokens.
-struct Apart {
+struct GatewayProcess {
     _folder: tempfile::TempDir,
     config: PathBuf,
     base: String,
@@ -41,7 +41,7 @@ impl Drop for Killed {
     }
 }
 
-impl Apart {
+impl GatewayProcess {
     async fn new() -> Self {
         let people = (0..APPROVERS).map(|n| format!("[people.dba-{n}]\ngroups = [\"dba\"]\n"));
         let more = people.collect();
@@ -96,7 +96,7 @@ impl Apart {
         request.header("content-type", "application/json").body(body.to_string())
     }
 
-    async fn said(&self, token: &str, path: &str, body: Value) -> Value {
+    async fn posted(&self, token: &str, path: &str, body: Value) -> Value {
         let answer = self.post(token, path, &body).send().await.unwrap();
         let (status, text) = (answer.status(), answer.text().await.unwrap());
         assert!(status.is_success(), "{path}: {text}");
@@ -109,7 +109,7 @@ impl Apart {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// All race at once, until so many have an answer: who was told yes, and whether the withdrawal was.
+    /// All race at once, until so many have an answer: who got a yes, and whether the withdrawal was.
     async fn race(&self, request: &Value, answers: usize) -> (BTreeSet<String>, bool) {
         let (id, digest) = (request["id"].as_str().unwrap(), request["digest"].clone());
         let mut tasks = JoinSet::new();
@@ -179,26 +179,26 @@ impl Apart {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_fifty_verdicts_and_a_kill_there_is_one_outcome() {
-    let apart = Apart::new().await;
+    let process = GatewayProcess::new().await;
     for answers in [0, 1, 2, 3, APPROVERS + 1] {
-        let mut gateway = apart.start().await;
-        let wish = json!({ "resource": "app_rw@orders" });
-        let asked = apart.said(&apart.alice, "requests", wish).await;
+        let mut gateway = process.start().await;
+        let body = json!({ "resource": "app_rw@orders" });
+        let asked = process.posted(&process.alice, "requests", body).await;
         let id = asked["request"]["id"].as_str().unwrap().to_owned();
-        let (approved, withdrawn) = apart.race(&asked["request"], answers).await;
+        let (approved, withdrawn) = process.race(&asked["request"], answers).await;
         gateway.0.kill().unwrap();
         gateway.0.wait().unwrap();
 
-        let gateway = apart.start().await;
-        let state = apart.is_consistent(&id, &approved, withdrawn).await;
+        let gateway = process.start().await;
+        let state = process.is_consistent(&id, &approved, withdrawn).await;
         // The next round begins with nothing.
         if state == "pending" {
-            apart.said(&apart.alice, &format!("requests/{id}/withdraw"), json!({})).await;
+            process.posted(&process.alice, &format!("requests/{id}/withdraw"), json!({})).await;
         }
         if state == "granted" {
-            let request = apart.get(&format!("requests/{id}")).await;
+            let request = process.get(&format!("requests/{id}")).await;
             let grant = request["grant"].as_str().unwrap();
-            apart.said(&apart.alice, &format!("grants/{grant}/done"), json!({})).await;
+            process.posted(&process.alice, &format!("grants/{grant}/done"), json!({})).await;
         }
         drop(gateway);
     }

@@ -1,9 +1,9 @@
-//! Other rules under live sessions, by the real program and SIGHUP: bad ones change nothing and are told
+//! Other rules under live sessions, by the real program and SIGHUP: bad ones change nothing and are reported
 //! with line and column; good ones cut exactly what they no longer give.
 
 use std::time::Duration;
 
-use crate::support::apart::{Apart, Killed};
+use crate::support::gateway_process::{GatewayProcess, Killed};
 use crate::support::raw::{Tls, query, read_error, read_until, send};
 use crate::support::{Setup, until};
 use postern::config::Config;
@@ -30,27 +30,27 @@ const KEPT: &str = "nothing was reloaded: what was in force stays in force";
 
 /// A gateway that runs, and the file of its rules.
 struct Desk {
-    apart: Apart,
+    process: GatewayProcess,
     running: Killed,
 }
 
 impl Desk {
     fn write(&self, rules: &str) {
-        std::fs::write(self.apart.folder.path().join("policies/access.cedar"), rules).unwrap();
+        std::fs::write(self.process.folder.path().join("policies/access.cedar"), rules).unwrap();
     }
 
     /// Has it read these rules, which it refuses: what it says.
     async fn refuses(&self, rules: &str) -> String {
-        let before = self.apart.log().len();
+        let before = self.process.log().len();
         self.write(rules);
         self.running.signal("HUP");
-        let told = || self.apart.log()[before..].to_owned();
-        until("the rules are refused", || told().contains(KEPT)).await;
-        told()
+        let log = || self.process.log()[before..].to_owned();
+        until("the rules are refused", || log().contains(KEPT)).await;
+        log()
     }
 }
 
-/// Whether this session still does what it is told.
+/// Whether this session still runs statements.
 async fn works(stream: &mut Tls) {
     send(stream, &query("select 'still here'")).await;
     read_until(stream, b'Z').await;
@@ -59,11 +59,11 @@ async fn works(stream: &mut Tls) {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_rules_change_nothing_and_good_ones_cut_exactly_what_they_no_longer_give() {
     let setup = Setup { rules: RULES, ..Setup::default() };
-    let apart = Apart::new(setup, &["app_rw@orders", "app_ro@orders"]).await;
-    let running = apart.start().await;
-    let desk = Desk { apart, running };
+    let process = GatewayProcess::new(setup, &["app_rw@orders", "app_ro@orders"]).await;
+    let running = process.start().await;
+    let desk = Desk { process, running };
     let (mut writer, mut reader) =
-        (desk.apart.session("app_rw").await, desk.apart.session("app_ro").await);
+        (desk.process.session("app_rw").await, desk.process.session("app_ro").await);
 
     let misspelt = format!(
         "{READERS}\npermit (principal, action, resource)\n  when {{ context.logn == \"app_rw\" }};\n"
@@ -80,8 +80,8 @@ async fn bad_rules_change_nothing_and_good_ones_cut_exactly_what_they_no_longer_
         (nobody.as_str(), "access.cedar:10:1", "nobody who could approve is in group `owners`"),
         (many.as_str(), "access.cedar:10:1", "only 2 who could approve are in group `dba`"),
     ] {
-        let told = desk.refuses(rules).await;
-        assert!(told.contains(place) && told.contains(why), "{place} {why}\n{told}");
+        let log = desk.refuses(rules).await;
+        assert!(log.contains(place) && log.contains(why), "{place} {why}\n{log}");
         works(&mut writer).await;
         works(&mut reader).await;
     }
@@ -92,15 +92,15 @@ async fn bad_rules_change_nothing_and_good_ones_cut_exactly_what_they_no_longer_
     assert_eq!(error.field(b'C'), "57P01", "{error:?}");
     let why = "the rules no longer give this access: no rule permits it";
     assert!(error.field(b'M').contains(why), "{error:?}");
-    until("the target has one session left", || desk.apart.upstream_sessions() == "1").await;
+    until("the target has one session left", || desk.process.upstream_sessions() == "1").await;
     works(&mut reader).await;
-    let told = "people, targets and rules were reloaded revoked=1 withdrawn=0";
-    until("the log tells of it", || desk.apart.log().contains(told)).await;
+    let line = "people, targets and rules were reloaded revoked=1 withdrawn=0";
+    until("the log has the line", || desk.process.log().contains(line)).await;
 
     drop((writer, reader));
-    let Desk { apart, running } = desk;
+    let Desk { process, running } = desk;
     drop(running);
-    let events = events(&apart).await;
+    let events = events(&process).await;
     let of = |kind: &str| events.iter().filter(|(of, _)| of == kind).collect::<Vec<_>>();
     let ended = of("grant.ended");
     assert_eq!(ended.len(), 1, "{ended:?}");
@@ -114,8 +114,8 @@ async fn bad_rules_change_nothing_and_good_ones_cut_exactly_what_they_no_longer_
 }
 
 /// The audit log of a gateway that has ended, as one that comes up again shows it.
-async fn events(apart: &Apart) -> Vec<(String, Value)> {
-    let config = Config::load(&apart.config).unwrap();
+async fn events(process: &GatewayProcess) -> Vec<(String, Value)> {
+    let config = Config::load(&process.config).unwrap();
     let again = Gateway::start(&config).await.unwrap();
     let control = again.control();
     let bob = policies::PrincipalId::new("bob").unwrap();

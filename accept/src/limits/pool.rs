@@ -52,7 +52,7 @@ pub(super) struct Pool {
     /// Authenticated or not.
     connections: usize,
     next: u64,
-    strangers: HashMap<u64, Listed>,
+    unauthenticated: HashMap<u64, Listed>,
     all: Queue,
     by_address: HashMap<IpAddr, Queue>,
     by_network: HashMap<IpNet, Queue>,
@@ -72,7 +72,7 @@ impl Pool {
         Self {
             connections: 0,
             next: 0,
-            strangers: HashMap::new(),
+            unauthenticated: HashMap::new(),
             all: Queue::new(),
             by_address: HashMap::new(),
             by_network: HashMap::new(),
@@ -109,14 +109,14 @@ impl Pool {
         self.next += 1;
         self.connections += 1;
         self.line_up(from, turn);
-        self.strangers.insert(number, Listed { from, turn, evicted: evicted.clone() });
+        self.unauthenticated.insert(number, Listed { from, turn, evicted: evicted.clone() });
         (number, evicted)
     }
 
     /// Takes the one whose turn it is out of these, and tells it to close.
     pub(super) fn evict_first(&mut self, scope: Scope) -> bool {
         let first = self.queue(scope).and_then(BTreeSet::first).map(|turn| turn.number);
-        let Some(listed) = first.and_then(|number| self.leave_strangers(number)) else {
+        let Some(listed) = first.and_then(|number| self.take_unauthenticated(number)) else {
             return false;
         };
         self.connections = self.connections.saturating_sub(1);
@@ -126,7 +126,7 @@ impl Pool {
 
     /// Whether a request of this connection is at work; of no matter where it has authenticated.
     pub(super) fn set_at_work(&mut self, number: u64, is_at_work: bool) {
-        let Some(listed) = self.strangers.get_mut(&number) else { return };
+        let Some(listed) = self.unauthenticated.get_mut(&number) else { return };
         let (from, before) = (listed.from, listed.turn);
         let turn = Turn { is_at_work, ..before };
         listed.turn = turn;
@@ -135,7 +135,7 @@ impl Pool {
     }
 
     pub(super) fn authenticated(&mut self, number: u64, person: Option<&str>) {
-        let Some(listed) = self.leave_strangers(number) else { return };
+        let Some(listed) = self.take_unauthenticated(number) else { return };
         self.known.remember(listed.from.address, ());
         if let Some(person) = person {
             self.people.enter(person, number, listed.evicted);
@@ -158,13 +158,13 @@ impl Pool {
 
     /// Takes one out that closes by itself.
     pub(super) fn leave(&mut self, number: u64) {
-        self.leave_strangers(number);
+        self.take_unauthenticated(number);
         self.people.leave(number);
         self.connections = self.connections.saturating_sub(1);
     }
 
-    fn leave_strangers(&mut self, number: u64) -> Option<Listed> {
-        let listed = self.strangers.remove(&number)?;
+    fn take_unauthenticated(&mut self, number: u64) -> Option<Listed> {
+        let listed = self.unauthenticated.remove(&number)?;
         self.drop_out(listed.from, listed.turn);
         Some(listed)
     }
@@ -186,8 +186,8 @@ impl Pool {
     pub(super) fn is_empty(&self) -> bool {
         let queues = self.all.is_empty() && self.by_address.is_empty();
         let people = self.people.whose.is_empty() && self.people.places.is_empty();
-        let strangers = self.strangers.is_empty() && self.by_network.is_empty();
-        self.connections == 0 && queues && people && strangers
+        let unauthenticated = self.unauthenticated.is_empty() && self.by_network.is_empty();
+        self.connections == 0 && queues && people && unauthenticated
     }
 }
 

@@ -18,7 +18,7 @@ fn from(address: &str) -> SocketAddr {
 }
 
 fn is_evicted(slot: &Slot) -> bool {
-    slot.stranger().evicted().now_or_never().is_some()
+    slot.unauthenticated().evicted().now_or_never().is_some()
 }
 
 fn evicted(slots: &[Slot]) -> Vec<bool> {

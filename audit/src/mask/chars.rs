@@ -112,7 +112,7 @@ impl Word {
         self.is_letter(letter) && !self.blurred
     }
 
-    /// Whether it can't be told if a `$` here belongs to the word or opens a literal.
+    /// Whether it is open if a `$` here belongs to the word or opens a literal.
     pub(super) fn blurs_dollar(&self) -> bool {
         self.blurred || self.is_number()
     }

@@ -307,7 +307,7 @@ impl Layer {
         }
     }
 
-    /// Whether a token can be put in here. If not, where what follows ends can't be told.
+    /// Whether a token can be put in here. If not, where what follows ends is not known.
     fn takes(&mut self) -> bool {
         self.end_tokens();
         let takes = matches!(self.state, State::Code);

@@ -1,7 +1,7 @@
 //! The terminal of a session as asciicast, version 2 (<https://docs.asciinema.org/manual/asciicast/v2/>).
 //!
 //! That format is text, so bytes that are no UTF-8 become U+FFFD in it; the recording keeps them. It is as
-//! it was, with all that acts on a terminal: to look at it, a player has to make it harmless.
+//! it was, with all that acts on a terminal: to look at it, a player has to clean it.
 
 use serde_json::json;
 
@@ -36,7 +36,7 @@ impl Cast {
         match ssh {
             Ssh::Terminal { term, columns, rows, .. } => {
                 let term = String::from_utf8_lossy(term.as_bytes()).into_owned();
-                self.head(event.t, (*columns, *rows), Some(term))
+                self.head(event.t, *columns, *rows, Some(term))
             }
             Ssh::Resize { columns, rows, .. } => {
                 self.line(event.t, "r", &format!("{columns}x{rows}"))
@@ -87,7 +87,7 @@ impl Cast {
         self.line(t, "i", &text)
     }
 
-    fn head(&mut self, t: u64, (width, height): (u32, u32), term: Option<String>) -> String {
+    fn head(&mut self, t: u64, width: u32, height: u32, term: Option<String>) -> String {
         if self.opened.is_some() {
             return String::new();
         }
@@ -109,7 +109,7 @@ impl Cast {
         if text.is_empty() {
             return String::new();
         }
-        let head = self.head(t, (80, 24), None);
+        let head = self.head(t, 80, 24, None);
         let at = t.saturating_sub(self.opened.unwrap_or(t));
         let (seconds, micros) = (at / 1_000_000, at % 1_000_000);
         format!("{head}[{seconds}.{micros:06}, {}, {}]\n", json!(code), json!(text))

@@ -208,12 +208,13 @@ mod tests {
 
     #[test]
     fn lines_that_are_never_shown_are_not_held() {
-        let (mut echo, line, mut told) = (Echo::default(), [&[b'a'; 999][..], b"\r"].concat(), 0);
+        let (mut echo, line, mut decided) =
+            (Echo::default(), [&[b'a'; 999][..], b"\r"].concat(), 0);
         for _ in 0..100 {
-            told += echo.typed(&line).len();
+            decided += echo.typed(&line).len();
             assert!(echo.typed.len() <= HELD_MAX);
         }
-        assert_eq!(told, 100 - HELD_MAX / line.len());
+        assert_eq!(decided, 100 - HELD_MAX / line.len());
         let last = [&line[..], b"\n"].concat();
         let shown = last.repeat(HELD_MAX / line.len());
         assert!(echo.wrote(&shown).iter().all(|line| matches!(line, Value::Text(_))));
@@ -233,14 +234,14 @@ mod tests {
                 Step::Typed(bytes) => bytes.len(),
                 Step::Wrote(_) => 0,
             }).sum();
-            let told: u64 = decided(&steps).iter().map(|value| match value {
+            let counted: u64 = decided(&steps).iter().map(|value| match value {
                 Value::Omitted(bytes) => *bytes,
                 Value::Text(text) => text.len() as u64,
                 Value::Bytes(_) | Value::Hashed { .. } | Value::Cut { .. } | Value::Null => {
                     unreachable!()
                 }
             }).sum();
-            prop_assert_eq!(sent as u64, told);
+            prop_assert_eq!(sent as u64, counted);
         }
 
         #[test]

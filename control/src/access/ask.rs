@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use policies::{
-    Act, Facts, Grant, GrantState, Request, RequestState, Resource, StepUp, Terms, Ttl, Unsaid,
-    Wanted,
+    Act, Facts, Grant, GrantState, MissingInput, Request, RequestState, Resource, StepUp, Terms,
+    Ttl, Wanted,
 };
 
 use crate::access::input::{AccessRequestInput, Answer, REASON_MAX, Waiting};
@@ -47,10 +47,12 @@ pub(crate) async fn ask(
     }
     // Only what was touched for in this very form counts; what is asked elsewhere is stood by.
     let proof = asker.touch.clone();
-    let facts = unusual.facts(requested.judged_at(tx.now), requested.source);
+    let facts = unusual.facts(requested.evaluated_at(tx.now), requested.source);
     let facts = step_up::facts(requested.facts(facts), proof.as_ref());
     let terms = terms_of(tx, asker, &all, &facts)?;
-    terms.said(requested.ticket.as_ref(), &requested.reason).map_err(Rejection::Unsaid)?;
+    terms
+        .check_input(requested.ticket.as_ref(), &requested.reason)
+        .map_err(Rejection::MissingInput)?;
     if let Some(request) = joined(tx, asker, &all, &requested, waiting).await? {
         return stands_by(tx, request, proof).await;
     }
@@ -109,7 +111,7 @@ pub(crate) fn makes_sense(
     let given = requested.reason.trim().chars().count();
     if usize::try_from(EMERGENCY_REASON).is_ok_and(|least| given < least) {
         let wanted = EMERGENCY_REASON;
-        return Err(Rejection::Unsaid(Unsaid::Reason { wanted, given }).into());
+        return Err(Rejection::MissingInput(MissingInput::Reason { wanted, given }).into());
     }
     Ok(())
 }
@@ -265,10 +267,10 @@ pub(crate) fn posed(
     terms: Terms,
     proof: Option<&StepUp>,
 ) -> Result<Request, ControlError> {
-    let patience = tx.kernel().settings().request_patience;
+    let timeout = tx.kernel().settings().request_patience;
     let id = ids::fresh("rq")?;
     let principal = asker.principal.clone();
-    Ok(Request::ask(id, principal, wanted, terms, proof, (tx.now, patience)))
+    Ok(Request::ask(id, principal, wanted, terms, proof, tx.now, timeout))
 }
 
 /// Takes a new request in, and gives what it asks for where nobody has to be asked.

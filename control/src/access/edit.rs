@@ -99,13 +99,13 @@ async fn edit(
     let AccessRequestInput { ttl, reason, ticket, starts_at, .. } = requested;
     let edit = Edit { ttl: ttl.unwrap_or(request.ttl), reason, ticket, starts_at };
     let (by, patience) = (request.principal.clone(), tx.kernel().settings().request_patience);
-    let event = RequestEvent::Edit { by, edit, terms, patience };
+    let event = RequestEvent::Edit { by, edit, terms, timeout: patience };
     let next = request.apply(event, tx.now)?;
     let detail = json!({
         "ttl": next.ttl, "reason": next.reason, "ticket": next.ticket,
         "starts_at": next.starts_at.map(|at| at.to_string()), "before": request.digest(),
         "lapses_at": next.lapses_at.to_string(),
-        "digest": next.digest(), "needs": next.terms.approvals.told(),
+        "digest": next.digest(), "needs": next.terms.approvals.lines(),
     });
     transitions::put_request(tx, &next, actor, AuditKind::RequestEdited, detail).await?;
     requests::outcome(tx, next).await
@@ -147,10 +147,12 @@ async fn judged_anew(
 ) -> Result<Terms, ControlError> {
     let all: Vec<Resource> = request.resources().cloned().collect();
     // What was unusual when it was asked stays so.
-    let facts = Facts { risk, ..Facts::new(requested.judged_at(tx.now), requested.source) };
+    let facts = Facts { risk, ..Facts::new(requested.evaluated_at(tx.now), requested.source) };
     let facts = requested.facts(facts);
     let terms = terms::terms_of(tx, asker, &all, &facts)?;
-    terms.said(requested.ticket.as_ref(), &requested.reason).map_err(Rejection::Unsaid)?;
+    terms
+        .check_input(requested.ticket.as_ref(), &requested.reason)
+        .map_err(Rejection::MissingInput)?;
     if let Some(id) = &request.extends {
         let grant: GrantId = id.clone();
         let grant = load::granted(tx, &grant).await?;

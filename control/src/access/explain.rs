@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use policies::{
-    Explanation, Facts, GroupName, Inquiry, InquiryError, Member, PrincipalId, Risk, Verdict, World,
+    Directory, Explanation, Facts, GroupName, Inquiry, InquiryError, Member, PrincipalId, Risk,
+    Verdict,
 };
 
 use crate::access::Access;
@@ -107,9 +108,9 @@ impl Inventory {
         facts: &Facts,
     ) -> Result<Explanation, ControlError> {
         let person = self.people.get(who).ok_or(Refusal::NotFound("person"))?;
-        let (world, calendar) = (self.seen_by_rules(), &self.context.calendar);
+        let (directory, calendar) = (self.seen_by_rules(), &self.context.calendar);
         let clock = |now| calendar.local(now);
-        let inquiry = Inquiry { book: &self.rules, world: &world, clock: &clock };
+        let inquiry = Inquiry { book: &self.rules, directory: &directory, clock: &clock };
         let facts = self.informed(&person.principal, facts);
         inquiry.explain(who, &requested.resource, facts).map_err(|why| match why {
             InquiryError::NoPerson(_) => Refusal::NotFound("person").into(),
@@ -119,7 +120,7 @@ impl Inventory {
     }
 
     /// Who and what there is, as rules see it.
-    fn seen_by_rules(&self) -> World {
+    fn seen_by_rules(&self) -> Directory {
         let people = self.people.iter().map(|(id, person)| {
             let human = self.human(id);
             let member = Member {
@@ -135,7 +136,7 @@ impl Inventory {
         let mapped = mapped.flat_map(|groups| groups.values().cloned());
         let elsewhere: BTreeSet<GroupName> =
             mapped.chain(self.context.rosters.keys().cloned()).collect();
-        World {
+        Directory {
             people: people.collect(),
             targets: (*self.targets).clone(),
             elsewhere,

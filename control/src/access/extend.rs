@@ -76,7 +76,9 @@ async fn ask_longer(
     let unusual = risk::assess_risk(tx, asker, None).await?;
     let facts = requested.facts(unusual.facts(tx.now, source));
     let terms = terms::terms_of(tx, asker, &all, &facts)?;
-    terms.said(requested.ticket.as_ref(), &requested.reason).map_err(Rejection::Unsaid)?;
+    terms
+        .check_input(requested.ticket.as_ref(), &requested.reason)
+        .map_err(Rejection::MissingInput)?;
     can_be_extended(tx, &grant, &requested, terms.limit)?;
     if let Some(waiting) = waits_longer(tx, &grant).await? {
         return match is_same(&waiting, &requested) {

@@ -236,7 +236,7 @@ async fn use_grant(
     let rights = rights(tx, &grant, &stored.request, &terms, &facts, given.as_ref());
     // What a touch opened, if only in part, is asked about again the next time, and so is what
     // hangs on what is usual.
-    let weighed = tx.inventory.rules.weighs_risk();
+    let weighed = tx.inventory.rules.reads_risk();
     let keep = terms.step_up.is_none() && facts.step_up.is_none() && !weighed;
     Ok((used, keep, rights))
 }

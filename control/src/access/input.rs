@@ -56,7 +56,7 @@ impl AccessRequestInput {
     }
 
     /// The time that its rules are asked about: when it is to begin, or else now.
-    pub(crate) fn judged_at(&self, now: Timestamp) -> Timestamp {
+    pub(crate) fn evaluated_at(&self, now: Timestamp) -> Timestamp {
         self.starts_at.map_or(now, |starts| starts.max(now))
     }
 }

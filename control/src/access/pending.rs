@@ -19,7 +19,7 @@ pub(crate) async fn escalate(tx: &mut Transaction, request: &Request) -> Result<
     match request.apply(RequestEvent::Escalate { to }, tx.now) {
         Ok(next) => {
             let detail = json!({
-                "to": next.escalated, "needs": next.terms.approvals.told(),
+                "to": next.escalated, "needs": next.terms.approvals.lines(),
                 "resource": next.subject(), "principal": next.principal,
             });
             transitions::put_request(tx, &next, By::Control, AuditKind::RequestEscalated, detail)
@@ -44,8 +44,8 @@ pub(crate) async fn relax(
         return Ok(false);
     }
     let detail = json!({
-        "why": "the rules ask for less by now", "asked": asked.approvals.told(),
-        "needs": terms.approvals.told(), "rules": terms.rules,
+        "why": "the rules ask for less by now", "asked": asked.approvals.lines(),
+        "needs": terms.approvals.lines(), "rules": terms.rules,
         "resource": request.subject(), "principal": request.principal,
     });
     let next = match request.apply(RequestEvent::Relax { terms }, tx.now) {

@@ -183,7 +183,7 @@ pub(crate) async fn latest(
 /// was asked with. A network that becomes known, or is forgotten, changes nothing about it.
 pub(crate) async fn facts_of(tx: &mut Transaction, stored: &Stored) -> Result<Facts, ControlError> {
     let Stored { request, source, risk, .. } = stored;
-    let facts = Facts { risk: *risk, ..Facts::new(request.judged_at(tx.now), *source) };
+    let facts = Facts { risk: *risk, ..Facts::new(request.evaluated_at(tx.now), *source) };
     let Some(id) = &request.step_up else {
         return Ok(facts);
     };

@@ -1,6 +1,6 @@
 //! What there is to ask for, as one person sees it.
 
-use policies::{Credential, Facts, Login, Resource, Target, Terms, Words};
+use policies::{Credential, Facts, Login, RequiredInput, Resource, Target, Terms};
 
 use crate::access::Access;
 use crate::model::actor::{Actor, Asker};
@@ -48,8 +48,8 @@ impl Access {
             database: target.default_database().cloned(),
         };
         let (words, verdict) = match self.terms(asker, &resource) {
-            Err(rejection) => (Words::default(), Verdict::Denied(rejection)),
-            Ok(terms) => (terms.words(), verdict(terms)),
+            Err(rejection) => (RequiredInput::default(), Verdict::Denied(rejection)),
+            Ok(terms) => (terms.required_input(), verdict(terms)),
         };
         LoginView { login: login.clone(), credential, words, verdict }
     }
@@ -63,12 +63,12 @@ impl Access {
     }
 
     /// What the rules want to know from somebody who asks for all of this, as far as they give it.
-    pub(crate) fn words(&self, actor: &Actor, wanted: &[Resource]) -> Words {
+    pub(crate) fn words(&self, actor: &Actor, wanted: &[Resource]) -> RequiredInput {
         let asker = actor.asker();
         let inventory = self.kernel.inventory();
         let known = wanted.iter().filter_map(|requested| inventory.resolve(requested).ok());
         let terms = known.filter_map(|(_, resource)| self.terms(&asker, &resource).ok());
-        terms.reduce(Terms::and).unwrap_or_default().words()
+        terms.reduce(Terms::and).unwrap_or_default().required_input()
     }
 }
 

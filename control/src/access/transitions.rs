@@ -24,8 +24,8 @@ pub(crate) async fn add_request(
     let risk = unusual.risk;
     store::requests::insert(tx.db(), request, source, risk, escalates_at).await?;
     let by = By::Principal(request.principal.clone());
-    let needs: Vec<String> = request.terms.approvals.told();
-    let facts = unusual.facts(request.judged_at(tx.now), source).about(request);
+    let needs: Vec<String> = request.terms.approvals.lines();
+    let facts = unusual.facts(request.evaluated_at(tx.now), source).about(request);
     let facts = match tx.inventory.person(&request.principal) {
         Ok(person) => tx.inventory.informed(&person.principal, &facts),
         Err(_) => facts,

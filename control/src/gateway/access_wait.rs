@@ -260,7 +260,7 @@ impl AskFlow<'_> {
     fn asked(&self, request: &Request, patience: Ttl) -> v1::Asked {
         v1::Asked {
             request: request.id.to_string(),
-            needs: request.terms.approvals.told(),
+            needs: request.terms.approvals.lines(),
             url: format!("{}/", self.gateway.kernel.settings().base_url()),
             patience_ms: patience.millis().cast_unsigned(),
         }

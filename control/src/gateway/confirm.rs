@@ -76,7 +76,7 @@ impl Gateway {
     ) -> Result<HoldView, ControlError> {
         let shown = self.own.pending.view(code, actor, self.kernel.now())?;
         if let Some(unsaid) = self.access.lacks(actor, &shown).await? {
-            return Err(Rejection::Unsaid(unsaid).into());
+            return Err(Rejection::MissingInput(unsaid).into());
         }
         let mut tx = self.kernel.begin().await?;
         tx.acting(actor)?;

@@ -1,6 +1,6 @@
 //! Who may act: somebody whom no lock shuts out, and for some acts an admin.
 
-use policies::{Knock, LeaseKey, Lock, Resource, Subject, Timestamp};
+use policies::{AdmissionQuery, LeaseKey, Lock, Resource, Subject, Timestamp};
 
 use crate::kernel::Kernel;
 use crate::kernel::state::Transaction;
@@ -17,12 +17,12 @@ impl Kernel {
         now: Timestamp,
     ) -> Result<(), Rejection> {
         let key = LeaseKey { principal: asker.principal.clone(), resource: resource.clone() };
-        let knock = Knock {
+        let query = AdmissionQuery {
             key: &key,
             device: asker.device.as_ref(),
             credential: asker.credential.as_deref(),
         };
-        let why = self.0.feed.locked(|lock| lock.blocks(&knock, now));
+        let why = self.0.feed.locked(|lock| lock.blocks(&query, now));
         why.map_or(Ok(()), |why| Err(Rejection::Locked(why)))
     }
 

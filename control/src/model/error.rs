@@ -2,7 +2,7 @@
 //! the gateway itself.
 
 use policies::{
-    GrantError, RequestError, ResourceError, ReviewError, StepUpId, TargetName, Unsaid,
+    GrantError, RequestError, ResourceError, ReviewError, StepUpId, TargetName, MissingInput,
 };
 use thiserror::Error;
 
@@ -222,7 +222,7 @@ pub enum Rejection {
     NobodyThere,
     /// The rules want the one who asks to say more.
     #[error("{0}")]
-    Unsaid(Unsaid),
+    MissingInput(MissingInput),
     /// The rules ask for people's approval, and nobody waits for it here.
     #[error("this takes approval: {0}")]
     NeedsApproval(String),
@@ -256,8 +256,8 @@ impl Rejection {
             Self::Rules(_) => ErrorCode::NotPermitted,
             Self::NotCovered(_) => ErrorCode::NotCovered,
             Self::NobodyThere => ErrorCode::WorkloadStepUp,
-            Self::Unsaid(Unsaid::Ticket { .. }) => ErrorCode::TicketNeeded,
-            Self::Unsaid(Unsaid::Reason { .. }) => ErrorCode::ReasonNeeded,
+            Self::MissingInput(MissingInput::Ticket { .. }) => ErrorCode::TicketNeeded,
+            Self::MissingInput(MissingInput::Reason { .. }) => ErrorCode::ReasonNeeded,
             Self::NeedsApproval(_) => ErrorCode::NoGrant,
         }
     }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use policies::{
     Approvals, Authn, Credential, Database, Environment, Grant, GrantId, Kind, Lock, Login,
-    PrincipalId, Purpose, Request, Resource, Review, ReviewId, SessionId, TargetName, Timestamp,
-    Ttl, Words,
+    PrincipalId, Purpose, Request, RequiredInput, Resource, Review, ReviewId, SessionId,
+    TargetName, Timestamp, Ttl,
 };
 
 use crate::model::audit_kind::StoredKind;
@@ -280,7 +280,7 @@ pub struct TargetView {
 #[derive(Debug, Clone)]
 pub struct LoginView {
     /// What has to be said to ask for it.
-    pub words: Words,
+    pub words: RequiredInput,
     /// The login.
     pub login: Login,
     /// How the gateway signs in as it.

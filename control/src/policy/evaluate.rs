@@ -51,7 +51,9 @@ impl Inventory {
         for resource in request.resources() {
             terms = terms.and(self.evaluate(&request.principal, resource, &facts)?.1);
         }
-        terms.said(request.ticket.as_ref(), &request.reason).map_err(Rejection::Unsaid)?;
+        terms
+            .check_input(request.ticket.as_ref(), &request.reason)
+            .map_err(Rejection::MissingInput)?;
         if !request.terms.approvals.covers(&terms.approvals) {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));
         }
@@ -74,7 +76,7 @@ impl Inventory {
     ) -> Result<Terms, Rejection> {
         let facts = facts.clone().about(request);
         let (_, terms) = self.evaluate(&request.principal, &grant.resource, &facts)?;
-        terms.said(request.ticket.as_ref(), &request.reason).map_err(Rejection::Unsaid)?;
+        terms.check_input(request.ticket.as_ref(), &request.reason).map_err(Rejection::MissingInput)?;
         if !self.is_approved(request, &terms.approvals) {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));
         }

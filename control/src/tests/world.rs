@@ -181,7 +181,7 @@ async fn a_refusal_says_which_ticket_or_reason_is_wanted_and_how_to_give_it() {
         let refused =
             world.control.access.ask(&actor("alice"), ask(ticket, reason)).await.unwrap_err();
         assert!(
-            matches!(refused, ControlError::Refused(Refusal::Rejected(Rejection::Unsaid(_)))),
+            matches!(refused, ControlError::Refused(Refusal::Rejected(Rejection::MissingInput(_)))),
             "{refused:?}"
         );
         assert!(refused.to_string().contains(message), "{refused}");

@@ -1,4 +1,4 @@
-//! Random rules about random wishes: an error denies, no obligation gets lost, and what nobody
+//! Random rules about random requests: an error denies, no obligation gets lost, and what nobody
 //! permits stays denied.
 
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ const ERRING: [&str; 6] = [
     "!(context.failed_attempts + 9223372036854775807 + 1 > 0)",
 ];
 
-/// Whom and what a rule is about that looks at alice's wish.
+/// Whom and what a rule is about that looks at alice's request.
 const SCOPES: [&str; 4] = [
     "principal, action, resource",
     "principal in Group::\"engineering\", action, resource",

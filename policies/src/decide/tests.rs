@@ -23,10 +23,10 @@ const RULES: &str = r#"
     forbid (principal, action, resource)
     when { context has source && !context.source.isInRange(ip("10.0.0.0/8")) };
 
-    @id("laptops touch") @step_up("5m")
+    @id("laptops step up") @step_up("5m")
     forbid (principal in Group::"laptops", action, resource);
 
-    @id("laptops touch soon") @step_up("90s")
+    @id("laptops step up soon") @step_up("90s")
     forbid (principal in Group::"laptops", action, resource)
     unless { context has step_up && context.step_up.kind == "passkey" && context.step_up.age < 60 };
 
@@ -38,21 +38,21 @@ const RULES: &str = r#"
     forbid (principal in Group::"contractors", action, resource) when { context.database == "reporting" };
 "#;
 
-fn decide(groups: &str, wish: &str, source: Option<&str>) -> Decision {
+fn decide(groups: &str, resource: &str, source: Option<&str>) -> Decision {
     let now = Timestamp::from_millis(1_790_000_000_000);
-    decide_by(groups, wish, &Facts::new(now, source.map(|ip| ip.parse().unwrap())))
+    decide_by(groups, resource, &Facts::new(now, source.map(|ip| ip.parse().unwrap())))
 }
 
-fn decide_by(groups: &str, wish: &str, facts: &Facts) -> Decision {
+fn decide_by(groups: &str, resource: &str, facts: &Facts) -> Decision {
     let book = RuleBook::load(&[Source { name: "a.cedar".into(), text: RULES.into() }]).unwrap();
     let principal = Principal {
         id: PrincipalId::new("alice").unwrap(),
         name: "Alice".into(),
         groups: groups.split_whitespace().map(|name| GroupName::new(name).unwrap()).collect(),
     };
-    let wish: Resource = wish.parse().unwrap();
+    let resource: Resource = resource.parse().unwrap();
     let target = orders();
-    book.decide(&principal, &target, &wish, facts)
+    book.decide(&principal, &target, &resource, facts)
 }
 
 /// What rules say of alice, in these groups, who wants to read.
@@ -126,18 +126,18 @@ fn rules_can_ask_what_is_unusual() {
 #[case("engineering contractors", "app_ro@orders/shop", None, "allow []")]
 fn the_rules_decide(
     #[case] groups: &str,
-    #[case] wish: &str,
+    #[case] resource: &str,
     #[case] source: Option<&str>,
     #[case] expected: &str,
 ) {
-    let told = match decide(groups, wish, source) {
+    let outcome = match decide(groups, resource, source) {
         Decision::Deny(refusal) => refusal.to_string(),
         Decision::Allow(terms) => {
             let limit = terms.limit.map(|limit| format!(" {limit}")).unwrap_or_default();
             format!("allow [{}]{limit}", terms.approvals)
         }
     };
-    assert_eq!(told, expected);
+    assert_eq!(outcome, expected);
 }
 
 #[test]
@@ -151,8 +151,8 @@ fn an_erring_forbid_denies_instead_of_being_skipped() {
         groups: BTreeSet::new(),
     };
     let facts = Facts::new(Timestamp::from_millis(0), None);
-    let wish = "app_ro@orders/shop".parse().unwrap();
-    let decision = book.decide(&principal, &orders(), &wish, &facts);
+    let resource = "app_ro@orders/shop".parse().unwrap();
+    let decision = book.decide(&principal, &orders(), &resource, &facts);
     assert!(matches!(decision, Decision::Deny(Refusal::Faulty(_))), "{decision:?}");
 }
 
@@ -235,8 +235,8 @@ fn what_a_target_cannot_have_recorded_is_denied() {
     let Decision::Allow(terms) = alice(&book("binds"), &facts) else { panic!("denied") };
     assert_eq!(terms.record, BTreeSet::from([crate::Record::Binds]));
     let Decision::Deny(why) = alice(&book("binds, input"), &facts) else { panic!("allowed") };
-    let told = why.to_string();
-    assert!(told.contains("`input`") && told.contains("watched"), "{told}");
+    let message = why.to_string();
+    assert!(message.contains("`input`") && message.contains("watched"), "{message}");
 }
 
 #[test]
@@ -267,8 +267,8 @@ fn no_rule_denies() {
         groups: BTreeSet::new(),
     };
     let facts = Facts::new(Timestamp::from_millis(0), None);
-    let wish = "app_ro@orders/shop".parse().unwrap();
-    let decision = book.decide(&principal, &orders(), &wish, &facts);
+    let resource = "app_ro@orders/shop".parse().unwrap();
+    let decision = book.decide(&principal, &orders(), &resource, &facts);
     assert_eq!(decision, Decision::Deny(Refusal::NotPermitted));
 }
 
@@ -281,12 +281,12 @@ fn no_rule_denies() {
 #[case("when { ip(context.login).isLoopback() }", "extension")]
 fn what_may_be_missing_is_asked_for_first_or_refused_at_load(
     #[case] condition: &str,
-    #[case] told: &str,
+    #[case] expected: &str,
 ) {
     for effect in ["permit", "forbid"] {
         let text = format!("{effect} (principal, action, resource) {condition};");
         let refused = RuleBook::load(&[Source { name: "a.cedar".into(), text }]).unwrap_err();
-        assert!(refused.to_string().contains(told), "{refused}");
-        assert_eq!(refused.0.len(), 1, "one fault is told once: {refused}");
+        assert!(refused.to_string().contains(expected), "{refused}");
+        assert_eq!(refused.0.len(), 1, "one fault is reported once: {refused}");
     }
 }

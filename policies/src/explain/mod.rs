@@ -1,38 +1,37 @@
-//! Why somebody can have something or can't, what it takes, who could say yes, and what would change
-//! the answer: in plain words.
+//! Explains a decision: what it takes, who can approve, which rules decide, and what would change it.
 //!
 //! Everything here comes from asking the rules again, with one fact changed at a time; nothing is
 //! read out of a rule's text but the names that are worth trying.
 
 mod otherwise;
+mod summary;
 mod week;
-mod words;
 
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::anatomy::{Place, RuleView};
-use crate::world::{Member, World};
+use crate::directory::{Directory, Member};
 use crate::{
     Act, Decision, Facts, Local, PrincipalId, Refusal, Resource, ResourceError, RuleBook, Target,
     Terms, Timestamp, Ttl,
 };
 
 pub use otherwise::Otherwise;
+pub use summary::summary;
 pub use week::{Course, TIMES};
-pub use words::told;
 
 /// How far ahead the end of a grant is looked for, minute by minute.
 const HORIZON: i64 = 7 * 24 * 60;
 const MINUTE: i64 = 60_000;
 
-/// A question to the rules, and the world that it is asked in.
+/// A question to the rules, and the directory that it is asked in.
 #[derive(Clone, Copy)]
 pub struct Inquiry<'a> {
     /// The rules.
     pub book: &'a RuleBook,
     /// Who and what there is.
-    pub world: &'a World,
+    pub directory: &'a Directory,
     /// The organisation's clock.
     pub clock: &'a dyn Fn(Timestamp) -> Local,
 }
@@ -182,10 +181,10 @@ impl Inquiry<'_> {
     pub fn explain(
         &self,
         who: &PrincipalId,
-        wish: &Resource,
+        resource: &Resource,
         facts: Facts,
     ) -> Result<Explanation, InquiryError> {
-        Ok(self.question(who, wish, facts)?.explain())
+        Ok(self.question(who, resource, facts)?.explain())
     }
 
     /// What it takes, or why it is denied.
@@ -195,17 +194,17 @@ impl Inquiry<'_> {
     pub fn outcome(
         &self,
         who: &PrincipalId,
-        wish: &Resource,
+        resource: &Resource,
         facts: Facts,
     ) -> Result<Terms, Denied> {
         let unknown = |error: InquiryError| Denied { why: error.to_string(), by: Vec::new() };
-        self.question(who, wish, facts).map_err(unknown)?.outcome()
+        self.question(who, resource, facts).map_err(unknown)?.outcome()
     }
 
     /// When the rules would end what they give now, where they would.
     #[must_use]
-    pub fn ends(&self, who: &PrincipalId, wish: &Resource, facts: Facts) -> Option<Ends> {
-        let question = self.question(who, wish, facts).ok()?;
+    pub fn ends(&self, who: &PrincipalId, resource: &Resource, facts: Facts) -> Option<Ends> {
+        let question = self.question(who, resource, facts).ok()?;
         let terms = question.outcome().ok()?;
         question.ends(&terms)
     }
@@ -213,14 +212,14 @@ impl Inquiry<'_> {
     fn question(
         &self,
         who: &PrincipalId,
-        wish: &Resource,
+        wanted: &Resource,
         facts: Facts,
     ) -> Result<Question<'_>, InquiryError> {
-        let member = self.world.people.get(who);
+        let member = self.directory.people.get(who);
         let member = member.ok_or_else(|| InquiryError::NoPerson(who.clone()))?;
-        let target = self.world.targets.get(&wish.target);
-        let target = target.ok_or_else(|| InquiryError::NoTarget(wish.target.clone()))?;
-        let resource = target.resolve(&wish.login, wish.database.as_ref())?;
+        let target = self.directory.targets.get(&wanted.target);
+        let target = target.ok_or_else(|| InquiryError::NoTarget(wanted.target.clone()))?;
+        let resource = target.resolve(&wanted.login, wanted.database.as_ref())?;
         Ok(Question { inquiry: *self, member, target, resource, facts })
     }
 }
@@ -231,15 +230,15 @@ impl Question<'_> {
         inquiry.book.decide(&member.principal, target, resource, facts)
     }
 
-    /// What comes of it, in words: workloads touch nothing, and those shut out get nothing.
+    /// The terms or the denial. A workload can't step up, and a disabled person gets nothing.
     fn outcome(&self) -> Result<Terms, Denied> {
         if self.member.disabled {
-            let why = format!("`{}` is shut out (`disabled`)", self.member.principal.id);
+            let why = format!("`{}` is disabled", self.member.principal.id);
             return Err(Denied { why, by: Vec::new() });
         }
         match self.decide() {
             Decision::Allow(terms) if self.member.workload && terms.step_up.is_some() => {
-                let why = "a rule wants a touch, and nobody is there to touch anything".to_owned();
+                let why = "a rule wants a step-up, and a workload can't do one".to_owned();
                 Err(Denied { why, by: terms.rules })
             }
             Decision::Allow(terms) => Ok(terms),
@@ -248,7 +247,7 @@ impl Question<'_> {
     }
 
     fn answer(&self) -> String {
-        self.outcome().map_or_else(|denied| denied.why, |terms| told(&terms))
+        self.outcome().map_or_else(|denied| denied.why, |terms| summary(&terms))
     }
 
     /// The same question at another moment.
@@ -262,11 +261,11 @@ impl Question<'_> {
         let terms = outcome.as_ref().ok();
         let verdict = match terms {
             None => Verdict::Denied,
-            Some(terms) if words::is_free(terms) => Verdict::Free,
+            Some(terms) if summary::is_free(terms) => Verdict::Free,
             Some(_) => Verdict::Takes,
         };
         let Facts { ticket, reason, .. } = &self.facts;
-        let unsaid = terms.and_then(|terms| terms.said(ticket.as_ref(), reason).err());
+        let unsaid = terms.and_then(|terms| terms.check_input(ticket.as_ref(), reason).err());
         Explanation {
             who: self.member.principal.id.clone(),
             name: self.member.principal.name.clone(),
@@ -275,7 +274,7 @@ impl Question<'_> {
             at: self.facts.now.to_string(),
             verdict,
             answer: self.sentence(&outcome),
-            takes: terms.map_or_else(Vec::new, words::takes),
+            takes: terms.map_or_else(Vec::new, summary::takes),
             unsaid: unsaid.map(|unsaid| unsaid.to_string()),
             approvers: terms.map_or_else(Vec::new, |terms| self.approvers(terms)),
             rules: self.cited(),
@@ -289,17 +288,19 @@ impl Question<'_> {
         let (name, what) = (&self.member.principal.name, &self.resource);
         match outcome {
             Err(why) => format!("{name} can't have {what}: {why}"),
-            Ok(terms) if words::is_free(terms) => format!("{name} gets {what}: {}", told(terms)),
-            Ok(terms) => format!("{name} can have {what}: {}", told(terms)),
+            Ok(terms) if summary::is_free(terms) => {
+                format!("{name} gets {what}: {}", summary(terms))
+            }
+            Ok(terms) => format!("{name} can have {what}: {}", summary(terms)),
         }
     }
 
     fn approvers(&self, terms: &Terms) -> Vec<Approvers> {
-        let world = self.inquiry.world;
+        let directory = self.inquiry.directory;
         let stages = terms.approvals.stages().enumerate();
         let places = stages.flat_map(|(stage, quorums)| {
             quorums.iter().map(move |quorum| {
-                let others = world.others(&self.member.principal.id);
+                let others = directory.others(&self.member.principal.id);
                 let fit = others.filter(|other| other.principal.groups.contains(&quorum.group));
                 let people =
                     fit.map(|other| format!("{} ({})", other.principal.name, other.principal.id));
@@ -307,7 +308,7 @@ impl Question<'_> {
                     wanted: quorum.to_string(),
                     stage: stage + 1,
                     people: people.collect(),
-                    more: world.is_open(&quorum.group),
+                    more: directory.is_open(&quorum.group),
                 }
             })
         });
@@ -352,7 +353,7 @@ impl Question<'_> {
         };
         let shorter = terms.limit.is_some_and(|limit| limit < lasts);
         let unasked = !given.approvals.covers(&terms.approvals);
-        (shorter || unasked).then(|| told(&terms))
+        (shorter || unasked).then(|| summary(&terms))
     }
 
     /// A moment by the organisation's clock.
@@ -369,6 +370,6 @@ fn says(view: &RuleView<'_>) -> String {
     match (view.permits(), view.is_absolute()) {
         (true, _) => "permits it".to_owned(),
         (false, true) => "forbids it, whatever permits it".to_owned(),
-        (false, false) => words::obliges(view.obligations()),
+        (false, false) => summary::obliges(view.obligations()),
     }
 }

@@ -6,11 +6,11 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::Question;
-use crate::anatomy::Spoken;
-use crate::world::Member;
+use crate::anatomy::Mention;
+use crate::directory::Member;
 use crate::{Act, Facts, GroupName, Resource, Risk, StepUpKind, Ticket, Ttl};
 
-/// So many ways to another answer are told.
+/// At most so many alternatives are listed.
 const MOST: usize = 12;
 /// So many failed attempts are tried.
 const FAILURES: u32 = 20;
@@ -29,7 +29,7 @@ impl Question<'_> {
     pub(super) fn otherwise(&self) -> Vec<Otherwise> {
         let now = self.answer();
         let asked = self.inquiry.book.asks_for();
-        let spoken = self.inquiry.book.speaks_of();
+        let spoken = self.inquiry.book.mentions();
         let mut found = Vec::new();
         let facts = self.flags().into_iter().chain(spoken.iter().flat_map(|name| self.named(name)));
         let facts = facts.chain(self.failures().filter(|_| asked.contains("failed_attempts")));
@@ -38,14 +38,14 @@ impl Question<'_> {
         }
         found.extend(spoken.iter().filter_map(|name| self.in_group(name)));
         found.extend(self.logins());
-        let mut told: Vec<Otherwise> = Vec::new();
+        let mut alternatives: Vec<Otherwise> = Vec::new();
         for (when, then) in found {
-            if then != now && !told.iter().any(|other| other.when == when) {
-                told.push(Otherwise { when, then });
+            if then != now && !alternatives.iter().any(|other| other.when == when) {
+                alternatives.push(Otherwise { when, then });
             }
         }
-        told.truncate(MOST);
-        told
+        alternatives.truncate(MOST);
+        alternatives
     }
 
     /// Facts that are either so or not.
@@ -97,10 +97,10 @@ impl Question<'_> {
     }
 
     /// The facts that a name in a rule suggests.
-    fn named(&self, spoken: &Spoken) -> Vec<(String, Facts)> {
+    fn named(&self, spoken: &Mention) -> Vec<(String, Facts)> {
         let facts = &self.facts;
         match spoken {
-            Spoken::Network(network) => {
+            Mention::Network(network) => {
                 network_of(network).map_or_else(Vec::new, |(inside, outside)| {
                     let from = |source: IpAddr| Facts { source: Some(source), ..facts.clone() };
                     let outside =
@@ -109,7 +109,7 @@ impl Question<'_> {
                     std::iter::once(inside).chain(outside).collect()
                 })
             }
-            Spoken::Span(span) => span.parse().map_or_else(
+            Mention::Span(span) => span.parse().map_or_else(
                 |_| Vec::new(),
                 |ttl: Ttl| {
                     let longer = Ttl::from_millis(ttl.millis().unsigned_abs() + 60_000);
@@ -123,7 +123,7 @@ impl Question<'_> {
                     all.to_vec()
                 },
             ),
-            Spoken::Fact(fact, text) if fact == "ticket_state" => {
+            Mention::Fact(fact, text) if fact == "ticket_state" => {
                 let ticket = facts.ticket.clone().or_else(|| Ticket::new("TICKET-1").ok());
                 let ticket_state = Some(text.clone());
                 vec![(
@@ -131,13 +131,13 @@ impl Question<'_> {
                     Facts { ticket, ticket_state, ..facts.clone() },
                 )]
             }
-            Spoken::Entity(..) | Spoken::Fact(..) | Spoken::Label(..) => Vec::new(),
+            Mention::Entity(..) | Mention::Fact(..) | Mention::Label(..) => Vec::new(),
         }
     }
 
     /// What would come of it for somebody who is in this group too.
-    fn in_group(&self, spoken: &Spoken) -> Option<(String, String)> {
-        let Spoken::Entity(kind, id) = spoken else { return None };
+    fn in_group(&self, spoken: &Mention) -> Option<(String, String)> {
+        let Mention::Entity(kind, id) = spoken else { return None };
         let group = GroupName::new(id).ok().filter(|_| kind == "Group")?;
         let mut member: Member = self.member.clone();
         let is_in = member.principal.groups.remove(&group);
@@ -165,9 +165,9 @@ impl Question<'_> {
 fn network_of(text: &str) -> Option<(IpAddr, Option<IpAddr>)> {
     let network: IpNet = text.parse().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into()))?;
     let inside = network.hosts().next().unwrap_or_else(|| network.addr());
-    let strangers = ["203.0.113.1", "192.0.2.1", "2001:db8:ffff::1", "2001:db9::1"];
-    let strangers = strangers.into_iter().filter_map(|text| text.parse::<IpAddr>().ok());
-    let mut strangers =
-        strangers.filter(|other| other.is_ipv4() == inside.is_ipv4() && !network.contains(other));
-    Some((inside, strangers.next()))
+    let outside = ["203.0.113.1", "192.0.2.1", "2001:db8:ffff::1", "2001:db9::1"];
+    let outside = outside.into_iter().filter_map(|text| text.parse::<IpAddr>().ok());
+    let mut outside =
+        outside.filter(|other| other.is_ipv4() == inside.is_ipv4() && !network.contains(other));
+    Some((inside, outside.next()))
 }

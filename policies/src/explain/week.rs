@@ -175,14 +175,14 @@ fn runs(days: &[Day]) -> Vec<String> {
             Some(_) | None => runs.push((*day, *day)),
         }
     }
-    let told = runs.into_iter().map(|(first, last)| {
+    let parts = runs.into_iter().map(|(first, last)| {
         if first == last {
             first.word().to_owned()
         } else {
             format!("{}-{}", first.word(), last.word())
         }
     });
-    told.collect()
+    parts.collect()
 }
 
 #[cfg(test)]
@@ -190,9 +190,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_and_hours_are_told_shortly() {
+    fn days_and_hours_are_written_shortly() {
         use Day::{Fri, Mon, Sat, Sun, Thu, Tue, Wed};
-        for (days, hours, told) in [
+        for (days, hours, expected) in [
             (&[Mon, Tue, Wed, Thu, Fri][..], &[(540, 1080)][..], "Mon-Fri 09:00-18:00"),
             (
                 &[Mon, Wed, Thu, Sun],
@@ -201,7 +201,7 @@ mod tests {
             ),
             (&[Sat, Sun], &[(0, 1440)], "Sat-Sun"),
         ] {
-            assert_eq!(when(days, hours), told);
+            assert_eq!(when(days, hours), expected);
         }
     }
 }

@@ -1,11 +1,11 @@
-//! What is allowed in rules, but hardly meant: obligations that nobody can meet, rules that never
+//! What is allowed in rules, but probably a mistake: obligations that nobody can meet, rules that never
 //! apply, names that the configuration doesn't know.
 //!
 //! Nothing here is guessed: a finding says what comes of the rules for the people and targets there
 //! are. Where an issuer or a roster may bring people, nothing is said about who is missing.
 
-pub(crate) mod maybe;
 mod names;
+pub(crate) mod partial;
 mod people;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,11 +14,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::anatomy::{Place, RuleView};
+use crate::directory::{Directory, Member};
 use crate::policy::{Rule, without_number};
-use crate::world::{Member, World};
 use crate::{Act, Resource, RuleBook, Target};
 
-use maybe::{Certain, Wish, applies};
+use partial::{AccessRequest, Certain, applies};
 
 /// More combinations of people, targets and logins than this are not gone through.
 const MOST: usize = 200_000;
@@ -29,11 +29,11 @@ const MOST: usize = 200_000;
 pub enum Level {
     /// What the rules ask for can't be had by anybody.
     Error,
-    /// It is hardly meant.
+    /// It is probably a mistake.
     Warning,
 }
 
-/// One thing that is hardly meant.
+/// One thing that is probably a mistake.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// Where the rule begins.
@@ -55,8 +55,8 @@ impl Finding {
     }
 
     /// What the check of a rule against the schema leaves doubtful.
-    pub(crate) fn doubt(rule: &Rule, told: &str) -> Self {
-        let message = format!("`{}`: {}", rule.title, without_number(told));
+    pub(crate) fn doubt(rule: &Rule, warning: &str) -> Self {
+        let message = format!("`{}`: {}", rule.title, without_number(warning));
         let remedy = "a rule that can't be meant so is better mended or removed".to_owned();
         let (place, level, rule) = (rule.place.clone(), Level::Warning, rule.title.clone());
         Self { place, level, rule, message, remedy }
@@ -73,21 +73,21 @@ pub struct Findings {
 }
 
 impl RuleBook {
-    /// Looks for what is hardly meant, by the people and targets there are.
+    /// Looks for what is probably a mistake, by the people and targets there are.
     #[must_use]
-    pub fn lint(&self, world: &World) -> Findings {
+    pub fn lint(&self, directory: &Directory) -> Findings {
         let views: Vec<(RuleView<'_>, &Value)> =
             self.views().into_iter().map(|view| (view, view.json())).collect();
         let mut found: Vec<Finding> =
-            views.iter().flat_map(|(view, _)| names::unknown(view, world)).collect();
+            views.iter().flat_map(|(view, _)| names::unknown(view, directory)).collect();
         found.extend(self.doubts.iter().cloned());
-        let people = distinct(world, &self.named_people());
-        let resources: Vec<_> = world.resources().collect();
+        let people = distinct(directory, &self.named_people());
+        let resources: Vec<_> = directory.resources().collect();
         let partial = people.len().saturating_mul(resources.len()) > MOST;
         if !partial && !people.is_empty() && !resources.is_empty() {
-            found.extend(Reach::of(&views, &people, &resources).findings(world));
+            found.extend(Reach::of(&views, &people, &resources).findings(directory));
         }
-        found.extend(self.unmet(world));
+        found.extend(self.unmet(directory));
         found.sort();
         found.dedup();
         Findings { found, partial }
@@ -96,30 +96,30 @@ impl RuleBook {
     /// Approvals that nobody there is can give, or not to everybody. One that is an error never can
     /// be had: no book is put in force with it.
     #[must_use]
-    pub fn unmet(&self, world: &World) -> Vec<Finding> {
+    pub fn unmet(&self, directory: &Directory) -> Vec<Finding> {
         let views = self.views();
-        let asks = |member: &Member| may_ask(&views, member, world);
-        views.iter().flat_map(|view| people::unmet(view, world, &asks)).collect()
+        let asks = |member: &Member| may_ask(&views, member, directory);
+        views.iter().flat_map(|view| people::unmet(view, directory, &asks)).collect()
     }
 
     /// People whom a rule speaks of by name.
     fn named_people(&self) -> BTreeSet<String> {
-        let spoken = self.speaks_of().into_iter().filter_map(|spoken| match spoken {
-            crate::Spoken::Entity(kind, id) if kind == "Person" => Some(id),
-            crate::Spoken::Entity(..)
-            | crate::Spoken::Fact(..)
-            | crate::Spoken::Label(..)
-            | crate::Spoken::Network(_)
-            | crate::Spoken::Span(_) => None,
+        let spoken = self.mentions().into_iter().filter_map(|spoken| match spoken {
+            crate::Mention::Entity(kind, id) if kind == "Person" => Some(id),
+            crate::Mention::Entity(..)
+            | crate::Mention::Fact(..)
+            | crate::Mention::Label(..)
+            | crate::Mention::Network(_)
+            | crate::Mention::Span(_) => None,
         });
         spoken.collect()
     }
 }
 
 /// One of all those who are the same to the rules: in the same groups, and not spoken of by name.
-fn distinct<'w>(world: &'w World, named: &BTreeSet<String>) -> Vec<&'w Member> {
+fn distinct<'w>(directory: &'w Directory, named: &BTreeSet<String>) -> Vec<&'w Member> {
     let mut seen = BTreeMap::new();
-    for member in world.people.values().filter(|member| !member.disabled) {
+    for member in directory.people.values().filter(|member| !member.disabled) {
         let id = Some(member.principal.id.as_str()).filter(|id| named.contains(*id));
         seen.entry((&member.principal.groups, id, member.workload)).or_insert(member);
     }
@@ -127,14 +127,19 @@ fn distinct<'w>(world: &'w World, named: &BTreeSet<String>) -> Vec<&'w Member> {
 }
 
 /// Whether some rule may permit somebody something.
-fn may_ask(views: &[RuleView<'_>], member: &Member, world: &World) -> bool {
+fn may_ask(views: &[RuleView<'_>], member: &Member, directory: &Directory) -> bool {
     let principal = &member.principal;
-    world.resources().any(|(target, resource)| {
+    directory.resources().any(|(target, resource)| {
         [Act::Connect, Act::BreakGlass].into_iter().any(|act| {
-            let wish =
-                Wish { principal, target, resource: &resource, act, certain: Certain::Things };
+            let request = AccessRequest {
+                principal,
+                target,
+                resource: &resource,
+                act,
+                certain: Certain::Things,
+            };
             let mut permits = views.iter().filter(|view| view.permits());
-            permits.any(|view| applies(view.json(), wish) != Some(false))
+            permits.any(|view| applies(view.json(), request) != Some(false))
         })
     })
 }
@@ -163,16 +168,16 @@ impl<'v, 'b> Reach<'v, 'b> {
                 for act in [Act::Connect, Act::BreakGlass] {
                     let principal = &member.principal;
                     let certain = Certain::People;
-                    reach.look(Wish { principal, target, resource, act, certain });
+                    reach.look(AccessRequest { principal, target, resource, act, certain });
                 }
             }
         }
         reach
     }
 
-    fn look(&mut self, wish: Wish<'_>) {
+    fn look(&mut self, request: AccessRequest<'_>) {
         let verdicts: Vec<Option<bool>> =
-            self.views.iter().map(|(_, json)| applies(json, wish)).collect();
+            self.views.iter().map(|(_, json)| applies(json, request)).collect();
         let absolute = self
             .views
             .iter()
@@ -181,7 +186,7 @@ impl<'v, 'b> Reach<'v, 'b> {
         let rules = self.views.iter().zip(verdicts).zip(&mut self.applies).zip(&mut self.shadow);
         for ((((view, _), verdict), applies), shadow) in rules {
             // A permit over any act permits no emergency.
-            let named = wish.act == Act::Connect || !view.permits() || view.names_break_glass();
+            let named = request.act == Act::Connect || !view.permits() || view.names_break_glass();
             if verdict == Some(false) || !named {
                 continue;
             }
@@ -193,11 +198,11 @@ impl<'v, 'b> Reach<'v, 'b> {
         }
     }
 
-    fn findings(&self, world: &World) -> Vec<Finding> {
+    fn findings(&self, directory: &Directory) -> Vec<Finding> {
         let rules = self.views.iter().zip(&self.applies).zip(&self.shadow);
         let found = rules.filter_map(|(((view, _), applies), shadow)| {
             if !applies {
-                return never(view, world);
+                return never(view, directory);
             }
             let by = shadow.as_ref().filter(|_| view.permits())?;
             let titles = by.iter().filter_map(|rule| Some(self.views.get(*rule)?.0.title()));
@@ -212,9 +217,11 @@ impl<'v, 'b> Reach<'v, 'b> {
 }
 
 /// A rule that applies to nobody and nothing; where an issuer may bring its people, it isn't known to.
-fn never(view: &RuleView<'_>, world: &World) -> Option<Finding> {
+fn never(view: &RuleView<'_>, directory: &Directory) -> Option<Finding> {
     let groups = view.groups();
-    if world.any_group && !groups.is_empty() || groups.iter().any(|group| world.is_open(group)) {
+    if directory.any_group && !groups.is_empty()
+        || groups.iter().any(|group| directory.is_open(group))
+    {
         return None;
     }
     let message =

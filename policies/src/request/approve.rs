@@ -37,7 +37,8 @@ impl Request {
     pub(super) fn approved(
         &self,
         by: OtherHuman,
-        (digest, shorten): (Digest, Option<Ttl>),
+        digest: Digest,
+        shorten: Option<Ttl>,
         given: Option<&StepUp>,
         now: Timestamp,
     ) -> Result<Self, RequestError> {
@@ -55,7 +56,7 @@ impl Request {
             let turn: Vec<String> = self.turn().iter().map(ToString::to_string).collect();
             return Err(RequestError::NotYet(turn.join(", ")));
         }
-        let step_up = self.touch_of(&by.principal().id, given, now)?;
+        let step_up = self.approver_step_up(&by.principal().id, given, now)?;
         let stood_in = self.stands_in(&by).cloned().collect();
         let Principal { id, groups, .. } = by.into_principal();
         let approval = Approval { by: id, groups, stood_in, digest, step_up, at: now };

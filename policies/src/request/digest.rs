@@ -41,7 +41,7 @@ impl Request {
             self.asked_at.millis().to_string(),
         ];
         let mut hash = Sha256::new();
-        for part in always.into_iter().chain(self.said()) {
+        for part in always.into_iter().chain(self.given()) {
             // Lengths keep two different requests from running together into one text.
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
@@ -50,7 +50,7 @@ impl Request {
     }
 
     /// What not every request says, each part with its name.
-    fn said(&self) -> impl Iterator<Item = String> {
+    fn given(&self) -> impl Iterator<Item = String> {
         let also: Vec<String> = self.also.iter().map(Resource::to_string).collect();
         let parts = [
             self.terms.step_up.map(|within| format!("step-up {within}")),

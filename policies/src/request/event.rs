@@ -49,7 +49,7 @@ pub enum RequestEvent {
         /// What it takes, said so.
         terms: Terms,
         /// How long it waits, from now on.
-        patience: Ttl,
+        timeout: Ttl,
     },
     /// The rules ask for less by now.
     Relax {
@@ -122,7 +122,7 @@ pub enum RequestError {
     /// An edit that changes nothing.
     #[error("the request says this already: nothing was changed")]
     Same,
-    /// Somebody's yes or touch is missing by any rules.
+    /// Somebody's yes or step-up is missing by any rules.
     #[error("something is still missing")]
     Lacking,
     /// There is nobody to stand in.

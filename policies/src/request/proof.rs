@@ -23,13 +23,13 @@ impl Request {
     /// The request once the one who asks has proved themselves.
     fn proved(&self, given: &StepUp, now: Timestamp) -> Result<Self, RequestError> {
         let subject = self.subject();
-        self.fits(given, &self.principal, (Purpose::Ask, &subject), now)?;
+        self.fits(given, &self.principal, Purpose::Ask, &subject, now)?;
         let state = self.after(Vec::new(), now);
         let step_up = Some(given.id.clone());
         Ok(Self { state, step_up, moved_at: Some(now), ..self.clone() })
     }
 
-    pub(super) fn touched(&self, given: &StepUp, now: Timestamp) -> Result<Self, RequestError> {
+    pub(super) fn stepped_up(&self, given: &StepUp, now: Timestamp) -> Result<Self, RequestError> {
         match &self.state {
             RequestState::NeedsStepUp => self.proved(given, now),
             RequestState::NeedsApproval { .. } => Err(RequestError::Over("proved")),
@@ -40,12 +40,13 @@ impl Request {
         }
     }
 
-    /// Where no rule says how fresh, a touch is good for as long as anybody waits for it.
+    /// Where no rule says how fresh, a step-up is good for as long as anybody waits for it.
     fn fits(
         &self,
         given: &StepUp,
         principal: &PrincipalId,
-        (purpose, subject): (Purpose, &str),
+        purpose: Purpose,
+        subject: &str,
         now: Timestamp,
     ) -> Result<(), RequestError> {
         let within = self.terms.step_up.unwrap_or(UNRULED);
@@ -54,7 +55,7 @@ impl Request {
     }
 
     /// An approver's step-up: wanted where the terms say so, and right wherever it is given.
-    pub(super) fn touch_of(
+    pub(super) fn approver_step_up(
         &self,
         by: &PrincipalId,
         given: Option<&StepUp>,
@@ -64,7 +65,7 @@ impl Request {
             (None, Some(_)) => Err(RequestError::NeedsStepUp),
             (None, None) => Ok(None),
             (Some(given), _) => {
-                self.fits(given, by, (Purpose::Approve, self.id.as_str()), now)?;
+                self.fits(given, by, Purpose::Approve, self.id.as_str(), now)?;
                 Ok(Some(given.id.clone()))
             }
         }

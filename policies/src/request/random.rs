@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::tests::{alias, asked, at, decider, second, stepped, touch};
+use super::tests::{alias, asked, at, decider, second, step_up, stepped};
 use super::*;
 use crate::other_human::tests::Somebody;
 use crate::{Purpose, StepUp};
@@ -79,7 +79,7 @@ impl Move {
                     starts_at: None,
                 },
                 terms: request.terms.clone(),
-                patience: Ttl::from_secs(600),
+                timeout: Ttl::from_secs(600),
             },
             Self::Relax(approvals) => RequestEvent::Relax {
                 terms: Terms { approvals: approvals.parse().unwrap(), ..request.terms.clone() },
@@ -112,18 +112,18 @@ fn holds(before: &Request, event: &RequestEvent, next: &Request) -> Result<(), T
     Ok(())
 }
 
-fn any_touch() -> impl Strategy<Value = Option<StepUp>> {
+fn any_step_up() -> impl Strategy<Value = Option<StepUp>> {
     let people = prop::sample::select(vec!["alice", "bob", "carol"]);
     let purposes = prop::sample::select(vec![Purpose::Ask, Purpose::Approve, Purpose::Connect]);
     let subjects = prop::sample::select(vec!["rq-1", "app_rw@orders/shop", "rq-2"]);
-    let touch = (people, purposes, subjects, 0..120_i64)
-        .prop_map(|(who, purpose, subject, secs)| touch(who, purpose, subject, secs));
-    prop::option::of(touch)
+    let step_up = (people, purposes, subjects, 0..120_i64)
+        .prop_map(|(who, purpose, subject, secs)| step_up(who, purpose, subject, secs));
+    prop::option::of(step_up)
 }
 
-fn any_touched_event() -> impl Strategy<Value = RequestEvent> {
+fn any_step_up_event() -> impl Strategy<Value = RequestEvent> {
     let people = prop::sample::select(vec!["alice", "bob", "carol"]);
-    (people, any_touch(), 0..3_u8).prop_map(|(who, given, kind)| match (given, kind) {
+    (people, any_step_up(), 0..3_u8).prop_map(|(who, given, kind)| match (given, kind) {
         (Some(step_up), 0) => RequestEvent::StepUp { step_up },
         (step_up, 0 | 1) if who != "alice" => RequestEvent::Approve {
             by: second(who, &["dba"]),
@@ -167,7 +167,7 @@ proptest! {
 
     #[test]
     fn no_order_of_events_grants_without_its_step_ups(
-        events in prop::collection::vec((any_touched_event(), 0..300_i64), 0..16)
+        events in prop::collection::vec((any_step_up_event(), 0..300_i64), 0..16)
     ) {
         let (mut request, mut now) = (stepped("1 of dba"), 0);
         for (event, step) in events {

@@ -52,7 +52,8 @@ pub(super) fn asked(approvals: &str) -> Request {
         wanted(),
         terms,
         None,
-        (at(0), Ttl::from_secs(600)),
+        at(0),
+        Ttl::from_secs(600),
     )
 }
 
@@ -130,11 +131,11 @@ fn the_ticket_and_the_act_are_part_of_what_is_approved() {
 #[test]
 fn an_approver_can_shorten_but_not_lengthen() {
     let request = asked("1 of dba");
-    for (wish, got) in [(60, 60), (99_999, 3_600)] {
+    for (shorter, got) in [(60, 60), (99_999, 3_600)] {
         let event = RequestEvent::Approve {
             by: second("bob", &["dba"]),
             digest: request.digest(),
-            shorten: Some(Ttl::from_secs(wish)),
+            shorten: Some(Ttl::from_secs(shorter)),
             step_up: None,
         };
         assert_eq!(request.apply(event, at(1)).unwrap().lasts(), Ttl::from_secs(got));
@@ -183,7 +184,7 @@ fn an_edit_begins_the_wait_anew() {
     let edit =
         Edit { ttl: request.ttl, reason: "fix order 8".into(), ticket: None, starts_at: None };
     let (by, terms) = (request.principal.clone(), request.terms.clone());
-    let event = RequestEvent::Edit { by, edit, terms, patience: Ttl::from_secs(600) };
+    let event = RequestEvent::Edit { by, edit, terms, timeout: Ttl::from_secs(600) };
     let edited = request.apply(event.clone(), at(500)).unwrap();
     assert_eq!(edited.lapses_at, at(1_100));
     assert_eq!(request.apply(event, at(600)), Err(RequestError::Lapsed));
@@ -205,12 +206,11 @@ pub(super) fn stepped(approvals: &str) -> Request {
         ..request.terms
     };
     let wanted = Wanted { ttl: request.ttl, ..wanted() };
-    let patience = (at(0), Ttl::from_secs(600));
-    Request::ask(request.id, request.principal, wanted, terms, None, patience)
+    Request::ask(request.id, request.principal, wanted, terms, None, at(0), Ttl::from_secs(600))
 }
 
-pub(super) fn touch(by: &str, purpose: Purpose, subject: &str, secs: i64) -> StepUp {
-    crate::step_up::tests::touch(by, purpose, subject, at(secs))
+pub(super) fn step_up(by: &str, purpose: Purpose, subject: &str, secs: i64) -> StepUp {
+    crate::step_up::tests::step_up(by, purpose, subject, at(secs))
 }
 
 #[test]
@@ -219,16 +219,16 @@ fn nobody_is_asked_before_the_one_who_asks_has_proved_themselves() {
     assert_eq!((&request.state, request.is_pending()), (&RequestState::NeedsStepUp, true));
     assert_eq!(approve(&request, person("bob", &["dba"])), Err(RequestError::TooEarly));
     let prove = |step_up| request.apply(RequestEvent::StepUp { step_up }, at(10));
-    let wish = "app_rw@orders/shop";
+    let resource = "app_rw@orders/shop";
     for (wrong, why) in [
-        (touch("bob", Purpose::Ask, wish, 9), StepUpError::AnotherPerson),
-        (touch("alice", Purpose::Approve, wish, 9), StepUpError::AnotherPurpose),
-        (touch("alice", Purpose::Ask, "app_ro@orders/shop", 9), StepUpError::AnotherSubject),
-        (touch("alice", Purpose::Ask, wish, -50), StepUpError::Stale),
+        (step_up("bob", Purpose::Ask, resource, 9), StepUpError::AnotherPerson),
+        (step_up("alice", Purpose::Approve, resource, 9), StepUpError::AnotherPurpose),
+        (step_up("alice", Purpose::Ask, "app_ro@orders/shop", 9), StepUpError::AnotherSubject),
+        (step_up("alice", Purpose::Ask, resource, -50), StepUpError::Stale),
     ] {
         assert_eq!(prove(wrong), Err(RequestError::Unfit(why)));
     }
-    let proved = prove(touch("alice", Purpose::Connect, wish, 9)).unwrap();
+    let proved = prove(step_up("alice", Purpose::Connect, resource, 9)).unwrap();
     assert_eq!(proved.state, RequestState::NeedsApproval { approvals: vec![] });
     assert_eq!(proved.step_up.as_ref().map(StepUpId::as_str), Some("su-1"));
     assert_eq!(proved.digest(), request.digest());
@@ -236,8 +236,9 @@ fn nobody_is_asked_before_the_one_who_asks_has_proved_themselves() {
 
 #[test]
 fn an_approval_takes_a_touch_for_this_very_request() {
-    let step_up = touch("alice", Purpose::Ask, "app_rw@orders/shop", 0);
-    let request = stepped("1 of dba").apply(RequestEvent::StepUp { step_up }, at(1)).unwrap();
+    let proof = step_up("alice", Purpose::Ask, "app_rw@orders/shop", 0);
+    let event = RequestEvent::StepUp { step_up: proof };
+    let request = stepped("1 of dba").apply(event, at(1)).unwrap();
     let say = |step_up| {
         let (by, digest) = (second("bob", &["dba"]), request.digest());
         request.apply(RequestEvent::Approve { by, digest, shorten: None, step_up }, at(70))
@@ -249,10 +250,10 @@ fn an_approval_takes_a_touch_for_this_very_request() {
         ("bob", Purpose::Approve, "rq-2", 69),
         ("bob", Purpose::Approve, "rq-1", 10),
     ] {
-        let given = Some(touch(who, purpose, subject, secs));
+        let given = Some(step_up(who, purpose, subject, secs));
         assert!(matches!(say(given), Err(RequestError::Unfit(_))), "{who} {purpose} {subject}");
     }
-    let granted = say(Some(touch("bob", Purpose::Approve, "rq-1", 69))).unwrap();
+    let granted = say(Some(step_up("bob", Purpose::Approve, "rq-1", 69))).unwrap();
     assert_eq!(granted.state.word(), "granted");
 }
 
@@ -260,7 +261,7 @@ fn an_approval_takes_a_touch_for_this_very_request() {
 fn a_wish_that_takes_only_a_touch_is_granted_by_it() {
     let request = stepped("");
     assert!(request.is_pending());
-    let step_up = touch("alice", Purpose::Ask, "app_rw@orders/shop", 0);
+    let step_up = step_up("alice", Purpose::Ask, "app_rw@orders/shop", 0);
     let granted = request.apply(RequestEvent::StepUp { step_up }, at(1)).unwrap();
     assert_eq!(granted.state.word(), "granted");
 }
@@ -314,8 +315,8 @@ fn who_is_asked_later_may_say_no_at_once() {
 fn edit(reason: &str, terms: &Terms) -> RequestEvent {
     let edit =
         Edit { ttl: Ttl::from_secs(3_600), reason: reason.into(), ticket: None, starts_at: None };
-    let (by, patience) = (PrincipalId::new("alice").unwrap(), Ttl::from_secs(600));
-    RequestEvent::Edit { by, edit, terms: terms.clone(), patience }
+    let (by, timeout) = (PrincipalId::new("alice").unwrap(), Ttl::from_secs(600));
+    RequestEvent::Edit { by, edit, terms: terms.clone(), timeout }
 }
 
 #[test]
@@ -343,15 +344,16 @@ fn an_edit_kills_approvals() {
 
 #[test]
 fn an_edit_takes_another_touch_and_changes_something() {
-    let step_up = touch("alice", Purpose::Ask, "app_rw@orders/shop", 0);
-    let request = stepped("1 of dba").apply(RequestEvent::StepUp { step_up }, at(1)).unwrap();
+    let proof = step_up("alice", Purpose::Ask, "app_rw@orders/shop", 0);
+    let event = RequestEvent::StepUp { step_up: proof };
+    let request = stepped("1 of dba").apply(event, at(1)).unwrap();
     let edited = request.apply(edit("fix order 8", &request.terms), at(2)).unwrap();
     assert_eq!((&edited.state, &edited.step_up), (&RequestState::NeedsStepUp, &None));
     assert_eq!(edited.apply(edit("fix order 8", &edited.terms), at(3)), Err(RequestError::Same));
     let RequestEvent::Edit { edit, terms, .. } = edit("other", &request.terms) else { panic!() };
     let by = PrincipalId::new("bob").unwrap();
-    let patience = Ttl::from_secs(600);
-    let theirs = RequestEvent::Edit { by, edit, terms, patience };
+    let timeout = Ttl::from_secs(600);
+    let theirs = RequestEvent::Edit { by, edit, terms, timeout };
     assert_eq!(edited.apply(theirs, at(3)), Err(RequestError::NotTheirs));
 }
 

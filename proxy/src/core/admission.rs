@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use policies::{Denial, End, Hold, Kind, Knock, LeaseKey, Resource, Target};
+use policies::{AdmissionQuery, Denial, End, Hold, Kind, LeaseKey, Resource, Target};
 use thiserror::Error;
 
 use crate::core::credential::{BeginError, Begun};
@@ -238,9 +238,12 @@ impl Attempt {
         let (principal, resource) = (identity.principal.clone(), self.input.resource.clone());
         let key = LeaseKey { principal, resource };
         let authn = &identity.authn;
-        let knock =
-            Knock { key: &key, device: authn.device.as_ref(), credential: Some(&authn.evidence) };
-        self.plane.admit(&knock)
+        let query = AdmissionQuery {
+            key: &key,
+            device: authn.device.as_ref(),
+            credential: Some(&authn.evidence),
+        };
+        self.plane.admit(&query)
     }
 
     fn follow(&mut self, event: PendingEvent) -> PendingEvent {

@@ -140,8 +140,8 @@ impl Credentials {
     pub(crate) fn sweep(&self, leases: &Leases) {
         let now = self.clock.now();
         self.kept.retain(|who, kept| {
-            let knock = who.knock(&kept.held.lease().key);
-            self.is_good(kept) && leases.lock_on(&knock, now).is_none()
+            let query = who.query(&kept.held.lease().key);
+            self.is_good(kept) && leases.lock_on(&query, now).is_none()
         });
     }
 

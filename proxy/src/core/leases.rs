@@ -21,8 +21,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use dashmap::{DashMap, Entry};
 use policies::{
-    Admission, Denial, End, GrantId, Knock, Lease, Lock, LockId, Resource, Target, TargetName,
-    Timestamp, Ttl,
+    Admission, AdmissionQuery, Denial, End, GrantId, Lease, Lock, LockId, Resource, Target,
+    TargetName, Timestamp, Ttl,
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -196,14 +196,14 @@ impl Leases {
     ///
     /// # Errors
     /// Whatever keeps it out.
-    pub fn admit(&self, knock: &Knock<'_>) -> Result<Pass, Denial> {
+    pub fn admit(&self, query: &AdmissionQuery<'_>) -> Result<Pass, Denial> {
         let (now, instant) = self.clock.reading();
-        let found = self.by_key.get(&self.fingerprints.of(knock.key));
+        let found = self.by_key.get(&self.fingerprints.of(query.key));
         let held = found.map(|leased| leased.best(now));
         let locks = self.locks.load();
         let term = held.as_ref().map(|held| held.term());
         let fresh_until = if instant < self.fresh_until() { FAR } else { now };
-        let admission = policies::admit(knock, term, &locks.list, fresh_until, now)?;
+        let admission = policies::admit(query, term, &locks.list, fresh_until, now)?;
         let held = held.ok_or(Denial::NoGrant)?;
         Ok(Pass { admission, held })
     }
@@ -253,9 +253,13 @@ impl Leases {
     }
 
     /// The lock that blocks this connection, and since when.
-    pub(crate) fn lock_on(&self, knock: &Knock<'_>, now: Timestamp) -> Option<(End, Instant)> {
+    pub(crate) fn lock_on(
+        &self,
+        query: &AdmissionQuery<'_>,
+        now: Timestamp,
+    ) -> Option<(End, Instant)> {
         let locks = self.locks.load();
-        let lock = locks.list.iter().find(|lock| lock.blocks(knock, now))?;
+        let lock = locks.list.iter().find(|lock| lock.blocks(query, now))?;
         Some((End::Locked(lock.reason.clone()), locks.since))
     }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::core::metrics::Metrics;
 use crate::core::settings::LimitSettings;
 
-pub(crate) use accept::{Slot, Stranger, network};
+pub(crate) use accept::{Slot, Unauthenticated, network};
 
 /// The most unauthenticated clients of one address that wait for a person.
 const UNAUTHENTICATED_PER_ADDRESS: usize = 8;

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::core::limits::{Slot, Stranger};
+use crate::core::limits::{Slot, Unauthenticated};
 use crate::core::plane::Plane;
 
 /// How a connection ended, as a metric's label.
@@ -69,7 +69,7 @@ impl<P: Protocol> Server<P> {
 
 /// Serves, unless the connection is closed while its client is unauthenticated.
 async fn serve<P: Protocol>(plane: Arc<Plane>, protocol: Arc<P>, accepted: Accepted) {
-    let closed = closed(Arc::clone(&plane), accepted.slot.stranger());
+    let closed = closed(Arc::clone(&plane), accepted.slot.unauthenticated());
     let outcome = tokio::select! {
         outcome = Box::pin(protocol.serve(accepted)) => outcome,
         reason = closed => reason,
@@ -78,7 +78,7 @@ async fn serve<P: Protocol>(plane: Arc<Plane>, protocol: Arc<P>, accepted: Accep
 }
 
 /// Resolves, with the reason, when an unauthenticated client has to go; never once it is authenticated.
-async fn closed(plane: Arc<Plane>, unauthenticated: Stranger) -> ConnectionOutcome {
+async fn closed(plane: Arc<Plane>, unauthenticated: Unauthenticated) -> ConnectionOutcome {
     let late = async {
         tokio::time::sleep(plane.settings.limits.handshake).await;
         unauthenticated.remains().await;
@@ -143,7 +143,7 @@ mod tests {
     /// What becomes of a connection that sends nothing, in how many seconds.
     async fn silent(rig: &Rig, authenticated: bool) -> Option<(ConnectionOutcome, i64)> {
         let slot = rig.plane.limits.enter("192.0.2.7:5555".parse().unwrap()).unwrap();
-        let closed = closed(Arc::clone(&rig.plane), slot.stranger());
+        let closed = closed(Arc::clone(&rig.plane), slot.unauthenticated());
         if authenticated {
             slot.authenticated();
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use policies::{Denial, Knock, TargetName};
+use policies::{AdmissionQuery, Denial, TargetName};
 
 use crate::core::clock::Clock;
 use crate::core::credential::Credentials;
@@ -34,9 +34,9 @@ pub(crate) struct Plane {
 
 impl Plane {
     /// Decides on one connection, and measures how long that took.
-    pub(crate) fn admit(&self, knock: &Knock<'_>) -> Result<Pass, Denial> {
+    pub(crate) fn admit(&self, query: &AdmissionQuery<'_>) -> Result<Pass, Denial> {
         let began = self.clock.instant();
-        let decision = self.leases.admit(knock);
+        let decision = self.leases.admit(query);
         let took = self.clock.instant().saturating_duration_since(began);
         self.metrics.admission.observe(took.as_secs_f64());
         decision

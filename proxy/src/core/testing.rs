@@ -180,7 +180,10 @@ impl Rig {
     /// Lets this person in from there.
     pub(crate) fn open_as(&self, identity: Identity, client: &str) -> Session {
         let key = key(identity.principal.as_str(), "app@orders/shop");
-        let pass = self.plane.admit(&Knock { key: &key, device: None, credential: None }).unwrap();
+        let pass = self
+            .plane
+            .admit(&AdmissionQuery { key: &key, device: None, credential: None })
+            .unwrap();
         let (client, application) = (client.parse().unwrap(), "psql".into());
         let kind = policies::Kind::Postgres;
         let opening = Opening { kind, pass, identity, client, application };

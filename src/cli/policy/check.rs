@@ -1,4 +1,4 @@
-//! `postern policy check`: what is wrong with rules, and what is hardly meant.
+//! `postern policy check`: what is wrong with rules, and what is probably a mistake.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,10 @@ use clap::Args;
 use policies::Level;
 use serde_json::{Value, json};
 
-use super::{World, count};
+use super::{ContextArgs, count};
 use crate::cli::{Failure, Shape, show};
 use crate::config::{Fault, Faults};
-use crate::policy::{Folder, Scene};
+use crate::policy::{Folder, PolicyContext};
 use crate::terminal::plain_lines;
 
 /// Report all that is wrong with rules, with file, line and column
@@ -26,7 +26,7 @@ pub(super) struct Check {
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
-    world: World,
+    context: ContextArgs,
     #[command(flatten)]
     shape: Shape,
 }
@@ -42,11 +42,11 @@ struct Found {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let scene = self.world.scene(self.folder.as_deref())?;
-        let place = self.folder.clone().or_else(|| scene.policies.clone());
+        let context = self.context.load(self.folder.as_deref())?;
+        let place = self.folder.clone().or_else(|| context.policies.clone());
         let place = place.ok_or_else(|| Failure::Usage("name the folder of the rules".into()))?;
         let found = match Folder::load(&place) {
-            Ok(folder) => looked(&folder, &scene),
+            Ok(folder) => looked(&folder, &context),
             Err(faults) => Found::broken(faults),
         };
         show(self.shape, &found.json(), || Ok(plain_lines(&found.text(&place))))?;
@@ -54,14 +54,14 @@ impl Check {
     }
 }
 
-fn looked(folder: &Folder, scene: &Scene) -> Found {
-    let findings = folder.book.lint(&scene.world);
+fn looked(folder: &Folder, context: &PolicyContext) -> Found {
+    let findings = folder.book.lint(&context.directory);
     let of = |level| {
         let found = findings.found.iter().filter(move |finding| finding.level == level);
         found.map(|finding| folder.fault(finding)).collect()
     };
     let mut notes = Vec::new();
-    if scene.file.is_none() {
+    if context.file.is_none() {
         notes.push(
             "no configuration was read, so that nothing was compared with people and targets: name \
              one by `--config`, or put `postern.toml` beside the rules"
@@ -104,14 +104,14 @@ impl Found {
 
     fn verdict(&self, place: &Path, strict: bool) -> Result<(), Failure> {
         let place = place.display();
-        let told = format!(
+        let message = format!(
             "`{place}` has {} and {}",
             count(self.errors.len(), "error"),
             count(self.warnings.len(), "warning"),
         );
         if !self.errors.is_empty() {
-            return Err(Failure::Usage(told));
+            return Err(Failure::Usage(message));
         }
-        if strict && !self.warnings.is_empty() { Err(Failure::Failed(told)) } else { Ok(()) }
+        if strict && !self.warnings.is_empty() { Err(Failure::Failed(message)) } else { Ok(()) }
     }
 }

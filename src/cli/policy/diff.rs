@@ -6,7 +6,7 @@ use clap::Args;
 use policies::{PrincipalId, TargetName};
 use serde_json::json;
 
-use super::{World, count, now};
+use super::{ContextArgs, count, now};
 use crate::cli::{Failure, Shape, show};
 use crate::policy::Folder;
 use crate::policy::differ::{Comparison, Difference, Focus, differ};
@@ -32,26 +32,26 @@ pub(super) struct Diff {
     #[arg(long, value_name = "TARGET")]
     target: Vec<TargetName>,
     #[command(flatten)]
-    world: World,
+    context: ContextArgs,
     #[command(flatten)]
     shape: Shape,
 }
 
 impl Diff {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (old, _) = self.world.rules(Some(&self.old))?;
-        let (new, mut scene) = self.world.rules(Some(&self.new))?;
-        if scene.file.is_none() {
-            scene = self.world.scene(Some(&old.path))?;
+        let (old, _) = self.context.rules(Some(&self.old))?;
+        let (new, mut context) = self.context.rules(Some(&self.new))?;
+        if context.file.is_none() {
+            context = self.context.load(Some(&old.path))?;
         }
-        if scene.file.is_none() {
-            let told = "there is nobody to compare for: name the configuration by `--config`";
-            return Err(Failure::Usage(told.into()));
+        if context.file.is_none() {
+            let message = "there is nobody to compare for: name the configuration by `--config`";
+            return Err(Failure::Usage(message.into()));
         }
         let (who, targets) = (self.who.iter().cloned(), self.target.iter().cloned());
         let focus = Focus { who: who.collect(), targets: targets.collect() };
-        let found = compare(&old, &new, &scene, &focus)?;
-        show(self.shape, &json!(found), || Ok(plain_lines(&told(&found))))?;
+        let found = compare(&old, &new, &context, &focus)?;
+        show(self.shape, &json!(found), || Ok(plain_lines(&summary(&found))))?;
         if found.differences.is_empty() {
             return Ok(());
         }
@@ -62,14 +62,14 @@ impl Diff {
 fn compare(
     old: &Folder,
     new: &Folder,
-    scene: &crate::policy::Scene,
+    context: &crate::policy::PolicyContext,
     focus: &Focus,
 ) -> Result<Comparison, Failure> {
-    let compared = differ(&old.book, &new.book, scene, focus, now());
+    let compared = differ(&old.book, &new.book, context, focus, now());
     compared.map_err(|error| Failure::Usage(error.to_string()))
 }
 
-fn told(found: &Comparison) -> String {
+fn summary(found: &Comparison) -> String {
     let mut text: String = found.differences.iter().map(difference).collect();
     let asked = count(found.asked, "question");
     if text.is_empty() {

@@ -9,11 +9,11 @@ use policies::{
 };
 use serde_json::json;
 
-use super::{World, now};
+use super::{ContextArgs, now};
 use crate::cli::explain::Explained;
 use crate::cli::{Failure, Shape, show};
 use crate::policy::cases::step_up;
-use crate::policy::{Folder, Scene};
+use crate::policy::{Folder, PolicyContext};
 
 /// Say in plain words whether somebody can have something, and what it takes
 ///
@@ -23,7 +23,7 @@ pub(super) struct Explain {
     /// Who asks: a person or workload of the configuration
     who: PrincipalId,
     /// What is asked for, such as app_rw@orders or app_rw@orders/reporting
-    wish: Resource,
+    resource: Resource,
     /// When, such as 2026-11-20T19:00 by the organisation's clock; without, now
     #[arg(long, value_name = "MOMENT")]
     at: Option<String>,
@@ -64,35 +64,35 @@ pub(super) struct Explain {
     #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
     #[command(flatten)]
-    world: World,
+    context: ContextArgs,
     #[command(flatten)]
     shape: Shape,
 }
 
 impl Explain {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let (folder, scene) = self.world.rules(self.policies.as_deref())?;
-        let explanation = self.explain(&folder, &scene)?;
-        show(self.shape, &json!(explanation), || Ok(Explained::from(&explanation).told()))?;
+        let (folder, context) = self.context.rules(self.policies.as_deref())?;
+        let explanation = self.explain(&folder, &context)?;
+        show(self.shape, &json!(explanation), || Ok(Explained::from(&explanation).text()))?;
         match explanation.verdict {
             Verdict::Free | Verdict::Takes => Ok(()),
             Verdict::Denied => Err(Failure::Denied("that is denied".into())),
         }
     }
 
-    fn explain(&self, folder: &Folder, scene: &Scene) -> Result<Explanation, Failure> {
-        let clock = |now| scene.local(now);
-        let inquiry = Inquiry { book: &folder.book, world: &scene.world, clock: &clock };
-        let facts = self.facts(scene)?;
-        let explained = inquiry.explain(&self.who, &self.wish, facts);
+    fn explain(&self, folder: &Folder, context: &PolicyContext) -> Result<Explanation, Failure> {
+        let clock = |now| context.local(now);
+        let inquiry = Inquiry { book: &folder.book, directory: &context.directory, clock: &clock };
+        let facts = self.facts(context)?;
+        let explained = inquiry.explain(&self.who, &self.resource, facts);
         explained.map_err(|error| Failure::NotFound(error.to_string()))
     }
 
-    fn facts(&self, scene: &Scene) -> Result<Facts, Failure> {
-        let at = self.at.as_deref().map(|at| scene.moment(at)).transpose();
+    fn facts(&self, context: &PolicyContext) -> Result<Facts, Failure> {
+        let at = self.at.as_deref().map(|at| context.moment(at)).transpose();
         let now = at.map_err(Failure::Usage)?.unwrap_or_else(now);
         Ok(Facts {
-            local: scene.local(now),
+            local: context.local(now),
             act: if self.break_glass { Act::BreakGlass } else { Act::Connect },
             step_up: self.touched,
             ticket: self.ticket.clone(),

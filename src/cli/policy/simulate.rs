@@ -6,7 +6,7 @@ use clap::Args;
 use policies::{Timestamp, Ttl};
 use serde_json::{Value, json};
 
-use super::{World, count, now};
+use super::{ContextArgs, count, now};
 use crate::cli::{Failure, Shape, client, read_all, show};
 use crate::policy::Folder;
 use crate::policy::differ::Effect;
@@ -38,14 +38,14 @@ pub(super) struct Simulate {
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
     #[command(flatten)]
-    world: World,
+    context: ContextArgs,
     #[command(flatten)]
     shape: Shape,
 }
 
 impl Simulate {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let (in_force, scene) = self.world.rules(None)?;
+        let (in_force, context) = self.context.rules(None)?;
         let changed = self.policies.as_deref().map(Folder::load).transpose()?;
         let from = Timestamp::from_millis(now().millis().saturating_sub(self.since.millis()));
         let events = match &self.events {
@@ -55,8 +55,8 @@ impl Simulate {
         let events = parsed(events, from)?;
         let rules = changed.as_ref().unwrap_or(&in_force);
         let before = changed.as_ref().map(|_| &in_force.book);
-        let found = replay(requests(&events, &scene), before, &rules.book, &scene);
-        show(self.shape, &json!(found), || Ok(plain_lines(&told(&found))))?;
+        let found = replay(requests(&events, &context), before, &rules.book, &context);
+        show(self.shape, &json!(found), || Ok(plain_lines(&summary(&found))))?;
         if found.changed.is_empty() {
             return Ok(());
         }
@@ -69,8 +69,8 @@ fn of_file(file: &Path) -> Result<Vec<Value>, Failure> {
     let name = file.display();
     let text = std::fs::read_to_string(file).map_err(Failure::io(format!("read `{name}`")))?;
     serde_json::from_str(&text).map_err(|error| {
-        let told = "it is what `postern audit --limit 10000 --json` prints";
-        Failure::Usage(format!("`{name}` holds no events: {error}; {told}"))
+        let hint = "it is what `postern audit --limit 10000 --json` prints";
+        Failure::Usage(format!("`{name}` holds no events: {error}; {hint}"))
     })
 }
 
@@ -99,7 +99,7 @@ fn parsed(events: Vec<Value>, from: Timestamp) -> Result<Vec<Event>, Failure> {
     Ok(events)
 }
 
-fn told(found: &Replay) -> String {
+fn summary(found: &Replay) -> String {
     let mut text = String::new();
     for effect in [Effect::Loses, Effect::Changes, Effect::Gains] {
         let all = found.changed.iter().filter(|changed| changed.effect == effect);

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{World, count};
+use super::{ContextArgs, count};
 use crate::cli::{Failure, Shape, show};
 use crate::policy::cases::{Report, Table, files_of};
 use crate::terminal::plain_lines;
 
 /// Ask the rules what tables of cases ask, and compare the answers
 ///
-/// A table is a TOML file beside the rules, `cases.toml` or `….cases.toml`; its form is told by
+/// A table is a TOML file beside the rules, `cases.toml` or `….cases.toml`; its form is shown by
 /// deploy/policies/cases.toml. Exit codes: 0 where all is as it should be, 1 where a case fails, 2 where a
 /// file can't be read.
 #[derive(Debug, Args)]
@@ -24,14 +24,14 @@ pub(super) struct Test {
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
     #[command(flatten)]
-    world: World,
+    context: ContextArgs,
     #[command(flatten)]
     shape: Shape,
 }
 
 impl Test {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let config = self.world.config.as_deref();
+        let config = self.context.config.as_deref();
         let mut reports = Vec::new();
         for file in self.tables()? {
             let mut report = Table::load(&file, config)?.run();
@@ -40,7 +40,7 @@ impl Test {
         }
         let (ran, failed) = sums(&reports);
         let all = json!({ "cases": ran, "failed": failed, "tables": reports });
-        show(self.shape, &all, || Ok(plain_lines(&told(&reports))))?;
+        show(self.shape, &all, || Ok(plain_lines(&summary(&reports))))?;
         if ran == 0 {
             return Err(Failure::Usage("there is no such case".into()));
         }
@@ -53,7 +53,7 @@ impl Test {
     fn tables(&self) -> Result<Vec<PathBuf>, Failure> {
         let mut places = self.files.clone();
         if places.is_empty() {
-            places.extend(self.world.scene(None)?.policies);
+            places.extend(self.context.load(None)?.policies);
         }
         let mut tables = Vec::new();
         for place in places {
@@ -70,8 +70,8 @@ impl Test {
 fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let files = files_of(folder)?;
     if files.is_empty() {
-        let told = format!("`{}` holds no cases: write `cases.toml` there", folder.display());
-        return Err(Failure::Usage(told));
+        let message = format!("`{}` holds no cases: write `cases.toml` there", folder.display());
+        return Err(Failure::Usage(message));
     }
     Ok(files)
 }
@@ -81,7 +81,7 @@ fn sums(reports: &[Report]) -> (usize, usize) {
     (ran, reports.iter().map(Report::failed).sum())
 }
 
-fn told(reports: &[Report]) -> String {
+fn summary(reports: &[Report]) -> String {
     let mut text = String::new();
     for report in reports {
         let file = report.file.display();

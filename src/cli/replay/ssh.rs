@@ -1,5 +1,5 @@
 //! An SSH session as people read it: what was asked for, line by line, and between the lines what the
-//! terminal showed and what programs without a terminal read and wrote, made harmless.
+//! terminal showed and what programs without a terminal read and wrote, cleaned.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use audit::ssh::{Attributes, Channel, FileOp, OpenMode, Ssh, Stream, Transfer, T
 use audit::{Text, Value};
 
 use super::style::duration;
-use crate::terminal::{Harmless, Paint, plain};
+use crate::terminal::{Paint, Sanitizer, plain};
 
 /// The words of SFTP's status numbers.
 const STATUS: [&str; 9] = [
@@ -25,11 +25,15 @@ const STATUS: [&str; 9] = [
 ];
 
 /// A stream of a channel. A terminal has one, its output.
-type Source = (u32, Stream);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Source {
+    ch: u32,
+    stream: Stream,
+}
 
 /// One pass over the events of a session.
 #[derive(Debug)]
-pub(super) struct Teller {
+pub(super) struct SshRenderer {
     paint: Paint,
     /// Whether the terminal's own sequences may pass.
     sequences: bool,
@@ -44,17 +48,17 @@ pub(super) struct Teller {
 #[derive(Debug)]
 struct Screen {
     text: Decoder,
-    harmless: Harmless,
+    sanitizer: Sanitizer,
 }
 
-impl Teller {
+impl SshRenderer {
     pub(super) fn new(paint: Paint, sequences: bool) -> Self {
         let (terminals, screens) = (BTreeSet::new(), BTreeMap::new());
         Self { paint, sequences, terminals, screens, showing: None, in_line: false }
     }
 
     /// What is shown of an event.
-    pub(super) fn tell(&mut self, t: u64, ssh: &Ssh<'_>) -> String {
+    pub(super) fn render(&mut self, t: u64, ssh: &Ssh<'_>) -> String {
         if let Ssh::Terminal { ch, .. } = ssh {
             self.terminals.insert(*ch);
         }
@@ -62,8 +66,8 @@ impl Teller {
             return self.show(source, bytes);
         }
         let last = if let Ssh::Closed { ch, .. } = ssh { self.close(*ch) } else { String::new() };
-        match self.told(ssh) {
-            Some(told) => last + &self.line(t, ssh.channel(), &told),
+        match self.describe(ssh) {
+            Some(description) => last + &self.line(t, ssh.channel(), &description),
             None => last,
         }
     }
@@ -80,11 +84,11 @@ impl Teller {
     fn bytes_of<'e>(&self, ssh: &'e Ssh<'_>) -> Option<(Source, &'e [u8])> {
         let is_terminal = |ch: u32| self.terminals.contains(&ch);
         if let Ssh::Output { ch, data } = ssh {
-            return Some(((*ch, Stream::Output), data.as_bytes()));
+            return Some((Source { ch: *ch, stream: Stream::Output }, data.as_bytes()));
         }
         if let Ssh::Stderr { ch, data } = ssh {
             let stream = if is_terminal(*ch) { Stream::Output } else { Stream::Stderr };
-            return Some(((*ch, stream), data.as_bytes()));
+            return Some((Source { ch: *ch, stream }, data.as_bytes()));
         }
         let Ssh::Input { ch, data } = ssh else { return None };
         let bytes = match data {
@@ -94,34 +98,34 @@ impl Teller {
                 return None;
             }
         };
-        (!is_terminal(*ch)).then_some(((*ch, Stream::Input), bytes))
+        (!is_terminal(*ch)).then_some((Source { ch: *ch, stream: Stream::Input }, bytes))
     }
 
     /// The channel has ended.
     fn close(&mut self, ch: u32) -> String {
         self.terminals.remove(&ch);
-        let ended = self.screens.extract_if(.., |(of, _), _| *of == ch);
+        let ended = self.screens.extract_if(.., |source, _| source.ch == ch);
         ended.map(|(_, screen)| screen.finish()).collect()
     }
 
     fn show(&mut self, source: Source, bytes: &[u8]) -> String {
-        if !self.terminals.contains(&source.0) && bytes.contains(&0) {
-            let told = format!("{} {} bytes that are no text\n", label(source), bytes.len());
+        if !self.terminals.contains(&source.ch) && bytes.contains(&0) {
+            let description = format!("{} {} bytes that are no text\n", label(source), bytes.len());
             self.showing = Some(source);
-            return self.fresh() + &self.paint.dim(&told);
+            return self.fresh() + &self.paint.dim(&description);
         }
         let sequences = self.sequences;
         let screen = self.screens.entry(source).or_insert_with(|| Screen {
             text: Decoder::default(),
-            harmless: Harmless::new(sequences),
+            sanitizer: Sanitizer::new(sequences),
         });
-        let shown = screen.harmless.push(&screen.text.push(bytes));
+        let shown = screen.sanitizer.push(&screen.text.push(bytes));
         if shown.is_empty() {
             return shown;
         }
         let other = match self.showing {
             Some(showing) => showing != source,
-            None => source.1 != Stream::Output,
+            None => source.stream != Stream::Output,
         };
         let before = if other {
             self.fresh() + &self.paint.dim(&format!("{}\n", label(source)))
@@ -134,17 +138,17 @@ impl Teller {
     }
 
     /// A line of its own about something, with its time and its channel.
-    fn line(&mut self, t: u64, ch: Option<u32>, told: &str) -> String {
+    fn line(&mut self, t: u64, ch: Option<u32>, text: &str) -> String {
         let ch = ch.map(|ch| format!(" [{ch}]")).unwrap_or_default();
         let at = self.paint.dim(&format!("+{}{ch}", duration(t)));
-        format!("{}{at} {told}\n", self.fresh())
+        format!("{}{at} {text}\n", self.fresh())
     }
 
     fn fresh(&mut self) -> String {
         if std::mem::take(&mut self.in_line) { "\n".into() } else { String::new() }
     }
 
-    fn told(&self, ssh: &Ssh<'_>) -> Option<String> {
+    fn describe(&self, ssh: &Ssh<'_>) -> Option<String> {
         Some(match ssh {
             Ssh::Opened { channel, .. } => opened(channel)?,
             Ssh::Refused { what, reason, .. } => {
@@ -197,12 +201,13 @@ impl Teller {
 
 impl Screen {
     fn finish(mut self) -> String {
-        self.harmless.push(self.text.finish()) + &self.harmless.finish()
+        self.sanitizer.push(self.text.finish()) + &self.sanitizer.finish()
     }
 }
 
 /// The name of a source, such as `[0 stderr]`.
-fn label((ch, stream): Source) -> String {
+fn label(source: Source) -> String {
+    let Source { ch, stream } = source;
     match stream {
         Stream::Output => format!("[{ch}]"),
         Stream::Input | Stream::Stderr => format!("[{ch} {}]", stream.word()),
@@ -281,17 +286,17 @@ fn opened_for(mode: OpenMode) -> String {
 }
 
 fn attributes_told(attributes: &Attributes) -> String {
-    let mut told = String::new();
+    let mut text = String::new();
     let mut add = |name, value: Option<String>| {
         // Writing to a string can't fail.
-        let _ = value.map(|value| write!(told, " {name} {value}"));
+        let _ = value.map(|value| write!(text, " {name} {value}"));
     };
     add("size", attributes.size.map(|size| size.to_string()));
     add("uid", attributes.uid.map(|uid| uid.to_string()));
     add("gid", attributes.gid.map(|gid| gid.to_string()));
     add("mode", attributes.mode.map(|mode| format!("{mode:o}")));
     add("mtime", attributes.mtime.map(|mtime| mtime.to_string()));
-    told
+    text
 }
 
 fn status_told(status: u32) -> String {
@@ -300,7 +305,7 @@ fn status_told(status: u32) -> String {
 }
 
 fn passed(transfer: &Transfer) -> String {
-    let mut told = String::new();
+    let mut text = String::new();
     let directions = [("read", &transfer.read), ("wrote", &transfer.written)];
     for (verb, transferred) in directions.iter().filter_map(|(verb, it)| Some((verb, it.as_ref()?)))
     {
@@ -310,15 +315,15 @@ fn passed(transfer: &Transfer) -> String {
             || "no digest: not in sequence, or refused in part".to_owned(),
             |digest| format!("sha256 {digest}"),
         );
-        told += &format!(", {verb} {bytes} B{from} ({digest})");
+        text += &format!(", {verb} {bytes} B{from} ({digest})");
     }
     if transfer.refused > 0 {
-        told += &format!(", {} refused", transfer.refused);
+        text += &format!(", {} refused", transfer.refused);
     }
     if transfer.cut {
-        told += ", cut by the end of the channel";
+        text += ", cut by the end of the channel";
     }
-    told
+    text
 }
 
 #[cfg(test)]
@@ -327,10 +332,10 @@ mod tests {
 
     use super::*;
 
-    fn told(events: &[Ssh<'_>]) -> String {
-        let mut teller = Teller::new(Paint::off(), false);
-        let told: String = events.iter().map(|event| teller.tell(1_500, event)).collect();
-        told + &teller.finish()
+    fn rendered(events: &[Ssh<'_>]) -> String {
+        let mut renderer = SshRenderer::new(Paint::off(), false);
+        let output: String = events.iter().map(|event| renderer.render(1_500, event)).collect();
+        output + &renderer.finish()
     }
 
     #[test]
@@ -339,7 +344,7 @@ mod tests {
         let op = FileOp::Open { path: "/srv/a\n".into(), mode };
         let written = Transferred { bytes: 3, from: 0, sha256: Some(Digest([0xab; 32])) };
         let transfer = Transfer { written: Some(written), ..Transfer::default() };
-        let told = told(&[
+        let text = rendered(&[
             Ssh::Opened { ch: 0, channel: Channel::Session },
             Ssh::Exec { ch: 0, command: "uptime; \u{1b}]0;x\u{7}".into() },
             Ssh::Output { ch: 0, data: Text::from(&b"\x1b]52;c;eA==\x07\x1b[31mup \xc3"[..]) },
@@ -365,13 +370,13 @@ mod tests {
              +1.5ms refused agent: not allowed\n\
              +1.5ms [0] closed (1 B in, 2 B out)\n"
         );
-        assert_eq!(told, want);
+        assert_eq!(text, want);
     }
 
     #[test]
     fn streams_are_told_apart_and_what_is_not_kept_of_them_is_said() {
         let sha256 = Digest([0xab; 32]);
-        let told = told(&[
+        let text = rendered(&[
             Ssh::Exec { ch: 0, command: "bash".into() },
             Ssh::Input { ch: 0, data: Value::Text("echo hi\n".into()) },
             Ssh::Output { ch: 0, data: "hi\n".into() },
@@ -391,7 +396,7 @@ mod tests {
              +1.5ms [1] terminal xterm 80x24\n\
              +1.5ms [1] 7 bytes of input are not kept: the terminal did not show them\n"
         );
-        assert_eq!(told, want);
+        assert_eq!(text, want);
     }
 
     #[test]

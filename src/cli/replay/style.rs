@@ -58,7 +58,7 @@ impl Style {
     /// One statement.
     pub(super) fn statement(self, statement: &Statement, first: bool) -> String {
         match self {
-            Self::Text(paint) => told(paint, statement),
+            Self::Text(paint) => statement_text(paint, statement),
             Self::Json => List::Statements.item(&as_json(statement), first),
         }
     }
@@ -115,10 +115,10 @@ pub(crate) fn proof(method: &str) -> &str {
     }
 }
 
-fn told(paint: Paint, statement: &Statement) -> String {
+fn statement_text(paint: Paint, statement: &Statement) -> String {
     let mut line = format!("#{} +{}", statement.n, duration(statement.at_micros));
     for outcome in &statement.outcomes {
-        line += &format!("  {}", outcome_told(paint, outcome));
+        line += &format!("  {}", outcome_text(paint, outcome));
     }
     if statement.more_outcomes > 0 {
         line += &format!("  and {} more", statement.more_outcomes);
@@ -132,20 +132,20 @@ fn told(paint: Paint, statement: &Statement) -> String {
         line += "  not answered";
     }
     let text = statement.text.as_deref().unwrap_or("(not known)");
-    let mut told = format!("{}\n{}", paint.dim(&line), indented(text));
+    let mut lines = format!("{}\n{}", paint.dim(&line), indented(text));
     for other in &statement.otherwise {
-        told += &alternative(other);
+        lines += &alternative(other);
     }
     if !statement.values.is_empty() {
-        told += &format!("    with {}\n", bound(&statement.values));
+        lines += &format!("    with {}\n", bound(&statement.values));
     }
     for copy in &statement.copies {
-        told += &copied(copy);
+        lines += &copied(copy);
     }
     if statement.truncated {
-        told += "    (the recording has more of this)\n";
+        lines += "    (the recording has more of this)\n";
     }
-    told
+    lines
 }
 
 fn copied(copy: &Copied) -> String {
@@ -168,18 +168,18 @@ fn digest(sha256: Option<Digest>, from: u64) -> String {
 
 fn alternative(other: &Alternative) -> String {
     let text = indented(other.text.as_deref().unwrap_or("(not known)"));
-    let mut told = format!("  or else, as what came in between leaves open:\n{text}");
+    let mut lines = format!("  or else, as what came in between leaves open:\n{text}");
     if !other.values.is_empty() {
-        told += &format!("    with {}\n", bound(&other.values));
+        lines += &format!("    with {}\n", bound(&other.values));
     }
-    told
+    lines
 }
 
 fn indented(text: &str) -> String {
     plain_lines(text).lines().map(|line| format!("    {line}\n")).collect()
 }
 
-fn outcome_told(paint: Paint, outcome: &Outcome) -> String {
+fn outcome_text(paint: Paint, outcome: &Outcome) -> String {
     let took = duration(outcome.micros);
     match &outcome.sqlstate {
         Some(sqlstate) => paint.bad(&format!("ERROR {} after {took}", plain(sqlstate))),
@@ -193,11 +193,11 @@ fn outcome_told(paint: Paint, outcome: &Outcome) -> String {
 
 fn bound(values: &[Bound<'_>]) -> String {
     let values = values.iter().enumerate();
-    let told = values.map(|(place, value)| format!("${} = {}", place + 1, value_told(value)));
-    told.collect::<Vec<_>>().join(", ")
+    let text = values.map(|(place, value)| format!("${} = {}", place + 1, value_text(value)));
+    text.collect::<Vec<_>>().join(", ")
 }
 
-fn value_told(value: &Bound<'_>) -> String {
+fn value_text(value: &Bound<'_>) -> String {
     match value {
         Bound::Null => "NULL".into(),
         Bound::Text(text) => format!("'{}'", cut(&plain(text))),
@@ -243,7 +243,7 @@ fn ended(end: Option<&End<'_>>) -> String {
 
 fn verdict(paint: Paint, tail: Tail, head: Option<Head>) -> String {
     let head = head.map(|head| format!(", head {head}")).unwrap_or_default();
-    let told = match tail {
+    let text = match tail {
         Tail::Sealed => paint.good(&format!("the recording is whole and sealed{head}")),
         Tail::Open => format!("the recording is whole so far{head}"),
         Tail::Torn { offset, bytes } => paint.bad(&format!(
@@ -254,7 +254,7 @@ fn verdict(paint: Paint, tail: Tail, head: Option<Head>) -> String {
             "the recording is broken at byte {offset}: what stands before it is consistent{head}"
         )),
     };
-    told + "\n"
+    text + "\n"
 }
 
 fn as_json(statement: &Statement) -> Value {
@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(duration(1_500), "1.5ms");
         assert_eq!(duration(61_000_000), "61.0s");
         assert_eq!(cut(&"ü".repeat(300)).chars().count(), SHOWN + 1);
-        assert_eq!(value_told(&Bound::Bytes(vec![1, 255].into())), "\\x01ff");
-        assert_eq!(value_told(&Bound::Text("a\u{1b}".into())), "'a\\u{1b}'");
+        assert_eq!(value_text(&Bound::Bytes(vec![1, 255].into())), "\\x01ff");
+        assert_eq!(value_text(&Bound::Text("a\u{1b}".into())), "'a\\u{1b}'");
     }
 }

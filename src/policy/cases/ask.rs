@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use policies::{
-    Act, Binds, Credential, Database, Facts, GroupName, Hold, Inquiry, Kind, Member, Partition,
-    Principal, PrincipalId, Recording, Resource, Risk, RuleBook, StepUpKind, Target, TargetName,
-    Terms, Timestamp, Ttl, UpstreamTls, World,
+    Act, Binds, Credential, Database, Directory, Facts, GroupName, Hold, Inquiry, Kind, Member,
+    Partition, Principal, PrincipalId, Recording, Resource, Risk, RuleBook, StepUpKind, Target,
+    TargetName, Terms, Timestamp, Ttl, UpstreamTls,
 };
 
 use super::form::{Case, OnCall};
-use crate::policy::Scene;
+use crate::policy::PolicyContext;
 
 /// A case that names no moment is asked at this one: a Wednesday noon in UTC.
 const NOON: Timestamp = Timestamp::from_millis(1_795_003_200_000);
@@ -37,41 +37,42 @@ impl Answer {
     }
 }
 
-pub(super) fn ask(book: &RuleBook, scene: &Scene, case: &Case) -> Answer {
-    let mut world = scene.world.clone();
-    let Some((who, wish)) = place(case, &mut world) else {
+pub(super) fn ask(book: &RuleBook, context: &PolicyContext, case: &Case) -> Answer {
+    let mut directory = context.directory.clone();
+    let Some((who, resource)) = place(case, &mut directory) else {
         return Answer::refused("the case names nobody and nothing".to_owned());
     };
-    let Ok(facts) = facts(case, scene) else {
+    let Ok(facts) = facts(case, context) else {
         return Answer::refused("the case names no moment".to_owned());
     };
-    let clock = |now| scene.local(now);
-    let inquiry = Inquiry { book, world: &world, clock: &clock };
-    let terms = match inquiry.outcome(&who, &wish, facts.clone()) {
+    let clock = |now| context.local(now);
+    let inquiry = Inquiry { book, directory: &directory, clock: &clock };
+    let terms = match inquiry.outcome(&who, &resource, facts.clone()) {
         Ok(terms) => terms,
         Err(denied) => {
             let by = denied.by.into_iter().collect();
             return Answer { by, ..Answer::refused(denied.why) };
         }
     };
-    let lacks = match terms.said(facts.ticket.as_ref(), &facts.reason) {
+    let lacks = match terms.check_input(facts.ticket.as_ref(), &facts.reason) {
         Ok(()) => "nothing",
-        Err(policies::Unsaid::Ticket { .. }) => "ticket",
-        Err(policies::Unsaid::Reason { .. }) => "reason",
+        Err(policies::MissingInput::Ticket { .. }) => "ticket",
+        Err(policies::MissingInput::Reason { .. }) => "reason",
     };
-    let ends = inquiry.ends(&who, &wish, facts).map_or_else(|| "never".to_owned(), |end| end.when);
+    let ends =
+        inquiry.ends(&who, &resource, facts).map_or_else(|| "never".to_owned(), |end| end.when);
     Answer {
         by: terms.rules.iter().cloned().collect(),
-        missing: missing(&world, &who, &terms, &case.approved_by),
-        approvers: approvers(&world, &who, &terms),
+        missing: missing(&directory, &who, &terms, &case.approved_by),
+        approvers: approvers(&directory, &who, &terms),
         lacks,
         ends,
         outcome: Ok(terms),
     }
 }
 
-/// Puts who and what a case is about into the world, where they aren't there yet.
-fn place(case: &Case, world: &mut World) -> Option<(PrincipalId, Resource)> {
+/// Puts who and what a case is about into the directory, where they aren't there yet.
+fn place(case: &Case, directory: &mut Directory) -> Option<(PrincipalId, Resource)> {
     let who = match &case.who {
         Some(who) => who.clone(),
         None => PrincipalId::new(SOMEBODY).ok()?,
@@ -80,21 +81,21 @@ fn place(case: &Case, world: &mut World) -> Option<(PrincipalId, Resource)> {
         let (name, groups) = ("Somebody".to_owned(), BTreeSet::new());
         let principal = Principal { id: who.clone(), name, groups };
         let member = Member { principal, disabled: false, workload: false, same_as: None };
-        world.people.insert(who.clone(), member);
+        directory.people.insert(who.clone(), member);
     }
-    if let Some(member) = world.people.get_mut(&who) {
+    if let Some(member) = directory.people.get_mut(&who) {
         member.principal.groups.extend(case.groups.iter().cloned());
         member.principal.groups.extend(rosters(case).cloned());
     }
-    let wish = match &case.wish {
-        Some(wish) => wish.parse().ok()?,
+    let resource = match &case.resource {
+        Some(resource) => resource.parse().ok()?,
         None => {
-            let (target, wish) = made_up(case)?;
-            world.targets.insert(target.name.clone(), target);
-            wish
+            let (target, resource) = made_up(case)?;
+            directory.targets.insert(target.name.clone(), target);
+            resource
         }
     };
-    Some((who, wish))
+    Some((who, resource))
 }
 
 fn rosters(case: &Case) -> impl Iterator<Item = &GroupName> {
@@ -132,8 +133,8 @@ fn made_up(case: &Case) -> Option<(Target, Resource)> {
     Some((target, Resource { target: name, login, database: None }))
 }
 
-fn facts(case: &Case, scene: &Scene) -> Result<Facts, String> {
-    let now = case.at.as_deref().map_or(Ok(NOON), |at| scene.moment(at))?;
+fn facts(case: &Case, context: &PolicyContext) -> Result<Facts, String> {
+    let now = case.at.as_deref().map_or(Ok(NOON), |at| context.moment(at))?;
     let step_up = case.touched.as_deref().map(step_up).transpose()?;
     let on_call = match &case.on_call {
         Some(OnCall::Somewhere(on_call)) => *on_call,
@@ -141,7 +142,7 @@ fn facts(case: &Case, scene: &Scene) -> Result<Facts, String> {
         None => false,
     };
     Ok(Facts {
-        local: scene.local(now),
+        local: context.local(now),
         act: if case.break_glass { Act::BreakGlass } else { Act::Connect },
         step_up,
         ticket: case.ticket.clone(),
@@ -174,18 +175,18 @@ pub fn step_up(text: &str) -> Result<(StepUpKind, Ttl), String> {
 
 /// Whether a text is a moment, in whatever zone.
 pub(super) fn is_moment(text: &str) -> Result<(), String> {
-    crate::policy::scene::moment(text, &jiff::tz::TimeZone::UTC).map(drop)
+    crate::policy::context::moment(text, &jiff::tz::TimeZone::UTC).map(drop)
 }
 
 /// How many have still to say yes. Nobody counts for themselves, by no identity, and each once.
-fn missing(world: &World, who: &PrincipalId, terms: &Terms, yes: &[PrincipalId]) -> usize {
-    let said =
-        yes.iter().filter_map(|id| world.others(who).find(|other| other.principal.id == *id));
-    terms.approvals.missing(said.map(|other| (other.human(), &other.principal.groups)))
+fn missing(directory: &Directory, who: &PrincipalId, terms: &Terms, yes: &[PrincipalId]) -> usize {
+    let approving =
+        yes.iter().filter_map(|id| directory.others(who).find(|other| other.principal.id == *id));
+    terms.approvals.missing(approving.map(|other| (other.human(), &other.principal.groups)))
 }
 
-fn approvers(world: &World, who: &PrincipalId, terms: &Terms) -> BTreeSet<PrincipalId> {
-    let others = world.others(who);
+fn approvers(directory: &Directory, who: &PrincipalId, terms: &Terms) -> BTreeSet<PrincipalId> {
+    let others = directory.others(who);
     let asked = others.filter(|other| terms.approvals.ask(&other.principal.groups));
     asked.map(|other| other.principal.id.clone()).collect()
 }

@@ -42,7 +42,8 @@ pub struct Case {
     #[serde(default)]
     pub groups: BTreeSet<GroupName>,
     /// What is asked for, of a target of the configuration.
-    pub wish: Option<String>,
+    #[serde(rename = "wish")]
+    pub resource: Option<String>,
     /// What is asked for, of a target that is made up: a login,
     pub login: Option<Login>,
     /// its database, `shop` where it doesn't matter,
@@ -159,9 +160,9 @@ impl Case {
         let answers = [self.allow, self.approvals.is_some(), self.deny.is_some()];
         let answers = answers.into_iter().filter(|given| *given).count();
         let made_up = self.login.is_some();
-        let told = if answers != 1 {
+        let message = if answers != 1 {
             "a case says exactly one of `allow = true`, `approvals = …` and `deny = …`"
-        } else if self.wish.is_some() == made_up {
+        } else if self.resource.is_some() == made_up {
             "a case says either `wish = \"login@target\"` or a `login` with its `environment`"
         } else if !made_up && self.describes_a_target() {
             "`environment`, `database`, `labels` and `kind` are of a made-up target: leave `wish` out"
@@ -170,7 +171,7 @@ impl Case {
         } else {
             return self.unread();
         };
-        Some(told.to_owned())
+        Some(message.to_owned())
     }
 
     fn describes_a_target(&self) -> bool {
@@ -193,7 +194,9 @@ impl Case {
 
     /// A text that is to be read later, and can't be.
     fn unread(&self) -> Option<String> {
-        if let Some(Err(error)) = self.wish.as_ref().map(|wish| wish.parse::<Resource>()) {
+        if let Some(Err(error)) =
+            self.resource.as_ref().map(|resource| resource.parse::<Resource>())
+        {
             return Some(error.to_string());
         }
         let kind = self.kind.as_deref().unwrap_or("postgres");
@@ -203,7 +206,7 @@ impl Case {
         let touched = self.touched.as_deref().map(super::ask::step_up);
         let at = self.at.as_deref().map(super::ask::is_moment);
         match (touched, at) {
-            (Some(Err(told)), _) | (_, Some(Err(told))) => Some(told),
+            (Some(Err(message)), _) | (_, Some(Err(message))) => Some(message),
             (_, _) => None,
         }
     }
@@ -223,8 +226,8 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Form, Faults> {
         Fault::new(site(span.start, span.len()), error.message())
     })?;
     let faults = file.case.iter().filter_map(|case| {
-        let told = case.get_ref().fault()?;
-        Some(Fault::new(site(case.span().start, 8), told))
+        let message = case.get_ref().fault()?;
+        Some(Fault::new(site(case.span().start, 8), message))
     });
     Faults::none_in(faults.collect())?;
     let cases = file.case.into_iter().map(|case| {
@@ -245,7 +248,7 @@ fn place(before: &str) -> (usize, usize) {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> String {
+    fn outcome(text: &str) -> String {
         match read(Path::new("cases.toml"), text) {
             Ok(form) => format!("{} cases", form.cases.len()),
             Err(faults) => faults.to_string(),
@@ -255,7 +258,7 @@ mod tests {
     #[test]
     fn a_case_that_says_nothing_or_two_things_is_refused_with_its_place() {
         let good = "[[case]]\nsays = \"a\"\nlogin = \"app\"\nallow = true\n";
-        assert_eq!(told(good), "1 cases");
+        assert_eq!(outcome(good), "1 cases");
         for (text, why) in [
             (
                 "[[case]]\nsays = \"a\"\nlogin = \"app\"\n",
@@ -283,7 +286,7 @@ mod tests {
                 "passkey 30s",
             ),
         ] {
-            assert!(told(text).contains(why), "{text}\n{}", told(text));
+            assert!(outcome(text).contains(why), "{text}\n{}", outcome(text));
         }
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Folder, Scene};
+use super::{Folder, PolicyContext};
 use crate::config::{Fault, Faults, Site};
 
 pub use ask::step_up;
@@ -27,7 +27,7 @@ pub struct Table {
     /// The file.
     pub file: PathBuf,
     folder: Folder,
-    scene: Scene,
+    context: PolicyContext,
     cases: Vec<(usize, Case)>,
 }
 
@@ -49,21 +49,21 @@ impl Table {
         let text = std::fs::read_to_string(file).map_err(|error| {
             let site = Site::file(&file.display().to_string());
             let remedy = "name a file of cases, such as `policies/cases.toml`";
-            Fault::new(site, format!("cannot be read: {error}")).mend(remedy)
+            Fault::new(site, format!("cannot be read: {error}")).with_remedy(remedy)
         })?;
         let form = form::read(file, &text)?;
         let base = file.parent().unwrap_or(Path::new(""));
         let folder = Folder::load(&base.join(form.policies.as_deref().unwrap_or(Path::new(""))))?;
         let named = form.config.as_ref().map(|config| base.join(config));
-        let scene = Scene::find(config.or(named.as_deref()), Some(&folder.path))?;
-        Ok(Self { file: file.to_owned(), folder, scene, cases: form.cases })
+        let context = PolicyContext::find(config.or(named.as_deref()), Some(&folder.path))?;
+        Ok(Self { file: file.to_owned(), folder, context, cases: form.cases })
     }
 
     /// Asks every case.
     #[must_use]
     pub fn run(&self) -> Report {
         let asked = self.cases.iter().map(|(line, case)| {
-            let answer = ask::ask(&self.folder.book, &self.scene, case);
+            let answer = ask::ask(&self.folder.book, &self.context, case);
             report::compare(*line, case, answer)
         });
         Report { file: self.file.clone(), outcomes: asked.collect() }

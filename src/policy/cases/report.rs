@@ -63,7 +63,7 @@ impl Display for Outcome {
         if self.by.is_empty() {
             return Ok(());
         }
-        writeln!(f, "      said by: {}", list(&self.by))
+        writeln!(f, "      decided by: {}", list(&self.by))
     }
 }
 
@@ -72,7 +72,7 @@ pub(super) fn compare(line: usize, case: &Case, answer: Answer) -> Outcome {
         (Some(expected), Err(found)) => vec![denied(expected, found)],
         (Some(expected), Ok(terms)) => {
             let expected = format!("denied: {expected}");
-            vec![Line { name: "answer", expected, found: policies::told(terms) }]
+            vec![Line { name: "answer", expected, found: policies::summary(terms) }]
         }
         (None, Err(found)) => {
             let (expected, found) = ("allowed".to_owned(), format!("denied: {found}"));

@@ -31,7 +31,7 @@ fn connected(limits: &Limits) -> DuplexStream {
 }
 
 /// All that a client reads that sends this and then nothing, and how many seconds that took.
-async fn told(sent: &str) -> (String, u64) {
+async fn answer_to(sent: &str) -> (String, u64) {
     let began = tokio::time::Instant::now();
     let mut client = connected(&limits());
     client.write_all(sent.as_bytes()).await.unwrap();
@@ -42,7 +42,7 @@ async fn told(sent: &str) -> (String, u64) {
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_arrive_in_time_is_answered_408_and_closed() {
-    let (answer, secs) = told("GET / HTTP/1.1\r\nhost: gate.exam").await;
+    let (answer, secs) = answer_to("GET / HTTP/1.1\r\nhost: gate.exam").await;
     assert!(
         answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"),
         "{answer}"
@@ -85,8 +85,8 @@ async fn a_head_of_one_byte_a_second_gains_no_time() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_closes_without_a_word() {
-    assert_eq!(told("").await, (String::new(), HEAD.as_secs()));
-    let (answer, secs) = told(WHOLE).await;
+    assert_eq!(answer_to("").await, (String::new(), HEAD.as_secs()));
+    let (answer, secs) = answer_to(WHOLE).await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("hello"), "{answer}");
     assert_eq!(secs, HEAD.as_secs());
 }
@@ -96,7 +96,7 @@ async fn a_head_of_too_many_or_too_long_lines_is_refused() {
     let many: String = (0..=100).map(|n| format!("x-{n}: y\r\n")).collect();
     let long = format!("x: {}\r\n", "y".repeat(HEAD_MAX));
     for lines in [many, long] {
-        let (answer, _) = told(&format!("GET / HTTP/1.1\r\n{lines}\r\n")).await;
+        let (answer, _) = answer_to(&format!("GET / HTTP/1.1\r\n{lines}\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     }
 }

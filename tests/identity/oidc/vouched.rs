@@ -91,7 +91,7 @@ async fn an_issuer_down_at_refresh_is_trusted_for_the_grace_and_no_longer() {
     let (good, _, errors) = running.await.unwrap();
     assert!(!good && errors.contains("FATAL"), "{errors}");
     assert_eq!(event(&bed, "person.lapsed").await["subject"], "corp:a-1");
-    assert_eq!(events(&bed, "issuer.unavailable").await.len(), 1, "an outage is told once");
+    assert_eq!(events(&bed, "issuer.unavailable").await.len(), 1, "an outage is recorded once");
     // Signing in once more makes them whole.
     provider.set("down", "false").await;
     let mut browser = Browser::default();

@@ -137,12 +137,12 @@ fn four_eyes(more: &str) -> Set {
 #[test]
 fn a_quorum_that_nobody_can_ever_give_is_refused_where_it_stands() {
     let refusal = four_eyes("").refusal();
-    for told in [
+    for expected in [
         "access.cedar:2:1: `four-eyes` wants 2 of dba, but only one who could approve is in group `dba`",
         "access.cedar:2:1: `four-eyes` wants 1 of leads, but nobody who could approve is in group `leads`",
         "ask fewer of them",
     ] {
-        assert!(refusal.contains(told), "{told}\n{refusal}");
+        assert!(refusal.contains(expected), "{expected}\n{refusal}");
     }
     let twice = "[people.erin]\ngroups = [\"dba\", \"leads\"]\n[people.dave]\ngroups = [\"dba\"]\n";
     assert!(four_eyes(twice).inventory(&[]).is_ok(), "erin leads, bob and dave are two more");

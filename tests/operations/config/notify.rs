@@ -1,4 +1,4 @@
-//! Channels: what is wrong with one is told in its place, and its secrets never are.
+//! Channels: a fault is reported at its place, and no secret is shown.
 
 use control::{Reach, Topic};
 
@@ -48,8 +48,8 @@ fn set(text: &str) -> Set {
 #[case("[people.alice]\nemail = \"alice\"\n", "`alice` is not an e-mail address")]
 fn a_fault_of_a_channel_is_told_in_its_place(#[case] text: &str, #[case] message: &str) {
     let faults = parse(&format!("{LEAST}{text}")).unwrap_err();
-    let told = told(&faults).join("\n");
-    assert!(told.contains(message), "{told}");
+    let text = messages(&faults).join("\n");
+    assert!(text.contains(message), "{text}");
 }
 
 #[test]

@@ -207,7 +207,7 @@ fn paths_are_read_from_the_folder_of_the_file() {
 fn every_fault_is_told_with_its_place(#[case] text: &str, #[case] expected: &[&str]) {
     let expected: Vec<String> =
         expected.iter().map(|line| format!("postern.toml:{line}")).collect();
-    assert_eq!(told(&parse(text).unwrap_err()), expected);
+    assert_eq!(messages(&parse(text).unwrap_err()), expected);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_fault_shows_the_line_and_what_to_do() {
     let expected = "postern.toml:4:3: unknown key `adress` in [targets.orders]\n\
                     \x20 4 |   adress = \"db.internal\"\n\
                     \x20   |   ^^^^^^\n\
-                    \x20 to mend it: did you mean `address`?";
+                    \x20 to fix it: did you mean `address`?";
     assert!(faults.contains(expected), "{faults}");
 }
 
@@ -234,7 +234,7 @@ fn a_password_in_the_file_is_refused_and_not_repeated() {
 fn broken_syntax_is_told_with_all_its_places() {
     let text = "[gateway]\nhost = gate\n[api\nlisten = 1\nlisten = 2\n";
     let faults = parse(text).unwrap_err();
-    let lines: Vec<String> = told(&faults);
+    let lines: Vec<String> = messages(&faults);
     assert!(lines.len() >= 2, "{lines:?}");
     assert!(lines[0].starts_with("postern.toml:2:8: "), "{lines:?}");
     assert!(lines[1].starts_with("postern.toml:3:"), "{lines:?}");
@@ -252,7 +252,7 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn what_a_reload_does_not_change_is_told() {
+fn what_a_reload_does_not_change_is_named() {
     let old = parsed(&format!("{LEAST}{TARGET}"));
     let moved = format!("\n# a comment moves every line\n{LEAST}{TARGET}[people.alice]\n");
     assert!(old.needs_restart(&parsed(&moved)).is_empty());
@@ -301,7 +301,7 @@ fn a_key_is_one_persons() {
             "{LEAST}[people.alice]\nssh_keys = [\"{key} alice@laptop\"]\n\
              [people.bob]\nssh_keys = [\"{bobs}\"]\n"
         );
-        let faults = told(&parse(&text).unwrap_err());
+        let faults = messages(&parse(&text).unwrap_err());
         assert!(faults.iter().any(|fault| fault.contains(why)), "{faults:?}");
     }
 }

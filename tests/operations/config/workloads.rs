@@ -39,13 +39,13 @@ fn a_workload_is_a_principal_with_a_certificate_of_minutes() {
     ]
 )]
 fn every_fault_of_a_workload_is_told(#[case] text: &str, #[case] expected: &[&str]) {
-    let told = told(&parse(&format!("{LEAST}{text}")).unwrap_err());
-    let mut told: Vec<&str> =
-        told.iter().filter_map(|line| line.strip_prefix("postern.toml:")).collect();
+    let lines = messages(&parse(&format!("{LEAST}{text}")).unwrap_err());
+    let mut lines: Vec<&str> =
+        lines.iter().filter_map(|line| line.strip_prefix("postern.toml:")).collect();
     let mut expected = expected.to_vec();
-    told.sort_unstable();
+    lines.sort_unstable();
     expected.sort_unstable();
-    assert_eq!(told, expected);
+    assert_eq!(lines, expected);
 }
 
 #[test]
@@ -57,6 +57,6 @@ fn a_workload_is_never_called_like_a_person_or_like_somebody_of_an_issuer() {
     ] {
         let text = format!("{LEAST}[people.alice]\n[workloads.{name}]\n{GITHUB}");
         let faults = parse(&text).unwrap_err();
-        assert!(told(&faults)[0].contains(why), "{faults}");
+        assert!(messages(&faults)[0].contains(why), "{faults}");
     }
 }

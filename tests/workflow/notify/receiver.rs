@@ -86,8 +86,8 @@ async fn serve(mut stream: TcpStream, arrive: mpsc::Sender<Delivery>) -> Option<
     let (answer, answered) = oneshot::channel();
     arrive.send(Delivery { method, headers, body, answer }).await.ok()?;
     let status = answered.await.ok()?;
-    let said = format!("HTTP/1.1 {status} so\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-    stream.write_all(said.as_bytes()).await.ok()
+    let output = format!("HTTP/1.1 {status} so\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    stream.write_all(output.as_bytes()).await.ok()
 }
 
 /// A mail server of its own process; each mail is a value.
@@ -113,11 +113,11 @@ impl MailServer {
             .stdout(Stdio::piped())
             .spawn()
             .expect("`make test` installs the mail server");
-        let (told, mut lines) = mpsc::channel(100);
-        let said = BufReader::new(child.stdout.take().unwrap());
+        let (sender, mut lines) = mpsc::channel(100);
+        let head = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
-            for line in said.lines().map_while(Result::ok) {
-                if told.blocking_send(serde_json::from_str(&line).unwrap()).is_err() {
+            for line in head.lines().map_while(Result::ok) {
+                if sender.blocking_send(serde_json::from_str(&line).unwrap()).is_err() {
                     return;
                 }
             }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use policies::{
-    Facts, Request, RequestState, Resource, Risk, StepUp, Terms, Timestamp, Ttl, Unsaid,
+    Facts, MissingInput, Request, RequestState, Resource, Risk, StepUp, Terms, Timestamp, Ttl,
 };
 use serde_json::json;
 use sqlx::SqliteConnection;
@@ -102,14 +102,16 @@ impl Access {
         &self,
         asker: &Asker,
         requested: &AccessRequestInput,
-    ) -> Result<Option<Unsaid>, ControlError> {
+    ) -> Result<Option<MissingInput>, ControlError> {
         self.look_up(requested.ticket.as_ref()).await?;
         let case = self.case(asker, requested).await?;
         if !matches!(case.standing, Standing::Unproved(false)) {
             return Ok(None);
         }
         let terms = case.terms(asker, &case.facts);
-        Ok(terms.and_then(|terms| terms.said(requested.ticket.as_ref(), &requested.reason).err()))
+        Ok(terms.and_then(|terms| {
+            terms.check_input(requested.ticket.as_ref(), &requested.reason).err()
+        }))
     }
 
     /// The same of a waiting connection, for the one who reads its code.
@@ -117,7 +119,7 @@ impl Access {
         &self,
         actor: &Actor,
         view: &HoldView,
-    ) -> Result<Option<Unsaid>, ControlError> {
+    ) -> Result<Option<MissingInput>, ControlError> {
         let requested = AccessRequestInput {
             ttl: view.ttl,
             reason: view.reason.clone(),

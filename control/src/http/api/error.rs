@@ -276,7 +276,7 @@ fn refused(rejection: &Rejection) -> Kind {
         | Rejection::Locked(_)
         | Rejection::Rules(_)
         | Rejection::NobodyThere => Kind::Forbidden,
-        Rejection::Unsaid(_) => Kind::Invalid,
+        Rejection::MissingInput(_) => Kind::Invalid,
     }
 }
 

@@ -92,7 +92,7 @@ fn takes(login: &LoginView) -> String {
     let (needs, limit) = match &login.verdict {
         Verdict::Denied(why) => return format!("not for you: {why}"),
         Verdict::Free { limit } => (None, limit),
-        Verdict::Approval { needs, limit } => (Some(needs.told().join(", ")), limit),
+        Verdict::Approval { needs, limit } => (Some(needs.lines().join(", ")), limit),
     };
     let parts = [
         Some(needs.map_or_else(|| "nobody is asked".to_owned(), |needs| format!("takes {needs}"))),
@@ -119,7 +119,7 @@ pub(super) fn edit_form(view: &RequestView, csrf_token: &str) -> Markup {
         .text(&request.id)
         .raw("/edit\">")
         .piece(&hidden("csrf_token", csrf_token))
-        .piece(&words::all(&draft, &request.terms.words()))
+        .piece(&words::all(&draft, &request.terms.required_input()))
         .raw("<button>Change it</button></form></details>")
 }
 
@@ -162,7 +162,7 @@ async fn asked(api: &Api, visitor: &Visitor, fields: &Fields) -> Result<Asked, P
     };
     api.control.access.ask(&visitor.actor, requested).await.map_err(|error| {
         // The fields are before them: they needn't read how else it can be said.
-        if let ControlError::Refused(Refusal::Rejected(Rejection::Unsaid(unsaid))) = &error {
+        if let ControlError::Refused(Refusal::Rejected(Rejection::MissingInput(unsaid))) = &error {
             return Problem::new(Kind::Invalid, unsaid.wanted());
         }
         error.into()

@@ -6,7 +6,7 @@
 //! differs, and why a confirmation carries the digest of what was on the page.
 
 use axum::extract::State;
-use policies::{Digest, Purpose, Unsaid, Words};
+use policies::{Digest, MissingInput, Purpose, RequiredInput};
 
 use super::ask::optional;
 use super::challenge_form::Form;
@@ -109,7 +109,7 @@ async fn reading(
 }
 
 /// Why it doesn't go on yet; what was said and isn't enough, too.
-fn wanted(view: &HoldView, unsaid: &Unsaid) -> Markup {
+fn wanted(view: &HoldView, unsaid: &MissingInput) -> Markup {
     let said = !view.reason.is_empty() || view.ticket.is_some();
     let notice = Markup::new().raw("<p class=\"warn\" role=\"alert\">");
     let notice = match said {
@@ -120,7 +120,7 @@ fn wanted(view: &HoldView, unsaid: &Unsaid) -> Markup {
 }
 
 /// The form by which somebody says what their connection is for.
-fn saying(view: &HoldView, fields: &Markup, words: &Words) -> Markup {
+fn saying(view: &HoldView, fields: &Markup, words: &RequiredInput) -> Markup {
     let ticket = view.ticket.as_ref().map(ToString::to_string).unwrap_or_default();
     Markup::new()
         .raw("<form class=\"card\" method=\"post\" action=\"/c/")

@@ -137,7 +137,7 @@ pub(super) fn described(view: &RequestView, now: Timestamp) -> Markup {
 /// Who has to say yes, who has, and who may stand in by now.
 fn takes(view: &RequestView) -> String {
     let request = &view.request;
-    let needs = request.terms.approvals.told().join(", ");
+    let needs = request.terms.approvals.lines().join(", ");
     let said: Vec<&str> = request.state.approvals().iter().map(|yes| yes.by.as_str()).collect();
     let said =
         if said.is_empty() { String::new() } else { format!("; yes from {}", said.join(", ")) };

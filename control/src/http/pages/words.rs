@@ -1,7 +1,7 @@
 //! Fields for what somebody asks with. Where the rules want to know something, the field says so before
 //! the form is sent; whether it is right is for the server to say.
 
-use policies::Words;
+use policies::RequiredInput;
 
 use super::markup::Markup;
 
@@ -17,7 +17,7 @@ pub(super) struct Draft {
 }
 
 /// All that is said besides what is asked for.
-pub(super) fn all(draft: &Draft, words: &Words) -> Markup {
+pub(super) fn all(draft: &Draft, words: &RequiredInput) -> Markup {
     plain("For how long", "span", "1h", 20, &draft.span)
         .piece(&reason(&draft.reason, words))
         .piece(&ticket(&draft.ticket, words))
@@ -31,7 +31,7 @@ pub(super) fn all(draft: &Draft, words: &Words) -> Markup {
 }
 
 /// Why.
-pub(super) fn reason(filled: &str, words: &Words) -> Markup {
+pub(super) fn reason(filled: &str, words: &RequiredInput) -> Markup {
     let label = Markup::new().raw("<label class=\"wide\">Why");
     let field = match words.reason {
         Some(least) => label
@@ -46,7 +46,7 @@ pub(super) fn reason(filled: &str, words: &Words) -> Markup {
 }
 
 /// The ticket that it is for.
-pub(super) fn ticket(filled: &str, words: &Words) -> Markup {
+pub(super) fn ticket(filled: &str, words: &RequiredInput) -> Markup {
     let label = Markup::new().raw("<label>Ticket");
     let field = match words.ticket() {
         Some(pattern) => label

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use dashmap::{DashMap, Entry};
-use policies::{DeviceId, Knock, LeaseKey, Method, PrincipalId};
+use policies::{AdmissionQuery, DeviceId, LeaseKey, Method, PrincipalId};
 use tokio::time::Instant;
 
 use super::begun::Begun;
@@ -50,8 +50,8 @@ impl ProofKey {
     }
 
     /// The same as a connection to this would show it.
-    pub(super) fn knock<'a>(&'a self, key: &'a LeaseKey) -> Knock<'a> {
-        Knock { key, device: self.device.as_ref(), credential: Some(&self.evidence) }
+    pub(super) fn query<'a>(&'a self, key: &'a LeaseKey) -> AdmissionQuery<'a> {
+        AdmissionQuery { key, device: self.device.as_ref(), credential: Some(&self.evidence) }
     }
 }
 

@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering;
 
-use policies::{Denial, Knock, Partition, Term};
+use policies::{AdmissionQuery, Denial, Partition, Term};
 use tokio::sync::mpsc::Sender;
 use tonic::Status;
 use v1::feed_event::Event;
@@ -54,7 +54,10 @@ async fn reached_exactly(rig: &Rig, revision: u64) {
 
 fn admit(rig: &Rig) -> Result<(), Denial> {
     let key = key("alice", "app@orders/shop");
-    rig.plane.leases.admit(&Knock { key: &key, device: None, credential: None }).map(|_| ())
+    rig.plane
+        .leases
+        .admit(&AdmissionQuery { key: &key, device: None, credential: None })
+        .map(|_| ())
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ fn leases(list: Vec<Lease>) -> Leases {
 
 fn admit(leases: &Leases) -> Result<Pass, Denial> {
     let key = key("alice", "app@orders/shop");
-    leases.admit(&Knock { key: &key, device: None, credential: None })
+    leases.admit(&AdmissionQuery { key: &key, device: None, credential: None })
 }
 
 fn active(grant: &str) -> Lease {
@@ -180,7 +180,8 @@ async fn a_lease_lets_in_who_and_what_it_is_for_to_the_byte(
 ) {
     let leases = leases(vec![active("gr-1")]);
     let key = key(who, what);
-    let decision = leases.admit(&Knock { key: &key, device: None, credential: None }).map(|_| ());
+    let decision =
+        leases.admit(&AdmissionQuery { key: &key, device: None, credential: None }).map(|_| ());
     assert_eq!(decision, if is_let_in { Ok(()) } else { Err(Denial::NoGrant) });
 }
 
@@ -327,7 +328,7 @@ proptest! {
                     (matches!(lease.term, Term::Until(_)), lease.term.deadline())
                 };
                 let best = of_person.max_by_key(rank);
-                let pass = leases.admit(&Knock { key: &key, device: None, credential: None }).ok();
+                let pass = leases.admit(&AdmissionQuery { key: &key, device: None, credential: None }).ok();
                 prop_assert_eq!(
                     pass.as_ref().map(|pass| pass.admission.term()),
                     best.map(|lease| lease.term)

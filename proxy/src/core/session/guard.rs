@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 
-use policies::{Authn, End, Knock, Partition};
+use policies::{AdmissionQuery, Authn, End, Partition};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -50,12 +50,12 @@ impl Guard {
             let _ = self.heard.set(over.at);
             return Some(over.end.clone());
         }
-        let knock = Knock {
+        let query = AdmissionQuery {
             key: self.pass.admission.key(),
             device: self.authn.device.as_ref(),
             credential: Some(&self.authn.evidence),
         };
-        if let Some((end, since)) = self.leases.lock_on(&knock, now) {
+        if let Some((end, since)) = self.leases.lock_on(&query, now) {
             let _ = self.heard.set(since);
             return Some(end);
         }

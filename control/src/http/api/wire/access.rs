@@ -122,7 +122,7 @@ impl From<&RequestView> for AccessRequest {
             state: request.state.word(),
             prove_at: view.prove_at.clone(),
             step_up: request.terms.step_up.map(|within| within.to_string()),
-            needs: request.terms.approvals.told(),
+            needs: request.terms.approvals.lines(),
             turn: request.turn().iter().map(ToString::to_string).collect(),
             missing: view.missing,
             escalated: request

@@ -61,7 +61,7 @@ impl From<&LoginView> for TargetLogin {
     fn from(view: &LoginView) -> Self {
         let (verdict, needs, limit, why) = match &view.verdict {
             Verdict::Free { limit } => ("free", Vec::new(), *limit, None),
-            Verdict::Approval { needs, limit } => ("approval", needs.told(), *limit, None),
+            Verdict::Approval { needs, limit } => ("approval", needs.lines(), *limit, None),
             Verdict::Denied(why) => ("denied", Vec::new(), None, Some(why.to_string())),
         };
         Self {

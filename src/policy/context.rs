@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use policies::{Calendar, Local, Timestamp, World};
+use policies::{Calendar, Directory, Local, Timestamp};
 
 use crate::config::{Config, DEFAULT_PATH, Faults};
 
 /// The name that a configuration has where nobody says.
 const NAME: &str = "postern.toml";
 
-/// Who and what there is, and what time it is there.
+/// What rules are evaluated with: who and what there is, and the organisation's clock.
 #[derive(Debug)]
-pub struct Scene {
+pub struct PolicyContext {
     /// People and targets.
-    pub world: World,
+    pub directory: Directory,
     /// The organisation's clock.
     pub calendar: Calendar,
     /// The folder of the rules, as the configuration names it.
@@ -24,21 +24,21 @@ pub struct Scene {
     pub file: Option<PathBuf>,
 }
 
-impl Scene {
+impl PolicyContext {
     /// What a configuration says. Nothing that it names is read.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        let world = config.world();
+        let directory = config.directory();
         let (policies, file) = (Some(config.policies.value.clone()), Some(config.file.clone()));
         let calendar = config.organisation.calendar.clone();
-        Self { world, calendar, policies, file }
+        Self { directory, calendar, policies, file }
     }
 
     /// Nobody and nothing, where there is no configuration.
     #[must_use]
     pub fn empty() -> Self {
-        let world = World { any_group: true, ..World::default() };
-        Self { world, calendar: Calendar::default(), policies: None, file: None }
+        let directory = Directory { any_group: true, ..Directory::default() };
+        Self { directory, calendar: Calendar::default(), policies: None, file: None }
     }
 
     /// Reads the configuration that is named or, where none is, the one that stands beside a folder

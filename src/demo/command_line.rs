@@ -1,4 +1,4 @@
-//! The child processes of the story: the real psql, and this program as its people use it.
+//! The child processes of the steps: the real psql, and this program as its people use it.
 //!
 //! Their output is printed as it comes, and read line by line, so that a step waits for what it
 //! wants to see and for nothing else.
@@ -13,16 +13,16 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::DemoError;
-use super::scene::Scene;
+use super::sandbox::Sandbox;
 use crate::client::Home;
 use crate::terminal::{self, Paint, plain, plain_lines};
 
 /// The longest that a step may take; none needs a tenth of it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is run, and how it is shown.
 #[derive(Debug)]
-pub(super) struct Play {
+pub(super) struct CommandLine {
     shown: String,
     command: Command,
 }
@@ -33,7 +33,8 @@ pub(super) struct Running {
     child: Child,
     errors: Lines<BufReader<ChildStderr>>,
     output: JoinHandle<std::io::Result<String>>,
-    told: String,
+    /// What it wrote to standard error so far.
+    messages: String,
 }
 
 /// What a child process left.
@@ -47,23 +48,23 @@ pub(super) struct Ended {
     pub(super) errors: String,
 }
 
-impl Play {
+impl CommandLine {
     /// psql as somebody, or as nobody yet, with these options of ours, running one statement.
-    pub(super) fn psql(scene: &Scene, who: Option<&Home>, connection: &str, sql: &str) -> Self {
-        let mut command = Command::new(&scene.psql);
+    pub(super) fn psql(sandbox: &Sandbox, who: Option<&Home>, connection: &str, sql: &str) -> Self {
+        let mut command = Command::new(&sandbox.psql);
         command.env_clear();
         for name in ["PATH", "TMPDIR"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
         // No settings of whoever runs the demo play a part.
-        command.env("HOME", scene.folder()).env("LC_ALL", "C.UTF-8");
+        command.env("HOME", sandbox.folder()).env("LC_ALL", "C.UTF-8");
         let (name, connection) = match who {
             Some(home) => {
                 command.env("PGSERVICEFILE", home.services());
                 (name(home), format!("service=orders {connection}"))
             }
             None => {
-                let (port, authority) = (scene.postgres.port(), scene.alice.authority());
+                let (port, authority) = (sandbox.postgres.port(), sandbox.alice.authority());
                 let verified = format!("sslmode=verify-full sslrootcert={}", authority.display());
                 command.env("PGHOST", "localhost").env("PGPORT", port.to_string());
                 ("somebody".into(), format!("dbname=orders {verified} {connection}"))
@@ -81,13 +82,13 @@ impl Play {
     }
 
     /// `ssh` or `sftp` as Alice, who has a block of `postern ssh-config`.
-    pub(super) fn ssh(scene: &Scene, program: &str, arguments: &[&str]) -> Self {
+    pub(super) fn ssh(sandbox: &Sandbox, program: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program);
         command.env_clear().envs(std::env::var_os("PATH").map(|value| ("PATH", value)));
-        command.env("HOME", scene.folder()).env("LC_ALL", "C.UTF-8");
-        command.current_dir(scene.folder()).arg("-F").arg(&scene.ssh_config).args(arguments);
+        command.env("HOME", sandbox.folder()).env("LC_ALL", "C.UTF-8");
+        command.current_dir(sandbox.folder()).arg("-F").arg(&sandbox.ssh_config).args(arguments);
         let shown = arguments.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
-        Self { shown: format!("{}$ {program} {shown}", name(&scene.alice)), command }
+        Self { shown: format!("{}$ {program} {shown}", name(&sandbox.alice)), command }
     }
 
     /// This program as somebody.
@@ -112,7 +113,7 @@ impl Play {
             output.read_to_string(&mut text).await.map(|_| text)
         });
         let errors = BufReader::new(errors).lines();
-        Ok(Running { child, errors, output, told: String::new() })
+        Ok(Running { child, errors, output, messages: String::new() })
     }
 
     /// Runs it to its end.
@@ -122,7 +123,7 @@ impl Play {
 
     /// Runs it to its end without a word.
     pub(super) async fn quietly(mut self) -> Result<String, DemoError> {
-        let output = timeout(PATIENCE, self.command.kill_on_drop(true).output()).await;
+        let output = timeout(TIMEOUT, self.command.kill_on_drop(true).output()).await;
         let output = output.map_err(|_| late(&self.shown))?;
         let output = output.map_err(DemoError::io(format!("run `{}`", self.shown)))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -140,13 +141,13 @@ impl Running {
             }
             Ok(None)
         };
-        match timeout(PATIENCE, wait).await {
+        match timeout(TIMEOUT, wait).await {
             Ok(Ok(Some(rest))) => Ok(rest),
             Ok(Err(error)) => Err(error),
-            Ok(Ok(None)) | Err(_) => Err(DemoError::Story {
+            Ok(Ok(None)) | Err(_) => Err(DemoError::Step {
                 step: step.into(),
                 expected: format!("a line with {wanted:?}"),
-                came: format!("{:?}", self.told),
+                came: format!("{:?}", self.messages),
             }),
         }
     }
@@ -160,10 +161,10 @@ impl Running {
             let status = self.child.wait().await.map_err(DemoError::io("wait for a program"))?;
             Ok::<_, DemoError>((output, status.code()))
         };
-        let (output, code) = timeout(PATIENCE, wait).await.map_err(|_| late(&self.told))??;
+        let (output, code) = timeout(TIMEOUT, wait).await.map_err(|_| late(&self.messages))??;
         let paint = Paint::for_stdout();
         output.lines().for_each(|line| say(&format!("  {}", paint.dim(&plain_lines(line)))));
-        Ok(Ended { code, output, errors: self.told })
+        Ok(Ended { code, output, errors: self.messages })
     }
 
     async fn line(&mut self) -> Result<Option<String>, DemoError> {
@@ -171,8 +172,8 @@ impl Running {
         let line = line.map_err(DemoError::io("read what a program said"))?;
         if let Some(line) = &line {
             say(&format!("  {}", Paint::for_stdout().dim(&plain(line))));
-            self.told += line;
-            self.told.push('\n');
+            self.messages += line;
+            self.messages.push('\n');
         }
         Ok(line)
     }
@@ -188,9 +189,9 @@ fn name(home: &Home) -> String {
 }
 
 fn late(what: &str) -> DemoError {
-    DemoError::Story {
+    DemoError::Step {
         step: "a program ends".into(),
-        expected: format!("within {} s", PATIENCE.as_secs()),
+        expected: format!("within {} s", TIMEOUT.as_secs()),
         came: format!("it still runs: {what:?}"),
     }
 }

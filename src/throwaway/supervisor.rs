@@ -12,13 +12,13 @@ use super::{END_POLLS, Error, POLL, START_POLLS, programs};
 /// A running supervisor, which ends its server and removes the folder when this value is dropped or its
 /// process dies.
 #[derive(Debug)]
-pub(super) struct Leash {
-    supervisor: Child,
+pub(super) struct Supervisor {
+    process: Child,
     /// The end of this pipe is the supervisor's order to stop.
     pipe: Option<ChildStdin>,
 }
 
-impl Leash {
+impl Supervisor {
     /// Starts a supervisor in a process group of its own, so that a Ctrl-C at the terminal reaches only us.
     pub(super) fn start(
         script: &str,
@@ -44,7 +44,7 @@ impl Leash {
         }
         let mut supervisor = command.spawn().map_err(Error::io("start the supervisor"))?;
         let pipe = supervisor.stdin.take();
-        Ok(Self { supervisor, pipe })
+        Ok(Self { process: supervisor, pipe })
     }
 
     /// Waits until the server `is_ready`; the error is made of what the supervisor said at its end.
@@ -66,20 +66,20 @@ impl Leash {
     }
 
     fn has_ended(&mut self) -> bool {
-        !matches!(self.supervisor.try_wait(), Ok(None))
+        !matches!(self.process.try_wait(), Ok(None))
     }
 
     /// What the supervisor said at its end: the tail of the server's log, whose file is gone by then.
     fn last_words(&mut self) -> String {
         let mut words = String::new();
-        match self.supervisor.stderr.take().map(|mut stderr| stderr.read_to_string(&mut words)) {
+        match self.process.stderr.take().map(|mut stderr| stderr.read_to_string(&mut words)) {
             Some(Ok(_)) | None => words.trim().to_owned(),
             Some(Err(error)) => format!("(its log could not be read: {error})"),
         }
     }
 }
 
-impl Drop for Leash {
+impl Drop for Supervisor {
     fn drop(&mut self) {
         drop(self.pipe.take());
         for _ in 0..END_POLLS {
@@ -89,7 +89,7 @@ impl Drop for Leash {
             thread::sleep(POLL);
         }
         // The supervisor kills a server that does not stop; if it hangs itself, it must not hang us.
-        drop(self.supervisor.kill());
-        drop(self.supervisor.wait());
+        drop(self.process.kill());
+        drop(self.process.wait());
     }
 }

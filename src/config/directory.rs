@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use certs::UpstreamMode;
-use policies::{Credential, Member, Principal, PrincipalId, Target, UpstreamTls, World};
+use policies::{Credential, Directory, Member, Principal, PrincipalId, Target, UpstreamTls};
 
 use super::{Config, Person, Secret};
 
 impl Config {
     /// The people and targets that rules are asked about. Nothing that is named here is read.
     #[must_use]
-    pub fn world(&self) -> World {
+    pub fn directory(&self) -> Directory {
         let people = self.people.iter().map(|(id, person)| member(id, person, false));
         let programs = self.workloads.iter();
         let programs = programs.map(|(id, workload)| member(id, &workload.person, true));
@@ -24,7 +24,7 @@ impl Config {
             mapped.flat_map(|groups| groups.values().cloned()).chain(rosters).collect();
         let any_group = issuers.clone().any(|issuer| issuer.groups.is_none());
         let stand_ins = self.workflow.escalate_to.clone();
-        World { people, targets, elsewhere, any_group, stand_ins }
+        Directory { people, targets, elsewhere, any_group, stand_ins }
     }
 }
 

@@ -1,6 +1,6 @@
-//! The scene: a throwaway Postgres with a small shop and a throwaway sshd, a gateway in front of both,
+//! The sandbox of a demo: a throwaway Postgres with a small shop and a throwaway sshd, a gateway in front of both,
 //! and two people who are signed in. Everything but the two servers is in one folder, which goes when
-//! the scene does.
+//! the sandbox does.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 use super::DemoError;
-use super::player::Play;
+use super::command_line::CommandLine;
 use crate::client::{self, Home, Offer};
 use crate::config::Config;
 use crate::throwaway::{Cluster, Options, SshOptions, Sshd};
@@ -25,11 +25,11 @@ const POLICY: &str = include_str!("policy.cedar");
 const SHOP: &str = include_str!("shop.sql");
 const REPORTING: &str = include_str!("reporting.sql");
 const LOGINS: [&str; 2] = ["app_ro", "app_rw"];
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything that stands while a demo runs.
 #[derive(Debug)]
-pub(super) struct Scene {
+pub(super) struct Sandbox {
     pub(super) gateway: Gateway,
     pub(super) postgres: SocketAddr,
     /// An engineer.
@@ -50,9 +50,9 @@ struct Servers {
     sshd: Sshd,
 }
 
-impl Scene {
-    /// Sets everything up.
-    pub(super) async fn set() -> Result<Self, DemoError> {
+impl Sandbox {
+    /// Starts everything.
+    pub(super) async fn start() -> Result<Self, DemoError> {
         let laid = spawn_blocking(lay_out).await.map_err(|_| DemoError::Broken)?;
         let (folder, servers, config) = laid?;
         let gateway = Gateway::start(&config).await?;
@@ -61,7 +61,7 @@ impl Scene {
         let bob = sign_in(&gateway, folder.path(), "bob").await?;
         let psql = servers.cluster.program("psql");
         let ssh_config = alice.folder().join("ssh_config");
-        let block = Play::postern(&alice, &["ssh-config"])?.quietly().await?;
+        let block = CommandLine::postern(&alice, &["ssh-config"])?.quietly().await?;
         fs::write(&ssh_config, block).map_err(DemoError::io("write alice's ssh_config"))?;
         Ok(Self { gateway, postgres, alice, bob, psql, ssh_config, servers, folder })
     }
@@ -78,9 +78,9 @@ impl Scene {
     }
 
     /// Takes everything down.
-    pub(super) async fn strike(self) {
+    pub(super) async fn remove(self) {
         let Self { gateway, servers, folder, .. } = self;
-        gateway.shutdown(PATIENCE).await;
+        gateway.shutdown(TIMEOUT).await;
         let removing = spawn_blocking(move || {
             servers.cluster.stop();
             servers.sshd.stop();

@@ -12,7 +12,7 @@ pub(super) fn is_free(terms: &Terms) -> bool {
 
 /// What it takes on one line: `2 of dba must approve, 1h at most`.
 #[must_use]
-pub fn told(terms: &Terms) -> String {
+pub fn summary(terms: &Terms) -> String {
     let takes = takes(terms).join(", ");
     if !terms.approvals.is_empty() {
         takes
@@ -42,12 +42,12 @@ fn parts(obligations: &Obligations) -> Vec<String> {
         obligations;
     let approvals = Some(approvals).filter(|approvals| !approvals.is_empty());
     let approvals = approvals.map(|approvals| format!("{approvals} must approve"));
-    let step_up = step_up.map(|within| format!("a touch of the last {within}"));
+    let step_up = step_up.map(|within| format!("a step-up within the last {within}"));
     let tickets = tickets.iter().map(|pattern| format!("a ticket like `{pattern}`"));
     let reason = reason.map(|most| format!("a reason of at least {most} characters"));
     let claim = claim_within.map(|within| format!("first used within {within}"));
     let record = record.iter().map(|what| what.describe().to_owned());
     let limit = limit.map(|limit| format!("{limit} at most"));
-    let said = approvals.into_iter().chain(step_up).chain(tickets).chain(reason);
-    said.chain(claim).chain(record).chain(limit).collect()
+    let required = approvals.into_iter().chain(step_up).chain(tickets).chain(reason);
+    required.chain(claim).chain(record).chain(limit).collect()
 }

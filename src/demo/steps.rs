@@ -1,39 +1,40 @@
-//! The story, step by step, each step checked: refused, asked, approved, rows, recorded, expired in
+//! The steps of the demo, each of them checked: refused, asked, approved, rows, recorded, expired in
 //! the middle of a statement, refused again; and then a host: a command, a file, both recorded, cut.
 
 use serde_json::Value;
 
 use super::DemoError;
-use super::player::{Ended, Play, say};
-use super::scene::Scene;
+use super::command_line::{CommandLine, Ended, say};
+use super::sandbox::Sandbox;
 use crate::terminal::Paint;
 
 const ROWS: &str = "select name, price from items order by id limit 3";
 const SLEEP: &str = "select pg_sleep(60)";
 const HOST: &str = "deploy@web-1.postern";
 
-/// Plays it all.
+/// Runs them all.
 ///
 /// # Errors
-/// The first step that isn't as told.
-pub(super) async fn play(scene: &Scene) -> Result<(), DemoError> {
-    refused(scene, "Without a grant nobody gets through").await?;
-    asked_and_approved(scene).await?;
-    recorded(scene).await?;
-    given_back(scene).await?;
-    expired(scene).await?;
-    refused(scene, "After that it is closed again").await?;
-    commanded(scene).await?;
-    fetched(scene).await?;
-    cut_off(scene).await?;
-    say(&Paint::for_stdout().good("\nEverything went as told."));
+/// The first step that failed.
+pub(super) async fn run(sandbox: &Sandbox) -> Result<(), DemoError> {
+    refused(sandbox, "Without a grant nobody gets through").await?;
+    asked_and_approved(sandbox).await?;
+    recorded(sandbox).await?;
+    given_back(sandbox).await?;
+    expired(sandbox).await?;
+    refused(sandbox, "After that it is closed again").await?;
+    commanded(sandbox).await?;
+    fetched(sandbox).await?;
+    cut_off(sandbox).await?;
+    say(&Paint::for_stdout().good("\nAll steps passed."));
     Ok(())
 }
 
 /// A program that nobody types into gets its refusal at once.
-async fn refused(scene: &Scene, title: &str) -> Result<(), DemoError> {
+async fn refused(sandbox: &Sandbox, title: &str) -> Result<(), DemoError> {
     let step = begin(title);
-    let psql = Play::psql(scene, Some(&scene.alice), "user=app_rw", "select 1").unattended();
+    let psql =
+        CommandLine::psql(sandbox, Some(&sandbox.alice), "user=app_rw", "select 1").unattended();
     let ended = psql.run().await?;
     step.code(&ended, 2)?;
     step.holds("a refusal", &ended.errors, "FATAL:")?;
@@ -44,12 +45,13 @@ async fn refused(scene: &Scene, title: &str) -> Result<(), DemoError> {
 }
 
 /// Opening the connection is the request: it waits for its person, and then for an approver.
-async fn asked_and_approved(scene: &Scene) -> Result<(), DemoError> {
+async fn asked_and_approved(sandbox: &Sandbox) -> Result<(), DemoError> {
     let step = begin("Opening the connection is the request");
-    let mut psql = Play::psql(scene, None, "user=app_rw", ROWS).start()?;
+    let mut psql = CommandLine::psql(sandbox, None, "user=app_rw", ROWS).start()?;
     let code = psql.hears(&step.title, "confirm code ").await?;
     let code = first_word(&code);
-    let confirmed = Play::postern(&scene.alice, &["confirm", code, "--yes"])?.run().await?;
+    let confirmed =
+        CommandLine::postern(&sandbox.alice, &["confirm", code, "--yes"])?.run().await?;
     step.code(&confirmed, 0)?;
     step.holds("what Alice confirms", &confirmed.errors, "app_rw@orders/shop")?;
     psql.hears(&step.title, "confirmed by ").await?;
@@ -57,7 +59,8 @@ async fn asked_and_approved(scene: &Scene) -> Result<(), DemoError> {
     let request = format!("rq-{}", first_word(&request));
     step.passed("the connection waits");
 
-    let approved = Play::postern(&scene.bob, &["approve", &request, "--yes"])?.run().await?;
+    let approved =
+        CommandLine::postern(&sandbox.bob, &["approve", &request, "--yes"])?.run().await?;
     step.code(&approved, 0)?;
     step.holds("what Bob approves", &approved.errors, "app_rw@orders/shop")?;
     psql.hears(&step.title, "approved by ").await?;
@@ -70,9 +73,9 @@ async fn asked_and_approved(scene: &Scene) -> Result<(), DemoError> {
     Ok(())
 }
 
-async fn recorded(scene: &Scene) -> Result<(), DemoError> {
+async fn recorded(sandbox: &Sandbox) -> Result<(), DemoError> {
     let step = begin("What was done is in the recording");
-    let replayed = newest(scene, &step).await?;
+    let replayed = newest(sandbox, &step).await?;
     for wanted in [ROWS, "SELECT 3: 3 rows", "Alice (alice) as app_rw@orders/shop"] {
         step.holds("the statement and who ran it", &replayed, wanted)?;
     }
@@ -80,22 +83,23 @@ async fn recorded(scene: &Scene) -> Result<(), DemoError> {
     Ok(())
 }
 
-async fn given_back(scene: &Scene) -> Result<(), DemoError> {
+async fn given_back(sandbox: &Sandbox) -> Result<(), DemoError> {
     let step = begin("Alice gives the grant back");
-    let done = Play::postern(&scene.alice, &["done"])?.run().await?;
+    let done = CommandLine::postern(&sandbox.alice, &["done"])?.run().await?;
     step.code(&done, 0)?;
     step.passed("nothing is left open");
     Ok(())
 }
 
 /// The clock of a grant starts at its first use, and ends it in the middle of a statement.
-async fn expired(scene: &Scene) -> Result<(), DemoError> {
+async fn expired(sandbox: &Sandbox) -> Result<(), DemoError> {
     let step = begin("A grant ends in the middle of a statement");
-    let wish = "user=app_rw options='-c postern.for=2s'";
-    let mut psql = Play::psql(scene, Some(&scene.alice), wish, SLEEP).start()?;
+    let options = "user=app_rw options='-c postern.for=2s'";
+    let mut psql = CommandLine::psql(sandbox, Some(&sandbox.alice), options, SLEEP).start()?;
     let request = psql.hears(&step.title, " as rq-").await?;
     let request = format!("rq-{}", first_word(&request));
-    let approved = Play::postern(&scene.bob, &["approve", &request, "--yes"])?.run().await?;
+    let approved =
+        CommandLine::postern(&sandbox.bob, &["approve", &request, "--yes"])?.run().await?;
     step.code(&approved, 0)?;
     psql.hears(&step.title, "approved by ").await?;
     let ended = psql.end().await?;
@@ -107,52 +111,54 @@ async fn expired(scene: &Scene) -> Result<(), DemoError> {
 }
 
 /// The same for a host, with stock ssh: here the rules say yes by themselves.
-async fn commanded(scene: &Scene) -> Result<(), DemoError> {
+async fn commanded(sandbox: &Sandbox) -> Result<(), DemoError> {
     let step = begin("A host, with stock ssh");
-    let ran = Play::ssh(scene, "ssh", &[HOST, "echo lantern > stock; cat stock"]).run().await?;
+    let ran =
+        CommandLine::ssh(sandbox, "ssh", &[HOST, "echo lantern > stock; cat stock"]).run().await?;
     step.code(&ran, 0)?;
     step.holds("why it goes on", &ran.errors, "approved by the rules")?;
     step.holds("what the command printed", &ran.output, "lantern")?;
-    let replayed = newest(scene, &step).await?;
+    let replayed = newest(sandbox, &step).await?;
     step.holds("the command", &replayed, "echo lantern > stock")?;
     step.passed("the command ran, and is in the recording");
     Ok(())
 }
 
-async fn fetched(scene: &Scene) -> Result<(), DemoError> {
+async fn fetched(sandbox: &Sandbox) -> Result<(), DemoError> {
     let step = begin("A file, with stock sftp");
     let source = format!("{HOST}:stock");
-    let got = Play::ssh(scene, "sftp", &[&source, "fetched"]).run().await?;
+    let got = CommandLine::ssh(sandbox, "sftp", &[&source, "fetched"]).run().await?;
     step.code(&got, 0)?;
-    let fetched = std::fs::read_to_string(scene.folder().join("fetched"));
+    let fetched = std::fs::read_to_string(sandbox.folder().join("fetched"));
     let fetched = fetched.map_err(DemoError::io("read the file that was fetched"))?;
     step.holds("what is in the file", &fetched, "lantern")?;
-    let replayed = newest(scene, &step).await?;
+    let replayed = newest(sandbox, &step).await?;
     step.holds("the file", &replayed, "stock")?;
     step.passed("the file is here, and its digest is in the recording");
     Ok(())
 }
 
-async fn cut_off(scene: &Scene) -> Result<(), DemoError> {
+async fn cut_off(sandbox: &Sandbox) -> Result<(), DemoError> {
     let step = begin("Giving the grant back ends what runs under it");
-    let mut ssh = Play::ssh(scene, "ssh", &[HOST, "echo begun >&2; sleep 60"]).start()?;
+    let mut ssh = CommandLine::ssh(sandbox, "ssh", &[HOST, "echo begun >&2; sleep 60"]).start()?;
     ssh.hears(&step.title, "begun").await?;
-    let done = Play::postern(&scene.alice, &["done"])?.run().await?;
+    let done = CommandLine::postern(&sandbox.alice, &["done"])?.run().await?;
     step.code(&done, 0)?;
     let ended = ssh.end().await?;
     step.code(&ended, 255)?;
     step.holds("why", &ended.errors, "the grant was given back")?;
-    step.passed("cut in the middle, and told why");
+    step.passed("cut in the middle, and the client read why");
     Ok(())
 }
 
 /// The recording of the newest session.
-async fn newest(scene: &Scene, step: &Step) -> Result<String, DemoError> {
-    let listed = Play::postern(&scene.bob, &["sessions", "--all", "--json"])?.quietly().await?;
+async fn newest(sandbox: &Sandbox, step: &Step) -> Result<String, DemoError> {
+    let listed =
+        CommandLine::postern(&sandbox.bob, &["sessions", "--all", "--json"])?.quietly().await?;
     let sessions: Value = serde_json::from_str(&listed).unwrap_or_default();
     let newest = sessions.get(0).and_then(|session| session.get("id")?.as_str());
     let newest = newest.ok_or_else(|| step.failure("a session", &listed))?;
-    let replayed = Play::postern(&scene.bob, &["replay", newest])?.run().await?;
+    let replayed = CommandLine::postern(&sandbox.bob, &["replay", newest])?.run().await?;
     step.code(&replayed, 0)?;
     Ok(replayed.output)
 }
@@ -163,7 +169,7 @@ fn first_word(text: &str) -> &str {
     text.get(..end.unwrap_or(text.len())).unwrap_or_default()
 }
 
-/// One step of the story.
+/// One step.
 struct Step {
     title: String,
 }
@@ -192,7 +198,7 @@ impl Step {
 
     fn failure(&self, expected: &str, came: &str) -> DemoError {
         let (step, expected, came) = (self.title.clone(), expected.into(), came.into());
-        DemoError::Story { step, expected, came }
+        DemoError::Step { step, expected, came }
     }
 
     fn passed(&self, what: &str) {

@@ -10,8 +10,8 @@ use secrecy::ExposeSecret;
 
 use super::{Bed, Files, Setup, psql, raw, run, until_some};
 
-/// What the process works with; it is started by [`Apart::start`].
-pub struct Apart {
+/// What the process works with; it is started by [`GatewayProcess::start`].
+pub struct GatewayProcess {
     pub cluster: Cluster,
     pub folder: tempfile::TempDir,
     pub config: PathBuf,
@@ -25,7 +25,7 @@ pub struct Apart {
     ca_pem: String,
 }
 
-impl Apart {
+impl GatewayProcess {
     /// Grants these to alice, which the rules give without asking anybody.
     pub async fn new(setup: Setup, granted: &[&str]) -> Self {
         let bed = Bed::with(setup).await;
@@ -134,9 +134,9 @@ impl Killed {
 
     /// Sends it this signal, such as `HUP`.
     pub fn signal(&self, name: &str) {
-        let told =
+        let killed =
             Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
-        assert!(told.unwrap().success());
+        assert!(killed.unwrap().success());
     }
 }
 

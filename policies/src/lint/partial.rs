@@ -10,7 +10,7 @@ use crate::{Act, Principal, Resource, Target};
 
 /// Somebody who asks for something.
 #[derive(Clone, Copy)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct AccessRequest<'a> {
     pub(crate) principal: &'a Principal,
     pub(crate) target: &'a Target,
     pub(crate) resource: &'a Resource,
@@ -42,13 +42,13 @@ enum Known<'j> {
 }
 
 /// Whether the rule, in Cedar's JSON form, applies; nothing where that is up to other facts.
-pub(crate) fn applies(rule: &Value, wish: Wish<'_>) -> Option<bool> {
+pub(crate) fn applies(rule: &Value, request: AccessRequest<'_>) -> Option<bool> {
     let scope = [
-        scope(rule.get("principal"), |found| wish.is_person(found)),
-        scope(rule.get("action"), |found| found == ("Action", wish.act.word())),
-        scope(rule.get("resource"), |found| wish.is_thing(found)),
+        scope(rule.get("principal"), |kind, id| request.is_person(kind, id)),
+        scope(rule.get("action"), |kind, id| kind == "Action" && id == request.act.word()),
+        scope(rule.get("resource"), |kind, id| request.is_thing(kind, id)),
     ];
-    let kinds = [("principal", "Person"), ("resource", wish.target.kind.entity())];
+    let kinds = [("principal", "Person"), ("resource", request.target.kind.entity())];
     let kinds = kinds.map(|(part, kind)| {
         let wanted = rule.get(part).and_then(|part| part.get("entity_type"));
         Some(wanted.and_then(Value::as_str).is_none_or(|wanted| wanted == kind))
@@ -56,20 +56,20 @@ pub(crate) fn applies(rule: &Value, wish: Wish<'_>) -> Option<bool> {
     let conditions = rule.get("conditions").and_then(Value::as_array);
     let conditions = conditions.into_iter().flatten().map(|condition| {
         let unless = condition.get("kind").and_then(Value::as_str) == Some("unless");
-        let holds = condition.get("body").and_then(|body| truth(&wish.eval(body)));
+        let holds = condition.get("body").and_then(|body| truth(&request.eval(body)));
         if unless { holds.map(|holds| !holds) } else { holds }
     });
     all(scope.into_iter().chain(kinds).chain(conditions))
 }
 
 /// `all`, `==` an entity, `in` one or several, or `is` a type, `in` one.
-fn scope<'j>(part: Option<&'j Value>, is_in: impl Fn((&'j str, &'j str)) -> bool) -> Option<bool> {
+fn scope<'j>(part: Option<&'j Value>, is_in: impl Fn(&'j str, &'j str) -> bool) -> Option<bool> {
     let part = part?;
     let inner = part.get("in").unwrap_or(part);
     let one = inner.get("entity").into_iter();
     let several = inner.get("entities").and_then(Value::as_array).into_iter().flatten();
     let mut named = one.chain(several).filter_map(entity).peekable();
-    Some(named.peek().is_none() || named.any(is_in))
+    Some(named.peek().is_none() || named.any(|(kind, id)| is_in(kind, id)))
 }
 
 fn entity(value: &Value) -> Option<(&str, &str)> {
@@ -103,8 +103,8 @@ fn known(holds: Option<bool>) -> Known<'static> {
     holds.map_or(Known::Nothing, Known::Bool)
 }
 
-impl<'a> Wish<'a> {
-    fn is_person(&self, (kind, id): (&str, &str)) -> bool {
+impl<'a> AccessRequest<'a> {
+    fn is_person(&self, kind: &str, id: &str) -> bool {
         match kind {
             "Person" => self.principal.id.as_str() == id,
             "Group" => self.principal.groups.iter().any(|group| group.as_str() == id),
@@ -112,7 +112,7 @@ impl<'a> Wish<'a> {
         }
     }
 
-    fn is_thing(&self, (kind, id): (&str, &str)) -> bool {
+    fn is_thing(&self, kind: &str, id: &str) -> bool {
         let target = self.target;
         match kind {
             "Env" => target.environment.as_ref().is_some_and(|name| name.as_str() == id),
@@ -192,8 +192,8 @@ impl<'a> Wish<'a> {
         let Known::Entity(kind, _) = left else { return None };
         let one = |group: &Known<'_>| match group {
             Known::Entity("Group", _) if self.certain == Certain::Things => None,
-            Known::Entity(of, id) if *kind == "Person" => Some(self.is_person((of, id))),
-            Known::Entity(of, id) if *kind != "Action" => Some(self.is_thing((of, id))),
+            Known::Entity(of, id) if *kind == "Person" => Some(self.is_person(of, id)),
+            Known::Entity(of, id) if *kind != "Action" => Some(self.is_thing(of, id)),
             Known::Entity(..)
             | Known::Bool(_)
             | Known::Text(_)
@@ -318,8 +318,8 @@ mod tests {
         let (principal, target, resource) = (&principal, &target, &resource);
         let json = book.views()[0].json();
         let certain = Certain::People;
-        let wish = |act| Wish { principal, target, resource, act, certain };
-        assert_eq!(applies(json, wish(Act::Connect)), known, "{json}");
-        assert_eq!(applies(json, wish(Act::BreakGlass)), Some(false), "another act");
+        let request = |act| AccessRequest { principal, target, resource, act, certain };
+        assert_eq!(applies(json, request(Act::Connect)), known, "{json}");
+        assert_eq!(applies(json, request(Act::BreakGlass)), Some(false), "another act");
     }
 }

@@ -1,4 +1,4 @@
-//! The world that rules are asked about: who and what there is, for those who write rules.
+//! The directory: the people and targets that rules are linted and explained with.
 //!
 //! It is what a configuration says, without any secret. Groups may have members that only an issuer
 //! or a roster knows; of these nothing is claimed.
@@ -9,7 +9,7 @@ use crate::{GroupName, Principal, PrincipalId, Resource, Target, TargetName};
 
 /// Who and what there is.
 #[derive(Debug, Clone, Default)]
-pub struct World {
+pub struct Directory {
     /// People and workloads.
     pub people: BTreeMap<PrincipalId, Member>,
     /// Targets.
@@ -27,9 +27,9 @@ pub struct World {
 pub struct Member {
     /// Who, and their groups.
     pub principal: Principal,
-    /// Whether they are shut out.
+    /// Whether they are disabled.
     pub disabled: bool,
-    /// Whether it is a program, which neither approves nor touches anything.
+    /// Whether it is a program, which neither approves nor steps up.
     pub workload: bool,
     /// Whose second identity this is, where it is one.
     pub same_as: Option<PrincipalId>,
@@ -43,7 +43,7 @@ impl Member {
     }
 }
 
-impl World {
+impl Directory {
     /// Whether there may be people in this group whom nobody here knows of.
     #[must_use]
     pub fn is_open(&self, group: &GroupName) -> bool {

@@ -12,7 +12,7 @@ use crate::bed::{LOGIN, SshBed, recorded, stock};
 use crate::support;
 
 /// What a gateway in a process of its own has.
-pub struct Apart {
+pub struct GatewayProcess {
     pub sshd: Sshd,
     pub folder: Arc<tempfile::TempDir>,
     pub config: PathBuf,
@@ -37,7 +37,7 @@ impl Drop for Killed {
     }
 }
 
-impl Apart {
+impl GatewayProcess {
     /// Of a gateway in this process, which ends; alice has a grant.
     pub async fn of(bed: SshBed) -> Self {
         bed.grant("30m").await;

@@ -1,6 +1,6 @@
 //! What an inventory is made of: targets, issuers, rosters and their secrets, one after the other.
 //!
-//! A fault is noted and the reading goes on, so that all of them are told at once.
+//! A fault is noted and the reading goes on, so that all of them are reported at once.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use super::secrets::{self, Environment};
 use super::target::{Secret, Target, Tls};
 
 /// What is read for targets, one after the other.
-pub(super) struct Gathered<'a> {
+pub(super) struct Resolver<'a> {
     pub(super) environment: &'a Environment,
     pub(super) secrets: Secrets,
     pub(super) faults: Vec<Fault>,
 }
 
-impl Gathered<'_> {
+impl Resolver<'_> {
     pub(super) fn target(&mut self, target: &Target) -> Ready {
         let logins = target.logins.iter();
         let logins = logins.map(|(login, secret)| {
@@ -79,13 +79,13 @@ impl Gathered<'_> {
                 let lines = text.expose_secret().lines().map(str::trim);
                 let lines = lines.filter(|line| !line.is_empty());
                 let read: Result<Vec<WebhookSecret>, _> = lines.map(str::parse).collect();
-                let told = match read {
+                let message = match read {
                     Ok(secrets) if !secrets.is_empty() => return secrets,
                     Ok(_) => "there is no secret in it".to_owned(),
                     Err(error) => error.to_string(),
                 };
-                let told = format!("`{}`: {told}", file.value.display());
-                self.faults.push(Fault::new(file.site.clone(), told));
+                let message = format!("`{}`: {message}", file.value.display());
+                self.faults.push(Fault::new(file.site.clone(), message));
             }
             Err(fault) => self.faults.push(fault),
         }
