@@ -86,7 +86,7 @@ pub use model::login::{
 pub use model::on_call::{Place, RosterSource};
 pub use model::people::People;
 pub use model::person::Person;
-pub use model::settings::{Gateway, Links, Settings, SignIn, Ssh};
+pub use model::settings::{Gateway, Grants, Links, Settings, SignIn, Ssh};
 pub use model::statement::Statement;
 pub use model::tickets::{TicketSource, TicketUrl, TicketUrlError};
 pub use model::topic::{Topic, TopicError};

@@ -36,7 +36,7 @@ fn member(id: &PrincipalId, person: &Person, workload: bool) -> Member {
 }
 
 /// A target as rules see it: how it is signed in to and verified matters to none.
-fn target(written: &super::Target) -> Target {
+pub(super) fn target(written: &super::Target) -> Target {
     let logins = written.logins.iter().map(|(login, secret)| {
         let kind = match secret {
             Secret::File(_) | Secret::Variable(_) => Credential::Password,

@@ -8,9 +8,13 @@ use toml::de::DeValue;
 use url::Url;
 
 use super::nearest::nearest;
-use super::read::{Field, Located, Value};
+use super::read::{Field, Located, Shown, Value};
 
 impl Field for bool {
+    fn kind() -> String {
+        "`true` or `false`".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         let flag = value.raw().as_bool();
         if flag.is_none() {
@@ -21,6 +25,10 @@ impl Field for bool {
 }
 
 impl Field for String {
+    fn kind() -> String {
+        "text".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         let text = value.text("a text")?;
         if text.is_empty() || text.chars().any(char::is_control) {
@@ -32,78 +40,130 @@ impl Field for String {
 }
 
 impl<T: Field> Field for Located<T> {
+    fn kind() -> String {
+        T::kind()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         T::read(value).map(|read| Located { value: read, site: value.site() })
     }
 }
 
 impl<T: Field> Field for Vec<T> {
+    fn kind() -> String {
+        format!("list: {}", T::kind())
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         Some(value.items("a list in [ ]").filter_map(T::read).collect())
     }
 }
 
 impl Field for Ttl {
+    fn kind() -> String {
+        "span of time".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("a span of time such as `15m`")
     }
 }
 
 impl Field for Size {
+    fn kind() -> String {
+        "size".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("a size such as `64MiB`")
     }
 }
 
 impl Field for Amount {
+    fn kind() -> String {
+        "size or share".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("a size such as `2GiB` or a share such as `5%`")
     }
 }
 
 impl Field for StreamBound {
+    fn kind() -> String {
+        "size".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("a size such as `1MiB`")
     }
 }
 
 impl Field for PrincipalId {
+    fn kind() -> String {
+        "key of a person".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("the key of a person")
     }
 }
 
 impl Field for GroupName {
+    fn kind() -> String {
+        "name of a group".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("the name of a group")
     }
 }
 
 impl Field for control::Email {
+    fn kind() -> String {
+        "e-mail address".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("an e-mail address")
     }
 }
 
 impl Field for Database {
+    fn kind() -> String {
+        "name of a database".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("the name of a database")
     }
 }
 
 impl Field for Environment {
+    fn kind() -> String {
+        "name of an environment".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("the name of an environment")
     }
 }
 
 impl Field for PathBuf {
+    fn kind() -> String {
+        "path".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         String::read(value).map(Self::from)
     }
 }
 
 impl Field for SocketAddr {
+    fn kind() -> String {
+        "address and port".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         let text = value.text("an address such as `127.0.0.1:5432`")?;
         let parsed = text.parse().ok();
@@ -128,6 +188,59 @@ fn address_advice(text: &str) -> String {
     }
 }
 
+fn quoted(value: impl std::fmt::Display) -> String {
+    format!("\"{value}\"")
+}
+
+impl Shown for String {
+    fn shown(&self) -> String {
+        quoted(self)
+    }
+}
+
+impl Shown for Ttl {
+    fn shown(&self) -> String {
+        quoted(self)
+    }
+}
+
+impl Shown for Size {
+    fn shown(&self) -> String {
+        quoted(self)
+    }
+}
+
+impl Shown for Amount {
+    fn shown(&self) -> String {
+        quoted(self)
+    }
+}
+
+impl Shown for StreamBound {
+    fn shown(&self) -> String {
+        quoted(Size::from_bytes(self.bytes()))
+    }
+}
+
+impl Shown for bool {
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Shown for PathBuf {
+    fn shown(&self) -> String {
+        quoted(self.display())
+    }
+}
+
+/// Lists are empty where nobody writes them.
+impl<T> Shown for Vec<T> {
+    fn shown(&self) -> String {
+        "[]".into()
+    }
+}
+
 /// Host and port of a target: `db.internal:5432`, `10.0.0.7`, `[2001:db8::7]:5432`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
@@ -136,6 +249,10 @@ pub(super) struct Endpoint {
 }
 
 impl Field for Endpoint {
+    fn kind() -> String {
+        "host and port".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         let text = value.text("an address such as `db.internal:5432`")?;
         let endpoint = Self::parse(text);
@@ -186,6 +303,10 @@ fn is_host(text: &str) -> bool {
 pub(super) struct GatewayHost(pub(super) String);
 
 impl Field for GatewayHost {
+    fn kind() -> String {
+        "host name".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         let text = value.text("a host name")?;
         let lower = text.to_ascii_lowercase();
@@ -204,6 +325,10 @@ impl Field for GatewayHost {
 }
 
 impl Field for Url {
+    fn kind() -> String {
+        "address of the web".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         let text = value.text("an address such as `https://gate.example.com`")?;
         let problem = match Url::parse(text) {

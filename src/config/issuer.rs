@@ -8,8 +8,7 @@ use policies::{GroupName, IssuerName, PrincipalId, Ttl};
 
 use super::Person;
 use super::fault::Fault;
-use super::read::{Document, Field, Located, Section, Value};
-use super::sections::path;
+use super::read::{Document, Field, Located, Section, Value, path};
 
 const SCOPES: [&str; 2] = ["profile", "offline_access"];
 /// What clients ask for where nobody says.
@@ -76,6 +75,10 @@ pub struct Account {
 }
 
 impl Field for IssuerName {
+    fn kind() -> String {
+        "name of an issuer".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("the name of an issuer")
     }
@@ -100,7 +103,7 @@ fn issuer(mut section: Section<'_>, base: &Path) -> Option<Issuer> {
     let url = section.need("url", "url = \"https://login.example.com\"");
     let client_id: Option<String> = section.need("client_id", "client_id = \"postern\"");
     let client_secret = client_secret(&mut section, base);
-    let ca = section.value("ca").and_then(|value| path(value, base));
+    let ca = section.path("ca", base);
     let bearer = bearer(&mut section, client_id.as_deref());
     let groups = section.has("groups").then(|| named(section.section("groups")));
     let default_scopes = || SCOPES.map(str::to_owned).to_vec();
@@ -179,7 +182,7 @@ fn named(section: Section<'_>) -> BTreeMap<String, GroupName> {
 /// Reads a person's `oidc = { issuer = "corp", subject = "…" }`.
 pub(super) fn account(section: &mut Section<'_>) -> Option<Located<Account>> {
     let value = section.value("oidc")?;
-    let mut table = value.section("oidc")?;
+    let mut table = value.section(section.path_of("oidc"))?;
     let issuer = table.need("issuer", "issuer = \"corp\"");
     let subject = table.need("subject", "subject = \"00u1abcd\"");
     table.finish();

@@ -17,6 +17,7 @@ mod nearest;
 mod notify;
 mod organisation;
 mod read;
+mod reference;
 mod resolve;
 mod rules;
 mod secrets;
@@ -30,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use control::{ChannelName, Email};
+use control::{ChannelName, Email, Grants, SignIn};
 use policies::{GroupName, IssuerName, PrincipalId, TargetName, Ttl};
 use proxy::RecordingSettings;
 
@@ -39,12 +40,13 @@ pub use inventory::Identities;
 pub use issuer::{Account, ClientSecret, Issuer};
 pub use notify::{Address, Channel, Means};
 pub use organisation::{Organisation, Place, Roster, Tickets};
-pub use read::Located;
+pub use read::{Key, Located};
+pub use reference::keys;
 pub(crate) use rules::{policy_fault, policy_sources};
 pub use secrets::Environment;
 pub use sections::{
-    Api, ApiTls, Gateway, Grants, IdentityFiles, Limits, Log, LogFormat, Metrics, Passkeys,
-    Postgres, PostgresAuth, SignIn, Ssh, Totp,
+    Api, ApiTls, Gateway, IdentityFiles, Limits, Log, LogFormat, Metrics, Passkeys, Postgres,
+    PostgresAuth, Ssh, Totp,
 };
 pub use target::{Secret, Target, Tls};
 pub use workflow::Workflow;
@@ -75,7 +77,7 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     /// What is logged, and how.
     pub log: Log,
-    /// Bounds on what strangers can take up.
+    /// Limits of connections and waits.
     pub limits: Limits,
     /// How much room recordings may take.
     pub recording: RecordingSettings,
@@ -116,7 +118,7 @@ pub struct Person {
     pub admin: bool,
     /// Whether they may see everybody's sessions and the audit log.
     pub auditor: bool,
-    /// Whether they are shut out.
+    /// Whether they are disabled: they can neither sign in nor connect.
     pub disabled: bool,
     /// Who they are at an issuer.
     pub oidc: Option<Located<Account>>,
@@ -186,22 +188,45 @@ impl Config {
     /// The sections in which another configuration differs, but which a reload doesn't change.
     #[must_use]
     pub fn needs_restart(&self, newer: &Self) -> Vec<&'static str> {
+        // Each section is named, so that a new one is decided on here before it compiles.
+        let Self {
+            gateway,
+            postgres,
+            ssh,
+            api,
+            metrics,
+            log,
+            limits,
+            grants,
+            sign_in,
+            passkeys,
+            totp,
+            // A reload takes these over.
+            file: _,
+            recording: _,
+            workflow: _,
+            policies: _,
+            people: _,
+            workloads: _,
+            issuers: _,
+            targets: _,
+            channels: _,
+            organisation: _,
+        } = self;
+        let Grants { claim_within, request_patience, default: _ } = grants;
         let differs = [
-            ("gateway", self.gateway != newer.gateway),
-            ("postgres", self.postgres != newer.postgres),
-            ("ssh", self.ssh != newer.ssh),
-            ("api", self.api != newer.api),
-            ("metrics", self.metrics != newer.metrics),
-            ("log", self.log != newer.log),
-            ("limits", self.limits != newer.limits),
-            (
-                "grants",
-                self.grants.claim_within != newer.grants.claim_within
-                    || self.grants.request_patience != newer.grants.request_patience,
-            ),
-            ("sign_in", self.sign_in != newer.sign_in),
-            ("passkeys", self.passkeys != newer.passkeys),
-            ("totp", self.totp != newer.totp),
+            ("gateway", *gateway != newer.gateway),
+            ("postgres", *postgres != newer.postgres),
+            ("ssh", *ssh != newer.ssh),
+            ("api", *api != newer.api),
+            ("metrics", *metrics != newer.metrics),
+            ("log", *log != newer.log),
+            ("limits", *limits != newer.limits),
+            ("grants.claim_within", *claim_within != newer.grants.claim_within),
+            ("grants.request_patience", *request_patience != newer.grants.request_patience),
+            ("sign_in", *sign_in != newer.sign_in),
+            ("passkeys", *passkeys != newer.passkeys),
+            ("totp", *totp != newer.totp),
         ];
         let differing = differs.into_iter().filter(|(_, differs)| *differs);
         differing.map(|(section, _)| section).collect()

@@ -17,9 +17,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::Config;
 use super::fault::Fault;
 use super::fields::Endpoint;
-use super::read::{Located, Section, Value};
+use super::read::{Located, Section, Value, path};
 use super::resolve::Resolver;
-use super::sections::path;
 
 const ATTEMPTS: u32 = 15;
 const RETRY_AFTER: Ttl = Ttl::from_secs(5);
@@ -125,10 +124,10 @@ fn channel(mut section: Section<'_>, base: &Path) -> Option<Channel> {
         section.take_or("groups", Vec::new()).into_iter().collect(),
         section.take_or("allow_private", false),
         section.value("timeout").and_then(timeout).unwrap_or(TIMEOUT),
-        section.value("attempts").and_then(|value| value.number(1, 50)),
+        section.count_or("attempts", 50, ATTEMPTS),
         section.take_or("retry_after", RETRY_AFTER),
-        section.value("templates").and_then(|value| path(value, base)),
-        section.value("roots").and_then(|value| path(value, base)),
+        section.path("templates", base),
+        section.path("roots", base),
     );
     let means = kind.and_then(|kind| match kind {
         Kind::Webhook => webhook(&mut section, base),
@@ -140,7 +139,6 @@ fn channel(mut section: Section<'_>, base: &Path) -> Option<Channel> {
         section.finish();
     }
     let (groups, allow_private, timeout, attempts, retry_after, templates, roots) = common;
-    let attempts = attempts.and_then(|count| u32::try_from(count).ok()).unwrap_or(ATTEMPTS);
     Some(Channel {
         events,
         groups,
@@ -220,7 +218,7 @@ fn file_of(
 fn email(section: &mut Section<'_>, base: &Path) -> Option<Means> {
     let ways =
         [("starttls", MailTls::StartTls), ("implicit", MailTls::Implicit), ("off", MailTls::Off)];
-    let tls = section.value("tls").and_then(|value| value.choice(&ways)).unwrap_or_default();
+    let tls = section.choice_or("tls", &ways, MailTls::default());
     let server = section.need::<Endpoint>("server", "server = \"smtp.example.com:587\"");
     let from = section.need::<String>("from", "from = \"Postern <postern@example.com>\"");
     let (user, password) = (section.value("user"), section.value("password_file"));

@@ -9,8 +9,7 @@ use url::{Host, Url};
 
 use super::Person;
 use super::fault::Fault;
-use super::read::{Document, Field, Located, Section, Value};
-use super::sections::path;
+use super::read::{Document, Field, Located, Section, Value, path};
 
 /// How often sources are asked, and for how long their last word holds, where nobody says.
 const REFRESH: Ttl = Ttl::from_secs(60);
@@ -67,18 +66,30 @@ pub struct Tickets {
 }
 
 impl Field for Window {
+    fn kind() -> String {
+        "window such as \"Mon-Fri 09:00-18:00\"".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("a window such as `Mon-Fri 09:00-18:00`")
     }
 }
 
 impl Field for Holiday {
+    fn kind() -> String {
+        "day such as \"2026-12-24\" or \"12-25\"".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("a day such as `2026-12-24` or `12-25`")
     }
 }
 
 impl Field for TicketUrl {
+    fn kind() -> String {
+        "address with `{ticket}` in its path".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         let url: Self = value.parse("an address with `{ticket}` in its path")?;
         fits(value, url.as_url()).then_some(url)
@@ -118,7 +129,7 @@ fn zone(value: Value<'_>) -> Option<jiff::tz::TimeZone> {
 
 fn roster(mut section: Section<'_>, base: &Path) -> Option<Roster> {
     let (file, url) = (section.value("file"), section.value("url"));
-    let bearer = section.value("bearer_file").and_then(|value| path(value, base));
+    let bearer = section.path("bearer_file", base);
     let people = section.section("people").named::<String>("people").into_iter();
     let people = people.filter_map(|(name, _, _, value)| {
         Some((name, value.parse::<PrincipalId>("the key of a person")?))
@@ -145,11 +156,11 @@ fn roster(mut section: Section<'_>, base: &Path) -> Option<Roster> {
 fn tickets(mut section: Section<'_>, base: &Path) -> Option<Tickets> {
     let example = "url = \"https://tracker.example.com/api/issues/{ticket}\"";
     let url = section.need("url", example);
-    let bearer = section.value("bearer_file").and_then(|value| path(value, base));
+    let bearer = section.path("bearer_file", base);
     let state = section.value("state").map(pointer);
     if state.is_none() {
         section.missing(
-            "where a ticket's state is is not configured",
+            "`state` is missing, which says where a ticket's state is",
             "state = \"/fields/status/name\"",
         );
     }
@@ -195,7 +206,7 @@ fn address(value: Value<'_>) -> Option<Url> {
     url.filter(|url| fits(value, url))
 }
 
-/// What is learned from there opens doors: it is encrypted, or doesn't leave the machine.
+/// What is learned from there decides who gets in: it is encrypted, or stays on the machine.
 fn fits(value: Value<'_>, url: &Url) -> bool {
     let local = match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),

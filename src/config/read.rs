@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -23,6 +24,21 @@ pub(super) struct Document<'t> {
     /// Byte offsets at which lines begin.
     lines: Vec<usize>,
     faults: RefCell<Vec<Fault>>,
+    /// Every key that was asked for.
+    keys: RefCell<Vec<Key>>,
+}
+
+/// A key that a section may have, as the code that reads it declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The section, such as `targets.orders`; empty at the top.
+    pub section: String,
+    /// Its name.
+    pub name: &'static str,
+    /// What kind of value it takes; none where only its own code knows.
+    pub kind: Option<String>,
+    /// What it is where nobody writes it; none where that follows from something else.
+    pub default: Option<String>,
 }
 
 impl<'t> Document<'t> {
@@ -33,6 +49,7 @@ impl<'t> Document<'t> {
             text,
             lines: std::iter::once(0).chain(breaks).collect(),
             faults: RefCell::default(),
+            keys: RefCell::default(),
         }
     }
 
@@ -55,6 +72,11 @@ impl<'t> Document<'t> {
 
     pub(super) fn into_faults(self) -> Vec<Fault> {
         self.faults.into_inner()
+    }
+
+    /// The keys that were asked for, in order.
+    pub(super) fn into_keys(self) -> Vec<Key> {
+        self.keys.into_inner()
     }
 
     pub(super) fn fault(&self, span: Range<usize>, message: impl Into<String>) {
@@ -225,8 +247,19 @@ impl<'d> Section<'d> {
         Self { document, path, span, entries, known: Vec::new() }
     }
 
-    /// The value of a key, where it is there.
+    /// The value of a key, where it is there; the caller knows what kind of value it takes.
     pub(super) fn value(&mut self, key: &'static str) -> Option<Value<'d>> {
+        self.declared(key, None, None)
+    }
+
+    fn declared(
+        &mut self,
+        key: &'static str,
+        kind: Option<String>,
+        default: Option<String>,
+    ) -> Option<Value<'d>> {
+        let section = self.path.clone();
+        self.document.keys.borrow_mut().push(Key { section, name: key, kind, default });
         self.known.push(key);
         let (_, spanned) = self.entries.remove(key)?;
         let document = self.document;
@@ -235,16 +268,45 @@ impl<'d> Section<'d> {
 
     /// Reads a key that may be left out. A value that can't be read is a fault and none.
     pub(super) fn take<T: Field>(&mut self, key: &'static str) -> Option<T> {
-        self.value(key).and_then(T::read)
+        self.declared(key, Some(T::kind()), None).and_then(T::read)
     }
 
-    pub(super) fn take_or<T: Field>(&mut self, key: &'static str, default: T) -> T {
-        self.take(key).unwrap_or(default)
+    pub(super) fn take_or<T: Field + Shown>(&mut self, key: &'static str, default: T) -> T {
+        let value = self.declared(key, Some(T::kind()), Some(default.shown()));
+        value.and_then(T::read).unwrap_or(default)
+    }
+
+    /// Reads one of a few words.
+    pub(super) fn choice_or<T: Copy + PartialEq>(
+        &mut self,
+        key: &'static str,
+        choices: &[(&str, T)],
+        default: T,
+    ) -> T {
+        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let usual = choices.iter().position(|(_, value)| *value == default);
+        let usual = usual.and_then(|nth| words.get(nth).cloned());
+        let value = self.declared(key, Some(words.join(", ")), usual);
+        value.and_then(|value| value.choice(choices)).unwrap_or(default)
+    }
+
+    /// Reads a whole number between two bounds.
+    pub(super) fn count_or(&mut self, key: &'static str, most: u32, default: u32) -> u32 {
+        let kind = format!("number from 1 to {most}");
+        let value = self.declared(key, Some(kind), Some(default.to_string()));
+        let number = value.and_then(|value| value.number(1, most.into()));
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
+    }
+
+    /// Reads a path, from the folder of the configuration file.
+    pub(super) fn path(&mut self, key: &'static str, base: &Path) -> Option<Located<PathBuf>> {
+        let value = self.declared(key, Some(PathBuf::kind()), None);
+        value.and_then(|value| path(value, base))
     }
 
     /// Reads a key that has to be there.
     pub(super) fn need<T: Field>(&mut self, key: &'static str, example: &str) -> Option<T> {
-        match self.value(key) {
+        match self.declared(key, Some(T::kind()), Some("required".into())) {
             Some(value) => T::read(value),
             None => {
                 self.missing(format!("`{key}` is missing"), example);
@@ -288,6 +350,20 @@ impl<'d> Section<'d> {
         K: FromStr,
         K::Err: std::fmt::Display,
     {
+        self.document.keys.borrow_mut().push(Key {
+            section: self.path.clone(),
+            name: "NAME",
+            kind: None,
+            default: None,
+        });
+        self.into_entries(what)
+    }
+
+    fn into_entries<K>(self, what: &str) -> Vec<(K, &'d str, Range<usize>, Value<'d>)>
+    where
+        K: FromStr,
+        K::Err: std::fmt::Display,
+    {
         let document = self.document;
         let mut named = Vec::new();
         for (key, (span, spanned)) in self.entries {
@@ -306,7 +382,7 @@ impl<'d> Section<'d> {
         K::Err: std::fmt::Display,
     {
         let path = self.path.clone();
-        let named = self.named(what).into_iter();
+        let named = self.into_entries(what).into_iter();
         named
             .filter_map(|(name, key, span, value)| {
                 let mut section = value.section(format!("{path}.{key}"))?;
@@ -365,7 +441,7 @@ impl<'d> Section<'d> {
         }
     }
 
-    fn path_of(&self, key: &str) -> String {
+    pub(super) fn path_of(&self, key: &str) -> String {
         match self.path.as_str() {
             "" => key.to_owned(),
             path => format!("{path}.{key}"),
@@ -373,8 +449,24 @@ impl<'d> Section<'d> {
     }
 }
 
+/// A path, from the folder of the configuration file.
+pub(super) fn path(value: Value<'_>, base: &Path) -> Option<Located<PathBuf>> {
+    let mut read = Located::<PathBuf>::read(value)?;
+    read.value = base.join(read.value);
+    Some(read)
+}
+
 /// A type that can stand as a value.
 pub(super) trait Field: Sized {
+    /// What kind of value it is, for the reference.
+    fn kind() -> String;
+
     /// Reads the value, or puts down what is wrong with it.
     fn read(value: Value<'_>) -> Option<Self>;
+}
+
+/// A value that a reader writes the same way.
+pub(super) trait Shown {
+    /// The text.
+    fn shown(&self) -> String;
 }

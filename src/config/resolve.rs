@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use certs::UpstreamMode;
 use control::{Context, Secrets, WebhookSecret};
-use policies::{Credential, IssuerName, Login, Target as Ready, TargetName, UpstreamTls};
+use policies::{IssuerName, Target as Ready, UpstreamTls};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::directory;
 use super::fault::Fault;
 use super::issuer::{ClientSecret, Issuer};
 use super::organisation::{Organisation, Place};
@@ -25,31 +26,18 @@ pub(super) struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
+    /// The target as rules see it, with what it is verified by. Its secrets are put down.
     pub(super) fn target(&mut self, target: &Target) -> Ready {
-        let logins = target.logins.iter();
-        let logins = logins.map(|(login, secret)| {
-            let kind = self.credential(&target.name.value, login, secret);
-            (login.clone(), kind)
-        });
-        let logins = logins.collect();
-        Ready {
-            name: target.name.value.clone(),
-            kind: target.kind,
-            host: target.host.clone(),
-            port: target.port,
-            tls: self.tls(&target.tls),
-            environment: target.environment.clone(),
-            labels: target.labels.clone(),
-            databases: target.databases.clone(),
-            logins,
-            hold: target.hold,
-            partition: target.partition,
-            recording: target.recording,
-            default_ttl: target.ttl,
-            replication: target.replication,
-            weak_auth: target.weak_auth.clone(),
-            ssh: target.ssh.clone(),
+        for (login, secret) in &target.logins {
+            match self.secret(secret) {
+                Ok(Some(found)) => {
+                    self.secrets.insert(target.name.value.clone(), login.clone(), found);
+                }
+                Ok(None) => {}
+                Err(fault) => self.faults.push(fault),
+            }
         }
+        Ready { tls: self.tls(&target.tls), ..directory::target(target) }
     }
 
     pub(super) fn issuer(&mut self, name: &IssuerName, issuer: &Issuer) -> control::Issuer {
@@ -126,24 +114,14 @@ impl Resolver<'_> {
         secret.map_err(|fault| self.faults.push(fault)).ok()
     }
 
-    fn credential(&mut self, target: &TargetName, login: &Login, secret: &Secret) -> Credential {
-        let password = match secret {
-            Secret::File(file) => self.environment.line(file),
-            Secret::Variable(name) => self.environment.variable(name),
-            Secret::Certificate => return Credential::Certificate,
-            Secret::Key(file) => {
-                match self.key(file) {
-                    Ok(key) => self.secrets.insert(target.clone(), login.clone(), key),
-                    Err(fault) => self.faults.push(fault),
-                }
-                return Credential::Key;
-            }
-        };
-        match password {
-            Ok(password) => self.secrets.insert(target.clone(), login.clone(), password),
-            Err(fault) => self.faults.push(fault),
+    /// The password or key; none where a certificate is issued.
+    fn secret(&self, secret: &Secret) -> Result<Option<SecretString>, Fault> {
+        match secret {
+            Secret::File(file) => self.environment.line(file).map(Some),
+            Secret::Variable(name) => self.environment.variable(name).map(Some),
+            Secret::Key(file) => self.key(file).map(Some),
+            Secret::Certificate => Ok(None),
         }
-        Credential::Password
     }
 
     fn key(&self, file: &Located<PathBuf>) -> Result<SecretString, Fault> {

@@ -3,17 +3,18 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use control::Links;
+use control::{Grants, Links, SignIn};
 use policies::Ttl;
 use proxy::RecordingSettings;
 use url::Url;
 
 use super::fields::{GatewayHost, WordOrTable, unknown_word, word_or_table};
-use super::read::{Field, Located, Section, Value};
+use super::read::{Field, Located, Section, Value, path};
 
 const STATE: &str = "/var/lib/postern";
 const HANDSHAKE: Ttl = Ttl::from_secs(15);
 const KEEPALIVE: Ttl = Ttl::from_secs(60);
+const MOST_CONNECTIONS: u32 = 10_000_000;
 const LONGEST_BANNER: usize = 4 * 1024;
 
 /// Who the gateway is, and where it keeps things.
@@ -126,7 +127,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Bounds on what strangers can take up.
+/// Limits of connections and waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at once.
@@ -153,36 +154,6 @@ pub struct Passkeys {
 pub struct Totp {
     /// Whether they are taken.
     pub enabled: bool,
-}
-
-/// The times of requests and grants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grants {
-    /// How long a grant waits for its first use.
-    pub claim_within: Ttl,
-    /// How long a request waits for people.
-    pub request_patience: Ttl,
-    /// How long a grant lasts where neither the target nor the person says.
-    pub default: Ttl,
-}
-
-/// How people sign in, how long that lasts, and what it brings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignIn {
-    /// What a one-time link opens.
-    pub links: Links,
-    /// How long a browser may be left alone.
-    pub idle: Ttl,
-    /// How long a terminal may be left alone.
-    pub terminal_idle: Ttl,
-    /// A login session at most.
-    pub absolute: Ttl,
-    /// A person's certificate.
-    pub certificate: Ttl,
-    /// A token, where nobody says.
-    pub token: Ttl,
-    /// A token at most.
-    pub token_max: Ttl,
 }
 
 pub(super) fn gateway(mut section: Section<'_>, api: &Api, base: &Path) -> Option<Gateway> {
@@ -218,9 +189,9 @@ pub(super) fn postgres(mut section: Section<'_>, base: &Path) -> Postgres {
     };
     let identity = identity(&mut section, base);
     let ways = [("token", PostgresAuth::Token), ("oauth", PostgresAuth::Oauth)];
-    let auth = section.value("auth").and_then(|value| value.choice(&ways));
+    let auth = section.choice_or("auth", &ways, PostgresAuth::Token);
     section.finish();
-    Postgres { listen, identity, auth: auth.unwrap_or(PostgresAuth::Token) }
+    Postgres { listen, identity, auth }
 }
 
 pub(super) fn ssh(mut section: Section<'_>) -> Ssh {
@@ -233,7 +204,7 @@ pub(super) fn ssh(mut section: Section<'_>) -> Ssh {
     Ssh { listen, banner }
 }
 
-/// Lines for the terminals of strangers: nothing in them moves the cursor.
+/// Lines for the terminals of unauthenticated clients: nothing in them moves the cursor.
 fn banner(value: Value<'_>) -> Option<String> {
     let text = String::read(value)?;
     if text.len() > LONGEST_BANNER {
@@ -284,13 +255,6 @@ fn identity(section: &mut Section<'_>, base: &Path) -> Option<IdentityFiles> {
         }
         (None, None) => None,
     }
-}
-
-/// A path, from the folder of the configuration file.
-pub(super) fn path(value: Value<'_>, base: &Path) -> Option<Located<PathBuf>> {
-    let mut read = Located::<PathBuf>::read(value)?;
-    read.value = base.join(read.value);
-    Some(read)
 }
 
 pub(super) fn api(mut section: Section<'_>, base: &Path) -> Api {
@@ -344,13 +308,10 @@ pub(super) fn metrics(mut section: Section<'_>) -> Metrics {
 
 pub(super) fn log(mut section: Section<'_>) -> Log {
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-    let format = section.value("format").and_then(|value| value.choice(&formats));
+    let format = section.choice_or("format", &formats, LogFormat::Text);
     let filter = section.value("filter").and_then(filter);
     section.finish();
-    Log {
-        format: format.unwrap_or(LogFormat::Text),
-        filter: filter.unwrap_or_else(|| "info".into()),
-    }
+    Log { format, filter: filter.unwrap_or_else(|| "info".into()) }
 }
 
 fn filter(value: Value<'_>) -> Option<String> {
@@ -366,15 +327,9 @@ fn filter(value: Value<'_>) -> Option<String> {
 }
 
 pub(super) fn limits(mut section: Section<'_>) -> Limits {
-    let mut count = |key, default| {
-        let number = section.value(key).and_then(|value| value.number(1, 10_000_000));
-        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
-    };
-    let connections = count("connections", 20_000);
-    let per_address = count("per_address", 512);
     let limits = Limits {
-        connections,
-        per_address,
+        connections: section.count_or("connections", MOST_CONNECTIONS, 20_000),
+        per_address: section.count_or("per_address", MOST_CONNECTIONS, 512),
         handshake: section.take_or("handshake", HANDSHAKE),
         keepalive: section.take_or("keepalive", KEEPALIVE),
         hold: section.take_or("hold", minutes(10)),
@@ -407,10 +362,9 @@ pub(super) fn grants(mut section: Section<'_>) -> Grants {
 
 pub(super) fn sign_in(mut section: Section<'_>) -> SignIn {
     let links = [("enrol", Links::Enrol), ("sign-in", Links::SignIn)];
-    let links = section.value("links").and_then(|value| value.choice(&links));
     let most = section.value("token_max");
     let sign_in = SignIn {
-        links: links.unwrap_or_default(),
+        links: section.choice_or("links", &links, Links::default()),
         idle: section.take_or("idle", minutes(60)),
         terminal_idle: section.take_or("terminal_idle", minutes(4 * 60)),
         absolute: section.take_or("absolute", minutes(12 * 60)),
@@ -461,7 +415,7 @@ const fn minutes(count: u64) -> Ttl {
 }
 
 pub(super) fn policies(mut section: Section<'_>, base: &Path) -> Located<PathBuf> {
-    let folder = section.value("folder").and_then(|value| path(value, base));
+    let folder = section.path("folder", base);
     let folder = folder.unwrap_or_else(|| section.located(base.join("policies")));
     section.finish();
     folder

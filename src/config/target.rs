@@ -10,8 +10,7 @@ use policies::{
 };
 
 use super::fields::{Endpoint, WordOrTable, label, unknown_word, word_or_table};
-use super::read::{Field, Located, Section, Value};
-use super::sections::path;
+use super::read::{Field, Located, Section, Value, path};
 
 const PORT: u16 = 5432;
 const MODES: [&str; 4] = ["verify-full", "verify-ca", "insecure-no-verify", "off"];
@@ -149,13 +148,10 @@ impl Policy {
             [("interactive", Hold::Interactive), ("always", Hold::Always), ("never", Hold::Never)];
         let partitions = [("cut", Partition::Cut), ("until-lease-end", Partition::UntilLeaseEnd)];
         let all_binds = [("keep", Binds::Keep), ("hash", Binds::Hash), ("omit", Binds::Omit)];
-        let hold = section.value("hold").and_then(|value| value.choice(&holds));
-        let partition = section.value("partition").and_then(|value| value.choice(&partitions));
-        let binds = section.value("binds").and_then(|value| value.choice(&all_binds));
         Self {
-            hold: hold.unwrap_or(Hold::Interactive),
-            partition: partition.unwrap_or(Partition::Cut),
-            recording: Recording { binds: binds.unwrap_or(Binds::Keep) },
+            hold: section.choice_or("hold", &holds, Hold::Interactive),
+            partition: section.choice_or("partition", &partitions, Partition::Cut),
+            recording: Recording { binds: section.choice_or("binds", &all_binds, Binds::Keep) },
         }
     }
 }

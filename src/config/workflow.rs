@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use policies::{GroupName, PrincipalId, Ttl};
 
 use super::read::{Document, Field, Located, Section, Value};
-use super::sections::path;
 use super::{Fault, Person};
 
 /// How long those who are asked have, where nobody says.
@@ -30,7 +29,7 @@ pub(super) fn workflow(mut section: Section<'_>, base: &Path) -> Workflow {
     let workflow = Workflow {
         escalate_to: escalate_to.collect(),
         escalate_after: section.take_or("escalate_after", ESCALATE_AFTER),
-        ticket_secret: section.value("ticket_secret_file").and_then(|value| path(value, base)),
+        ticket_secret: section.path("ticket_secret_file", base),
     };
     section.finish();
     workflow

@@ -17,7 +17,7 @@ const LONGEST: Ttl = Ttl::from_secs(60 * 60);
 /// A workload as it was written down.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
-    /// How people call it, its groups, and whether it is shut out.
+    /// How people call it, its groups, and whether it is disabled.
     pub person: Person,
     /// Whose token stands for it.
     pub proof: control::Workload,
@@ -107,6 +107,10 @@ fn certificate_ttl(value: Value<'_>) -> Option<Ttl> {
 }
 
 impl Field for Pattern {
+    fn kind() -> String {
+        "text, or its beginning and `*`".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         let text = String::read(value)?;
         match text.parse() {
@@ -124,6 +128,10 @@ impl Field for Pattern {
 }
 
 impl Field for IssuerUrl {
+    fn kind() -> String {
+        "address of the web".into()
+    }
+
     fn read(value: Value<'_>) -> Option<Self> {
         value.parse("the address of an issuer")
     }

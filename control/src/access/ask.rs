@@ -267,7 +267,7 @@ pub(crate) fn posed(
     terms: Terms,
     proof: Option<&StepUp>,
 ) -> Result<Request, ControlError> {
-    let timeout = tx.kernel().settings().request_patience;
+    let timeout = tx.kernel().settings().grants.request_patience;
     let id = ids::fresh("rq")?;
     let principal = asker.principal.clone();
     Ok(Request::ask(id, principal, wanted, terms, proof, tx.now, timeout))

@@ -98,7 +98,8 @@ async fn edit(
     let terms = judged_anew(tx, &actor.asker(), &request, &requested, risk).await?;
     let AccessRequestInput { ttl, reason, ticket, starts_at, .. } = requested;
     let edit = Edit { ttl: ttl.unwrap_or(request.ttl), reason, ticket, starts_at };
-    let (by, patience) = (request.principal.clone(), tx.kernel().settings().request_patience);
+    let (by, patience) =
+        (request.principal.clone(), tx.kernel().settings().grants.request_patience);
     let event = RequestEvent::Edit { by, edit, terms, timeout: patience };
     let next = request.apply(event, tx.now)?;
     let detail = json!({

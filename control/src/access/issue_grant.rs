@@ -121,7 +121,7 @@ async fn issue_one(
 
 /// Open at once, or from a time to come on.
 fn begins(tx: &Transaction, request: &Request, now: Timestamp) -> GrantState {
-    let own = tx.kernel().settings().claim_within;
+    let own = tx.kernel().settings().grants.claim_within;
     let claim_within = request.took().claim_within.map_or(own, |within| within.min(own));
     match request.starts_at.filter(|starts| now < *starts) {
         Some(opens) => GrantState::Scheduled { opens, claim_within },

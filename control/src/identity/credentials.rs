@@ -78,8 +78,8 @@ pub(crate) async fn certify(
         principal_id: person.principal.id.as_str(),
         name: &person.principal.name,
         device: device.as_str(),
-        not_after: tx.now.after(settings.certificate_ttl).min(session_ends).millis(),
-        max_life: settings.certificate_ttl.duration(),
+        not_after: tx.now.after(settings.sign_in.certificate).min(session_ends).millis(),
+        max_life: settings.sign_in.certificate.duration(),
     };
     let issued = settings.authority.issue_person(&wanted, csr, tx.now.millis())?;
     let (now, expires_at) = (tx.now, Timestamp::from_millis(issued.not_after));

@@ -86,7 +86,7 @@ async fn certify_ssh(
     }
     let person = tx.acting(&actor)?;
     let session_ends = credentials::live_until(tx, &actor.login).await?;
-    let life = tx.kernel().settings().certificate_ttl;
+    let life = tx.kernel().settings().sign_in.certificate;
     let wanted = PersonCert {
         principal_id: person.principal.id.as_str(),
         name: &person.principal.name,

@@ -71,9 +71,9 @@ impl Identity {
     }
 
     fn token_life(&self, requested: Option<Ttl>) -> Result<Ttl, Refusal> {
-        let most = self.kernel.settings().token_ttl_max;
+        let most = self.kernel.settings().sign_in.token_max;
         match requested {
-            None => Ok(self.kernel.settings().token_ttl.min(most)),
+            None => Ok(self.kernel.settings().sign_in.token.min(most)),
             Some(ttl) if ttl.is_zero() || ttl > most => {
                 let message = format!("a token lives for at most {most}");
                 Err(Refusal::Invalid(message))

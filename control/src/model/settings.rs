@@ -21,10 +21,8 @@ pub struct Settings {
     pub gateway: Option<Gateway>,
     /// The folder of recordings.
     pub recordings: PathBuf,
-    /// How long a grant waits for its first use.
-    pub claim_within: Ttl,
-    /// How long a request waits for people.
-    pub request_patience: Ttl,
+    /// The times of requests and grants.
+    pub grants: Grants,
     /// How long a waiting connection's code is good.
     pub hold_patience: Ttl,
     /// How people sign in, and for how long.
@@ -33,12 +31,6 @@ pub struct Settings {
     pub attestation: Option<AttestationRoots>,
     /// Whether codes of authenticator apps are taken.
     pub totp: bool,
-    /// How long a person's certificate lasts.
-    pub certificate_ttl: Ttl,
-    /// How long a token lasts where nobody says.
-    pub token_ttl: Ttl,
-    /// How long a token lasts at most.
-    pub token_ttl_max: Ttl,
     /// For how long a proxy may admit without hearing from control.
     pub feed_fresh: Ttl,
     /// Who signs certificates.
@@ -67,6 +59,23 @@ pub struct SignIn {
     pub terminal_idle: Ttl,
     /// How long a login session lasts at most.
     pub absolute: Ttl,
+    /// How long a person's certificate lasts.
+    pub certificate: Ttl,
+    /// How long a token lasts where nobody says.
+    pub token: Ttl,
+    /// How long a token lasts at most.
+    pub token_max: Ttl,
+}
+
+/// The times of requests and grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grants {
+    /// How long a grant waits for its first use.
+    pub claim_within: Ttl,
+    /// How long a request waits for people.
+    pub request_patience: Ttl,
+    /// How long a grant lasts where neither the target nor the person says.
+    pub default: Ttl,
 }
 
 /// What a one-time link opens.
