@@ -9,6 +9,7 @@
 
 mod admit;
 mod anatomy;
+mod annotation;
 mod approvals;
 mod calendar;
 mod decide;
@@ -43,6 +44,7 @@ mod time;
 
 pub use admit::{Admission, AdmissionQuery, Denial, admit};
 pub use anatomy::{Mention, Place, RuleView};
+pub use annotation::{ANNOTATIONS, Annotation};
 pub use approvals::{Approvals, ApprovalsError, Progress};
 pub use calendar::{Calendar, Day, Fineness, Holiday, HolidayError, Local, Window, WindowError};
 pub use decide::Decision;

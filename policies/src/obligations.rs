@@ -11,15 +11,13 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::annotation::known;
 use crate::{Approvals, Ticket, Ttl};
 
 /// How long a reason has to be where a rule only says that there has to be one.
 const REASON: u32 = 10;
 /// The longest reason that a rule may want.
 const REASON_MOST: u32 = 500;
-/// What `@claim_within` and others say they are, in messages.
-const KNOWN: &str = "known are @id, @description, @approvals, @step_up, @ticket, @reason, @limit, \
-                     @claim_within and @record";
 
 /// What a `forbid` takes. Nothing at all means that nothing discharges it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -249,7 +247,7 @@ impl Obligations {
             "ticket" => drop(self.tickets.insert(read(key, value)?)),
             "reason" => self.reason = Some(reason(value)?),
             "record" => self.record = records(value)?,
-            other => return Err(format!("unknown annotation `@{other}`: {KNOWN}")),
+            other => return Err(format!("unknown annotation `@{other}`: {}", known())),
         }
         Ok(())
     }

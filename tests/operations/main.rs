@@ -15,6 +15,7 @@
 mod backup;
 mod backup_page;
 mod config;
+mod configuration_page;
 mod demo;
 mod deploy;
 mod doctor;
@@ -23,6 +24,7 @@ mod full;
 mod hardening;
 mod kill;
 mod metrics_page;
+mod policy_page;
 mod room;
 mod small;
 
