@@ -1,5 +1,4 @@
-//! What SECURITY.md claims is shown by tests that exist, and what ARCHITECTURE.md says of the hot path by
-//! what is in it.
+//! The documents keep their promises: tests, files, links and commands that they name exist.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -37,12 +36,32 @@ fn what_lets_a_connection_in_holds_leases_and_no_rules() {
         sources.push_str(&std::fs::read_to_string(path).unwrap());
     }
     assert!(
-        sources.contains("self.leases.admit(knock)"),
+        sources.contains("self.leases.admit(query)"),
         "the proxy admits by its table of leases"
     );
     for name in ["RuleBook", "cedar_policy", "Decision::"] {
         assert!(!sources.contains(name), "the way of a connection knows `{name}`");
     }
+}
+
+/// Where the files of ARCHITECTURE.md are, beside the root: a table names files below one of these.
+const FOLDERS: [&str; 6] =
+    ["", "proxy/src", "proxy/src/core", "proxy/src/postgres", "proxy/src/ssh", "control/src"];
+
+#[test]
+fn every_file_that_the_architecture_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let quoted = page.split('`').skip(1).step_by(2);
+    let names: Vec<&str> = quoted
+        .filter(|text| text.ends_with(".rs") || text.ends_with('/'))
+        .filter(|text| !text.contains(' '))
+        .collect();
+    assert!(names.len() > 50, "{} files are named", names.len());
+    let is_there = |name: &str| FOLDERS.iter().any(|folder| root.join(folder).join(name).exists());
+    let gone: Vec<_> = names.into_iter().filter(|name| !is_there(name)).collect();
+    assert!(gone.is_empty(), "no such files: {gone:?}");
+    assert!(page.lines().count() <= 120, "the details belong into the module documentation");
 }
 
 fn read(folder: &Path, into: &mut String) {
@@ -113,8 +132,8 @@ fn every_link_of_the_documents_leads_somewhere() {
 /// What a command's own help says; none where there is no such command.
 fn help(words: &[&str]) -> Option<String> {
     let program = env!("CARGO_BIN_EXE_postern");
-    let said = Command::new(program).args(words).arg("--help").output().unwrap();
-    said.status.success().then(|| String::from_utf8(said.stdout).unwrap())
+    let output = Command::new(program).args(words).arg("--help").output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
 
 #[test]
@@ -128,17 +147,35 @@ fn every_command_of_the_documents_is_one_with_its_options() {
             let line = line.split(" #").next().unwrap();
             let mut words = line.split_whitespace();
             let first = words.next().expect("a command");
-            let mut told = help(&[first]).unwrap_or_else(|| panic!("{}: {line}", page.display()));
+            let mut help_text =
+                help(&[first]).unwrap_or_else(|| panic!("{}: {line}", page.display()));
             if let Some(second) = words.next()
-                && told.contains(&format!("\n  {second}"))
+                && help_text.contains(&format!("\n  {second}"))
             {
-                told = help(&[first, second]).unwrap();
+                help_text = help(&[first, second]).unwrap();
             }
             for option in line.split_whitespace().filter(|word| word.starts_with("--")) {
-                assert!(told.contains(option), "{}: {line}: {option}", page.display());
+                assert!(help_text.contains(option), "{}: {line}: {option}", page.display());
             }
             commands += 1;
         }
     }
     assert!(commands > 50, "{commands} commands");
+}
+
+#[test]
+fn every_make_target_of_the_documents_is_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut targets = 0;
+    for page in ["README.md", "CONTRIBUTING.md"] {
+        let text = std::fs::read_to_string(root.join(page)).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("    make ")) {
+            let target = line.split_whitespace().next().expect("a target");
+            let mut make = Command::new("make");
+            let tried = make.args(["--dry-run", target]).current_dir(root).output().unwrap();
+            assert!(tried.status.success(), "{page}: make {line}");
+            targets += 1;
+        }
+    }
+    assert!(targets >= 6, "{targets} targets");
 }
