@@ -103,7 +103,7 @@ codes! {
     NotListed = "not-listed", 403, "This kind of authenticator is not accepted here.",
         "Ask an admin which ones are.";
     NotPermitted = "not-permitted", 403, "No rule permits it, or a rule forbids it.",
-        "`postern policy explain` says why.";
+        "`postern explain` says why.";
     RateLimited = "rate-limited", 429, "There were too many tries or requests.",
         "Wait a minute.";
     ReasonNeeded = "reason-needed", 400, "The rules want a reason.", "Give one.";
