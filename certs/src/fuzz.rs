@@ -70,8 +70,8 @@ pub fn ssh_key(bytes: &[u8]) {
 pub fn ssh_certificate(bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else { return };
     let Some((certificate, authority)) = signed(*kind, rest) else { return };
-    let told = identify_ssh(&certificate, authority.public_key(), HERE, NOW);
-    let Ok(person) = told else { return };
+    let read = identify_ssh(&certificate, authority.public_key(), HERE, NOW);
+    let Ok(person) = read else { return };
     assert_eq!(certificate.cert_type(), CertType::User);
     assert_eq!(certificate.valid_principals(), [person.principal_id]);
     assert!(!person.device.is_empty());

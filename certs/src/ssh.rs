@@ -189,14 +189,18 @@ impl SshAuthority {
     }
 
     /// Makes a key for a login, and certifies it.
-    pub fn issue_login(&self, wish: &LoginCert<'_>, now: i64) -> Result<SshIssuedKey, SshError> {
+    pub fn issue_login(
+        &self,
+        requested: &LoginCert<'_>,
+        now: i64,
+    ) -> Result<SshIssuedKey, SshError> {
         let key = generate()?;
-        let names = [wish.login.to_owned()];
-        let end = after(now, wish.life);
-        let draft = Draft { kind: CertType::User, key_id: wish.key_id, names: &names, end };
+        let names = [requested.login.to_owned()];
+        let end = after(now, requested.life);
+        let draft = Draft { kind: CertType::User, key_id: requested.key_id, names: &names, end };
         let mut builder = draft.builder(key.public_key(), now)?;
         builder.extension("permit-pty", "").map_err(SshError::Sign)?;
-        for permit in wish.permits {
+        for permit in requested.permits {
             builder.extension(*permit, "").map_err(SshError::Sign)?;
         }
         Ok(SshIssuedKey { certificate: finish(builder, &self.logins)?, key: secret(&key)? })
@@ -363,8 +367,8 @@ mod tests {
         let authority = SshAuthority::generate().unwrap();
         let life = Duration::from_secs(600);
         let permits = &["permit-agent-forwarding"][..];
-        let wish = LoginCert { login: "deploy", key_id: "postern alice gr-1", permits, life };
-        let issued = authority.issue_login(&wish, NOW).unwrap();
+        let requested = LoginCert { login: "deploy", key_id: "postern alice gr-1", permits, life };
+        let issued = authority.issue_login(&requested, NOW).unwrap();
         let read = Certificate::from_openssh(&issued.certificate.line).unwrap();
         assert_eq!(read.valid_principals(), ["deploy"]);
         assert_eq!(read.key_id(), "postern alice gr-1");
@@ -373,7 +377,10 @@ mod tests {
         assert!(read.extensions().contains_key("permit-agent-forwarding"));
         assert!(!format!("{issued:?}").contains("PRIVATE"));
         for login in ["", "a\nb", "a\0"] {
-            assert!(authority.issue_login(&LoginCert { login, ..wish }, NOW).is_err(), "{login:?}");
+            assert!(
+                authority.issue_login(&LoginCert { login, ..requested }, NOW).is_err(),
+                "{login:?}"
+            );
         }
     }
 

@@ -194,9 +194,9 @@ aCwuA86P/WT4GEJ3Pt3BLqMdcTQqiKWlMW0tNzqKuer3/8
     #[test]
     fn what_openssh_signs_is_taken_however_it_was_copied() {
         for (line, text) in OPENSSH {
-            let told = check_ssh_proof(line, SPACE, MESSAGE, text).unwrap();
-            assert_eq!(told.user_verified, None);
-            assert!(check_ssh_proof(line, SPACE, MESSAGE, &told.signature).is_ok());
+            let holder = check_ssh_proof(line, SPACE, MESSAGE, text).unwrap();
+            assert_eq!(holder.user_verified, None);
+            assert!(check_ssh_proof(line, SPACE, MESSAGE, &holder.signature).is_ok());
             for copied in [
                 text.replace('\n', "\r\n"),
                 text.replace('\n', "\n    "),
@@ -204,7 +204,7 @@ aCwuA86P/WT4GEJ3Pt3BLqMdcTQqiKWlMW0tNzqKuer3/8
                 text.trim_end().to_owned(),
             ] {
                 let again = check_ssh_proof(line, SPACE, MESSAGE, &copied).unwrap();
-                assert_eq!(again.signature, told.signature, "{copied}");
+                assert_eq!(again.signature, holder.signature, "{copied}");
             }
         }
     }
@@ -269,8 +269,8 @@ aCwuA86P/WT4GEJ3Pt3BLqMdcTQqiKWlMW0tNzqKuer3/8
         #[case] expected: Result<Option<bool>, SshProofError>,
     ) {
         let (line, text) = security_key(flags, flags);
-        let told = check_ssh_proof(&line, SPACE, MESSAGE, &text);
-        assert_eq!(told.map(|holder| holder.user_verified), expected);
+        let holder = check_ssh_proof(&line, SPACE, MESSAGE, &text);
+        assert_eq!(holder.map(|holder| holder.user_verified), expected);
     }
 
     #[test]
@@ -304,9 +304,9 @@ aCwuA86P/WT4GEJ3Pt3BLqMdcTQqiKWlMW0tNzqKuer3/8
             let mut bytes = good.as_bytes().to_vec();
             bytes[at] = to;
             if let Ok(text) = String::from_utf8(bytes) {
-                let told = check_ssh_proof(line, SPACE, MESSAGE, &text);
+                let holder = check_ssh_proof(line, SPACE, MESSAGE, &text);
                 // An end of a line is no part of what was signed.
-                let same = told.is_ok_and(|holder| holder.signature == good);
+                let same = holder.is_ok_and(|holder| holder.signature == good);
                 prop_assert!(!same || text.split_whitespace().eq(good.split_whitespace()));
             }
         }

@@ -399,10 +399,10 @@ fn the_client_is_told_that_its_certificate_has_expired() {
         client: ClientConnection::new(Arc::new(config), name).unwrap(),
         server: ServerConnection::new(Arc::new(late)).unwrap(),
     };
-    let told = (0..4).find_map(|_| {
+    let alert = (0..4).find_map(|_| {
         // The server's own error is what it tells the client about, in an alert.
         let _ = pass_to_server(&mut pair);
         pass_to_client(&mut pair).err()
     });
-    assert_eq!(told, Some(Error::AlertReceived(AlertDescription::CertificateExpired)));
+    assert_eq!(alert, Some(Error::AlertReceived(AlertDescription::CertificateExpired)));
 }

@@ -205,13 +205,13 @@ const CASES: &str = r#"
 [[case]]
 says = "reading asks nobody"
 who = "alice"
-wish = "app_ro@orders"
+resource = "app_ro@orders"
 allow = true
 
 [[case]]
 says = "writing takes a DBA"
 who = "alice"
-wish = "app_rw@orders"
+resource = "app_rw@orders"
 approvals = "1 of dba"
 limit = "2h"
 "#;

@@ -49,7 +49,8 @@ fn text() -> String {
             let _ = writeln!(differences, "| {client} | {name} | {why} |");
         }
     }
-    page + "\n## What is meant to differ\n\n| client | script | why |\n| --- | --- | --- |\n" + &differences
+    page + "\n## What is meant to differ\n\n| client | script | why |\n| --- | --- | --- |\n"
+        + &differences
 }
 
 /// What the client says its version is.

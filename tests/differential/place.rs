@@ -142,13 +142,13 @@ impl Place {
     /// The text without what names the place.
     pub fn mask(&self, text: &str) -> String {
         let folder = self.folder.display().to_string();
-        self.variables
-            .iter()
-            .filter(|(name, _)| matches!(*name, "PGDATABASE" | "SSH_USER"))
-            .fold(text.replace(&folder, "<here>"), |text, (name, value)| match *name {
+        self.variables.iter().filter(|(name, _)| matches!(*name, "PGDATABASE" | "SSH_USER")).fold(
+            text.replace(&folder, "<here>"),
+            |text, (name, value)| match *name {
                 "SSH_USER" => text.replace(value.as_str(), "<user>"),
                 _ => text.replace(&format!("\"{value}\""), "\"<database>\""),
-            })
+            },
+        )
     }
 }
 

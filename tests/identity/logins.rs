@@ -169,8 +169,7 @@ async fn a_terminal_is_signed_in_by_a_browser_and_out_again_with_every_copy() {
         }
         tokio::task::yield_now().await;
     };
-    let timeline =
-        control.evidence.timeline(&auditor, &opened).await.unwrap().lines.join("\n");
+    let timeline = control.evidence.timeline(&auditor, &opened).await.unwrap().lines.join("\n");
     for part in [
         "alice signed in by link, with a browser",
         "that the terminal",

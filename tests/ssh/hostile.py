@@ -300,7 +300,7 @@ def channels_are_counted():
     assert answers.count(91) == 128, answers
 
 
-def endless_wishes_that_are_refused_end_the_connection():
+def endless_requests_that_are_refused_end_the_connection():
     for kind in ("auth-agent-req@openssh.com", "subsystem"):
         connection = Ssh(PORT).enter(USER, KEY)
         channel = Fields(connection.open(window=0)[5:]).u32()

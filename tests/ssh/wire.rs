@@ -154,7 +154,7 @@ async fn who_is_let_in_can_neither_flood_nor_leave_what_is_recorded() {
         "what_leads_around_the_recording_is_refused",
         "thousands_of_refused_channels_leave_nothing_behind",
         "channels_are_counted",
-        "endless_wishes_that_are_refused_end_the_connection",
+        "endless_requests_that_are_refused_end_the_connection",
         "data_beyond_the_window_ends_the_connection_and_no_other",
         "windows_do_not_overflow",
         "packets_of_nothing_are_not_sent_for_ever",

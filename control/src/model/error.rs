@@ -2,7 +2,7 @@
 //! the gateway itself.
 
 use policies::{
-    GrantError, RequestError, ResourceError, ReviewError, StepUpId, TargetName, MissingInput,
+    GrantError, MissingInput, RequestError, ResourceError, ReviewError, StepUpId, TargetName,
 };
 use thiserror::Error;
 

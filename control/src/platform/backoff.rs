@@ -97,12 +97,12 @@ mod tests {
 
     #[test]
     fn a_receiver_may_ask_for_a_longer_pause_and_not_for_a_shorter_one() {
-        let wished = |secs| Outcome::Later("busy".into(), Some(Ttl::from_secs(secs)));
+        let later = |secs| Outcome::Later("busy".into(), Some(Ttl::from_secs(secs)));
         let at = |outcome| match TIMEOUT.after(1, outcome, NOW, u32::MAX) {
             Next::Again { at, .. } => at.millis() - NOW.millis(),
             Next::Settled | Next::Dead { .. } => 0,
         };
-        assert_eq!((at(wished(60)), at(wished(1))), (60_000, 5_000));
+        assert_eq!((at(later(60)), at(later(1))), (60_000, 5_000));
     }
 
     proptest! {

@@ -76,7 +76,9 @@ impl Inventory {
     ) -> Result<Terms, Rejection> {
         let facts = facts.clone().about(request);
         let (_, terms) = self.evaluate(&request.principal, &grant.resource, &facts)?;
-        terms.check_input(request.ticket.as_ref(), &request.reason).map_err(Rejection::MissingInput)?;
+        terms
+            .check_input(request.ticket.as_ref(), &request.reason)
+            .map_err(Rejection::MissingInput)?;
         if !self.is_approved(request, &terms.approvals) {
             return Err(Rejection::NotCovered(needs(&terms.approvals)));
         }

@@ -171,7 +171,7 @@ async fn nobody_is_asked_before_the_one_who_asks_has_touched() {
 }
 
 #[tokio::test]
-async fn a_wish_that_takes_a_touch_alone_is_given_with_it() {
+async fn a_request_that_takes_a_step_up_alone_is_given_with_it() {
     let world = touchy().await;
     let asked = world.ask("alice", "app_ro@orders").await.unwrap();
     assert!(asked.grant.is_none() && asked.request.is_pending());

@@ -88,7 +88,7 @@ const ROWS: &[(&str, &str, [u16; 4])] = &[
     ("POST /channels/{channel}/test", "", [403, 403, 403, 404]),
     ("POST /channels/{channel}/on", "", [403, 403, 403, 404]),
     // Nobody here has anything to prove themselves with.
-    ("POST /invites/wish", r#"{"principal":"alice"}"#, [409, 409, 409, 409]),
+    ("POST /invites/challenge", r#"{"principal":"alice"}"#, [409, 409, 409, 409]),
 ];
 
 /// What is alice's, by the names that the rows use.

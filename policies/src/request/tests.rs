@@ -64,7 +64,7 @@ pub(super) fn approve(request: &Request, by: Somebody) -> Result<Request, Reques
 }
 
 #[test]
-fn the_limit_of_the_rules_shortens_the_wish() {
+fn the_limit_of_the_rules_shortens_the_request() {
     assert_eq!(asked("").ttl, Ttl::from_secs(3_600));
 }
 
@@ -258,7 +258,7 @@ fn an_approval_takes_a_touch_for_this_very_request() {
 }
 
 #[test]
-fn a_wish_that_takes_only_a_touch_is_granted_by_it() {
+fn a_request_that_takes_only_a_step_up_is_granted_by_it() {
     let request = stepped("");
     assert!(request.is_pending());
     let step_up = step_up("alice", Purpose::Ask, "app_rw@orders/shop", 0);

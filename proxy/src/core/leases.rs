@@ -85,7 +85,7 @@ pub enum LeaseError {
     NoSnapshot,
     /// Control knows less than it did before.
     #[error(
-        "control went back in time: it is at revision {revision} of epoch {epoch}, and had told of \
+        "control went back in time: it is at revision {revision} of epoch {epoch}, and was at \
          revision {known_revision} of epoch {known_epoch}. An older copy of its store runs: put the newer one \
          back, or start control once with `--accept-rollback`"
     )]

@@ -23,7 +23,7 @@ const ADMISSION: Named = ("postern_admission_seconds", "Time of one admission de
 const PENDING: Named = ("postern_hold_seconds", "How long connections waited for people.");
 const REVOKE_TO_CUT: Named = (
     "postern_revoke_to_cut_seconds",
-    "From the end of a grant, as the feed told it, to the cut of a session.",
+    "From the end of a grant, as the feed reported it, to the cut of a session.",
 );
 /// In seconds, with 10 and 50 ms among them, which are what is promised.
 const REVOKE_TO_CUT_BOUNDS: [f64; 17] = [

@@ -42,7 +42,6 @@ pub struct Case {
     #[serde(default)]
     pub groups: BTreeSet<GroupName>,
     /// What is asked for, of a target of the configuration.
-    #[serde(rename = "wish")]
     pub resource: Option<String>,
     /// What is asked for, of a target that is made up: a login,
     pub login: Option<Login>,
@@ -163,9 +162,9 @@ impl Case {
         let message = if answers != 1 {
             "a case says exactly one of `allow = true`, `approvals = …` and `deny = …`"
         } else if self.resource.is_some() == made_up {
-            "a case says either `wish = \"login@target\"` or a `login` with its `environment`"
+            "a case says either `resource = \"login@target\"` or a `login` with its `environment`"
         } else if !made_up && self.describes_a_target() {
-            "`environment`, `database`, `labels` and `kind` are of a made-up target: leave `wish` out"
+            "`environment`, `database`, `labels` and `kind` are of a made-up target: leave `resource` out"
         } else if self.deny.is_some() && self.expects_terms() {
             "what is denied has no terms: leave `limit`, `step_up` and the like out"
         } else {
@@ -268,10 +267,13 @@ mod tests {
                 "[[case]]\nsays = \"a\"\nlogin = \"app\"\nallow = true\ndeny = \"x\"\n",
                 "exactly one",
             ),
-            ("[[case]]\nsays = \"a\"\nallow = true\n", "either `wish"),
+            ("[[case]]\nsays = \"a\"\nallow = true\n", "either `resource"),
             ("[[case]]\nsays = \"a\"\nlogin = \"app\"\ndeny = \"x\"\nlimit = \"1h\"\n", "no terms"),
-            ("[[case]]\nsays = \"a\"\nwish = \"app\"\nallow = true\n", "login@target"),
-            ("[[case]]\nsays = \"a\"\nwish = \"a@b\"\nkind = \"ssh\"\nallow = true\n", "made-up"),
+            ("[[case]]\nsays = \"a\"\nresource = \"app\"\nallow = true\n", "login@target"),
+            (
+                "[[case]]\nsays = \"a\"\nresource = \"a@b\"\nkind = \"ssh\"\nallow = true\n",
+                "made-up",
+            ),
             (
                 "[[case]]\nsays = \"a\"\nlogin = \"app\"\nalow = true\n",
                 "cases.toml:4:1: unknown field `alow`",

@@ -19,7 +19,7 @@ use crate::http::api::state::Api;
 pub(crate) struct Whom {
     #[schema(value_type = String, example = "alice")]
     principal: PrincipalId,
-    /// What `POST /invites/wish` asked for, of an admin who has something to prove themselves with.
+    /// What `POST /invites/challenge` asked for, of an admin who has something to prove themselves with.
     proven: Option<Proven>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct InviteInput {
 }
 
 /// Asks for the touch that an invitation takes of an admin who has a passkey.
-#[utoipa::path(post, path = "/invites/wish", operation_id = "wish", tag = "invites", request_body = InviteInput,
+#[utoipa::path(post, path = "/invites/challenge", operation_id = "inviteChallenge", tag = "invites", request_body = InviteInput,
     responses((status = 200, body = ToProve), Problems))]
 pub(crate) async fn statement(
     State(api): State<Api>,

@@ -114,7 +114,7 @@ fn wanted(view: &HoldView, unsaid: &MissingInput) -> Markup {
     let notice = Markup::new().raw("<p class=\"warn\" role=\"alert\">");
     let notice = match said {
         true => notice.text(unsaid.wanted()),
-        false => notice.raw("The rules want to be told what this connection is for."),
+        false => notice.raw("The rules ask what this connection is for."),
     };
     notice.raw("</p>")
 }

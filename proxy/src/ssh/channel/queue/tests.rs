@@ -204,7 +204,7 @@ async fn who_says_again_and_again_that_it_is_at_its_end_says_it_once() {
 }
 
 #[tokio::test]
-async fn there_is_room_for_wishes_again_once_the_target_took_some() {
+async fn there_is_room_for_requests_again_once_the_target_took_some() {
     let queue = ChannelQueue::of_session();
     let half = || env(MOST_ASKED_BYTES / 2);
     let _ = queue.prepare(half()).unwrap();
