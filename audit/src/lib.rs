@@ -85,9 +85,7 @@ mod summary;
 pub use chain::{Chain, Digest, Head, MAGIC, MAX_PAYLOAD};
 pub use event::{End, Event, Kind, PART_BYTES, Source, Start, Text, Value};
 pub use frame::{WriteError, Writer};
-pub use mask::{
-    IndexSet, MAX_SECRET, Masked, Masker, Strings, mask, mask_as, mask_secret, mask_value,
-};
+pub use mask::{IndexSet, MAX_SECRET, Masked, Masker, mask, mask_secret, mask_value};
 pub use reader::{Reader, Tail, Verified};
 pub use renamings::Mentions;
 pub use ssh::Ssh;

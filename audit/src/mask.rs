@@ -19,9 +19,8 @@
 //! Text is followed with bounded memory however long it is. Evidence comes before secrecy, so a
 //! secret may show
 //!
-//! - from the first place on that the target may read in another way: a backslash before a quote where
-//!   `standard_conforming_strings` isn't known, a tag beyond ASCII, and in SQL within a literal any escape of
-//!   more than one character;
+//! - from the first place on that the target may read in another way: a backslash before a quote, a
+//!   tag beyond ASCII, and in SQL within a literal any escape of more than one character;
 //! - behind 1 KiB of one secret, and in parentheses more than 128 deep;
 //! - in a body in another language than SQL and PL/pgSQL, or one where that isn't known within 64 KiB,
 //!   by `LANGUAGE` or by the end of the statement;
@@ -56,29 +55,6 @@ use vocabulary::is_suspicious;
 /// lost.
 pub const MAX_SECRET: usize = 1024;
 
-/// How a target reads a backslash in a literal without a prefix: its `standard_conforming_strings`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Strings {
-    /// It isn't known: from a backslash before a quote on, text can't be read.
-    #[default]
-    Unknown,
-    /// As a character like any other (`on`).
-    Literal,
-    /// As the beginning of an escape (`off`).
-    Escape,
-}
-
-impl Strings {
-    /// By the value of the setting, as the target reports it.
-    pub fn of_setting(value: &[u8]) -> Self {
-        match value {
-            b"on" => Self::Literal,
-            b"off" => Self::Escape,
-            _ => Self::Unknown,
-        }
-    }
-}
-
 /// A statement without its secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Masked<'a> {
@@ -88,18 +64,13 @@ pub struct Masked<'a> {
     pub params: IndexSet,
 }
 
-/// SQL text without its secrets, where nothing is known of `standard_conforming_strings`.
+/// SQL text without its secrets.
 pub fn mask(text: &[u8]) -> Masked<'_> {
-    mask_as(text, Strings::Unknown)
-}
-
-/// SQL text without its secrets, for a target that reads literals like this.
-pub fn mask_as(text: &[u8], strings: Strings) -> Masked<'_> {
     if !is_suspicious(text) && !is_suspicious(&without_backslashes(text)) {
         return Masked { text: Cow::Borrowed(text), params: IndexSet::default() };
     }
     let mut out = Vec::with_capacity(text.len());
-    let mut masker = Masker::reading(strings);
+    let mut masker = Masker::default();
     masker.feed(text, true, &mut out);
     Masked { text: unchanged_or(text, out), params: masker.take_params() }
 }

@@ -2,13 +2,12 @@
 //! comment.
 //!
 //! It works byte by byte, so that the output can't depend on how the text was cut. It reads what
-//! PostgreSQL reads by its `standard_conforming_strings`. Tokens go to the [`Grammar`], which says
+//! PostgreSQL reads with `standard_conforming_strings` on. Tokens go to the [`Grammar`], which says
 //! what a literal is. A literal that is SQL is read by a lexer of its own, one layer deeper.
 //!
 //! Where settings, encodings or versions make PostgreSQL read differently, nothing from the first
 //! such difference on is masked: what is executed must never be taken for a secret.
 
-use super::Strings;
 use super::chars::{Char, Name, Word};
 use super::content::Content;
 use super::grammar::{Grammar, Language};
@@ -97,8 +96,6 @@ impl Operator {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Layer {
     depth: u8,
-    /// How literals without a prefix are read. Code within a literal runs later, when that may be another way.
-    strings: Strings,
     state: State,
     word: Word,
     operator: Operator,
@@ -125,11 +122,6 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// The lexer of the text itself.
-    pub(super) fn reading(strings: Strings) -> Self {
-        Self { strings, ..Self::default() }
-    }
-
     fn inner(&self, template: bool) -> Layer {
         let places = template.then(|| (0, IndexSet::default()));
         Layer { depth: self.depth + 1, places, ..Layer::default() }

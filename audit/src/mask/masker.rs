@@ -1,6 +1,5 @@
 //! Masking of a text that comes in pieces.
 
-use super::Strings;
 use super::chars::Char;
 use super::grammar::Language;
 use super::index_set::IndexSet;
@@ -26,18 +25,12 @@ struct Deferred {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Masker {
-    strings: Strings,
     layer: Layer,
     deferred: Option<Deferred>,
     params: IndexSet,
 }
 
 impl Masker {
-    /// One for a target that reads literals like this.
-    pub fn reading(strings: Strings) -> Self {
-        Self { strings, layer: Layer::reading(strings), ..Self::default() }
-    }
-
     /// Masks the next piece into `out`. With the `last` one, everything is out and the masker is as
     /// new, but for [`take_params`](Masker::take_params).
     pub fn feed(&mut self, chunk: &[u8], last: bool, out: &mut Vec<u8>) {
@@ -90,7 +83,7 @@ impl Masker {
         }
         self.layer.suspend(out);
         self.params = self.layer.end_tokens().clone();
-        self.layer = Layer::reading(self.strings);
+        self.layer = Layer::default();
     }
 
     fn settle_whole(&mut self, readable: bool, out: &mut Vec<u8>) {

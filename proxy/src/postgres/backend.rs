@@ -3,7 +3,7 @@
 //! A message that fits is let through whole, so that a cut falls between messages and the client can
 //! still be sent the reason. A larger one streams through.
 
-use audit::{Kind, Strings};
+use audit::Kind;
 use tokio::time::Instant;
 
 use super::flight::{Flight, Reply, Step};
@@ -132,11 +132,6 @@ impl Backend {
             b'G' => flight.noted(Reply::CopyIn, emit)?,
             b'H' | b'W' => flight.noted(Reply::More, emit)?,
             b'c' => flight.copies.output.finish(emit)?,
-            b'S' => {
-                if let Some(strings) = strings_in(body) {
-                    flight.reads(strings);
-                }
-            }
             _ => {}
         }
         Ok(())
@@ -176,12 +171,6 @@ impl Backend {
 fn copied(data: &[u8], last: bool, flight: &mut Flight, emit: Emit<'_>) -> Result<(), WireError> {
     let n = flight.current();
     flight.copies.output.take(n, data, last, emit)
-}
-
-/// How the target reads literals, where it reports that (ParameterStatus).
-pub(super) fn strings_in(body: &[u8]) -> Option<Strings> {
-    let value = body.strip_prefix(b"standard_conforming_strings\0")?;
-    Some(Strings::of_setting(value.strip_suffix(b"\0")?))
 }
 
 /// The last word of a command tag, where it is a number: `INSERT 0 5`, `SELECT 3`, `COPY 9`.

@@ -15,7 +15,7 @@ mod state;
 
 use std::borrow::Cow;
 
-use audit::{Kind, Strings};
+use audit::Kind;
 use tokio::time::Instant;
 
 use self::attribution::{Attribution, Outcome};
@@ -49,9 +49,6 @@ pub(super) struct Flight {
     /// Answers that came and are not recorded yet.
     undecided: Vec<Outcome<'static>>,
     fates: Fates,
-    strings: Strings,
-    /// Whether nothing was sent since the target was last ready, which is when it has reported all settings.
-    is_settled: bool,
     /// The data of copies.
     pub(super) copies: Copies,
 }
@@ -79,15 +76,12 @@ impl Flight {
             paths: vec![Path { state: State::START, attributions: Vec::new() }],
             undecided: Vec::new(),
             fates: Fates::default(),
-            strings: Strings::Unknown,
-            is_settled: true,
             copies,
         }
     }
 
     /// Notes a message. An execution gets its number, which is returned.
     pub(super) fn send(&mut self, awaited: Awaited, now: Instant) -> u64 {
-        self.is_settled = false;
         self.sent += u64::from(awaited.executes());
         let has_effect = self.paths.iter().any(|path| !path.state.ignores(awaited, &self.units));
         self.fates.send(awaited, has_effect.then(|| self.units.end()));
@@ -98,17 +92,6 @@ impl Flight {
             }
         }
         self.sent
-    }
-
-    /// How the target reads literals from now on.
-    pub(super) fn reads(&mut self, strings: Strings) {
-        self.strings = strings;
-    }
-
-    /// How the target reads the literals of the message that is sent next: not known while something is open that may
-    /// change it.
-    pub(super) fn strings(&self) -> Strings {
-        if self.is_settled { self.strings } else { Strings::Unknown }
     }
 
     /// The message that was sent last; none where the target skips it for certain.
@@ -227,7 +210,6 @@ impl Flight {
     /// ReadyForQuery.
     pub(super) fn ready(&mut self, emit: Emit<'_>) -> Result<(), WireError> {
         self.noted(Reply::Ready, emit)?;
-        self.is_settled = self.is_empty();
         if !std::mem::take(&mut self.failed) {
             return Ok(());
         }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use audit::{IndexSet, Kind, Masked, Mentions, Text, Value, mask_as};
+use audit::{IndexSet, Kind, Masked, Mentions, Text, Value, mask};
 use policies::Binds;
 use tokio::time::Instant;
 
@@ -119,14 +119,10 @@ impl Frontend {
         Ok(match kind {
             b'd' => Some(Large::copy(whole)),
             _ if whole <= WHOLE => None,
-            b'Q' => {
-                let strings = flight.strings();
-                Some(Large::query(whole, flight.send(Awaited::Query, now), strings))
-            }
+            b'Q' => Some(Large::query(whole, flight.send(Awaited::Query, now))),
             b'P' => {
-                let strings = flight.strings();
                 flight.send(Awaited::Step(Step::Parse), now);
-                Some(Large::parse(whole, strings))
+                Some(Large::parse(whole))
             }
             b'B' => {
                 flight.send(Awaited::Step(Step::Bind), now);
@@ -201,8 +197,7 @@ fn query<'b>(
 ) -> Option<Kind<'b>> {
     let (text, _) = cstring(body).filter(|(_, rest)| rest.is_empty())?;
     prepared.mentions(&Mentions::of(text));
-    let shown = mask_as(text, flight.strings()).text;
-    Some(Kind::Query { n: flight.send(Awaited::Query, now), text: masked(shown) })
+    Some(Kind::Query { n: flight.send(Awaited::Query, now), text: masked(mask(text).text) })
 }
 
 fn parse<'b>(
@@ -213,8 +208,8 @@ fn parse<'b>(
 ) -> Option<Kind<'b>> {
     let (statement, rest) = cstring(body)?;
     let (text, _) = cstring(rest)?;
-    let Masked { text: shown, params } = mask_as(text, flight.strings());
     flight.send(Awaited::Step(Step::Parse), now);
+    let Masked { text: shown, params } = mask(text);
     prepared.mentions(&Mentions::of(text));
     prepared.parsed(statement, params, flight);
     Some(Kind::Parse { statement: statement.into(), text: masked(shown) })

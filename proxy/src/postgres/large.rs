@@ -4,7 +4,7 @@
 //! before it was recorded. Statement text is kept whole, in parts. Of a bind value larger than 64 KiB
 //! the first bytes, the digest and the length are kept (see [`LongValue`]).
 
-use audit::{IndexSet, Kind, Masker, Mentions, PART_BYTES, Strings, Text, Value};
+use audit::{IndexSet, Kind, Masker, Mentions, PART_BYTES, Text, Value};
 
 use super::copies::{Form, Keep, LongValue};
 use super::values::{is_binary, is_secret, kept};
@@ -50,12 +50,12 @@ impl Large {
         Self::new(whole, What::Copy)
     }
 
-    pub(super) fn query(whole: usize, n: u64, strings: Strings) -> Self {
-        Self::new(whole, What::Text(Box::new(TextStream::new(Some(n), strings))))
+    pub(super) fn query(whole: usize, n: u64) -> Self {
+        Self::new(whole, What::Text(Box::new(TextStream::new(Some(n)))))
     }
 
-    pub(super) fn parse(whole: usize, strings: Strings) -> Self {
-        Self::new(whole, What::Text(Box::new(TextStream::new(None, strings))))
+    pub(super) fn parse(whole: usize) -> Self {
+        Self::new(whole, What::Text(Box::new(TextStream::new(None))))
     }
 
     pub(super) fn bind(whole: usize, keep: Keep) -> Self {
@@ -132,9 +132,9 @@ struct TextStream {
 }
 
 impl TextStream {
-    fn new(n: Option<u64>, strings: Strings) -> Self {
+    fn new(n: Option<u64>) -> Self {
         let name = n.map(|_| Vec::new());
-        let (masker, mentions) = (Masker::reading(strings), Mentions::default());
+        let (masker, mentions) = (Masker::default(), Mentions::default());
         Self { n, name, gathered: Vec::new(), masker, mentions, over: false }
     }
 
@@ -436,8 +436,7 @@ mod tests {
         let text = format!("{}alter role a password 'secret'", "-- x\n".repeat(60_000));
         let bytes = message(&[text.as_bytes(), b"\0"].concat());
         for piece in [7, 65_536, bytes.len()] {
-            let noted =
-                feed(Large::query(bytes.len(), 3, Strings::Unknown), &bytes, piece).unwrap();
+            let noted = feed(Large::query(bytes.len(), 3), &bytes, piece).unwrap();
             let parts: Vec<serde_json::Value> =
                 noted.iter().map(|part| serde_json::from_str(part).unwrap()).collect();
             let all: String = parts.iter().map(|part| part["text"].as_str().unwrap()).collect();
@@ -452,7 +451,7 @@ mod tests {
         let body =
             [b"stmt\0select 1", " ".repeat(300_000).as_bytes(), b"\0\0\x01\0\0\0\x17"].concat();
         let bytes = message(&body);
-        let noted = feed(Large::parse(bytes.len(), Strings::Unknown), &bytes, 1000).unwrap();
+        let noted = feed(Large::parse(bytes.len()), &bytes, 1000).unwrap();
         assert!(noted[0].contains(r#""statement":"stmt""#), "{}", noted[0]);
         assert!(noted.last().unwrap().contains(r#""last":true"#));
     }
@@ -506,7 +505,7 @@ mod tests {
     #[test]
     fn names_without_end_are_refused() {
         let bytes = message(&vec![b'x'; 300_000]);
-        assert!(feed(Large::parse(bytes.len(), Strings::Unknown), &bytes, 4096).is_err());
+        assert!(feed(Large::parse(bytes.len()), &bytes, 4096).is_err());
         assert!(feed(Large::bind(bytes.len(), Binds::Keep.into()), &bytes, 4096).is_err());
     }
 }

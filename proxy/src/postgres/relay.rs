@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use audit::{Event, Kind, Strings};
+use audit::{Event, Kind};
 use bytes::BytesMut;
 use policies::End;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -103,10 +103,7 @@ impl Relay {
         upstream: Stream,
         recorder: Recorder,
         keep: Keep,
-        strings: Strings,
     ) -> Self {
-        let mut flight = Flight::new(Copies::new(keep));
-        flight.reads(strings);
         Self {
             client,
             upstream,
@@ -114,7 +111,7 @@ impl Relay {
             down: Buffer::with(hello),
             frontend: Frontend::new(keep),
             backend: Backend::default(),
-            flight,
+            flight: Flight::new(Copies::new(keep)),
             recorder,
             upstream_deaf: false,
             inside: Inside::default(),

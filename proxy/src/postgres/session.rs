@@ -91,8 +91,7 @@ impl Connection<'_> {
             caller.target.recording.binds
         };
         let keep = Keep { binds, whole: session.records(Record::Data) };
-        let (client, strings) = (caller.stream, greeting.strings);
-        let relay = Box::new(Relay::new(client, &hello, stream, recorder, keep, strings));
+        let relay = Box::new(Relay::new(caller.stream, &hello, stream, recorder, keep));
         let outside = Outside {
             connectors: &self.postgres.connectors,
             target: &caller.target,

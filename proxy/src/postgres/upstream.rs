@@ -13,7 +13,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::Strings;
 use bytes::{BufMut, Bytes, BytesMut};
 use certs::{Connector, Identity, UpstreamMode};
 use dashmap::DashMap;
@@ -29,7 +28,6 @@ use self::authenticate::authenticate;
 pub(super) use self::call::{Call, DialError};
 use self::call::{MESSAGE, send};
 pub(super) use self::refused::refusal;
-use super::backend::strings_in;
 use super::stream::{ReadAhead, Stream};
 use super::wire::{HEADER, WireError, cstring, put, read_message};
 use crate::core::credential::TargetCredential;
@@ -55,8 +53,6 @@ pub(super) struct Greeting {
     pub(super) key: Option<(u32, Bytes)>,
     /// The transaction status of ReadyForQuery.
     pub(super) status: u8,
-    /// How literals are read there.
-    pub(super) strings: Strings,
 }
 
 /// Prepared TLS settings of targets without a client certificate, so that roots are read once.
@@ -221,10 +217,7 @@ async fn greeting(stream: &mut Stream) -> Result<Greeting, DialError> {
         let message = read_message(stream, MESSAGE).await?;
         let body = message.slice(HEADER..);
         match message.first() {
-            Some(b'S') if is_parameter_status(&body) => {
-                greeting.strings = strings_in(&body).unwrap_or(greeting.strings);
-                greeting.passing.put_slice(&message);
-            }
+            Some(b'S') if is_parameter_status(&body) => greeting.passing.put_slice(&message),
             Some(b'N') => greeting.passing.put_slice(&message),
             Some(b'K') if greeting.key.is_none() && (8..=260).contains(&body.len()) => {
                 let (pid, secret) = body.split_first_chunk::<4>().ok_or(WireError::Body('K'))?;

@@ -3,7 +3,6 @@
 use super::dollar::{Closer, Found};
 use super::inside::Inside;
 use super::{Continues, Layer, Quote, State};
-use crate::mask::Strings;
 use crate::mask::chars::{Char, Word};
 use crate::mask::grammar::Position;
 
@@ -18,20 +17,18 @@ impl Layer {
         if bits || [b'e', b'n'].iter().any(|letter| self.word.is_letter(*letter)) {
             self.word.take();
         }
-        let extended = extended || self.strings == Strings::Escape && !bits && !unicode;
         self.end_tokens();
         let position = self.grammar.open_literal();
         self.open_literal(if bits { Position::Raw } else { position }, unicode, out);
         self.state = State::Quote(Quote { extended });
     }
 
-    /// A backslash has two readings: before a quote, where `standard_conforming_strings` isn't known; behind a byte of 0x80 or more, with which it may make one character; and in SQL, where
+    /// A backslash has two readings: before a quote, where `standard_conforming_strings` may be
+    /// off; behind a byte of 0x80 or more, with which it may make one character; and in SQL, where
     /// it may stand for any character.
     pub(super) fn quote(&mut self, ch: Char, quote: Quote, out: &mut Vec<u8>) {
         match (std::mem::replace(&mut self.last, ch.byte), ch.byte) {
-            (b'\\', b'\'') if !quote.extended && self.strings != Strings::Literal => {
-                self.give_up_at(ch, out);
-            }
+            (b'\\', b'\'') if !quote.extended => self.give_up_at(ch, out),
             (0x80.., b'\\') if quote.extended => self.give_up_at(ch, out),
             (_, b'\'') => self.state = State::QuoteEnd(quote, ch),
             (_, b'\\') if quote.extended => self.state = State::Escape(quote, ch),
