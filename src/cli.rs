@@ -49,7 +49,7 @@ Exit codes:
   6  the present state does not allow it
   7  the gateway can't be reached, or can't do it right now";
 
-/// The gateway to Postgres and SSH that opens only when someone is expected.
+/// An access gateway in front of Postgres and SSH
 #[derive(Debug, Parser)]
 #[command(name = "postern", version, after_help = CODES, disable_help_subcommand = true)]
 pub struct Cli {

@@ -188,7 +188,7 @@ impl Gateway {
     }
 
     /// Takes people, targets, rules and secrets of this configuration, all or nothing. Then the
-    /// quotas of recordings, which are counted anew.
+    /// quotas of recordings, which are counted again.
     ///
     /// # Errors
     /// Everything that is wrong with them; what was in force then stays in force.

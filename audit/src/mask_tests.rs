@@ -397,6 +397,10 @@ fn what_is_executed_is_never_hidden_by_two_readings_of_one_text() {
         b"select password = $\xed\x40$ x $\xfa\x5c$; drop table payroll; --$\xed\x40$".to_vec(),
         // A number ends where a tag begins.
         b"select 1$a$ ' $a$, password = '; drop table payroll; --'".to_vec(),
+        // A letter behind another alphabet's, white space of newer versions, and a bit string that goes on.
+        "with s(\u{e9}) as (select 'a') select \u{e9}=e'\\', password = ' from s; drop table payroll; --'".as_bytes().to_vec(),
+        b"select e'a'\x0b\n'\\', password = ' ; drop table payroll; --'".to_vec(),
+        b"alter table t alter c set default b'1'\n'\\' || ' = 1, password = ' ; drop table payroll; --'".to_vec(),
         // Escapes and backslashes in SQL in a literal.
         br"do E'begin alter role x password \'a\x27; drop table payroll; --\'; end'".to_vec(),
         br"do 'begin alter role x password ''a\x27; drop table payroll; --''; end'".to_vec(),

@@ -79,7 +79,7 @@ pub struct Statement {
     /// Its text for display; `None` where what was executed is not known, such as a cursor or a
     /// forgotten name.
     pub text: Option<Arc<str>>,
-    /// What may have run instead, oldest first: the name was prepared or bound anew, and a failure
+    /// What may have run instead, oldest first: the name was prepared or bound again, and a failure
     /// since leaves it open whether the target took that; or SQL such as `PREPARE` may have given
     /// the name a meaning, and then it is that SQL. What a function does to names is not seen, and
     /// neither is SQL put together as it runs.

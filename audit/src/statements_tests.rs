@@ -232,11 +232,11 @@ fn sql_that_gives_names_a_meaning_leaves_them_in_doubt() {
     let simple = || vec![query(2, prepare), done(2, "PREPARE")];
     assert_eq!(others(&run(simple(), "s", "")), [prepare]);
     assert_eq!(others(&run(simple(), "", "")), [""; 0], "SQL can't name what has no name");
-    let mut anew = simple();
-    anew.push(parse("s", "anew"));
-    assert_eq!(others(&run(anew.clone(), "s", "")), [""; 0]);
-    anew.extend([failed(0), at(Kind::Recovered)]);
-    assert_eq!(others(&run(anew, "s", "")), ["innocuous", prepare]);
+    let mut again = simple();
+    again.push(parse("s", "again"));
+    assert_eq!(others(&run(again.clone(), "s", "")), [""; 0]);
+    again.extend([failed(0), at(Kind::Recovered)]);
+    assert_eq!(others(&run(again, "s", "")), ["innocuous", prepare]);
     let extended = vec![parse("", prepare), bind("", "", "0"), execute(2, ""), done(2, "PREPARE")];
     assert_eq!(others(&run(extended, "s", "")), [prepare]);
     let unseen = "do $$ begin execute 'prep' || 'are s as select 2'; end $$";

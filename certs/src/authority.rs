@@ -40,7 +40,7 @@ pub enum AuthorityError {
     #[error("cannot make the authority")]
     Make(#[from] IssueError),
     /// The certificate's key is gone, and with it the power to issue.
-    #[error("`{}` exists but `{}` does not: restore the key, or move the certificate away to start anew", certificate.display(), key.display())]
+    #[error("`{}` exists but `{}` does not: restore the key, or move the certificate away to start again", certificate.display(), key.display())]
     KeyMissing {
         /// The certificate that is there.
         certificate: PathBuf,

@@ -59,7 +59,7 @@ pub enum StoreError {
         /// The path.
         path: PathBuf,
     },
-    /// The file exists already, and was to be made anew.
+    /// The file exists already, and was to be made again.
     #[error("`{}` exists already", path.display())]
     Exists {
         /// The file.

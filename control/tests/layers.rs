@@ -69,6 +69,6 @@ fn architecture_shows_the_layers_and_their_arrows() {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(page, [before, begin, &drawn, end, after].concat()).unwrap();
     } else {
-        assert_eq!(shown, drawn, "run this test with UPDATE_DOCS=1 to write it anew");
+        assert_eq!(shown, drawn, "run this test with UPDATE_DOCS=1 to write it again");
     }
 }

@@ -218,7 +218,7 @@ impl Request {
     }
 
     /// Another text to decide on: every yes is taken back, and so is the step-up that it was asked with.
-    /// Who has to read it anew has as long for it as for the first one.
+    /// Who has to read it again has as long for it as for the first one.
     fn edited(
         &self,
         edit: Edit,

@@ -136,9 +136,9 @@ impl Channel {
         Self::X11,
     ];
 
-    /// What is allowed where nobody says: everything that is recorded.
+    /// What is allowed by default.
     #[must_use]
-    pub fn recorded() -> BTreeSet<Self> {
+    pub fn default_channels() -> BTreeSet<Self> {
         BTreeSet::from([Self::Shell, Self::Exec, Self::Sftp, Self::SftpWrite])
     }
 
@@ -201,7 +201,7 @@ mod tests {
         Ssh {
             host_keys: Vec::new(),
             host_authorities: Vec::new(),
-            channels: Channel::recorded(),
+            channels: Channel::default_channels(),
             env: env.iter().map(ToString::to_string).collect(),
             read_only: false,
             under: Vec::new(),
@@ -245,7 +245,7 @@ mod tests {
     fn every_kind_has_its_word_and_those_around_the_recording_are_not_allowed_by_themselves() {
         for channel in Channel::ALL {
             assert_eq!(channel.word().parse(), Ok(channel));
-            let recorded = Channel::recorded().contains(&channel);
+            let recorded = Channel::default_channels().contains(&channel);
             assert_eq!(ssh(&[]).allows(channel), recorded, "{channel}");
         }
         assert!("tunnel".parse::<Channel>().is_err());

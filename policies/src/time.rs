@@ -63,16 +63,14 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A span of time, in milliseconds, written as `90s`, `15m`, `1h30m` or `2d`.
+/// A duration, in milliseconds, written as `90s`, `15m`, `1h30m` or `2d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Ttl(u64);
 
 /// Why a text is not a span.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "`{0}` is not a span of time: write it as `90s`, `15m`, `1h30m` or `2d`, of at most 366 days"
-)]
+#[error("`{0}` is not a duration: write it as `90s`, `15m`, `1h30m` or `2d`, of at most 366 days")]
 pub struct TtlError(String);
 
 const UNITS: [(&str, u64); 5] =

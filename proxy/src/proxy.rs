@@ -154,7 +154,7 @@ impl Proxy {
         &self.addresses
     }
 
-    /// Takes other quotas and another reserve, and counts the recordings anew.
+    /// Takes other quotas and another reserve, and counts the recordings again.
     pub fn set_recording(&self, settings: RecordingSettings) {
         self.plane.spool.set(settings);
     }

@@ -40,7 +40,7 @@ struct AuditShow {
 /// Lock a person, a group, a device, a target or a login; matching sessions are cut
 #[derive(Debug, Args)]
 pub(super) struct Lock {
-    /// principal:NAME, group:NAME, device:ID, target:NAME or login:LOGIN@TARGET
+    /// principal:NAME, group:NAME, device:ID, credential:ID, target:NAME or login:LOGIN@TARGET
     #[arg(value_parser = subject)]
     subject: Subject,
     /// Why; the locked read it

@@ -16,7 +16,7 @@ use crate::up;
 
 /// Run a gateway: control and proxy in one process
 ///
-/// SIGHUP takes over people, targets and rules as a whole, or not at all. SIGTERM or Ctrl-C drains;
+/// SIGHUP reloads the configuration and the rules as a whole, or not at all. SIGTERM or Ctrl-C drains;
 /// a second one ends the process at once.
 #[derive(Debug, Args)]
 pub(super) struct Up {
@@ -28,7 +28,7 @@ pub(super) struct Up {
     /// Print a one-time sign-in link for this person at the start
     #[arg(long, value_name = "PRINCIPAL")]
     invite: Vec<PrincipalId>,
-    /// Remove this person's passkeys and sign-ins at the start, and print a link to register anew:
+    /// Remove this person's passkeys and sign-ins at the start, and print a link to register again:
     /// for who has lost every key, where nobody is left to agree to it at /recovery
     #[arg(long, value_name = "PRINCIPAL")]
     recover: Vec<PrincipalId>,

@@ -61,11 +61,11 @@ impl<T: Field> Field for Vec<T> {
 
 impl Field for Ttl {
     fn kind() -> String {
-        "span of time".into()
+        "duration".into()
     }
 
     fn read(value: Value<'_>) -> Option<Self> {
-        value.parse("a span of time such as `15m`")
+        value.parse("a duration such as `15m`")
     }
 }
 
@@ -326,7 +326,7 @@ impl Field for GatewayHost {
 
 impl Field for Url {
     fn kind() -> String {
-        "address of the web".into()
+        "URL".into()
     }
 
     fn read(value: Value<'_>) -> Option<Self> {

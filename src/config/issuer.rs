@@ -166,7 +166,7 @@ fn client_secret(section: &mut Section<'_>, base: &Path) -> Option<ClientSecret>
         (section.value("client_secret_file"), section.value("client_secret_env"));
     if let (Some(_), Some(second)) = (file, variable) {
         second.fault_with_remedy(
-            "the secret stands in two places",
+            "the secret is given twice",
             "remove `client_secret_env` or `client_secret_file`",
         );
     }

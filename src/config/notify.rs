@@ -165,7 +165,7 @@ fn events(value: Value<'_>) -> BTreeSet<Topic> {
 }
 
 fn timeout(value: Value<'_>) -> Option<Ttl> {
-    let span = value.parse::<Ttl>("a span of time such as `10s`")?;
+    let span = value.parse::<Ttl>("a duration such as `10s`")?;
     if span <= LONGEST_TIMEOUT {
         return Some(span);
     }
@@ -176,12 +176,12 @@ fn timeout(value: Value<'_>) -> Option<Ttl> {
 fn webhook(section: &mut Section<'_>, base: &Path) -> Option<Means> {
     let (written, file) = (section.value("url"), section.value("url_file"));
     if let (Some(_), Some(second)) = (written, file) {
-        second.fault_with_remedy("the address stands in two places", "remove `url` or `url_file`");
+        second.fault_with_remedy("the address is given twice", "remove `url` or `url_file`");
     }
     if written.is_none() && file.is_none() {
         section.missing("`url` is missing", "url = \"https://hooks.example.com/postern\"");
     }
-    let written = written.and_then(|value| value.text("an address of the web"));
+    let written = written.and_then(|value| value.text("a URL"));
     let written = written.map(|url| Address::Written(url.to_owned()));
     let file = file.and_then(|value| path(value, base)).map(Address::File);
     let secrets = file_of(section, "secret_file", base, "secret_file = \"secrets/webhook\"");

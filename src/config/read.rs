@@ -59,7 +59,7 @@ impl<'t> Document<'t> {
         for error in errors {
             let mut message = error.message().to_owned();
             if message.contains("duplicate key") {
-                message.push_str(": it stands here a second time");
+                message.push_str(": it is defined twice");
             }
             self.fault(error.span().unwrap_or(0..0), message);
         }

@@ -58,7 +58,8 @@ fn read(section: &mut Section<'_>) -> Ssh {
     let under = section.value("under").map_or_else(Vec::new, folders);
     let limited = read_only || !under.is_empty();
     // A shell or a command would lead around limits of file transfers.
-    let default = if limited { BTreeSet::from([Channel::Sftp]) } else { Channel::recorded() };
+    let default =
+        if limited { BTreeSet::from([Channel::Sftp]) } else { Channel::default_channels() };
     let mut channels = section.value("channels").map_or(default, channels);
     if read_only {
         channels.remove(&Channel::SftpWrite);

@@ -129,7 +129,7 @@ impl Field for Pattern {
 
 impl Field for IssuerUrl {
     fn kind() -> String {
-        "address of the web".into()
+        "URL".into()
     }
 
     fn read(value: Value<'_>) -> Option<Self> {

@@ -116,7 +116,7 @@ pub(super) fn authority(gateway: &Gateway, now: Timestamp) -> (Option<Authority>
             return (None, vec![Finding::fault(title, error.to_string(), remedy)]);
         }
     };
-    let renewal = "move its folder away and restart; then everybody signs in anew";
+    let renewal = "move its folder away and restart; then everybody signs in again";
     let findings =
         vec![lasts(title, authority.not_after(), now, renewal), clock(authority.not_before(), now)];
     (Some(authority), findings)
@@ -131,7 +131,7 @@ fn authority_remedy(error: &AuthorityError, folder: &Path) -> String {
         | AuthorityError::KeyMissing { .. }
         | AuthorityError::BadKey { .. }
         | AuthorityError::BadCertificate { .. } => format!(
-            "restore `{}` from a backup; without it, everybody has to sign in anew",
+            "restore `{}` from a backup; without it, everybody has to sign in again",
             folder.display()
         ),
     }

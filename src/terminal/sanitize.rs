@@ -1,7 +1,7 @@
 //! The output of a terminal that somebody else controlled, cleaned so that it can be shown on this one.
 //!
 //! A state machine over text. What comes out is printable text, line ends, tabs, backspaces, and of escape
-//! sequences only colours, cursor movements, erasing, scrolling and the alternate screen, each written anew
+//! sequences only colours, cursor movements, erasing, scrolling and the alternate screen, each written again
 //! from numbers that were read. Titles, links, folders and prompt marks are dropped; any other string sent
 //! to the terminal (the clipboard of OSC 52, DCS …) is shown as text, so that nothing can hide in one, and
 //! so is one that doesn't end soon. Queries, modes, character sets and resets are dropped. Concealed text is
@@ -206,7 +206,7 @@ fn is_final(letter: char) -> bool {
     ('@'..='~').contains(&letter)
 }
 
-/// The sequence written anew, where it is one of those that may pass.
+/// The sequence written again, where it is one of those that may pass.
 fn allowed(numbers: &str, last: char) -> Option<String> {
     let list = match last {
         'm' => colours(&parsed(numbers)?)?,

@@ -8,7 +8,7 @@ const HEAD: &str = "\
 # Command-line reference
 
 This page is made from the program: it is the output of `--help` for each command. The test
-`the_command_line_reference_is_what_the_program_prints` compares them, and writes the page anew with `UPDATE_DOCS=1`.
+`the_command_line_reference_is_what_the_program_prints` compares them, and writes the page again with `UPDATE_DOCS=1`.
 [The command line](../how-to/command-line.md) says what the commands have in common.
 ";
 

@@ -1,4 +1,4 @@
-//! docs/compatibility.md, written from the cases: `UPDATE_DOCS=1` writes it anew.
+//! docs/compatibility.md, written from the cases: `UPDATE_DOCS=1` writes it again.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -18,11 +18,11 @@ const HEAD: &str = "\
 # Configuration reference
 
 Every key of `postern.toml`. This page is made from the code: the test
-`the_configuration_reference_says_what_the_code_says` compares them, and writes the page anew with `UPDATE_DOCS=1`.
+`the_configuration_reference_says_what_the_code_says` compares them, and writes the page again with `UPDATE_DOCS=1`.
 [deploy/postern.toml](../../deploy/postern.toml) is an example with comments, [Run a gateway](../how-to/run.md) shows how to begin, and
 `postern config check` finds what is wrong with a file.
 
-Spans of time are written like `90s`, `15m`, `12h` or `30d`, sizes like `64MiB`. Paths begin at the folder of the
+Durations are written like `90s`, `15m`, `12h` or `30d`, sizes like `64MiB`. Paths begin at the folder of the
 configuration file. `NAME` is a name that you choose. Where there is no default, the key may be left out.
 ";
 

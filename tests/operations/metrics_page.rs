@@ -10,7 +10,7 @@ const HEAD: &str = "\
 # Metrics reference
 
 Every series that `/metrics` may have. This page is made from the code: the test
-`the_metrics_reference_says_what_the_code_says` compares them, and writes the page anew with `UPDATE_DOCS=1`.
+`the_metrics_reference_says_what_the_code_says` compares them, and writes the page again with `UPDATE_DOCS=1`.
 [Prometheus](../how-to/prometheus.md) says how to collect them.
 
 A series with labels appears once it has counted something.

@@ -8,7 +8,7 @@ const HEAD: &str = "\
 # Policy reference
 
 Everything that a rule can name. This page is made from the code: the test
-`the_policy_reference_says_what_the_schema_says` compares them, and writes the page anew with `UPDATE_DOCS=1`.
+`the_policy_reference_says_what_the_schema_says` compares them, and writes the page again with `UPDATE_DOCS=1`.
 [Write rules](../how-to/rules.md) shows how they are used, and `postern policy check` finds what is misspelt.
 
 A `permit` says who may have what. A `forbid` without obligations is absolute. A `forbid` with obligations stands aside once all of

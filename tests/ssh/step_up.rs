@@ -54,7 +54,7 @@ async fn an_ssh_for_which_the_rules_want_a_touch_waits_for_it_and_goes_on() {
 
     // The grant is there, but nobody stepped up for that one.
     let mut other = from(&bed, "desk", "echo there").await;
-    other.warns("deploy on web-1 takes a fresh touch of yours").await;
+    other.warns("deploy on web-1 takes a fresh step-up").await;
     let warning = other.warning("confirm code ").await;
     assert!(!bed.target_log().contains("there"));
     steps_up(&mut alice, &warning).await;
@@ -73,7 +73,7 @@ async fn a_revoked_grant_ends_an_ssh_that_waits_for_a_touch() {
     steps_up(&mut alice, &warning).await;
     first.says("in\n").await;
     let mut other = from(&bed, "desk", "echo there").await;
-    other.warns("takes a fresh touch of yours").await;
+    other.warns("takes a fresh step-up").await;
     let bob = bed.actor("bob").await;
     let control = bed.gateway.control();
     let all = control::SessionFilter { scope: control::Scope::All, ..Default::default() };

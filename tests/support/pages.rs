@@ -13,7 +13,7 @@ pub fn is_current(page: &str, text: &str) {
     let differs = lines.find(|(page, text)| page != text);
     assert!(
         page == text,
-        "`{}` is not what the code says; `UPDATE_DOCS=1` and this test write it anew. First \
+        "`{}` is not what the code says; `UPDATE_DOCS=1` and this test write it again. First \
          difference: {differs:?}",
         path.display()
     );

@@ -205,7 +205,7 @@ async fn joined(
     }
     let unproved = request.state == RequestState::NeedsStepUp;
     if asker.touch.is_some() && unproved && !is_exactly(tx, &request, requested)? {
-        let message = "the one who asks has touched for it in another form";
+        let message = "the requester gave the step-up for another form of it";
         crate::access::transitions::withdraw_for(tx, &request, message).await?;
         return Ok(None);
     }

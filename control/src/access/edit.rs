@@ -1,5 +1,5 @@
 //! Saying one's own request otherwise while it waits: whoever has said yes is asked again, the rules
-//! are too, and its time to wait begins anew.
+//! are too, and its time to wait begins again.
 
 use std::net::IpAddr;
 

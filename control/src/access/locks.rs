@@ -1,6 +1,6 @@
 //! Locks: they beat every grant. Proxies cut what a lock matches; the grants themselves stay.
 //!
-//! A lock on a group is published with those who are in it, and anew whenever they change.
+//! A lock on a group is published with those who are in it, and again whenever they change.
 
 use std::collections::BTreeSet;
 

@@ -206,7 +206,7 @@ pub(crate) fn fresh<'g>(
     match given.filter(|given| tx.now < given.at.after(within)) {
         Some(given) => Ok(Some(given)),
         None => {
-            let message = format!("the rules want a touch of the last {within} here");
+            let message = format!("the rules require a step-up of the last {within} here");
             Err(tx.kernel().step_up_needed("/keys", &message))
         }
     }
@@ -256,7 +256,7 @@ async fn wanted(
         if need.within.is_none() && !challenge::has_factor(tx, &need.actor.principal.id).await? {
             return Ok(None);
         }
-        return Err(tx.kernel().step_up_needed(page, "this takes a fresh touch of yours"));
+        return Err(tx.kernel().step_up_needed(page, "this takes a fresh step-up"));
     };
     check_given(tx, need, id, shown).await.map(Some)
 }

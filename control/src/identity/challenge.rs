@@ -109,7 +109,7 @@ impl Identity {
                 self.prove(actor, challenge, proof, purpose, &digest, None).await.map(drop)
             }
             None if self.factors(&actor.principal.id).await?.any() => {
-                let message = "this takes a touch of a passkey that you have: do it at /keys";
+                let message = "this takes a step-up with a passkey that you have: open /keys";
                 Err(Refusal::Forbidden(message.to_owned()).into())
             }
             None => Ok(()),

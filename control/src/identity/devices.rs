@@ -3,7 +3,7 @@
 //!
 //! A code opens nothing by itself. The first login session that looks it up is the only one that can
 //! answer it, once; it dies with its time. What waits is kept in memory alone: after a restart a
-//! terminal asks anew.
+//! terminal asks again.
 
 pub(crate) mod table;
 

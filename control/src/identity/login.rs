@@ -77,7 +77,7 @@ impl Identity {
     ) -> Result<Invite, ControlError> {
         may_invite(&self.kernel.inventory(), actor, principal)?;
         if proven.is_none() && self.factors(&actor.principal.id).await?.any() {
-            let message = "a sign-in link for somebody takes a fresh touch of yours";
+            let message = "a sign-in link for somebody takes a fresh step-up";
             return Err(self.kernel.step_up_needed("/invites", message));
         }
         self.administer(actor, &self.invite_statement(principal), proven).await?;

@@ -2,7 +2,7 @@
 //!
 //! An admin asks for it, with a reason; a second person with an office has to agree. Then the
 //! person's passkeys, app and SSH keys are gone, their login sessions end, and a one-time link lets them
-//! register anew. Nobody can do it alone, and nobody to themselves; both acts are audited.
+//! register again. Nobody can do it alone, and nobody to themselves; both acts are audited.
 
 use policies::{OtherHuman, Principal, PrincipalId, Purpose, Ttl};
 use serde_json::json;
@@ -105,7 +105,7 @@ impl Identity {
     }
 
     /// Agrees to a recovery, as the second person: the factors are gone, and the link is for the
-    /// person to register anew.
+    /// person to register again.
     ///
     /// # Errors
     /// Where the actor asked for it, it is about themselves, they hold no office, or their own proof

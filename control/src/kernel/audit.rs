@@ -1,4 +1,4 @@
-//! What goes into the audit log, in the transaction of the change that it tells of.
+//! Reads the audit log, for admins and auditors.
 
 use crate::kernel::Kernel;
 use crate::model::actor::Actor;

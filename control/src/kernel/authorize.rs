@@ -26,7 +26,7 @@ impl Kernel {
         why.map_or(Ok(()), |why| Err(Rejection::Locked(why)))
     }
 
-    /// The person behind a connection, or behind an actor, as they are now.
+    /// Refuses where a lock matches the principal, a group, the device or the credential.
     pub(crate) fn not_shut_out(&self, asker: &Asker, now: Timestamp) -> Result<(), Rejection> {
         let why = self.0.feed.locked(|lock| shuts_out(lock, asker, now));
         why.map_or(Ok(()), |why| Err(Rejection::Locked(why)))

@@ -3,7 +3,7 @@
 //! Anybody on the network can be refused as often as they like, and each event is a durable write. So the
 //! first refusals of one kind and network are written one by one. More of them are counted, and each
 //! window ends with one event that tells how many; while a flood goes on, its windows grow longer. A
-//! network that was quiet for a whole window begins anew. Bounds are those of a network, never of all:
+//! network that was quiet for a whole window begins again. Bounds are those of a network, never of all:
 //! a flood from one hides nothing of another.
 //!
 //! Only [`Refusals::admit`] makes a [`Noted`], and only a [`Noted`] becomes such an event. Whoever serves

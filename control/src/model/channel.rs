@@ -59,7 +59,7 @@ pub enum Way {
     Email(Box<Mail>),
 }
 
-/// An address of the web that takes messages. It may be a secret, and can't be printed.
+/// A URL that takes messages. It may be a secret, and can't be printed.
 #[derive(Clone)]
 pub struct Hook {
     pub(crate) url: Url,
@@ -70,8 +70,8 @@ pub struct Hook {
 /// Why a channel can't be made. It never holds the channel's address.
 #[derive(Debug, Error)]
 pub enum ChannelFault {
-    /// The address is no address of the web.
-    #[error("this is no address of the web: write it as `https://hooks.example.com/postern`")]
+    /// The address is no URL.
+    #[error("this is no URL: write it as `https://hooks.example.com/postern`")]
     NoUrl,
     /// It would be read on the way.
     #[error(

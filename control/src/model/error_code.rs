@@ -110,9 +110,9 @@ codes! {
     Replayed = "replayed", 403, "The challenge was answered before.",
         "Open the page again, or run the command again.";
     StepUpNeeded = "step-up-needed", 403, "It takes a fresh step-up.",
-        "Open the URL of the answer, and touch your passkey.";
+        "Open the URL of the answer, and confirm with your passkey.";
     StepUpUnfit = "step-up-unfit", 403, "The step-up that was given doesn't serve here.",
-        "Open the page again, and touch your passkey.";
+        "Open the page again, and confirm with your passkey.";
     Store = "store", 503, "The store can't be read.",
         "The log has the cause; see [Operate a gateway](../operations.md).";
     TicketNeeded = "ticket-needed", 400, "The rules want a ticket.", "Name one.";

@@ -20,7 +20,7 @@ pub struct RosterSource {
     pub keep: Ttl,
 }
 
-/// A file, or an address of the web.
+/// A file, or a URL.
 #[derive(Debug, Clone)]
 pub enum Place {
     /// A file.

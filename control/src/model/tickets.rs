@@ -23,7 +23,7 @@ pub struct TicketSource {
     pub keep: Ttl,
 }
 
-/// An address of the web with a place for a ticket in its path.
+/// A URL with a place for a ticket in its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TicketUrl(Url);
 

@@ -45,7 +45,7 @@ pub enum AddressFault {
     Private(String),
 }
 
-/// Why an address of the web didn't take a message. It never holds the address, which may be secret.
+/// Why a URL didn't take a message. It never holds the address, which may be secret.
 #[derive(Debug, Error)]
 pub enum PostFault {
     /// It may not be connected to.

@@ -1,6 +1,6 @@
 //! Values whose copies are cheap, since they share what stays the same.
 //!
-//! An inventory is taken anew whenever something is learned of one person, within the turn to write.
+//! An inventory is taken again whenever something is learned of one person, within the turn to write.
 //! That must cost little however many people and targets there are.
 
 use std::ops::{Deref, DerefMut};

@@ -10,7 +10,7 @@
 //! certificate of theirs that is real and of no use any more. Whoever knows a name, or the public part
 //! of a passkey, raises nothing, so that strangers can't shut anybody out by a rule on failures.
 //!
-//! What runs is never evaluated by this anew: a grant is reviewed by what was unusual when it was asked
+//! What runs is never evaluated by this again: a grant is reviewed by what was unusual when it was asked
 //! for ([`Transaction::facts_of`]), and each connection by what is unusual about it.
 
 use std::net::IpAddr;

@@ -76,7 +76,7 @@ impl Store {
         let writing = options.clone().pragma("cache_spill", "OFF").pragma("temp_store", "MEMORY");
         let mut connection = writing.connect().await?;
         migrations().run(&mut connection).await?;
-        // A reader always stays, and with it the log's files: on a full disk they can't be made anew.
+        // A reader always stays, and with it the log's files: on a full disk they can't be made again.
         let readers = SqlitePoolOptions::new()
             .min_connections(1)
             .max_connections(READERS)

@@ -97,7 +97,7 @@ pub(crate) async fn used(
     Ok(())
 }
 
-/// Names one of this person's anew; false where they have none of that id.
+/// Names one of this person's again; false where they have none of that id.
 pub(crate) async fn rename(
     db: &mut SqliteConnection,
     principal: &PrincipalId,

@@ -97,7 +97,7 @@ impl World {
         Self { control, clock, folder, authority }
     }
 
-    /// Opens the same store anew, as after a kill: nothing was closed.
+    /// Opens the same store again, as after a kill: nothing was closed.
     pub(crate) async fn reopened(self) -> Self {
         self.reopened_with(RULES).await
     }

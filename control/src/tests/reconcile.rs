@@ -54,7 +54,7 @@ fn recording(session: &str, statements: u64, end: Option<&str>) -> Vec<u8> {
     writer.take()
 }
 
-/// Starts anew, and waits until all recordings were compared.
+/// Starts again, and waits until all recordings were compared.
 async fn restarted(world: World) -> World {
     let world = world.reopened().await;
     world.control.kernel.work().close();

@@ -1,4 +1,4 @@
-//! The pages of `docs/reference/` that are made from this crate. With `UPDATE_DOCS=1` these tests write them anew.
+//! The pages of `docs/reference/` that are made from this crate. With `UPDATE_DOCS=1` these tests write them again.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ const ERRORS: &str = "\
 # Error reference
 
 This page is made from the code: the test `the_error_reference_says_what_the_code_says` compares them, and writes
-the page anew with `UPDATE_DOCS=1`.
+the page again with `UPDATE_DOCS=1`.
 
 ## Problems
 
@@ -25,8 +25,7 @@ Where the cause is in the gateway, `incident` is the name under which the log ha
 const CODES: &str = "
 ## Codes
 
-A refused connection shows one of these codes, and the audit log has it as the reason. The status is that of the
-API's answer to the same error.
+The HTTP API and the link between the planes use these codes. The status is that of the API's answer.
 
 | code | HTTP status | meaning | what to do |
 | --- | --- | --- | --- |
@@ -36,7 +35,7 @@ const EVENTS: &str = "\
 # Audit event reference
 
 Every kind of event in the audit log. This page is made from the code: the test
-`the_audit_event_reference_says_what_the_code_says` compares them, and writes the page anew with `UPDATE_DOCS=1`.
+`the_audit_event_reference_says_what_the_code_says` compares them, and writes the page again with `UPDATE_DOCS=1`.
 [Sessions, recordings and the audit log](../how-to/recordings.md) says how to read the log.
 
 An event has `id`, `at`, `actor`, `kind`, `subject` and `detail`. The actor is `principal:ID`, `operator`, `control`,
@@ -81,7 +80,7 @@ fn remedy(kind: Kind) -> &'static str {
     match kind {
         Kind::Invalid => "Correct what `detail` names.",
         Kind::Unauthenticated => "Sign in: `postern login`.",
-        Kind::StepUpNeeded => "Open `url`, and touch your passkey.",
+        Kind::StepUpNeeded => "Open `url`, and confirm with your passkey.",
         Kind::Forbidden => "`detail` says who may.",
         Kind::NotFound => "Check the name, or whether it is yours to see.",
         Kind::WrongMethod => "See `/api/v1/openapi.json`.",
@@ -105,5 +104,5 @@ fn is_current(name: &str, text: &str) {
     let page = std::fs::read_to_string(&path).unwrap_or_default();
     let mut lines = page.lines().zip(text.lines());
     let differs = lines.find(|(page, text)| page != text);
-    assert!(page == text, "run with UPDATE_DOCS=1 to write {name} anew: {differs:?}");
+    assert!(page == text, "run with UPDATE_DOCS=1 to write {name} again: {differs:?}");
 }

@@ -122,7 +122,7 @@ fn obligations(terms: Terms) -> Obligations {
 }
 
 proptest! {
-    // Each case reads its rules anew, schema and all.
+    // Each case reads its rules again, schema and all.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]

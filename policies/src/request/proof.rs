@@ -8,7 +8,7 @@ use crate::{Need, PrincipalId, Purpose, StepUp, StepUpId, Timestamp, Ttl};
 const UNRULED: Ttl = Ttl::from_secs(300);
 
 impl Request {
-    /// The request as it begins, or begins anew: with a step-up that serves, without one where none
+    /// The request as it begins, or begins again: with a step-up that serves, without one where none
     /// is wanted, or waiting for it.
     pub(super) fn opened(self, step_up: Option<&StepUp>, now: Timestamp) -> Self {
         let proved =

@@ -334,7 +334,7 @@ fn an_edit_kills_approvals() {
     };
     assert_eq!(edited.apply(yes.clone(), at(3)), Err(RequestError::Changed));
     let back = edited.apply(edit("fix order 7", &edited.terms), at(4)).unwrap();
-    assert_eq!(back.apply(yes, at(5)), Err(RequestError::Changed), "another version, read anew");
+    assert_eq!(back.apply(yes, at(5)), Err(RequestError::Changed), "another version, read again");
     assert!(
         !approve(&approve(&back, person("carol", &["dba"])).unwrap(), person("bob", &["dba"]))
             .unwrap()
@@ -369,7 +369,7 @@ fn after_a_time_another_group_may_stand_in() {
     let lead = || person("dave", &["leads"]);
     assert!(matches!(approve(&request, lead()), Err(RequestError::NotAsked(_))));
     let waiting = approve(&request, person("bob", &["dba"])).unwrap();
-    assert_eq!(waiting.escalates_at(after, &to), Some(at(61)), "each yes begins the wait anew");
+    assert_eq!(waiting.escalates_at(after, &to), Some(at(61)), "each yes begins the wait again");
     let event = || RequestEvent::Escalate { to: to.clone() };
     let escalated = waiting.apply(event(), at(61)).unwrap();
     assert_eq!((escalated.escalated.len(), escalated.escalates_at(after, &to)), (1, None));

@@ -202,7 +202,7 @@ impl Attempt {
         let Resource { login, target, .. } = self.resource();
         let confirms = matches!(event, PendingEvent::Confirm { .. }) && self.identity().is_some();
         if self.session.is_some() || confirms {
-            format!("{login} on {target} takes a fresh touch of yours")
+            format!("{login} on {target} takes a fresh step-up")
         } else {
             format!("no live grant for {login} on {target}")
         }

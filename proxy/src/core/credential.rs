@@ -3,7 +3,7 @@
 //!
 //! The trade: a connection within a minute of such an answer, by the same proof of identity, for the
 //! same grant and from the same address, uses the kept credential and needs no round trip. Another
-//! certificate, key, token or device of the same person asks anew (`kept.rs`). A change of the rules
+//! certificate, key, token or device of the same person asks again (`kept.rs`). A change of the rules
 //! that ends grants comes with the feed and doesn't wait for that minute; one of what a session may
 //! open does. A kept certificate is never close to its end.
 

@@ -1,4 +1,4 @@
-//! Following the feed of control: one stream, applied in order, opened anew whenever it breaks.
+//! Following the feed of control: one stream, applied in order, opened again whenever it breaks.
 //!
 //! A stream that is silent for longer than its news is fresh counts as broken: the other side may
 //! be gone without a word. While there is no stream the leases' freshness lapses by itself.

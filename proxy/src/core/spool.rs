@@ -80,7 +80,7 @@ impl Spool {
         self.0.keeper.counted().await;
     }
 
-    /// Takes other settings, and has the files counted anew.
+    /// Takes other settings, and has the files counted again.
     pub(crate) fn set(&self, settings: RecordingSettings) {
         self.0.room.set(settings);
         self.0.keeper.count();

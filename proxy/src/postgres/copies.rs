@@ -1,7 +1,7 @@
 //! What the recording keeps of data that streams through: its first bytes, or all of it, a running
 //! SHA-256 and the length.
 //!
-//! What is kept of each message is masked like a value. A digest begins anew behind each piece in which
+//! What is kept of each message is masked like a value. A digest begins again behind each piece in which
 //! something was masked: against a digest of it, a short secret could be guessed.
 
 use std::borrow::Cow;

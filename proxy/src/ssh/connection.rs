@@ -22,6 +22,9 @@ use crate::ssh::wire::Socket;
 pub(super) const APPLICATION: &str = "ssh";
 /// The most channels of one connection at once. Each may have a window's bytes in wait.
 pub(super) const MOST_CHANNELS: usize = 128;
+/// The most channels that a client, or a target, opens on one connection, one after the other. The library keeps 4 KiB
+/// of each one that the gateway closes first, until the connection ends.
+pub(super) const MOST_OPENED: usize = 16 * 1024;
 
 /// One connection and what it works with.
 pub(super) struct Connection {

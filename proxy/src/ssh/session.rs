@@ -26,7 +26,7 @@ use crate::ssh::auth::Destination;
 use crate::ssh::channel::channel_open::ClientRequest;
 use crate::ssh::channel::link::STDERR;
 use crate::ssh::channel::serve;
-use crate::ssh::connection::{Connection, MOST_CHANNELS, Shared};
+use crate::ssh::connection::{Connection, MOST_CHANNELS, MOST_OPENED, Shared};
 use crate::ssh::handler::Client;
 use crate::ssh::refuse::{Refusal, end_message};
 use crate::ssh::session_state::{Broken, Reader, SessionParts, SessionState, connect, turn};
@@ -166,7 +166,7 @@ impl Served {
     async fn serve(&mut self) -> End {
         let Self { state, client, opened, channels } = self;
         let Client { handle, running, requests, shared } = client;
-        let mut channels = Channels { state, handle, shared, all: channels };
+        let mut channels = Channels { state, handle, shared, all: channels, opened: 0 };
         tokio::select! {
             biased;
             end = state.session.ended() => end,
@@ -183,6 +183,8 @@ struct Channels<'a> {
     handle: &'a Handle,
     shared: &'a Arc<Shared>,
     all: &'a mut JoinSet<Result<(), Broken>>,
+    /// How many channels the target has opened.
+    opened: usize,
 }
 
 impl Channels<'_> {
@@ -235,7 +237,8 @@ impl Channels<'_> {
 
     /// Serves a channel that the target opens. What is dropped is refused.
     fn answer(&mut self, opened: RemoteChannel) {
-        if self.all.len() < MOST_SERVED {
+        if self.all.len() < MOST_SERVED && self.opened < MOST_OPENED {
+            self.opened += 1;
             let (state, shared) = (Arc::clone(self.state), Arc::clone(self.shared));
             let answering = serve::answer(state, self.handle.clone(), shared, opened);
             self.all.spawn(answering.in_current_span());

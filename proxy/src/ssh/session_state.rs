@@ -14,7 +14,7 @@ use policies::{Channel, End, Record};
 use russh::ChannelWriteHalf;
 use russh::server::Msg;
 use thiserror::Error;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::core::admission::Admitted;
 use crate::core::credential::{Rights, TargetCredential};
@@ -31,6 +31,8 @@ use crate::ssh::upstream::{Call, DialError, Ties, Upstream, dial};
 
 /// Connections to the target that are kept for the next channel.
 const MOST_IDLE: usize = 4;
+/// Connections of one session that sign in at the same time: other sessions have turns at the target, too.
+const MOST_DIALS: usize = 4;
 
 /// Why a channel can't go on.
 #[derive(Debug, Error)]
@@ -71,6 +73,8 @@ pub(super) struct SessionState {
     idle: Mutex<Vec<Upstream>>,
     /// One of them may have become idle.
     returned: Notify,
+    /// By which it takes turns with other sessions.
+    dials: Semaphore,
     ties: Ties,
     next: AtomicU32,
     bytes_in: AtomicU64,
@@ -100,6 +104,13 @@ pub(super) struct SessionParts {
     pub(super) ties: Ties,
 }
 
+/// What a session has that may dial now.
+struct ReadyToDial<'a> {
+    credential: TargetCredential,
+    turn: Turn,
+    _own: Option<SemaphorePermit<'a>>,
+}
+
 impl SessionState {
     pub(super) fn new(
         plane: Arc<Plane>,
@@ -119,6 +130,7 @@ impl SessionState {
             recorder: Mutex::new(prepared.recorder),
             idle: Mutex::new(vec![prepared.first]),
             returned: Notify::new(),
+            dials: Semaphore::new(MOST_DIALS),
             ties: prepared.ties,
             next: AtomicU32::new(0),
             bytes_in: AtomicU64::new(0),
@@ -222,16 +234,16 @@ impl SessionState {
 
     /// A connection to the target for one more channel: one whose channel has ended, or a new one.
     pub(super) async fn upstream(&self) -> Result<Upstream, Refusal> {
+        let mut turn = std::pin::pin!(self.turn());
         loop {
             if let Some(idle) = self.idle() {
                 return Ok(idle);
             }
-            let turn = tokio::select! {
+            tokio::select! {
                 biased;
-                () = self.returned.notified() => continue,
-                turn = turn(&self.plane, &self.destination) => turn?,
-            };
-            return self.dial_in(turn).await;
+                () = self.returned.notified() => {}
+                ready = &mut turn => return self.dial_in(ready?).await,
+            }
         }
     }
 
@@ -242,11 +254,20 @@ impl SessionState {
 
     /// A connection to the target that has no channel yet.
     pub(super) async fn dial(&self) -> Result<Upstream, Refusal> {
-        self.dial_in(turn(&self.plane, &self.destination).await?).await
+        self.dial_in(self.turn().await?).await
     }
 
-    async fn dial_in(&self, turn: Turn) -> Result<Upstream, Refusal> {
+    /// What it takes to dial. A session waits for control and for itself before it waits for a turn at the target, so
+    /// that it holds up no other.
+    async fn turn(&self) -> Result<ReadyToDial<'_>, Refusal> {
         let credential = self.credential().await?;
+        let own = self.dials.acquire().await.ok();
+        let turn = turn(&self.plane, &self.destination).await?;
+        Ok(ReadyToDial { credential, turn, _own: own })
+    }
+
+    async fn dial_in(&self, ready: ReadyToDial<'_>) -> Result<Upstream, Refusal> {
+        let ReadyToDial { credential, turn, _own } = ready;
         connect(&self.plane, &self.destination, &credential, &self.ties, turn).await
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use russh::{Limits, Preferred, SshId, cipher, compression, kex, mac};
 use ssh_key::Algorithm;
 
-/// Keys are exchanged anew after so many bytes in one direction, and after so much time.
+/// Keys are exchanged again after so many bytes in one direction, and after so much time.
 const REKEY: (usize, Duration) = (1 << 30, Duration::from_secs(3_600));
 /// A side that sends nothing for so long is asked whether it is still there, and is gone when so many
 /// questions had no answer.
@@ -18,7 +18,7 @@ pub(super) fn version() -> SshId {
     SshId::Standard(Cow::Borrowed("SSH-2.0-Postern"))
 }
 
-/// When keys are exchanged anew.
+/// When keys are exchanged again.
 pub(super) fn rekey() -> Limits {
     Limits::new(REKEY.0, REKEY.0, REKEY.1)
 }

@@ -86,7 +86,7 @@ fn two_secrets_stand_in_a_file_while_one_takes_the_place_of_the_other() {
 #[rstest]
 #[case("https://169.254.169.254/latest", "`allow_private = true`")]
 #[case("http://hooks.example.com/canary", "`https` is wanted")]
-#[case("nonsense-canary", "this is no address of the web")]
+#[case("nonsense-canary", "this is no URL")]
 fn an_address_that_cannot_be_used_is_refused_at_load(#[case] url: &str, #[case] message: &str) {
     let set = set(&format!(
         "{LEAST}[notify.ops]\nkind = \"webhook\"\nurl_file = \"url\"\nsecret_file = \"hook\"\n"

@@ -84,9 +84,9 @@ fn paths_are_read_from_the_folder_of_the_file() {
     &[
         "2:8: `Gate.example.com` is not the gateway's host name",
         "5:15: a whole number from 1 to 10000000 is wanted",
-        "6:13: `soon` is not a span of time: write it as `90s`, `15m`, `1h30m` or `2d`, of at \
+        "6:13: `soon` is not a duration: write it as `90s`, `15m`, `1h30m` or `2d`, of at \
          most 366 days",
-        "7:8: this is an integer, but a span of time such as `15m` in quotes is wanted",
+        "7:8: this is an integer, but a duration such as `15m` in quotes is wanted",
         "10:10: this is a string, but a list in [ ] is wanted",
         "11:1: unknown key `admn` in [people.alice]",
     ]

@@ -93,6 +93,6 @@ pub(crate) async fn token(
             Err(not_yet("slow_down", "leave five seconds more between two questions"))
         }
         Polled::Denied => Err(not_yet("access_denied", "the person said that it isn't theirs")),
-        Polled::Expired => Err(not_yet("expired_token", "the code is no longer good: begin anew")),
+        Polled::Expired => Err(not_yet("expired_token", "the code is no longer good: begin again")),
     }
 }

@@ -62,7 +62,7 @@ pub(crate) struct Naming {
     name: String,
 }
 
-/// Names one of one's own passkeys anew.
+/// Names one of one's own passkeys again.
 #[utoipa::path(post, path = "/passkeys/{id}/rename", tag = "passkeys",
     params(("id" = String, Path)), request_body = Naming,
     responses((status = 204, description = "It has this name now"), Problems))]

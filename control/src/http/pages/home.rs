@@ -32,13 +32,13 @@ pub(super) async fn show(State(api): State<Api>, visitor: Visitor) -> Result<Pag
     let (csrf_token, now) = (visitor.csrf_token(), api.control.kernel.now());
     let touch = api.control.identity.factors(&actor.principal.id).await?.any();
     let body = who(&visitor)
-        .piece(&section("Waiting for my verdict", "Nothing.", &inbox.items, |view| {
+        .piece(&section("Requests to review", "Nothing.", &inbox.items, |view| {
             asked(view, touch, &csrf_token, now)
         }))
-        .piece(&section("What I can use now", NOTHING_YET, &grants.items, |view| {
+        .piece(&section("Active access", NOTHING_YET, &grants.items, |view| {
             granted(view, &csrf_token, now)
         }))
-        .piece(&section("What I asked for", "Nothing.", &mine.items, |view| {
+        .piece(&section("My requests", "Nothing.", &mine.items, |view| {
             waiting(view, &csrf_token, now)
         }));
     Ok(Page::new("My access", body).of(&visitor))
@@ -103,7 +103,7 @@ fn granted(view: &GrantView, csrf_token: &str, now: Timestamp) -> Markup {
         .text(&grant.id)
         .raw("/done\">")
         .piece(&hidden("csrf_token", csrf_token))
-        .raw("<button class=\"plain\">I am done</button></form>")
+        .raw("<button class=\"plain\">End access</button></form>")
 }
 
 pub(super) fn described(view: &RequestView, now: Timestamp) -> Markup {
@@ -161,7 +161,7 @@ fn waiting(view: &RequestView, csrf_token: &str, now: Timestamp) -> Markup {
     };
     page.piece(&edit_form(view, csrf_token))
         .piece(&form_of(&view.request.id, "/withdraw\">", csrf_token))
-        .raw("<button class=\"plain\">Take it back</button></form>")
+        .raw("<button class=\"plain\">Withdraw</button></form>")
 }
 
 /// What takes a touch is decided on a page of its own.
@@ -170,13 +170,13 @@ fn asked(view: &RequestView, touch: bool, csrf_token: &str, now: Timestamp) -> M
         return described(view, now)
             .raw("<p><a href=\"/r/")
             .text(&view.request.id)
-            .raw("\">Decide on it</a></p>");
+            .raw("\">Review it</a></p>");
     }
-    described(view, now).piece(&verdict(view, csrf_token)).piece(&denial(view, csrf_token))
+    described(view, now).piece(&approve_form(view, csrf_token)).piece(&denial(view, csrf_token))
 }
 
 /// Two forms, so that the return key in the one for a no can't say yes.
-pub(super) fn verdict(view: &RequestView, csrf_token: &str) -> Markup {
+pub(super) fn approve_form(view: &RequestView, csrf_token: &str) -> Markup {
     let digest = view.request.digest().to_string();
     form_of(&view.request.id, "/approve\">", csrf_token)
         .piece(&hidden("digest", &digest))

@@ -99,7 +99,7 @@ pub(super) async fn agree(
 /// For who has nothing to prove themselves with where the rules want it.
 pub(super) fn enrol() -> Markup {
     Markup::new()
-        .raw("<p class=\"warn\">The rules want a fresh touch of a passkey here, and you have none")
+        .raw("<p class=\"warn\">The rules require a fresh step-up with a passkey here, and you have none")
         .raw(" yet: <a href=\"/keys\">register one</a>, then come back to this page.</p>")
 }
 
@@ -107,7 +107,7 @@ fn withdrawal(view: &RequestView, visitor: &Visitor) -> Markup {
     let csrf_token = visitor.csrf_token();
     edit_form(view, &csrf_token)
         .piece(&form_of(&view.request.id, "/withdraw\">", &csrf_token))
-        .raw("<button class=\"plain\">Take it back</button></form>")
+        .raw("<button class=\"plain\">Withdraw</button></form>")
 }
 
 pub(super) async fn prove(

@@ -29,7 +29,7 @@ impl Identity {
         Ok(kept.into_iter().map(|kept| kept.view).collect())
     }
 
-    /// Names one of the actor's passkeys anew.
+    /// Names one of the actor's passkeys again.
     ///
     /// # Errors
     /// Where they have no such passkey, or it is no name.

@@ -53,7 +53,7 @@ impl Feed {
     }
 }
 
-/// Reads all turns that overlap a span of time.
+/// Reads all turns that overlap a duration.
 pub(crate) fn read(text: &str, zone: &TimeZone, span: Span) -> Result<Feed, Fault> {
     read_within(text, zone, span, LONGEST)
 }

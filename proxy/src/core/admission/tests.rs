@@ -137,7 +137,7 @@ async fn where_a_touch_is_wanted_the_session_waits_for_it_once() {
     let mut attempt = attempt(&rig, Some(alice()), WaitFor::People);
     assert!(matches!(attempt.begin().await, Progress::MustWait));
     let first = event(attempt.wait(pending()).await);
-    assert_eq!(attempt.headline(&first), "app on orders takes a fresh touch of yours");
+    assert_eq!(attempt.headline(&first), "app on orders takes a fresh step-up");
     event(attempt.wait(pending()).await);
     let error = refused(attempt.wait(pending()).await);
     assert_eq!((error.reason(), error.to_string().as_str()), ("step-up-needed", "touch"));

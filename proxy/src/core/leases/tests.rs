@@ -69,7 +69,7 @@ async fn a_lease_that_stays_in_a_snapshot_stays_the_same() {
     leases.apply_snapshot(3, LONG, snapshot(vec![longer], Partition::Cut));
     assert_eq!(pass.held.term(), Term::Until(at(900)));
     assert!(Arc::ptr_eq(&pass.held, &admit(&leases).unwrap().held));
-    assert_eq!(leases.revision(), Some(3), "a snapshot may begin to count anew");
+    assert_eq!(leases.revision(), Some(3), "a snapshot may begin to count again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Announcing to the user of a session how much time is left.
 //!
-//! It follows the term of the lease: one that is extended is counted down anew.
+//! It follows the term of the lease: one that is extended is counted down again.
 
 use std::pin::pin;
 use std::sync::Arc;

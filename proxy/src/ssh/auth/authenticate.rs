@@ -5,11 +5,13 @@
 //! time. A client that has proved who it is reads what is wrong.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use policies::{Kind, Resource, Timestamp, Ttl};
 use russh::server::Auth;
 use russh::{Disconnect, MethodKind, MethodSet};
 use ssh_key::{Certificate, PublicKey};
+use tokio::time::timeout;
 
 use crate::core::admission::{Admitted, Attempt, Progress, may_wait};
 use crate::core::identity::Identity;
@@ -23,6 +25,8 @@ use crate::ssh::refuse::Refusal;
 
 /// How long an opener with a key is known to connections within its own: a key has no end.
 const KEY_LIFE: Ttl = Ttl::from_secs(12 * 3_600);
+/// How long control may take to give what the rules give at once.
+const AT_ONCE: Duration = Duration::from_secs(20);
 /// How long a connection waits for people.
 const TIMEOUT: Ttl = Ttl::from_secs(600);
 
@@ -129,7 +133,7 @@ impl ClientHandler {
         let mut attempt = self.connection.attempt(&destination, Some(identity));
         let mut progress = Box::pin(attempt.begin()).await;
         if matches!(progress, Progress::MustWait)
-            && let Some(admitted) = Box::pin(by_rules(&attempt)).await
+            && let Ok(Some(admitted)) = timeout(AT_ONCE, Box::pin(by_rules(&attempt))).await
         {
             progress = Progress::Admitted(admitted);
         }
@@ -231,7 +235,6 @@ impl ClientHandler {
 async fn by_rules(attempt: &Attempt) -> Option<Box<Admitted>> {
     let mut attempt = attempt.without_people()?;
     loop {
-        // A client that leaves meanwhile drops this with its handler.
         match attempt.wait(std::future::pending()).await {
             Progress::Event(PendingEvent::Granted { .. }) => {}
             Progress::Admitted(admitted) => return Some(admitted),

@@ -112,19 +112,20 @@ impl<'a> Opened<'a> {
                 let (n, v) = (name.as_str().into(), value.as_str().into());
                 state.record(Happening::Env { ch: *ch, name: n, value: v })?;
                 target.set_env(true, name, value).await.map_err(|_| Broken::Lost)?;
-                is_granted(from_target).await?
+                let granted = is_granted(from_target).await?;
+                self.noted("env", granted)?
             }
             Setup::Resize(size) => {
                 self.link.resize(size).await?;
                 true
             }
             Setup::Agent => {
-                self.lend(RemoteForward::Agent, self.link.target.agent_forward(true), from_target)
-                    .await?
+                let asked = self.link.target.agent_forward(true);
+                self.lend("agent", RemoteForward::Agent, asked, from_target).await?
             }
             Setup::X11 { single, protocol, cookie, screen } => {
                 let asked = self.link.target.request_x11(true, single, protocol, cookie, screen);
-                self.lend(RemoteForward::X11, asked, from_target).await?
+                self.lend("x11", RemoteForward::X11, asked, from_target).await?
             }
             Setup::Print(reason) => {
                 self.notes.push(reason);
@@ -137,15 +138,26 @@ impl<'a> Opened<'a> {
     /// Lets the target use what is the client's, unless it doesn't want to.
     async fn lend(
         &self,
+        name: &'static str,
         what: RemoteForward,
         asked: impl Future<Output = Result<(), russh::Error>>,
         from_target: &mut ChannelReadHalf,
     ) -> Result<bool, Broken> {
-        self.remote.expect(what.clone());
+        let is_new = self.remote.expect(what.clone());
         asked.await.map_err(|_| Broken::Lost)?;
         let granted = is_granted(from_target).await?;
-        if !granted {
+        if !granted && is_new {
             self.remote.expect_not(&what);
+        }
+        self.noted(name, granted)
+    }
+
+    /// Records where the target doesn't take what was passed on to it.
+    fn noted(&self, what: &'static str, granted: bool) -> Result<bool, Broken> {
+        let Link { state, client: ClientEnd { ch, .. }, .. } = &self.link;
+        if !granted {
+            let reason = "the target does not take it".into();
+            state.record(Happening::Refused { ch: Some(*ch), what: what.into(), reason })?;
         }
         Ok(granted)
     }
@@ -171,7 +183,11 @@ impl<'a> Opened<'a> {
             self.terminal = true;
             return Ok(true);
         }
-        let (what, reason) = ("pty".into(), "the target gives no terminal".into());
+        let reason = match self.terminal {
+            true => "the channel has a terminal already",
+            false => "the target gives no terminal",
+        };
+        let (what, reason) = ("pty".into(), reason.into());
         state.record(Happening::Refused { ch: Some(*ch), what, reason })?;
         Ok(false)
     }

@@ -21,16 +21,13 @@ use crate::ssh::channel::channel_open::{
 };
 use crate::ssh::channel::content::SFTP;
 use crate::ssh::channel::request::{Control, Program, Refused, Setup};
-use crate::ssh::connection::MOST_CHANNELS;
+use crate::ssh::connection::{MOST_CHANNELS, MOST_OPENED};
 use crate::ssh::handler::{ClientHandler, Done, HandlerError};
 use crate::ssh::upstream::remote_forward::{ListenRequest, RemoteForward};
 
 /// RFC 4254, section 5.1.
 const PROHIBITED: u32 = 1;
 const SHORTAGE: u32 = 4;
-/// The most channels that a client opens on one connection, one after the other. The library keeps 4 KiB of each
-/// one that the gateway closes first, until the connection ends.
-const MOST_OPENED: usize = 16 * 1024;
 /// The most places at which a target listens for one client.
 const MOST_LISTENING: usize = 16;
 /// The longest name of such a place.
@@ -117,6 +114,8 @@ impl ClientHandler {
             // Stock clients drop the reason where a request fails: so it seems to run, and prints the reason.
             Err(reason) => queue.refuse_program(Refused::new(kind.word(), reason))?,
         };
+        // The task of a channel that ends drops what it hasn't answered, once nobody else holds its queue.
+        drop(queue);
         answer(id, taken, session).await
     }
 
@@ -148,10 +147,8 @@ impl ClientHandler {
         setup: Setup,
         session: &mut Session,
     ) -> Done {
-        let taken = match self.shared.queues.get(id) {
-            Some(queue) => queue.prepare(setup)?,
-            None => Answer::Refused,
-        };
+        let queue = self.shared.queues.get(id);
+        let taken = queue.map_or(Ok(Answer::Refused), |queue| queue.prepare(setup))?;
         answer(id, taken, session).await
     }
 
@@ -162,10 +159,8 @@ impl ClientHandler {
         control: Control,
         session: &mut Session,
     ) -> Done {
-        let taken = match self.shared.queues.get(id) {
-            Some(queue) => queue.control(control)?,
-            None => Answer::Refused,
-        };
+        let queue = self.shared.queues.get(id);
+        let taken = queue.map_or(Ok(Answer::Refused), |queue| queue.control(control))?;
         answer(id, taken, session).await
     }
 
@@ -181,7 +176,9 @@ impl ClientHandler {
             return Ok(false);
         };
         let Err(reason) = self.may(kind) else {
-            return Ok(queue.prepare(setup)?.granted().await);
+            let taken = queue.prepare(setup)?;
+            drop(queue);
+            return Ok(taken.granted().await);
         };
         queue.refuse()?;
         let _ = queue.prepare(Setup::Print(reason.clone()))?;

@@ -143,12 +143,14 @@ impl RemoteForwards {
         Self { to, expected: Mutex::default(), open: TaskTracker::new() }
     }
 
-    /// From now on the target may open this, however often it is asked for.
-    pub(in crate::ssh) fn expect(&self, forward: RemoteForward) {
+    /// From now on the target may open this, however often it is asked for. Says whether it might not before.
+    pub(in crate::ssh) fn expect(&self, forward: RemoteForward) -> bool {
         let mut all = self.expected();
-        if !all.contains(&forward) {
+        let is_new = !all.contains(&forward);
+        if is_new {
             all.push(forward);
         }
+        is_new
     }
 
     /// From now on the target may not open this.

@@ -201,7 +201,7 @@ enum Step {
     /// An admin moves a finished recording away.
     Remove(usize),
     Count,
-    /// The process is killed, and starts anew.
+    /// The process is killed, and starts again.
     Restart,
 }
 

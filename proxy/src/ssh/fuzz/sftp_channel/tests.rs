@@ -42,7 +42,7 @@ proptest! {
 }
 
 /// A write is open at the target when the client asks for file transfer again: what follows would be
-/// packets of its own for a client that began anew.
+/// packets of its own for a client that began again.
 fn a_request_within_a_write() -> Vec<u8> {
     let mkdir = [&[14][..], &super::string(b"/out"), &[0; 4]].concat();
     let steps = [
