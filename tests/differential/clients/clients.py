@@ -7,6 +7,7 @@ An exception that it leaves is printed without where it happened.
 import ast
 import asyncio
 import inspect
+import logging
 import os
 import sys
 
@@ -66,6 +67,8 @@ def for_paramiko():
 
 
 def main():
+    # What libraries log depends on when answers come.
+    logging.disable()
     names = globals()[f"for_{sys.argv[1]}"]()
     names.update(asyncio=asyncio, os=os, show=show)
     code = compile(sys.stdin.read(), "script", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

@@ -10,7 +10,7 @@ use policies::{Purpose, RequestId, RequestState};
 use super::ask::edit_form;
 use super::challenge_form;
 use super::challenge_form::Form;
-use super::home::{denial, described, form_of, verdict};
+use super::home::{approve_form, denial, described, form_of};
 use super::markup::Markup;
 use super::session::{Act, Visitor};
 use crate::access::step_up::Way;
@@ -70,7 +70,7 @@ async fn decide(api: &Api, visitor: &Visitor, view: &RequestView) -> Result<Mark
     let shown = statement::of_approval(request, &view.name);
     let way = api.control.access.way(&visitor.actor, request.terms.step_up).await?;
     let yes = match way {
-        Way::Click => verdict(view, &csrf_token),
+        Way::Click => approve_form(view, &csrf_token),
         Way::Enrol => enrol(),
         Way::Touch => {
             let action = format!("/requests/{}/approve", request.id);
