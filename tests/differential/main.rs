@@ -37,7 +37,7 @@ use place::{Places, Suite};
 #[case::node_pg("node-pg")]
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_clients_see_what_they_see_without_the_gateway(#[case] suite: &str) {
-    compare(&Suite::named(suite), &Places::postgres().await).await;
+    compare(Suite::named(suite), &Places::postgres().await).await;
 }
 
 #[rstest]
@@ -48,7 +48,7 @@ async fn postgres_clients_see_what_they_see_without_the_gateway(#[case] suite: &
 #[case::rsync_and_git("rsync-git")]
 #[tokio::test(flavor = "multi_thread")]
 async fn ssh_clients_see_what_they_see_without_the_gateway(#[case] suite: &str) {
-    compare(&Suite::named(suite), &Places::ssh().await).await;
+    compare(Suite::named(suite), &Places::ssh().await).await;
 }
 
 #[test]
