@@ -278,7 +278,7 @@ mod tests {
                 "[[case]]\nsays = \"a\"\nlogin = \"app\"\nalow = true\n",
                 "cases.toml:4:1: unknown field `alow`",
             ),
-            ("[[case]]\nsays = \"a\"\nlogin = \"app\"\nlimit = \"soon\"\n", "is not a span"),
+            ("[[case]]\nsays = \"a\"\nlogin = \"app\"\nlimit = \"soon\"\n", "is not a duration"),
             (
                 "[[case]]\nsays = \"a\"\nlogin = \"app\"\nat = \"noon\"\nallow = true\n",
                 "2026-11-20T19:00",
